@@ -1,0 +1,1 @@
+"""Random views of a batch of images, on the device, with one draw per image."""

@@ -1,0 +1,112 @@
+"""Colour and blur for a batch, with one parameter per image and torchvision's semantics.
+
+Images are (B, 3, H, W) float32 in [0, 1]; a factor is a (B,) tensor. Each function equals the one
+of the same name in `torchvision.transforms.v2.functional` called with that image's own number.
+"""
+
+import torch
+from torch import Tensor
+
+_LUMA = (0.2989, 0.587, 0.114)
+
+
+def _per_image(factor: Tensor) -> Tensor:
+    return factor.view(-1, 1, 1, 1)
+
+
+def _blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
+    return torch.lerp(other, images, _per_image(factor)).clamp_(0.0, 1.0)
+
+
+def luma(images: Tensor) -> Tensor:
+    """The (B, 1, H, W) brightness of each pixel (ITU-R 601)."""
+    red, green, blue = images.unbind(dim=1)
+    return (red * _LUMA[0] + green * _LUMA[1] + blue * _LUMA[2])[:, None]
+
+
+def grayscale(images: Tensor) -> Tensor:
+    """Every channel becomes the luma."""
+    return luma(images).expand_as(images)
+
+
+def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
+    """Multiply by `factor` >= 0 (1 leaves the image alone)."""
+    return (images * _per_image(factor)).clamp_(0.0, 1.0)
+
+
+def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
+    """Move away from the image's mean luma by `factor` >= 0."""
+    mean = luma(images).mean(dim=(1, 2, 3), keepdim=True)
+    return _blend(images, mean, factor)
+
+
+def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
+    """Move away from the pixel's own luma by `factor` >= 0."""
+    return _blend(images, luma(images), factor)
+
+
+def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
+    """Turn the hue by `shift` of the colour circle, in [-0.5, 0.5].
+
+    Value and chroma stay, so the HSV round trip collapses to one formula per channel.
+    """
+    red, green, blue = images.unbind(dim=1)
+    value = images.amax(dim=1)
+    chroma = value - images.amin(dim=1)
+    safe = torch.where(chroma == 0, torch.ones_like(chroma), chroma)
+    hue = torch.where(
+        value == red,
+        (green - blue) / safe,
+        torch.where(value == green, (blue - red) / safe + 2.0, (red - green) / safe + 4.0),
+    )
+    hue = hue + 6.0 * shift.view(-1, 1, 1)
+    out = torch.empty_like(images)
+    for channel, offset in enumerate((5.0, 3.0, 1.0)):
+        k = torch.remainder(hue + offset, 6.0)
+        k = torch.minimum(k, 4.0 - k).clamp_(0.0, 1.0)
+        out[:, channel] = value - chroma * k
+    return out
+
+
+def solarize(images: Tensor, threshold: float = 0.5) -> Tensor:
+    """Invert the pixels at or above `threshold`."""
+    return torch.where(images >= threshold, 1.0 - images, images)
+
+
+def gaussian_blur(images: Tensor, sigma: Tensor, radius: int) -> Tensor:
+    """Blur each image with its own sigma: two matrix products, borders reflected.
+
+    Args:
+        images: (B, C, H, W).
+        sigma: (B,) in pixels, > 0.
+        radius: the kernel has 2 * radius + 1 taps; smaller than H and W.
+    """
+    height, width = images.shape[-2:]
+    wy = _blur_weights(sigma, radius, height)
+    wx = wy if height == width else _blur_weights(sigma, radius, width)
+    return torch.matmul(wy[:, None], torch.matmul(images, wx[:, None].transpose(2, 3)))
+
+
+def _blur_weights(sigma: Tensor, radius: int, size: int) -> Tensor:
+    """(B, size, size) rows of a Gaussian whose tails beyond the border are folded back in."""
+    place = torch.arange(size, device=sigma.device)
+    scale = -0.5 / (sigma.double() ** 2).view(-1, 1, 1)
+
+    def taps(offset: Tensor) -> Tensor:
+        near = (offset.abs() <= radius).double()
+        return torch.exp(offset.double() ** 2 * scale) * near
+
+    out, source = place[:, None], place[None, :]
+    direct = taps(source - out)
+    before = taps(-source - out) * (source > 0)
+    after = taps(2 * (size - 1) - source - out) * (source < size - 1)
+    kernel = torch.arange(-radius, radius + 1, device=sigma.device)
+    total = taps(kernel.view(1, -1)).sum(dim=2, keepdim=True)
+    return ((direct + before + after) / total).float()
+
+
+def normalize(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Subtract `mean` and divide by `std`, one number per channel."""
+    centre = torch.tensor(mean, device=images.device, dtype=images.dtype).view(-1, 1, 1)
+    spread = torch.tensor(std, device=images.device, dtype=images.dtype).view(-1, 1, 1)
+    return (images - centre) / spread

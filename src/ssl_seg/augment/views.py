@@ -1,0 +1,176 @@
+"""Recipes of views, and the one function that turns a batch of images into them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import permutations
+
+import torch
+from torch import Tensor
+
+from ssl_seg.augment import chance, geometry, photometry
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# One slot of chance for each decision; adding a slot at the end leaves the others as they were.
+_FLIP_X = geometry.BOX_SLOTS
+_FLIP_Y, _JITTER, _ORDER, _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = range(_FLIP_X + 1, _FLIP_X + 8)
+_GRAY, _BLUR, _SIGMA, _SOLARIZE = range(_HUE + 1, _HUE + 5)
+_SLOTS = _SOLARIZE + 1
+
+_ORDERS = torch.tensor(list(permutations(range(4))))
+
+
+@dataclass(frozen=True)
+class View:
+    """How one view of an image is made. Numbers ending in `_p` are probabilities.
+
+    The defaults are the part that both views of BYOL share (Grill et al. 2020, appendix B).
+    `blur_sigma` is in pixels of a 224 px view and scales with the size of the view; `zoom` is the
+    side of the view as a share of the run's image size (1 for the usual views, less for the small
+    crops of a multi-crop recipe).
+    """
+
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip_x_p: float = 0.5
+    flip_y_p: float = 0.0
+    jitter_p: float = 0.8
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.2
+    hue: float = 0.1
+    gray_p: float = 0.2
+    blur_p: float = 0.0
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    solarize_p: float = 0.0
+    zoom: float = 1.0
+
+
+BYOL_VIEWS = (View(blur_p=1.0), View(blur_p=0.1, solarize_p=0.2))
+
+
+def multi_crop(views: Sequence[View], small: int, zoom: float = 0.5) -> tuple[View, ...]:
+    """Add `small` low-resolution views to a recipe (SwAV, Caron et al. 2020)."""
+    least, most = 0.05, 0.14
+    wide = tuple(replace(view, scale=(most, 1.0)) for view in views)
+    return wide + tuple(replace(views[-1], scale=(least, most), zoom=zoom) for _ in range(small))
+
+
+def augment(
+    images: Tensor,
+    sizes: Tensor,
+    samples: Tensor,
+    views: Sequence[View],
+    *,
+    seed: int,
+    epoch: int,
+    size: int,
+    mean: tuple[float, ...] = IMAGENET_MEAN,
+    std: tuple[float, ...] = IMAGENET_STD,
+) -> list[Tensor]:
+    """Make every view of every image, with a draw of its own for each.
+
+    The draws are made where `samples` lives. On the CPU that costs microseconds and tells which
+    images an operation touches without waiting for the GPU.
+
+    Args:
+        images: (B, 3, H, W) uint8 canvases on the training device.
+        sizes: (B, 2) int64 height and width of the picture inside each canvas, on the CPU.
+        samples: (B,) int64 ids, on the CPU.
+        views: the recipes.
+        seed, epoch: with the id they fix every draw.
+        size: side of a view in pixels.
+        mean, std: of the normalisation, for images in [0, 1].
+
+    Returns:
+        One (B, 3, size * zoom, size * zoom) float32 tensor per view, normalised, channels last.
+    """
+    return [
+        _view(images, sizes, view, chance.uniform(seed, epoch, index, samples, _SLOTS), size, mean, std)
+        for index, view in enumerate(views)
+    ]
+
+
+def evaluation_view(
+    images: Tensor,
+    sizes: Tensor,
+    *,
+    size: int,
+    share: float = 1.0,
+    mean: tuple[float, ...] = IMAGENET_MEAN,
+    std: tuple[float, ...] = IMAGENET_STD,
+) -> Tensor:
+    """The central square of each image, resized and normalised; no chance.
+
+    Args and result are those of `augment`; `share` is the part of the shorter side that is kept.
+    """
+    boxes = geometry.central_boxes(sizes, share).to(images.device)
+    flips = torch.zeros(2, len(boxes), dtype=torch.bool, device=images.device)
+    out = geometry.crop_resize(images, boxes, flips, size) / 255.0
+    return _finish(out, mean, std)
+
+
+def _finish(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    return photometry.normalize(images, mean, std).contiguous(memory_format=torch.channels_last)
+
+
+def _view(
+    images: Tensor,
+    sizes: Tensor,
+    view: View,
+    draws: Tensor,
+    size: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> Tensor:
+    size = max(1, round(size * view.zoom))
+    boxes = geometry.random_boxes(draws[: geometry.BOX_SLOTS], sizes, view.scale, view.ratio)
+    flips = torch.stack([draws[_FLIP_Y] < view.flip_y_p, draws[_FLIP_X] < view.flip_x_p])
+    device = images.device
+    out = geometry.crop_resize(images, boxes.to(device), flips.to(device), size)
+    out = out.div_(255.0).clamp_(0.0, 1.0)
+    _jitter(out, view, draws)
+    _on_some(out, draws[_GRAY] < view.gray_p, photometry.grayscale)
+    low, high = (sigma * size / 224 for sigma in view.blur_sigma)
+    sigma = low + (high - low) * draws[_SIGMA]
+    radius = min(max(1, size // 20), size - 1)  # a kernel of a tenth of the image
+    blurred = draws[_BLUR] < view.blur_p
+    if size > 1:
+        _on_some(out, blurred, lambda x, s: photometry.gaussian_blur(x, s, radius), sigma)
+    _on_some(out, draws[_SOLARIZE] < view.solarize_p, photometry.solarize)
+    return _finish(out, mean, std)
+
+
+def _jitter(images: Tensor, view: View, draws: Tensor) -> None:
+    """Brightness, contrast, saturation and hue, in an order of its own for each image."""
+    chosen = draws[_JITTER] < view.jitter_p
+    order = _ORDERS[(draws[_ORDER] * len(_ORDERS)).long()]
+    operations = (
+        (photometry.adjust_brightness, _around_one(draws[_BRIGHTNESS], view.brightness)),
+        (photometry.adjust_contrast, _around_one(draws[_CONTRAST], view.contrast)),
+        (photometry.adjust_saturation, _around_one(draws[_SATURATION], view.saturation)),
+        (photometry.adjust_hue, (2 * draws[_HUE] - 1) * view.hue),
+    )
+    for place in range(4):
+        for index, (operation, factor) in enumerate(operations):
+            _on_some(images, chosen & (order[:, place] == index), operation, factor)
+
+
+def _around_one(draw: Tensor, strength: float) -> Tensor:
+    low = max(0.0, 1.0 - strength)
+    return low + (1.0 + strength - low) * draw
+
+
+def _on_some(images: Tensor, chosen: Tensor, operation: Callable[..., Tensor], *factors: Tensor) -> None:
+    """Apply `operation` in place to the images of the batch that `chosen` (CPU, bool) marks."""
+    rows = chosen.nonzero()[:, 0]
+    if len(rows) == 0:
+        return
+    device = images.device
+    if len(rows) == len(images):
+        images.copy_(operation(images, *(factor.to(device) for factor in factors)))
+        return
+    there = rows.to(device)
+    part = images.index_select(0, there)
+    images.index_copy_(0, there, operation(part, *(factor[rows].to(device) for factor in factors)))

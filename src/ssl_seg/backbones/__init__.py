@@ -1,0 +1,1 @@
+"""Networks that turn images into a pyramid of feature maps: one file each."""

@@ -1,0 +1,110 @@
+"""The nouns. Everything else in the library makes, trains or measures one of these."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ssl_seg.augment.views import View
+
+
+class Backbone(nn.Module):
+    """Turns images into a pyramid of feature maps, shallow to deep.
+
+    Attributes:
+        channels: of each map.
+        strides: image pixels per step of each map.
+    """
+
+    channels: Sequence[int]
+    strides: Sequence[int]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) normalised images -> one (B, channels[i], H / strides[i], ...) per level."""
+        raise NotImplementedError
+
+
+class Head(nn.Module):
+    """Turns the pyramid into logits."""
+
+    def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
+        """Feature maps -> (B, classes) or (B, classes, *size) logits."""
+        raise NotImplementedError
+
+
+class SSLMethod(nn.Module):
+    """A way to train a backbone without labels.
+
+    A factory takes the backbone and keyword-only options. One `training_step` does every forward
+    pass, so the module can be wrapped once for several GPUs. A target network has
+    `requires_grad=False`, shares no storage with the online one, and moves only in `after_step`.
+
+    Attributes:
+        backbone: what is kept.
+        views: the recipe of each view that `training_step` wants.
+        recipe: the run options (`optimizer`, `lr`, `weight_decay`, `warmup`) that suit the method
+            and hold where the user gives none; `lr` is for a batch of 256.
+    """
+
+    backbone: Backbone
+    views: Sequence[View]
+    recipe: ClassVar[dict[str, Any]] = {}
+
+    def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
+        """One (B, 3, H, W) tensor per view -> numbers.
+
+        `loss` is stepped on. `embedding`, if present, is a (B, D) tensor that the collapse alarm
+        watches. Every other entry is a scalar and is logged.
+        """
+        raise NotImplementedError
+
+    def after_step(self, progress: float) -> None:
+        """Called after `optimizer.step()`; `progress` in (0, 1] is the finished part of the run."""
+
+    def forward(self, views: list[Tensor]) -> dict[str, Tensor]:
+        return self.training_step(views)
+
+
+class Metric:
+    """A number that is summed over batches, with torchmetrics' verbs."""
+
+    def reset(self) -> None:
+        """Forget everything."""
+        raise NotImplementedError
+
+    def update(self, logits: Tensor, target: Tensor) -> None:
+        """Take in one batch."""
+        raise NotImplementedError
+
+    def compute(self) -> dict[str, float]:
+        """The numbers by name, over everything since `reset`."""
+        raise NotImplementedError
+
+
+class Dataset:
+    """A list of images with labels.
+
+    Attributes:
+        classes: names; empty when there are no labels.
+        samples: (path, target) pairs; the target is a class index, or -1 without labels.
+    """
+
+    classes: Sequence[str]
+    samples: Sequence[tuple[str, int]]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def identity(self, index: int) -> str:
+        """Text that changes whenever the image does; the store is keyed by it."""
+        raise NotImplementedError
+
+    def image(self, index: int, canvas: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+        """The (h, w, 3) image, reduced to fit a square of side `canvas`, and its true (h, w).
+
+        Raises:
+            ValueError: it cannot be read; the text says why.
+        """
+        raise NotImplementedError

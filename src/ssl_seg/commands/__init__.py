@@ -1,0 +1,1 @@
+"""The only rooms that know names, print, and end the process."""

@@ -1,0 +1,94 @@
+"""`ssl-seg list` and `ssl-seg plugins`: what there is, and who brought it."""
+
+import inspect
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from ssl_seg.errors import PluginError, UsageError, did_you_mean
+
+_MANY = 40
+_CHECK_SECONDS = 300
+
+app = typer.Typer(invoke_without_command=True, help="Installed plugins, and whether they work.")
+
+
+def list_(
+    what: Annotated[str | None, typer.Argument(metavar="[ssl|backbones|heads|datasets|metrics|NAME]")] = None,
+) -> None:
+    """List the components, those of one kind, or the options of one."""
+    from ssl_seg.plugins import load_plugins
+    from ssl_seg.registry import KINDS
+
+    registry = load_plugins().registry
+    for kind in [what] if what in KINDS else [] if what else list(KINDS):
+        names = registry.names(str(kind))
+        shown = names if what or len(names) <= _MANY else [*names[:8], f"... {len(names)} in all"]
+        typer.echo(f"{kind}:")
+        for name in shown:
+            sources = registry.sources(str(kind), name)
+            typer.echo(f"  {name:<28} {', '.join(map(str, sources))}".rstrip())
+    if what and what not in KINDS:
+        found = [kind for kind in KINDS if registry.sources(kind, what)]
+        if not found:
+            near = [*KINDS, *(name for kind in KINDS for name in registry.names(kind))]
+            raise UsageError(f"nothing is called {what!r}{did_you_mean(what, near)}", next="ssl-seg list")
+        for kind in found:
+            _describe(kind, what, registry.factory(kind, what), registry.sources(kind, what))
+    for failure in registry.failures:
+        typer.echo(failure, err=True)
+
+
+def _describe(kind: str, name: str, factory: Callable[..., Any], sources: list[Any]) -> None:
+    from ssl_seg.registry import options_of
+
+    function = getattr(factory, "func", factory)
+    typer.echo(f"{name} ({kind}, {', '.join(map(str, sources))})")
+    typer.echo(inspect.getdoc(function) or "")
+    options = options_of(factory)
+    if options:
+        typer.echo("\nOptions:")
+    for option in options.values():
+        kind_of = inspect.formatannotation(option.annotation)
+        typer.echo(f"  {option.name} = {option.default!r}  ({kind_of})")
+
+
+@app.callback()
+def plugins(context: typer.Context) -> None:
+    """Installed plugins, their versions, and what each brings."""
+    if context.invoked_subcommand:
+        return
+    from ssl_seg.plugins import BUILT_IN, load_plugins
+    from ssl_seg.registry import KINDS
+
+    registry = load_plugins().registry
+    brought: dict[str, list[str]] = {}
+    for kind in KINDS:
+        for source, table in registry.tables(kind):
+            names = sorted(table)
+            text = f"{len(names)} {kind}" if len(names) > _MANY else f"{kind}: {', '.join(names)}"
+            brought.setdefault(str(source), []).append(text)
+    for name, texts in brought.items():
+        typer.echo(f"{name}{' (built in)' if name == str(BUILT_IN) else ''}")
+        for text in texts:
+            typer.echo(f"  {text}")
+    for failure in registry.failures:
+        typer.echo(failure)
+
+
+@app.command()
+def check(name: Annotated[str, typer.Argument(help="A component, or FILE.py:NAME.")]) -> None:
+    """Run the conformance kit on one component, in a process of its own."""
+    try:
+        result = subprocess.run(
+            [sys.executable, "-m", "ssl_seg.testing", name], timeout=_CHECK_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise PluginError(f"{name} has not ended within {_CHECK_SECONDS} s") from error
+    if result.returncode == 2:
+        raise typer.Exit(2)
+    if result.returncode:
+        raise PluginError(f"{name} does not keep the contract", next=f"ssl-seg list {name}")

@@ -1,0 +1,98 @@
+"""What a person sees while something long goes on: a bar on a terminal, plain lines elsewhere."""
+
+import os
+import sys
+from time import monotonic
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from ssl_seg.engine.meter import Pulse
+
+_LINE_SECONDS = 10.0
+
+
+class Console:
+    """Tells about one command on stderr; a closed pipe never stops the work."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._said = 0.0
+        self._forecast = False
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            self._progress = _bar()
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress:
+            self._progress.stop()
+
+    def say(self, text: str) -> None:
+        """One line that stays."""
+        try:
+            if self._progress:
+                self._progress.console.print(text, highlight=False, markup=False)
+            else:
+                print(text, file=sys.stderr, flush=True)
+        except (BrokenPipeError, OSError):
+            sys.stderr = open(os.devnull, "w")
+
+    def reading(self, done: int, total: int) -> None:
+        """The store is being built."""
+        self._show("reading images", done, total, "", quiet=total < 2000)
+
+    def training(self, pulse: "Pulse") -> None:
+        """A run goes on."""
+        share = f"data {pulse.data_share:.0%}"
+        memory = f"  {pulse.memory / 2**30:.1f} GiB" if pulse.memory else ""
+        text = (
+            f"epoch {pulse.epoch}/{pulse.epochs}  loss {pulse.loss:.4f}  "
+            f"{pulse.images_per_second:.1f} images/s  {share}{memory}  {duration(pulse.remaining)} left"
+        )
+        self._show("training", pulse.step, pulse.total, text)
+        if not self._forecast and pulse.fresh >= 5 and pulse.remaining > 60:
+            self._forecast = True
+            self.say(
+                f"forecast: {duration(pulse.remaining)} for the {pulse.total - pulse.step} steps left, "
+                f"at {pulse.images_per_second:.1f} images/s"
+            )
+
+    def _show(self, what: str, done: int, total: int, text: str, quiet: bool = False) -> None:
+        if self._progress:
+            if self._task is None or self._progress.tasks[self._task].description != what:
+                if self._task is not None:
+                    self._progress.remove_task(self._task)
+                self._task = self._progress.add_task(what, total=total, text="")
+            self._progress.update(self._task, completed=done, text=text)
+        elif not quiet and (monotonic() - self._said >= _LINE_SECONDS or done == total):
+            self._said = monotonic()
+            self.say(f"{what}: {done}/{total}  {text}".rstrip())
+
+
+def _bar() -> "Progress":
+    from rich.console import Console as RichConsole
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[text]}"),
+        console=RichConsole(stderr=True),
+        refresh_per_second=4,
+    )
+
+
+def duration(seconds: float) -> str:
+    """`1 h 20 min`, `3 min 5 s`, `12 s`."""
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    if whole >= 60:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole} s"

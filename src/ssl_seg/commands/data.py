@@ -1,0 +1,89 @@
+"""From what a person writes for DATA to an open store."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from ssl_seg.base import Dataset
+from ssl_seg.commands.console import Console
+from ssl_seg.data.store import Store, open_store, pick_canvas
+from ssl_seg.engine.stop import Stop
+from ssl_seg.errors import DataError, Stopped, UsageError
+from ssl_seg.registry import Registry
+
+
+def open_dataset(
+    registry: Registry, spec: str, *, split: str = "", labelled: bool = False, options: Mapping[str, str]
+) -> Dataset:
+    """`folder`, `file.csv`, `demo`, or `format:path`, where a format may be cut short (`csv:`).
+
+    Raises:
+        UsageError: no such format, or an option it does not have.
+        DataError: nothing there, or no labels where labels are needed.
+    """
+    format_, root = _recognise(registry, spec, labelled)
+    dataset: Dataset = registry.build("datasets", format_, root, split, options=options)
+    if labelled and not dataset.classes:
+        raise DataError(f"{spec} has no labels", next="image_folder:FOLDER or csv:FILE.csv")
+    return dataset
+
+
+def _recognise(registry: Registry, spec: str, labelled: bool) -> tuple[str, str]:
+    names = registry.names("datasets")
+    head, colon, rest = spec.partition(":")
+    if spec in names:
+        return spec, ""
+    if colon and not Path(spec).exists() and ".py" not in spec:
+        fitting = [name for name in names if name == head] or [n for n in names if n.startswith(head)]
+        if len(fitting) != 1:
+            registry.factory("datasets", head)  # raises, with what was meant
+            raise UsageError(f"{head!r} could be {' or '.join(fitting)}", where=spec)
+        return fitting[0], rest
+    if ".py:" in spec:
+        file, _, root = spec.partition("=")
+        return file, root
+    path = Path(spec).expanduser()
+    if not path.exists():
+        raise DataError(f"no such file or folder: {path}", next="ssl-seg list datasets  # all formats")
+    if path.suffix.lower() == ".csv":
+        return "csv_labels", str(path)
+    if labelled and not _has_folders(path):
+        return "csv_labels", str(path)
+    return ("image_folder" if labelled else "flat_folder"), str(path)
+
+
+def _has_folders(path: Path) -> bool:
+    return any(child.is_dir() and not child.name.startswith(".") for child in path.iterdir())
+
+
+def load(
+    dataset: Dataset,
+    image_size: int,
+    console: Console,
+    stop: Stop,
+    *,
+    canvas: int = 0,
+    cache: Path | None = None,
+    bad_images: Literal["stop", "skip"] = "stop",
+) -> Store:
+    """The store of a dataset, built with progress; a signal meanwhile leaves nothing behind."""
+
+    def tick(done: int, total: int) -> None:
+        console.reading(done, total)
+        if stop.signal:
+            raise Stopped(stop.signal)
+
+    folder = cache or default_cache()
+    side = canvas or pick_canvas(dataset, image_size)
+    store = open_store(dataset, side, folder, bad_images=bad_images, tick=tick)
+    if store.skipped:
+        console.say(f"{store.skipped} of {len(dataset)} images cannot be read and are left out")
+    return store
+
+
+def default_cache() -> Path:
+    """`$SSL_SEG_CACHE`, or `ssl-seg` in the user's cache folder."""
+    if own := os.environ.get("SSL_SEG_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ssl-seg"

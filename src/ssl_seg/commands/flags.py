@@ -1,0 +1,174 @@
+"""Flags that several commands share, and where their values may come from besides the shell.
+
+A TOML file holds nothing but defaults for flags: `batch_size = 64`, or `o.ssl.decay = 0.99` for
+`-o ssl.decay=0.99`. A run's own `run.toml` is such a file; its table `record` is passed over.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from ssl_seg.errors import UsageError, did_you_mean
+from ssl_seg.run import read_toml
+
+GROUPS = ("ssl", "backbone", "data", "probe")
+# flags that a resumed run may change: they do not touch what is computed
+FREE = frozenset({"save_every", "cache", "out", "config", "resume", "compile"})
+
+
+def read_options(texts: list[str]) -> dict[str, dict[str, str]]:
+    """`["ssl.decay=0.99"]` -> `{"ssl": {"decay": "0.99"}}`.
+
+    Raises:
+        UsageError: malformed, or not of a part that has options.
+    """
+    options: dict[str, dict[str, str]] = {}
+    for text in texts:
+        match = re.fullmatch(r"(\w+)\.(\w+)=(.*)", text)
+        if not match:
+            raise UsageError(f"not an option: {text!r}", next="-o ssl.decay=0.99")
+        group, key, value = match.groups()
+        if group not in GROUPS:
+            raise UsageError(
+                f"no part {group!r} has options{did_you_mean(group, GROUPS)}",
+                where=text,
+                next=f"one of {', '.join(GROUPS)}",
+            )
+        options.setdefault(group, {})[key] = value
+    return options
+
+
+def defaults_from(path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags a TOML file gives defaults for.
+
+    Raises:
+        UsageError: a key that is no flag; with its line.
+    """
+    values = read_toml(path)
+    values.pop("record", None)
+    given = values.pop("o", {})
+    defaults: dict[str, Any] = {}
+    for key, value in values.items():
+        name = key.replace("-", "_")
+        if name not in known or name in ("config", "resume"):
+            raise UsageError(
+                f"unknown key {key!r}{did_you_mean(name, known)}", where=f"{path}{_line(path, key)}"
+            )
+        defaults[name] = value
+    if given:
+        defaults["option"] = [
+            f"{group}.{key}={value}" for group, table in given.items() for key, value in table.items()
+        ]
+    return defaults
+
+
+def _line(path: Path, key: str) -> str:
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        if line.split("=")[0].strip().strip("[]\"'") == key:
+            return f", line {number}"
+    return ""
+
+
+def _take_config(context: typer.Context, path: Path | None) -> Path | None:
+    if path is not None:
+        known = {parameter.name: parameter for parameter in context.command.params if parameter.name}
+        context.default_map = {**(context.default_map or {}), **defaults_from(path, known)}
+    return path
+
+
+def _note_out(context: typer.Context, out: Path | None) -> Path | None:
+    _take_run(context, out, context.params.get("resume", False))
+    return out
+
+
+def _note_resume(context: typer.Context, resume: bool) -> bool:
+    _take_run(context, context.params.get("out"), resume)
+    return resume
+
+
+def _take_run(context: typer.Context, out: Path | None, resume: bool) -> None:
+    """`--resume --out RUN`: what the run was started with holds, unless a flag says otherwise."""
+    if resume and out is not None and (out / "run.toml").exists():
+        _take_config(context, out / "run.toml")
+
+
+def refuse_changes(given: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+    """A resumed run must be the run that was started.
+
+    Raises:
+        UsageError: a flag differs; with a line `key: was -> now` for each.
+    """
+    changed = [
+        f"{key}: was {stored.get(key)!r}, now {value!r}"
+        for key, value in given.items()
+        if key not in FREE and value != stored.get(key) and not (value is None or value == {})
+    ]
+    if changed:
+        raise UsageError(
+            "a resumed run cannot change its flags",
+            where="\n       ".join(changed[:6]),
+            next="leave them out, or start a new run with another --out",
+        )
+
+
+Data = Annotated[str | None, typer.Argument(metavar="DATA", help="A folder, a CSV file, or FORMAT:PATH.")]
+Backbone = Annotated[str, typer.Option(help="Network: any of `ssl-seg list backbones`.")]
+Epochs = Annotated[int, typer.Option(min=1, help="Passes over the data.")]
+BatchSize = Annotated[int, typer.Option(min=2, help="Images of one optimizer step.")]
+ImageSize = Annotated[int, typer.Option(min=8, help="Side of what the network sees, in pixels.")]
+Optimizer = Annotated[
+    str | None, typer.Option(help="adamw, adam, sgd or lars.", show_default="what suits the method")
+]
+Lr = Annotated[
+    float | None,
+    typer.Option(min=0.0, help="Peak learning rate, used as it is.", show_default="scaled to the batch"),
+]
+WeightDecay = Annotated[
+    float | None,
+    typer.Option(min=0.0, help="Not for biases and norms.", show_default="what suits the method"),
+]
+Warmup = Annotated[
+    float | None,
+    typer.Option(min=0.0, max=0.9, help="Share of the run.", show_default="what suits the method"),
+]
+Schedule = Annotated[Literal["cosine", "constant", "poly"], typer.Option(help="After the warm-up.")]
+Clip = Annotated[float, typer.Option(min=0.0, help="Largest norm of the gradients; 0: any.")]
+Accumulate = Annotated[int, typer.Option(min=1, help="Parts a batch is computed in, to save memory.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of weights, order and augmentation.")]
+Precision = Annotated[
+    Literal["auto", "bf16", "fp32"], typer.Option(help="auto: bf16 where the device is fast at it.")
+]
+Compile = Annotated[bool, typer.Option("--compile", help="Run through torch.compile.")]
+Cpu = Annotated[bool, typer.Option("--cpu", help="Do not use a GPU.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="The run's folder.", show_default="runs/...", is_eager=True, callback=_note_out),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(help="TOML file with defaults for flags.", is_eager=True, callback=_take_config),
+]
+Option = Annotated[
+    list[str] | None,
+    typer.Option("-o", "--option", metavar="PART.KEY=VALUE", help="Option of a part, as ssl.decay=0.99."),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the run in --out.", is_eager=True, callback=_note_resume)
+]
+BadImages = Annotated[
+    Literal["stop", "skip"], typer.Option(help="What to do about images that cannot be read.")
+]
+Canvas = Annotated[
+    int,
+    typer.Option(min=0, help="Larger images are stored this size.", show_default="twice the image size"),
+]
+Cache = Annotated[
+    Path | None, typer.Option(help="Where decoded images are kept.", show_default="~/.cache/ssl-seg")
+]
+SaveEvery = Annotated[
+    int,
+    typer.Option(min=0, help="Steps between checkpoints.", show_default="after 5 minutes, at an epoch's end"),
+]

@@ -1,0 +1,64 @@
+"""A k-NN accuracy on labelled images while a backbone is being trained."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from ssl_seg.augment import chance
+from ssl_seg.base import Backbone
+from ssl_seg.data.store import Store
+from ssl_seg.engine.device import Device
+from ssl_seg.engine.evaluate import embed
+from ssl_seg.errors import DataError
+from ssl_seg.registry import Registry
+
+HELD_BACK = 0.2
+
+
+def split_of(targets: Tensor) -> Tensor:
+    """(N,) bool: which images are held back, a fifth of every class, the same in every run."""
+    draw = chance.uniform(0, 0, 0, torch.arange(len(targets)), 1)[0]
+    held = torch.zeros(len(targets), dtype=torch.bool)
+    for target in targets.unique():
+        rows = (targets == target).nonzero()[:, 0]
+        count = max(1, round(HELD_BACK * len(rows)))
+        held[rows[draw[rows].argsort(stable=True)[:count]]] = True
+    return held
+
+
+class Probe:
+    """Classifies a fifth of the images, held back, by their neighbours among the others.
+
+    Args:
+        store: labelled images.
+        size: of an image in pixels.
+        options: of the `knn` metric.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        store: Store,
+        device: Device,
+        *,
+        size: int,
+        options: Mapping[str, str],
+        stopped: Callable[[], bool],
+    ) -> None:
+        self._metric = registry.build("metrics", "knn", store.classes, options=options)
+        self._store, self._device, self._size, self._stopped = store, device, size, stopped
+        self._held = split_of(store.targets)
+        if int((~self._held).sum()) == 0:
+            raise DataError("the probe needs at least two images of a class")
+
+    def __call__(self, backbone: Backbone) -> dict[str, float]:
+        """`probe_knn`, in [0, 1]; nothing when a signal has come meanwhile."""
+        features, targets = embed(backbone, self._store, self._device, size=self._size, stopped=self._stopped)
+        if self._stopped():
+            return {}
+        held = self._held.to(features.device)
+        self._metric.reset()
+        self._metric.fill(features[~held], targets[~held])
+        self._metric.update(features[held], targets[held])
+        return {f"probe_{name}": value for name, value in self._metric.compute().items()}

@@ -1,0 +1,46 @@
+"""What every training command does around its own work: end a run's folder in a known state."""
+
+import json
+import platform
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
+
+from ssl_seg.errors import SslSegError, Stopped
+from ssl_seg.run import Run, log
+
+_RECORDED = ("ssl-seg", "torch", "torchvision", "timm")
+
+
+@contextmanager
+def recorded(run: Run) -> Iterator[None]:
+    """Write how the run ended into `status.json` and `run.log`."""
+    try:
+        yield
+    except SslSegError as error:
+        _end(run, "stopped" if isinstance(error, Stopped) else "failed", error.code)
+        log.error("%s", error.what)
+        log.info("%s", traceback.format_exc())
+        raise
+    except BaseException:
+        _end(run, "failed", 1)
+        log.exception("unexpected")
+        raise
+
+
+def _end(run: Run, state: str, code: int) -> None:
+    last: dict[str, Any] = {"step": 0, "checkpoint": ""}
+    try:
+        last |= json.loads((run.folder / "status.json").read_text())
+        run.set_status(state, step=last["step"], code=code, checkpoint=str(last["checkpoint"]))
+    except (OSError, ValueError, SslSegError):
+        log.warning("status.json could not be written")
+
+
+def versions() -> dict[str, Any]:
+    """Of Python and the libraries that a result depends on."""
+    return {"python": platform.python_version()} | {
+        name.replace("-", "_"): version(name) for name in _RECORDED
+    }

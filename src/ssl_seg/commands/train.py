@@ -1,0 +1,294 @@
+"""`ssl-seg train`: pre-train a backbone without labels."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ssl_seg.commands import flags
+from ssl_seg.commands.console import Console
+from ssl_seg.commands.running import recorded, versions
+from ssl_seg.engine.stop import Stop
+from ssl_seg.errors import UsageError
+from ssl_seg.run import Run, log
+
+if TYPE_CHECKING:
+    from ssl_seg.base import SSLMethod
+    from ssl_seg.data.store import Store
+    from ssl_seg.plugins import Plugins
+
+
+def train(
+    data: flags.Data = None,
+    ssl: Annotated[str, typer.Option(help="Method: a name, or FILE.py:CLASS.")] = "byol",
+    backbone: flags.Backbone = "resnet50",
+    epochs: flags.Epochs = 100,
+    batch_size: flags.BatchSize = 64,
+    image_size: flags.ImageSize = 128,
+    optimizer: flags.Optimizer = None,
+    lr: flags.Lr = None,
+    weight_decay: flags.WeightDecay = None,
+    warmup: flags.Warmup = None,
+    schedule: flags.Schedule = "cosine",
+    clip: flags.Clip = 0.0,
+    accumulate: flags.Accumulate = 1,
+    seed: flags.Seed = 0,
+    precision: flags.Precision = "auto",
+    compile: flags.Compile = False,
+    cpu: flags.Cpu = False,
+    probe: Annotated[
+        str | None, typer.Option(metavar="DATA", help="Labelled images for a k-NN accuracy on the way.")
+    ] = None,
+    probe_every: Annotated[int, typer.Option(min=1, help="Epochs between two of them.")] = 1,
+    on_collapse: Annotated[
+        Literal["stop", "ignore"], typer.Option(help="When all images look the same to the network.")
+    ] = "stop",
+    out: flags.Out = None,
+    config: flags.Config = None,
+    option: flags.Option = None,
+    resume: flags.Resume = False,
+    bad_images: flags.BadImages = "stop",
+    canvas: flags.Canvas = 0,
+    cache: flags.Cache = None,
+    save_every: flags.SaveEvery = 0,
+) -> None:
+    """Pre-train a backbone on images without labels.
+
+    The folder in --out gets the weights (backbone.safetensors), the scores of every epoch, and
+    checkpoints from which --resume goes on bit for bit.
+    """
+    settings = {name: _plain(value) for name, value in locals().items()}
+    for name in ("out", "config", "resume", "option"):
+        del settings[name]
+    settings["o"] = flags.read_options(option or [])
+    if data is None:
+        raise UsageError("no DATA given", next="ssl-seg train FOLDER, or ssl-seg train --resume --out RUN")
+    folder = out or Path("runs") / f"{Path(ssl).stem}-{backbone}-{Path(data).stem or 'data'}"
+    with Stop() as stop, Console() as console:
+        plugins = _plugins_with(ssl, backbone)
+        with Run(folder, resume=resume) as run, recorded(run):
+            if resume:
+                flags.refuse_changes(settings, run.settings())
+            _Training(settings, plugins, run, stop, console).go()
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+def _plugins_with(ssl: str, backbone: str) -> "Plugins":
+    """All plugins, after a look whether they hold the two names: a typing error costs no time."""
+    from ssl_seg.plugins import load_plugins
+
+    plugins = load_plugins()
+    plugins.registry.factory("ssl", ssl)
+    plugins.registry.factory("backbones", backbone)
+    return plugins
+
+
+class _Training:
+    """From settings to a trained backbone, in the order in which a person would think of it."""
+
+    def __init__(
+        self, settings: dict[str, Any], plugins: "Plugins", run: Run, stop: Stop, console: Console
+    ) -> None:
+        from ssl_seg.engine.device import Device
+
+        self.settings, self.plugins = settings, plugins
+        self.run, self.stop, self.console = run, stop, console
+        self.options: dict[str, dict[str, str]] = settings["o"]
+        self.device = Device(settings["precision"], compile=settings["compile"], cpu=settings["cpu"])
+
+    def go(self) -> None:
+        """Train, and leave the run's folder complete."""
+        from ssl_seg.data.batches import Batches
+        from ssl_seg.engine.fit import fit
+
+        given, device = self.settings, self.device
+        method = self.build_method()
+        store = self.open(given["data"], "data")
+        size = given["batch_size"]
+        batches = Batches(store, size, given["seed"], device.device, rank=device.rank, ranks=device.ranks)
+        plan, optimizer = self.plan(method, batches.per_epoch)
+        self.record(store, batches.per_epoch)
+        probe = self.make_probe()
+        self.console.say(
+            f"{given['ssl']} on {given['backbone']}: {len(store)} images, {given['epochs']} epochs of "
+            f"{batches.per_epoch} steps, {device.describe()}\nrun: {self.run.folder}"
+        )
+        self.plugins.notify("run_start", run=self.run)
+        self.draw_views(method, batches.at(0))
+
+        def feed(step: int) -> list[Any]:
+            return self.views(method, batches.at(step))
+
+        def on_epoch(epoch: int) -> dict[str, float]:
+            due = probe and (epoch % given["probe_every"] == 0 or epoch == given["epochs"])
+            scores = probe(method.backbone) if probe and due else {}
+            for name, value in scores.items():
+                self.console.say(f"epoch {epoch}: {name} {value:.3f}")
+            self.plugins.notify("epoch_end", run=self.run, epoch=epoch, scores=scores)
+            return scores
+
+        alarm = self.alarm()
+        fit(
+            method,
+            feed,
+            optimizer,
+            plan,
+            device=device,
+            run=self.run,
+            stop=self.stop,
+            alarm=alarm,
+            on_epoch=on_epoch,
+            report=self.console.training,
+        )
+        self.finish(method, plan.total)
+
+    def build_method(self) -> "SSLMethod":
+        """The method on a new backbone; weights depend on the seed alone."""
+        import torch
+
+        registry, given = self.plugins.registry, self.settings
+        torch.manual_seed(given["seed"])
+        backbone = registry.build("backbones", given["backbone"], options=self.options.get("backbone"))
+        method: SSLMethod = registry.build("ssl", given["ssl"], backbone, options=self.options.get("ssl"))
+        return method
+
+    def open(self, spec: str, group: str) -> "Store":
+        """The store of the images that `spec` names."""
+        from ssl_seg.commands.data import load, open_dataset
+
+        given, labelled = self.settings, group == "probe"
+        options = self.options.get("data", {}) if not labelled else {}
+        dataset = open_dataset(self.plugins.registry, spec, labelled=labelled, options=options)
+        return load(
+            dataset,
+            given["image_size"],
+            self.console,
+            self.stop,
+            canvas=given["canvas"],
+            cache=Path(given["cache"]) if given["cache"] else None,
+            bad_images=given["bad_images"],
+        )
+
+    def plan(self, method: "SSLMethod", per_epoch: int) -> tuple[Any, Any]:
+        """The optimizer and the schedule; what the user left open is what suits the method."""
+        from ssl_seg.engine.fit import Plan
+        from ssl_seg.engine.optim import build_optimizer, parameter_groups, rate_at, scaled_lr
+
+        given, recipe = self.settings, {"lr": 1e-3, "weight_decay": 1e-4, "warmup": 0.05} | method.recipe
+        for name in ("optimizer", "weight_decay", "warmup"):
+            if given[name] is None:
+                given[name] = recipe.get(name, "adamw")
+        if given["lr"] is None:
+            given["lr"] = scaled_lr(given["optimizer"], recipe["lr"], given["batch_size"])
+        groups = parameter_groups(method, given["weight_decay"])
+        total = given["epochs"] * per_epoch
+        warmup, lr, schedule = round(given["warmup"] * total), given["lr"], given["schedule"]
+        plan = Plan(
+            total=total,
+            per_epoch=per_epoch,
+            batch_size=given["batch_size"],
+            rate=lambda step: rate_at(step, total, lr, warmup, schedule),
+            clip=given["clip"],
+            save_every=given["save_every"],
+        )
+        return plan, build_optimizer(given["optimizer"], groups, lr)
+
+    def record(self, store: "Store", per_epoch: int) -> None:
+        """Write `run.toml`, or hold a resumed run against it."""
+        if not self.device.is_main:
+            return
+        record = {
+            "images": len(store),
+            "skipped": store.skipped,
+            "canvas": store.canvas,
+            "fingerprint": store.fingerprint,
+            "steps_per_epoch": per_epoch,
+            "device": self.device.describe(),
+            "versions": versions(),
+        }
+        if not self.run.resume:
+            self.run.write_settings(self.settings | {"record": record})
+            return
+        before = self.run.settings()["record"]
+        if before["fingerprint"] != store.fingerprint:
+            raise UsageError(
+                "the images are not those the run was started with",
+                where=f"{before['images']} images then, {len(store)} now; a file, label or date differs",
+                next="start a new run with another --out",
+            )
+        for key in ("device", "versions"):
+            if before[key] != record[key]:
+                log.warning("not bit-exact: %s was %s, is %s", key, before[key], record[key])
+                self.console.say(f"warning: {key} differs from the run's start; not bit-exact")
+
+    def make_probe(self) -> Any:
+        """The k-NN probe, if one is asked for."""
+        if not self.settings["probe"]:
+            return None
+        from ssl_seg.commands.probe import Probe
+
+        return Probe(
+            self.plugins.registry,
+            self.open(self.settings["probe"], "probe"),
+            self.device,
+            size=self.settings["image_size"],
+            options=self.options.get("probe", {}),
+            stopped=lambda: bool(self.stop.signal),
+        )
+
+    def alarm(self) -> Any:
+        """The collapse alarm, unless it is turned off."""
+        from ssl_seg.engine.health import CollapseAlarm
+
+        return CollapseAlarm() if self.settings["on_collapse"] == "stop" else None
+
+    def views(self, method: "SSLMethod", batch: Any) -> list[Any]:
+        """The views of a batch, in as many parts as gradients are accumulated over."""
+        from ssl_seg.augment.views import augment
+
+        given = self.settings
+        views = augment(
+            batch.images,
+            batch.sizes,
+            batch.samples,
+            method.views,
+            seed=given["seed"],
+            epoch=batch.epoch,
+            size=given["image_size"],
+        )
+        parts = [view.chunk(given["accumulate"]) for view in views]
+        return [list(part) for part in zip(*parts, strict=True)]
+
+    def draw_views(self, method: "SSLMethod", batch: Any) -> None:
+        """A sheet of the first views, to see what the network is going to see."""
+        from ssl_seg.figures.views import draw_views
+
+        if self.device.is_main and not self.run.resume:
+            first = [part[:8] for part in self.views(method, batch)[0]]
+            draw_views(self.run.folder / "figures" / "views.png", batch.images[: len(first[0])], first)
+
+    def finish(self, method: "SSLMethod", step: int) -> None:
+        """Write the backbone and say where things are."""
+        from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD
+        from ssl_seg.engine.weights import save_backbone
+
+        given, run = self.settings, self.run
+        about = {
+            "backbone": given["backbone"],
+            "options": self.options.get("backbone", {}),
+            "image_size": given["image_size"],
+            "mean": IMAGENET_MEAN,
+            "std": IMAGENET_STD,
+            "trained_by": given["ssl"],
+            "epochs": given["epochs"],
+        }
+        if self.device.is_main:
+            save_backbone(run.folder / "backbone.safetensors", method.backbone, about)
+            run.set_status("finished", step=step, code=0, checkpoint=f"step-{step:06d}")
+        self.plugins.notify("run_end", run=run)
+        last = run.scores()[-1]
+        scores = ", ".join(f"{name} {last[name]:.3f}" for name in last if name.startswith(("loss", "probe")))
+        self.console.say(f"finished: {scores}\nweights: {run.folder / 'backbone.safetensors'}")

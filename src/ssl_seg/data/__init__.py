@@ -1,0 +1,1 @@
+"""Images on disk, and how they get to the device."""

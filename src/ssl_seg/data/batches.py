@@ -1,0 +1,133 @@
+"""Epochs of batches on the device, as a function of the step."""
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from ssl_seg.augment import chance
+from ssl_seg.data.store import Store
+from ssl_seg.errors import UsageError
+
+_AHEAD = 3
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some images of one epoch.
+
+    Attributes:
+        images: (B, 3, H, W) uint8 canvases on the device.
+        sizes: (B, 2) int64 height and width of the pictures, on the CPU.
+        samples: (B,) int64 rows of the store, on the CPU: what chance is a function of.
+        targets: (B,) int64 class indices on the device, -1 without labels.
+        epoch: from 0.
+    """
+
+    images: Tensor
+    sizes: Tensor
+    samples: Tensor
+    targets: Tensor
+    epoch: int
+
+
+class Batches:
+    """Shuffled batches of a store; a last incomplete batch of an epoch is left out.
+
+    A store that fits in `share` of the free device memory is moved there whole. A larger one is
+    read by a thread, some steps ahead, through pinned memory. On the CPU the mapped file is read
+    in place.
+
+    Args:
+        store: the images.
+        size: of a batch, over all ranks.
+        seed: of the order.
+        device: where the images go.
+        rank, ranks: which part of each batch is this process's.
+        share: of the free memory of a GPU that the images may take.
+
+    Raises:
+        UsageError: fewer images than one batch, or the batch cannot be divided among the ranks.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        size: int,
+        seed: int,
+        device: torch.device,
+        *,
+        rank: int = 0,
+        ranks: int = 1,
+        share: float = 0.4,
+    ) -> None:
+        if len(store) < size:
+            raise UsageError(
+                f"0 steps per epoch: {len(store)} images, batch size {size}",
+                next=f"--batch-size {max(2, len(store) // 2)}",
+            )
+        if size % ranks:
+            raise UsageError(f"batch size {size} is not a multiple of {ranks} processes")
+        self.store, self.size, self.seed, self.device = store, size, seed, device
+        self.rank, self.ranks = rank, ranks
+        self.per_epoch = len(store) // size
+        self.resident = device.type == "cpu" or fits(store.images, device, share)
+        self.waited = 0.0  # seconds spent in `at`, for the share of time that data costs
+        self._images = store.images.to(device) if self.resident else store.images
+        self._reader = None if self.resident else ThreadPoolExecutor(1, "ssl-seg-reader")
+        self._pending: dict[int, Future[Tensor]] = {}
+        self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
+
+    def at(self, step: int) -> Batch:
+        """The batch of a step, counted from 0 over all epochs."""
+        started = perf_counter()
+        rows = self._rows(step)
+        if self._reader is None:
+            images = self._images.index_select(0, rows.to(self._images.device))
+        else:
+            images = self._ahead(step).to(self.device, non_blocking=True)
+        targets = self.store.targets[rows].to(self.device, non_blocking=True)
+        self.waited += perf_counter() - started
+        return Batch(images, self.store.sizes[rows], rows, targets, step // self.per_epoch)
+
+    def _rows(self, step: int) -> Tensor:
+        epoch, place = divmod(step, self.per_epoch)
+        if self._order[0] != epoch:
+            self._order = (epoch, chance.permutation(self.seed, epoch, len(self.store)))
+        rows = self._order[1][place * self.size : (place + 1) * self.size]
+        return rows[self.rank :: self.ranks]
+
+    def _ahead(self, step: int) -> Tensor:
+        """The images of `step` in pinned memory; asks for those of the next steps."""
+        assert self._reader is not None
+        for wanted in range(step, step + _AHEAD):
+            if wanted not in self._pending:
+                self._pending[wanted] = self._reader.submit(self._read, self._rows(wanted))
+        self._rows(step)
+        for old in [known for known in self._pending if known < step]:
+            self._pending.pop(old).cancel()
+        return self._pending.pop(step).result()
+
+    def _read(self, rows: Tensor) -> Tensor:
+        images = self._images.index_select(0, rows)
+        return images.pin_memory() if self.device.type == "cuda" else images
+
+
+def fits(images: Tensor, device: torch.device, share: float) -> bool:
+    """Whether the images take at most `share` of the device's free memory."""
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return images.numel() < share * free
+
+
+def in_order(store: Store, size: int, device: torch.device) -> Iterator[Batch]:
+    """Every image once, in the store's order; the last batch may be smaller."""
+    for start in range(0, len(store), size):
+        rows = torch.arange(start, min(start + size, len(store)))
+        images = store.images[rows].to(device, non_blocking=True)
+        targets = store.targets[rows].to(device, non_blocking=True)
+        yield Batch(images, store.sizes[rows], rows, targets, 0)

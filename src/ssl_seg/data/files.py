@@ -1,0 +1,122 @@
+"""Lists of image files that stay small in memory, and the dataset made of one."""
+
+import os
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssl_seg.base import Dataset
+from ssl_seg.data.decode import EXTENSIONS, read_image
+from ssl_seg.errors import DataError
+
+_SYSTEM = frozenset({"__MACOSX", "@eaDir", "System Volume Information"})
+
+
+class FileList(Sequence[tuple[str, int]]):
+    """(path, target) pairs in about 20 bytes each and one copy of the names."""
+
+    def __init__(self, pairs: Iterable[tuple[str, int]]) -> None:
+        names, ends, targets = bytearray(), array("q", [0]), array("q")
+        for name, target in pairs:
+            names += os.fsencode(name)
+            ends.append(len(names))
+            targets.append(target)
+        self._names, self._ends, self.targets = bytes(names), ends, targets
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[str, int]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[tuple[str, int]]: ...
+    def __getitem__(self, index: int | slice) -> tuple[str, int] | Sequence[tuple[str, int]]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if index < 0:
+            index += len(self)
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        name = self._names[self._ends[index] : self._ends[index + 1]]
+        return os.fsdecode(name), self.targets[index]
+
+
+class FileDataset(Dataset):
+    """Images in files below one folder.
+
+    Args:
+        root: the folder.
+        pairs: (path relative to `root`, class index or -1).
+        classes: names of the classes.
+    """
+
+    samples: FileList
+
+    def __init__(self, root: Path, pairs: Iterable[tuple[str, int]], classes: Sequence[str] = ()) -> None:
+        self.root = root
+        self.samples = FileList(pairs)
+        self.classes = list(classes)
+
+    def identity(self, index: int) -> str:
+        name, _ = self.samples[index]
+        try:
+            info = os.stat(self.root / name)
+        except OSError:
+            return f"{name}\0missing"
+        return f"{name}\0{info.st_size}\0{info.st_mtime_ns}"
+
+    def image(self, index: int, canvas: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+        return read_image(self.root / self.samples[index][0], canvas)
+
+
+def find_images(root: Path) -> Iterator[str]:
+    """Paths of all image files below `root`, relative to it, folder by folder in sorted order.
+
+    Hidden and system folders and files are passed over; links are followed, once.
+
+    Raises:
+        DataError: there is no such folder, or no image in it.
+    """
+    if not root.is_dir():
+        raise DataError(f"no such folder: {root}", next=f"ls {root.parent}")
+    others: Counter[str] = Counter()
+    found = 0
+    for name in _walk(root, "", set(), others):
+        found += 1
+        yield name
+    if not found:
+        seen = ", ".join(f"{count} {end}" for end, count in others.most_common(5)) or "nothing"
+        raise DataError(
+            f"no image below {root}",
+            where=f"found {seen}; images end in {' '.join(sorted(EXTENSIONS))}",
+        )
+
+
+def _walk(root: Path, below: str, visited: set[tuple[int, int]], others: Counter[str]) -> Iterator[str]:
+    folder = os.path.join(root, below)
+    try:
+        info = os.stat(folder)
+        if (info.st_dev, info.st_ino) in visited:
+            return
+        visited.add((info.st_dev, info.st_ino))
+        entries = sorted((entry.name, entry.is_dir()) for entry in os.scandir(folder))
+    except OSError as error:
+        raise DataError(f"cannot read the folder {folder}: {error.strerror}") from error
+    folders = []
+    for name, is_folder in entries:
+        if name.startswith(".") or name in _SYSTEM:
+            continue
+        path = os.path.join(below, name)
+        if is_folder:
+            folders.append(path)
+        elif os.path.splitext(name)[1].lower() in EXTENSIONS:
+            yield path
+        else:
+            others[os.path.splitext(name)[1] or "without an ending"] += 1
+    for path in folders:
+        yield from _walk(root, path, visited, others)

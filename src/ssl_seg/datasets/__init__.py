@@ -1,0 +1,1 @@
+"""Formats in which images and labels lie on disk: one file each."""

@@ -1,0 +1,55 @@
+"""A folder with one subfolder of images per class."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from ssl_seg.data.files import FileDataset, find_images
+from ssl_seg.errors import DataError
+from ssl_seg.hooks import hookimpl
+
+
+def image_folder(root: str, split: str) -> FileDataset:
+    """Images under `root/CLASS/`, or `root/split/CLASS/` if there is such a folder.
+
+    Classes are in natural order (`class2` before `class10`). Folders below a class belong to it.
+
+    Raises:
+        DataError: no class folder, an empty one, or two whose names differ only in case.
+    """
+    folder = Path(root)
+    if split and (folder / split).is_dir():
+        folder = folder / split
+    if not folder.is_dir():
+        raise DataError(f"no such folder: {folder}")
+    classes = sorted((p.name for p in folder.iterdir() if _is_class(p)), key=natural)
+    if not classes:
+        raise DataError(
+            f"{folder} has no subfolder per class", next=f"flat_folder:{folder}  # without labels"
+        )
+    lower = [name.lower() for name in classes]
+    for name in classes:
+        if lower.count(name.lower()) > 1:
+            raise DataError(f"two class folders differ only in case: {name}", where=str(folder))
+    return FileDataset(folder, _pairs(folder, classes), classes)
+
+
+def _is_class(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith((".", "__"))
+
+
+def _pairs(folder: Path, classes: list[str]) -> Iterator[tuple[str, int]]:
+    for target, name in enumerate(classes):
+        for path in find_images(folder / name):
+            yield f"{name}/{path}", target
+
+
+def natural(text: str) -> list[tuple[int, int, str]]:
+    """A sort key that reads digits as numbers."""
+    parts = re.findall(r"\d+|\D+", text)
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
+
+
+@hookimpl
+def datasets() -> dict[str, object]:
+    return {"image_folder": image_folder}

@@ -1,0 +1,1 @@
+"""Training, checkpoints and evaluation; knows modules and tensors, no names."""

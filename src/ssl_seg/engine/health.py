@@ -1,0 +1,116 @@
+"""Alarms: numbers that are not finite, and a representation that collapses."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ssl_seg.errors import HealthError
+
+
+def embedding_std(embedding: Tensor) -> Tensor:
+    """How far L2-normalised embeddings spread: 1 on a sphere, 0 when they are all the same.
+
+    The root mean square, over dimensions, of the standard deviation over images, times sqrt(D)
+    (after Chen and He 2021, figure 2).
+
+    Args:
+        embedding: (B, D).
+    """
+    unit = F.normalize(embedding.float(), dim=1)
+    return unit.var(dim=0, unbiased=False).sum().sqrt()
+
+
+def effective_rank(embedding: Tensor) -> Tensor:
+    """The exponential of the entropy of the singular values of the centred embeddings.
+
+    Roughly how many dimensions are in use, from 1 to min(B - 1, D) (Roy and Vetterli 2007;
+    RankMe, Garrido et al. 2023).
+
+    Args:
+        embedding: (B, D).
+    """
+    unit = F.normalize(embedding.float(), dim=1)
+    values = torch.linalg.svdvals(unit - unit.mean(dim=0))
+    share = values / values.sum().clamp(min=1e-12)
+    return torch.exp(-(share * share.clamp(min=1e-12).log()).sum())
+
+
+class CollapseAlarm:
+    """Looks at the embeddings now and then, and stops a run whose images all look the same to it.
+
+    Args:
+        every: steps between looks.
+        least_std: alarm below this `embedding_std`.
+        least_rank: alarm below this `effective_rank`.
+        patience: how many looks in a row must alarm.
+    """
+
+    def __init__(
+        self, every: int = 50, *, least_std: float = 0.05, least_rank: float = 2.0, patience: int = 3
+    ) -> None:
+        self.every, self.patience = every, patience
+        self.least_std, self.least_rank = least_std, least_rank
+        self.strikes = 0
+
+    def due(self, step: int) -> bool:
+        """Whether to look after this step (counted from 0)."""
+        return (step + 1) % self.every == 0
+
+    def look(self, embedding: Tensor, step: int) -> dict[str, float]:
+        """Measure the (B, D) embeddings of a step.
+
+        Raises:
+            HealthError: they have been collapsed for `patience` looks.
+        """
+        std, rank = embedding_std(embedding).item(), effective_rank(embedding).item()
+        self.strikes = self.strikes + 1 if std < self.least_std or rank < self.least_rank else 0
+        if self.strikes >= self.patience:
+            raise HealthError(
+                f"the representation has collapsed: spread {std:.4f} (alarm below "
+                f"{self.least_std}), effective rank {rank:.1f} (alarm below {self.least_rank})",
+                where=f"step {step + 1}, the {self.strikes}th look in a row",
+                next="another --lr or method option; --on-collapse ignore turns the alarm off",
+            )
+        return {"spread": std, "rank": rank}
+
+
+class FiniteCheck:
+    """Asks the device whether loss and gradients are finite, and reads the answer later.
+
+    Between asking and reading, the next batch can be prepared: the device stays busy, and still
+    no weight moves before the answer is known.
+    """
+
+    def ask(self, loss: Tensor, parameters: Iterable[Tensor]) -> Tensor:
+        """Start the check; returns the norm of all gradients, a scalar on the device."""
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        answer = torch.stack([loss.detach().float(), norm.float()])
+        if answer.is_cuda:
+            self._answer = torch.empty(2, pin_memory=True)
+            self._answer.copy_(answer, non_blocking=True)
+            self._event = torch.cuda.Event()
+            self._event.record()
+        else:
+            self._answer = answer
+        return norm
+
+    def read(self, where: str) -> None:
+        """Wait for the answer.
+
+        Raises:
+            HealthError: the loss or a gradient is NaN or infinite.
+        """
+        if hasattr(self, "_event"):
+            self._event.synchronize()
+        loss, norm = self._answer.tolist()
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            part = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient norm is {norm}"
+            raise HealthError(
+                f"{part}; no weight has been changed by it",
+                where=where,
+                next="a smaller --lr, a longer --warmup, --clip 1.0, or --precision fp32",
+            )

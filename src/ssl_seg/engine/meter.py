@@ -1,0 +1,136 @@
+"""What a run has to tell: sums that stay on the device until they are read, and the clock."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_INTERVAL = 0.5
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """How a run is doing.
+
+    Attributes:
+        step, total: steps done and to do. epoch, epochs: likewise, from 1.
+        loss: of the last step.
+        images_per_second: since this process started to train.
+        remaining: seconds, at that speed.
+        data_share: share of the time spent on getting batches, in [0, 1].
+        memory: most bytes allocated on a GPU.
+        fresh: steps this process has done.
+    """
+
+    step: int
+    total: int
+    epoch: int
+    epochs: int
+    loss: float
+    images_per_second: float
+    remaining: float
+    data_share: float
+    memory: int
+    fresh: int
+
+
+class Meter:
+    """Sums and times of one run.
+
+    Args:
+        total, per_epoch: steps.
+        batch_size: images of a step.
+    """
+
+    def __init__(self, total: int, per_epoch: int, batch_size: int) -> None:
+        self.total, self.per_epoch, self.batch_size = total, per_epoch, batch_size
+        self._sums: dict[str, Tensor] = {}
+        self._notes: dict[str, float] = {}
+        self._loss: Tensor | None = None
+        self._earlier = 0.0  # seconds of training in earlier processes of this run
+        self.start()
+
+    def start(self) -> None:
+        """Start the clock."""
+        self._started = self._shown = self._epoch_started = perf_counter()
+        self._fresh, self._epoch_fresh, self._fed = 0, 0, 0.0
+
+    def timed(self, feed: Callable[[int], Sequence[Any]], step: int) -> Sequence[Any]:
+        """Call `feed`, and remember how long it took."""
+        started = perf_counter()
+        inputs = feed(step)
+        self._fed += perf_counter() - started
+        return inputs
+
+    def add(self, out: Mapping[str, Tensor], share: float) -> None:
+        """Take in one part of a step, which counts for `share` of it. Only scalars count."""
+        self._loss = out["loss"].detach()
+        for name, value in out.items():
+            if value.ndim == 0:
+                part = value.detach().double() * share
+                before = self._sums.get(name)
+                self._sums[name] = part if before is None else before.to(part.device) + part
+
+    def note(self, numbers: Mapping[str, float]) -> None:
+        """Remember numbers as they are: the last ones of an epoch are its scores."""
+        self._notes.update(numbers)
+
+    def step_done(self) -> None:
+        """Count a step."""
+        self._fresh += 1
+        self._epoch_fresh += 1
+
+    def epoch_scores(self, step: int) -> dict[str, float]:
+        """The means of the epoch that ends with `step`; then forget them."""
+        now = perf_counter()
+        speed = self.batch_size * self._epoch_fresh / max(1e-9, now - self._epoch_started)
+        scores = {"epoch": step // self.per_epoch, "step": step, "seconds": round(self.seconds, 3)}
+        scores["images_per_second"] = round(speed, 2)
+        scores |= {name: (value / self.per_epoch).item() for name, value in self._sums.items()}
+        scores |= self._notes
+        self._sums, self._notes, self._epoch_fresh = {}, {}, 0
+        return scores
+
+    def epoch_begins(self) -> None:
+        """Start the clock of an epoch: what came between the epochs does not count."""
+        self._epoch_started = perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Of training, over all processes of the run."""
+        return self._earlier + perf_counter() - self._started
+
+    def pulse(self, step: int, memory: int) -> Pulse | None:
+        """The state of the run, unless the last one was told a moment ago."""
+        now = perf_counter()
+        if now - self._shown < _INTERVAL and step < self.total:
+            return None
+        self._shown = now
+        elapsed = now - self._started
+        per_step = elapsed / max(1, self._fresh)
+        return Pulse(
+            step=step,
+            total=self.total,
+            epoch=(step - 1) // self.per_epoch + 1,
+            epochs=math.ceil(self.total / self.per_epoch),
+            loss=self._loss.item() if self._loss is not None else math.nan,
+            images_per_second=self.batch_size / per_step,
+            remaining=per_step * (self.total - step),
+            data_share=self._fed / elapsed,
+            memory=memory,
+            fresh=self._fresh,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must hold to go on in the middle of an epoch."""
+        sums = {name: value.item() for name, value in self._sums.items()}
+        return {"sums": sums, "notes": self._notes, "seconds": self.seconds}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state."""
+        self._sums = {k: torch.tensor(v, dtype=torch.float64) for k, v in state["sums"].items()}
+        self._notes, self._earlier = dict(state["notes"]), state["seconds"]

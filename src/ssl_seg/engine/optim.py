@@ -1,0 +1,96 @@
+"""Parameter groups, optimizers, and schedules as functions of the step."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from ssl_seg.errors import UsageError, did_you_mean
+
+OPTIMIZERS = ("adamw", "adam", "sgd", "lars")
+
+
+def parameter_groups(
+    module: nn.Module, weight_decay: float, scales: Mapping[str, float] | None = None
+) -> list[dict[str, Any]]:
+    """Split the trainable parameters into those that decay and those that do not.
+
+    Biases and normalisation parameters (one dimension or none) neither decay nor take part in
+    LARS's adaptation, as in BYOL and SimCLR.
+
+    Args:
+        module: its parameters that require gradients are taken.
+        weight_decay: of the others.
+        scales: factor on the learning rate for parameters whose name starts with the key.
+
+    Returns:
+        Groups with `params`, `weight_decay`, `scale`, and `adapt` for LARS.
+    """
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            scale = next((s for key, s in (scales or {}).items() if name.startswith(key)), 1.0)
+            groups.setdefault((parameter.ndim > 1, scale), []).append(parameter)
+    return [
+        {"params": members, "weight_decay": weight_decay if decays else 0.0, "scale": scale, "adapt": decays}
+        for (decays, scale), members in groups.items()
+    ]
+
+
+def build_optimizer(name: str, groups: list[dict[str, Any]], lr: float, momentum: float = 0.9) -> Optimizer:
+    """Make `adamw`, `adam`, `sgd` (with momentum) or `lars`; fused where torch has it.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    if name == "lars":
+        from timm.optim.lars import Lars
+
+        for group in groups:  # timm's Lars adapts where there is decay, or where it is told to
+            group["always_adapt"] = group["adapt"]
+        lars: Optimizer = Lars(groups, lr=lr, momentum=momentum)
+        return lars
+    if name == "adamw":
+        return torch.optim.AdamW(groups, lr=lr, fused=True)
+    if name == "adam":
+        return torch.optim.Adam(groups, lr=lr, fused=True)
+    if name == "sgd":
+        return torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=True)
+    raise UsageError(
+        f"no optimizer {name!r}{did_you_mean(name, OPTIMIZERS)}", next=f"one of {', '.join(OPTIMIZERS)}"
+    )
+
+
+def scaled_lr(optimizer: str, lr: float, batch_size: int) -> float:
+    """A learning rate stated for a batch of 256, for another batch.
+
+    In proportion for SGD and LARS (Goyal et al. 2017); by the square root for Adam and AdamW
+    (Malladi et al. 2022).
+    """
+    share = batch_size / 256
+    return lr * (share if optimizer in ("sgd", "lars") else math.sqrt(share))
+
+
+def rate_at(step: int, total: int, peak: float, warmup: int = 0, schedule: str = "cosine") -> float:
+    """The learning rate of a step, counted from 0.
+
+    It rises in a line over `warmup` steps, then falls to 0 along half a cosine (`cosine`), as
+    `(1 - t) ** 0.9` (`poly`), or stays (`constant`).
+    """
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    t = (step - warmup) / max(1, total - warmup)
+    if schedule == "constant":
+        return peak
+    if schedule == "poly":
+        return peak * float((1.0 - t) ** 0.9)
+    return peak * 0.5 * (1.0 + math.cos(math.pi * t))
+
+
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    """Give every group the rate times its own scale."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["scale"]

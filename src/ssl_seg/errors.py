@@ -1,0 +1,113 @@
+"""What can go wrong, how a run ends then, and how that is told.
+
+SslSegError            1   a bug
++- UsageError          2   command line or configuration
++- DataError           3   images, labels, masks
++- WeightsError        4   checkpoints and weight files
++- HealthError         5   NaN, collapse
++- ResourceError       6   disk, memory, permission
++- PluginError         7   a plugin is missing, broken or in conflict
++- RankError           8   another rank died
++- OccupiedError       9   the output folder is in use or not empty
++- Stopped         128+n   signal n, after saving
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class SslSegError(Exception):
+    """An error with a next step.
+
+    Args:
+        what: one sentence.
+        where: file, sample, key or step.
+        kept: the newest verified checkpoint.
+        next: a command that can be pasted.
+    """
+
+    code = 1
+
+    def __init__(
+        self, what: str, *, where: str | None = None, kept: str | None = None, next: str | None = None
+    ) -> None:
+        super().__init__(what)
+        self.what, self.where, self.kept, self.next = what, where, kept, next
+
+
+class UsageError(SslSegError):
+    """The command line or a configuration file is wrong."""
+
+    code = 2
+
+
+class DataError(SslSegError):
+    """Images, labels or masks are wrong."""
+
+    code = 3
+
+
+class WeightsError(SslSegError):
+    """A checkpoint or weight file is missing, damaged, or does not fit."""
+
+    code = 4
+
+
+class HealthError(SslSegError):
+    """Training went wrong: NaN, or a collapsed representation."""
+
+    code = 5
+
+
+class ResourceError(SslSegError):
+    """Disk, memory or permission ran out."""
+
+    code = 6
+
+
+class PluginError(SslSegError):
+    """A plugin is missing, broken, or in conflict with another."""
+
+    code = 7
+
+
+class RankError(SslSegError):
+    """Another rank or worker died."""
+
+    code = 8
+
+
+class OccupiedError(SslSegError):
+    """The output folder is in use, or not empty."""
+
+    code = 9
+
+
+class Stopped(SslSegError):
+    """A signal asked the run to stop; it has saved."""
+
+    def __init__(self, signal: int, *, kept: str | None = None, next: str | None = None) -> None:
+        super().__init__(f"stopped by signal {signal}", kept=kept, next=next)
+        self.code = 128 + signal
+
+
+def render(error: SslSegError, lines: int = 12) -> str:
+    """The error as text of at most `lines` lines: what, where, kept, next."""
+    parts = [f"error[{error.code}] {error.what}"]
+    parts += [
+        f"{label}: {text}"
+        for label, text in (("where", error.where), ("kept", error.kept), ("next", error.next))
+        if text
+    ]
+    tail = parts[1:]
+    room = lines - sum(part.count("\n") + 1 for part in tail)
+    head = parts[0].splitlines()
+    if len(head) > room:
+        head = [*head[: room - 1], "..."]
+    return "\n".join([*head, *tail])
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """`; did you mean 'x'?`, or nothing when no choice is near."""
+    near = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""

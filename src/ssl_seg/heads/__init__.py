@@ -1,0 +1,1 @@
+"""What turns a feature pyramid into logits: one file each."""

@@ -1,0 +1,1 @@
+"""Ways to train a backbone without labels: one file each."""

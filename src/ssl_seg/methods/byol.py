@@ -1,0 +1,70 @@
+"""BYOL: Bootstrap Your Own Latent (Grill et al. 2020, arXiv:2006.07733)."""
+
+import math
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssl_seg.augment.views import BYOL_VIEWS
+from ssl_seg.base import Backbone, SSLMethod
+from ssl_seg.hooks import hookimpl
+from ssl_seg.layers import frozen_copy, mlp, move_average, pool
+
+
+def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean squared distance of the two after L2 normalisation: 2 - 2 cos, in [0, 4].
+
+    Args:
+        prediction, target: (B, D).
+    """
+    return (2.0 - 2.0 * F.cosine_similarity(prediction, target, dim=1)).mean()
+
+
+def decay_at(progress: float, start: float) -> float:
+    """The target's decay: from `start` to 1 along half a cosine; `progress` in [0, 1]."""
+    return 1.0 - (1.0 - start) * (math.cos(math.pi * progress) + 1.0) / 2.0
+
+
+class BYOL(SSLMethod):
+    """The online network predicts what a slow copy of itself sees in another view.
+
+    Args:
+        backbone: trained and kept.
+        hidden: width of the projector's and predictor's hidden layer.
+        dimensions: of the projection.
+        decay: of the target's moving average at the start; it rises to 1 by the end.
+    """
+
+    views = BYOL_VIEWS
+    recipe: ClassVar = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-4, "warmup": 0.05}
+
+    def __init__(
+        self, backbone: Backbone, *, hidden: int = 4096, dimensions: int = 256, decay: float = 0.996
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.projector = mlp(backbone.channels[-1], hidden, dimensions)
+        self.predictor = mlp(dimensions, hidden, dimensions)
+        self.target_backbone = frozen_copy(backbone)
+        self.target_projector = frozen_copy(self.projector)
+        self.decay = decay
+
+    def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
+        projections = [self.projector(pool(self.backbone(view))) for view in views]
+        predictions = [self.predictor(projection) for projection in projections]
+        with torch.no_grad():
+            targets = [self.target_projector(pool(self.target_backbone(view))) for view in views]
+        loss = byol_loss(predictions[0], targets[1]) + byol_loss(predictions[1], targets[0])
+        return {"loss": loss, "embedding": projections[0]}
+
+    def after_step(self, progress: float) -> None:
+        decay = decay_at(progress, self.decay)
+        move_average(self.target_backbone, self.backbone, decay)
+        move_average(self.target_projector, self.projector, decay)
+
+
+@hookimpl
+def ssl_methods() -> dict[str, type[nn.Module]]:
+    return {"byol": BYOL}

@@ -1,0 +1,62 @@
+"""SimCLR: a simple framework for contrastive learning (Chen et al. 2020, arXiv:2002.05709)."""
+
+from dataclasses import replace
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssl_seg.augment.views import View
+from ssl_seg.base import Backbone, SSLMethod
+from ssl_seg.hooks import hookimpl
+from ssl_seg.layers import mlp, pool
+
+# The paper's colour distortion of strength 1 with its blur.
+_VIEW = replace(View(), brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, blur_p=0.5)
+
+
+def nt_xent(one: Tensor, two: Tensor, temperature: float) -> Tensor:
+    """Cross entropy of finding each image's other view among all other views of the batch.
+
+    Args:
+        one, two: (B, D) projections of the two views, row by row of the same images.
+        temperature: > 0; divides the cosine similarities.
+    """
+    points = F.normalize(torch.cat([one, two]).float(), dim=1)
+    similarity = points @ points.T / temperature
+    similarity.fill_diagonal_(float("-inf"))
+    count = len(one)
+    partner = torch.arange(2 * count, device=one.device).roll(count)
+    return F.cross_entropy(similarity, partner)
+
+
+class SimCLR(SSLMethod):
+    """Views of one image attract each other, views of different images repel.
+
+    Args:
+        backbone: trained and kept.
+        hidden: width of the projector's hidden layer.
+        dimensions: of the projection.
+        temperature: of the contrastive loss.
+    """
+
+    views = (_VIEW, _VIEW)
+    recipe: ClassVar = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-4, "warmup": 0.05}
+
+    def __init__(
+        self, backbone: Backbone, *, hidden: int = 2048, dimensions: int = 128, temperature: float = 0.2
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.projector = mlp(backbone.channels[-1], hidden, dimensions)
+        self.temperature = temperature
+
+    def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
+        one, two = (self.projector(pool(self.backbone(view))) for view in views)
+        return {"loss": nt_xent(one, two, self.temperature), "embedding": one}
+
+
+@hookimpl
+def ssl_methods() -> dict[str, type[nn.Module]]:
+    return {"simclr": SimCLR}

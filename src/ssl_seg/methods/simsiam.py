@@ -1,0 +1,56 @@
+"""SimSiam: simple siamese representation learning (Chen and He 2021, arXiv:2011.10566)."""
+
+from dataclasses import replace
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssl_seg.augment.views import View
+from ssl_seg.base import Backbone, SSLMethod
+from ssl_seg.hooks import hookimpl
+from ssl_seg.layers import mlp, pool
+
+# MoCo v2's augmentation, which the paper uses for both views.
+_VIEW = replace(View(), scale=(0.2, 1.0), saturation=0.4, blur_p=0.5)
+
+
+def simsiam_loss(prediction: Tensor, projection: Tensor) -> Tensor:
+    """Negative cosine similarity, in [-1, 1]; no gradient flows into `projection`.
+
+    Args:
+        prediction, projection: (B, D).
+    """
+    return -F.cosine_similarity(prediction, projection.detach(), dim=1).mean()
+
+
+class SimSiam(SSLMethod):
+    """Each view predicts the other's projection, which is held still by a stop-gradient.
+
+    Args:
+        backbone: trained and kept.
+        dimensions: of the projection and of the projector's hidden layers.
+        bottleneck: width of the predictor's hidden layer.
+    """
+
+    views = (_VIEW, _VIEW)
+    recipe: ClassVar = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-4, "warmup": 0.05}
+
+    def __init__(self, backbone: Backbone, *, dimensions: int = 2048, bottleneck: int = 512) -> None:
+        super().__init__()
+        self.backbone = backbone
+        width = backbone.channels[-1]
+        self.projector = mlp(width, dimensions, dimensions, layers=3, last_norm=True)
+        self.predictor = mlp(dimensions, bottleneck, dimensions)
+
+    def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
+        projections = [self.projector(pool(self.backbone(view))) for view in views]
+        predictions = [self.predictor(projection) for projection in projections]
+        one = simsiam_loss(predictions[0], projections[1])
+        two = simsiam_loss(predictions[1], projections[0])
+        return {"loss": (one + two) / 2.0, "embedding": projections[0]}
+
+
+@hookimpl
+def ssl_methods() -> dict[str, type[nn.Module]]:
+    return {"simsiam": SimSiam}

@@ -1,0 +1,1 @@
+"""Numbers summed over batches: one file each."""

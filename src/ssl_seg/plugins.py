@@ -1,0 +1,102 @@
+"""Finds the built-in and the installed plugins; one that fails harms nobody but itself."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
+
+import pluggy
+
+from ssl_seg import hooks
+from ssl_seg.errors import did_you_mean
+from ssl_seg.hooks import GROUP
+from ssl_seg.registry import KINDS, Registry, Source
+from ssl_seg.run import log
+
+_FOLDERS = ("methods", "backbones", "heads", "datasets", "metrics")
+BUILT_IN = Source("ssl-seg")
+
+
+class Plugins:
+    """Everything that is plugged in: a registry of components, and the observers of runs."""
+
+    def __init__(self) -> None:
+        self.registry = Registry()
+        self.manager = pluggy.PluginManager(GROUP)
+        self.manager.add_hookspecs(hooks)
+        self._reported: set[str] = set()
+
+    def register(self, module: object, name: str, source: Source) -> None:
+        """Take in one plugin.
+
+        Raises:
+            Exception: whatever is wrong with it; nothing of it stays then.
+        """
+        self._check_names(module)
+        self.manager.register(module, name)
+        try:
+            found = [
+                (kind, impl.function())
+                for kind, hook in KINDS.items()
+                for impl in getattr(self.manager.hook, hook).get_hookimpls()
+                if impl.plugin is module
+            ]
+            for kind, table in found:
+                if not hasattr(table, "keys"):
+                    raise TypeError(f"{KINDS[kind]}() must return a mapping, not {type(table).__name__}")
+        except BaseException:
+            self.manager.unregister(module)
+            raise
+        for kind, table in found:
+            self.registry.add(kind, source, table)
+
+    def _check_names(self, module: object) -> None:
+        """pluggy takes a misspelt hook for a new one; here it is an error."""
+        known = {name for name in vars(hooks) if hasattr(getattr(hooks, name), f"{GROUP}_spec")}
+        for name in dir(module):
+            marked = hasattr(getattr(module, name, None), f"{GROUP}_impl")
+            if marked and name not in known:
+                raise AttributeError(f"there is no hook {name!r}{did_you_mean(name, known)}")
+
+    def notify(self, hook: str, **values: object) -> None:
+        """Call an observer hook; a broken observer is reported once and the run lives."""
+        for impl in getattr(self.manager.hook, hook).get_hookimpls():
+            try:
+                impl.function(*(values[name] for name in impl.argnames))
+            except Exception as error:
+                if impl.plugin_name not in self._reported:
+                    self._reported.add(impl.plugin_name)
+                    log.warning("plugin %s: %s failed: %r", impl.plugin_name, hook, error)
+
+
+def load_plugins() -> Plugins:
+    """The built-in plugins, then the installed ones of the entry-point group `ssl_seg`."""
+    plugins = Plugins()
+    for module in built_in_modules():
+        plugins.register(module, module.__name__, BUILT_IN)
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        source = Source(*_distribution(point))
+        try:
+            plugins.register(point.load(), f"{source.name}:{point.name}", source)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin may even call sys.exit
+            plugins.registry.failures.append(
+                f"plugin {point.name!r} of {source} is left out: {type(error).__name__}: {error}"
+            )
+    return plugins
+
+
+def built_in_modules() -> Iterator[ModuleType]:
+    """Every module in the five component folders."""
+    for folder in _FOLDERS:
+        package = importlib.import_module(f"ssl_seg.{folder}")
+        for info in pkgutil.iter_modules(package.__path__):
+            yield importlib.import_module(f"ssl_seg.{folder}.{info.name}")
+
+
+def _distribution(point: EntryPoint) -> tuple[str, str]:
+    if point.dist is None:
+        return point.value, ""
+    return point.dist.metadata["Name"] or point.value, point.dist.version

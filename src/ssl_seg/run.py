@@ -1,0 +1,158 @@
+"""One run's folder: who holds it, what it was asked to do, what came of it."""
+
+import fcntl
+import json
+import logging
+import os
+import socket
+import tomllib
+from collections.abc import Mapping
+from datetime import datetime
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any, Self
+
+from ssl_seg.errors import OccupiedError, ResourceError, UsageError, WeightsError
+
+log = logging.getLogger("ssl_seg")
+
+
+class Run:
+    """A locked run folder. Use it as a context manager.
+
+    Args:
+        folder: is created if it does not exist.
+        resume: go on in a folder that holds a run; otherwise the folder must be empty.
+
+    Raises:
+        OccupiedError: another process holds the folder, or it is not empty.
+        WeightsError: `resume` and there is no run in the folder.
+        ResourceError: the folder cannot be made or written.
+    """
+
+    def __init__(self, folder: Path, *, resume: bool = False) -> None:
+        self.folder = folder
+        self.resume = resume
+        self.checkpoints = folder / "checkpoints"
+        self._handler: logging.Handler | None = None
+        if resume and not (folder / "run.toml").exists():
+            raise WeightsError(f"no run to resume in {folder}", next="leave out --resume to start one")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = _take_lock(folder)
+        except OSError as error:
+            raise ResourceError(f"cannot write to {folder}: {error.strerror}") from error
+        if not resume:
+            _refuse_if_filled(folder)
+        for name in ("checkpoints", "figures"):
+            (folder / name).mkdir(exist_ok=True)
+
+    def __enter__(self) -> Self:
+        self._handler = logging.FileHandler(self.folder / "run.log")
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        log.addHandler(self._handler)
+        log.setLevel(logging.INFO)
+        log.propagate = False
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._handler:
+            log.removeHandler(self._handler)
+            self._handler.close()
+        self._lock.close()  # lets go of the lock; the file stays, so nobody can lock a stale name
+
+    def write_settings(self, settings: Mapping[str, Any]) -> None:
+        """Write `run.toml`; `ssl-seg train --config run.toml` repeats the run."""
+        replace_text(self.folder / "run.toml", to_toml(settings))
+
+    def settings(self) -> dict[str, Any]:
+        """What `run.toml` holds."""
+        return read_toml(self.folder / "run.toml")
+
+    def add_scores(self, scores: Mapping[str, float]) -> None:
+        """Append one line to `scores.jsonl`."""
+        with (self.folder / "scores.jsonl").open("a") as file:
+            file.write(json.dumps(scores) + "\n")
+
+    def scores(self) -> list[dict[str, float]]:
+        """All lines of `scores.jsonl`."""
+        path = self.folder / "scores.jsonl"
+        if not path.exists():
+            return []
+        return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+
+    def forget_scores_after(self, step: int) -> None:
+        """Drop the lines of steps that will be done again."""
+        kept = [json.dumps(line) for line in self.scores() if line["step"] <= step]
+        replace_text(self.folder / "scores.jsonl", "".join(line + "\n" for line in kept))
+
+    def set_status(self, state: str, *, step: int, code: int | None = None, checkpoint: str = "") -> None:
+        """Replace `status.json`; `state` is running, finished, stopped or failed."""
+        status = {"state": state, "step": step, "code": code, "checkpoint": checkpoint}
+        replace_text(self.folder / "status.json", json.dumps(status) + "\n")
+
+
+def _take_lock(folder: Path) -> TextIOWrapper:
+    path = folder / ".lock"
+    file = path.open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or "another process"
+        file.close()
+        raise OccupiedError(
+            f"{folder} is in use by {holder}", next="--out OTHER_FOLDER, or wait for it to end"
+        ) from None
+    file.truncate(0)
+    file.write(f"pid {os.getpid()} on {socket.gethostname()} since {datetime.now():%Y-%m-%d %H:%M}\n")
+    file.flush()
+    return file
+
+
+def _refuse_if_filled(folder: Path) -> None:
+    names = sorted(path.name for path in folder.iterdir() if path.name != ".lock")
+    if not names:
+        return
+    shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    resume = "--resume to go on with the run in it, or " if "run.toml" in names else ""
+    raise OccupiedError(
+        f"{folder} is not empty", where=shown, next=f"{resume}--out OTHER_FOLDER to start another"
+    )
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a small file so that a reader sees the old one or the new one, never a part."""
+    aside = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        aside.write_text(text)
+        os.replace(aside, path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise ResourceError(f"cannot write {path}: {error.strerror}") from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        UsageError: it is missing or malformed; with the line.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"not valid TOML: {error}", where=str(path)) from error
+
+
+def to_toml(values: Mapping[str, Any], table: str = "") -> str:
+    """A nested dict of numbers, texts, lists and truths as TOML; None is left out."""
+    lines, tables = [], []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            name = f"{table}.{key}" if table else key
+            tables.append(f"\n[{name}]\n{to_toml(value, name)}")
+        elif value is not None:
+            lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}\n")
+    return "".join(lines + tables)
