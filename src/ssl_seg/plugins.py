@@ -52,7 +52,7 @@ class Plugins:
             self.registry.add(kind, source, table)
 
     def _check_names(self, module: object) -> None:
-        """pluggy takes a misspelt hook for a new one; here it is an error."""
+        """For pluggy a misspelt hook is a new one; here it is an error."""
         known = {name for name in vars(hooks) if hasattr(getattr(hooks, name), f"{GROUP}_spec")}
         for name in dir(module):
             marked = hasattr(getattr(module, name, None), f"{GROUP}_impl")

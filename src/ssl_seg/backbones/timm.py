@@ -26,7 +26,7 @@ class TimmBackbone(Backbone):
 
     def __init__(self, name: str, *, stem: Literal["standard", "small"] = "standard") -> None:
         super().__init__()
-        self.net: Any = timm.create_model(name, pretrained=False, num_classes=0)
+        self.net: Any = _create(name)
         if not hasattr(self.net, "forward_intermediates"):
             raise UsageError(
                 f"backbone {name!r} gives no feature maps",
@@ -39,14 +39,24 @@ class TimmBackbone(Backbone):
         self._indices = _chosen(levels)
         self.channels = [levels[index][0] for index in self._indices]
         self.strides = [levels[index][1] for index in self._indices]
-        self._register_state_dict_hook(_without_net)
-        self.register_load_state_dict_pre_hook(_with_net)
+        self._register_state_dict_hook(_without_net)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_with_net)  # type: ignore[no-untyped-call]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         maps: list[Tensor] = self.net.forward_intermediates(
             images, indices=self._indices, norm=True, output_fmt="NCHW", intermediates_only=True
         )
         return maps
+
+
+def _create(name: str) -> Any:
+    """The model without its classifier; transformers for any image size, if they can."""
+    for any_size in ({"dynamic_img_size": True}, {"strict_img_size": False}, {}):
+        try:
+            return timm.create_model(name, pretrained=False, num_classes=0, **any_size)
+        except TypeError:
+            continue
+    raise AssertionError("unreachable: the last try has no arguments to refuse")
 
 
 def _levels(net: Any) -> list[dict[str, Any]]:

@@ -84,7 +84,7 @@ def check(name: Annotated[str, typer.Argument(help="A component, or FILE.py:NAME
     """Run the conformance kit on one component, in a process of its own."""
     try:
         result = subprocess.run(
-            [sys.executable, "-m", "ssl_seg.testing", name], timeout=_CHECK_SECONDS, check=False
+            [sys.executable, "-m", "ssl_seg.commands.check", name], timeout=_CHECK_SECONDS, check=False
         )
     except subprocess.TimeoutExpired as error:
         raise PluginError(f"{name} has not ended within {_CHECK_SECONDS} s") from error

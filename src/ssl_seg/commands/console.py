@@ -40,7 +40,7 @@ class Console:
             else:
                 print(text, file=sys.stderr, flush=True)
         except (BrokenPipeError, OSError):
-            sys.stderr = open(os.devnull, "w")
+            sys.stderr = open(os.devnull, "w")  # noqa: SIM115  stays for the rest of the process
 
     def reading(self, done: int, total: int) -> None:
         """The store is being built."""

@@ -38,7 +38,7 @@ class Device:
     @property
     def is_main(self) -> bool:
         """Whether this process writes files and reports."""
-        return self.rank == 0
+        return bool(self.rank == 0)
 
     def place(self, module: nn.Module) -> Any:
         """Move a module here in channels-last layout; wrap it for several processes.
@@ -46,7 +46,8 @@ class Device:
         Returns:
             What to call; the parameters stay those of `module`.
         """
-        module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module.to(self.device)
+        module.to(memory_format=torch.channels_last)
         if self.ranks > 1:
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module) if self.device.type == "cuda" else module
             # two BatchNorm passes before one backward forbid broadcasting buffers
@@ -63,7 +64,7 @@ class Device:
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of `loss` to the parameters'."""
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process."""
