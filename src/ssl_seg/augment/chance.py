@@ -49,7 +49,34 @@ def uniform(seed: int, epoch: int, view: int, samples: Tensor, slots: int) -> Te
     return (bits >> 8).to(torch.float32) * 2.0**-24
 
 
-def permutation(seed: int, epoch: int, count: int) -> Tensor:
-    """The order in which `count` samples are seen in one epoch, as (count,) int64 on the CPU."""
-    keys = uniform(seed, epoch, -1, torch.arange(count), 2)
-    return torch.argsort(keys[0].double() + keys[1].double() * 2.0**-24, stable=True)
+def permutation(seed: int, epoch: int, count: int, places: Tensor | None = None) -> Tensor:
+    """The order in which `count` samples are seen in one epoch.
+
+    A Feistel network over the least power of four that holds `count` numbers; one that lands
+    outside is sent through again. So no list is kept: any part of the order can be asked for.
+
+    Args:
+        seed, epoch: fix the order.
+        count: how many samples there are.
+        places: (B,) int64, which places of the order; all of them by default.
+
+    Returns:
+        (B,) int64 samples, on the device of `places`.
+    """
+    half = max(1, ((count - 1).bit_length() + 1) // 2)
+    keys = [_mix(_mix(seed ^ 0x51ED270B) ^ (seed >> 32) ^ _mix(epoch + 1) ^ i * 0x9E3779B1) for i in range(6)]
+    rows = torch.arange(count) if places is None else places.clone()
+    outside = torch.ones_like(rows, dtype=torch.bool)
+    while outside.any():
+        rows[outside] = _feistel(rows[outside], half, keys)
+        outside = rows >= count
+    return rows
+
+
+def _feistel(numbers: Tensor, half: int, keys: list[int]) -> Tensor:
+    """A bijection of the numbers below 4**half."""
+    mask = (1 << half) - 1
+    left, right = numbers >> half, numbers & mask
+    for key in keys:
+        left, right = right, left ^ (_mix_tensor(right ^ key) & mask)
+    return (left << half) | right

@@ -16,13 +16,13 @@ from ssl_seg.registry import Registry
 HELD_BACK = 0.2
 
 
-def split_of(targets: Tensor) -> Tensor:
-    """(N,) bool: which images are held back, a fifth of every class, the same in every run."""
+def split_of(targets: Tensor, share: float = HELD_BACK) -> Tensor:
+    """(N,) bool: which images are held back, a share of every class, the same in every run."""
     draw = chance.uniform(0, 0, 0, torch.arange(len(targets)), 1)[0]
     held = torch.zeros(len(targets), dtype=torch.bool)
     for target in targets.unique():
         rows = (targets == target).nonzero()[:, 0]
-        count = max(1, round(HELD_BACK * len(rows)))
+        count = max(1, round(share * len(rows)))
         held[rows[draw[rows].argsort(stable=True)[:count]]] = True
     return held
 

@@ -79,7 +79,6 @@ class Batches:
         self._images = store.images.to(device) if self.resident else store.images
         self._reader = None if self.resident else ThreadPoolExecutor(1, "ssl-seg-reader")
         self._pending: dict[int, Future[Tensor]] = {}
-        self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
 
     def at(self, step: int) -> Batch:
         """The batch of a step, counted from 0 over all epochs."""
@@ -95,9 +94,8 @@ class Batches:
 
     def _rows(self, step: int) -> Tensor:
         epoch, place = divmod(step, self.per_epoch)
-        if self._order[0] != epoch:
-            self._order = (epoch, chance.permutation(self.seed, epoch, len(self.store)))
-        rows = self._order[1][place * self.size : (place + 1) * self.size]
+        places = torch.arange(place * self.size, (place + 1) * self.size)
+        rows = chance.permutation(self.seed, epoch, len(self.store), places)
         return rows[self.rank :: self.ranks]
 
     def _ahead(self, step: int) -> Tensor:
@@ -106,7 +104,6 @@ class Batches:
         for wanted in range(step, step + _AHEAD):
             if wanted not in self._pending:
                 self._pending[wanted] = self._reader.submit(self._read, self._rows(wanted))
-        self._rows(step)
         for old in [known for known in self._pending if known < step]:
             self._pending.pop(old).cancel()
         return self._pending.pop(step).result()
