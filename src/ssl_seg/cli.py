@@ -2,16 +2,19 @@
 
 import sys
 import traceback
-from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points, version
-from typing import Annotated
+from importlib.metadata import version
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from ssl_seg.commands import catalog, demo, doctor, train
-from ssl_seg.errors import SslSegError, render
+from ssl_seg.errors import PluginError, SslSegError, render
+from ssl_seg.installed import announced, brief
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+# plain help: Rich alone takes longer to import than all the rest of `ssl-seg --help`
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None
+)
 
 
 @app.callback(invoke_without_command=True)
@@ -32,34 +35,61 @@ app.add_typer(catalog.app, name="plugins")
 app.command("doctor")(doctor.doctor)
 
 
-def _add_outside_commands() -> None:
-    """Commands of the entry-point group `ssl_seg.commands`; only the one that is called is loaded."""
-    for point in entry_points(group="ssl_seg.commands"):
-        package = point.dist.metadata["Name"] if point.dist else point.value
-        if point.name in sys.argv[1:]:
-            try:
-                app.add_typer(point.load(), name=point.name)
-                continue
-            except Exception as error:
-                message = f"command {point.name!r} of {package} is broken: {error!r}"
-                app.command(point.name, help=message)(_broken(point, message))
-                continue
-        app.command(point.name, help=f"(from {package})")(lambda: None)
+def add_outside_commands(app: typer.Typer, called: str) -> None:
+    """Add the commands of the entry-point group `ssl_seg.commands`.
+
+    Only the one that is called is loaded; of the others `--help` shows who brought them. One that
+    is broken, or has the name of another, fails when it is called, and harms nothing else.
+    """
+    owners = dict.fromkeys(_own_commands(app), "ssl-seg")
+    for point, source in announced("ssl_seg.commands", lambda trouble: None):
+        if point.name in owners:
+            both = f"command {point.name!r} is brought by {owners[point.name]} and by {source}"
+            if owners[point.name] != "ssl-seg":
+                _add_failing(app, point.name, both)
+            continue
+        owners[point.name] = str(source)
+        if point.name != called:
+            app.command(point.name, help=f"(from {source})")(lambda: None)
+            continue
+        try:
+            _add_loaded(app, point.name, point.load())
+        except (Exception, SystemExit) as error:
+            _add_failing(app, point.name, f"command {point.name!r} of {source} is broken: {brief(error)}")
 
 
-def _broken(point: EntryPoint, message: str) -> Callable[[], None]:
-    from ssl_seg.errors import PluginError
+def _own_commands(app: typer.Typer) -> list[str]:
+    return [str(c.name) for c in app.registered_commands] + [str(g.name) for g in app.registered_groups]
 
-    def fail() -> None:
-        raise PluginError(message, where=point.value)
 
-    return fail
+def _add_loaded(app: typer.Typer, name: str, loaded: Any) -> None:
+    """A Typer app with one command is that command; one with several is a group of them."""
+    if not isinstance(loaded, typer.Typer):
+        raise TypeError(f"it must be a typer.Typer, not {type(loaded).__name__}")
+    commands = loaded.registered_commands
+    if len(commands) == 1 and not loaded.registered_groups and not loaded.registered_callback:
+        commands[0].name = name
+        app.registered_commands.append(commands[0])
+    else:
+        app.add_typer(loaded, name=name)
+
+
+def _add_failing(app: typer.Typer, name: str, message: str) -> None:
+    app.registered_commands = [entry for entry in app.registered_commands if entry.name != name]
+    app.registered_groups = [entry for entry in app.registered_groups if entry.name != name]
+
+    def fail(context: typer.Context) -> NoReturn:
+        raise PluginError(message, next="ssl-seg plugins")
+
+    anything = {"ignore_unknown_options": True, "allow_extra_args": True}
+    app.command(name, help=message, context_settings=anything)(fail)
 
 
 def main() -> None:
     """Run the command line; errors become a few lines on stderr and an exit code."""
-    _add_outside_commands()
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
     try:
+        add_outside_commands(app, words[0] if words else "")
         app()
     except SslSegError as error:
         if "--debug" in sys.argv:

@@ -2,8 +2,7 @@
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Iterator, Mapping
 from types import ModuleType
 
 import pluggy
@@ -11,7 +10,8 @@ import pluggy
 from ssl_seg import hooks
 from ssl_seg.errors import did_you_mean
 from ssl_seg.hooks import GROUP
-from ssl_seg.registry import KINDS, Registry, Source
+from ssl_seg.installed import Source, announced, brief
+from ssl_seg.registry import KINDS, Registry, Table
 from ssl_seg.run import log
 
 _FOLDERS = ("methods", "backbones", "heads", "datasets", "metrics")
@@ -33,23 +33,30 @@ class Plugins:
         Raises:
             Exception: whatever is wrong with it; nothing of it stays then.
         """
+        if self.manager.is_registered(module):
+            raise ValueError(f"it is registered already, as {self.manager.get_name(module)}")
         self._check_names(module)
-        self.manager.register(module, name)
         try:
-            found = [
-                (kind, impl.function())
-                for kind, hook in KINDS.items()
-                for impl in getattr(self.manager.hook, hook).get_hookimpls()
-                if impl.plugin is module
-            ]
-            for kind, table in found:
-                if not hasattr(table, "keys"):
-                    raise TypeError(f"{KINDS[kind]}() must return a mapping, not {type(table).__name__}")
+            self.manager.register(module, name)
+            tables = dict(self._tables_of(module, source))
         except BaseException:
             self.manager.unregister(module)
             raise
-        for kind, table in found:
-            self.registry.add(kind, source, table)
+        for kind, table in tables.items():
+            self.registry.add(kind, table)
+
+    def _tables_of(self, module: object, source: Source) -> Iterator[tuple[str, Table]]:
+        for kind, hook in KINDS.items():
+            for impl in getattr(self.manager.hook, hook).get_hookimpls():
+                if impl.plugin is not module:
+                    continue
+                factories = impl.function()
+                if not isinstance(factories, Mapping):
+                    raise TypeError(f"{hook}() must return a mapping, not {type(factories).__name__}")
+                for key in factories:
+                    if not isinstance(key, str):
+                        raise TypeError(f"{hook}() has the name {key!r}, which is no text")
+                yield kind, Table(source, frozenset(factories), factories)
 
     def _check_names(self, module: object) -> None:
         """For pluggy a misspelt hook is a new one; here it is an error."""
@@ -64,7 +71,7 @@ class Plugins:
         for impl in getattr(self.manager.hook, hook).get_hookimpls():
             try:
                 impl.function(*(values[name] for name in impl.argnames))
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 if impl.plugin_name not in self._reported:
                     self._reported.add(impl.plugin_name)
                     log.warning("plugin %s: %s failed: %r", impl.plugin_name, hook, error)
@@ -75,16 +82,14 @@ def load_plugins() -> Plugins:
     plugins = Plugins()
     for module in built_in_modules():
         plugins.register(module, module.__name__, BUILT_IN)
-    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
-        source = Source(*_distribution(point))
+    failures = plugins.registry.failures
+    for point, source in announced(GROUP, failures.append):
         try:
             plugins.register(point.load(), f"{source.name}:{point.name}", source)
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # a plugin may even call sys.exit
-            plugins.registry.failures.append(
-                f"plugin {point.name!r} of {source} is left out: {type(error).__name__}: {error}"
-            )
+        except BaseException as error:  # foreign code: it may even call sys.exit
+            failures.append(f"plugin {point.name!r} of {source} is left out: {brief(error)}")
     return plugins
 
 
@@ -94,9 +99,3 @@ def built_in_modules() -> Iterator[ModuleType]:
         package = importlib.import_module(f"ssl_seg.{folder}")
         for info in pkgutil.iter_modules(package.__path__):
             yield importlib.import_module(f"ssl_seg.{folder}.{info.name}")
-
-
-def _distribution(point: EntryPoint) -> tuple[str, str]:
-    if point.dist is None:
-        return point.value, ""
-    return point.dist.metadata["Name"] or point.value, point.dist.version

@@ -1,14 +1,19 @@
 """Components by name, who brought each, and how a name and options become an object."""
 
+import hashlib
 import importlib.util
 import inspect
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ssl_seg.errors import PluginError, UsageError, did_you_mean
+from ssl_seg.installed import Source, brief
 
 KINDS = {
     "ssl": "ssl_methods",
@@ -22,38 +27,54 @@ Factory = Callable[..., Any]
 
 
 @dataclass(frozen=True)
-class Source:
-    """A plugin that brings components, as people should see it."""
+class Table:
+    """What one plugin brings of one kind. The names are read once; a factory only when it is asked for.
 
-    name: str
-    version: str = ""
+    Attributes:
+        source: who brings it.
+        names: of the components.
+        factories: by name; may be lazy.
+    """
 
-    def __str__(self) -> str:
-        return f"{self.name} {self.version}".strip()
+    source: Source
+    names: frozenset[str]
+    factories: Mapping[str, Factory]
 
 
 class Registry:
     """Names of five kinds: ssl, backbones, heads, datasets, metrics."""
 
     def __init__(self) -> None:
-        self._tables: dict[str, list[tuple[Source, Mapping[str, Factory]]]] = {k: [] for k in KINDS}
+        self._tables: dict[str, list[Table]] = {kind: [] for kind in KINDS}
         self.failures: list[str] = []  # one line per plugin that could not be used
 
-    def add(self, kind: str, source: Source, factories: Mapping[str, Factory]) -> None:
-        """Take in what a plugin brings; a mapping may be lazy."""
-        self._tables[kind].append((source, factories))
+    def add(self, kind: str, table: Table) -> None:
+        """Take in what a plugin brings."""
+        self._tables[kind].append(table)
 
     def names(self, kind: str) -> list[str]:
         """All names of a kind, sorted."""
-        return sorted({name for _, table in self._tables[kind] for name in table})
+        return sorted(frozenset().union(*(table.names for table in self._tables[kind])))
 
     def sources(self, kind: str, name: str) -> list[Source]:
         """Who brings a name; more than one is a conflict."""
-        return [source for source, table in self._tables[kind] if name in table]
+        return [table.source for table in self._tables[kind] if name in table.names]
 
-    def tables(self, kind: str) -> Iterator[tuple[Source, Mapping[str, Factory]]]:
+    def tables(self, kind: str) -> Iterator[Table]:
         """Plugins and what they bring, in the order they were found."""
         return iter(self._tables[kind])
+
+    def troubles(self) -> list[str]:
+        """One line per plugin that could not be used, and per name that two bring."""
+        lines = list(self.failures)
+        for kind, tables in self._tables.items():
+            owners = Counter(name for table in tables for name in table.names)
+            twice = sorted(name for name, count in owners.items() if count > 1)
+            lines += [f"{self._conflict(kind, name)}; it cannot be used" for name in twice]
+        return lines
+
+    def _conflict(self, kind: str, name: str) -> str:
+        return f"{name!r} ({kind}) is brought by {' and by '.join(map(str, self.sources(kind, name)))}"
 
     def factory(self, kind: str, name: str) -> Factory:
         """What makes the component of this name; `file.py:Name` is read from a file.
@@ -64,21 +85,21 @@ class Registry:
         """
         if ".py:" in name:
             return _from_file(name)
-        owners = self.sources(kind, name)
+        owners = [table for table in self._tables[kind] if name in table.names]
         if len(owners) > 1:
-            raise PluginError(
-                f"{name!r} is brought by {' and by '.join(map(str, owners))}",
-                next="uninstall one of them",
-            )
+            raise PluginError(self._conflict(kind, name), next="uninstall one of them")
         if not owners:
             singular = kind.rstrip("s") if kind != "ssl" else "ssl method"
             raise UsageError(
                 f"no {singular} {name!r}{did_you_mean(name, self.names(kind))}",
-                where="; ".join(self.failures) or None,
+                where="\n       ".join(self.failures) or None,
                 next=f"ssl-seg list {kind}",
             )
-        table = next(table for source, table in self._tables[kind] if source == owners[0] and name in table)
-        return table[name]
+        try:
+            factory = owners[0].factories[name]
+        except Exception as error:  # a lazy mapping runs foreign code
+            raise PluginError(f"{name!r} of {owners[0].source} cannot be loaded: {brief(error)}") from error
+        return _callable(factory, f"{name!r} of {owners[0].source}")
 
     def build(self, kind: str, name: str, *given: Any, options: Mapping[str, str] | None = None) -> Any:
         """Make a component from its name, the command's positional values and the user's options.
@@ -90,20 +111,34 @@ class Registry:
         return factory(*given, **check_options(factory, f"{kind.rstrip('s')} {name}", options or {}))
 
 
+def _callable(factory: Any, what: str) -> Factory:
+    if not callable(factory):
+        raise PluginError(f"{what} is no factory but {type(factory).__name__}")
+    made: Factory = factory
+    return made
+
+
 def options_of(factory: Factory) -> dict[str, inspect.Parameter]:
-    """The user's options of a factory: its keyword-only parameters."""
-    parameters = inspect.signature(factory, eval_str=True).parameters.values()
+    """The user's options of a factory: its keyword-only parameters.
+
+    Raises:
+        PluginError: its signature cannot be read.
+    """
+    try:
+        parameters = inspect.signature(factory, eval_str=True).parameters.values()
+    except Exception as error:  # an annotation as text may name anything
+        raise PluginError(f"the options of {factory!r} cannot be read: {brief(error)}") from error
     return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
 def check_options(factory: Factory, what: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Turn texts into values by the annotations of the factory's keyword-only parameters.
 
+    `none` is None where the annotation allows it; several numbers are written `0.2,1.0`.
+
     Raises:
         UsageError: an option it does not have, or a value its annotation does not allow.
     """
-    from pydantic import TypeAdapter, ValidationError
-
     known = options_of(factory)
     values: dict[str, Any] = {}
     for key, value in options.items():
@@ -116,30 +151,64 @@ def check_options(factory: Factory, what: str, options: Mapping[str, Any]) -> di
         if annotation is inspect.Parameter.empty:
             annotation = type(known[key].default)
         try:
-            adapter = TypeAdapter(annotation)
-            is_none = value == "none" and known[key].default is None
-            values[key] = None if is_none else adapter.validate_python(value)
-        except ValidationError as error:
-            reason = error.errors()[0]["msg"].lower()
-            raise UsageError(f"option {key!r} of {what}: {reason}, got {value!r}") from error
+            values[key] = _read(annotation, value)
+        except ValueError as error:
+            raise UsageError(f"option {key!r} of {what}: {error}, got {value!r}") from error
     return values
+
+
+def _read(annotation: Any, value: Any) -> Any:
+    """A value of the type `annotation`: as it stands, as None, or as a list of numbers or words.
+
+    Raises:
+        ValueError: it is none of these; the text says what was expected.
+    """
+    from pydantic import TypeAdapter, ValidationError
+    from pydantic.errors import PydanticUserError
+
+    try:
+        adapter = TypeAdapter(annotation)
+    except PydanticUserError as error:
+        raise ValueError(f"a {inspect.formatannotation(annotation)} cannot be written as text") from error
+    if isinstance(value, str) and value.lower() == "none":
+        with suppress(ValidationError):
+            return adapter.validate_python(None)
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        if isinstance(value, str):
+            with suppress(ValidationError):
+                return adapter.validate_json(value if value.startswith("[") else f"[{value}]")
+        raise ValueError(error.errors()[0]["msg"].lower()) from error
 
 
 def _from_file(name: str) -> Factory:
     file, _, attribute = name.rpartition(":")
     path = Path(file).expanduser()
-    if not path.exists():
+    if not path.is_file():
         raise UsageError(f"no such file: {path}", where=name)
-    module_name = f"ssl_seg_file_{path.stem}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
+    module = _module_of(path.resolve())
+    if not hasattr(module, attribute):
+        own = [key for key in vars(module) if not key.startswith("_")]
+        raise UsageError(f"{path} has no {attribute!r}{did_you_mean(attribute, own)}")
+    return _callable(getattr(module, attribute), name)
+
+
+def _module_of(path: Path) -> ModuleType:
+    """The module of a file, imported once however often it is asked for.
+
+    Raises:
+        PluginError: it cannot be imported.
+    """
+    name = f"ssl_seg_file_{hashlib.sha256(bytes(path)).hexdigest()[:12]}_{path.stem}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise PluginError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
-    if not hasattr(module, attribute):
-        raise UsageError(f"{path} has no {attribute!r}{did_you_mean(attribute, vars(module))}")
-    factory: Factory = getattr(module, attribute)
-    return factory
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise PluginError(f"{path} cannot be imported: {brief(error)}") from error
+    return module

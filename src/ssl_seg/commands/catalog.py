@@ -9,11 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from ssl_seg.errors import PluginError, UsageError, did_you_mean
+from ssl_seg.installed import announced
 
 _MANY = 40
 _CHECK_SECONDS = 300
 
-app = typer.Typer(invoke_without_command=True, help="Installed plugins, and whether they work.")
+app = typer.Typer(
+    invoke_without_command=True, rich_markup_mode=None, help="Installed plugins, and whether they work."
+)
 
 
 def list_(
@@ -38,8 +41,8 @@ def list_(
             raise UsageError(f"nothing is called {what!r}{did_you_mean(what, near)}", next="ssl-seg list")
         for kind in found:
             _describe(kind, what, registry.factory(kind, what), registry.sources(kind, what))
-    for failure in registry.failures:
-        typer.echo(failure, err=True)
+    for trouble in registry.troubles():
+        typer.echo(trouble, err=True)
 
 
 def _describe(kind: str, name: str, factory: Callable[..., Any], sources: list[Any]) -> None:
@@ -65,18 +68,20 @@ def plugins(context: typer.Context) -> None:
     from ssl_seg.registry import KINDS
 
     registry = load_plugins().registry
-    brought: dict[str, list[str]] = {}
+    brought: dict[str, dict[str, list[str]]] = {}
     for kind in KINDS:
-        for source, table in registry.tables(kind):
-            names = sorted(table)
-            text = f"{len(names)} {kind}" if len(names) > _MANY else f"{kind}: {', '.join(names)}"
-            brought.setdefault(str(source), []).append(text)
-    for name, texts in brought.items():
+        for table in registry.tables(kind):
+            brought.setdefault(str(table.source), {}).setdefault(kind, []).extend(table.names)
+    for point, source in announced("ssl_seg.commands", registry.failures.append):
+        brought.setdefault(str(source), {}).setdefault("commands", []).append(point.name)
+    for name, kinds in brought.items():
         typer.echo(f"{name}{' (built in)' if name == str(BUILT_IN) else ''}")
-        for text in texts:
-            typer.echo(f"  {text}")
-    for failure in registry.failures:
-        typer.echo(failure)
+        for kind, names in kinds.items():
+            if names:
+                text = ", ".join(sorted(names)) if len(names) <= _MANY else f"{len(names)} names"
+                typer.echo(f"  {kind}: {text}")
+    for trouble in registry.troubles():
+        typer.echo(trouble)
 
 
 @app.command()
@@ -88,7 +93,6 @@ def check(name: Annotated[str, typer.Argument(help="A component, or FILE.py:NAME
         )
     except subprocess.TimeoutExpired as error:
         raise PluginError(f"{name} has not ended within {_CHECK_SECONDS} s") from error
-    if result.returncode == 2:
-        raise typer.Exit(2)
-    if result.returncode:
-        raise PluginError(f"{name} does not keep the contract", next=f"ssl-seg list {name}")
+    if result.returncode < 0:
+        raise PluginError(f"{name} was ended by signal {-result.returncode}", next=f"ssl-seg list {name}")
+    raise typer.Exit(result.returncode)

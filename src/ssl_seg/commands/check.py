@@ -1,16 +1,27 @@
 """`python -m ssl_seg.commands.check NAME`: the conformance kit on one component of the registry."""
 
+import inspect
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from ssl_seg import testing
-from ssl_seg.base import Metric, SSLMethod
-from ssl_seg.errors import SslSegError, UsageError, render
+from ssl_seg.base import Backbone, Dataset, Head, Metric, SSLMethod
+from ssl_seg.errors import PluginError, SslSegError, UsageError, did_you_mean, render
+from ssl_seg.installed import brief
 from ssl_seg.plugins import load_plugins
 from ssl_seg.registry import KINDS, Registry
+
+NOUNS: dict[str, type] = {
+    "ssl": SSLMethod,
+    "backbones": Backbone,
+    "heads": Head,
+    "datasets": Dataset,
+    "metrics": Metric,
+}
 
 
 def check(registry: Registry, kind: str, name: str) -> None:
@@ -40,27 +51,51 @@ def fill_bank(metric: Metric) -> None:
         metric.fill(torch.randn(30, 3, generator=generator), torch.arange(30) % 3)
 
 
+def kind_of(factory: Callable[..., Any]) -> str:
+    """What a factory that no registry knows makes: by the class it is or returns, else by its arguments.
+
+    Raises:
+        UsageError: it looks like none of the five kinds.
+    """
+    made = factory if isinstance(factory, type) else inspect.signature(factory).return_annotation
+    for kind, noun in NOUNS.items():
+        if isinstance(made, type) and issubclass(made, noun):
+            return kind
+    parameters = inspect.signature(factory).parameters.values()
+    given = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+    by_count = {0: "backbones", 1: "ssl", 2: "datasets", 3: "heads"}
+    if given not in by_count:
+        raise UsageError(f"cannot tell what {factory!r} makes", next="say `-> SSLMethod`, or what it is")
+    return by_count[given]
+
+
 def main(name: str) -> int:
     """Check every component of this name; the exit code."""
-    registry = load_plugins().registry
-    kinds = [kind for kind in KINDS if registry.sources(kind, name)]
-    if ".py:" in name:
-        factory = registry.factory("ssl", name)
-        method = isinstance(factory, type) and issubclass(factory, SSLMethod)
-        kinds = ["ssl"] if method else ["backbones"]
     try:
+        registry = load_plugins().registry
+        kinds = [kind for kind in KINDS if registry.sources(kind, name)]
+        if ".py:" in name:
+            kinds = [kind_of(registry.factory("ssl", name))]
         if not kinds:
-            raise UsageError(f"nothing is called {name!r}", next="ssl-seg list")
+            known = [known for kind in KINDS for known in registry.names(kind)]
+            raise UsageError(f"nothing is called {name!r}{did_you_mean(name, known)}", next="ssl-seg list")
         for kind in kinds:
             check(registry, kind, name)
             print(f"{name} ({kind}) keeps the contract")
-    except AssertionError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return 1
     except SslSegError as error:
         print(render(error), file=sys.stderr)
-        return 2
+        return error.code
+    except AssertionError as error:
+        return _report(PluginError(f"{name} does not keep the contract: {error}"))
+    except Exception as error:  # foreign code
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        return _report(PluginError(f"{name}: {brief(error)}", where=f"{place.filename}:{place.lineno}"))
     return 0
+
+
+def _report(error: PluginError) -> int:
+    print(render(error), file=sys.stderr)
+    return error.code
 
 
 if __name__ == "__main__":

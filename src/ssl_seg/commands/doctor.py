@@ -13,7 +13,7 @@ Line = tuple[bool, str, str]
 
 
 def doctor() -> None:
-    """Check torch, GPU and driver, precision, compilation, memory, disk and plugins.
+    """Check the GPU, memory, disk and plugins.
 
     Ends with 6 when something would stop a run.
     """
@@ -94,5 +94,5 @@ def _plugins() -> Iterator[Line]:
 
     registry = load_plugins().registry
     yield True, "plugins", ", ".join(f"{len(registry.names(kind))} {kind}" for kind in KINDS)
-    for failure in registry.failures:
-        yield False, "plugin", failure
+    for trouble in registry.troubles():
+        yield False, "plugin", trouble
