@@ -3,10 +3,13 @@
 import fcntl
 import json
 import logging
+import math
 import os
+import re
 import socket
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from io import TextIOWrapper
 from pathlib import Path
@@ -22,7 +25,8 @@ class Run:
 
     Args:
         folder: is created if it does not exist.
-        resume: go on in a folder that holds a run; otherwise the folder must be empty.
+        resume: go on in a folder that holds a run; otherwise the folder must be empty, but for what
+            a run that ended before its first checkpoint has left there.
 
     Raises:
         OccupiedError: another process holds the folder, or it is not empty.
@@ -40,15 +44,17 @@ class Run:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = _take_lock(folder)
+            if not resume:
+                _refuse_if_filled(folder)
+            for leftover in folder.glob(".*.tmp-*"):
+                leftover.unlink()
+            for name in ("checkpoints", "figures"):
+                (folder / name).mkdir(exist_ok=True)
         except OSError as error:
             raise ResourceError(f"cannot write to {folder}: {error.strerror}") from error
-        if not resume:
-            _refuse_if_filled(folder)
-        for name in ("checkpoints", "figures"):
-            (folder / name).mkdir(exist_ok=True)
 
     def __enter__(self) -> Self:
-        self._handler = logging.FileHandler(self.folder / "run.log")
+        self._handler = _LogFile(self.folder / "run.log", encoding="utf-8", delay=True)
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         log.addHandler(self._handler)
         log.setLevel(logging.INFO)
@@ -58,7 +64,8 @@ class Run:
     def __exit__(self, *_: object) -> None:
         if self._handler:
             log.removeHandler(self._handler)
-            self._handler.close()
+            with suppress(OSError):  # a full disk has been told of already
+                self._handler.close()
         self._lock.close()  # lets go of the lock; the file stays, so nobody can lock a stale name
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
@@ -70,9 +77,19 @@ class Run:
         return read_toml(self.folder / "run.toml")
 
     def add_scores(self, scores: Mapping[str, float]) -> None:
-        """Append one line to `scores.jsonl`."""
-        with (self.folder / "scores.jsonl").open("a") as file:
-            file.write(json.dumps(scores) + "\n")
+        """Append one line to `scores.jsonl`.
+
+        Raises:
+            ResourceError: it cannot be written.
+        """
+        path = self.folder / "scores.jsonl"
+        try:
+            with path.open("a") as file:
+                file.write(json.dumps(scores) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise ResourceError(f"cannot write {path}: {error.strerror}") from error
 
     def scores(self) -> list[dict[str, float]]:
         """All lines of `scores.jsonl`."""
@@ -90,6 +107,13 @@ class Run:
         """Replace `status.json`; `state` is running, finished, stopped or failed."""
         status = {"state": state, "step": step, "code": code, "checkpoint": checkpoint}
         replace_text(self.folder / "status.json", json.dumps(status) + "\n")
+
+
+class _LogFile(logging.FileHandler):
+    """A log that cannot be written must neither end a run nor fill the terminal with tracebacks."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Let it pass."""
 
 
 def _take_lock(folder: Path) -> TextIOWrapper:
@@ -112,7 +136,7 @@ def _take_lock(folder: Path) -> TextIOWrapper:
 
 def _refuse_if_filled(folder: Path) -> None:
     names = sorted(path.name for path in folder.iterdir() if path.name != ".lock")
-    if not names:
+    if all(_is_of_a_start(folder / name) for name in names):
         return
     shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     resume = "--resume to go on with the run in it, or " if "run.toml" in names else ""
@@ -121,15 +145,41 @@ def _refuse_if_filled(folder: Path) -> None:
     )
 
 
+def _is_of_a_start(path: Path) -> bool:
+    """Whether this is all that a run leaves which ends before its first checkpoint."""
+    if path.name in ("figures", "checkpoints"):
+        return not any(child.name.startswith("step-") for child in path.iterdir())
+    own = ("run.toml", "run.log", "status.json")
+    return path.name in own or re.fullmatch(r"\..+\.tmp-\d+", path.name) is not None
+
+
 def replace_text(path: Path, text: str) -> None:
-    """Write a small file so that a reader sees the old one or the new one, never a part."""
+    """Write a small file so that a reader sees the old one or the new one, never a part.
+
+    Raises:
+        ResourceError: it cannot be written; the old one stays.
+    """
     aside = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
-        aside.write_text(text)
+        with aside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(aside, path)
+        sync_folder(path.parent)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
         raise ResourceError(f"cannot write {path}: {error.strerror}") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -147,12 +197,28 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def to_toml(values: Mapping[str, Any], table: str = "") -> str:
-    """A nested dict of numbers, texts, lists and truths as TOML; None is left out."""
+    """A nested dict of numbers, texts, lists and truths as TOML; None is left out.
+
+    Raises:
+        UsageError: a text that is not Unicode (a file name of other bytes), which TOML cannot hold.
+    """
     lines, tables = [], []
     for key, value in values.items():
+        name = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml_value(key)
         if isinstance(value, Mapping):
-            name = f"{table}.{key}" if table else key
-            tables.append(f"\n[{name}]\n{to_toml(value, name)}")
+            path = f"{table}.{name}" if table else name
+            tables.append(f"\n[{path}]\n{to_toml(value, path)}")
         elif value is not None:
-            lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}\n")
+            lines.append(f"{name} = {_toml_value(value)}\n")
     return "".join(lines + tables)
+
+
+def _toml_value(value: Any) -> str:
+    """As JSON, where TOML is the same: all but DEL, and numbers that are not finite."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml_value, value))}]"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise UsageError(f"not a Unicode text: {value!r}")
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -4,11 +4,11 @@ import json
 import platform
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from typing import Any
 
-from ssl_seg.errors import SslSegError, Stopped
+from ssl_seg.errors import ResourceError, SslSegError, Stopped
 from ssl_seg.run import Run, log
 
 _RECORDED = ("ssl-seg", "torch", "torchvision", "timm")
@@ -16,11 +16,22 @@ _RECORDED = ("ssl-seg", "torch", "torchvision", "timm")
 
 @contextmanager
 def recorded(run: Run) -> Iterator[None]:
-    """Write how the run ended into `status.json` and `run.log`."""
+    """Write how the run ended into `status.json` and `run.log`.
+
+    Raises:
+        ResourceError: in place of a plain OSError.
+    """
     try:
-        yield
+        try:
+            yield
+        except OSError as error:
+            raise ResourceError(
+                f"{error.strerror or error}", where=error.filename and str(error.filename)
+            ) from error
     except SslSegError as error:
-        _end(run, "stopped" if isinstance(error, Stopped) else "failed", error.code)
+        kept = _end(run, "stopped" if isinstance(error, Stopped) else "failed", error.code)
+        if isinstance(error, ResourceError):
+            error.kept = error.kept or kept
         log.error("%s", error.what)
         log.info("%s", traceback.format_exc())
         raise
@@ -30,13 +41,16 @@ def recorded(run: Run) -> Iterator[None]:
         raise
 
 
-def _end(run: Run, state: str, code: int) -> None:
+def _end(run: Run, state: str, code: int) -> str | None:
+    """Write the status; returns the newest checkpoint."""
     last: dict[str, Any] = {"step": 0, "checkpoint": ""}
-    try:
+    with suppress(OSError, ValueError):  # it is not there before the first checkpoint
         last |= json.loads((run.folder / "status.json").read_text())
+    try:
         run.set_status(state, step=last["step"], code=code, checkpoint=str(last["checkpoint"]))
-    except (OSError, ValueError, SslSegError):
+    except SslSegError:
         log.warning("status.json could not be written")
+    return str(run.checkpoints / last["checkpoint"]) if last["checkpoint"] else None
 
 
 def versions() -> dict[str, Any]:

@@ -5,6 +5,7 @@
 The manifest holds the size and SHA-256 of the others. There is no pickle in it, and no link.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -13,21 +14,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
+from ssl_seg.engine.tensors import generators, optimizer_tensors, plain, restore_generators, restore_optimizer
 from ssl_seg.errors import ResourceError, WeightsError
+from ssl_seg.run import sync_folder
 
 FORMAT = 1
-KEEP = 2
+_FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
 
 
 def save_checkpoint(
     folder: Path, step: int, module: nn.Module, optimizer: Optimizer, state: Mapping[str, Any]
 ) -> Path:
-    """Write everything a run needs to go on after `step` steps, then remove older ones but one.
+    """Write everything a run needs to go on after `step` steps, then remove all others but one.
 
     Args:
         folder: of all checkpoints of the run.
@@ -40,29 +42,33 @@ def save_checkpoint(
 
     Raises:
         ResourceError: it could not be written; what was there before still is.
+        PluginError: the module's state holds something that is no tensor.
     """
     final = folder / f"step-{step:06d}"
     aside = folder / f".{final.name}.tmp-{os.getpid()}"
-    files = {
-        "model.safetensors": save(_plain(module.state_dict())),
-        "optimizer.safetensors": save(_plain(_optimizer_tensors(optimizer) | _generators())),
-        "state.json": json.dumps({"format": FORMAT, "step": step, **state}).encode(),
-    }
+    contents = (
+        save(plain(module.state_dict())),
+        save(plain(optimizer_tensors(optimizer) | generators())),
+        json.dumps({"format": FORMAT, "step": step, **state}).encode(),
+    )
+    files = dict(zip(_FILES, contents, strict=True))
     manifest = {name: {"size": len(data), "sha256": _digest(data)} for name, data in files.items()}
     files["manifest.json"] = json.dumps(manifest, indent=1).encode()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        sweep(folder)
+        _sweep(folder)
         aside.mkdir()
         for name, data in files.items():
             _write(aside / name, data)
-        _sync_folder(aside)
+        sync_folder(aside)
         if trouble := verify(aside):
-            raise ResourceError(f"a checkpoint could not be read back: {trouble}", where=str(aside))
+            raise OSError(errno.EIO, f"it could not be read back, {trouble}")
         _replace(aside, final)
-        _sync_folder(folder)
-        for old in list_checkpoints(folder)[:-KEEP]:
-            _remove(old)
+        sync_folder(folder)
+        # a later one was refused when this run was resumed from an earlier one
+        for refused in [path for path in list_checkpoints(folder) if _step(path) > step]:
+            _remove(refused)
+        tidy(folder, step)
     except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)
         need = sum(len(data) for data in files.values()) / 2**20
@@ -96,14 +102,19 @@ def load_checkpoint(path: Path, module: nn.Module, optimizer: Optimizer) -> dict
     except RuntimeError as error:
         raise WeightsError(f"the checkpoint does not fit the model: {error}", where=str(path)) from error
     tensors = load((path / "optimizer.safetensors").read_bytes())
-    _restore_generators(tensors)
-    _restore_optimizer(optimizer, tensors, path)
+    restore_generators(tensors)
+    restore_optimizer(optimizer, tensors, path)
     return state
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Finished checkpoints, oldest first."""
-    return sorted(path for path in folder.glob("step-*") if path.is_dir())
+    found = [path for path in folder.glob("step-*") if path.name[5:].isdecimal() and path.is_dir()]
+    return sorted(found, key=_step)  # by number: of more than six digits, names do not sort
+
+
+def _step(path: Path) -> int:
+    return int(path.name[5:])
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path, list[str]]:
@@ -129,8 +140,8 @@ def verify(path: Path) -> str:
     """What is wrong with a checkpoint; empty when its files are those that were written."""
     try:
         manifest = json.loads((path / "manifest.json").read_text())
-        for name, entry in manifest.items():
-            data = (path / name).read_bytes()
+        for name in _FILES:
+            entry, data = manifest[name], (path / name).read_bytes()
             if len(data) != entry["size"]:
                 return f"{name} has {len(data)} bytes instead of {entry['size']}"
             if _digest(data) != entry["sha256"]:
@@ -142,62 +153,16 @@ def verify(path: Path) -> str:
     return ""
 
 
-def sweep(folder: Path) -> None:
-    """Remove what a killed process left half written or half removed."""
+def tidy(folder: Path, step: int) -> None:
+    """Remove what killed processes left behind, and of the checkpoints before `step` all but one."""
+    _sweep(folder)
+    for old in [path for path in list_checkpoints(folder) if _step(path) < step][:-1]:
+        _remove(old)
+
+
+def _sweep(folder: Path) -> None:
     for leftover in [*folder.glob(".step-*"), *folder.glob(".trash-*")]:
         shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """On the CPU, contiguous, none sharing memory with another: what safetensors can hold."""
-    return {
-        name: tensor.detach().cpu().contiguous().clone() if tensor.ndim else tensor.detach().cpu().clone()
-        for name, tensor in tensors.items()
-    }
-
-
-def _optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
-    state = optimizer.state_dict()["state"]
-    return {
-        f"{index}.{name}": value if torch.is_tensor(value) else torch.tensor(value)
-        for index, values in state.items()
-        for name, value in values.items()
-        if value is not None
-    }
-
-
-def _restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], path: Path) -> None:
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        index, _, name = key.partition(".")
-        if not index.isdigit():
-            continue
-        if int(index) >= len(parameters):
-            raise WeightsError("the checkpoint is of another optimizer", where=str(path))
-        state.setdefault(int(index), {})[name] = _like(tensor, parameters[int(index)])
-    saved = optimizer.state_dict()
-    optimizer.load_state_dict({"state": state, "param_groups": saved["param_groups"]})
-
-
-def _like(tensor: Tensor, parameter: Tensor) -> Tensor:
-    """In the memory layout of its parameter: fused optimizers walk both side by side."""
-    if tensor.shape != parameter.shape or tensor.ndim == 0:
-        return tensor
-    return torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
-
-
-def _generators() -> dict[str, Tensor]:
-    states = {"rng.cpu": torch.get_rng_state()}
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        states["rng.cuda"] = torch.cuda.get_rng_state()
-    return states
-
-
-def _restore_generators(tensors: Mapping[str, Tensor]) -> None:
-    torch.set_rng_state(tensors["rng.cpu"])
-    if "rng.cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["rng.cuda"])
 
 
 def _digest(data: bytes) -> str:
@@ -209,14 +174,6 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _replace(aside: Path, final: Path) -> None:

@@ -36,12 +36,12 @@ def embed(
     targets: list[Tensor] = []
     with _evaluating(backbone):
         for batch in in_order(store, batch_size, device.device):
-            if stopped():
-                break
             views = evaluation_view(batch.images, batch.sizes, size=size, mean=mean, std=std)
             with device.autocast():
                 features.append(pool(backbone(views)).float())
             targets.append(batch.targets)
+            if stopped():
+                break
     return torch.cat(features), torch.cat(targets)
 
 

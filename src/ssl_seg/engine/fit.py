@@ -1,7 +1,7 @@
 """The one training loop: it trains whatever returns a loss."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ssl_seg.engine.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
+from ssl_seg.engine.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint, tidy
 from ssl_seg.engine.device import Device
-from ssl_seg.engine.health import CollapseAlarm, FiniteCheck
+from ssl_seg.engine.health import CollapseAlarm, FiniteCheck, check_weights
 from ssl_seg.engine.meter import Meter, Pulse
 from ssl_seg.engine.optim import set_rate
 from ssl_seg.engine.stop import Stop
@@ -56,6 +56,7 @@ def fit(
     stop: Stop,
     alarm: CollapseAlarm | None = None,
     on_epoch: Callable[[int], Mapping[str, float]] = lambda epoch: {},
+    after_epoch: Callable[[int, Mapping[str, float]], None] = lambda epoch, scores: None,
     report: Callable[[Pulse], None] = lambda pulse: None,
 ) -> None:
     """Train until `plan.total` steps are done; go on from the newest checkpoint if `run.resume`.
@@ -65,6 +66,7 @@ def fit(
             `after_step`, if it has one, is called right after the optimizer's step.
         feed: step -> the inputs of that step, one for each part of an accumulated batch.
         on_epoch: called after each epoch (from 1); its numbers join the epoch's scores.
+        after_epoch: called with the epoch and all its scores, once they are written down.
         report: called with the state of the run about twice a second.
 
     Raises:
@@ -74,22 +76,25 @@ def fit(
     """
     forward = device.place(module)
     meter = Meter(plan.total, plan.per_epoch, plan.batch_size)
-    saver = _Saver(run, module, optimizer, meter, alarm, plan, device)
+    keeper = _Keeper(module, optimizer, plan, device, run, stop, meter, alarm, on_epoch, after_epoch)
     finite, after_step = FiniteCheck(), getattr(module, "after_step", None)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    step = saver.restore() if run.resume else saver.save(0)
+    step = keeper.begin()
     module.train()
     meter.start()
+    keeper.settle(step)
     inputs = meter.timed(feed, step) if step < plan.total else ()
     while step < plan.total:
         rate = plan.rate(step)
         set_rate(optimizer, rate)
+        losses = []
         for part in inputs:
             with device.autocast():
                 out: dict[str, Tensor] = forward(part)
             device.backward(out["loss"] / len(inputs))
             meter.add(out, 1.0 / len(inputs))
-        norm = finite.ask(out["loss"], parameters)
+            losses.append(out["loss"].detach())
+        norm = finite.ask(torch.stack(losses).sum(), parameters)
         embedding = out.get("embedding")
         # the next batch is prepared while the device answers whether this one is sound
         inputs = meter.timed(feed, step + 1) if step + 1 < plan.total else ()
@@ -98,7 +103,7 @@ def fit(
             if alarm and embedding is not None and alarm.due(step):
                 meter.note(alarm.look(embedding.detach(), step))
         except HealthError as error:
-            error.kept = saver.newest
+            error.kept = keeper.newest
             raise
         if plan.clip:
             torch.nn.utils.clip_grads_with_norm_(parameters, plan.clip, norm)
@@ -108,77 +113,94 @@ def fit(
             after_step((step + 1) / plan.total)
         step += 1
         meter.step_done()
-        if step % plan.per_epoch == 0:
-            _end_epoch(step // plan.per_epoch, meter, on_epoch, run, step, device)
-        saver.save_if_due(step)
+        keeper.settle(step)
         if pulse := meter.pulse(step, device.peak_memory()):
             report(pulse)
-        if device.any(stop.signal > 0) and step < plan.total:
-            saver.save(step)
-            raise Stopped(stop.signal, kept=saver.newest, next=f"ssl-seg train --resume --out {run.folder}")
 
 
-def _end_epoch(
-    epoch: int,
-    meter: Meter,
-    on_epoch: Callable[[int], Mapping[str, float]],
-    run: Run,
-    step: int,
-    device: Device,
-) -> None:
-    scores = meter.epoch_scores(step)
-    scores |= on_epoch(epoch)
-    if device.is_main:
-        run.add_scores(scores)
-    log.info("epoch %d: %s", epoch, ", ".join(f"{k} {v:.5g}" for k, v in scores.items()))
-    meter.epoch_begins()
+@dataclass
+class _Keeper:
+    """Sees to it that nothing is lost: scores, checkpoints, and where to go on."""
 
+    module: nn.Module
+    optimizer: Optimizer
+    plan: Plan
+    device: Device
+    run: Run
+    stop: Stop
+    meter: Meter
+    alarm: CollapseAlarm | None
+    on_epoch: Callable[[int], Mapping[str, float]]
+    after_epoch: Callable[[int, Mapping[str, float]], None]
+    newest: str | None = None
+    _saved: int = -1
+    _last: float = field(default_factory=monotonic)
 
-class _Saver:
-    """When and what to save, and where to go on."""
+    def begin(self) -> int:
+        """The step to go on from; a new run saves at once, which shows that the disk works."""
+        if self.run.resume:
+            return self._restore()
+        self._save(0)
+        return 0
 
-    def __init__(
-        self,
-        run: Run,
-        module: nn.Module,
-        optimizer: Optimizer,
-        meter: Meter,
-        alarm: CollapseAlarm | None,
-        plan: Plan,
-        device: Device,
-    ) -> None:
-        self._run, self._module, self._optimizer = run, module, optimizer
-        self._meter, self._alarm, self._plan, self._device = meter, alarm, plan, device
-        self._last = monotonic()
-        self._saved = -1
-        self.newest: str | None = None
+    def settle(self, step: int) -> None:
+        """What comes after a step: an epoch's scores, a checkpoint, the end if it was asked for."""
+        if self.meter.epoch_is_due(step):
+            self._end_epoch(step)
+        unfinished = step < self.plan.total or self.meter.epoch_is_due(step)
+        if unfinished and self._stopping():
+            self._save(step)
+            again = f"ssl-seg train --resume --out {self.run.folder}"
+            raise Stopped(self.stop.signal, kept=self.newest, next=again)
+        if self._is_due(step):
+            self._save(step)
 
-    def save(self, step: int) -> int:
-        """Save now, unless this very step is saved; the first time shows that the disk works."""
-        if self._device.is_main and step != self._saved:
-            state = {"strikes": self._alarm.strikes if self._alarm else 0, "meter": self._meter.state()}
-            path = save_checkpoint(self._run.checkpoints, step, self._module, self._optimizer, state)
+    def _stopping(self) -> bool:
+        return self.device.any(self.stop.signal > 0)
+
+    def _end_epoch(self, step: int) -> None:
+        epoch = step // self.plan.per_epoch
+        scores = self.meter.epoch_scores(step)
+        scores |= self.on_epoch(epoch)
+        if self._stopping():
+            return  # `on_epoch` may have been cut short: the resumed run ends this epoch
+        if self.device.is_main:
+            self.run.add_scores(scores)
+        log.info("epoch %d: %s", epoch, ", ".join(f"{k} {v:.5g}" for k, v in scores.items()))
+        self.after_epoch(epoch, scores)
+        self.meter.epoch_begins()
+
+    def _is_due(self, step: int) -> bool:
+        plan = self.plan
+        if step == plan.total:
+            return True
+        if plan.save_every:
+            return step % plan.save_every == 0
+        return step % plan.per_epoch == 0 and monotonic() - self._last >= plan.save_seconds
+
+    def _save(self, step: int) -> None:
+        if step == self._saved:
+            return
+        check_weights(self.module, f"step {step}", self.newest)
+        if self.device.is_main:
+            state = {"strikes": self.alarm.strikes if self.alarm else 0, "meter": self.meter.state()}
+            path = save_checkpoint(self.run.checkpoints, step, self.module, self.optimizer, state)
             self.newest = str(path)
-            self._run.set_status("running", step=step, checkpoint=path.name)
+            self.run.set_status("running", step=step, checkpoint=path.name)
         self._saved, self._last = step, monotonic()
-        return step
 
-    def save_if_due(self, step: int) -> None:
-        plan = self._plan
-        by_step = plan.save_every > 0 and step % plan.save_every == 0
-        by_clock = monotonic() - self._last >= plan.save_seconds and step % plan.per_epoch == 0
-        if step == plan.total or by_step or (by_clock and not plan.save_every):
-            self.save(step)
-
-    def restore(self) -> int:
-        path, refused = newest_checkpoint(self._run.checkpoints)
+    def _restore(self) -> int:
+        path, refused = newest_checkpoint(self.run.checkpoints)
         for trouble in refused:
-            log.warning("damaged checkpoint passed over: %s", trouble)
-        state = load_checkpoint(path, self._module, self._optimizer)
-        self._meter.restore(state["meter"])
-        if self._alarm:
-            self._alarm.strikes = state["strikes"]
-        self.newest, self._saved = str(path), state["step"]
-        if self._device.is_main:
-            self._run.forget_scores_after(state["step"])
-        return self._saved
+            log.warning("damaged checkpoint passed over: %s; using %s", trouble, path.name)
+        state = load_checkpoint(path, self.module, self.optimizer)
+        step: int = state["step"]
+        self.meter.restore(state["meter"])
+        if self.alarm:
+            self.alarm.strikes = state["strikes"]
+        self.newest, self._saved = str(path), step
+        if self.device.is_main:
+            tidy(self.run.checkpoints, step)
+            # a row of this very step may be there although the checkpoint still has to end the epoch
+            self.run.forget_scores_after(step - 1 if self.meter.epoch_is_due(step) else step)
+        return step

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssl_seg.errors import HealthError
 
@@ -114,3 +114,21 @@ class FiniteCheck:
                 where=where,
                 next="a smaller --lr, a longer --warmup, --clip 1.0, or --precision fp32",
             )
+
+
+def check_weights(module: nn.Module, where: str, kept: str | None = None) -> None:
+    """What is about to be saved must be worth it: finite parameters, and no NaN in any buffer.
+
+    Raises:
+        HealthError: it is not; with the first name.
+    """
+    sound = {name: tensor.isfinite().all() for name, tensor in module.named_parameters()}
+    sound |= {name: ~tensor.isnan().any() for name, tensor in module.named_buffers()}
+    if sound and not torch.stack(list(sound.values())).all():
+        name = next(name for name, answer in sound.items() if not answer)
+        raise HealthError(
+            f"{name} holds NaN or infinity; it is not saved",
+            where=where,
+            kept=kept,
+            next="a smaller --lr, a longer --warmup, --clip 1.0, or --precision fp32",
+        )

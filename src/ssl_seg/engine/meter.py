@@ -85,19 +85,22 @@ class Meter:
         self._epoch_fresh += 1
 
     def epoch_scores(self, step: int) -> dict[str, float]:
-        """The means of the epoch that ends with `step`; then forget them."""
+        """The means of the epoch that ends with `step`."""
         now = perf_counter()
         speed = self.batch_size * self._epoch_fresh / max(1e-9, now - self._epoch_started)
         scores = {"epoch": step // self.per_epoch, "step": step, "seconds": round(self.seconds, 3)}
         scores["images_per_second"] = round(speed, 2)
         scores |= {name: (value / self.per_epoch).item() for name, value in self._sums.items()}
-        scores |= self._notes
-        self._sums, self._notes, self._epoch_fresh = {}, {}, 0
-        return scores
+        return scores | self._notes
 
     def epoch_begins(self) -> None:
-        """Start the clock of an epoch: what came between the epochs does not count."""
+        """Start an epoch, and its clock: what came between the epochs does not count."""
+        self._sums, self._notes, self._epoch_fresh = {}, {}, 0
         self._epoch_started = perf_counter()
+
+    def epoch_is_due(self, step: int) -> bool:
+        """Whether `step` ends an epoch whose scores have not been taken in."""
+        return bool(self._sums) and step % self.per_epoch == 0
 
     @property
     def seconds(self) -> float:

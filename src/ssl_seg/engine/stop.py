@@ -11,6 +11,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 class Stop:
     """While it is entered, the first signal only sets `signal`; a second one ends the process.
 
+    A signal that is ignored stays ignored: that is how `nohup` and `&` protect a run.
+
     Attributes:
         signal: the number of the signal that came, or 0.
     """
@@ -21,12 +23,13 @@ class Stop:
 
     def __enter__(self) -> Self:
         for number in _SIGNALS:
-            self._before[number] = signal.signal(number, self._note)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler or signal.SIG_DFL)  # None: set by foreign code, unknown here
 
     def _note(self, number: int, _: FrameType | None) -> None:
         if self.signal:
