@@ -7,10 +7,10 @@ import typer
 
 from ssl_seg.commands import flags
 from ssl_seg.commands.console import Console
-from ssl_seg.commands.running import recorded, versions
+from ssl_seg.commands.running import recorded
 from ssl_seg.engine.stop import Stop
 from ssl_seg.errors import UsageError
-from ssl_seg.run import Run, log
+from ssl_seg.run import Run
 
 if TYPE_CHECKING:
     from ssl_seg.base import SSLMethod
@@ -63,13 +63,18 @@ def train(
     settings["o"] = flags.read_options(option or [])
     if data is None:
         raise UsageError("no DATA given", next="ssl-seg train FOLDER, or ssl-seg train --resume --out RUN")
-    folder = out or Path("runs") / f"{Path(ssl).stem}-{backbone}-{Path(data).stem or 'data'}"
+    folder = out or Path("runs") / "-".join(map(_short, (ssl, backbone, data)))
     with Stop() as stop, Console() as console:
         plugins = _plugins_with(ssl, backbone)
         with Run(folder, resume=resume) as run, recorded(run):
             if resume:
                 flags.refuse_changes(settings, run.settings())
             _Training(settings, plugins, run, stop, console).go()
+
+
+def _short(spec: str) -> str:
+    """`./my_method.py:Mine` -> `Mine`, `csv:office/train.csv` -> `train`: for the name of a folder."""
+    return Path(spec.rpartition(".py:")[2]).stem or "data"
 
 
 def _plain(value: Any) -> Any:
@@ -101,6 +106,7 @@ class _Training:
 
     def go(self) -> None:
         """Train, and leave the run's folder complete."""
+        from ssl_seg.commands.settings import plan_of, record
         from ssl_seg.data.batches import Batches
         from ssl_seg.engine.fit import fit
 
@@ -109,14 +115,15 @@ class _Training:
         store = self.open(given["data"], "data")
         size = given["batch_size"]
         batches = Batches(store, size, given["seed"], device.device, rank=device.rank, ranks=device.ranks)
-        plan, optimizer = self.plan(method, batches.per_epoch)
-        self.record(store, batches.per_epoch)
+        plan, optimizer = plan_of(given, method, method.recipe, batches.per_epoch)
+        record(self.run, given, store, batches.per_epoch, device, self.console)
         probe = self.make_probe()
         self.console.say(
             f"{given['ssl']} on {given['backbone']}: {len(store)} images, {given['epochs']} epochs of "
             f"{batches.per_epoch} steps, {device.describe()}\nrun: {self.run.folder}"
         )
-        self.plugins.notify("run_start", run=self.run)
+        notify = self.plugins.notify
+        notify("run_start", run=self.run)
         self.draw_views(method, batches.at(0))
 
         def feed(step: int) -> list[Any]:
@@ -127,10 +134,8 @@ class _Training:
             scores = probe(method.backbone) if probe and due else {}
             for name, value in scores.items():
                 self.console.say(f"epoch {epoch}: {name} {value:.3f}")
-            self.plugins.notify("epoch_end", run=self.run, epoch=epoch, scores=scores)
             return scores
 
-        alarm = self.alarm()
         fit(
             method,
             feed,
@@ -139,8 +144,9 @@ class _Training:
             device=device,
             run=self.run,
             stop=self.stop,
-            alarm=alarm,
+            alarm=self.alarm(),
             on_epoch=on_epoch,
+            after_epoch=lambda epoch, scores: notify("epoch_end", run=self.run, epoch=epoch, scores=scores),
             report=self.console.training,
         )
         self.finish(method, plan.total)
@@ -171,58 +177,6 @@ class _Training:
             cache=Path(given["cache"]) if given["cache"] else None,
             bad_images=given["bad_images"],
         )
-
-    def plan(self, method: "SSLMethod", per_epoch: int) -> tuple[Any, Any]:
-        """The optimizer and the schedule; what the user left open is what suits the method."""
-        from ssl_seg.engine.fit import Plan
-        from ssl_seg.engine.optim import build_optimizer, parameter_groups, rate_at, scaled_lr
-
-        given, recipe = self.settings, {"lr": 1e-3, "weight_decay": 1e-4, "warmup": 0.05} | method.recipe
-        for name in ("optimizer", "weight_decay", "warmup"):
-            if given[name] is None:
-                given[name] = recipe.get(name, "adamw")
-        if given["lr"] is None:
-            given["lr"] = scaled_lr(given["optimizer"], recipe["lr"], given["batch_size"])
-        groups = parameter_groups(method, given["weight_decay"])
-        total = given["epochs"] * per_epoch
-        warmup, lr, schedule = round(given["warmup"] * total), given["lr"], given["schedule"]
-        plan = Plan(
-            total=total,
-            per_epoch=per_epoch,
-            batch_size=given["batch_size"],
-            rate=lambda step: rate_at(step, total, lr, warmup, schedule),
-            clip=given["clip"],
-            save_every=given["save_every"],
-        )
-        return plan, build_optimizer(given["optimizer"], groups, lr)
-
-    def record(self, store: "Store", per_epoch: int) -> None:
-        """Write `run.toml`, or hold a resumed run against it."""
-        if not self.device.is_main:
-            return
-        record = {
-            "images": len(store),
-            "skipped": store.skipped,
-            "canvas": store.canvas,
-            "fingerprint": store.fingerprint,
-            "steps_per_epoch": per_epoch,
-            "device": self.device.describe(),
-            "versions": versions(),
-        }
-        if not self.run.resume:
-            self.run.write_settings(self.settings | {"record": record})
-            return
-        before = self.run.settings()["record"]
-        if before["fingerprint"] != store.fingerprint:
-            raise UsageError(
-                "the images are not those the run was started with",
-                where=f"{before['images']} images then, {len(store)} now; a file, label or date differs",
-                next="start a new run with another --out",
-            )
-        for key in ("device", "versions"):
-            if before[key] != record[key]:
-                log.warning("not bit-exact: %s was %s, is %s", key, before[key], record[key])
-                self.console.say(f"warning: {key} differs from the run's start; not bit-exact")
 
     def make_probe(self) -> Any:
         """The k-NN probe, if one is asked for."""

@@ -1,0 +1,82 @@
+"""From the settings of a run to what the engine needs; every training command does it this way."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from ssl_seg.commands.console import Console
+from ssl_seg.commands.running import versions
+from ssl_seg.data.store import Store
+from ssl_seg.engine.device import Device
+from ssl_seg.engine.fit import Plan
+from ssl_seg.engine.optim import build_optimizer, parameter_groups, rate_at, scaled_lr
+from ssl_seg.errors import UsageError
+from ssl_seg.run import Run, log
+
+
+def plan_of(
+    settings: dict[str, Any], module: nn.Module, recipe: Mapping[str, Any], per_epoch: int
+) -> tuple[Plan, Optimizer]:
+    """The schedule and the optimizer; what the user left open becomes what suits the method.
+
+    Args:
+        settings: of the run; gets the values that were open.
+        module: what is trained.
+        recipe: `optimizer`, `lr` (for a batch of 256), `weight_decay` and `warmup` of the method.
+        per_epoch: steps of an epoch.
+    """
+    suits: dict[str, Any] = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-4, "warmup": 0.05, **recipe}
+    for name in ("optimizer", "weight_decay", "warmup"):
+        if settings[name] is None:
+            settings[name] = suits[name]
+    if settings["lr"] is None:
+        settings["lr"] = scaled_lr(settings["optimizer"], suits["lr"], settings["batch_size"])
+    groups = parameter_groups(module, settings["weight_decay"])
+    total = settings["epochs"] * per_epoch
+    warmup, lr, schedule = round(settings["warmup"] * total), settings["lr"], settings["schedule"]
+    plan = Plan(
+        total=total,
+        per_epoch=per_epoch,
+        batch_size=settings["batch_size"],
+        rate=lambda step: rate_at(step, total, lr, warmup, schedule),
+        clip=settings["clip"],
+        save_every=settings["save_every"],
+    )
+    return plan, build_optimizer(settings["optimizer"], groups, lr)
+
+
+def record(
+    run: Run, settings: Mapping[str, Any], store: Store, per_epoch: int, device: Device, console: Console
+) -> None:
+    """Write `run.toml`, or hold a resumed run against it.
+
+    Raises:
+        UsageError: a resumed run finds other images than it was started with.
+    """
+    if not device.is_main:
+        return
+    found = {
+        "images": len(store),
+        "skipped": store.skipped,
+        "canvas": store.canvas,
+        "fingerprint": store.fingerprint,
+        "steps_per_epoch": per_epoch,
+        "device": device.describe(),
+        "versions": versions(),
+    }
+    if not run.resume:
+        run.write_settings({**settings, "record": found})
+        return
+    before = run.settings()["record"]
+    if before["fingerprint"] != store.fingerprint:
+        raise UsageError(
+            "the images are not those the run was started with",
+            where=f"{before['images']} images then, {len(store)} now; a file, label or date differs",
+            next="start a new run with another --out",
+        )
+    for key in ("device", "versions"):
+        if before[key] != found[key]:
+            log.warning("not bit-exact: %s was %s, is %s", key, before[key], found[key])
+            console.say(f"warning: {key} differs from the run's start; not bit-exact")
