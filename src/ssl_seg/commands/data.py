@@ -31,30 +31,40 @@ def open_dataset(
 
 def _recognise(registry: Registry, spec: str, labelled: bool) -> tuple[str, str]:
     names = registry.names("datasets")
-    head, colon, rest = spec.partition(":")
     if spec in names:
         return spec, ""
-    if colon and not Path(spec).exists() and ".py" not in spec:
-        fitting = [name for name in names if name == head] or [n for n in names if n.startswith(head)]
-        if len(fitting) != 1:
-            registry.factory("datasets", head)  # raises, with what was meant
-            raise UsageError(f"{head!r} could be {' or '.join(fitting)}", where=spec)
-        return fitting[0], rest
     if ".py:" in spec:
         file, _, root = spec.partition("=")
         return file, root
+    head, colon, rest = spec.partition(":")
     path = Path(spec).expanduser()
+    if colon and not path.exists():
+        fitting = [name for name in names if name == head] or [n for n in names if n.startswith(head)]
+        if len(fitting) > 1:
+            raise UsageError(f"format {head!r} could be {' or '.join(fitting)}", where=spec)
+        if not fitting:
+            registry.factory("datasets", head)  # raises, with what was meant
+        return fitting[0], rest
     if not path.exists():
         raise DataError(f"no such file or folder: {path}", next="ssl-seg list datasets  # all formats")
-    if path.suffix.lower() == ".csv":
-        return "csv_labels", str(path)
-    if labelled and not _has_folders(path):
-        return "csv_labels", str(path)
-    return ("image_folder" if labelled else "flat_folder"), str(path)
+    if path.is_dir():
+        return _format_of(path, labelled), str(path)
+    if path.suffix.lower() != ".csv":
+        raise DataError(f"{path} is neither a folder nor a CSV file", next="give the folder it lies in")
+    return "csv_labels", str(path)
 
 
-def _has_folders(path: Path) -> bool:
-    return any(child.is_dir() and not child.name.startswith(".") for child in path.iterdir())
+def _format_of(folder: Path, labelled: bool) -> str:
+    if not labelled:
+        return "flat_folder"
+    if any(child.is_dir() and not child.name.startswith(".") for child in folder.iterdir()):
+        return "image_folder"
+    if (folder / "train.csv").exists():
+        return "csv_labels"
+    raise DataError(
+        f"{folder} has no labels: neither a subfolder per class nor train.csv",
+        next="csv:FILE.csv with the columns filename and label",
+    )
 
 
 def load(

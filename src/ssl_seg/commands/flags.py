@@ -4,8 +4,9 @@ A TOML file holds nothing but defaults for flags: `batch_size = 64`, or `o.ssl.d
 `-o ssl.decay=0.99`. A run's own `run.toml` is such a file; its table `record` is passed over.
 """
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ import typer
 from ssl_seg.errors import UsageError, did_you_mean
 from ssl_seg.run import read_toml
 
+_OPTIONS = "ssl_seg.options"  # where a context keeps the options of a TOML file
 GROUPS = ("ssl", "backbone", "data", "probe")
 # flags that a resumed run may change: they do not touch what is computed
 FREE = frozenset({"save_every", "cache", "out", "config", "resume", "compile"})
@@ -41,42 +43,64 @@ def read_options(texts: list[str]) -> dict[str, dict[str, str]]:
     return options
 
 
-def defaults_from(path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
-    """The flags a TOML file gives defaults for.
+def defaults_from(path: Path, known: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """What a TOML file says, as the shell would have said it: values of flags, and texts for `-o`.
 
     Raises:
-        UsageError: a key that is no flag; with its line.
+        UsageError: a key that is no flag, or a value that no flag takes; with its line.
     """
     values = read_toml(path)
     values.pop("record", None)
-    given = values.pop("o", {})
-    defaults: dict[str, Any] = {}
+    options = [
+        f"{group}.{key}={_as_text(value)}"
+        for group, table in _table(path, "o", values.pop("o", {})).items()
+        for key, value in _table(path, f"o.{group}", table).items()
+    ]
+    defaults: dict[str, str] = {}
+    flags = {name.replace("-", "_") for name in known} - {"config", "resume", "option", "help"}
     for key, value in values.items():
         name = key.replace("-", "_")
-        if name not in known or name in ("config", "resume"):
+        if name not in flags:
             raise UsageError(
-                f"unknown key {key!r}{did_you_mean(name, known)}", where=f"{path}{_line(path, key)}"
+                f"unknown key {key!r}{did_you_mean(name, [*flags, 'o'])}", where=f"{path}{_line(path, key)}"
             )
-        defaults[name] = value
-    if given:
-        defaults["option"] = [
-            f"{group}.{key}={value}" for group, table in given.items() for key, value in table.items()
-        ]
-    return defaults
+        if isinstance(value, dict | list):
+            raise UsageError(f"{key!r} takes one value", where=f"{path}{_line(path, key)}")
+        defaults[name] = _as_text(value)
+    return defaults, options
+
+
+def _table(path: Path, key: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        where = f"{path}{_line(path, key.rpartition('.')[2])}"
+        raise UsageError(f"{key!r} must be a table", where=where, next="o.ssl.decay = 0.99")
+    return value
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _line(path: Path, key: str) -> str:
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        if line.split("=")[0].strip().strip("[]\"'") == key:
+        words = line.split("=")[0].strip().strip("[]").split(".")
+        if key in (word.strip().strip("\"'") for word in words):
             return f", line {number}"
     return ""
 
 
 def _take_config(context: typer.Context, path: Path | None) -> Path | None:
     if path is not None:
-        known = {parameter.name: parameter for parameter in context.command.params if parameter.name}
-        context.default_map = {**(context.default_map or {}), **defaults_from(path, known)}
+        known = [parameter.name for parameter in context.command.params if parameter.name]
+        defaults, options = defaults_from(path, known)
+        context.default_map = {**(context.default_map or {}), **defaults}
+        context.meta[_OPTIONS] = [*context.meta.get(_OPTIONS, []), *options]
     return path
+
+
+def _add_options(context: typer.Context, given: list[str] | None) -> list[str]:
+    """Those of the file, then those of the shell: of two that say different things the last holds."""
+    return [*context.meta.get(_OPTIONS, []), *(given or [])]
 
 
 def _note_out(context: typer.Context, out: Path | None) -> Path | None:
@@ -153,7 +177,13 @@ Config = Annotated[
 ]
 Option = Annotated[
     list[str] | None,
-    typer.Option("-o", "--option", metavar="PART.KEY=VALUE", help="Option of a part, as ssl.decay=0.99."),
+    typer.Option(
+        "-o",
+        "--option",
+        metavar="PART.KEY=VALUE",
+        help="Option of a part, as ssl.decay=0.99.",
+        callback=_add_options,
+    ),
 ]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with the run in --out.", is_eager=True, callback=_note_resume)
