@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -30,3 +31,48 @@ def photos(tmp_path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         image.save(path, quality=90)
     return folder
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """Installs a package of one module: `package("mine", code)` as version 1.2, found by this process."""
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(site)
+
+    def install(name, code, *, group="ssl_seg", entry=None, metadata=None):
+        module = name.replace("-", "_")
+        (site / f"{module}.py").write_text(code)
+        info = site / f"{module}-1.2.dist-info"
+        info.mkdir()
+        text = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n" if metadata is None else metadata
+        (info / "METADATA").write_text(text)
+        (info / "entry_points.txt").write_text(f"[{group}]\n{entry or f'{name} = {module}'}\n")
+        return site
+
+    before = set(sys.modules)
+    yield install
+    for name in set(sys.modules) - before:
+        if str(site) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys):
+    """Runs the command line in this process: `cli("list", "ssl")` -> exit code, stdout, stderr."""
+    from ssl_seg import cli as module
+
+    def run(*words):
+        monkeypatch.setattr(module.app, "registered_commands", list(module.app.registered_commands))
+        monkeypatch.setattr(module.app, "registered_groups", list(module.app.registered_groups))
+        monkeypatch.setattr(sys, "argv", ["ssl-seg", *map(str, words)])
+        hook = sys.excepthook
+        try:
+            with pytest.raises(SystemExit) as ended:
+                module.main()
+        finally:
+            sys.excepthook = hook
+        shown = capsys.readouterr()
+        return ended.value.code or 0, shown.out, shown.err
+
+    return run

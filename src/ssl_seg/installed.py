@@ -4,7 +4,7 @@
 formed anywhere takes everybody down. Here it costs its own package alone.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import Distribution, EntryPoint, distributions
 
@@ -20,14 +20,16 @@ class Source:
         return f"{self.name} {self.version}".strip()
 
 
-def announced(group: str, refuse: Callable[[str], None]) -> Iterator[tuple[EntryPoint, Source]]:
-    """The entry points of a group with their package, the first package of a name on the path only.
+def announced(group: str, refuse: Callable[[str], None]) -> list[tuple[EntryPoint, Source]]:
+    """The entry points of a group with their packages, in the order of their names.
+
+    Of two packages of one name the first on the path counts, as for `import`.
 
     Args:
         group: of the entry points.
         refuse: called with one line for each package whose metadata cannot be read.
     """
-    seen: set[str] = set()
+    found: dict[str, list[tuple[EntryPoint, Source]]] = {}
     for distribution in distributions():
         try:
             # most packages announce nothing here: a look at the text is cheaper than its grammar
@@ -38,9 +40,8 @@ def announced(group: str, refuse: Callable[[str], None]) -> Iterator[tuple[Entry
         except Exception as error:  # not UTF-8, no `=` in a line, no name: anything
             refuse(f"the metadata of {_folder(distribution)} cannot be read: {brief(error)}")
             continue
-        if source.name.lower() not in seen:
-            seen.add(source.name.lower())
-            yield from ((point, source) for point in points)
+        found.setdefault(source.name.lower(), [(point, source) for point in points])
+    return [pair for name in sorted(found) for pair in found[name]]
 
 
 def _source(distribution: Distribution) -> Source:
@@ -57,6 +58,6 @@ def _folder(distribution: Distribution) -> str:
 
 
 def brief(error: BaseException) -> str:
-    """The error on one line: its kind and the first line of what it says."""
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+    """The error on one line: its kind and the beginning of what it says."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

@@ -40,7 +40,8 @@ class Plugins:
             self.manager.register(module, name)
             tables = dict(self._tables_of(module, source))
         except BaseException:
-            self.manager.unregister(module)
+            if self.manager.is_registered(module):
+                self.manager.unregister(module)
             raise
         for kind, table in tables.items():
             self.registry.add(kind, table)
