@@ -41,7 +41,8 @@ def read_image(path: Path, canvas: int) -> tuple[NDArray[np.uint8], tuple[int, i
             raise ValueError("not a regular file")
         if info.st_size == 0:
             raise ValueError("the file is empty")
-        with Image.open(path, formats=FORMATS) as image:
+        # by handle: what Pillow opens by name it may map, and a mapped TIFF comes out turned wrongly
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
             size = _true_size(image)
@@ -58,7 +59,7 @@ def read_image(path: Path, canvas: int) -> tuple[NDArray[np.uint8], tuple[int, i
 
 
 def _true_size(image: Image.Image) -> tuple[int, int]:
-    turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8) and image.format != "TIFF"  # turned on opening
     return (image.width, image.height) if turned else (image.height, image.width)
 
 

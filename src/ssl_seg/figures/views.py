@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
@@ -29,9 +30,8 @@ def draw_views(
     side = max(view.shape[-1] for view in views)
     rows = [F.interpolate(images.float() / 255, size=(side, side), mode="area").cpu()]
     for view in views:
-        colour = view.detach().float().cpu()
-        for channel in range(3):
-            colour[:, channel] = colour[:, channel] * std[channel] + mean[channel]
+        spread, centre = (torch.tensor(numbers).view(-1, 1, 1) for numbers in (std, mean))
+        colour = view.detach().float().cpu() * spread + centre
         rows.append(F.interpolate(colour, size=(side, side), mode="nearest"))
     step = side + _GAP
     sheet = np.full((len(rows) * step + _GAP, len(images) * step + _GAP, 3), 255, dtype=np.uint8)

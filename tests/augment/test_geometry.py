@@ -1,0 +1,115 @@
+"""Crops against torchvision, image by image."""
+
+import pytest
+import torch
+from torchvision.transforms.v2 import functional as F
+
+from ssl_seg.augment.geometry import central_boxes, crop_resize, random_boxes
+
+CASES = [  # canvas height, canvas width, side of the result
+    (64, 64, 32),
+    (97, 160, 48),
+    (300, 200, 224),
+    (448, 448, 224),
+    (600, 900, 96),
+    (30, 20, 64),
+    (1, 50, 7),
+    (448, 448, 96),
+]
+
+
+def random_cases(height, width, count, seed):
+    """Boxes anywhere on the canvas, from one pixel to all of it, and flips."""
+    random = torch.Generator().manual_seed(seed)
+
+    def integer(low, high):
+        return int(torch.randint(low, high + 1, (), generator=random))
+
+    boxes = []
+    for _ in range(count):
+        h, w = integer(1, height), integer(1, width)
+        boxes.append((integer(0, height - h), integer(0, width - w), h, w))
+    boxes[0] = (0, 0, height, width)
+    flips = torch.rand(2, count, generator=random) < 0.5
+    return torch.rand(count, 3, height, width, generator=random), torch.tensor(boxes), flips
+
+
+def torchvision_crop(image, box, flip_y, flip_x, size):
+    out = F.resized_crop(image, *box.tolist(), [size, size], antialias=True)
+    out = F.vertical_flip(out) if flip_y else out
+    return F.horizontal_flip(out) if flip_x else out
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_crop_resize_equals_torchvision(case):
+    height, width, size = case
+    images, boxes, flips = random_cases(height, width, 25, seed=sum(case))
+    got = crop_resize(images, boxes, flips, size)
+    assert got.shape == (25, 3, size, size) and got.dtype == torch.float32
+    for index in range(25):
+        want = torchvision_crop(images[index], boxes[index], flips[0, index], flips[1, index], size)
+        assert (got[index] - want).abs().max() <= 1e-5, boxes[index]
+
+
+def test_uint8_canvases_keep_their_range():
+    images = torch.randint(0, 256, (6, 3, 40, 50), dtype=torch.uint8)
+    _, boxes, flips = random_cases(40, 50, 6, seed=0)
+    got = crop_resize(images, boxes, flips, 24)
+    assert torch.equal(got, crop_resize(images.float(), boxes, flips, 24))
+    assert got.max() > 200 and got.min() >= 0 and got.max() <= 255.001
+
+
+def test_a_whole_square_of_the_result_s_size_is_copied():
+    images = torch.rand(2, 3, 32, 32)
+    boxes = torch.tensor([[0, 0, 32, 32]] * 2)
+    flips = torch.tensor([[False, True], [False, False]])
+    got = crop_resize(images, boxes, flips, 32)
+    assert torch.equal(got[0], images[0])
+    assert torch.equal(got[1], images[1].flip(1))
+
+
+@pytest.mark.parametrize("size", [16, 40, 90])
+def test_the_padding_around_a_picture_is_never_seen(size):
+    """A box on the picture's border, reduced or enlarged: the filter stops at the border."""
+    images, _, flips = random_cases(64, 48, 20, seed=3)
+    sizes = torch.randint(2, 48, (20, 2), generator=torch.Generator().manual_seed(4))
+    boxes = torch.cat([torch.zeros_like(sizes), sizes], dim=1)
+    outside = images.clone()
+    for index, (height, width) in enumerate(sizes.tolist()):
+        outside[index, :, height:] = 1e6
+        outside[index, :, :, width:] = -1e6
+    got = crop_resize(outside, boxes, flips, size)
+    for index, (height, width) in enumerate(sizes.tolist()):
+        alone = images[index, :, :height, :width]
+        want = torchvision_crop(alone, boxes[index], flips[0, index], flips[1, index], size)
+        assert (got[index] - want).abs().max() <= 1e-5
+
+
+def uniform(slots, count, seed):
+    return torch.rand(slots, count, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("draw", [0.0, 0.5, 1 - 2**-24])
+@pytest.mark.parametrize("ratio", [(3 / 4, 4 / 3), (1.0, 1.0), (0.1, 10.0)])
+def test_random_boxes_lie_inside_the_picture(draw, ratio):
+    sizes = torch.cartesian_prod(torch.arange(1, 40, 3), torch.arange(1, 40, 3))
+    for draws in (torch.full((22, len(sizes)), draw), uniform(22, len(sizes), 1)):
+        for scale in ((0.08, 1.0), (0.001, 0.01), (1.0, 1.0)):
+            top, left, height, width = random_boxes(draws, sizes, scale, ratio).unbind(1)
+            assert (top >= 0).all() and (left >= 0).all() and (height > 0).all() and (width > 0).all()
+            assert (top + height <= sizes[:, 0]).all() and (left + width <= sizes[:, 1]).all()
+
+
+def test_where_no_box_fits_the_largest_central_one_of_an_allowed_aspect_is_taken():
+    sizes = torch.tensor([[10, 200], [200, 10], [100, 100]])
+    draws = torch.full((22, 3), 0.9)  # always nearly the whole area: fits only in the square
+    boxes = random_boxes(draws, sizes, (0.9, 1.0), (3 / 4, 4 / 3))
+    assert boxes[0].tolist() == [0, 93, 10, 13]
+    assert boxes[1].tolist() == [93, 0, 13, 10]
+
+
+def test_central_boxes():
+    sizes = torch.tensor([[40, 60], [61, 40], [1, 9], [7, 7]])
+    assert central_boxes(sizes).tolist() == [[0, 10, 40, 40], [10, 0, 40, 40], [0, 4, 1, 1], [0, 0, 7, 7]]
+    assert central_boxes(sizes, 0.5).tolist()[0] == [10, 20, 20, 20]
+    assert central_boxes(sizes, 0.01)[:, 2:].min() == 1
