@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-torch.set_num_threads(int(os.environ.get("TEST_THREADS", "2")))
+# The tensors are tiny: more threads only wait for each other, on a busy machine a hundred times longer.
+torch.set_num_threads(int(os.environ.get("TEST_THREADS", "1")))
 
 
 @pytest.fixture(autouse=True)
@@ -63,15 +64,12 @@ def cli(monkeypatch, capsys):
     from ssl_seg import cli as module
 
     def run(*words):
-        monkeypatch.setattr(module.app, "registered_commands", list(module.app.registered_commands))
-        monkeypatch.setattr(module.app, "registered_groups", list(module.app.registered_groups))
-        monkeypatch.setattr(sys, "argv", ["ssl-seg", *map(str, words)])
-        hook = sys.excepthook
-        try:
-            with pytest.raises(SystemExit) as ended:
-                module.main()
-        finally:
-            sys.excepthook = hook
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+            patch.setattr(module.app, "registered_commands", list(module.app.registered_commands))
+            patch.setattr(module.app, "registered_groups", list(module.app.registered_groups))
+            patch.setattr(sys, "argv", ["ssl-seg", *map(str, words)])
+            patch.setattr(sys, "excepthook", sys.excepthook)
+            module.main()
         shown = capsys.readouterr()
         return ended.value.code or 0, shown.out, shown.err
 

@@ -1,0 +1,162 @@
+"""The command line from outside: what it imports, how it fails, commands of other packages."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "numpy", "timm", "torchvision", "accelerate", "pydantic", "rich", "PIL")
+
+
+def python(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | environment,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import ssl_seg.cli",
+        "import ssl_seg",
+        "import sys; sys.argv = ['ssl-seg', '--help']\nfrom ssl_seg.cli import main\ntry: main()\nexcept SystemExit: pass",
+    ],
+    ids=["cli", "package", "help"],
+)
+def test_nothing_heavy_is_imported(code):
+    done = python(f"{code}\nimport sys\nprint('loaded', [name for name in {HEAVY} if name in sys.modules])")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "loaded []"
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"COLUMNS": "20"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}],
+    ids=lambda e: next(iter(e)),
+)
+def test_help_in_poor_surroundings(environment):
+    done = python(
+        "import sys; sys.argv = ['ssl-seg', 'train', '--help']\nfrom ssl_seg.cli import main; main()",
+        **environment,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--batch-size" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+def test_version(cli):
+    from importlib.metadata import version
+
+    assert cli("--version") == (0, version("ssl-seg") + "\n", "")
+
+
+def test_no_arguments_is_help(cli):
+    _, out, err = cli()
+    assert "Commands:" in out + err
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (("trian",), "'train'"),
+        (("train", "--epoch", "3"), "--epochs"),
+        (("train", "demo", "--schedule", "cos"), "cosine"),
+        (("train", "demo:32", "--ssl", "boyl"), "did you mean 'byol'?"),
+        (("train", "demo:32", "--backbone", "resnet-18"), "did you mean 'resnet18'?"),
+        (("train", "demo:32", "-o", "ssl.decai=1"), "did you mean 'decay'?"),
+        (("train", "demo:32", "-o", "sll.decay=1"), "did you mean 'ssl'?"),
+        (("train", "dmeo:32"), "did you mean 'demo'?"),
+        (("list", "simclear"), "did you mean 'simclr'?"),
+        (("plugins", "chekc"), "'check'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_typing_error_is_answered_with_what_was_meant(cli, tmp_path, words, meant):
+    out = ("--out", tmp_path / "run", "--backbone", "resnet18") if "train" in words[0] else ()
+    code, _, err = cli(*words[:1], *out, *words[1:])
+    assert code == 2
+    assert meant in err
+    assert len(err.splitlines()) <= 12
+    assert "Traceback" not in err
+
+
+def test_a_bug_ends_with_one_and_shows_its_traceback_on_demand(cli, monkeypatch):
+    import ssl_seg.plugins
+
+    def broken():
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(ssl_seg.plugins, "load_plugins", broken)
+    code, _, err = cli("list")
+    assert code == 1
+    assert "error[1] a bug: RuntimeError: boom" in err
+    assert "Traceback" not in err
+    code, _, err = cli("--debug", "list")
+    assert code == 1
+    assert "Traceback" in err
+
+
+COMMANDS = """
+import typer
+app = typer.Typer()
+@app.command()
+def hello(name: str = "you", loud: bool = False) -> None:
+    "Say hello."
+    print("hello", name.upper() if loud else name)
+"""
+GROUP = "ssl_seg.commands"
+
+
+def test_commands_of_other_packages_are_shown_and_run(package, cli):
+    package("greeter", COMMANDS, group=GROUP, entry="hello = greeter:app")
+    several = COMMANDS + "\n@app.command()\ndef bye() -> None:\n    print('bye')\n"
+    package("polite", several, group=GROUP, entry="manners = polite:app")
+    code, out, _ = cli("--help")
+    assert code == 0
+    assert "hello    (from greeter 1.2)" in out
+    assert "manners  (from polite 1.2)" in out
+    assert cli("hello", "--name", "sun", "--loud")[:2] == (0, "hello SUN\n")
+    assert "Say hello." in cli("hello", "--help")[1]
+    assert cli("manners", "bye")[:2] == (0, "bye\n")
+    assert "commands: hello" in cli("plugins")[1]
+
+
+@pytest.mark.parametrize(
+    ("code", "entry", "reason"),
+    [
+        ("raise ImportError('gone')", "hello = odd:app", "ImportError: gone"),
+        ("import sys; sys.exit(0)", "hello = odd:app", "SystemExit: 0"),
+        ("app = 3", "hello = odd:app", "TypeError: it must be a typer.Typer, not int"),
+        (COMMANDS, "hello = odd:application", "AttributeError"),
+    ],
+)
+def test_a_broken_command_fails_alone(package, cli, code, entry, reason):
+    package("odd", code, group=GROUP, entry=entry)
+    assert "hello    (from odd 1.2)" in cli("--help")[1]
+    assert cli("list", "ssl")[0] == 0
+    for words in (("hello",), ("hello", "--name", "sun", "more")):
+        ended, _, err = cli(*words)
+        assert ended == 7
+        assert "command 'hello' of odd 1.2 is broken: " + reason in err
+
+
+def test_a_command_of_two_owners_names_both(package, cli):
+    package("first", COMMANDS, group=GROUP, entry="hello = first:app")
+    package("second", COMMANDS, group=GROUP, entry="hello = second:app")
+    code, out, err = cli("hello")
+    assert (code, out) == (7, "")
+    assert "command 'hello' is brought by first 1.2 and by second 1.2" in err
+    assert cli("--help")[0] == 0
+
+
+def test_a_built_in_command_cannot_be_replaced(package, cli):
+    package("rival", COMMANDS, group=GROUP, entry="list = rival:app")
+    code, out, _ = cli("list", "ssl")
+    assert code == 0
+    assert "byol" in out
