@@ -104,7 +104,8 @@ def _walk(root: Path, below: str, visited: set[tuple[int, int]], others: Counter
         if (info.st_dev, info.st_ino) in visited:
             return
         visited.add((info.st_dev, info.st_ino))
-        entries = sorted((entry.name, entry.is_dir()) for entry in os.scandir(folder))
+        with os.scandir(folder) as found:
+            entries = sorted((entry.name, _is_folder(entry)) for entry in found)
     except OSError as error:
         raise DataError(f"cannot read the folder {folder}: {error.strerror}") from error
     folders = []
@@ -120,3 +121,10 @@ def _walk(root: Path, below: str, visited: set[tuple[int, int]], others: Counter
             others[os.path.splitext(name)[1] or "without an ending"] += 1
     for path in folders:
         yield from _walk(root, path, visited, others)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False

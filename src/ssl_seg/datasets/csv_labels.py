@@ -71,7 +71,7 @@ def _check(path: Path, folder: Path, rows: list[tuple[int, str, str]]) -> None:
 
 
 def _label_order(label: str) -> tuple[int, int, str]:
-    return (0, int(label), "") if label.isdecimal() else (1, 0, label)
+    return (0, int(label), label) if label.isdecimal() else (1, 0, label)
 
 
 @hookimpl

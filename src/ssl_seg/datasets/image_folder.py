@@ -45,9 +45,9 @@ def _pairs(folder: Path, classes: list[str]) -> Iterator[tuple[str, int]]:
 
 
 def natural(text: str) -> list[tuple[int, int, str]]:
-    """A sort key that reads digits as numbers."""
+    """A sort key that reads digits as numbers; names that then agree (`a1`, `a01`) go by their text."""
     parts = re.findall(r"\d+|\D+", text)
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
+    return [*((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts), (-1, 0, text)]
 
 
 @hookimpl

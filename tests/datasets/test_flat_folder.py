@@ -1,0 +1,27 @@
+import pytest
+
+from ssl_seg.datasets.flat_folder import flat_folder
+from ssl_seg.errors import DataError
+from ssl_seg.testing import check_dataset
+
+
+def test_every_image_without_a_label(photos):
+    dataset = flat_folder(str(photos), "")
+    check_dataset(dataset)
+    assert len(dataset) == 24 and not list(dataset.classes)
+    assert {target for _, target in dataset.samples} == {-1}
+    assert {path.split("/")[0] for path, _ in dataset.samples} == {"a", "b"}
+
+
+def test_a_split_is_a_subfolder_if_there_is_one(photos):
+    assert [path for path, _ in flat_folder(str(photos), "a").samples] == [
+        f"{index:03d}.jpg" for index in range(1, 24, 2)
+    ]
+    assert len(flat_folder(str(photos), "val")) == 24
+
+
+def test_an_empty_folder(tmp_path):
+    with pytest.raises(DataError, match="no image below"):
+        flat_folder(str(tmp_path), "")
+    with pytest.raises(DataError, match="no such folder"):
+        flat_folder(str(tmp_path / "gone"), "")
