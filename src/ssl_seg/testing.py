@@ -8,9 +8,8 @@ to the same rules.
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from ssl_seg.base import Backbone, Dataset, Head, Metric, SSLMethod
 from ssl_seg.engine.checkpoint import load_checkpoint, save_checkpoint
 from ssl_seg.engine.optim import parameter_groups
+from ssl_seg.reach import reachable
 
 BATCH, SIZE = 8, 32
 
@@ -43,17 +43,20 @@ def check_method(factory: Callable[..., SSLMethod]) -> None:
 
     - `training_step` gives a finite scalar `loss`, and a finite gradient to every trainable
       parameter of the backbone. It moves no parameter.
-    - What `after_step` moves (a target network) requires no gradient, gets none, is not moved by
-      the optimizer, and shares no storage with anything that is trained.
+    - What `after_step` moves (a target network) requires no gradient, gets none, and is not moved
+      by the optimizer.
+    - No tensor hangs on two attributes of the method, be it in a list or as a view of the same
+      storage: a target is a copy, never the online network under a second name.
     - Every tensor that changes in training is in `state_dict()`.
     - Saved and loaded into a fresh instance, training goes on bit for bit.
     """
     method = _build(factory, seed=0)
     _check_sharing(method)
     optimizer = torch.optim.AdamW(parameter_groups(method, 1e-4), lr=1e-3)
-    before = _tensors(method)
+    before = [(path, tensor, tensor.detach().clone()) for _, path, tensor in reachable(method)]
     for step in range(3):
         _check_step(method, optimizer, step)
+    _check_sharing(method)  # a step may have made a tensor a view of another
     _check_saved(method, before)
     _check_resume(factory, method, optimizer)
 
@@ -68,9 +71,10 @@ def check_backbone(factory: Callable[[], Backbone], size: int = 64) -> None:
     torch.manual_seed(0)
     backbone, images = factory(), _images(4, size, seed=1)
     assert len(backbone.channels) == len(backbone.strides) > 0, "channels and strides differ in length"
+    levels = list(zip(backbone.channels, backbone.strides, strict=True))
     maps = backbone(images)
     assert isinstance(maps, list), f"forward must return a list, not {type(maps).__name__}"
-    expected = [(4, c, -(-size // s), -(-size // s)) for c, s in _levels(backbone)]
+    expected = [(4, c, -(-size // s), -(-size // s)) for c, s in levels]
     assert [tuple(m.shape) for m in maps] == expected, f"shapes {[tuple(m.shape) for m in maps]}"
     maps[-1].float().pow(2).mean().backward()
     assert any(p.grad is not None and bool(p.grad.any()) for p in backbone.parameters()), "no gradient"
@@ -79,39 +83,35 @@ def check_backbone(factory: Callable[[], Backbone], size: int = 64) -> None:
         whole, alone = backbone(images)[-1], backbone(images[:1])[-1]
         assert bool(torch.isfinite(whole).all()), "features are not finite"
         assert torch.allclose(whole[:1], alone, atol=1e-4), "features depend on the other images"
-        fresh = factory()
+        fresh = factory().eval()
         fresh.load_state_dict(backbone.state_dict())
-        fresh.eval()
         assert torch.equal(fresh(images)[-1], whole), "features differ after save and load"
 
 
 def check_head(factory: Callable[..., Head], sizes: Sequence[int] = (64, 97)) -> None:
     """Hold a head to its contract: finite logits of the stated shape, and a gradient, for odd sizes."""
-    channels, strides, classes = [8, 16, 32], [4, 8, 16], 5
-    head = factory(channels, strides, classes)
+    levels, classes = ((8, 4), (16, 8), (32, 16)), 5
+    head = factory([c for c, _ in levels], [s for _, s in levels], classes)
     for size in sizes:
-        features = [
-            torch.randn(2, c, -(-size // s), -(-size // s)) for c, s in zip(channels, strides, strict=True)
-        ]
+        features = [torch.randn(2, c, -(-size // s), -(-size // s)) for c, s in levels]
         logits = head(features, (size, size))
         allowed = [(2, classes), (2, classes, size, size)]
         assert tuple(logits.shape) in allowed, f"logits have shape {tuple(logits.shape)}"
         assert bool(torch.isfinite(logits).all()), "logits are not finite"
         logits.sum().backward()
-    assert all(p.grad is not None for p in head.parameters() if p.requires_grad), (
-        "a parameter has no gradient"
-    )
+    idle = [name for name, p in head.named_parameters() if p.requires_grad and p.grad is None]
+    assert not idle, f"{idle[0]} gets no gradient"
 
 
 def check_dataset(dataset: Dataset, canvas: int = 64) -> None:
     """Hold a dataset to its contract: readable images, labels in range, identities that tell apart."""
-    assert len(dataset) > 0, "the dataset is empty"
-    assert len(dataset) == len(dataset.samples), "len() and samples differ"
+    assert len(dataset) == len(dataset.samples) > 0, "the dataset is empty, or len() and samples differ"
+    for path, target in dataset.samples:
+        assert isinstance(path, str), "a sample's path must be a str"
+        assert -1 <= target < len(dataset.classes), f"target {target} of {path} is out of range"
     picked = range(0, len(dataset), max(1, len(dataset) // 8))
     for index in picked:
-        path, target = dataset.samples[index]
-        assert isinstance(path, str), "a sample's path must be a str"
-        assert -1 <= target < max(1, len(dataset.classes)), f"target {target} of {path} is out of range"
+        path = dataset.samples[index][0]
         image, (height, width) = dataset.image(index, canvas)
         assert image.dtype == np.uint8, f"{path}: pixels are {image.dtype}, not uint8"
         assert image.ndim == 3 and image.shape[2] == 3, f"{path}: shape {image.shape}, not (h, w, 3)"
@@ -123,7 +123,7 @@ def check_dataset(dataset: Dataset, canvas: int = 64) -> None:
 
 
 def check_metric(factory: Callable[..., Metric], prepare: Callable[[Metric], None] = lambda m: None) -> None:
-    """Hold a metric to its contract: numbers by name that do not depend on how batches are cut."""
+    """Hold a metric to its contract: numbers by name, the same however batches are cut; a true `reset`."""
     torch.manual_seed(0)
     metric = factory(["a", "b", "c"])
     prepare(metric)
@@ -134,13 +134,20 @@ def check_metric(factory: Callable[..., Metric], prepare: Callable[[Metric], Non
         for chunk, labels in zip(logits.split(size), target.split(size), strict=True):
             metric.update(chunk, labels)
         results.append(metric.compute())
-    assert results[0], "compute() gives no number"
-    assert all(isinstance(value, float) for value in results[0].values()), "compute() must give floats"
-    assert results[0] == results[1], "the numbers depend on the batch size"
+        assert results[0], "compute() gives no number"
+        assert all(isinstance(value, float) for value in results[0].values()), "compute() must give floats"
+    assert _same(*results), f"the numbers depend on the batch size: {results[0]} and {results[1]}"
+    metric.update(-logits[:5], target[:5])
+    metric.reset()
+    metric.update(logits, target)
+    assert _same(results[0], metric.compute()), "reset() does not forget everything"
 
 
-def _levels(backbone: Backbone) -> Iterator[tuple[int, int]]:
-    return zip(backbone.channels, backbone.strides, strict=True)
+def _same(one: dict[str, float], two: dict[str, float]) -> bool:
+    """Equal names, and numbers equal to 1e-6: sums of floats round. NaN, for an absent class, equals NaN."""
+    return one.keys() == two.keys() and np.allclose(
+        list(one.values()), list(two.values()), rtol=1e-6, atol=1e-6, equal_nan=True
+    )
 
 
 def _images(count: int, size: int, seed: int) -> Tensor:
@@ -156,11 +163,11 @@ def _build(factory: Callable[..., SSLMethod], seed: int) -> SSLMethod:
 
 
 def _check_sharing(method: SSLMethod) -> None:
-    seen: dict[int, str] = {}
-    for name, parameter in method.named_parameters(remove_duplicate=False):
-        other = seen.setdefault(parameter.untyped_storage().data_ptr(), name)
-        same_part = name.split(".")[0] == other.split(".")[0]
-        assert same_part, f"{name} shares its storage with {other}: a target must be a copy"
+    seen: dict[int, tuple[str, str]] = {}
+    for attribute, path, tensor in reachable(method):
+        if tensor.numel():
+            owner, other = seen.setdefault(tensor.untyped_storage().data_ptr(), (attribute, path))
+            assert owner == attribute, f"{path} shares its storage with {other}: a target must be a copy"
 
 
 def _step(method: SSLMethod, optimizer: torch.optim.Optimizer, step: int) -> Tensor:
@@ -183,6 +190,7 @@ def _check_step(method: SSLMethod, optimizer: torch.optim.Optimizer, step: int) 
     out = method(_views(method, step))
     assert isinstance(out, dict) and "loss" in out, "training_step must return a dict with 'loss'"
     loss = out["loss"]
+    assert isinstance(loss, Tensor), f"the loss must be a tensor, not {type(loss).__name__}"
     assert loss.ndim == 0 and bool(torch.isfinite(loss)), f"the loss must be a finite scalar, is {loss}"
     assert loss.requires_grad, "the loss is cut off from the parameters"
     loss.backward()
@@ -211,9 +219,9 @@ def _check_gradients(method: SSLMethod) -> None:
             assert bool(torch.isfinite(parameter.grad).all()), f"the gradient of {name} is not finite"
 
 
-def _check_saved(method: SSLMethod, before: dict[int, tuple[str, Tensor, Tensor]]) -> None:
+def _check_saved(method: SSLMethod, before: list[tuple[str, Tensor, Tensor]]) -> None:
     saved = {tensor.untyped_storage().data_ptr() for tensor in method.state_dict().values()}
-    for path, tensor, old in before.values():
+    for path, tensor, old in before:
         if not torch.equal(tensor, old):
             kept = tensor.untyped_storage().data_ptr() in saved
             assert kept, f"{path} changes in training and is not in state_dict()"
@@ -240,26 +248,3 @@ def _parameters(method: nn.Module) -> dict[str, Tensor]:
 
 def _changed(one: dict[str, Tensor], two: dict[str, Tensor]) -> list[str]:
     return [name for name, tensor in one.items() if not torch.equal(tensor, two[name])]
-
-
-def _tensors(method: nn.Module) -> dict[int, tuple[str, Tensor, Tensor]]:
-    """Every tensor that hangs on the method, also in lists and plain attributes: path, it, a copy."""
-    found: dict[int, tuple[str, Tensor, Tensor]] = {}
-    _search(method, "method", found, set())
-    return found
-
-
-def _search(thing: Any, path: str, found: dict[int, tuple[str, Tensor, Tensor]], seen: set[int]) -> None:
-    if id(thing) in seen:
-        return
-    seen.add(id(thing))
-    if isinstance(thing, Tensor):
-        found[id(thing)] = (path, thing, thing.detach().clone())
-    elif isinstance(thing, dict):
-        for key, value in thing.items():
-            _search(value, f"{path}.{key}", found, seen)
-    elif isinstance(thing, list | tuple | set):
-        for index, value in enumerate(thing):
-            _search(value, f"{path}[{index}]", found, seen)
-    elif isinstance(thing, nn.Module) or type(thing).__module__.split(".")[0] not in ("torch", "builtins"):
-        _search(getattr(thing, "__dict__", {}), path, found, seen)

@@ -1,0 +1,44 @@
+"""Every tensor that hangs on a module, wherever it hides."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+
+def reachable(module: nn.Module) -> Iterator[tuple[str, str, Tensor]]:
+    """Parameters, buffers, and tensors in plain attributes, lists, dicts and other objects.
+
+    A tensor that hangs on several attributes of `module` comes once for each of them.
+
+    Returns:
+        (attribute, path, tensor); the path starts with the attribute's name.
+    """
+    for name, thing in _children(module):
+        for path, tensor in _search(thing, name, {id(module)}):
+            yield name, path, tensor
+
+
+def _search(thing: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
+    if id(thing) in seen:
+        return
+    seen.add(id(thing))
+    if isinstance(thing, Tensor):
+        yield path, thing
+    for key, value in _children(thing):
+        yield from _search(value, f"{path}.{key}", seen)
+
+
+def _children(thing: Any) -> list[tuple[Any, Any]]:
+    """What a container or an object holds, by name; nothing for torch's own and Python's own objects."""
+    if isinstance(thing, nn.Module):
+        tables = ("_parameters", "_buffers", "_modules")
+        plain = [(name, value) for name, value in vars(thing).items() if name not in tables]
+        return [item for table in tables for item in vars(thing)[table].items()] + plain
+    if isinstance(thing, dict):
+        return list(thing.items())
+    if isinstance(thing, list | tuple | set):
+        return list(enumerate(thing))
+    if type(thing).__module__.split(".")[0] in ("torch", "builtins"):
+        return []
+    return list(getattr(thing, "__dict__", {}).items())
