@@ -67,11 +67,10 @@ def build_optimizer(name: str, groups: list[dict[str, Any]], lr: float, momentum
 def scaled_lr(optimizer: str, lr: float, batch_size: int) -> float:
     """A learning rate stated for a batch of 256, for another batch.
 
-    In proportion for SGD and LARS (Goyal et al. 2017); by the square root for Adam and AdamW
-    (Malladi et al. 2022).
+    In proportion for SGD and LARS (Goyal et al. 2017). Adam and AdamW scale their steps themselves:
+    theirs stays.
     """
-    share = batch_size / 256
-    return lr * (share if optimizer in ("sgd", "lars") else math.sqrt(share))
+    return lr * batch_size / 256 if optimizer in ("sgd", "lars") else lr
 
 
 def rate_at(step: int, total: int, peak: float, warmup: int = 0, schedule: str = "cosine") -> float:

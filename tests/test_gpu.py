@@ -1,0 +1,101 @@
+"""What only a GPU can show: `pytest -m gpu`."""
+
+import pytest
+import torch
+
+from ssl_seg.augment import chance
+from ssl_seg.augment.views import BYOL_VIEWS, augment
+from ssl_seg.data.batches import Batches
+from ssl_seg.data.store import open_store
+from ssl_seg.datasets.demo import Demo
+from ssl_seg.engine.device import Device
+from ssl_seg.engine.fit import Plan, fit
+from ssl_seg.engine.optim import build_optimizer, parameter_groups
+from ssl_seg.engine.stop import Stop
+from ssl_seg.errors import HealthError
+from ssl_seg.methods.byol import BYOL
+from ssl_seg.run import Run
+from ssl_seg.testing import TinyBackbone
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+
+@pytest.fixture
+def store(tmp_path):
+    return open_store(Demo("train", 64), 48, tmp_path / "stores")
+
+
+def test_chance_has_the_same_bits_on_the_gpu():
+    samples = torch.arange(1000)
+    here = chance.uniform(3, 2, 1, samples, 34)
+    there = chance.uniform(3, 2, 1, samples.cuda(), 34)
+    assert torch.equal(here, there.cpu())
+
+
+def test_views_on_the_gpu_are_those_of_the_cpu(store):
+    torch.set_float32_matmul_precision("highest")
+    ids = torch.arange(64)
+    images = store.images[ids]
+    common = {"seed": 0, "epoch": 1, "size": 32}
+    here = augment(images, store.sizes[ids], ids, BYOL_VIEWS, **common)
+    there = augment(images.cuda(), store.sizes[ids], ids, BYOL_VIEWS, **common)
+    for one, two in zip(here, there, strict=True):
+        # a pixel within rounding of the solarization threshold may fall on either side
+        far = ((one - two.cpu()).abs() > 1e-3).float().mean()
+        assert far < 1e-3
+
+
+def test_streamed_batches_are_those_of_the_resident_store(store):
+    cuda = torch.device("cuda")
+    resident, streamed = Batches(store, 8, 0, cuda), Batches(store, 8, 0, cuda, share=0.0)
+    assert resident.resident and not streamed.resident
+    for step in (0, 1, 2, 9, 3):
+        assert torch.equal(resident.at(step).images, streamed.at(step).images)
+
+
+def _train(store, folder, *, steps, total=8, resume=False, spoil=-1):
+    torch.manual_seed(0)
+    device = Device()
+    method = BYOL(TinyBackbone(), hidden=32, dimensions=16)
+    optimizer = build_optimizer("adamw", parameter_groups(method, 1e-4), 1e-3)
+    batches = Batches(store, 8, 0, device.device)
+    stop = Stop()
+
+    def feed(step):
+        b = batches.at(step)
+        views = augment(b.images, b.sizes, b.samples, BYOL_VIEWS, seed=0, epoch=b.epoch, size=32)
+        if step == spoil:
+            views[0][0] = float("nan")
+        if step + 1 >= steps:
+            stop.signal = 15
+        return [views]
+
+    plan = Plan(total=total, per_epoch=8, batch_size=8, rate=lambda step: 1e-3, save_every=2)
+    with Run(folder, resume=resume) as run:
+        try:
+            fit(method, feed, optimizer, plan, device=device, run=run, stop=stop)
+        except BaseException as error:
+            return method, error
+    return method, None
+
+
+def test_a_resumed_run_on_the_gpu_is_bit_exact(store, tmp_path):
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    whole, error = _train(store, tmp_path / "whole", steps=99)
+    assert error is None
+    _train(store, tmp_path / "parts", steps=4)
+    parts, error = _train(store, tmp_path / "parts", steps=99, resume=True)
+    torch.use_deterministic_algorithms(False)
+    assert error is None
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, parts.state_dict()[name]), name
+
+
+def test_nan_on_the_gpu_stops_before_a_weight_moves(store, tmp_path):
+    method, error = _train(store, tmp_path / "run", steps=99, spoil=3)
+    assert isinstance(error, HealthError)
+    assert all(torch.isfinite(tensor).all() for tensor in method.parameters())
