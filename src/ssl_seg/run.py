@@ -44,14 +44,21 @@ class Run:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = _take_lock(folder)
-            if not resume:
-                _refuse_if_filled(folder)
-            for leftover in folder.glob(".*.tmp-*"):
-                leftover.unlink()
-            for name in ("checkpoints", "figures"):
-                (folder / name).mkdir(exist_ok=True)
+            try:
+                self._prepare()
+            except BaseException:
+                self._lock.close()
+                raise
         except OSError as error:
             raise ResourceError(f"cannot write to {folder}: {error.strerror}") from error
+
+    def _prepare(self) -> None:
+        if not self.resume:
+            _refuse_if_filled(self.folder)
+        for leftover in self.folder.glob(".*.tmp-*"):
+            leftover.unlink()
+        for name in ("checkpoints", "figures"):
+            (self.folder / name).mkdir(exist_ok=True)
 
     def __enter__(self) -> Self:
         self._handler = _LogFile(self.folder / "run.log", encoding="utf-8", delay=True)
@@ -63,6 +70,7 @@ class Run:
 
     def __exit__(self, *_: object) -> None:
         if self._handler:
+            log.propagate = True
             log.removeHandler(self._handler)
             with suppress(OSError):  # a full disk has been told of already
                 self._handler.close()

@@ -1,9 +1,12 @@
 """What a person sees while something long goes on: a bar on a terminal, plain lines elsewhere."""
 
+import logging
 import os
 import sys
 from time import monotonic
 from typing import TYPE_CHECKING, Self
+
+from ssl_seg.run import log
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -14,21 +17,24 @@ _LINE_SECONDS = 10.0
 
 
 class Console:
-    """Tells about one command on stderr; a closed pipe never stops the work."""
+    """Tells about one command, and the log's warnings, on stderr; a closed pipe never stops the work."""
 
     def __init__(self) -> None:
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._said = 0.0
         self._forecast = False
+        self._warnings = _Warnings(self)
 
     def __enter__(self) -> Self:
+        log.addHandler(self._warnings)
         if sys.stderr.isatty():
             self._progress = _bar()
             self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        log.removeHandler(self._warnings)
         if self._progress:
             self._progress.stop()
 
@@ -72,6 +78,18 @@ class Console:
         elif not quiet and (monotonic() - self._said >= _LINE_SECONDS or done == total):
             self._said = monotonic()
             self.say(f"{what}: {done}/{total}  {text}".rstrip())
+
+
+class _Warnings(logging.Handler):
+    """Shows what the log warns of; errors end the command and are told then."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno == logging.WARNING:
+            self._console.say(f"warning: {record.getMessage()}")
 
 
 def _bar() -> "Progress":

@@ -6,7 +6,6 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from ssl_seg.commands.console import Console
 from ssl_seg.commands.running import versions
 from ssl_seg.data.store import Store
 from ssl_seg.engine.device import Device
@@ -47,9 +46,7 @@ def plan_of(
     return plan, build_optimizer(settings["optimizer"], groups, lr)
 
 
-def record(
-    run: Run, settings: Mapping[str, Any], store: Store, per_epoch: int, device: Device, console: Console
-) -> None:
+def record(run: Run, settings: Mapping[str, Any], store: Store, per_epoch: int, device: Device) -> None:
     """Write `run.toml`, or hold a resumed run against it.
 
     Raises:
@@ -79,4 +76,3 @@ def record(
     for key in ("device", "versions"):
         if before[key] != found[key]:
             log.warning("not bit-exact: %s was %s, is %s", key, before[key], found[key])
-            console.say(f"warning: {key} differs from the run's start; not bit-exact")

@@ -116,7 +116,7 @@ class _Training:
         size = given["batch_size"]
         batches = Batches(store, size, given["seed"], device.device, rank=device.rank, ranks=device.ranks)
         plan, optimizer = plan_of(given, method, method.recipe, batches.per_epoch)
-        record(self.run, given, store, batches.per_epoch, device, self.console)
+        record(self.run, given, store, batches.per_epoch, device)
         probe = self.make_probe()
         self.console.say(
             f"{given['ssl']} on {given['backbone']}: {len(store)} images, {given['epochs']} epochs of "
