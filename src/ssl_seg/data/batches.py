@@ -74,7 +74,7 @@ class Batches:
         self.store, self.size, self.seed, self.device = store, size, seed, device
         self.rank, self.ranks = rank, ranks
         self.per_epoch = len(store) // size
-        self.resident = device.type == "cpu" or fits(store.images, device, share)
+        self.resident = fits(store.images, device, share)
         self.waited = 0.0  # seconds spent in `at`, for the share of time that data costs
         self._images = store.images.to(device) if self.resident else store.images
         self._reader = None if self.resident else ThreadPoolExecutor(1, "ssl-seg-reader")
@@ -104,8 +104,8 @@ class Batches:
         for wanted in range(step, step + _AHEAD):
             if wanted not in self._pending:
                 self._pending[wanted] = self._reader.submit(self._read, self._rows(wanted))
-        for old in [known for known in self._pending if known < step]:
-            self._pending.pop(old).cancel()
+        for other in [known for known in self._pending if not step <= known < step + _AHEAD]:
+            self._pending.pop(other).cancel()
         return self._pending.pop(step).result()
 
     def _read(self, rows: Tensor) -> Tensor:
@@ -114,9 +114,9 @@ class Batches:
 
 
 def fits(images: Tensor, device: torch.device, share: float) -> bool:
-    """Whether the images take at most `share` of the device's free memory."""
+    """Whether the images take at most `share` of the device's free memory; a CPU reads them in place."""
     if device.type != "cuda":
-        return False
+        return device.type == "cpu"
     free, _ = torch.cuda.mem_get_info(device)
     return images.numel() < share * free
 

@@ -8,18 +8,21 @@ A store is a folder of plain arrays, named by a fingerprint of the dataset and t
     rows.i64      (N,) index in the dataset (bad images may have been left out)
     targets.i64   (N,) class index, or -1
 
-It is written aside and renamed when whole, so a store that exists is complete.
+It is written aside and renamed when whole, so a store that exists is complete. One process at a
+time builds it, the others wait.
 """
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from time import sleep
+from typing import IO, Any, BinaryIO, Literal
 
 import numpy as np
 import torch
@@ -85,7 +88,7 @@ def open_store(
         cache: the folder in which stores lie.
         bad_images: `stop` raises when an image cannot be read, `skip` leaves it out.
         threads: that decode; all cores by default.
-        tick: called with (done, total) while the store is built.
+        tick: called with (done, total) while the store is built, here or by another process.
 
     Raises:
         DataError: there are images that cannot be read, or none that can.
@@ -94,7 +97,11 @@ def open_store(
     folder = cache / fingerprint(dataset, canvas, bad_images)
     if not (folder / "index.json").exists():
         try:
-            _build(dataset, canvas, folder, bad_images, threads or os.cpu_count() or 1, tick)
+            cache.mkdir(parents=True, exist_ok=True)
+            with _only_builder(folder, lambda: tick(0, len(dataset))):
+                if not (folder / "index.json").exists():  # another process may have been faster
+                    _sweep(cache)
+                    _build(dataset, canvas, folder, bad_images, threads or os.cpu_count() or 1, tick)
         except OSError as error:
             raise ResourceError(
                 f"cannot write the image store: {error.strerror or error}",
@@ -125,8 +132,6 @@ def pick_canvas(dataset: Dataset, image_size: int) -> int:
 
 
 def _build(dataset: Dataset, canvas: int, folder: Path, bad_images: str, threads: int, tick: Tick) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(folder.parent)
     need = len(dataset) * 3 * canvas * canvas
     free = shutil.disk_usage(folder.parent).free
     if need > free:
@@ -135,7 +140,9 @@ def _build(dataset: Dataset, canvas: int, folder: Path, bad_images: str, threads
             where=str(folder.parent),
             next="ssl-seg train ... --cache FOLDER  # or a smaller --canvas",
         )
-    aside = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
+    aside = folder.with_name(f".{folder.name}.tmp")
+    for leftover in (aside, folder):
+        shutil.rmtree(leftover, ignore_errors=True)
     aside.mkdir()
     try:
         sizes, rows, bad = _fill(dataset, canvas, aside / "images.u8", threads, tick)
@@ -153,8 +160,7 @@ def _build(dataset: Dataset, canvas: int, folder: Path, bad_images: str, threads
             "bad": {str(k): v for k, v in bad.items()},
         }
         (aside / "index.json").write_text(json.dumps(index))
-        with suppress(FileExistsError, OSError):  # another process was faster: its store is as good
-            os.rename(aside, folder)
+        os.rename(aside, folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -216,13 +222,27 @@ def _bad_images(dataset: Dataset, bad: dict[int, str]) -> DataError:
     )
 
 
+@contextmanager
+def _only_builder(folder: Path, wait: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock of a store. The system lets go of it when its process dies; the file stays."""
+    with folder.with_name(f".{folder.name}.lock").open("w") as lock:
+        while not _take(lock):
+            wait()
+            sleep(0.2)
+        yield
+
+
+def _take(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _sweep(cache: Path) -> None:
-    """Remove what builds that were killed have left behind."""
-    for leftover in cache.glob(".*.tmp-*"):
-        process = int(leftover.name.rpartition("-")[2])
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
-            shutil.rmtree(leftover, ignore_errors=True)
-        except PermissionError:
-            continue
+    """Remove what builds of other stores that were killed have left behind."""
+    for leftover in cache.glob(".*.tmp"):
+        with leftover.with_suffix(".lock").open("w") as lock:
+            if _take(lock):
+                shutil.rmtree(leftover, ignore_errors=True)
