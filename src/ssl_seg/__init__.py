@@ -1,0 +1,54 @@
+"""Self-supervised pre-training of vision backbones, as parts that stand alone.
+
+    from ssl_seg import BYOL, TimmBackbone, View
+
+A name is loaded when it is first used, so `import ssl_seg` costs nothing. Inside the library every
+module imports from the file that defines a name, never from here. `__init__.pyi` tells type
+checkers and editors the same.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOME = {
+    "base": ("Backbone", "Dataset", "Head", "Metric", "SSLMethod"),
+    "hooks": ("hookimpl",),
+    "layers": ("frozen_copy", "mlp", "move_average", "pool"),
+    "augment.views": ("BYOL_VIEWS", "View", "evaluation_view", "multi_crop"),
+    "augment.geometry": ("crop_resize",),
+    "methods.byol": ("BYOL", "byol_loss"),
+    "methods.simclr": ("SimCLR", "nt_xent"),
+    "methods.simsiam": ("SimSiam", "simsiam_loss"),
+    "backbones.timm": ("TimmBackbone",),
+    "metrics.knn": ("KNN", "knn_votes"),
+    "data.store": ("Store", "open_store"),
+    "data.batches": ("Batches",),
+    "engine.device": ("Device",),
+    "engine.evaluate": ("embed",),
+    "engine.fit": ("Plan", "fit"),
+    "engine.health": ("CollapseAlarm", "effective_rank", "embedding_std"),
+    "engine.optim": ("build_optimizer", "parameter_groups", "rate_at"),
+    "engine.stop": ("Stop",),
+    "engine.weights": ("load_backbone", "save_backbone"),
+    "run": ("Run",),
+    "errors": ("SslSegError",),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = ["__version__", *sorted(_MODULE_OF)]  # noqa: PLE0604  all of them are text
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("ssl-seg")
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"ssl_seg.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -83,19 +83,37 @@ def _as_text(value: Any) -> str:
 
 def _line(path: Path, key: str) -> str:
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        words = line.split("=")[0].strip().strip("[]").split(".")
-        if key in (word.strip().strip("\"'") for word in words):
+        words = line.split("=")[0].strip().strip("[]").replace("-", "_").split(".")
+        if key.replace("-", "_") in (word.strip().strip("\"'") for word in words):
             return f", line {number}"
     return ""
 
 
 def _take_config(context: typer.Context, path: Path | None) -> Path | None:
     if path is not None:
-        known = [parameter.name for parameter in context.command.params if parameter.name]
+        known = {parameter.name: parameter for parameter in context.command.params if parameter.name}
         defaults, options = defaults_from(path, known)
+        for name, value in defaults.items():
+            _check_value(context, known[name], value, path)
         context.default_map = {**(context.default_map or {}), **defaults}
         context.meta[_OPTIONS] = [*context.meta.get(_OPTIONS, []), *options]
     return path
+
+
+def _check_value(context: typer.Context, parameter: Any, value: str, path: Path) -> None:
+    """The shell's own check, so that what is wrong can be told with the file and the line.
+
+    Raises:
+        UsageError: the flag does not take the value.
+    """
+    if parameter.callback is not None:  # only --out has one, and it takes any text
+        return
+    try:
+        parameter.process_value(context, value)
+    except typer.BadParameter as error:
+        reason = error.message.strip().rstrip(".").lower()
+        where = f"{path}{_line(path, parameter.name)}"
+        raise UsageError(f"{parameter.name!r}: {reason}, got {value!r}", where=where) from error
 
 
 def _add_options(context: typer.Context, given: list[str] | None) -> list[str]:

@@ -1,0 +1,128 @@
+"""`ssl-seg list` and `ssl-seg plugins check`."""
+
+import pytest
+
+from ssl_seg.commands import catalog, check
+from ssl_seg.errors import UsageError
+from ssl_seg.registry import KINDS, Registry
+
+FAULTY = """
+from ssl_seg.base import Backbone, Dataset, Head, Metric, SSLMethod
+from ssl_seg.methods.byol import BYOL
+from ssl_seg.metrics.knn import KNN
+from ssl_seg.testing import TinyBackbone
+
+class Faulty(BYOL):
+    def __init__(self, backbone) -> None:
+        super().__init__(backbone, hidden=8, dimensions=4)
+        self.target_backbone = self.backbone
+
+class Good(BYOL):
+    def __init__(self, backbone) -> None:
+        super().__init__(backbone, hidden=8, dimensions=4)
+
+class Crash(Good):
+    def training_step(self, views):
+        return views + 1
+
+def tiny() -> TinyBackbone:
+    return TinyBackbone()
+
+def untyped_backbone(): return TinyBackbone()
+def untyped_method(backbone): return Good(backbone)
+def untyped_dataset(root, split): return None
+def untyped_head(channels, strides, classes): return None
+def odd(a, b, c, d): return None
+class OwnMetric(KNN): pass
+class OwnHead(Head): pass
+class OwnData(Dataset): pass
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "faulty.py"
+    path.write_text(FAULTY)
+    return path
+
+
+def test_list_shows_every_kind(cli):
+    code, out, err = cli("list")
+    assert (code, err) == (0, "")
+    assert [line[:-1] for line in out.splitlines() if not line.startswith(" ")] == list(KINDS)
+    for name in ("byol", "simclr", "simsiam", "image_folder", "csv_labels", "demo", "knn"):
+        assert f"  {name} " in out
+    assert "in all" in out, "a thousand backbones are not all shown"
+    assert "  resnet50 " in cli("list", "backbones")[1]
+
+
+def test_list_name_shows_purpose_and_options(cli):
+    code, out, _ = cli("list", "byol")
+    assert code == 0
+    assert out.startswith("byol (ssl, ssl-seg)\n")
+    assert "decay = 0.996  (float)" in out
+    assert "stem = 'standard'" in cli("list", "resnet18")[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("Good", "ssl"),
+        ("untyped_method", "ssl"),
+        ("tiny", "backbones"),
+        ("untyped_backbone", "backbones"),
+        ("untyped_dataset", "datasets"),
+        ("OwnData", "datasets"),
+        ("untyped_head", "heads"),
+        ("OwnHead", "heads"),
+        ("OwnMetric", "metrics"),
+    ],
+)
+def test_what_a_factory_makes_is_told_by_class_annotation_or_arguments(file, name, kind):
+    registry = Registry()
+    assert check.kind_of(registry.factory("ssl", f"{file}:{name}")) == kind
+    with pytest.raises(UsageError, match="cannot tell"):
+        check.kind_of(registry.factory("ssl", f"{file}:odd"))
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "text"),
+    [
+        ("demo", 0, "demo (datasets) keeps the contract"),
+        ("knn", 0, "knn (metrics) keeps the contract"),
+        ("FILE:Good", 0, "(ssl) keeps the contract"),
+        ("FILE:tiny", 0, "(backbones) keeps the contract"),
+        ("FILE:Faulty", 7, "does not keep the contract"),
+        ("FILE:Crash", 7, "TypeError"),
+        ("FILE:Goood", 2, "did you mean 'Good'"),
+        ("knm", 2, "did you mean 'knn'"),
+        ("nofile.py:A", 2, "no such file"),
+    ],
+)
+def test_checking_a_component(file, capsys, name, code, text):
+    assert check.main(name.replace("FILE", str(file))) == code
+    shown = capsys.readouterr()
+    assert text in shown.out + shown.err
+    assert "Traceback" not in shown.err
+
+
+def test_a_file_that_cannot_be_imported_is_the_plugins_fault(file, capsys):
+    file.write_text("import nowhere_at_all")
+    assert check.main(f"{file}:A") == 7
+    assert "nowhere_at_all" in capsys.readouterr().err
+
+
+def test_the_command_passes_the_exit_code_of_its_process_on(cli, file):
+    assert cli("plugins", "check", f"{file}:Faulty")[0] == 7
+
+
+def test_a_component_that_kills_its_process_or_never_ends(cli, tmp_path, monkeypatch):
+    path = tmp_path / "killer.py"
+    path.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    code, _, err = cli("plugins", "check", f"{path}:A")
+    assert code == 7
+    assert "was ended by signal 9" in err
+    monkeypatch.setattr(catalog, "_CHECK_SECONDS", 0.1)
+    code, _, err = cli("plugins", "check", "knn")
+    assert code == 7
+    assert "has not ended within 0.1 s" in err

@@ -1,0 +1,135 @@
+"""What a person writes for DATA."""
+
+import shutil
+
+import pytest
+
+from ssl_seg.commands.console import Console
+from ssl_seg.commands.data import default_cache, load, open_dataset
+from ssl_seg.engine.stop import Stop
+from ssl_seg.errors import DataError, Stopped, UsageError
+from ssl_seg.plugins import load_plugins
+from ssl_seg.registry import Source, Table
+
+
+@pytest.fixture
+def registry():
+    return load_plugins().registry
+
+
+def opened(registry, spec, labelled=False, **options):
+    return open_dataset(registry, str(spec), labelled=labelled, options=options)
+
+
+@pytest.fixture
+def csv(photos):
+    """A CSV file that labels some of the photos, beside them."""
+    names = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.jpg"))[:6]
+    path = photos / "few.csv"
+    path.write_text("filename,label\n" + "".join(f"{name},{i % 2}\n" for i, name in enumerate(names)))
+    return path
+
+
+def test_a_folder_is_flat_without_labels_and_of_classes_with(registry, photos):
+    flat = opened(registry, photos)
+    assert (len(flat), list(flat.classes)) == (24, [])
+    classes = opened(registry, photos, labelled=True)
+    assert (len(classes), list(classes.classes)) == (24, ["a", "b"])
+
+
+def test_a_csv_file(registry, csv):
+    for spec in (csv, f"csv:{csv}", f"csv_labels:{csv}"):
+        assert len(opened(registry, spec)) == 6
+        assert list(opened(registry, spec, labelled=True).classes) == ["0", "1"]
+
+
+def test_a_folder_with_train_csv_has_labels(registry, csv, tmp_path):
+    folder = tmp_path / "office"
+    folder.mkdir()
+    shutil.copytree(csv.parent / "a", folder / "train", copy_function=shutil.copy)
+    names = sorted(path.name for path in (folder / "train").iterdir())
+    (folder / "train.csv").write_text("filename,label\n" + "".join(f"{name},x\n" for name in names))
+    shutil.move(folder / "train", tmp_path / "elsewhere")
+    dataset = opened(registry, folder, labelled=True, images=str(tmp_path / "elsewhere"))
+    assert (len(dataset), list(dataset.classes)) == (12, ["x"])
+
+
+def test_a_stated_format(registry, photos):
+    assert list(opened(registry, f"image_folder:{photos}").classes) == ["a", "b"]
+    assert list(opened(registry, f"image:{photos}").classes) == ["a", "b"]
+    assert len(opened(registry, f"flat_folder:{photos}")) == 24
+    assert len(opened(registry, "demo:100")) == 100
+    assert len(opened(registry, "demo", count="12")) == 12
+
+
+def test_a_path_that_looks_like_a_format_is_a_path(registry, photos, monkeypatch):
+    monkeypatch.chdir(photos.parent)
+    photos.rename("demo:x")
+    assert len(opened(registry, "demo:x")) == 24
+
+
+def test_a_format_from_a_file(registry, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from ssl_seg.datasets.demo import Demo\ndef pictures(root, split): return Demo(split, int(root))"
+    )
+    assert len(opened(registry, f"{file}:pictures=5")) == 5
+
+
+@pytest.mark.parametrize(
+    ("spec", "error", "text"),
+    [
+        ("nowhere", DataError, "no such file or folder: nowhere"),
+        ("cvs:x", UsageError, "no dataset 'cvs'"),
+        ("imagefolder:x", UsageError, "did you mean 'image_folder'"),
+        ("demo:many", UsageError, "a number of images"),
+        ("image_folder:nowhere", DataError, "no such folder: nowhere"),
+        ("csv:nowhere.csv", DataError, "nowhere.csv"),
+    ],
+)
+def test_what_is_wrong_is_said(registry, spec, error, text):
+    with pytest.raises(error) as caught:
+        opened(registry, spec)
+    assert text in caught.value.what
+
+
+def test_a_prefix_that_fits_two_formats_names_both(registry):
+    registry.add("datasets", Table(Source("x"), frozenset({"csv_masks"}), {"csv_masks": print}))
+    with pytest.raises(UsageError, match="'csv' could be csv_labels or csv_masks"):
+        opened(registry, "csv:x")
+
+
+def test_a_file_that_is_no_table(registry, photos):
+    image = next(photos.rglob("*.jpg"))
+    for labelled in (True, False):
+        with pytest.raises(DataError, match="neither a folder nor a CSV file"):
+            opened(registry, image, labelled)
+
+
+def test_a_probe_without_labels_is_a_clear_error(registry, photos, cli):
+    flat = photos / "b" / "c"
+    with pytest.raises(DataError, match="neither a subfolder per class nor train.csv"):
+        opened(registry, flat, labelled=True)
+    with pytest.raises(DataError, match="has no labels"):
+        opened(registry, f"flat_folder:{flat}", labelled=True)
+
+
+def test_a_signal_while_images_are_read_leaves_nothing_behind(registry, photos, tmp_path):
+    dataset, cache = opened(registry, photos), tmp_path / "cache"
+    with Stop() as stop, Console() as console:
+        stop.signal = 15
+        with pytest.raises(Stopped) as caught:
+            load(dataset, 16, console, stop, cache=cache)
+    assert caught.value.code == 143
+    assert list(cache.iterdir()) == []
+
+
+def test_the_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("SSL_SEG_CACHE", "/own")
+    assert str(default_cache()) == "/own"
+    monkeypatch.delenv("SSL_SEG_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    assert str(default_cache()) == "/xdg/ssl-seg"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_cache() == tmp_path / ".cache" / "ssl-seg"

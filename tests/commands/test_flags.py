@@ -1,0 +1,131 @@
+"""Where the values of flags come from: the shell, then a TOML file, then the defaults."""
+
+from inspect import signature
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from ssl_seg.commands import flags
+from ssl_seg.commands.train import train
+from ssl_seg.errors import UsageError
+
+
+def settings_of(*words):
+    """What `train` would be called with."""
+    seen = {}
+
+    def spy(**values):
+        seen.update(values)
+
+    spy.__signature__ = signature(train)
+    spy.__annotations__ = train.__annotations__
+    app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.command()(spy)
+    done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return seen
+
+
+@pytest.fixture
+def toml(tmp_path):
+    def write(text):
+        path = tmp_path / "f.toml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write
+
+
+def test_a_file_gives_defaults_and_the_shell_wins(toml):
+    path = toml(
+        'data = "photos"\nepochs = 7\nbatch-size = 32\nlr = 1e-3\ncompile = true\nclip = 1\nout = "r"\n'
+    )
+    seen = settings_of("--config", path, "--epochs", "9")
+    assert (seen["epochs"], seen["batch_size"], seen["lr"], seen["clip"]) == (9, 32, 0.001, 1.0)
+    assert seen["compile"] is True
+    assert seen["data"] == "photos"
+    assert str(seen["out"]) == "r"
+    assert seen["seed"] == 0
+    assert settings_of("other", "--config", path)["data"] == "other"
+    assert settings_of("--epochs", "9", "--config", path)["epochs"] == 9
+
+
+def test_options_of_a_file_and_of_the_shell_are_joined_and_the_shell_wins(toml):
+    path = toml("o.ssl.decay = 0.9\no.ssl.hidden = 64\n[o.data]\nsizes = [1, 2]\nfast = true\nname = 'x y'\n")
+    seen = settings_of("--config", path, "-o", "ssl.decay=0.5", "-o", "backbone.stem=small")
+    assert flags.read_options(seen["option"]) == {
+        "ssl": {"decay": "0.5", "hidden": "64"},
+        "data": {"sizes": "[1, 2]", "fast": "true", "name": "x y"},
+        "backbone": {"stem": "small"},
+    }
+
+
+def test_a_byte_order_mark_is_passed_over(toml):
+    assert settings_of("--config", toml(b"\xef\xbb\xbfepochs = 3\n"))["epochs"] == 3
+
+
+def test_the_record_of_a_run_is_passed_over(toml):
+    assert settings_of("--config", toml('epochs = 3\n[record]\ndevice = "CPU"\n'))["epochs"] == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("seed = 1\nepochz = 3\n", ["unknown key 'epochz'", "did you mean 'epochs'", "line 2"]),
+        ("[epoch]\nx = 1\n", ["unknown key 'epoch'", "did you mean 'epochs'", "line 1"]),
+        ("config = 'x'\n", ["unknown key 'config'"]),
+        ("resume = true\n", ["unknown key 'resume'"]),
+        ("[trainer]\nepochs = 3\n", ["unknown key 'trainer'", "line 1"]),
+        ("epochs = 3\nepochs = 4\n", ["not valid TOML", "line 2"]),
+        ("epochs = \n", ["not valid TOML", "line 1"]),
+        ("name = 'caf\xe9'".encode("latin-1"), ["not valid TOML", "utf-8"]),
+        ("epochs.x = 3\n", ["'epochs' takes one value", "line 1"]),
+        ("epochs = [3]\n", ["'epochs' takes one value", "line 1"]),
+        ("seed = 1\no = 3\n", ["'o' must be a table", "line 2"]),
+        ("o.ssl = 3\n", ["'o.ssl' must be a table", "line 1"]),
+        ("o.sll.decay = 3\n", ["no part 'sll'", "did you mean 'ssl'"]),
+        ("seed = 1\nepochs = 'many'\n", ["'epochs': input should be a valid integer", "'many'", "line 2"]),
+        ("epochs = 2.5\n", ["valid integer", "got '2.5'", "line 1"]),
+        ("epochs = true\n", ["valid integer", "got 'true'", "line 1"]),
+        ("epochs = 0\n", ["greater than or equal to 1", "got '0'", "line 1"]),
+        ("schedule = 'line'\n", ["'schedule': ", "cosine", "got 'line'", "line 1"]),
+        ("lr = 'fast'\n", ["valid number", "got 'fast'", "line 1"]),
+        ("compile = 'perhaps'\n", ["valid boolean", "got 'perhaps'", "line 1"]),
+        ("batch-size = 1\n", ["'batch_size': ", "got '1'", "line 1"]),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_in_a_few_lines(cli, toml, tmp_path, text, parts):
+    code, _, err = cli("train", "demo:32", "--out", tmp_path / "run", "--config", toml(text))
+    assert code == 2
+    assert len(err.splitlines()) <= 12
+    assert "Traceback" not in err
+    for part in parts:
+        assert part in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_file_and_a_folder_are_usage_errors(cli, tmp_path):
+    for path in (tmp_path / "none.toml", tmp_path):
+        code, _, err = cli("train", "demo:32", "--config", path)
+        assert code == 2
+        assert f"cannot read {path}" in err
+
+
+@pytest.mark.parametrize("text", ["decay=1", "ssl.decay", "ssl=1", "=", "ssl.=3", "ssl.a.b=3"])
+def test_a_malformed_option(text):
+    with pytest.raises(UsageError, match="not an option"):
+        flags.read_options([text])
+
+
+def test_options():
+    assert flags.read_options([]) == {}
+    assert flags.read_options(["ssl.a=b=c", "ssl.d=", "ssl.a=e"]) == {"ssl": {"a": "e", "d": ""}}
+
+
+def test_a_resumed_run_cannot_change_what_is_computed():
+    stored = {"epochs": 3, "lr": 0.1, "compile": False}
+    flags.refuse_changes({"epochs": 3, "lr": None, "compile": True, "cache": "x"}, stored)
+    with pytest.raises(UsageError) as caught:
+        flags.refuse_changes({"epochs": 4, "lr": 0.1}, stored)
+    assert caught.value.where == "epochs: was 3, now 4"
