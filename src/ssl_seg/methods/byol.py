@@ -56,7 +56,7 @@ class BYOL(SSLMethod):
         projections = [self.projector(pool(self.backbone(view))) for view in views]
         predictions = [self.predictor(projection) for projection in projections]
         with torch.no_grad():
-            targets = [self.projector(pool(self.backbone(view))) for view in views]
+            targets = [self.target_projector(pool(self.target_backbone(view))) for view in views]
         loss = byol_loss(predictions[0], targets[1]) + byol_loss(predictions[1], targets[0])
         return {"loss": loss, "embedding": projections[0]}
 
