@@ -77,12 +77,9 @@ def fit(
     forward = device.place(module)
     meter = Meter(plan.total, plan.per_epoch, plan.batch_size)
     keeper = _Keeper(module, optimizer, plan, device, run, stop, meter, alarm, on_epoch, after_epoch)
-    finite, after_step = FiniteCheck(), getattr(module, "after_step", None)
+    finite, after_step = FiniteCheck(), getattr(module, "after_step", lambda progress: None)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     step = keeper.begin()
-    module.train()
-    meter.start()
-    keeper.settle(step)
     inputs = meter.timed(feed, step) if step < plan.total else ()
     while step < plan.total:
         rate = plan.rate(step)
@@ -95,22 +92,14 @@ def fit(
             meter.add(out, 1.0 / len(inputs))
             losses.append(out["loss"].detach())
         norm = finite.ask(torch.stack(losses).sum(), parameters)
-        embedding = out.get("embedding")
         # the next batch is prepared while the device answers whether this one is sound
         inputs = meter.timed(feed, step + 1) if step + 1 < plan.total else ()
-        try:
-            finite.read(f"step {step + 1}, epoch {step // plan.per_epoch + 1}, lr {rate:.3g}")
-            if alarm and embedding is not None and alarm.due(step):
-                meter.note(alarm.look(embedding.detach(), step))
-        except HealthError as error:
-            error.kept = keeper.newest
-            raise
+        keeper.check(finite, out.get("embedding"), step, rate)
         if plan.clip:
             torch.nn.utils.clip_grads_with_norm_(parameters, plan.clip, norm)
         optimizer.step()
         optimizer.zero_grad()
-        if after_step:
-            after_step((step + 1) / plan.total)
+        after_step((step + 1) / plan.total)
         step += 1
         meter.step_done()
         keeper.settle(step)
@@ -138,10 +127,11 @@ class _Keeper:
 
     def begin(self) -> int:
         """The step to go on from; a new run saves at once, which shows that the disk works."""
-        if self.run.resume:
-            return self._restore()
-        self._save(0)
-        return 0
+        step = self._restore() if self.run.resume else self._save(0)
+        self.module.train()
+        self.meter.start()
+        self.settle(step)
+        return step
 
     def settle(self, step: int) -> None:
         """What comes after a step: an epoch's scores, a checkpoint, the end if it was asked for."""
@@ -154,6 +144,16 @@ class _Keeper:
             raise Stopped(self.stop.signal, kept=self.newest, next=again)
         if self._is_due(step):
             self._save(step)
+
+    def check(self, finite: FiniteCheck, embedding: Tensor | None, step: int, rate: float) -> None:
+        """Read the answer about the numbers of a step and, now and then, look at its embeddings."""
+        try:
+            finite.read(f"step {step + 1}, epoch {step // self.plan.per_epoch + 1}, lr {rate:.3g}")
+            if self.alarm and embedding is not None and self.alarm.due(step):
+                self.meter.note(self.alarm.look(embedding.detach(), step))
+        except HealthError as error:
+            error.kept = self.newest
+            raise
 
     def _stopping(self) -> bool:
         return self.device.any(self.stop.signal > 0)
@@ -178,9 +178,9 @@ class _Keeper:
             return step % plan.save_every == 0
         return step % plan.per_epoch == 0 and monotonic() - self._last >= plan.save_seconds
 
-    def _save(self, step: int) -> None:
+    def _save(self, step: int) -> int:
         if step == self._saved:
-            return
+            return step
         check_weights(self.module, f"step {step}", self.newest)
         if self.device.is_main:
             state = {"strikes": self.alarm.strikes if self.alarm else 0, "meter": self.meter.state()}
@@ -188,6 +188,7 @@ class _Keeper:
             self.newest = str(path)
             self.run.set_status("running", step=step, checkpoint=path.name)
         self._saved, self._last = step, monotonic()
+        return step
 
     def _restore(self) -> int:
         path, refused = newest_checkpoint(self.run.checkpoints)
