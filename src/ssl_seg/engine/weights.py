@@ -22,7 +22,8 @@ def save_backbone(path: Path, backbone: Backbone, about: Mapping[str, Any]) -> N
         ResourceError: the file cannot be written; the old one stays.
     """
     aside = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    tensors = {name: t.detach().cpu().contiguous() for name, t in backbone.state_dict().items()}
+    # a tensor with two names becomes two: safetensors refuses tensors that share memory
+    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in backbone.state_dict().items()}
     try:
         save_file(tensors, aside, metadata={"format": FORMAT, "about": json.dumps(dict(about))})
         os.replace(aside, path)

@@ -1,0 +1,216 @@
+"""Groups, optimizers and schedules against torch, timm, and the LARS paper in NumPy."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ssl_seg.engine.optim import build_optimizer, parameter_groups, rate_at, scaled_lr, set_rate
+from ssl_seg.errors import UsageError
+from ssl_seg.methods.byol import BYOL
+from ssl_seg.testing import TinyBackbone
+
+# --- groups ---------------------------------------------------------------------------------------
+
+
+def net():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.LayerNorm(5),
+        nn.Flatten(),
+        nn.Linear(100, 6),
+        nn.GroupNorm(2, 6),
+    )
+
+
+def names_of(module, group):
+    return {name for name, p in module.named_parameters() if any(p is member for member in group["params"])}
+
+
+def test_biases_and_norms_do_not_decay():
+    module = net()
+    groups = {group["weight_decay"]: group for group in parameter_groups(module, 0.3)}
+    assert names_of(module, groups[0.3]) == {"0.weight", "4.weight"}
+    assert groups[0.3]["adapt"] and not groups[0.0]["adapt"]
+    rest = {"0.bias", "1.weight", "1.bias", "2.weight", "2.bias", "4.bias", "5.weight", "5.bias"}
+    assert names_of(module, groups[0.0]) == rest
+
+
+def test_every_trainable_parameter_is_in_one_group_and_a_frozen_one_in_none():
+    method = BYOL(TinyBackbone(), hidden=8, dimensions=4)
+    method.backbone.one.requires_grad_(False)
+    taken = [id(p) for group in parameter_groups(method, 0.1) for p in group["params"]]
+    assert len(taken) == len(set(taken))
+    assert set(taken) == {id(p) for p in method.parameters() if p.requires_grad}
+    assert {id(p) for p in method.target_backbone.parameters()}.isdisjoint(taken)
+
+
+def test_a_parameter_with_two_names_is_taken_once():
+    module = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    module[1].weight = module[0].weight
+    assert sum(len(group["params"]) for group in parameter_groups(module, 0.1)) == 3
+
+
+def test_without_weight_decay_the_weights_still_adapt():
+    groups = parameter_groups(net(), 0.0)
+    assert [(group["adapt"], group["weight_decay"]) for group in groups] == [(True, 0.0), (False, 0.0)]
+
+
+def test_a_scale_holds_for_the_parameters_whose_name_starts_with_its_key():
+    module = nn.ModuleDict({"backbone": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
+    optimizer = build_optimizer("sgd", parameter_groups(module, 0.1, {"backbone": 0.1}), lr=1.0)
+    set_rate(optimizer, 0.5)
+    rates = {name: g["lr"] for g in optimizer.param_groups for name in names_of(module, g)}
+    assert rates == pytest.approx(
+        {"backbone.weight": 0.05, "backbone.bias": 0.05, "head.weight": 0.5, "head.bias": 0.5}
+    )
+
+
+# --- optimizers -----------------------------------------------------------------------------------
+
+
+def train(module, optimizer, steps):
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(steps):
+        for parameter in module.parameters():
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
+        optimizer.step()
+
+
+@pytest.mark.parametrize(
+    ("name", "oracle"),
+    [
+        ("adamw", lambda groups: torch.optim.AdamW(groups, lr=0.01, fused=False, foreach=False)),
+        ("adam", lambda groups: torch.optim.Adam(groups, lr=0.01, fused=False, foreach=False)),
+        ("sgd", lambda groups: torch.optim.SGD(groups, lr=0.01, momentum=0.9, fused=False, foreach=False)),
+    ],
+)
+def test_the_optimizer_is_torchs(name, oracle):
+    mine, theirs = net(), net()
+    train(mine, build_optimizer(name, parameter_groups(mine, 0.1), lr=0.01), 5)
+    train(
+        theirs,
+        oracle([{k: g[k] for k in ("params", "weight_decay")} for g in parameter_groups(theirs, 0.1)]),
+        5,
+    )
+    for (key, a), b in zip(mine.state_dict().items(), theirs.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-6, msg=key)
+
+
+def numpy_lars(weight, gradient, velocity, lr, weight_decay, *, adapt, momentum=0.9, trust=0.001):
+    """Algorithm 1 of You, Gitman, Ginsburg 2017; momentum SGD where it does not adapt."""
+    ratio = 1.0
+    if adapt:
+        norm, slope = np.linalg.norm(weight), np.linalg.norm(gradient)
+        ratio = trust * norm / (slope + weight_decay * norm)
+    velocity = momentum * velocity + lr * ratio * (gradient + weight_decay * weight)
+    return weight - velocity, velocity
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 1e-2])
+def test_lars_is_that_of_the_paper(weight_decay):
+    module = net().double()
+    groups = parameter_groups(module, weight_decay)
+    optimizer = build_optimizer("lars", groups, lr=0.7)
+    decays = {id(p) for group in groups if group["adapt"] for p in group["params"]}
+    assert len(decays) == 2
+    weights = {name: p.detach().numpy().copy() for name, p in module.named_parameters()}
+    velocities = {name: np.zeros_like(weight) for name, weight in weights.items()}
+    for _ in range(3):
+        for index, (name, parameter) in enumerate(module.named_parameters()):
+            generator = torch.Generator().manual_seed(index)
+            parameter.grad = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            adapt = id(parameter) in decays
+            weights[name], velocities[name] = numpy_lars(
+                weights[name],
+                parameter.grad.numpy(),
+                velocities[name],
+                0.7,
+                weight_decay if adapt else 0.0,
+                adapt=adapt,
+            )
+        optimizer.step()
+        for name, parameter in module.named_parameters():
+            np.testing.assert_allclose(parameter.detach().numpy(), weights[name], rtol=1e-7, atol=1e-10)
+
+
+@pytest.mark.parametrize(("wrong", "right"), [("adanw", "adamw"), ("larz", "lars"), ("sdg", "sgd")])
+def test_an_unknown_optimizer_is_refused_with_the_nearest_name(wrong, right):
+    with pytest.raises(UsageError, match=f"no optimizer '{wrong}'; did you mean '{right}'") as error:
+        build_optimizer(wrong, parameter_groups(net(), 0.1), lr=0.1)
+    assert error.value.next is not None and "adamw, adam, sgd, lars" in error.value.next
+
+
+# --- rates ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "lars"])
+def test_a_rate_for_256_images_grows_in_proportion_where_steps_are_gradients(optimizer):
+    assert scaled_lr(optimizer, 0.2, 1024) == pytest.approx(0.8)
+    assert scaled_lr(optimizer, 0.2, 256) == pytest.approx(0.2)
+    assert scaled_lr(optimizer, 0.2, 32) == pytest.approx(0.025)
+
+
+def test_the_adam_family_is_scaled_less():
+    for optimizer in ("adam", "adamw"):
+        assert scaled_lr(optimizer, 1e-3, 256) == 1e-3
+        assert 1e-3 / 8 < scaled_lr(optimizer, 1e-3, 32) <= 1e-3
+
+
+def timm_rates(total, warmup, peak):
+    """timm's rates; in its warm-up, step t (from 0) has the share t / warmup of the peak."""
+    from timm.scheduler import CosineLRScheduler
+
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=peak)
+    scheduler = CosineLRScheduler(
+        optimizer, t_initial=total - warmup, warmup_t=warmup, warmup_prefix=True, t_in_epochs=False
+    )
+    rates = []
+    for step in range(total + 1):
+        scheduler.step_update(step)
+        rates.append(optimizer.param_groups[0]["lr"])
+    return rates
+
+
+@pytest.mark.parametrize(("total", "warmup"), [(40, 0), (40, 1), (40, 10), (7, 3)])
+def test_cosine_is_timms_and_the_warm_up_one_step_ahead(total, warmup):
+    ours, theirs = (
+        [rate_at(step, total, 0.3, warmup) for step in range(total)],
+        timm_rates(total, warmup, 0.3),
+    )
+    assert ours[:warmup] == pytest.approx(theirs[1 : warmup + 1])
+    assert ours[warmup:] == pytest.approx(theirs[warmup:total])
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "poly", "constant"])
+def test_the_last_step_of_the_warm_up_has_the_peak(schedule):
+    ours = [rate_at(step, 50, 2.0, 10, schedule) for step in range(50)]
+    assert ours[0] == pytest.approx(0.2), "the first step learns, too"
+    assert np.diff(ours[:10]) == pytest.approx(np.full(9, 0.2))
+    assert ours[9] == ours[10] == max(ours) == 2.0
+
+
+def test_poly_is_its_formula():
+    ours = [rate_at(step, 30, 2.0, 5, "poly") for step in range(5, 30)]
+    assert ours == pytest.approx([2.0 * (1 - k / 25) ** 0.9 for k in range(25)])
+
+
+def test_constant_stays():
+    assert {rate_at(step, 30, 2.0, 5, "constant") for step in range(5, 30)} == {2.0}
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "poly"])
+def test_a_schedule_ends_at_zero(schedule):
+    assert rate_at(30, 30, 2.0, 5, schedule) == pytest.approx(0.0, abs=1e-12)
+    assert 0.0 < rate_at(29, 30, 2.0, 5, schedule) < 0.2
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "poly", "constant"])
+def test_a_run_that_is_all_warm_up_has_rates(schedule):
+    rates = [rate_at(step, 3, 1.0, 3, schedule) for step in range(3)]
+    assert rates == pytest.approx([1 / 3, 2 / 3, 1.0])
+    assert math.isfinite(rate_at(0, 1, 1.0, 0, schedule))
