@@ -1,0 +1,82 @@
+import pytest
+import torch
+
+from ssl_seg.commands.probe import Probe, split_of
+from ssl_seg.data.store import open_store
+from ssl_seg.datasets.demo import demo
+from ssl_seg.engine.device import Device
+from ssl_seg.errors import DataError
+from ssl_seg.plugins import load_plugins
+from ssl_seg.testing import TinyBackbone
+
+
+def targets(*counts):
+    """`counts[c]` images of class c, shuffled."""
+    rows = torch.cat([torch.full((count,), label) for label, count in enumerate(counts)])
+    return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))]
+
+
+def test_a_fifth_of_every_class_is_held_back():
+    labels = targets(100, 10, 55)
+    held = split_of(labels)
+    assert [int(held[labels == label].sum()) for label in range(3)] == [20, 2, 11]
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_at_least_one_image_of_a_small_class_is_held_back(count):
+    labels = targets(count, 50)
+    assert int(split_of(labels)[labels == 0].sum()) == 1
+
+
+def test_the_split_is_the_same_in_every_run_and_touches_no_generator():
+    labels, state = targets(30, 40), torch.get_rng_state()
+    first = split_of(labels)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(123)
+    assert torch.equal(first, split_of(labels))
+
+
+def test_the_split_is_mixed_over_the_rows():
+    held = split_of(torch.zeros(1000, dtype=torch.int64)).nonzero()[:, 0]
+    assert len(held) == 200
+    assert int((held < 500).sum()) == pytest.approx(100, abs=35), "not the first nor the last rows"
+
+
+def store_of(tmp_path, count):
+    return open_store(demo(str(count), ""), 32, tmp_path / "stores")
+
+
+def probe_of(store, stopped=lambda: False):
+    return Probe(
+        load_plugins().registry, store, Device("fp32", cpu=True), size=32, options={}, stopped=stopped
+    )
+
+
+class Told(TinyBackbone):
+    """Features that are given to it, in the store's order: one dimension per class."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.codes = torch.eye(8)[classes]
+
+    def forward(self, images):
+        rows, self.codes = self.codes[: len(images)], self.codes[len(images) :]
+        return [rows[:, :, None, None]]
+
+
+def test_it_scores_one_where_features_tell_the_class_and_zero_where_they_mislead(tmp_path):
+    store = store_of(tmp_path, 80)
+    assert probe_of(store)(Told(store.targets)) == {"probe_knn": 1.0}
+    held = split_of(store.targets)
+    codes = store.targets.clone()
+    codes[held] = (codes[held] + 1) % 8  # held-back images look like the next class
+    assert probe_of(store)(Told(codes)) == {"probe_knn": 0.0}
+
+
+def test_only_one_image_of_each_class_is_too_few(tmp_path):
+    with pytest.raises(DataError, match="two images of a class"):
+        probe_of(store_of(tmp_path, 8))
+
+
+def test_a_signal_ends_it_without_a_score(tmp_path):
+    assert probe_of(store_of(tmp_path, 16), stopped=lambda: True)(TinyBackbone()) == {}
