@@ -134,11 +134,11 @@ def test_every_hook_is_documented_with_its_arguments():
     assert len(specs) == 8
     for name, spec in specs.items():
         arguments = ", ".join(spec.__code__.co_varnames[: spec.__code__.co_argcount])
-        section = re.search(rf"^### `{name}\({arguments}\)`\n(.*?)(?=^##|\Z)", text, re.M | re.S)
+        section = re.search(rf"^### `{name}\({arguments}\)`\n(.*?)(?=^##|\Z)", text, re.MULTILINE | re.DOTALL)
         assert section, f"docs/plugins.md has no section ### `{name}({arguments})`"
         first = spec.__doc__.strip().splitlines()[0]
         assert first in section[1], f"the section of {name} does not say: {first}"
-    told = re.findall(r"^### `(\w+)\(", text, re.M)
+    told = re.findall(r"^### `(\w+)\(", text, re.MULTILINE)
     assert sorted(told) == sorted(specs)
 
 

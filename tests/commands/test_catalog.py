@@ -1,5 +1,7 @@
 """`ssl-seg list` and `ssl-seg plugins check`."""
 
+import subprocess
+
 import pytest
 
 from ssl_seg.commands import catalog, check
@@ -113,17 +115,30 @@ def test_a_file_that_cannot_be_imported_is_the_plugins_fault(file, capsys):
     assert "nowhere_at_all" in capsys.readouterr().err
 
 
-def test_the_command_passes_the_exit_code_of_its_process_on(cli, file):
-    assert cli("plugins", "check", f"{file}:Faulty")[0] == 7
+@pytest.mark.parametrize(("ended", "code"), [(0, 0), (2, 2), (7, 7), (-9, 7)])
+def test_the_command_passes_the_exit_code_of_its_process_on(cli, monkeypatch, ended, code):
+    def run(words, **_):
+        assert words[1:] == ["-m", "ssl_seg.commands.check", "knn"]
+        return subprocess.CompletedProcess(words, ended)
+
+    monkeypatch.setattr(catalog.subprocess, "run", run)
+    got, _, err = cli("plugins", "check", "knn")
+    assert got == code
+    assert ("was ended by signal 9" in err) == (ended == -9)
 
 
-def test_a_component_that_kills_its_process_or_never_ends(cli, tmp_path, monkeypatch):
+def test_a_check_that_never_ends_is_given_up(cli, monkeypatch):
+    monkeypatch.setattr(catalog, "_CHECK_SECONDS", 0.01)
+    code, _, err = cli("plugins", "check", "knn")
+    assert code == 7
+    assert "has not ended within 0.01 s" in err
+
+
+@pytest.mark.slow
+def test_a_check_runs_in_a_process_of_its_own(cli, tmp_path):
     path = tmp_path / "killer.py"
     path.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     code, _, err = cli("plugins", "check", f"{path}:A")
     assert code == 7
     assert "was ended by signal 9" in err
-    monkeypatch.setattr(catalog, "_CHECK_SECONDS", 0.1)
-    code, _, err = cli("plugins", "check", "knn")
-    assert code == 7
-    assert "has not ended within 0.1 s" in err
+    assert cli("plugins", "check", "knn")[0] == 0
