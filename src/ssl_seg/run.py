@@ -27,6 +27,7 @@ class Run:
         folder: is created if it does not exist.
         resume: go on in a folder that holds a run; otherwise the folder must be empty, but for what
             a run that ended before its first checkpoint has left there.
+        main: of several processes that train together, only the main one locks and writes.
 
     Raises:
         OccupiedError: another process holds the folder, or it is not empty.
@@ -34,13 +35,17 @@ class Run:
         ResourceError: the folder cannot be made or written.
     """
 
-    def __init__(self, folder: Path, *, resume: bool = False) -> None:
+    def __init__(self, folder: Path, *, resume: bool = False, main: bool = True) -> None:
         self.folder = folder
         self.resume = resume
+        self.main = main
+        self._lock: TextIOWrapper | None = None
         self.checkpoints = folder / "checkpoints"
         self._handler: logging.Handler | None = None
         if resume and not (folder / "run.toml").exists():
             raise WeightsError(f"no run to resume in {folder}", next="leave out --resume to start one")
+        if not main:
+            return
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = _take_lock(folder)
@@ -61,6 +66,8 @@ class Run:
             (self.folder / name).mkdir(exist_ok=True)
 
     def __enter__(self) -> Self:
+        if not self.main:
+            return self
         self._handler = _LogFile(self.folder / "run.log", encoding="utf-8", delay=True)
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         log.addHandler(self._handler)
@@ -74,7 +81,8 @@ class Run:
             log.removeHandler(self._handler)
             with suppress(OSError):  # a full disk has been told of already
                 self._handler.close()
-        self._lock.close()  # lets go of the lock; the file stays, so nobody can lock a stale name
+        if self._lock:
+            self._lock.close()  # lets go of the lock; the file stays, so nobody can lock a stale name
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """Write `run.toml`; `ssl-seg train --config run.toml` repeats the run."""
@@ -113,6 +121,8 @@ class Run:
 
     def set_status(self, state: str, *, step: int, code: int | None = None, checkpoint: str = "") -> None:
         """Replace `status.json`; `state` is running, finished, stopped or failed."""
+        if not self.main:
+            return
         status = {"state": state, "step": step, "code": code, "checkpoint": checkpoint}
         replace_text(self.folder / "status.json", json.dumps(status) + "\n")
 

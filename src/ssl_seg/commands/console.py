@@ -17,9 +17,14 @@ _LINE_SECONDS = 10.0
 
 
 class Console:
-    """Tells about one command, and the log's warnings, on stderr; a closed pipe never stops the work."""
+    """Tells about one command, and the log's warnings, on stderr; a closed pipe never stops the work.
+
+    Attributes:
+        quiet: say nothing, as one of several processes that do the same.
+    """
 
     def __init__(self) -> None:
+        self.quiet = False
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._said = 0.0
@@ -40,6 +45,8 @@ class Console:
 
     def say(self, text: str) -> None:
         """One line that stays."""
+        if self.quiet:
+            return
         try:
             if self._progress:
                 self._progress.console.print(text, highlight=False, markup=False)
@@ -69,6 +76,8 @@ class Console:
             )
 
     def _show(self, what: str, done: int, total: int, text: str, quiet: bool = False) -> None:
+        if self.quiet:
+            return
         if self._progress:
             if self._task is None or self._progress.tasks[self._task].description != what:
                 if self._task is not None:

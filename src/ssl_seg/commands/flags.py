@@ -21,6 +21,16 @@ GROUPS = ("ssl", "backbone", "data", "probe")
 FREE = frozenset({"save_every", "cache", "out", "config", "resume", "compile"})
 
 
+def short(spec: str) -> str:
+    """`./my_method.py:Mine` -> `Mine`, `csv:office/train.csv` -> `train`: for the name of a folder."""
+    return Path(spec.rpartition(".py:")[2]).stem or "data"
+
+
+def plain(value: Any) -> Any:
+    """A value as TOML can hold it."""
+    return str(value) if isinstance(value, Path) else value
+
+
 def read_options(texts: list[str]) -> dict[str, dict[str, str]]:
     """`["ssl.decay=0.99"]` -> `{"ssl": {"decay": "0.99"}}`.
 

@@ -15,6 +15,7 @@ from ssl_seg.run import Run
 if TYPE_CHECKING:
     from ssl_seg.base import SSLMethod
     from ssl_seg.data.store import Store
+    from ssl_seg.engine.device import Device
     from ssl_seg.plugins import Plugins
 
 
@@ -57,28 +58,23 @@ def train(
     The folder in --out gets the weights (backbone.safetensors), the scores of every epoch, and
     checkpoints from which --resume goes on bit for bit.
     """
-    settings = {name: _plain(value) for name, value in locals().items()}
+    settings = {name: flags.plain(value) for name, value in locals().items()}
     for name in ("out", "config", "resume", "option"):
         del settings[name]
     settings["o"] = flags.read_options(option or [])
     if data is None:
         raise UsageError("no DATA given", next="ssl-seg train FOLDER, or ssl-seg train --resume --out RUN")
-    folder = out or Path("runs") / "-".join(map(_short, (ssl, backbone, data)))
+    if batch_size % accumulate:
+        raise UsageError(f"a batch of {batch_size} cannot be cut into {accumulate} equal parts")
+    folder = out or Path("runs") / "-".join(map(flags.short, (ssl, backbone, data)))
     with Stop() as stop, Console() as console:
         plugins = _plugins_with(ssl, backbone)
-        with Run(folder, resume=resume) as run, recorded(run):
+        device = _device(precision, compile, cpu)
+        console.quiet = not device.is_main
+        with Run(folder, resume=resume, main=device.is_main) as run, recorded(run):
             if resume:
                 flags.refuse_changes(settings, run.settings())
-            _Training(settings, plugins, run, stop, console).go()
-
-
-def _short(spec: str) -> str:
-    """`./my_method.py:Mine` -> `Mine`, `csv:office/train.csv` -> `train`: for the name of a folder."""
-    return Path(spec.rpartition(".py:")[2]).stem or "data"
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value
+            _Training(settings, plugins, device, run, stop, console).go()
 
 
 def _plugins_with(ssl: str, backbone: str) -> "Plugins":
@@ -91,30 +87,40 @@ def _plugins_with(ssl: str, backbone: str) -> "Plugins":
     return plugins
 
 
+def _device(precision: Any, compile: bool, cpu: bool) -> "Device":
+    from ssl_seg.engine.device import Device
+
+    return Device(precision, compile=compile, cpu=cpu)
+
+
 class _Training:
     """From settings to a trained backbone, in the order in which a person would think of it."""
 
     def __init__(
-        self, settings: dict[str, Any], plugins: "Plugins", run: Run, stop: Stop, console: Console
+        self,
+        settings: dict[str, Any],
+        plugins: "Plugins",
+        device: "Device",
+        run: Run,
+        stop: Stop,
+        console: Console,
     ) -> None:
-        from ssl_seg.engine.device import Device
-
-        self.settings, self.plugins = settings, plugins
+        self.settings, self.plugins, self.device = settings, plugins, device
         self.run, self.stop, self.console = run, stop, console
         self.options: dict[str, dict[str, str]] = settings["o"]
-        self.device = Device(settings["precision"], compile=settings["compile"], cpu=settings["cpu"])
 
     def go(self) -> None:
         """Train, and leave the run's folder complete."""
         from ssl_seg.commands.settings import plan_of, record
         from ssl_seg.data.batches import Batches
         from ssl_seg.engine.fit import fit
+        from ssl_seg.engine.health import CollapseAlarm
 
         given, device = self.settings, self.device
         method = self.build_method()
         store = self.open(given["data"], "data")
-        size = given["batch_size"]
-        batches = Batches(store, size, given["seed"], device.device, rank=device.rank, ranks=device.ranks)
+        size, seed = given["batch_size"], given["seed"]
+        batches = Batches(store, size, seed, device.device, rank=device.rank, ranks=device.ranks)
         plan, optimizer = plan_of(given, method, method.recipe, batches.per_epoch)
         record(self.run, given, store, batches.per_epoch, device)
         probe = self.make_probe()
@@ -144,7 +150,7 @@ class _Training:
             device=device,
             run=self.run,
             stop=self.stop,
-            alarm=self.alarm(),
+            alarm=CollapseAlarm() if given["on_collapse"] == "stop" else None,
             on_epoch=on_epoch,
             after_epoch=lambda epoch, scores: notify("epoch_end", run=self.run, epoch=epoch, scores=scores),
             report=self.console.training,
@@ -192,12 +198,6 @@ class _Training:
             options=self.options.get("probe", {}),
             stopped=lambda: bool(self.stop.signal),
         )
-
-    def alarm(self) -> Any:
-        """The collapse alarm, unless it is turned off."""
-        from ssl_seg.engine.health import CollapseAlarm
-
-        return CollapseAlarm() if self.settings["on_collapse"] == "stop" else None
 
     def views(self, method: "SSLMethod", batch: Any) -> list[Any]:
         """The views of a batch, in as many parts as gradients are accumulated over."""

@@ -4,6 +4,7 @@ The only file that knows Accelerate, which finds the device and joins the proces
 `accelerate launch`, `torchrun` or `srun` have started.
 """
 
+import inspect
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
@@ -50,8 +51,10 @@ class Device:
         module.to(memory_format=torch.channels_last)
         if self.ranks > 1:
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module) if self.device.type == "cuda" else module
-            # two BatchNorm passes before one backward forbid broadcasting buffers
-            wrapped: Any = DistributedDataParallel(module, broadcast_buffers=False)
+            # two BatchNorm passes before one backward forbid copying buffers between processes
+            known = inspect.signature(DistributedDataParallel).parameters
+            buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+            wrapped: Any = DistributedDataParallel(module, **{buffers: False})
         else:
             wrapped = module
         return torch.compile(wrapped) if self._compile else wrapped

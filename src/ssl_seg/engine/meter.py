@@ -52,12 +52,13 @@ class Meter:
         self._notes: dict[str, float] = {}
         self._loss: Tensor | None = None
         self._earlier = 0.0  # seconds of training in earlier processes of this run
+        self._epoch_earlier, self._epoch_steps = 0.0, 0  # of the current epoch, likewise
         self.start()
 
     def start(self) -> None:
         """Start the clock."""
         self._started = self._shown = self._epoch_started = perf_counter()
-        self._fresh, self._epoch_fresh, self._fed = 0, 0, 0.0
+        self._fresh, self._fed = 0, 0.0
 
     def timed(self, feed: Callable[[int], Sequence[Any]], step: int) -> Sequence[Any]:
         """Call `feed`, and remember how long it took."""
@@ -82,12 +83,11 @@ class Meter:
     def step_done(self) -> None:
         """Count a step."""
         self._fresh += 1
-        self._epoch_fresh += 1
+        self._epoch_steps += 1
 
     def epoch_scores(self, step: int) -> dict[str, float]:
         """The means of the epoch that ends with `step`."""
-        now = perf_counter()
-        speed = self.batch_size * self._epoch_fresh / max(1e-9, now - self._epoch_started)
+        speed = self.batch_size * self._epoch_steps / max(1e-9, self._epoch_seconds)
         scores = {"epoch": step // self.per_epoch, "step": step, "seconds": round(self.seconds, 3)}
         scores["images_per_second"] = round(speed, 2)
         scores |= {name: (value / self.per_epoch).item() for name, value in self._sums.items()}
@@ -95,8 +95,8 @@ class Meter:
 
     def epoch_begins(self) -> None:
         """Start an epoch, and its clock: what came between the epochs does not count."""
-        self._sums, self._notes, self._epoch_fresh = {}, {}, 0
-        self._epoch_started = perf_counter()
+        self._sums, self._notes = {}, {}
+        self._epoch_earlier, self._epoch_steps, self._epoch_started = 0.0, 0, perf_counter()
 
     def epoch_is_due(self, step: int) -> bool:
         """Whether `step` ends an epoch whose scores have not been taken in."""
@@ -106,6 +106,10 @@ class Meter:
     def seconds(self) -> float:
         """Of training, over all processes of the run."""
         return self._earlier + perf_counter() - self._started
+
+    @property
+    def _epoch_seconds(self) -> float:
+        return self._epoch_earlier + perf_counter() - self._epoch_started
 
     def pulse(self, step: int, memory: int) -> Pulse | None:
         """The state of the run, unless the last one was told a moment ago."""
@@ -131,9 +135,11 @@ class Meter:
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold to go on in the middle of an epoch."""
         sums = {name: value.item() for name, value in self._sums.items()}
-        return {"sums": sums, "notes": self._notes, "seconds": self.seconds}
+        epoch = [self._epoch_seconds, self._epoch_steps]
+        return {"sums": sums, "notes": self._notes, "seconds": self.seconds, "epoch": epoch}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state."""
         self._sums = {k: torch.tensor(v, dtype=torch.float64) for k, v in state["sums"].items()}
         self._notes, self._earlier = dict(state["notes"]), state["seconds"]
+        self._epoch_earlier, self._epoch_steps = state["epoch"]
