@@ -128,7 +128,7 @@ def test_lab(tmp_path):
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_sixteen_bit_grey_is_scaled(tmp_path, kind):
-    levels = np.array([[0, 128, 257, 32_767, 32_768, 65_535]], dtype=np.uint16)
+    levels = np.array([[0, 128, 129, 257, 511, 32_767, 32_768, 65_535]], dtype=np.uint16)
     path = save(Image.fromarray(levels), tmp_path / "x", format=kind)
     got, _ = read(path)
     assert np.array_equal(got[:, :, 0], np.round(levels / 65_535 * 255))
