@@ -300,3 +300,37 @@ def test_a_broken_observer_is_reported_once_and_the_run_lives(package, train, tm
     log = (tmp_path / "run" / "run.log").read_text()
     assert log.count(f"plugin watcher:watcher: {hook} failed: ") == 1
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "finished"
+
+
+def test_a_package_can_bring_all_five_kinds(package):
+    package(
+        "all-kinds",
+        HEADER
+        + "".join(
+            f"@hookimpl\ndef {hook}():\n    return {{'own': lambda *given: ({kind!r}, given)}}\n"
+            for kind, hook in KINDS.items()
+        ),
+    )
+    registry = load_plugins().registry
+    given = {"ssl": (1,), "backbones": (), "heads": (1, 2, 3), "datasets": ("a", "b"), "metrics": ((),)}
+    for kind, values in given.items():
+        assert registry.build(kind, "own", *values) == (kind, values)
+
+
+def test_a_file_named_in_a_toml_trains_and_names_the_run(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "f.toml").write_text(
+        'data = "demo:32"\nssl = "./mine.py:Mine"\nbackbone = "./mine.py:TinyBackbone"\n'
+        'image_size = 16\nbatch_size = 16\nepochs = 1\ncpu = true\nprecision = "fp32"\no.ssl.pull = 0.5\n'
+    )
+    code, _, err = cli("train", "--config", "f.toml")
+    assert code == 0, err
+    run = tmp_path / "runs" / "Mine-TinyBackbone-demo:32"
+    assert json.loads((run / "status.json").read_text())["state"] == "finished"
+    assert 'pull = "0.5"' in (run / "run.toml").read_text()
+
+    code, _, err = cli("train", "--config", run / "run.toml", "--out", "again")
+    assert code == 0, err
+    first, again = (json.loads((folder / "scores.jsonl").read_text()) for folder in (run, tmp_path / "again"))
+    assert first["loss"] == again["loss"], "run.toml repeats the run"
