@@ -44,7 +44,8 @@ class CollapseAlarm:
     Args:
         every: steps between looks.
         least_std: alarm below this `embedding_std`.
-        least_rank: alarm below this `effective_rank`.
+        least_rank: alarm below this `effective_rank`, or below half of the rank that so few images
+            or dimensions can have at most: B images span B - 1.
         patience: how many looks in a row must alarm.
     """
 
@@ -66,12 +67,14 @@ class CollapseAlarm:
             HealthError: they have been collapsed for `patience` looks.
         """
         std, rank = embedding_std(embedding).item(), effective_rank(embedding).item()
-        self.strikes = self.strikes + 1 if std < self.least_std or rank < self.least_rank else 0
+        images, dimensions = embedding.shape
+        least_rank = min(self.least_rank, min(images - 1, dimensions) / 2)
+        self.strikes = self.strikes + 1 if std < self.least_std or rank < least_rank else 0
         if self.strikes >= self.patience:
             raise HealthError(
                 f"the representation has collapsed: spread {std:.4f} (alarm below "
-                f"{self.least_std}), effective rank {rank:.1f} (alarm below {self.least_rank})",
-                where=f"step {step + 1}, the {self.strikes}th look in a row",
+                f"{self.least_std}), effective rank {rank:.1f} (alarm below {least_rank})",
+                where=f"step {step + 1}, {self.strikes} looks in a row",
                 next="another --lr or method option; --on-collapse ignore turns the alarm off",
             )
         return {"spread": std, "rank": rank}
