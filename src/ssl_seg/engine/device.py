@@ -53,8 +53,9 @@ class Device:
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module) if self.device.type == "cuda" else module
             # two BatchNorm passes before one backward forbid copying buffers between processes
             known = inspect.signature(DistributedDataParallel).parameters
-            buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-            wrapped: Any = DistributedDataParallel(module, **{buffers: False})
+            name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+            options: dict[str, Any] = {name: False}
+            wrapped: Any = DistributedDataParallel(module, **options)
         else:
             wrapped = module
         return torch.compile(wrapped) if self._compile else wrapped
