@@ -191,7 +191,9 @@ def test_of_two_copies_on_the_path_the_first_counts(package, tmp_path, monkeypat
     (old / "METADATA").write_text("Metadata-Version: 2.1\nName: my-plugin\nVersion: 0.1\n")
     (old / "entry_points.txt").write_text("[ssl_seg]\nmy-plugin = my_plugin\n")
     monkeypatch.syspath_prepend(tmp_path / "old")
-    assert [str(s) for s in load_plugins().registry.sources("ssl", "mine")] == ["my-plugin 0.1"]
+    registry = load_plugins().registry
+    assert [str(source) for source in registry.sources("ssl", "mine")] == ["my-plugin 0.1"]
+    assert registry.troubles() == []
 
 
 @pytest.mark.parametrize("owners", [["rival"], ["first", "second"]])
