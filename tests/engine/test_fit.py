@@ -476,3 +476,19 @@ def test_scores_that_cannot_be_written_are_a_lack_of_room(tmp_path, monkeypatch)
     with pytest.raises(ResourceError, match="No space left"):
         trial.go()
     assert checkpoint.verify(tmp_path / "run/checkpoints/step-000000") == ""
+
+
+def test_the_speed_of_an_epoch_counts_all_its_processes(tmp_path):
+    trial, stop = Trial(tmp_path / "run"), Stop()
+
+    def cut_short(epoch: int) -> dict[str, float]:
+        stop.signal = 15
+        return {}
+
+    with pytest.raises(Stopped):
+        trial.go(on_epoch=cut_short, stop=stop)
+    trial.go()
+    with Run(trial.folder, resume=True) as run:
+        for row in run.scores():
+            assert row["images_per_second"] > 0
+            assert row["images_per_second"] >= 0.9 * 8 * PER_EPOCH / row["seconds"]

@@ -29,9 +29,11 @@ def recorded(run: Run) -> Iterator[None]:
                 f"{error.strerror or error}", where=error.filename and str(error.filename)
             ) from error
     except SslSegError as error:
-        kept = _end(run, "stopped" if isinstance(error, Stopped) else "failed", error.code)
+        _end(run, "stopped" if isinstance(error, Stopped) else "failed", error.code)
         if isinstance(error, ResourceError):
-            error.kept = error.kept or kept
+            error.kept = error.kept or _newest(run)
+            if error.kept and not error.next:
+                error.next = f"ssl-seg train --resume --out {run.folder}"
         log.error("%s", error.what)
         log.info("%s", traceback.format_exc())
         raise
@@ -41,8 +43,7 @@ def recorded(run: Run) -> Iterator[None]:
         raise
 
 
-def _end(run: Run, state: str, code: int) -> str | None:
-    """Write the status; returns the newest checkpoint."""
+def _end(run: Run, state: str, code: int) -> None:
     last: dict[str, Any] = {"step": 0, "checkpoint": ""}
     with suppress(OSError, ValueError):  # it is not there before the first checkpoint
         last |= json.loads((run.folder / "status.json").read_text())
@@ -50,7 +51,15 @@ def _end(run: Run, state: str, code: int) -> str | None:
         run.set_status(state, step=last["step"], code=code, checkpoint=str(last["checkpoint"]))
     except SslSegError:
         log.warning("status.json could not be written")
-    return str(run.checkpoints / last["checkpoint"]) if last["checkpoint"] else None
+
+
+def _newest(run: Run) -> str | None:
+    from ssl_seg.engine.checkpoint import newest_checkpoint
+
+    try:
+        return str(newest_checkpoint(run.checkpoints)[0])
+    except SslSegError:
+        return None
 
 
 def versions() -> dict[str, Any]:
