@@ -138,10 +138,10 @@ def test_a_changed_image_is_decoded_anew(photos, cache):
 
 
 BAD = {
-    "empty.jpg": "the file is empty",
-    "text.png": "cannot identify image file",
-    "noise.jpg": "",
-    "short.jpg": "",
+    "010-empty.jpg": "the file is empty",
+    "020-text.png": "cannot identify image file",
+    "100-noise.jpg": "",
+    "195-short.jpg": "",
 }
 
 
@@ -154,12 +154,12 @@ def among_200(tmp_path):
     for index in range(196):
         colour = tuple(int(part) for part in random.integers(0, 256, 3))
         Image.new("RGB", (12, 10), colour).save(folder / f"{index:03d}.jpg")
-    (folder / "empty.jpg").touch()
-    (folder / "text.png").write_text("not found")
+    (folder / "010-empty.jpg").touch()
+    (folder / "020-text.png").write_text("not found")
     content = (folder / "000.jpg").read_bytes()
-    (folder / "noise.jpg").write_bytes(content[:20] + random.bytes(len(content)))
-    Image.fromarray(random.integers(0, 256, (60, 60, 3), dtype=np.uint8)).save(folder / "short.jpg")
-    (folder / "short.jpg").write_bytes((folder / "short.jpg").read_bytes()[:-900])
+    (folder / "100-noise.jpg").write_bytes(content[:20] + random.bytes(len(content)))
+    Image.fromarray(random.integers(0, 256, (60, 60, 3), dtype=np.uint8)).save(folder / "195-short.jpg")
+    (folder / "195-short.jpg").write_bytes((folder / "195-short.jpg").read_bytes()[:-900])
     return folder
 
 

@@ -23,7 +23,13 @@ def write(path, text, encoding="utf-8"):
     return str(path)
 
 
-TEXT = 'id,filename,label\n1,a.png,cat\n2,b.png,dog\n3,"c, d.png",cat\n4,sub/e.png,"big, dog"\n5,ü.png,dog\n'
+TEXT = """filename,id,label
+a.png,1,cat
+b.png,2,dog
+"c, d.png",3,cat
+sub/e.png,4,"big, dog"
+ü.png,5,dog
+"""
 
 
 def test_names_and_labels(folder):
