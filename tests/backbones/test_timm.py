@@ -1,0 +1,205 @@
+"""timm's models as backbones, against timm and torchvision themselves."""
+
+import pytest
+import timm
+import torch
+import torchvision
+
+from ssl_seg.backbones.timm import TimmBackbone, backbones
+from ssl_seg.errors import UsageError
+from ssl_seg.layers import frozen_copy, pool
+from ssl_seg.plugins import load_plugins
+from ssl_seg.registry import check_options
+from ssl_seg.testing import check_backbone
+
+# timm's own miniatures: every family of layers, and yet small
+FAST = ["test_resnet", "test_convnext", "test_efficientnet", "test_vit", "test_nfnet", "test_byobnet"]
+REAL = [
+    "resnet18",
+    "resnet50",
+    "vgg11_bn",
+    "vgg16",
+    "convnext_atto",
+    "vit_tiny_patch16_224",
+    "deit_tiny_patch16_224",
+    "swin_tiny_patch4_window7_224",
+    "efficientnet_b0",
+    "mobilenetv2_050",
+    "mobilenetv3_small_100",
+    "regnety_002",
+    "densenet121",
+    "pvt_v2_b0",
+    "xcit_nano_12_p16_224",
+]
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_a_miniature_keeps_the_contract(name):
+    check_backbone(load_plugins().registry.factory("backbones", name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REAL)
+def test_a_timm_model_keeps_the_contract(name):
+    check_backbone(backbones()[name])
+
+
+@pytest.mark.slow
+def test_resnet_with_a_small_stem_keeps_the_contract():
+    check_backbone(lambda: TimmBackbone("resnet18", stem="small"), size=32)
+
+
+# --- ResNets: the names and numbers of torchvision ------------------------------------------------
+
+RESNETS = [
+    pytest.param("resnet18", torchvision.models.resnet18),
+    pytest.param("resnet50", torchvision.models.resnet50, marks=pytest.mark.slow),
+]
+
+
+def images(count=2, size=64):
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def lively(module):
+    """Running statistics and norms that differ from their start, so that a mix-up shows."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for tensor in module.state_dict().values():
+            if tensor.ndim == 1:
+                tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
+    return module.eval()
+
+
+@pytest.mark.parametrize(("name", "build"), RESNETS)
+def test_a_resnet_has_torchvisions_names_and_features(name, build):
+    theirs, ours = lively(build(weights=None)), TimmBackbone(name).eval()
+    state = {key: tensor for key, tensor in theirs.state_dict().items() if not key.startswith("fc.")}
+    assert list(ours.state_dict()) == list(state)
+    ours.load_state_dict(state, strict=True)
+    theirs.fc = torch.nn.Identity()
+    with torch.no_grad():
+        torch.testing.assert_close(pool(ours(images())), theirs(images()), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["resnet18", pytest.param("resnet50", marks=pytest.mark.slow)])
+def test_a_resnet_loads_into_timm(name):
+    ours, theirs = lively(TimmBackbone(name)), timm.create_model(name, num_classes=0).eval()
+    theirs.load_state_dict(ours.state_dict(), strict=True)
+    with torch.no_grad():
+        pooled = theirs.forward_head(theirs.forward_features(images()), pre_logits=True)
+        torch.testing.assert_close(pool(ours(images())), pooled, atol=1e-6, rtol=1e-5)
+
+
+def test_the_levels_of_a_resnet_are_torchvisions_layers():
+    theirs, ours = lively(torchvision.models.resnet18(weights=None)), TimmBackbone("resnet18").eval()
+    state = theirs.state_dict()
+    ours.load_state_dict({key: state[key] for key in ours.state_dict()})
+    layers = ["relu", "layer1", "layer2", "layer3", "layer4"]
+    extract = torchvision.models.feature_extraction.create_feature_extractor(theirs, layers)
+    with torch.no_grad():
+        for map, expected in zip(ours(images()), extract(images()).values(), strict=True):
+            torch.testing.assert_close(map, expected, atol=1e-5, rtol=1e-4)
+    assert ours.channels == [64, 64, 128, 256, 512]
+    assert ours.strides == [2, 4, 8, 16, 32]
+
+
+# --- names inside a larger module -----------------------------------------------------------------
+
+
+def test_names_hold_inside_a_method_and_in_a_copy():
+    backbone = TimmBackbone("test_resnet")
+    module = torch.nn.ModuleDict({"backbone": backbone, "target": frozen_copy(backbone)})
+    names = list(backbone.state_dict())
+    assert list(module.state_dict()) == [f"{part}.{n}" for part in ("backbone", "target") for n in names]
+    assert not any(name.startswith("net.") for name in names)
+    fresh = torch.nn.ModuleDict(
+        {"backbone": TimmBackbone("test_resnet"), "target": TimmBackbone("test_resnet")}
+    )
+    fresh.load_state_dict(module.state_dict())
+    for name, tensor in fresh.state_dict().items():
+        assert torch.equal(tensor, module.state_dict()[name]), name
+
+
+def test_a_state_with_wrong_names_is_refused():
+    backbone = TimmBackbone("test_resnet")
+    state = backbone.state_dict()
+    key, tensor = state.popitem()
+    with pytest.raises(RuntimeError, match="Missing key"):
+        backbone.load_state_dict(state)
+    with pytest.raises(RuntimeError, match="Unexpected key"):
+        backbone.load_state_dict(state | {key: tensor, "fc.weight": tensor})
+
+
+# --- options --------------------------------------------------------------------------------------
+
+
+def test_a_small_stem_has_a_quarter_of_the_strides_and_the_same_names():
+    standard, small = TimmBackbone("resnet18"), TimmBackbone("resnet18", stem="small")
+    assert small.strides == [1, 1, 2, 4, 8]
+    assert small.channels == standard.channels
+    assert list(small.state_dict()) == list(standard.state_dict())
+    assert small.state_dict()["conv1.weight"].shape == (64, 3, 3, 3)
+    assert [tuple(map.shape[2:]) for map in small.eval()(images(1, 32))] == [
+        (32, 32),
+        (32, 32),
+        (16, 16),
+        (8, 8),
+        (4, 4),
+    ]
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_convnext", "test_efficientnet", "resnet18d"])
+def test_only_a_plain_resnet_has_a_small_stem(name):
+    with pytest.raises(UsageError, match=f"stem=small needs a ResNet .* which '{name}' has not"):
+        TimmBackbone(name, stem="small")
+
+
+def test_the_stem_is_an_option_with_two_values():
+    factory = backbones()["resnet18"]
+    assert check_options(factory, "backbone resnet18", {"stem": "small"}) == {"stem": "small"}
+    with pytest.raises(UsageError, match="stem"):
+        check_options(factory, "backbone resnet18", {"stem": "tiny"})
+
+
+@pytest.mark.parametrize("size", [48, 64, 96])
+def test_a_transformer_takes_any_size_its_patches_divide(size):
+    backbone = TimmBackbone("test_vit")
+    maps = backbone(images(1, size))
+    assert [tuple(m.shape[1:]) for m in maps] == [
+        (c, size // s, size // s) for c, s in zip(backbone.channels, backbone.strides, strict=True)
+    ]
+
+
+@pytest.mark.slow
+def test_a_plain_transformer_gives_four_evenly_spaced_levels():
+    backbone = TimmBackbone("vit_tiny_patch16_224").eval()
+    assert backbone.strides == [16] * 4 and backbone.channels == [192] * 4
+    whole = backbone.net.forward_intermediates(
+        images(), norm=True, output_fmt="NCHW", intermediates_only=True
+    )
+    for map, index in zip(backbone(images()), (2, 5, 8, 11), strict=True):
+        torch.testing.assert_close(map, whole[index])
+
+
+# --- the table of names ---------------------------------------------------------------------------
+
+
+def test_the_names_are_timms():
+    table = backbones()
+    assert list(table) == timm.list_models()
+    assert len(table) == len(timm.list_models())
+    assert "resnet50" in table
+    assert "resnet5O" not in table
+    with pytest.raises(KeyError):
+        table["resnet5O"]
+
+
+def test_the_weights_depend_on_the_seed_alone():
+    def build(seed):
+        torch.manual_seed(seed)
+        return TimmBackbone("test_resnet").state_dict()
+
+    one, again, other = build(0), build(0), build(1)
+    assert all(torch.equal(tensor, again[name]) for name, tensor in one.items())
+    assert not all(torch.equal(tensor, other[name]) for name, tensor in one.items())

@@ -1,0 +1,52 @@
+import pytest
+import torch
+from torch import nn
+
+from ssl_seg.engine.device import Device, has_bf16
+from ssl_seg.testing import TinyBackbone
+
+
+def test_the_cpu_can_be_asked_for():
+    device = Device("fp32", cpu=True)
+    assert device.device.type == "cpu"
+    assert (device.rank, device.ranks, device.is_main) == (0, 1, True)
+    assert device.peak_memory() == 0
+    assert "CPU" in device.describe() and "fp32" in device.describe()
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_precision_is_that_of_matrix_products_and_never_of_weights(precision, dtype):
+    device, module = Device(precision, cpu=True), nn.Linear(4, 4)
+    placed = device.place(module)
+    with device.autocast():
+        assert placed(torch.randn(2, 4)).dtype == dtype
+    assert module.weight.dtype == torch.float32
+    assert placed(torch.randn(2, 4)).dtype == torch.float32, "only inside autocast"
+
+
+@pytest.mark.parametrize(("has", "precision"), [(True, "bf16"), (False, "fp32")])
+def test_auto_is_bf16_where_there_are_units_for_it(monkeypatch, has, precision):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has)
+    assert has_bf16(torch.device("cpu")) is has
+    assert Device("auto", cpu=True).precision == precision
+
+
+def test_a_module_keeps_its_parameters_and_becomes_channels_last():
+    module = TinyBackbone()
+    parameters = list(module.parameters())
+    placed = Device("fp32", cpu=True).place(module)
+    assert placed is module
+    assert all(a is b for a, b in zip(parameters, placed.parameters(), strict=True))
+    assert module.two[0].weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_backward_adds_to_the_gradients():
+    device, weight = Device("fp32", cpu=True), nn.Parameter(torch.ones(2))
+    for _ in range(2):
+        device.backward((3.0 * weight).sum())
+    assert torch.equal(weight.grad, torch.full((2,), 6.0))
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_one_process_asks_nobody(flag):
+    assert Device("fp32", cpu=True).any(flag) is flag
