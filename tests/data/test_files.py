@@ -180,3 +180,17 @@ def test_identity_follows_name_size_and_time(tmp_path):
     grown = dataset.identity(0)
     Path(tmp_path / "a.jpg").unlink()
     assert len({first, touched, grown, dataset.identity(0)}) == 4
+
+
+def test_folders_of_equal_names_sizes_and_times_are_told_apart(tmp_path):
+    """As bitmaps from archives with normalised times are."""
+    datasets = []
+    for folder, colour in (("train", "red"), ("val", "blue")):
+        (tmp_path / folder).mkdir()
+        for index in range(3):
+            path = tmp_path / folder / f"{index}.bmp"
+            Image.new("RGB", (8, 8), colour).save(path)
+            os.utime(path, (0, 0))
+        datasets.append(FileDataset(tmp_path / folder, [(f"{index}.bmp", -1) for index in range(3)]))
+    one, two = ({data.identity(index) for index in range(3)} for data in datasets)
+    assert not one & two
