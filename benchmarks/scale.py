@@ -25,8 +25,8 @@ def build(count: int, cache: Path) -> None:
     from ssl_seg.data.store import open_store
 
     class Flat(Dataset):
-        classes: list[str] = []
-        samples = range(count)
+        classes = ()
+        samples = [(str(index), -1) for index in range(count)]
 
         def identity(self, index: int) -> str:
             return str(index)
@@ -34,7 +34,6 @@ def build(count: int, cache: Path) -> None:
         def image(self, index: int, canvas: int):
             return np.full((SIDE, SIDE, 3), index % 256, dtype=np.uint8), (SIDE, SIDE)
 
-    Flat.samples = [(str(index), -1) for index in range(count)]
     started = perf_counter()
     open_store(Flat(), SIDE, cache)
     print(f"{count:8,} images: built at {count / (perf_counter() - started):,.0f} images/s")
