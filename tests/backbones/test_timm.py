@@ -171,6 +171,13 @@ def test_a_transformer_takes_any_size_its_patches_divide(size):
     ]
 
 
+def test_the_last_map_of_a_transformer_is_the_normalised_one():
+    backbone = lively(TimmBackbone("test_vit"))
+    with torch.no_grad():
+        tokens = backbone.net.forward_features(images())[:, backbone.net.num_prefix_tokens :]
+        torch.testing.assert_close(backbone(images())[-1].flatten(2).transpose(1, 2), tokens)
+
+
 @pytest.mark.slow
 def test_a_plain_transformer_gives_four_evenly_spaced_levels():
     backbone = TimmBackbone("vit_tiny_patch16_224").eval()

@@ -80,7 +80,7 @@ def test_a_meter_restored_in_the_middle_gives_the_same_scores(clock, cut):
     def run(meter, start, stop):
         scores = []
         for index in range(start, stop):
-            clock.now += 2.0
+            clock.now += 2.0 + index
             step(meter, index)
             if index in (1, 5):
                 meter.note({"rank": float(index)})
