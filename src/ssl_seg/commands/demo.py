@@ -14,7 +14,7 @@ def demo(
 ) -> None:
     """Pre-train a small network on painted scenes: about two minutes on two cores."""
     train(
-        data="demo:1024",
+        data="demo:640",
         probe="demo:400",
         backbone="resnet18",
         image_size=48,
