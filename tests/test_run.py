@@ -255,6 +255,7 @@ def test_status(tmp_path):
 _READER = """
 import pathlib, sys
 path, done = map(pathlib.Path, sys.argv[1:])
+print("reading", flush=True)
 while not done.exists():
     assert path.read_text() in ("a" * 100_000, "b" * 100_000)
 """
@@ -265,7 +266,9 @@ def test_a_reader_sees_the_old_text_or_the_new(tmp_path):
     path, done = tmp_path / "status.json", tmp_path / "done"
     texts = [letter * 100_000 for letter in "ab"]
     replace_text(path, texts[0])
-    with subprocess.Popen([sys.executable, "-c", _READER, str(path), str(done)]) as reader:
+    command = [sys.executable, "-c", _READER, str(path), str(done)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout.readline() == "reading\n"
         deadline = time.monotonic() + 0.5
         while time.monotonic() < deadline:
             replace_text(path, texts[1])
