@@ -25,8 +25,8 @@ def build(count: int, cache: Path) -> None:
     from ssl_seg.data.store import open_store
 
     class Flat(Dataset):
-        classes = ()
-        samples = [(str(index), -1) for index in range(count)]
+        def __init__(self) -> None:
+            self.classes, self.samples = (), [(str(index), -1) for index in range(count)]
 
         def identity(self, index: int) -> str:
             return str(index)
