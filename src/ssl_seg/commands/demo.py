@@ -16,8 +16,8 @@ def demo(
     train(
         data="demo:640",
         probe="demo:400",
-        backbone="resnet18",
-        image_size=48,
+        backbone="resnet10t",
+        image_size=64,
         batch_size=32,
         epochs=epochs,
         out=out,
