@@ -27,21 +27,24 @@ from ssl_seg.augment.views import augment
 from ssl_seg.backbones.timm import TimmBackbone
 from ssl_seg.base import Backbone, Dataset
 from ssl_seg.commands.probe import split_of
+from ssl_seg.commands.settings import plan_of
 from ssl_seg.data.batches import Batches
 from ssl_seg.data.store import Store, open_store, pick_canvas
 from ssl_seg.datasets.csv_labels import csv_labels
 from ssl_seg.datasets.demo import Demo
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.evaluate import embed
-from ssl_seg.engine.fit import Plan, fit
+from ssl_seg.engine.fit import fit
 from ssl_seg.engine.health import CollapseAlarm
-from ssl_seg.engine.optim import build_optimizer, parameter_groups, rate_at, scaled_lr
 from ssl_seg.engine.stop import Stop
 from ssl_seg.metrics.knn import KNN
 from ssl_seg.plugins import load_plugins
 from ssl_seg.run import Run
 
 SHARE = 1 / 7
+# what the method's own recipe fills in, and the command's defaults
+OPEN = dict.fromkeys(("optimizer", "lr", "weight_decay", "warmup"))
+OPEN |= {"schedule": "cosine", "clip": 0.0, "save_every": 0}
 Scores = list[dict[str, float]]
 
 
@@ -95,13 +98,9 @@ def ours(name: str) -> Callable[[Bench, str, int], Scores]:
     def run(bench: Bench, model: str, seed: int) -> Scores:
         torch.manual_seed(seed)
         method = load_plugins().registry.build("ssl", name, TimmBackbone(model))
-        recipe = method.recipe
         batches = Batches(bench.train, bench.batch, seed, bench.device.device)
-        total = bench.epochs * batches.per_epoch
-        lr = scaled_lr(recipe["optimizer"], recipe["lr"], bench.batch)
-        groups = parameter_groups(method, recipe["weight_decay"])
-        optimizer = build_optimizer(recipe["optimizer"], groups, lr)
-        warmup = round(recipe["warmup"] * total)
+        settings = OPEN | {"epochs": bench.epochs, "batch_size": bench.batch}
+        plan, optimizer = plan_of(settings, method, method.recipe, batches.per_epoch)
 
         def feed(step: int) -> list[list[Tensor]]:
             b = batches.at(step)
@@ -109,7 +108,6 @@ def ours(name: str) -> Callable[[Bench, str, int], Scores]:
             return [augment(b.images, b.sizes, b.samples, method.views, **common)]
 
         clock = Clock(bench, method.backbone)
-        plan = Plan(total, batches.per_epoch, bench.batch, lambda step: rate_at(step, total, lr, warmup))
         bench.device.place(method)
         clock.look(0)
         with tempfile.TemporaryDirectory() as folder, Run(Path(folder) / "run") as record:
