@@ -31,7 +31,9 @@ def recorded(run: Run) -> Iterator[None]:
     except SslSegError as error:
         _end(run, "stopped" if isinstance(error, Stopped) else "failed", error.code)
         if isinstance(error, ResourceError):
-            error.kept = error.kept or _newest(run)
+            from ssl_seg.engine.checkpoint import newest_name
+
+            error.kept = error.kept or newest_name(run.checkpoints)
             if error.kept and not error.next:
                 error.next = f"ssl-seg train --resume --out {run.folder}"
         log.error("%s", error.what)
@@ -51,15 +53,6 @@ def _end(run: Run, state: str, code: int) -> None:
         run.set_status(state, step=last["step"], code=code, checkpoint=str(last["checkpoint"]))
     except SslSegError:
         log.warning("status.json could not be written")
-
-
-def _newest(run: Run) -> str | None:
-    from ssl_seg.engine.checkpoint import newest_checkpoint
-
-    try:
-        return str(newest_checkpoint(run.checkpoints)[0])
-    except SslSegError:
-        return None
 
 
 def versions() -> dict[str, Any]:

@@ -77,7 +77,7 @@ def save_checkpoint(
             f"cannot write a checkpoint: {error.strerror or error}; "
             f"it needs {need:.0f} MiB, {free:.0f} MiB are free",
             where=str(final),
-            kept=_newest_name(folder),
+            kept=newest_name(folder),
             next="free some space, then add --resume",
         ) from error
     return final
@@ -136,6 +136,14 @@ def newest_checkpoint(folder: Path) -> tuple[Path, list[str]]:
     )
 
 
+def newest_name(folder: Path) -> str | None:
+    """The path of the newest checkpoint that verifies, to be told with an error; None without one."""
+    try:
+        return str(newest_checkpoint(folder)[0])
+    except WeightsError:
+        return None
+
+
 def verify(path: Path) -> str:
     """What is wrong with a checkpoint; empty when its files are those that were written."""
     try:
@@ -187,10 +195,3 @@ def _remove(path: Path) -> None:
     trash = path.with_name(f".trash-{path.name}")
     os.rename(path, trash)
     shutil.rmtree(trash, ignore_errors=True)
-
-
-def _newest_name(folder: Path) -> str | None:
-    try:
-        return str(newest_checkpoint(folder)[0])
-    except WeightsError:
-        return None
