@@ -210,3 +210,10 @@ def test_the_weights_depend_on_the_seed_alone():
     one, again, other = build(0), build(0), build(1)
     assert all(torch.equal(tensor, again[name]) for name, tensor in one.items())
     assert not all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+@pytest.mark.parametrize(("name", "size"), [("mixer_s32_224", 64), ("beit_base_patch16_224", 96)])
+def test_a_size_the_network_does_not_take_is_a_usage_error(name, size):
+    with pytest.raises(UsageError, match=f"{name}' takes no images of {size} x {size} pixels") as caught:
+        TimmBackbone(name)(torch.zeros(1, 3, size, size))
+    assert "--image-size" in caught.value.next

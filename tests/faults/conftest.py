@@ -221,13 +221,12 @@ class Trial:
     cache: Path
     flags: list[str] = field(default_factory=list)
     data: str = "demo:32"
+    probe: str = "demo:16"
     output: str = ""
 
     def words(self) -> list[str]:
         given = f"train {self.data} --backbone {TINY}:TinyBackbone -o ssl.hidden=16 -o ssl.dimensions=8 --cpu"
-        given += (
-            f" --image-size 16 --batch-size 8 --epochs {STEPS // PER_EPOCH} --save-every 2 --probe demo:16"
-        )
+        given += f" --image-size 16 --batch-size 8 --epochs {STEPS // PER_EPOCH} --save-every 2 --probe {self.probe}"
         return [*given.split(), *self.flags, "--out", str(self.folder)]
 
     def start(

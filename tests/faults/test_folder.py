@@ -176,19 +176,20 @@ def test_flags_that_do_not_touch_the_result_may_change(trials, halfway):
     assert trials.same(trial.result(), trials.expected)
 
 
-def test_changed_images_are_refused(trials, tmp_path):
+@pytest.mark.parametrize("role", ["data", "probe"])
+def test_changed_images_are_refused(role, trials, tmp_path):
     random = np.random.default_rng(0)
-    photos = tmp_path / "photos"
-    photos.mkdir()
+    photos = tmp_path / "photos" / "class"
+    photos.mkdir(parents=True)
     for index in range(32):
         Image.fromarray(random.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(photos / f"{index}.png")
-    trial = half(trials, "images", data=str(photos))
+    trial = half(trials, f"images {role}", **{role: str(photos.parent)})
 
     def refused(count: int) -> None:
         assert trial.go() == 2, trial.output
         what, where, _ = trial.errors()
-        assert what == "error[2] the images are not those the run was started with"
-        assert where.startswith(f"where: 32 images then, {count} now")
+        assert what == f"error[2] the images of {role!r} are not those the run was started with"
+        assert where.startswith(f"where: 32 then, {count} now")
         assert trial.saved() == [4, 5]
 
     shutil.copy(photos / "1.png", photos / "new.png")

@@ -26,6 +26,7 @@ class TimmBackbone(Backbone):
 
     def __init__(self, name: str, *, stem: Literal["standard", "small"] = "standard") -> None:
         super().__init__()
+        self._name = name
         self.net: Any = _create(name)
         if not hasattr(self.net, "forward_intermediates"):
             raise UsageError(
@@ -43,9 +44,21 @@ class TimmBackbone(Backbone):
         self.register_load_state_dict_pre_hook(_with_net)  # type: ignore[no-untyped-call]
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        maps: list[Tensor] = self.net.forward_intermediates(
-            images, indices=self._indices, norm=True, output_fmt="NCHW", intermediates_only=True
-        )
+        """The maps; see `Backbone`.
+
+        Raises:
+            UsageError: the network takes no images of this size.
+        """
+        try:
+            maps: list[Tensor] = self.net.forward_intermediates(
+                images, indices=self._indices, norm=True, output_fmt="NCHW", intermediates_only=True
+            )
+        except AssertionError as error:  # how timm refuses a size
+            height, width = images.shape[-2:]
+            raise UsageError(
+                f"backbone {self._name!r} takes no images of {height} x {width} pixels: {error}",
+                next="another --image-size: often 224, or a multiple of 32",
+            ) from error
         return maps
 
 

@@ -228,5 +228,5 @@ Cache = Annotated[
 ]
 SaveEvery = Annotated[
     int,
-    typer.Option(min=0, help="Steps between checkpoints.", show_default="after 5 minutes, at an epoch's end"),
+    typer.Option(min=0, help="Steps between checkpoints.", show_default="every 5 minutes"),
 ]

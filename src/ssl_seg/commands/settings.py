@@ -46,8 +46,13 @@ def plan_of(
     return plan, build_optimizer(settings["optimizer"], groups, lr)
 
 
-def record(run: Run, settings: Mapping[str, Any], store: Store, per_epoch: int, device: Device) -> None:
+def record(
+    run: Run, settings: Mapping[str, Any], stores: Mapping[str, Store], per_epoch: int, device: Device
+) -> None:
     """Write `run.toml`, or hold a resumed run against it.
+
+    Args:
+        stores: the images by what they are for: `data`, `probe`, ...
 
     Raises:
         UsageError: a resumed run finds other images than it was started with.
@@ -55,24 +60,31 @@ def record(run: Run, settings: Mapping[str, Any], store: Store, per_epoch: int, 
     if not device.is_main:
         return
     found = {
-        "images": len(store),
-        "skipped": store.skipped,
-        "canvas": store.canvas,
-        "fingerprint": store.fingerprint,
         "steps_per_epoch": per_epoch,
         "device": device.describe(),
         "versions": versions(),
+        **{name: _images_of(store) for name, store in stores.items()},
     }
     if not run.resume:
         run.write_settings({**settings, "record": found})
         return
     before = run.settings()["record"]
-    if before["fingerprint"] != store.fingerprint:
-        raise UsageError(
-            "the images are not those the run was started with",
-            where=f"{before['images']} images then, {len(store)} now; a file, label or date differs",
-            next="start a new run with another --out",
-        )
+    for name, store in stores.items():
+        if before[name]["fingerprint"] != store.fingerprint:
+            raise UsageError(
+                f"the images of {name!r} are not those the run was started with",
+                where=f"{before[name]['images']} then, {len(store)} now; a file, label or date differs",
+                next="start a new run with another --out",
+            )
     for key in ("device", "versions"):
         if before[key] != found[key]:
             log.warning("not bit-exact: %s was %s, is %s", key, before[key], found[key])
+
+
+def _images_of(store: Store) -> dict[str, Any]:
+    return {
+        "images": len(store),
+        "skipped": store.skipped,
+        "canvas": store.canvas,
+        "fingerprint": store.fingerprint,
+    }

@@ -122,8 +122,11 @@ class _Training:
         size, seed = given["batch_size"], given["seed"]
         batches = Batches(store, size, seed, device.device, rank=device.rank, ranks=device.ranks)
         plan, optimizer = plan_of(given, method, method.recipe, batches.per_epoch)
-        record(self.run, given, store, batches.per_epoch, device)
-        probe = self.make_probe()
+        stores = {"data": store}
+        if given["probe"]:
+            stores["probe"] = self.open(given["probe"], "probe")
+        record(self.run, given, stores, batches.per_epoch, device)
+        probe = self.make_probe(stores["probe"]) if given["probe"] else None
         self.console.say(
             f"{given['ssl']} on {given['backbone']}: {len(store)} images, {given['epochs']} epochs of "
             f"{batches.per_epoch} steps, {device.describe()}\nrun: {self.run.folder}"
@@ -184,15 +187,13 @@ class _Training:
             bad_images=given["bad_images"],
         )
 
-    def make_probe(self) -> Any:
-        """The k-NN probe, if one is asked for."""
-        if not self.settings["probe"]:
-            return None
+    def make_probe(self, store: "Store") -> Any:
+        """The k-NN probe on labelled images."""
         from ssl_seg.commands.probe import Probe
 
         return Probe(
             self.plugins.registry,
-            self.open(self.settings["probe"], "probe"),
+            store,
             self.device,
             size=self.settings["image_size"],
             options=self.options.get("probe", {}),

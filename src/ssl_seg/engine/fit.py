@@ -31,9 +31,8 @@ class Plan:
         batch_size: images of a step.
         rate: the learning rate as a function of the step, counted from 0.
         clip: largest norm of the gradients; 0 leaves them as they are.
-        save_every: steps between checkpoints; 0 saves at the end of an epoch once
-            `save_seconds` have gone by.
-        save_seconds: see `save_every`.
+        save_every: steps between checkpoints; 0 leaves it to the clock.
+        save_seconds: between checkpoints, when the clock decides.
     """
 
     total: int
@@ -149,11 +148,18 @@ class _Keeper:
         """Read the answer about the numbers of a step and, now and then, look at its embeddings."""
         try:
             finite.read(f"step {step + 1}, epoch {step // self.plan.per_epoch + 1}, lr {rate:.3g}")
-            if self.alarm and embedding is not None and self.alarm.due(step):
-                self.meter.note(self.alarm.look(embedding.detach(), step))
+            if self.alarm and self.alarm.due(step):
+                self._look(self.alarm, embedding, step)
         except HealthError as error:
             error.kept = self.newest
             raise
+
+    def _look(self, alarm: CollapseAlarm, embedding: Tensor | None, step: int) -> None:
+        if embedding is not None:
+            self.meter.note(alarm.look(embedding.detach(), step))
+        else:
+            log.warning("the method returns no `embedding`: a collapse would not be noticed")
+            self.alarm = None
 
     def _stopping(self) -> bool:
         return self.device.any(self.stop.signal > 0)
@@ -176,7 +182,7 @@ class _Keeper:
             return True
         if plan.save_every:
             return step % plan.save_every == 0
-        return step % plan.per_epoch == 0 and monotonic() - self._last >= plan.save_seconds
+        return monotonic() - self._last >= plan.save_seconds
 
     def _save(self, step: int) -> int:
         if step == self._saved:
