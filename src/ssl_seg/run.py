@@ -25,6 +25,7 @@ class Run:
 
     Args:
         folder: is created if it does not exist.
+        command: whose run it is.
         resume: go on in a folder that holds a run; otherwise the folder must be empty, but for what
             a run that ended before its first checkpoint has left there.
         main: of several processes that train together, only the main one locks and writes.
@@ -35,8 +36,10 @@ class Run:
         ResourceError: the folder cannot be made or written.
     """
 
-    def __init__(self, folder: Path, *, resume: bool = False, main: bool = True) -> None:
-        self.folder = folder
+    def __init__(
+        self, folder: Path, command: str = "train", *, resume: bool = False, main: bool = True
+    ) -> None:
+        self.folder, self.command = folder, command
         self.resume = resume
         self.main = main
         self._lock: TextIOWrapper | None = None
@@ -83,6 +86,11 @@ class Run:
                 self._handler.close()
         if self._lock:
             self._lock.close()  # lets go of the lock; the file stays, so nobody can lock a stale name
+
+    @property
+    def again(self) -> str:
+        """What to type to go on with it."""
+        return f"ssl-seg {self.command} --resume --out {self.folder}"
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """Write `run.toml`; `ssl-seg train --config run.toml` repeats the run."""

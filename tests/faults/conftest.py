@@ -45,7 +45,7 @@ POINTS = {
     "after the scores": ("ssl_seg.run.Run.add_scores", "", "after"),
     "in the status": ("os.replace", "status.json", "before"),
     "in run.toml": ("os.replace", "run.toml", "before"),
-    "before the first step": ("ssl_seg.commands.train._Training.draw_views", "", "before"),
+    "before the first step": ("ssl_seg.commands.train.Pretraining.draw_views", "", "before"),
     "in the backbone file": ("os.replace", "backbone.safetensors", "before"),
 }
 

@@ -26,9 +26,20 @@ def short(spec: str) -> str:
     return Path(spec.rpartition(".py:")[2]).stem or "data"
 
 
-def plain(value: Any) -> Any:
-    """A value as TOML can hold it."""
-    return str(value) if isinstance(value, Path) else value
+def settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a training command's parameters as `run.toml` holds them, `-o` read as `o`.
+
+    Raises:
+        UsageError: a malformed `-o`, or a batch that cannot be cut as `--accumulate` asks.
+    """
+    given = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+    for name in ("out", "config", "resume", "option"):
+        del given[name]
+    given["o"] = read_options(values["option"] or [])
+    if given["batch_size"] % given["accumulate"]:
+        parts = given["accumulate"]
+        raise UsageError(f"a batch of {given['batch_size']} cannot be cut into {parts} equal parts")
+    return given
 
 
 def read_options(texts: list[str]) -> dict[str, dict[str, str]]:

@@ -35,7 +35,7 @@ def recorded(run: Run) -> Iterator[None]:
 
             error.kept = error.kept or newest_name(run.checkpoints)
             if error.kept and not error.next:
-                error.next = f"ssl-seg train --resume --out {run.folder}"
+                error.next = run.again
         log.error("%s", error.what)
         log.info("%s", traceback.format_exc())
         raise

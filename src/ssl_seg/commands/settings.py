@@ -60,6 +60,7 @@ def record(
     if not device.is_main:
         return
     found = {
+        "command": run.command,
         "steps_per_epoch": per_epoch,
         "device": device.describe(),
         "versions": versions(),

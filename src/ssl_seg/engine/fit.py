@@ -139,8 +139,7 @@ class _Keeper:
         unfinished = step < self.plan.total or self.meter.epoch_is_due(step)
         if unfinished and self._stopping():
             self._save(step)
-            again = f"ssl-seg train --resume --out {self.run.folder}"
-            raise Stopped(self.stop.signal, kept=self.newest, next=again)
+            raise Stopped(self.stop.signal, kept=self.newest, next=self.run.again)
         if self._is_due(step):
             self._save(step)
 

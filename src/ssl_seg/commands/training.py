@@ -1,0 +1,191 @@
+"""What `train`, `classify` and `segment` do alike: opening, recording and finishing a run."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssl_seg.commands import flags
+from ssl_seg.commands.console import Console
+from ssl_seg.commands.running import recorded
+from ssl_seg.engine.stop import Stop
+from ssl_seg.run import Run
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
+
+    from ssl_seg.augment.views import View
+    from ssl_seg.base import Backbone, Dataset
+    from ssl_seg.data.batches import Batch
+    from ssl_seg.data.store import Store
+    from ssl_seg.engine.device import Device
+    from ssl_seg.engine.fit import Feed, Plan
+    from ssl_seg.engine.health import CollapseAlarm
+    from ssl_seg.plugins import Plugins
+
+
+class Training:
+    """The surroundings of one run. A command's own class says in `go` what is trained on what.
+
+    Attributes:
+        given: every flag of the command by its name.
+        options: of the parts: `{"ssl": {"decay": "0.99"}}`.
+        size: side of what the network sees, in pixels.
+    """
+
+    def __init__(
+        self,
+        given: dict[str, Any],
+        plugins: "Plugins",
+        device: "Device",
+        run: Run,
+        stop: Stop,
+        console: Console,
+    ) -> None:
+        self.given, self.plugins, self.device = given, plugins, device
+        self.run, self.stop, self.console = run, stop, console
+        self.options: dict[str, dict[str, str]] = given["o"]
+
+    @classmethod
+    def start(cls, given: dict[str, Any], folder: Path, *, resume: bool, names: Mapping[str, str]) -> None:
+        """Do everything, from the first look at the names to the end of the run.
+
+        Args:
+            given: see the class.
+            names: of components by kind: a typing error is found before anything is read.
+        """
+        from ssl_seg.plugins import load_plugins
+
+        with Stop() as stop, Console() as console:
+            plugins = load_plugins()
+            for kind, name in names.items():
+                plugins.registry.factory(kind, name)
+            device = _device(given["precision"], given["compile"], given["cpu"])
+            console.quiet = not device.is_main
+            with Run(folder, cls.command, resume=resume, main=device.is_main) as run, recorded(run):
+                if resume:
+                    flags.refuse_changes(given, run.settings())
+                cls(given, plugins, device, run, stop, console).go()
+
+    command = ""
+
+    def go(self) -> None:
+        """Train, and leave the run's folder complete."""
+        raise NotImplementedError
+
+    @property
+    def size(self) -> int:
+        size: int = self.given["image_size"]
+        return size
+
+    def new_backbone(self) -> "Backbone":
+        """An untrained backbone; its weights, and those of what is built next, depend on the seed alone."""
+        import torch
+
+        torch.manual_seed(self.given["seed"])
+        backbone: Backbone = self.build("backbones", self.given["backbone"], part="backbone")
+        return backbone
+
+    def build(self, kind: str, name: str, *given: Any, part: str) -> Any:
+        """A component with the user's options of its part."""
+        return self.plugins.registry.build(kind, name, *given, options=self.options.get(part))
+
+    def dataset(self, spec: str, *, part: str = "data", split: str = "", labelled: bool = False) -> "Dataset":
+        """What `spec` names."""
+        from ssl_seg.commands.data import open_dataset
+
+        options = self.options.get(part, {})
+        return open_dataset(self.plugins.registry, spec, split=split, labelled=labelled, options=options)
+
+    def store(self, dataset: "Dataset") -> "Store":
+        """Its images, decoded once."""
+        from ssl_seg.commands.data import load
+
+        given = self.given
+        return load(
+            dataset,
+            self.size,
+            self.console,
+            self.stop,
+            canvas=given["canvas"],
+            cache=Path(given["cache"]) if given["cache"] else None,
+            bad_images=given["bad_images"],
+        )
+
+    def views(self, views: Sequence["View"], batch: "Batch", **normalisation: Any) -> list["Tensor"]:
+        """The views of a batch of images."""
+        from ssl_seg.augment.views import augment
+
+        common = {"seed": self.given["seed"], "epoch": batch.epoch, "size": self.size}
+        return augment(batch.images, batch.sizes, batch.samples, views, **common, **normalisation)
+
+    def parts(self, tensors: Sequence["Tensor"]) -> list[list["Tensor"]]:
+        """A batch in as many parts as gradients are accumulated over."""
+        cut = [tensor.chunk(self.given["accumulate"]) for tensor in tensors]
+        return [list(part) for part in zip(*cut, strict=True)]
+
+    def draw_views(self, images: "Tensor", views: Sequence["Tensor"], **normalisation: Any) -> None:
+        """A sheet of the first views, to see what the network is going to see."""
+        from ssl_seg.figures.views import draw_views
+
+        if self.device.is_main and not self.run.resume:
+            first = [view[:8] for view in views]
+            path = self.run.folder / "figures" / "views.png"
+            draw_views(path, images[: len(first[0])], first, **normalisation)
+
+    def fit(
+        self,
+        module: "nn.Module",
+        feed: "Feed",
+        optimizer: "Optimizer",
+        plan: "Plan",
+        on_epoch: Callable[[int], Mapping[str, float]],
+        alarm: "CollapseAlarm | None" = None,
+    ) -> None:
+        """The loop, with this run's folder, signals and progress."""
+        from ssl_seg.engine.fit import fit
+
+        def after_epoch(epoch: int, scores: Mapping[str, float]) -> None:
+            self.plugins.notify("epoch_end", run=self.run, epoch=epoch, scores=scores)
+
+        self.plugins.notify("run_start", run=self.run)
+        fit(
+            module,
+            feed,
+            optimizer,
+            plan,
+            device=self.device,
+            run=self.run,
+            stop=self.stop,
+            alarm=alarm,
+            on_epoch=on_epoch,
+            after_epoch=after_epoch,
+            report=self.console.training,
+        )
+
+    def save_backbone(self, backbone: "Backbone", **about: Any) -> None:
+        """Write `backbone.safetensors`; its header says what it is and how it wants its images."""
+        from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD
+        from ssl_seg.engine.weights import save_backbone
+
+        header = {
+            "backbone": self.given["backbone"],
+            "options": self.options.get("backbone", {}),
+            "image_size": self.size,
+            "mean": IMAGENET_MEAN,
+            "std": IMAGENET_STD,
+            "epochs": self.given["epochs"],
+        }
+        save_backbone(self.run.folder / "backbone.safetensors", backbone, header | about)
+
+    def finish(self, step: int) -> None:
+        """The run is whole: its status, and word to the observers."""
+        if self.device.is_main:
+            self.run.set_status("finished", step=step, code=0, checkpoint=f"step-{step:06d}")
+        self.plugins.notify("run_end", run=self.run)
+
+
+def _device(precision: Any, compile: bool, cpu: bool) -> "Device":
+    from ssl_seg.engine.device import Device
+
+    return Device(precision, compile=compile, cpu=cpu)
