@@ -27,11 +27,32 @@ class Backbone(nn.Module):
 
 
 class Head(nn.Module):
-    """Turns the pyramid into logits."""
+    """Turns the pyramid into logits.
+
+    Attributes:
+        pools: whether it looks at nothing but the mean of the deepest map over space. Then a
+            (B, C, 1, 1) map of pooled features gives the same logits, and those of a frozen backbone
+            need to be computed only once.
+    """
+
+    pools: bool = False
 
     def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
         """Feature maps -> (B, classes) or (B, classes, *size) logits."""
         raise NotImplementedError
+
+
+class Model(nn.Module):
+    """A backbone with a head on it."""
+
+    def __init__(self, backbone: Backbone, head: Head) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, head
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised images -> the head's logits."""
+        logits: Tensor = self.head(self.backbone(images), (images.shape[-2], images.shape[-1]))
+        return logits
 
 
 class SSLMethod(nn.Module):
@@ -96,6 +117,10 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def origin(self, index: int) -> str:
+        """Where a sample is named, for people: its path, or a file and a line in it."""
+        return self.samples[index][0]
 
     def identity(self, index: int) -> str:
         """Text that changes whenever the image does; the store is keyed by it."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ssl_seg.commands import catalog, demo, doctor, train
+from ssl_seg.commands import catalog, classify, demo, doctor, train
 from ssl_seg.errors import PluginError, SslSegError, render
 from ssl_seg.installed import announced, brief
 
@@ -30,6 +30,7 @@ def main_options(
 
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
+app.command("classify")(classify.classify)
 app.command("list")(catalog.list_)
 app.add_typer(catalog.app, name="plugins")
 app.command("doctor")(doctor.doctor)

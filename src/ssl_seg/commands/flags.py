@@ -16,7 +16,7 @@ from ssl_seg.errors import UsageError, did_you_mean
 from ssl_seg.run import read_toml
 
 _OPTIONS = "ssl_seg.options"  # where a context keeps the options of a TOML file
-GROUPS = ("ssl", "backbone", "data", "probe")
+GROUPS = ("ssl", "backbone", "head", "data", "val", "probe")
 # flags that a resumed run may change: they do not touch what is computed
 FREE = frozenset({"save_every", "cache", "out", "config", "resume", "compile"})
 
@@ -178,6 +178,33 @@ def refuse_changes(given: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
 
 
 Data = Annotated[str | None, typer.Argument(metavar="DATA", help="A folder, a CSV file, or FORMAT:PATH.")]
+Train = Annotated[
+    str | None, typer.Argument(metavar="TRAIN", help="Labelled images: a folder, a CSV, or FORMAT:PATH.")
+]
+Val = Annotated[str | None, typer.Option(metavar="DATA", help="Labelled images to measure on.")]
+ModelBackbone = Annotated[
+    str | None,
+    typer.Option(
+        help="Network: any of `ssl-seg list backbones`.", show_default="that of --init, or resnet50"
+    ),
+]
+Init = Annotated[
+    str | None, typer.Option(metavar="RUN|FILE", help="Weights the backbone starts from; all must fit.")
+]
+Freeze = Annotated[bool, typer.Option("--freeze", help="Train the head alone.")]
+AnySize = Annotated[
+    bool, typer.Option("--any-size", help="Use the weights at another image size than they were trained at.")
+]
+ModelImageSize = Annotated[
+    int | None,
+    typer.Option(
+        min=8, help="Side of what the network sees, in pixels.", show_default="that of --init, or 128"
+    ),
+]
+BackboneLr = Annotated[
+    float | None,
+    typer.Option(min=0.0, help="Peak learning rate of the backbone.", show_default="that of the head"),
+]
 Backbone = Annotated[str, typer.Option(help="Network: any of `ssl-seg list backbones`.")]
 Epochs = Annotated[int, typer.Option(min=1, help="Passes over the data.")]
 BatchSize = Annotated[int, typer.Option(min=2, help="Images of one optimizer step.")]

@@ -16,7 +16,11 @@ from ssl_seg.run import Run, log
 
 
 def plan_of(
-    settings: dict[str, Any], module: nn.Module, recipe: Mapping[str, Any], per_epoch: int
+    settings: dict[str, Any],
+    module: nn.Module,
+    recipe: Mapping[str, Any],
+    per_epoch: int,
+    backbone: str = "",
 ) -> tuple[Plan, Optimizer]:
     """The schedule and the optimizer; what the user left open becomes what suits the method.
 
@@ -25,6 +29,7 @@ def plan_of(
         module: what is trained.
         recipe: `optimizer`, `lr` (for a batch of 256), `weight_decay` and `warmup` of the method.
         per_epoch: steps of an epoch.
+        backbone: how the names of the parameters begin for which `backbone_lr` holds.
     """
     suits: dict[str, Any] = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-4, "warmup": 0.05, **recipe}
     for name in ("optimizer", "weight_decay", "warmup"):
@@ -32,7 +37,9 @@ def plan_of(
             settings[name] = suits[name]
     if settings["lr"] is None:
         settings["lr"] = scaled_lr(settings["optimizer"], suits["lr"], settings["batch_size"])
-    groups = parameter_groups(module, settings["weight_decay"])
+    own = settings.get("backbone_lr")
+    scales = {} if own is None else {backbone: own / settings["lr"]}
+    groups = parameter_groups(module, settings["weight_decay"], scales)
     total = settings["epochs"] * per_epoch
     warmup, lr, schedule = round(settings["warmup"] * total), settings["lr"], settings["schedule"]
     plan = Plan(

@@ -34,8 +34,43 @@ class Batch:
     epoch: int
 
 
+class Order:
+    """Which images each step sees: a new permutation every epoch, without a last incomplete batch.
+
+    Args:
+        count: how many images there are.
+        size: of a batch, over all ranks.
+        seed: of the order.
+        rank, ranks: which part of each batch is this process's.
+
+    Raises:
+        UsageError: fewer images than one batch, or the batch cannot be divided among the ranks.
+    """
+
+    def __init__(self, count: int, size: int, seed: int, *, rank: int = 0, ranks: int = 1) -> None:
+        if count < size:
+            raise UsageError(
+                f"0 steps per epoch: {count} images, batch size {size}",
+                next=f"--batch-size {max(2, count // 2)}",
+            )
+        if size % ranks:
+            raise UsageError(f"batch size {size} is not a multiple of {ranks} processes")
+        self.count, self.size, self.seed, self.rank, self.ranks = count, size, seed, rank, ranks
+        self.per_epoch = count // size
+
+    def epoch(self, step: int) -> int:
+        """The epoch of a step, both counted from 0."""
+        return step // self.per_epoch
+
+    def rows(self, step: int) -> Tensor:
+        """(size / ranks,) int64 rows of the store that a step sees."""
+        epoch, place = divmod(step, self.per_epoch)
+        places = torch.arange(place * self.size, (place + 1) * self.size)
+        return chance.permutation(self.seed, epoch, self.count, places)[self.rank :: self.ranks]
+
+
 class Batches:
-    """Shuffled batches of a store; a last incomplete batch of an epoch is left out.
+    """Shuffled batches of a store, in the order of `Order`.
 
     A store that fits in `share` of the free device memory is moved there whole. A larger one is
     read by a thread, some steps ahead, through pinned memory. On the CPU the mapped file is read
@@ -43,14 +78,12 @@ class Batches:
 
     Args:
         store: the images.
-        size: of a batch, over all ranks.
-        seed: of the order.
+        size, seed, rank, ranks: see `Order`.
         device: where the images go.
-        rank, ranks: which part of each batch is this process's.
         share: of the free memory of a GPU that the images may take.
 
     Raises:
-        UsageError: fewer images than one batch, or the batch cannot be divided among the ranks.
+        UsageError: see `Order`.
     """
 
     def __init__(
@@ -64,16 +97,9 @@ class Batches:
         ranks: int = 1,
         share: float = 0.4,
     ) -> None:
-        if len(store) < size:
-            raise UsageError(
-                f"0 steps per epoch: {len(store)} images, batch size {size}",
-                next=f"--batch-size {max(2, len(store) // 2)}",
-            )
-        if size % ranks:
-            raise UsageError(f"batch size {size} is not a multiple of {ranks} processes")
-        self.store, self.size, self.seed, self.device = store, size, seed, device
-        self.rank, self.ranks = rank, ranks
-        self.per_epoch = len(store) // size
+        self.order = Order(len(store), size, seed, rank=rank, ranks=ranks)
+        self.per_epoch = self.order.per_epoch
+        self.store, self.device = store, device
         self.resident = fits(store.images, device, share)
         self.waited = 0.0  # seconds spent in `at`, for the share of time that data costs
         self._images = store.images.to(device) if self.resident else store.images
@@ -83,27 +109,21 @@ class Batches:
     def at(self, step: int) -> Batch:
         """The batch of a step, counted from 0 over all epochs."""
         started = perf_counter()
-        rows = self._rows(step)
+        rows = self.order.rows(step)
         if self._reader is None:
             images = self._images.index_select(0, rows.to(self._images.device))
         else:
             images = self._ahead(step).to(self.device, non_blocking=True)
         targets = self.store.targets[rows].to(self.device, non_blocking=True)
         self.waited += perf_counter() - started
-        return Batch(images, self.store.sizes[rows], rows, targets, step // self.per_epoch)
-
-    def _rows(self, step: int) -> Tensor:
-        epoch, place = divmod(step, self.per_epoch)
-        places = torch.arange(place * self.size, (place + 1) * self.size)
-        rows = chance.permutation(self.seed, epoch, len(self.store), places)
-        return rows[self.rank :: self.ranks]
+        return Batch(images, self.store.sizes[rows], rows, targets, self.order.epoch(step))
 
     def _ahead(self, step: int) -> Tensor:
         """The images of `step` in pinned memory; asks for those of the next steps."""
         assert self._reader is not None
         for wanted in range(step, step + _AHEAD):
             if wanted not in self._pending:
-                self._pending[wanted] = self._reader.submit(self._read, self._rows(wanted))
+                self._pending[wanted] = self._reader.submit(self._read, self.order.rows(wanted))
         for other in [known for known in self._pending if not step <= known < step + _AHEAD]:
             self._pending.pop(other).cancel()
         return self._pending.pop(step).result()

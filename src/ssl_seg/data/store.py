@@ -7,6 +7,7 @@ A store is a folder of plain arrays, named by a fingerprint of the dataset and t
     sizes.i64     (N, 2) height and width of the picture on the canvas
     rows.i64      (N,) index in the dataset (bad images may have been left out)
     targets.i64   (N,) class index, or -1
+    digests.i64   (N,) hash of the picture: equal pictures have equal ones
 
 It is written aside and renamed when whole, so a store that exists is complete. One process at a
 time builds it, the others wait.
@@ -22,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import sleep
-from typing import IO, Any, BinaryIO, Literal
+from typing import IO, BinaryIO, Literal
 
 import numpy as np
 import torch
@@ -31,12 +32,12 @@ from torch import Tensor
 from ssl_seg.base import Dataset
 from ssl_seg.errors import DataError, ResourceError
 
-FORMAT = 1
+FORMAT = 2
 _BLOCK = 256
 _SHOWN = 5
 
 Tick = Callable[[int, int], None]
-Loaded = tuple[bytes, tuple[int, int]] | str
+Loaded = tuple[bytes, tuple[int, int], int] | str
 
 
 class Store:
@@ -44,7 +45,7 @@ class Store:
 
     Attributes:
         images: (N, 3, canvas, canvas) uint8.
-        sizes: (N, 2) int64. rows: (N,) int64. targets: (N,) int64.
+        sizes: (N, 2) int64. rows, targets, digests: (N,) int64.
         classes: names; empty when unlabelled.
         skipped: how many bad images were left out.
         fingerprint: of the dataset and the canvas.
@@ -61,6 +62,7 @@ class Store:
         self.sizes = _map(folder / "sizes.i64", (count, 2), torch.int64)
         self.rows = _map(folder / "rows.i64", (count,), torch.int64)
         self.targets = _map(folder / "targets.i64", (count,), torch.int64)
+        self.digests = _map(folder / "digests.i64", (count,), torch.int64)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -145,20 +147,18 @@ def _build(dataset: Dataset, canvas: int, folder: Path, bad_images: str, threads
         shutil.rmtree(leftover, ignore_errors=True)
     aside.mkdir()
     try:
-        sizes, rows, bad = _fill(dataset, canvas, aside / "images.u8", threads, tick)
+        good, bad = _fill(dataset, canvas, aside / "images.u8", threads, tick)
         if bad and bad_images == "stop":
             raise _bad_images(dataset, bad)
-        if not rows:
+        if not good:
             raise DataError("none of the images can be read", where=_describe(dataset, bad))
+        rows, sizes, digests = zip(*good, strict=True)
         targets = [dataset.samples[row][1] for row in rows]
-        for name, values in (("sizes", sizes), ("rows", rows), ("targets", targets)):
+        columns = {"rows": rows, "sizes": sizes, "targets": targets, "digests": digests}
+        for name, values in columns.items():
             np.asarray(values, dtype=np.int64).tofile(aside / f"{name}.i64")
-        index: dict[str, Any] = {"format": FORMAT, "count": len(rows), "canvas": canvas}
-        index |= {
-            "skipped": len(bad),
-            "classes": list(dataset.classes),
-            "bad": {str(k): v for k, v in bad.items()},
-        }
+        index = {"format": FORMAT, "count": len(rows), "canvas": canvas, "skipped": len(bad), "bad": bad}
+        index["classes"] = list(dataset.classes)
         (aside / "index.json").write_text(json.dumps(index))
         os.rename(aside, folder)
     finally:
@@ -167,9 +167,8 @@ def _build(dataset: Dataset, canvas: int, folder: Path, bad_images: str, threads
 
 def _fill(
     dataset: Dataset, canvas: int, path: Path, threads: int, tick: Tick
-) -> tuple[list[tuple[int, int]], list[int], dict[int, str]]:
-    sizes: list[tuple[int, int]] = []
-    rows: list[int] = []
+) -> tuple[list[tuple[int, tuple[int, int], int]], dict[int, str]]:
+    good: list[tuple[int, tuple[int, int], int]] = []
     bad: dict[int, str] = {}
     with path.open("wb") as file:
         for index, loaded in enumerate(_load_all(dataset, canvas, threads)):
@@ -177,12 +176,11 @@ def _fill(
                 bad[index] = loaded
             else:
                 file.write(loaded[0])
-                sizes.append(loaded[1])
-                rows.append(index)
+                good.append((index, loaded[1], loaded[2]))
             if (index + 1) % _BLOCK == 0 or index + 1 == len(dataset):
                 tick(index + 1, len(dataset))
         _sync(file)
-    return sizes, rows, bad
+    return good, bad
 
 
 def _load_all(dataset: Dataset, canvas: int, threads: int) -> Iterator[Loaded]:
@@ -196,7 +194,9 @@ def _load_all(dataset: Dataset, canvas: int, threads: int) -> Iterator[Loaded]:
         height, width = image.shape[:2]
         row = np.zeros((3, canvas, canvas), dtype=np.uint8)
         row[:, :height, :width] = image.transpose(2, 0, 1)
-        return row.tobytes(), (height, width)
+        picture = row.tobytes()
+        digest = hashlib.blake2b(picture, digest_size=8, key=f"{height}x{width}".encode())
+        return picture, (height, width), int.from_bytes(digest.digest(), signed=True)
 
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(dataset), _BLOCK):

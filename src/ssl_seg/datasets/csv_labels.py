@@ -1,7 +1,8 @@
 """Image files named, with their labels, in a CSV file: `id,filename,label`."""
 
 import csv
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ssl_seg.data.files import FileDataset
@@ -9,7 +10,7 @@ from ssl_seg.errors import DataError, did_you_mean
 from ssl_seg.hooks import hookimpl
 
 
-def csv_labels(root: str, split: str, *, images: str | None = None) -> FileDataset:
+def csv_labels(root: str, split: str, *, images: str | None = None) -> "CsvDataset":
     """The images of a CSV file with the columns `filename` and, unless unlabelled, `label`.
 
     Args:
@@ -19,7 +20,8 @@ def csv_labels(root: str, split: str, *, images: str | None = None) -> FileDatas
             name (`train/` for `train.csv`) if the first image is there, else the CSV's own.
 
     Raises:
-        DataError: a column, a file or a label is missing, or a file is named twice; with the line.
+        DataError: a column, a file or a label is missing, or a file or an id is there twice; with
+            the line.
     """
     path = Path(root)
     if path.is_dir():
@@ -31,7 +33,29 @@ def csv_labels(root: str, split: str, *, images: str | None = None) -> FileDatas
     _check(path, folder, rows)
     classes = sorted({label for _, _, label in rows if label}, key=_label_order)
     index = {label: place for place, label in enumerate(classes)}
-    return FileDataset(folder, ((name, index.get(label, -1)) for _, name, label in rows), classes)
+    return CsvDataset(
+        path, folder, [(line, name, index.get(label, -1)) for line, name, label in rows], classes
+    )
+
+
+class CsvDataset(FileDataset):
+    """The images that a CSV file names.
+
+    Args:
+        path: of the CSV file.
+        folder: the names in it are relative to.
+        rows: (line, file name, class index or -1).
+        classes: names of the classes.
+    """
+
+    def __init__(
+        self, path: Path, folder: Path, rows: Sequence[tuple[int, str, int]], classes: Sequence[str]
+    ) -> None:
+        super().__init__(folder, ((name, target) for _, name, target in rows), classes)
+        self.path, self._lines = path, array("q", (line for line, _, _ in rows))
+
+    def origin(self, index: int) -> str:
+        return f"{self.path}, line {self._lines[index]}: {self.samples[index][0]}"
 
 
 def _read(path: Path) -> Iterator[tuple[int, str, str]]:
@@ -44,7 +68,9 @@ def _read(path: Path) -> Iterator[tuple[int, str, str]]:
                     f"no column 'filename'{did_you_mean('filename', columns)}",
                     where=f"{path}, line 1: {', '.join(columns)}",
                 )
+            ids: dict[str, int] = {}
             for row in reader:
+                _only_once(ids, (row.get("id") or "").strip(), reader.line_num, path)
                 name, label = (row["filename"] or "").strip(), (row.get("label") or "").strip()
                 if not name:
                     raise DataError("an empty file name", where=f"{path}, line {reader.line_num}")
@@ -53,6 +79,13 @@ def _read(path: Path) -> Iterator[tuple[int, str, str]]:
                 yield reader.line_num, name, label
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"cannot read {path}: {error}") from error
+
+
+def _only_once(ids: dict[str, int], id_: str, line: int, path: Path) -> None:
+    if id_ in ids:
+        raise DataError(f"id {id_!r} is also in line {ids[id_]}", where=f"{path}, line {line}")
+    if id_:
+        ids[id_] = line
 
 
 def _find_folder(path: Path, first: str) -> Path:

@@ -1,0 +1,44 @@
+"""Labels of validation images, held against those of the training images."""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from ssl_seg.errors import DataError
+from ssl_seg.run import log
+
+if TYPE_CHECKING:
+    from ssl_seg.base import Dataset
+    from ssl_seg.data.store import Store
+
+
+def align(store: "Store", dataset: "Dataset", classes: list[str], spec: str) -> None:
+    """Give a store the class indices of the training images.
+
+    Raises:
+        DataError: it has a class that they have not; with the place of its first image.
+    """
+    index = {name: place for place, name in enumerate(classes)}
+    strange = [place for place, name in enumerate(store.classes) if name not in index]
+    for place in strange:
+        rows = (store.targets == place).nonzero()[:, 0]
+        if len(rows):
+            name = store.classes[place]
+            raise DataError(
+                f"class {name!r} of {spec} ({len(rows)} images) is not among the training images",
+                where=dataset.origin(int(store.rows[rows[0]])),
+                next=f"the training classes are {', '.join(classes[:8])}{', ...' if len(classes) > 8 else ''}",
+            )
+    order = torch.tensor([index.get(name, -1) for name in store.classes])
+    store.targets, store.classes = order[store.targets], list(classes)
+
+
+def tell_overlap(train: "Dataset", known: "Store", val: "Dataset", store: "Store") -> None:
+    """Say how many validation images are also training images, pixel for pixel."""
+    shared = torch.isin(store.digests, known.digests).nonzero()[:, 0]
+    if not len(shared):
+        return
+    row = int(shared[0])
+    twin = int((known.digests == store.digests[row]).nonzero()[0, 0])
+    names = f"{val.origin(int(store.rows[row]))} is {train.origin(int(known.rows[twin]))}"
+    log.warning("%d of %d validation images are also training images: %s", len(shared), len(store), names)

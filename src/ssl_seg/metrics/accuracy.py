@@ -1,0 +1,59 @@
+"""Accuracy of classification, over all images and by class, from one confusion matrix."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ssl_seg.base import Metric
+from ssl_seg.hooks import hookimpl
+
+
+class Accuracy(Metric):
+    """Top-1 and top-5 accuracy, the mean over classes, and that of each class.
+
+    A class without images has no number. Images with a target below 0 do not count.
+
+    Args:
+        classes: names.
+
+    Attributes:
+        confusion: (C, C) int64; row: true class, column: predicted class.
+    """
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self.classes = classes
+        self.reset()
+
+    def reset(self) -> None:
+        self.confusion = torch.zeros(len(self.classes), len(self.classes), dtype=torch.int64)
+        self._among_five = torch.zeros((), dtype=torch.int64)
+
+    def update(self, logits: Tensor, target: Tensor) -> None:
+        """Take in (B, C) logits and (B,) targets; of equal logits the first class counts."""
+        known = target >= 0
+        logits, target = logits[known], target[known]
+        count = len(self.classes)
+        pairs = torch.bincount(target * count + logits.argmax(dim=1), minlength=count * count)
+        self.confusion = self.confusion.to(pairs.device) + pairs.view(count, count)
+        own = logits.gather(1, target[:, None])
+        self._among_five = self._among_five.to(pairs.device) + ((logits > own).sum(dim=1) < 5).sum()
+
+    def compute(self) -> dict[str, float]:
+        """`top1`, `top5`, `mean_class`, and `top1/<class>`, each in [0, 1]."""
+        images = self.confusion.sum(dim=1)
+        total = max(1, int(images.sum()))
+        right = self.confusion.diagonal()
+        by_class = {
+            f"top1/{name}": int(right[index]) / int(images[index])
+            for index, name in enumerate(self.classes)
+            if images[index]
+        }
+        mean = sum(by_class.values()) / max(1, len(by_class))
+        top1, top5 = int(right.sum()) / total, int(self._among_five) / total
+        return {"top1": top1, "top5": top5, "mean_class": mean, **by_class}
+
+
+@hookimpl
+def metrics() -> dict[str, type[Metric]]:
+    return {"accuracy": Accuracy}
