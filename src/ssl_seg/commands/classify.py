@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ssl_seg.commands import flags
+from ssl_seg.commands import defaults, flags
 from ssl_seg.commands.training import Training
 from ssl_seg.errors import UsageError
 
@@ -66,13 +66,13 @@ def classify(
     With --init the backbone starts from a run of `ssl-seg train` or from a weight file; with --freeze
     it stays as it is and only the head is trained.
     """
-    given = flags.settings(locals())
+    given = defaults.settings(locals())
     if train is None:
         raise UsageError("no TRAIN given", next="ssl-seg classify TRAIN --val VAL")
     if freeze and mixup:
         raise UsageError("--mixup mixes images, and --freeze has only their features", next="leave one out")
-    name = backbone or (flags.short(init) if init else "resnet50")
-    folder = out or Path("runs") / "-".join(("classify", name, flags.short(train)))
+    name = backbone or (defaults.short(init) if init else "resnet50")
+    folder = out or Path("runs") / "-".join(("classify", name, defaults.short(train)))
     names = {"heads": head} | ({"backbones": backbone} if backbone else {})
     Classification.start(given, folder, resume=resume, names=names)
 

@@ -1,183 +1,15 @@
-"""Flags that several commands share, and where their values may come from besides the shell.
+"""Flags that several commands share."""
 
-A TOML file holds nothing but defaults for flags: `batch_size = 64`, or `o.ssl.decay = 0.99` for
-`-o ssl.decay=0.99`. A run's own `run.toml` is such a file; its table `record` is passed over.
-"""
-
-import json
-import re
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from ssl_seg.errors import UsageError, did_you_mean
-from ssl_seg.run import read_toml
-
-_OPTIONS = "ssl_seg.options"  # where a context keeps the options of a TOML file
-GROUPS = ("ssl", "backbone", "head", "data", "val", "probe")
-# flags that a resumed run may change: they do not touch what is computed
-FREE = frozenset({"save_every", "cache", "out", "config", "resume", "compile"})
-
-
-def short(spec: str) -> str:
-    """`./my_method.py:Mine` -> `Mine`, `csv:office/train.csv` -> `train`: for the name of a folder."""
-    return Path(spec.rpartition(".py:")[2]).stem or "data"
-
-
-def settings(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a training command's parameters as `run.toml` holds them, `-o` read as `o`.
-
-    Raises:
-        UsageError: a malformed `-o`, or a batch that cannot be cut as `--accumulate` asks.
-    """
-    given = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
-    for name in ("out", "config", "resume", "option"):
-        del given[name]
-    given["o"] = read_options(values["option"] or [])
-    if given["batch_size"] % given["accumulate"]:
-        parts = given["accumulate"]
-        raise UsageError(f"a batch of {given['batch_size']} cannot be cut into {parts} equal parts")
-    return given
-
-
-def read_options(texts: list[str]) -> dict[str, dict[str, str]]:
-    """`["ssl.decay=0.99"]` -> `{"ssl": {"decay": "0.99"}}`.
-
-    Raises:
-        UsageError: malformed, or not of a part that has options.
-    """
-    options: dict[str, dict[str, str]] = {}
-    for text in texts:
-        match = re.fullmatch(r"(\w+)\.(\w+)=(.*)", text)
-        if not match:
-            raise UsageError(f"not an option: {text!r}", next="-o ssl.decay=0.99")
-        group, key, value = match.groups()
-        if group not in GROUPS:
-            raise UsageError(
-                f"no part {group!r} has options{did_you_mean(group, GROUPS)}",
-                where=text,
-                next=f"one of {', '.join(GROUPS)}",
-            )
-        options.setdefault(group, {})[key] = value
-    return options
-
-
-def defaults_from(path: Path, known: Iterable[str]) -> tuple[dict[str, str], list[str]]:
-    """What a TOML file says, as the shell would have said it: values of flags, and texts for `-o`.
-
-    Raises:
-        UsageError: a key that is no flag, or a value that no flag takes; with its line.
-    """
-    values = read_toml(path)
-    values.pop("record", None)
-    options = [
-        f"{group}.{key}={_as_text(value)}"
-        for group, table in _table(path, "o", values.pop("o", {})).items()
-        for key, value in _table(path, f"o.{group}", table).items()
-    ]
-    defaults: dict[str, str] = {}
-    flags = {name.replace("-", "_") for name in known} - {"config", "resume", "option", "help"}
-    for key, value in values.items():
-        name = key.replace("-", "_")
-        if name not in flags:
-            raise UsageError(
-                f"unknown key {key!r}{did_you_mean(name, [*flags, 'o'])}", where=f"{path}{_line(path, key)}"
-            )
-        if isinstance(value, dict | list):
-            raise UsageError(f"{key!r} takes one value", where=f"{path}{_line(path, key)}")
-        defaults[name] = _as_text(value)
-    return defaults, options
-
-
-def _table(path: Path, key: str, value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        where = f"{path}{_line(path, key.rpartition('.')[2])}"
-        raise UsageError(f"{key!r} must be a table", where=where, next="o.ssl.decay = 0.99")
-    return value
-
-
-def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def _line(path: Path, key: str) -> str:
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        words = line.split("=")[0].strip().strip("[]").replace("-", "_").split(".")
-        if key.replace("-", "_") in (word.strip().strip("\"'") for word in words):
-            return f", line {number}"
-    return ""
-
-
-def _take_config(context: typer.Context, path: Path | None) -> Path | None:
-    if path is not None:
-        known = {parameter.name: parameter for parameter in context.command.params if parameter.name}
-        defaults, options = defaults_from(path, known)
-        for name, value in defaults.items():
-            _check_value(context, known[name], value, path)
-        context.default_map = {**(context.default_map or {}), **defaults}
-        context.meta[_OPTIONS] = [*context.meta.get(_OPTIONS, []), *options]
-    return path
-
-
-def _check_value(context: typer.Context, parameter: Any, value: str, path: Path) -> None:
-    """The shell's own check, so that what is wrong can be told with the file and the line.
-
-    Raises:
-        UsageError: the flag does not take the value.
-    """
-    if parameter.callback is not None:  # only --out has one, and it takes any text
-        return
-    try:
-        parameter.process_value(context, value)
-    except typer.BadParameter as error:
-        reason = error.message.strip().rstrip(".").lower()
-        where = f"{path}{_line(path, parameter.name)}"
-        raise UsageError(f"{parameter.name!r}: {reason}, got {value!r}", where=where) from error
-
-
-def _add_options(context: typer.Context, given: list[str] | None) -> list[str]:
-    """Those of the file, then those of the shell: of two that say different things the last holds."""
-    return [*context.meta.get(_OPTIONS, []), *(given or [])]
-
-
-def _note_out(context: typer.Context, out: Path | None) -> Path | None:
-    _take_run(context, out, context.params.get("resume", False))
-    return out
-
-
-def _note_resume(context: typer.Context, resume: bool) -> bool:
-    _take_run(context, context.params.get("out"), resume)
-    return resume
-
-
-def _take_run(context: typer.Context, out: Path | None, resume: bool) -> None:
-    """`--resume --out RUN`: what the run was started with holds, unless a flag says otherwise."""
-    if resume and out is not None and (out / "run.toml").exists():
-        _take_config(context, out / "run.toml")
-
-
-def refuse_changes(given: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
-    """A resumed run must be the run that was started.
-
-    Raises:
-        UsageError: a flag differs; with a line `key: was -> now` for each.
-    """
-    changed = [
-        f"{key}: was {stored.get(key)!r}, now {value!r}"
-        for key, value in given.items()
-        if key not in FREE and value != stored.get(key) and not (value is None or value == {})
-    ]
-    if changed:
-        raise UsageError(
-            "a resumed run cannot change its flags",
-            where="\n       ".join(changed[:6]),
-            next="leave them out, or start a new run with another --out",
-        )
-
+from ssl_seg.commands.defaults import add_options, note_out, note_resume, take_config
 
 Data = Annotated[str | None, typer.Argument(metavar="DATA", help="A folder, a CSV file, or FORMAT:PATH.")]
+RunOrFile = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or a weight file.")]
+Which = Annotated[Literal["last", "best"], typer.Option(help="Which epoch's model.")]
 Train = Annotated[
     str | None, typer.Argument(metavar="TRAIN", help="Labelled images: a folder, a CSV, or FORMAT:PATH.")
 ]
@@ -235,11 +67,11 @@ Compile = Annotated[bool, typer.Option("--compile", help="Run through torch.comp
 Cpu = Annotated[bool, typer.Option("--cpu", help="Do not use a GPU.")]
 Out = Annotated[
     Path | None,
-    typer.Option(help="The run's folder.", show_default="runs/...", is_eager=True, callback=_note_out),
+    typer.Option(help="The run's folder.", show_default="runs/...", is_eager=True, callback=note_out),
 ]
 Config = Annotated[
     Path | None,
-    typer.Option(help="TOML file with defaults for flags.", is_eager=True, callback=_take_config),
+    typer.Option(help="TOML file with defaults for flags.", is_eager=True, callback=take_config),
 ]
 Option = Annotated[
     list[str] | None,
@@ -248,11 +80,11 @@ Option = Annotated[
         "--option",
         metavar="PART.KEY=VALUE",
         help="Option of a part, as ssl.decay=0.99.",
-        callback=_add_options,
+        callback=add_options,
     ),
 ]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on with the run in --out.", is_eager=True, callback=_note_resume)
+    bool, typer.Option("--resume", help="Go on with the run in --out.", is_eager=True, callback=note_resume)
 ]
 BadImages = Annotated[
     Literal["stop", "skip"], typer.Option(help="What to do about images that cannot be read.")

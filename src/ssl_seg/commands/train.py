@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from ssl_seg.commands import flags
+from ssl_seg.commands import defaults, flags
 from ssl_seg.commands.training import Training
 from ssl_seg.errors import UsageError
 
@@ -49,10 +49,10 @@ def train(
     The folder in --out gets the weights (backbone.safetensors), the scores of every epoch, and
     checkpoints from which --resume goes on bit for bit.
     """
-    given = flags.settings(locals())
+    given = defaults.settings(locals())
     if data is None:
         raise UsageError("no DATA given", next="ssl-seg train FOLDER, or ssl-seg train --resume --out RUN")
-    folder = out or Path("runs") / "-".join(map(flags.short, (ssl, backbone, data)))
+    folder = out or Path("runs") / "-".join(map(defaults.short, (ssl, backbone, data)))
     Pretraining.start(given, folder, resume=resume, names={"ssl": ssl, "backbones": backbone})
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssl_seg.commands import flags
+from ssl_seg.commands import defaults
 from ssl_seg.commands.console import Console
 from ssl_seg.commands.running import recorded
 from ssl_seg.engine.stop import Stop
@@ -64,7 +64,7 @@ class Training:
             console.quiet = not device.is_main
             with Run(folder, cls.command, resume=resume, main=device.is_main) as run, recorded(run):
                 if resume:
-                    flags.refuse_changes(given, run.settings())
+                    defaults.refuse_changes(given, run.settings())
                 cls(given, plugins, device, run, stop, console).go()
 
     command = ""

@@ -1,0 +1,129 @@
+"""`ssl-seg evaluate`: how good is what was learnt, on labelled images."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ssl_seg.commands import defaults, flags
+from ssl_seg.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ssl_seg.commands.reading import Reading
+
+PROBES = ("knn", "logistic")
+_HELD = 0.2  # of the bank, on which the logistic regression chooses its strength
+
+
+def evaluate(
+    run: flags.RunOrFile,
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Labelled images.")],
+    bank: Annotated[
+        str | None,
+        typer.Option(
+            "--train",
+            metavar="DATA",
+            help="Labelled images the probes learn from.",
+            show_default="four fifths of DATA",
+        ),
+    ] = None,
+    probe: Annotated[
+        str | None,
+        typer.Option(help="knn, logistic, or both: knn,logistic.", show_default="both, without a classifier"),
+    ] = None,
+    which: flags.Which = "last",
+    backbone: flags.ModelBackbone = None,
+    image_size: flags.ModelImageSize = None,
+    precision: flags.Precision = "auto",
+    cpu: flags.Cpu = False,
+    out: Annotated[Path | None, typer.Option(help="JSON file for the numbers.")] = None,
+    option: flags.Option = None,
+    bad_images: flags.BadImages = "stop",
+    cache: flags.Cache = None,
+) -> None:
+    """Measure a classifier on labelled images, or a backbone by what simple classifiers make of its features.
+
+    The probes are k nearest neighbours, and a logistic regression whose regularisation is chosen on a
+    fifth of the images it learns from.
+    """
+    from ssl_seg.commands.reading import Reading
+
+    chosen = tuple(probe.split(",")) if probe else ()
+    if strange := set(chosen) - set(PROBES):
+        raise UsageError(f"no probe {strange.pop()!r}", next=f"one of {', '.join(PROBES)}")
+    how: dict[str, Any] = {"precision": precision, "cpu": cpu, "cache": cache, "bad_images": bad_images}
+    with Reading(run, which, backbone, image_size, defaults.read_options(option or []), **how) as reading:
+        if reading.trained.model is None or chosen or bank:
+            numbers = _probe(reading, data, bank, chosen or PROBES)
+        else:
+            numbers = _measure(reading, data)
+    for name, value in numbers.items():
+        typer.echo(f"{name:<24}{value:.4f}" if isinstance(value, float) else f"{name:<24}{value}")
+    if out:
+        from ssl_seg.run import replace_text
+
+        replace_text(out, json.dumps({"run": run, "data": data, **numbers}, indent=1) + "\n")
+
+
+def _measure(reading: "Reading", data: str) -> dict[str, Any]:
+    """What the run's own classifier achieves."""
+    from ssl_seg.commands.labels import align
+
+    dataset, store = reading.open(data, labelled=True)
+    align(store, dataset, reading.trained.about["classes"], data)
+    metric = reading.plugins.registry.build("metrics", "accuracy", store.classes)
+    logits = reading.logits(store)
+    metric.update(logits, store.targets.to(logits.device))
+    return {"images": len(store), **metric.compute()}
+
+
+def _probe(reading: "Reading", data: str, bank: str | None, probes: tuple[str, ...]) -> dict[str, Any]:
+    """What simple classifiers achieve on the backbone's features."""
+    from ssl_seg.commands.labels import align
+    from ssl_seg.commands.probe import split_of
+
+    dataset, store = reading.open(data, labelled=True)
+    classes: list[str] = store.classes
+    features = reading.features(store)
+    targets = store.targets.to(features.device)
+    if bank:
+        _, known = reading.open(bank, labelled=True, split="train")
+        classes = known.classes
+        align(store, dataset, classes, data)
+        targets = store.targets.to(features.device)
+        learn = reading.features(known), known.targets.to(features.device)
+        ask = features, targets
+    else:
+        held = split_of(store.targets).to(features.device)
+        learn, ask = (features[~held], targets[~held]), (features[held], targets[held])
+    numbers: dict[str, Any] = {"learnt from": len(learn[1]), "images": len(ask[1])}
+    if "knn" in probes:
+        numbers["knn"] = _knn(reading, classes, learn, ask)
+    if "logistic" in probes:
+        numbers |= _logistic(len(classes), learn, ask)
+    return numbers
+
+
+def _knn(
+    reading: "Reading", classes: list[str], learn: tuple["Tensor", "Tensor"], ask: tuple["Tensor", "Tensor"]
+) -> float:
+    metric = reading.plugins.registry.build("metrics", "knn", classes, options=reading.options.get("probe"))
+    metric.fill(*learn)
+    metric.update(*ask)
+    accuracy: float = metric.compute()["knn"]
+    return accuracy
+
+
+def _logistic(
+    classes: int, learn: tuple["Tensor", "Tensor"], ask: tuple["Tensor", "Tensor"]
+) -> dict[str, Any]:
+    from ssl_seg.commands.probe import split_of
+    from ssl_seg.engine.logistic import logistic_probe
+
+    held = split_of(learn[1].cpu(), _HELD).to(learn[1].device)
+    logits, strength = logistic_probe(*learn, ask[0], classes, held)
+    right = (logits.argmax(dim=1) == ask[1]).double().mean().item()
+    return {"logistic": right, "logistic strength": strength}

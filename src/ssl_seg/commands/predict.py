@@ -1,0 +1,113 @@
+"""`ssl-seg predict`: what a trained model says of images; `ssl-seg embed`: what it sees in them."""
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ssl_seg.commands import defaults, flags
+from ssl_seg.errors import UsageError, WeightsError
+
+if TYPE_CHECKING:
+    from ssl_seg.base import Dataset
+
+Images = Annotated[
+    str, typer.Argument(metavar="IMAGES", help="A folder, a CSV with the column filename, or FORMAT:PATH.")
+]
+
+
+def predict(
+    run: flags.RunOrFile,
+    images: Images,
+    out: Annotated[Path, typer.Option(help="CSV file: id,filename,label.")],
+    which: flags.Which = "last",
+    precision: flags.Precision = "auto",
+    cpu: flags.Cpu = False,
+    option: flags.Option = None,
+    bad_images: flags.BadImages = "stop",
+    cache: flags.Cache = None,
+) -> None:
+    """Label images with a trained classifier: a CSV file with one line for each, in their order."""
+    from ssl_seg.commands.judge import write_csv
+    from ssl_seg.commands.reading import Reading
+
+    how: dict[str, Any] = {"precision": precision, "cpu": cpu, "cache": cache, "bad_images": bad_images}
+    _check_out(out, ".csv")
+    with Reading(run, which, None, None, defaults.read_options(option or []), **how) as reading:
+        if reading.trained.model is None:
+            raise WeightsError(
+                f"{run} has a backbone but no classifier", next=f"ssl-seg classify TRAIN --init {run}"
+            )
+        dataset, store = reading.open(images)
+        said = reading.logits(store).argmax(dim=1).tolist()
+        classes = reading.trained.about["classes"]
+    ids = ids_of(dataset)
+    rows = [
+        [ids.get(name := dataset.samples[row][0], str(row)), name, classes[guess]]
+        for row, guess in zip(store.rows.tolist(), said, strict=True)
+    ]
+    write_csv(out, ["id", "filename", "label"], rows)
+    typer.echo(f"{len(rows)} labels: {out}")
+
+
+def embed(
+    run: flags.RunOrFile,
+    images: Images,
+    out: Annotated[
+        Path, typer.Option(help="NPZ file: features, filenames, and targets and classes if known.")
+    ],
+    which: flags.Which = "last",
+    backbone: flags.ModelBackbone = None,
+    image_size: flags.ModelImageSize = None,
+    precision: flags.Precision = "auto",
+    cpu: flags.Cpu = False,
+    option: flags.Option = None,
+    bad_images: flags.BadImages = "stop",
+    cache: flags.Cache = None,
+) -> None:
+    """Write the backbone's pooled features of images, one row for each, in their order."""
+    from ssl_seg.commands.reading import Reading
+
+    how: dict[str, Any] = {"precision": precision, "cpu": cpu, "cache": cache, "bad_images": bad_images}
+    _check_out(out, ".npz")
+    with Reading(run, which, backbone, image_size, defaults.read_options(option or []), **how) as reading:
+        dataset, store = reading.open(images)
+        features = reading.features(store).cpu().numpy()
+    names = [dataset.samples[row][0] for row in store.rows.tolist()]
+    _save_npz(
+        out, features=features, filenames=names, targets=store.targets.numpy(), classes=list(store.classes)
+    )
+    typer.echo(f"{len(names)} x {features.shape[1]} features: {out}")
+
+
+def _check_out(out: Path, ending: str) -> None:
+    if out.suffix.lower() != ending:
+        raise UsageError(f"--out {out} must end in {ending}")
+    if not out.parent.is_dir():
+        raise UsageError(f"no such folder: {out.parent}", next=f"mkdir -p {out.parent}")
+
+
+def ids_of(dataset: "Dataset") -> dict[str, str]:
+    """File name -> id, for images that were named in a CSV file with the column `id`."""
+    path = getattr(dataset, "path", None)
+    if path is None:
+        return {}
+    with Path(path).open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    return {row["filename"].strip(): row["id"].strip() for row in rows if row.get("id")}
+
+
+def _save_npz(out: Path, **arrays: Any) -> None:
+    import numpy as np
+
+    from ssl_seg.errors import ResourceError
+
+    aside = out.with_name(f".{out.name}.tmp")
+    try:
+        with aside.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+        aside.replace(out)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise ResourceError(f"cannot write {out}: {error.strerror}") from error

@@ -1,0 +1,106 @@
+"""What `evaluate`, `predict` and `embed` do alike: a finished run, read over images."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from ssl_seg.commands.console import Console
+from ssl_seg.engine.stop import Stop
+from ssl_seg.errors import Stopped
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ssl_seg.base import Dataset
+    from ssl_seg.data.store import Store
+
+
+class Reading:
+    """A trained model on a device, and images for it. Use it as a context manager.
+
+    Args:
+        run, which, backbone, image_size: see `open_trained`.
+        options: of the parts `data` and `probe`.
+        precision, cpu, cache, bad_images: the flags.
+    """
+
+    def __init__(
+        self,
+        run: str,
+        which: Literal["last", "best"],
+        backbone: str | None,
+        image_size: int | None,
+        options: dict[str, dict[str, str]],
+        *,
+        precision: Literal["auto", "bf16", "fp32"],
+        cpu: bool,
+        cache: Path | None,
+        bad_images: Literal["stop", "skip"],
+    ) -> None:
+        self.options, self._cache, self._bad_images = options, cache, bad_images
+        self._open = (run, which, backbone, image_size)
+        self._precision, self._cpu = precision, cpu
+        self.console, self.stop = Console(), Stop()
+
+    def __enter__(self) -> Self:
+        from ssl_seg.commands.trained import open_trained
+        from ssl_seg.engine.device import Device
+        from ssl_seg.plugins import load_plugins
+
+        self.stop.__enter__()
+        self.console.__enter__()
+        try:
+            run, which, backbone, image_size = self._open
+            self.plugins = load_plugins()
+            self.device = Device(self._precision, cpu=self._cpu)
+            self.console.quiet = not self.device.is_main
+            named = {"which": which, "backbone": backbone, "image_size": image_size}
+            self.trained = open_trained(run, self.plugins, self.console, **named)  # type: ignore[arg-type]
+            self.device.place(self.trained.model or self.trained.backbone)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.console.__exit__()
+        self.stop.__exit__()
+
+    def open(self, spec: str, *, labelled: bool = False, split: str = "val") -> tuple["Dataset", "Store"]:
+        """The images that `spec` names, decoded."""
+        from ssl_seg.commands.data import load, open_dataset
+
+        options = self.options.get("data", {})
+        registry, size = self.plugins.registry, self.trained.size
+        dataset = open_dataset(registry, spec, split=split, labelled=labelled, options=options)
+        common: dict[str, Any] = {"cache": self._cache, "bad_images": self._bad_images}
+        return dataset, load(dataset, size, self.console, self.stop, **common)
+
+    def features(self, store: "Store") -> "Tensor":
+        """(N, C) pooled features."""
+        from ssl_seg.engine.evaluate import embed
+
+        trained = self.trained
+        how: dict[str, Any] = {"size": trained.size, "stopped": self._asked, **trained.how}
+        features, _ = embed(trained.backbone, store, self.device, **how)
+        self._go_on()
+        return features
+
+    def logits(self, store: "Store") -> "Tensor":
+        """(N, classes) logits of a model with a head."""
+        import torch
+
+        from ssl_seg.engine.evaluate import outputs
+
+        trained = self.trained
+        assert trained.model is not None
+        how: dict[str, Any] = {"size": trained.size, "stopped": self._asked, **trained.how}
+        logits = torch.cat([out.float() for out, _ in outputs(trained.model, store, self.device, **how)])
+        self._go_on()
+        return logits
+
+    def _asked(self) -> bool:
+        return bool(self.stop.signal)
+
+    def _go_on(self) -> None:
+        if self.stop.signal:
+            raise Stopped(self.stop.signal)

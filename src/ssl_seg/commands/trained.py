@@ -1,0 +1,88 @@
+"""A finished run, opened again: what `evaluate`, `predict` and `embed` begin with."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ssl_seg.errors import WeightsError
+
+if TYPE_CHECKING:
+    from ssl_seg.base import Backbone, Model
+    from ssl_seg.commands.console import Console
+    from ssl_seg.plugins import Plugins
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model, or a backbone without a head, with all its weights.
+
+    Attributes:
+        backbone: on the CPU.
+        model: None when there is no head.
+        about: what the file says: `classes`, `task`, ...
+        size: of an image in pixels.
+        how: `mean` and `std` of the normalisation.
+    """
+
+    backbone: "Backbone"
+    model: "Model | None"
+    about: dict[str, Any]
+    size: int
+    how: dict[str, Any]
+
+
+def open_trained(
+    run: str,
+    plugins: "Plugins",
+    console: "Console",
+    *,
+    which: Literal["last", "best"] = "last",
+    backbone: str | None = None,
+    image_size: int | None = None,
+) -> Trained:
+    """Read the model of a run; of a run or file without a head, the backbone.
+
+    Args:
+        run: a run's folder, a model file, or weights of a backbone.
+        which: the last epoch's model or the best one's.
+        backbone, image_size: for weight files that do not say what they are.
+
+    Raises:
+        WeightsError: nothing there, or it does not fit.
+    """
+    path = Path(run).expanduser()
+    name = {"last": "model.safetensors", "best": "best.safetensors"}[which]
+    file = path / name if path.is_dir() else path
+    if file.name in ("model.safetensors", "best.safetensors") and file.exists():
+        return _model(file, plugins)
+    if which == "best":
+        raise WeightsError(f"{run} has no best epoch", next="--which last")
+    if (path / "run.toml").exists() and not (path / "backbone.safetensors").exists():
+        raise WeightsError(f"{run} is not finished", next=f"ssl-seg train --resume --out {run}")
+    return _backbone(path, plugins, console, backbone, image_size)
+
+
+def _model(file: Path, plugins: "Plugins") -> Trained:
+    from ssl_seg.base import Model
+    from ssl_seg.engine.model_file import load_model, read_model_about
+
+    about, registry = read_model_about(file), plugins.registry
+    backbone = registry.build("backbones", about["backbone"], options=about["options"])
+    shape = backbone.channels, backbone.strides, len(about["classes"])
+    model = Model(backbone, registry.build("heads", about["head"], *shape, options=about["head_options"]))
+    load_model(file, model)
+    how = {"mean": tuple(about["mean"]), "std": tuple(about["std"])}
+    return Trained(backbone, model, about, about["image_size"], how)
+
+
+def _backbone(
+    path: Path, plugins: "Plugins", console: "Console", name: str | None, image_size: int | None
+) -> Trained:
+    from ssl_seg.commands.handover import start_from
+
+    given: dict[str, Any] = {"init": str(path), "backbone": name, "image_size": image_size, "any_size": True}
+    options: dict[str, dict[str, str]] = {}
+    start = start_from(given, options)
+    backbone = plugins.registry.build("backbones", given["backbone"], options=options.get("backbone"))
+    start.load(backbone, console)
+    return Trained(backbone, None, {}, given["image_size"], start.normalisation)
