@@ -1,0 +1,291 @@
+"""`classify`, `evaluate`, `predict` and `embed`, run whole on small data."""
+
+import csv
+import json
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from sklearn.metrics import accuracy_score, confusion_matrix
+
+TINY = Path(__file__).parents[1] / "faults" / "tiny.py"
+SHORT = ["--image-size", 16, "--batch-size", 8, "--epochs", 3, "--cpu"]
+ON_TINY = ["--backbone", f"{TINY}:TinyBackbone", *SHORT]
+
+
+def rows_of(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def tensors(path):
+    return load_file(path)
+
+
+def same(one, two):
+    return one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+
+
+@pytest.fixture
+def run(cli, tmp_path):
+    """Runs `classify` on painted scenes: `run("name", flags...)` -> its folder."""
+
+    def go(name, *flags, train="demo:40", val="demo:24"):
+        out = tmp_path / name
+        code, _, err = cli("classify", train, "--val", val, *ON_TINY, *flags, "--out", out)
+        assert code == 0, err
+        return out
+
+    return go
+
+
+def test_the_folder_tells_the_same_story_everywhere(run):
+    out = run("a")
+    scores = [json.loads(line) for line in (out / "scores.jsonl").read_text().splitlines()]
+    result = json.loads((out / "result.json").read_text())
+    predictions = rows_of(out / "val_predictions.csv")
+    truth, said = ([row[key] for row in predictions] for key in ("label", "predicted"))
+    assert len(predictions) == result["images"] == 24
+    assert result["last"]["top1"] == pytest.approx(accuracy_score(truth, said)) == scores[-1]["val_top1"]
+    best = max(scores, key=lambda line: line["val_top1"])
+    assert result["best"]["epoch"] == best["epoch"] and result["best"]["top1"] == best["val_top1"]
+    with (out / "confusion.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    names = header[1:]
+    assert [[int(n) for n in row[1:]] for row in rows] == confusion_matrix(truth, said, labels=names).tolist()
+    assert json.loads((out / "status.json").read_text())["state"] == "finished"
+    assert {"val_top1", "val_top5", "val_mean_class", "loss", "accuracy"} <= scores[0].keys()
+    assert (out / "figures" / "views.png").exists()
+
+
+def test_evaluate_and_predict_agree_with_the_run(run, cli, tmp_path):
+    out = run("a")
+    result = json.loads((out / "result.json").read_text())
+    for which in ("last", "best"):
+        code, text, _ = cli(
+            "evaluate", out, "demo:24", "--which", which, "--out", tmp_path / "n.json", "--cpu"
+        )
+        assert code == 0 and "top1" in text
+        numbers = json.loads((tmp_path / "n.json").read_text())
+        assert numbers["top1"] == pytest.approx(result[which]["top1"])
+    code, _, err = cli("predict", out, "demo:24", "--out", tmp_path / "p.csv", "--cpu")
+    assert code == 0, err
+    said = rows_of(tmp_path / "p.csv")
+    assert list(said[0]) == ["id", "filename", "label"]
+    assert [r["label"] for r in said] == [r["predicted"] for r in rows_of(out / "val_predictions.csv")]
+
+
+def test_frozen_features_once_or_every_epoch_is_the_same_training(run, monkeypatch):
+    pooled = run("pooled", "--freeze", "--augment", "none")
+    monkeypatch.setattr("ssl_seg.heads.linear.Linear.pools", False)
+    live = run("live", "--freeze", "--augment", "none")
+    one, two = tensors(pooled / "model.safetensors"), tensors(live / "model.safetensors")
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], atol=1e-4, rtol=1e-4)
+    first, second = (json.loads((out / "result.json").read_text())["last"]["top1"] for out in (pooled, live))
+    assert abs(first - second) <= 1 / 24
+
+
+def test_a_frozen_backbone_is_handed_on_as_it_came(run):
+    given = run("a")
+    out = run("b", "--init", given, "--freeze", "--passes", "2")
+    assert same(tensors(given / "backbone.safetensors"), tensors(out / "backbone.safetensors"))
+    other = run("c", "--init", given)
+    assert not same(tensors(given / "backbone.safetensors"), tensors(other / "backbone.safetensors"))
+
+
+def test_init_gives_backbone_size_and_weights(cli, tmp_path):
+    code, _, err = cli(
+        "train",
+        "demo:32",
+        "--backbone",
+        "test_resnet",
+        "-o",
+        "ssl.hidden=16",
+        *SHORT,
+        "--out",
+        tmp_path / "ssl",
+    )
+    assert code == 0, err
+    common = ["classify", "demo:40", "--init", tmp_path / "ssl", "--epochs", 1, "--batch-size", 8, "--cpu"]
+    code, _, err = cli(*common, "--freeze", "--out", tmp_path / "c")
+    assert code == 0 and "matched" in err
+    assert same(
+        tensors(tmp_path / "ssl" / "backbone.safetensors"), tensors(tmp_path / "c/backbone.safetensors")
+    )
+    text = (tmp_path / "c" / "run.toml").read_text()
+    assert 'backbone = "test_resnet"' in text and "image_size = 16" in text
+    code, _, err = cli(*common, "--image-size", 32, "--out", tmp_path / "d")
+    assert code == 4 and "trained at 16 px" in err and "--any-size" in err
+    code, _, err = cli(*common, "--image-size", 32, "--any-size", "--out", tmp_path / "d")
+    assert code == 0, err
+    code, _, err = cli(*common, "--backbone", "resnet18", "--out", tmp_path / "e")
+    assert code == 4 and "matched" in err
+
+
+def test_probes_of_a_backbone(run, cli, tmp_path):
+    out = run("a")
+    code, text, err = cli("evaluate", out / "backbone.safetensors", "demo:60", "--cpu")
+    assert code == 0, err
+    assert "knn" in text and "logistic" in text and "learnt from             48" in text
+    code, text, _ = cli("evaluate", out, "demo:24", "--train", "demo:40", "--probe", "knn", "--cpu")
+    assert code == 0 and "learnt from             40" in text and "logistic" not in text
+    code, _, err = cli("evaluate", out, "demo:24", "--probe", "kn")
+    assert code == 2 and "no probe 'kn'" in err
+
+
+def test_embed(run, cli, tmp_path):
+    out = run("a")
+    code, _, err = cli("embed", out, "demo:10", "--out", tmp_path / "e.npz", "--cpu")
+    assert code == 0, err
+    with np.load(tmp_path / "e.npz") as file:
+        assert file["features"].shape == (10, 16) and np.isfinite(file["features"]).all()
+        assert len(file["filenames"]) == 10 and file["targets"].tolist() == [i % 8 for i in range(10)]
+    code, _, err = cli("embed", out, "demo:10", "--out", tmp_path / "e.csv")
+    assert code == 2 and "must end in .npz" in err
+
+
+def test_a_stopped_run_goes_on_to_the_same_result(run, cli, tmp_path, monkeypatch):
+    whole = run("whole", "--augment", "strong", "--mixup", "0.2", "--label-smoothing", "0.1")
+    from ssl_seg.engine import fit as module
+
+    real = module.Meter.step_done
+
+    def stop_at(step):
+        done = []
+
+        def counted(self):
+            real(self)
+            done.append(1)
+            if len(done) == step:
+                signal.raise_signal(signal.SIGTERM)
+
+        monkeypatch.setattr(module.Meter, "step_done", counted)
+
+    words = ["classify", "demo:40", "--val", "demo:24", *ON_TINY, "--augment", "strong", "--mixup", "0.2"]
+    out = tmp_path / "cut"
+    stop_at(7)
+    code, _, err = cli(*words, "--label-smoothing", "0.1", "--out", out)
+    assert code == 143 and f"ssl-seg classify --resume --out {out}" in err
+    monkeypatch.setattr(module.Meter, "step_done", real)
+    code, _, err = cli("classify", "--resume", "--out", out)
+    assert code == 0, err
+    for name in ("model", "best", "backbone"):
+        assert same(tensors(whole / f"{name}.safetensors"), tensors(out / f"{name}.safetensors")), name
+    for name in ("result.json", "confusion.csv", "val_predictions.csv"):
+        assert (whole / name).read_text() == (out / name).read_text()
+
+
+def test_neither_evaluation_nor_its_batches_change_training(run, cli, tmp_path, monkeypatch):
+    measured = run("a")
+    code, _, err = cli("classify", "demo:40", *ON_TINY, "--out", tmp_path / "b")
+    assert code == 0, err
+    assert same(tensors(measured / "model.safetensors"), tensors(tmp_path / "b" / "model.safetensors"))
+    assert not (tmp_path / "b" / "result.json").exists()
+    whole = [json.loads(line) for line in (measured / "scores.jsonl").read_text().splitlines()]
+    from ssl_seg.commands import judge
+
+    real = judge.outputs
+    monkeypatch.setattr(judge, "outputs", lambda *a, **k: real(*a, batch_size=5, **k))
+    small = [json.loads(line) for line in (run("c") / "scores.jsonl").read_text().splitlines()]
+    assert [line["val_top1"] for line in small] == [line["val_top1"] for line in whole]
+
+
+# Labels
+
+
+@pytest.fixture
+def office(tmp_path):
+    """`office(name, rows)` writes `name.csv` with the images it names; rows are (filename, label)."""
+    random = np.random.default_rng(0)
+
+    def write(name, rows, text=None):
+        for filename, _ in rows:
+            path = tmp_path / name / filename
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(random.integers(0, 256, (12, 12, 3), dtype=np.uint8)).save(path)
+        lines = [f"{index},{filename},{label}" for index, (filename, label) in enumerate(rows)]
+        file = tmp_path / f"{name}.csv"
+        file.write_text(text or "id,filename,label\n" + "\n".join(lines) + "\n")
+        return file
+
+    return write
+
+
+def rows(count, labels, prefix=""):
+    return [(f"{prefix}{index}.png", labels[index % len(labels)]) for index in range(count)]
+
+
+def test_classes_are_matched_by_name(office, cli, tmp_path):
+    train = office("train", rows(16, ["cat", "dog", "eel"]))
+    val = office("val", rows(6, ["eel", "dog"], "v"))
+    code, _, err = cli("classify", train, "--val", val, *ON_TINY, "--out", tmp_path / "r")
+    assert code == 0, err
+    truth = [row["label"] for row in rows_of(tmp_path / "r" / "val_predictions.csv")]
+    assert truth == ["eel", "dog"] * 3
+    code, _, err = cli("predict", tmp_path / "r", val, "--out", tmp_path / "p.csv", "--cpu")
+    said = rows_of(tmp_path / "p.csv")
+    assert [row["id"] for row in said] == [str(i) for i in range(6)]
+    assert [row["filename"] for row in said] == [f"v{i}.png" for i in range(6)]
+
+
+def test_a_class_that_training_does_not_know(office, cli, tmp_path):
+    train, val = office("train", rows(16, ["cat", "dog"])), office("val", rows(4, ["cat", "fox"], "v"))
+    code, _, err = cli("classify", train, "--val", val, *ON_TINY, "--out", tmp_path / "r")
+    assert code == 3
+    assert "class 'fox'" in err and f"{val}, line 3: v1.png" in err and "cat, dog" in err
+
+
+def test_images_in_both_are_told_of(office, cli, tmp_path):
+    train, val = office("train", rows(16, ["cat", "dog"])), office("val", rows(4, ["cat", "dog"], "v"))
+    (tmp_path / "val" / "v2.png").write_bytes((tmp_path / "train" / "5.png").read_bytes())
+    code, _, err = cli("classify", train, "--val", val, *ON_TINY, "--out", tmp_path / "r")
+    assert code == 0
+    assert "1 of 4 validation images are also training images" in err
+    assert f"{val}, line 4: v2.png is {train}, line 7: 5.png" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence", "where"),
+    [
+        ("id,filename,label\n0,0.png,a\n0,1.png,b\n", "id '0' is also in line 2", "line 3"),
+        ("id,filename,label\n0,0.png,a\n1,0.png,b\n", "0.png is also in line 2", "line 3"),
+        ("id,filename,label\n0,0.png,a\n1,none.png,b\n", "no such image", "line 3"),
+        ("id,filename,label\n0,0.png,\n", "an empty label", "line 2"),
+        ("id,file_name,label\n0,0.png,a\n", "did you mean 'file_name'", "line 1"),
+    ],
+)
+def test_trouble_in_a_csv_file_is_found_before_the_first_step(text, sentence, where, office, cli, tmp_path):
+    train = office("train", rows(16, ["a", "b"]), text)
+    code, _, err = cli("classify", train, *ON_TINY, "--out", tmp_path / "r")
+    assert code == 3 and sentence in err and where in err
+    assert not list((tmp_path / "r").glob("checkpoints/*"))
+
+
+def test_fewer_images_than_a_batch(office, cli, tmp_path):
+    train = office("train", rows(5, ["a", "b"]))
+    code, _, err = cli("classify", train, *ON_TINY, "--out", tmp_path / "r")
+    assert code == 2 and "0 steps per epoch: 5 images, batch size 8" in err
+
+
+def test_an_empty_class_folder_is_named(cli, tmp_path):
+    (tmp_path / "d" / "full").mkdir(parents=True)
+    (tmp_path / "d" / "hollow").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "d" / "full" / "a.png")
+    code, _, err = cli("classify", tmp_path / "d", *ON_TINY, "--out", tmp_path / "r")
+    assert code == 3 and "hollow" in err
+
+
+def test_words_that_do_not_go_together(cli, tmp_path):
+    code, _, err = cli("classify", "demo:40", "--freeze", "--mixup", "0.2", "--out", tmp_path / "r")
+    assert code == 2 and "--mixup" in err
+    code, _, err = cli("classify", "demo:40", "--head", "linaer", "--out", tmp_path / "r")
+    assert code == 2 and "did you mean 'linear'" in err
+    code, _, err = cli("classify")
+    assert code == 2 and "no TRAIN" in err
+    code, _, err = cli("predict", tmp_path / "nothing", "demo:4", "--out", tmp_path / "p.csv")
+    assert code == 4
