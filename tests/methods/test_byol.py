@@ -111,7 +111,8 @@ def plain_backbone(x, w, name):
 
 def plain_mlp(x, w, name):
     x = F.relu(norm(F.linear(x, w[f"{name}.0.weight"], w.get(f"{name}.0.bias")), w, f"{name}.1"))
-    return F.linear(x, w[f"{name}.3.weight"], w.get(f"{name}.3.bias"))
+    x = F.linear(x, w[f"{name}.3.weight"], w.get(f"{name}.3.bias"))
+    return F.batch_norm(x, None, None, training=True) if name.endswith("projector") else x
 
 
 def plain_byol(w, views):

@@ -36,17 +36,26 @@ class BYOL(SSLMethod):
         dimensions: of the projection.
         decay: of the target's moving average at the start; it rises to 1 by the end. The paper has
             0.996 for 300,000 steps of 4096 images and 0.97 for 12,000; short runs want less.
+        last_norm: end the projector with a BatchNorm that has no parameters, as SimSiam and MoCo v3
+            do. The paper has none. In a short run it makes most of the difference: the projections
+            of a new network share a large mean, and the loss would be about that.
     """
 
     views = BYOL_VIEWS
     recipe: ClassVar = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-4, "warmup": 0.05}
 
     def __init__(
-        self, backbone: Backbone, *, hidden: int = 1024, dimensions: int = 256, decay: float = 0.99
+        self,
+        backbone: Backbone,
+        *,
+        hidden: int = 1024,
+        dimensions: int = 256,
+        decay: float = 0.99,
+        last_norm: bool = True,
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.projector = mlp(backbone.channels[-1], hidden, dimensions)
+        self.projector = mlp(backbone.channels[-1], hidden, dimensions, last_norm=last_norm)
         self.predictor = mlp(dimensions, hidden, dimensions)
         self.target_backbone = frozen_copy(backbone)
         self.target_projector = frozen_copy(self.projector)
