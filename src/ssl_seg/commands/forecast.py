@@ -1,0 +1,52 @@
+"""What a study still has to do, and how long that takes by what similar runs have shown."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from ssl_seg.commands.console import duration
+from ssl_seg.errors import SslSegError
+from ssl_seg.results import read_scores
+from ssl_seg.run import read_toml
+from ssl_seg.study import Study
+
+
+def forecast(plan: Study) -> Iterator[str]:
+    """What would be run, in order, and what it takes as far as runs of its kind have shown."""
+    seconds, room, unknown = 0.0, 0, 0
+    for job in plan.jobs:
+        line = f"{job.state:<8}  {job.folder}  {job.name}"
+        if job.state != "finished":
+            seen = [pace for each in plan.jobs if each.kind == job.kind and (pace := _pace(each.folder))]
+            if seen:
+                per_epoch, epochs, size = max(seen, key=lambda pace: pace[2])
+                done = len(read_scores(job.folder))
+                left, more = per_epoch * (epochs - done), max(0, size - _size(job.folder))
+                seconds, room = seconds + left, room + more
+                line += f", about {duration(left)} and {more / 2**20:.0f} MiB"
+            else:
+                unknown += 1
+        why = plan.changes(job)
+        yield f"{line} ({why})" if why else line
+    todo = sum(job.state != "finished" for job in plan.jobs)
+    yield f"\n{todo} of {len(plan.jobs)} runs to do"
+    if todo > unknown:
+        yield f"about {duration(seconds)} and {room / 2**20:.0f} MiB for {todo - unknown} of them"
+    if unknown:
+        yield f"unknown for {unknown}: no run of their kind has ended an epoch"
+    place = plan.file.out.absolute()
+    free = shutil.disk_usage(next(each for each in [place, *place.parents] if each.exists())).free
+    yield f"{free / 2**20:.0f} MiB are free"
+
+
+def _pace(folder: Path) -> tuple[float, int, int] | None:
+    """Seconds of an epoch, epochs to do, and bytes of the folder, if the run has ended an epoch."""
+    with suppress(SslSegError, LookupError, ValueError, TypeError):
+        scores, epochs = read_scores(folder), read_toml(folder / "run.toml")["epochs"]
+        return scores[-1]["seconds"] / len(scores), int(epochs), _size(folder)
+    return None
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

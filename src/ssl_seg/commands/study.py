@@ -1,0 +1,211 @@
+"""`ssl-seg study`: a chain of stages over seeds, and the table that comes of it."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from time import sleep
+from types import FrameType
+from typing import Annotated, Any, Self
+
+import typer
+
+from ssl_seg.commands import defaults
+from ssl_seg.commands.console import Console
+from ssl_seg.errors import OccupiedError, ResourceError, SslSegError, Stopped, UsageError, did_you_mean
+from ssl_seg.run import _take_lock
+from ssl_seg.stages import StudyFile, is_reference
+from ssl_seg.study import Check, Job, Study
+
+# -P: what lies in the current folder must not stand in for a module
+PROGRAM = (sys.executable, "-P", "-m", "ssl_seg")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+_OURS = frozenset({"out", "config", "resume", "option"})
+
+
+def study(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="Stages, their flags, and seeds.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run.")] = False,
+) -> None:
+    """Run the stages of a study for every seed, and write a table of their scores.
+
+    What is finished is not run again: after a stop, give the same command.
+    """
+    from ssl_seg.results import read_row
+    from ssl_seg.tables import Table
+
+    plan = Study(StudyFile(file), checker(context))
+    if dry_run:
+        from ssl_seg.commands.forecast import forecast
+
+        typer.echo("\n".join(forecast(plan)))
+        return
+    console, out = Console(), plan.file.out
+    with _held(out), Relay(f"ssl-seg study {file}", console.say) as relay:
+        for job in plan.jobs:
+            if why := plan.changes(job):
+                console.say(f"{job.name}: {why}")
+        plan.write()
+        lost = plan.run(relay.start, console.say)
+        score, rows = plan.file.score, [plan.file.stages[name] for name in plan.file.rows]
+        found = [read_row(s.name, s.title, len(s.seeds), plan.folders(s.name), score) for s in rows]
+        table = Table(found, score)
+        table.write(out)
+    typer.echo(table.text())
+    console.say(f"table: {out / 'table.txt'}, .md, .tex, .csv")
+    failed = [each for each in lost if each.code]
+    if failed:
+        error = SslSegError(
+            f"{len(failed)} of {len(plan.jobs)} runs failed, {len(lost) - len(failed)} were left out",
+            where="\n       ".join(f"{each.job.folder / 'run.log'}: code {each.code}" for each in failed[:5]),
+            next=f"ssl-seg study {file}  # does what is not finished",
+        )
+        error.code = failed[0].code
+        raise error
+
+
+def checker(context: typer.Context) -> Check:
+    """Judges flags by the parameters of the commands that this program has."""
+    commands = getattr(context.find_root().command, "commands", {})
+
+    def check(
+        command: str, given: Mapping[str, Any], where: Callable[[str], str]
+    ) -> tuple[dict[str, Any], list[str]]:
+        parameters = {p.name: p for p in commands[command].params} if command in commands else {}
+        if not _OURS <= parameters.keys():
+            able = [name for name, each in commands.items() if _OURS <= {p.name for p in each.params}]
+            raise UsageError(
+                f"no command {command!r} for a stage{did_you_mean(command, able)}",
+                where=where("command"),
+                next=f"one of {', '.join(able)}",
+            )
+        known = (parameters.keys() | {"o"}) - _OURS
+        texts = []
+        for key, value in given.items():
+            if key not in known:
+                raise UsageError(f"unknown key {key!r}{did_you_mean(key, known)}", where=where(key))
+            if key == "o":
+                texts += [text for text in _options(value, where) if not text.isidentifier()]
+            elif not isinstance(value, str | int | float):
+                raise UsageError(f"{key!r} takes one value, not {value!r}", where=where(key))
+            elif not is_reference(value):
+                _check_value(context, parameters[key], value, where)
+                # a bare word may be a folder only where one is asked for: `byol` is a method
+                named = isinstance(value, str) and (parameters[key].metavar or not value.isidentifier())
+                texts += [str(value)] if named and key not in defaults.FREE else []
+        return {key: value for key, value in given.items() if key not in defaults.FREE}, texts
+
+    return check
+
+
+def _options(parts: Any, where: Callable[[str], str]) -> Iterator[str]:
+    """The texts among the options of parts, once all are known to be options."""
+    for part, table in parts.items() if isinstance(parts, dict) else [("o", None)]:
+        if not isinstance(table, dict):
+            raise UsageError(f"{part!r} must be a table", where=where("o"), next="o.ssl.decay = 0.97")
+        try:
+            defaults.read_options([f"{part}.{key}={value}" for key, value in table.items()])
+        except UsageError as error:
+            raise UsageError(error.what, where=where("o"), next=error.next) from error
+        yield from (value for value in table.values() if isinstance(value, str))
+
+
+def _check_value(context: typer.Context, parameter: Any, value: object, where: Callable[[str], str]) -> None:
+    """As the shell's own check, before anything is run."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    try:
+        parameter.process_value(context, text)
+    except typer.BadParameter as error:
+        reason = error.message.strip().rstrip(".").lower()
+        name = parameter.name
+        raise UsageError(f"{name!r}: {reason}, got {text!r}", where=where(name)) from error
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """The study's folder is this process's alone."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = _take_lock(folder)
+    except OccupiedError as error:
+        error.next = "wait for it to end"
+        raise
+    except OSError as error:
+        raise ResourceError(f"cannot write to {folder}: {error.strerror}") from error
+    with lock:
+        yield
+
+
+class Relay:
+    """Starts jobs one at a time, and passes on to them the signals that come.
+
+    Args:
+        again: the command that goes on with the study.
+        say: told what goes on.
+    """
+
+    def __init__(self, again: str, say: Callable[[str], None]) -> None:
+        self._again, self._say = again, say
+        self._signal = 0
+        self._pending: list[int] = []
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in _SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` has it
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self._signal = self._signal or number
+        self._pending.append(number)
+
+    def _stop_if_asked(self) -> None:
+        if self._signal:
+            raise Stopped(self._signal, kept="what is finished", next=self._again)
+
+    def start(self, job: Job) -> int:
+        """Run a job to its end; returns its exit code, 128 + n if signal n ended it.
+
+        Raises:
+            Stopped: a signal came; the job has had it and has ended.
+        """
+        self._stop_if_asked()
+        self._wait_for(job.folder)
+        state = job.state
+        if state == "finished":
+            return 0
+        resume = ["--resume"] if state == "begun" else []
+        words = [*PROGRAM, job.command, *resume, "--out", str(job.folder), "--config", str(job.config)]
+        # in a session of its own, Ctrl-C reaches it once: through this process
+        with subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True) as child:
+            while True:
+                try:
+                    code = child.wait(0.1)
+                    break
+                except subprocess.TimeoutExpired:
+                    while self._pending:
+                        child.send_signal(self._pending.pop(0))
+        self._stop_if_asked()
+        return code if code >= 0 else 128 - code
+
+    def _wait_for(self, folder: Path) -> None:
+        """If this study was killed before, what it had started may still be at work."""
+        told = False
+        while folder.exists():
+            try:
+                return _take_lock(folder).close()
+            except OccupiedError as error:
+                if not told:
+                    self._say(f"{error.what}: waiting for it to end")
+                told = True
+            sleep(0.2)
+            self._stop_if_asked()

@@ -1,0 +1,129 @@
+"""The table of a study, as text, Markdown, LaTeX and CSV."""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+
+from ssl_seg.results import Pair, Row, compare
+from ssl_seg.run import replace_text
+
+_LEVEL = 0.05  # of p: below it, a difference counts as larger than chance
+_COLUMNS = "name,title,seeds,last_mean,last_sd,best_mean,best_sd,images,low,high"
+_NOTES = (
+    "The last epoch is the honest one: the best is chosen on the very images it is measured on.",
+    "Interval: what other images of the kind could give (Wilson, for the number of images).",
+    "Difference: of the last epoch, seed by seed.",
+    "p: sign-flip test on the same images, right answers averaged over seeds; corrected for all pairs (Holm).",
+    "Interval and p ask what other images would give for these runs; the deviation is about other seeds.",
+)
+
+
+class Table:
+    """Rows and their comparison, to be written in several forms.
+
+    Args:
+        rows: of the table.
+        score: what it is about.
+    """
+
+    def __init__(self, rows: Sequence[Row], score: str) -> None:
+        self.rows, self.score, self.pairs = rows, score, compare(rows)
+        self._grids = [
+            [["", "last epoch", "best epoch", "seeds", "95 % interval", "images"], *map(_cells, rows)],
+            [["", "difference", "p", "larger than chance"], *map(_pair_cells, self.pairs)],
+        ]
+        reasons = {f"{row.name}: {row.why}": None for row in rows if row.why}
+        reasons |= {f"{p.names}: {p.why}": None for p in self.pairs if p.why and ": " not in p.why}
+        self.notes = [*_NOTES, *(f"No test or interval for {reason}." for reason in reasons)]
+
+    def write(self, folder: Path) -> None:
+        """Write `table.txt`, `table.md`, `table.tex`, `table.csv` and `pairs.csv`.
+
+        Raises:
+            ResourceError: they cannot be written.
+        """
+        for name, text in (("txt", self.text()), ("md", self.markdown()), ("tex", self.latex())):
+            replace_text(folder / f"table.{name}", text)
+        replace_text(folder / "table.csv", _csv([_COLUMNS.split(","), *map(_numbers, self.rows)]))
+        pairs = [[p.names, *_mean_sd(p.differences), p.p, p.why] for p in self.pairs]
+        replace_text(folder / "pairs.csv", _csv([["names", "mean", "sd", "p", "why"], *pairs]))
+
+    def text(self) -> str:
+        """For the terminal."""
+        parts = [f"{self.score}, mean ± standard deviation over seeds"]
+        for grid in self._grids:
+            widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
+            padded = (map(str.ljust, line, widths) for line in grid)
+            parts.append("\n".join("  ".join(line).rstrip() for line in padded))
+        return "\n\n".join([*parts, "\n".join(self.notes)]) + "\n"
+
+    def markdown(self) -> str:
+        """For a README."""
+        parts = [f"{_markdown(self.score)}, mean ± standard deviation over seeds"]
+        for grid in self._grids:
+            head, *body = ["| " + " | ".join(map(_markdown, line)) + " |" for line in grid]
+            parts.append("\n".join([head, "|" + "---|" * len(grid[0]), *body]))
+        return "\n\n".join([*parts, "\n".join(f"- {_markdown(note)}" for note in self.notes)]) + "\n"
+
+    def latex(self) -> str:
+        """For a paper; needs no package."""
+        parts = [f"% {self.score}, mean and standard deviation over seeds"]
+        for grid in self._grids:
+            head, *body = [" & ".join(map(_latex, line)) + r" \\" for line in grid]
+            begin = rf"\begin{{tabular}}{{{'l' * len(grid[0])}}}"
+            parts.append("\n".join([begin, r"\hline", head, r"\hline", *body, r"\hline", r"\end{tabular}"]))
+        return "\n\n".join([*parts, "\n".join(f"% {note}" for note in self.notes)]) + "\n"
+
+
+def _cells(row: Row) -> list[str]:
+    last, best = _spread(row.last.values()), _spread(row.best.values())
+    seeds = str(len(row.last)) if len(row.last) == row.planned else f"{len(row.last)} of {row.planned}"
+    interval = "{:.4f} to {:.4f}".format(*row.interval) if row.interval else "n/a"
+    return [row.label, last, best, seeds, interval, str(len(row.images) or "n/a")]
+
+
+def _pair_cells(pair: Pair) -> list[str]:
+    tested = ["n/a", "n/a"] if pair.p is None else [f"{pair.p:.4f}", "yes" if pair.p < _LEVEL else "no"]
+    return [pair.names, _spread(pair.differences, "+"), *tested]
+
+
+def _spread(values: Iterable[float], sign: str = "") -> str:
+    mean, sd = _mean_sd(values)
+    return "n/a" if mean is None else f"{mean:{sign}.4f} ± {'n/a' if sd is None else f'{sd:.4f}'}"
+
+
+def _mean_sd(values: Iterable[float]) -> tuple[float | None, float | None]:
+    found = list(values)
+    return fmean(found) if found else None, stdev(found) if len(found) > 1 else None
+
+
+def _numbers(row: Row) -> list[object]:
+    spreads = [*_mean_sd(row.last.values()), *_mean_sd(row.best.values())]
+    return [
+        row.name,
+        row.title,
+        len(row.last),
+        *spreads,
+        len(row.images) or None,
+        *(row.interval or (None, None)),
+    ]
+
+
+def _csv(lines: Iterable[Iterable[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue()
+
+
+def _markdown(text: str) -> str:
+    return re.sub(r"([\\`*_\[\]<>|~#$&])", r"\\\1", text)
+
+
+def _latex(text: str) -> str:
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special |= {"±": r"$\pm$", "<": "$<$", ">": "$>$", "|": "$|$", "·": r"$\cdot$"}
+    special |= {letter: f"\\{letter}" for letter in "&%$#_{}"}
+    return "".join(special.get(letter, letter) for letter in text)
