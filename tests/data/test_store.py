@@ -67,6 +67,25 @@ def test_pixels_sizes_and_targets(photos, cache):
         assert not store.images[row, :, height:].any() and not store.images[row, :, :, width:].any()
 
 
+def test_equal_pictures_have_equal_digests_and_others_have_others(photos, cache):
+    first = sorted(photos.rglob("*.jpg"))[0]
+    (first.parent / "copy.jpg").write_bytes(first.read_bytes())
+    store = open_store(Photos(photos), CANVAS, cache)
+    pictures = [store.images[row].numpy().tobytes() for row in range(len(store))]
+    digests = store.digests.tolist()
+    assert len(set(digests)) == len(set(pictures)) == 24 and len(store) == 25
+    for one in range(25):
+        for two in range(25):
+            assert (digests[one] == digests[two]) == (pictures[one] == pictures[two])
+
+
+def test_a_smaller_picture_on_an_equal_canvas_is_another(tmp_path, cache):
+    for name, size in (("a", (8, 4)), ("b", (4, 8)), ("c", (8, 8))):  # all black, as the canvas is
+        Image.new("RGB", size).save(tmp_path / f"{name}.png")
+    store = open_store(Photos(tmp_path), CANVAS, cache)
+    assert len(set(store.digests.tolist())) == 3
+
+
 def test_the_second_opening_decodes_nothing(photos, cache, no_decoding):
     first = open_store(Photos(photos), CANVAS, cache)
     no_decoding()

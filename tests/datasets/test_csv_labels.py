@@ -127,3 +127,16 @@ def test_what_is_no_csv(folder):
         csv_labels(write(folder / "x.csv", "filename,label\nü.png,x\n", "latin-1"), "")
     with pytest.raises(DataError, match="cannot read"):
         csv_labels(str(folder), "val")
+
+
+def test_where_a_sample_is_named(folder):
+    text = 'id,filename,label\n1,a.png,"two\nlines"\n2,b.png,dog\n'
+    path = write(folder / "x.csv", text)
+    assert csv_labels(path, "").origin(1) == f"{path}, line 4: b.png"
+
+
+def test_an_id_twice_is_refused_and_ids_may_be_left_out(folder):
+    with pytest.raises(DataError, match="id '7' is also in line 2") as error:
+        csv_labels(write(folder / "x.csv", "id,filename,label\n7,a.png,a\n7,b.png,b\n"), "")
+    assert error.value.where.endswith("x.csv, line 3")
+    assert len(csv_labels(write(folder / "x.csv", "id,filename,label\n,a.png,a\n,b.png,b\n"), "")) == 2
