@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from ssl_seg.augment.views import View
 
+IGNORE = 255  # in a mask: a pixel without a class
+
 
 class Backbone(nn.Module):
     """Turns images into a pyramid of feature maps, shallow to deep.
@@ -110,8 +112,10 @@ class Dataset:
     Attributes:
         classes: names; empty when there are no labels.
         samples: (path, target) pairs; the target is a class index, or -1 without labels.
+        masks: whether there is a class for every pixel.
     """
 
+    masks: bool = False
     classes: Sequence[str]
     samples: Sequence[tuple[str, int]]
 
@@ -131,5 +135,13 @@ class Dataset:
 
         Raises:
             ValueError: it cannot be read; the text says why.
+        """
+        raise NotImplementedError
+
+    def mask(self, index: int, canvas: int) -> NDArray[np.uint8]:
+        """The class of every pixel of what `image` gives: (h, w), `IGNORE` where there is none.
+
+        Raises:
+            ValueError: it cannot be read, or does not fit the image; the text says why.
         """
         raise NotImplementedError

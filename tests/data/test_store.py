@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ssl_seg.data import building
 from ssl_seg.data import store as module
 from ssl_seg.data.decode import read_image
 from ssl_seg.data.files import FileDataset, find_images
@@ -86,6 +87,33 @@ def test_a_smaller_picture_on_an_equal_canvas_is_another(tmp_path, cache):
     assert len(set(store.digests.tolist())) == 3
 
 
+class Masked(Photos):
+    """The mask of a photo is its red channel modulo five."""
+
+    masks = True
+
+    def mask(self, index, canvas):
+        return self.image(index, canvas)[0][:, :, 0] % 5
+
+
+def test_masks_lie_beside_their_pictures(photos, cache):
+    dataset = Masked(photos)
+    store = open_store(dataset, CANVAS, cache)
+    assert store.masks.shape == (24, CANVAS, CANVAS) and store.masks.dtype == torch.uint8
+    for row in range(24):
+        height, width = store.sizes[row].tolist()
+        assert torch.equal(store.masks[row, :height, :width], store.images[row, 0, :height, :width] % 5)
+        assert (store.masks[row, height:] == 255).all() and (store.masks[row, :, width:] == 255).all()
+    assert open_store(Photos(photos), CANVAS, cache / "other").masks is None
+
+
+def test_a_mask_of_another_size_is_a_bad_image(photos, cache, monkeypatch):
+    monkeypatch.setattr(Masked, "mask", lambda self, index, canvas: np.zeros((3, 4), np.uint8))
+    with pytest.raises(DataError, match="24 of 24 images cannot be read") as error:
+        open_store(Masked(photos), CANVAS, cache)
+    assert "the mask is 3 x 4, the image" in error.value.where
+
+
 def test_the_second_opening_decodes_nothing(photos, cache, no_decoding):
     first = open_store(Photos(photos), CANVAS, cache)
     no_decoding()
@@ -104,7 +132,7 @@ def test_writing_into_an_open_store_does_not_reach_the_file(photos, cache):
 def test_many_blocks(photos, cache, monkeypatch):
     """More images than one block of decoding, and a last block that is not full."""
     whole = open_store(Photos(photos), CANVAS, cache)
-    monkeypatch.setattr(module, "_BLOCK", 5)
+    monkeypatch.setattr(building, "_BLOCK", 5)
     ticks = []
     cut = open_store(Photos(photos), CANVAS, cache / "other", tick=lambda *done: ticks.append(done))
     assert torch.equal(whole.images, cut.images)
@@ -245,7 +273,7 @@ def test_a_disk_that_fills_up(photos, cache, monkeypatch):
     def sync(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(module, "_sync", sync)
+    monkeypatch.setattr(building, "_sync", sync)
     with pytest.raises(ResourceError, match="No space left on device") as error:
         open_store(Photos(photos), CANVAS, cache)
     assert error.value.where == str(cache)
@@ -254,8 +282,7 @@ def test_a_disk_that_fills_up(photos, cache, monkeypatch):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_a_disk_that_is_full(photos, cache, monkeypatch):
-    fill = module._fill
-    monkeypatch.setattr(module, "_fill", lambda d, c, _, n, t: fill(d, c, Path("/dev/full"), n, t))
+    monkeypatch.setattr(building, "_open", lambda path: Path("/dev/full").open("wb"))
     with pytest.raises(ResourceError, match="No space left on device"):
         open_store(Photos(photos), CANVAS, cache)
     assert left(cache) == []

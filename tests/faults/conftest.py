@@ -30,7 +30,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 # name -> what is called there, a part of its path, and whether the fault comes before or after it
 POINTS = {
-    "while images are read": ("ssl_seg.data.store._fill", "", "before"),
+    "while images are read": ("ssl_seg.data.building._fill", "", "before"),
     "before a file is opened": ("ssl_seg.engine.checkpoint._write", "model", "before"),
     "before a file is synced": ("os.fsync", "optimizer.safetensors", "before"),
     "after a file is synced": ("os.fsync", "optimizer.safetensors", "after"),

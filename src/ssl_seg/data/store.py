@@ -8,6 +8,7 @@ A store is a folder of plain arrays, named by a fingerprint of the dataset and t
     rows.i64      (N,) index in the dataset (bad images may have been left out)
     targets.i64   (N,) class index, or -1
     digests.i64   (N,) hash of the picture: equal pictures have equal ones
+    masks.u8      (N, canvas, canvas) class of every pixel, 255 where there is none; only with masks
 
 It is written aside and renamed when whole, so a store that exists is complete. One process at a
 time builds it, the others wait.
@@ -19,25 +20,18 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import sleep
-from typing import IO, BinaryIO, Literal
+from typing import IO, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ssl_seg.base import Dataset
-from ssl_seg.errors import DataError, ResourceError
-
-FORMAT = 2
-_BLOCK = 256
-_SHOWN = 5
-
-Tick = Callable[[int, int], None]
-Loaded = tuple[bytes, tuple[int, int], int] | str
+from ssl_seg.data.building import FORMAT, Tick, build
+from ssl_seg.errors import ResourceError
 
 
 class Store:
@@ -46,6 +40,7 @@ class Store:
     Attributes:
         images: (N, 3, canvas, canvas) uint8.
         sizes: (N, 2) int64. rows, targets, digests: (N,) int64.
+        masks: (N, canvas, canvas) uint8, or None.
         classes: names; empty when unlabelled.
         skipped: how many bad images were left out.
         fingerprint: of the dataset and the canvas.
@@ -63,6 +58,9 @@ class Store:
         self.rows = _map(folder / "rows.i64", (count,), torch.int64)
         self.targets = _map(folder / "targets.i64", (count,), torch.int64)
         self.digests = _map(folder / "digests.i64", (count,), torch.int64)
+        masks = folder / "masks.u8"
+        shape = (count, self.canvas, self.canvas)
+        self.masks = _map(masks, shape, torch.uint8) if masks.exists() else None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -103,7 +101,7 @@ def open_store(
             with _only_builder(folder, lambda: tick(0, len(dataset))):
                 if not (folder / "index.json").exists():  # another process may have been faster
                     _sweep(cache)
-                    _build(dataset, canvas, folder, bad_images, threads or os.cpu_count() or 1, tick)
+                    build(dataset, canvas, folder, bad_images, threads or os.cpu_count() or 1, tick)
         except OSError as error:
             raise ResourceError(
                 f"cannot write the image store: {error.strerror or error}",
@@ -131,95 +129,6 @@ def pick_canvas(dataset: Dataset, image_size: int) -> int:
         with suppress(ValueError):
             longest = max(longest, *dataset.image(index, 2 * image_size)[0].shape[:2])
     return min(2 * image_size, longest) if longest else image_size
-
-
-def _build(dataset: Dataset, canvas: int, folder: Path, bad_images: str, threads: int, tick: Tick) -> None:
-    need = len(dataset) * 3 * canvas * canvas
-    free = shutil.disk_usage(folder.parent).free
-    if need > free:
-        raise ResourceError(
-            f"the image store needs {need / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free",
-            where=str(folder.parent),
-            next="ssl-seg train ... --cache FOLDER  # or a smaller --canvas",
-        )
-    aside = folder.with_name(f".{folder.name}.tmp")
-    for leftover in (aside, folder):
-        shutil.rmtree(leftover, ignore_errors=True)
-    aside.mkdir()
-    try:
-        good, bad = _fill(dataset, canvas, aside / "images.u8", threads, tick)
-        if bad and bad_images == "stop":
-            raise _bad_images(dataset, bad)
-        if not good:
-            raise DataError("none of the images can be read", where=_describe(dataset, bad))
-        rows, sizes, digests = zip(*good, strict=True)
-        targets = [dataset.samples[row][1] for row in rows]
-        columns = {"rows": rows, "sizes": sizes, "targets": targets, "digests": digests}
-        for name, values in columns.items():
-            np.asarray(values, dtype=np.int64).tofile(aside / f"{name}.i64")
-        index = {"format": FORMAT, "count": len(rows), "canvas": canvas, "skipped": len(bad), "bad": bad}
-        index["classes"] = list(dataset.classes)
-        (aside / "index.json").write_text(json.dumps(index))
-        os.rename(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _fill(
-    dataset: Dataset, canvas: int, path: Path, threads: int, tick: Tick
-) -> tuple[list[tuple[int, tuple[int, int], int]], dict[int, str]]:
-    good: list[tuple[int, tuple[int, int], int]] = []
-    bad: dict[int, str] = {}
-    with path.open("wb") as file:
-        for index, loaded in enumerate(_load_all(dataset, canvas, threads)):
-            if isinstance(loaded, str):
-                bad[index] = loaded
-            else:
-                file.write(loaded[0])
-                good.append((index, loaded[1], loaded[2]))
-            if (index + 1) % _BLOCK == 0 or index + 1 == len(dataset):
-                tick(index + 1, len(dataset))
-        _sync(file)
-    return good, bad
-
-
-def _load_all(dataset: Dataset, canvas: int, threads: int) -> Iterator[Loaded]:
-    """Decode in threads (Pillow lets go of the interpreter), a block at a time."""
-
-    def load(index: int) -> Loaded:
-        try:
-            image, _ = dataset.image(index, canvas)
-        except ValueError as error:
-            return str(error)
-        height, width = image.shape[:2]
-        row = np.zeros((3, canvas, canvas), dtype=np.uint8)
-        row[:, :height, :width] = image.transpose(2, 0, 1)
-        picture = row.tobytes()
-        digest = hashlib.blake2b(picture, digest_size=8, key=f"{height}x{width}".encode())
-        return picture, (height, width), int.from_bytes(digest.digest(), signed=True)
-
-    with ThreadPoolExecutor(threads) as pool:
-        for start in range(0, len(dataset), _BLOCK):
-            yield from pool.map(load, range(start, min(start + _BLOCK, len(dataset))))
-
-
-def _sync(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _describe(dataset: Dataset, bad: dict[int, str]) -> str:
-    shown = [f"{dataset.samples[index][0]}: {why}" for index, why in list(bad.items())[:_SHOWN]]
-    more = [f"and {len(bad) - _SHOWN} more"] if len(bad) > _SHOWN else []
-    return "\n       ".join(shown + more)
-
-
-def _bad_images(dataset: Dataset, bad: dict[int, str]) -> DataError:
-    return DataError(
-        f"{len(bad)} of {len(dataset)} images cannot be read",
-        where=_describe(dataset, bad),
-        next="mend or remove them, or leave them out: --bad-images skip",
-    )
 
 
 @contextmanager
