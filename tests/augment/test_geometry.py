@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as F
 
-from ssl_seg.augment.geometry import central_boxes, crop_resize, random_boxes
+from ssl_seg.augment.geometry import central_boxes, crop_nearest, crop_resize, random_boxes, turn
 
 CASES = [  # canvas height, canvas width, side of the result
     (64, 64, 32),
@@ -113,3 +113,49 @@ def test_central_boxes():
     assert central_boxes(sizes).tolist() == [[0, 10, 40, 40], [10, 0, 40, 40], [0, 4, 1, 1], [0, 0, 7, 7]]
     assert central_boxes(sizes, 0.5).tolist()[0] == [10, 20, 20, 20]
     assert central_boxes(sizes, 0.01)[:, 2:].min() == 1
+
+
+@pytest.mark.parametrize("case", range(len(CASES)))
+def test_masks_take_the_pixel_at_each_centre_as_torchvision_does(case):
+    height, width, size = CASES[case]
+    _, boxes, flips = random_cases(height, width, 25, seed=case)
+    masks = torch.randint(0, 256, (25, height, width), dtype=torch.uint8)
+    found = crop_nearest(masks, boxes, flips, size)
+    exact = F.InterpolationMode.NEAREST_EXACT
+    different = 0
+    for row, box in enumerate(boxes):
+        expected = F.resized_crop(masks[row][None], *box.tolist(), [size, size], interpolation=exact)[0]
+        expected = expected.flip(0) if flips[0, row] else expected
+        expected = expected.flip(1) if flips[1, row] else expected
+        different += int((found[row] != expected).sum())
+    # torchvision's centres are float32: one that lies on the border of two pixels may fall on either
+    assert different <= 0.01 * found.numel()
+
+
+def test_a_mask_goes_where_its_image_goes():
+    """An image of blocks and a mask that numbers them: after any box, flip and turn they still agree."""
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.randint(0, 8, (64, 8, 8), generator=generator).repeat_interleave(16, 1)
+    masks = masks.repeat_interleave(16, 2).to(torch.uint8)
+    images = masks[:, None].expand(-1, 3, -1, -1).float()
+    draws = torch.rand(22, 64, generator=generator)
+    boxes = random_boxes(draws, torch.full((64, 2), 128), (0.2, 1.0), (0.75, 1.33))
+    flips, turned = torch.rand(2, 64, generator=generator) < 0.5, torch.rand(64, generator=generator) < 0.5
+    seen = turn(crop_resize(images, boxes, flips, 48), turned)[:, 0]
+    marks = turn(crop_nearest(masks, boxes, flips, 48), turned)
+    flat = (seen - seen.round()).abs() < 1e-4  # away from the borders of blocks
+    assert flat.float().mean() > 0.3
+    assert (seen.round()[flat] == marks[flat]).float().mean() > 0.98
+
+
+def test_turns_and_flips_are_all_eight():
+    image = torch.arange(9.0).view(1, 1, 3, 3)
+    box, seen = torch.tensor([[0, 0, 3, 3]]), set()
+    for y in (False, True):
+        for x in (False, True):
+            for t in (False, True):
+                out = turn(crop_resize(image, box, torch.tensor([[y], [x]]), 3), torch.tensor([t]))
+                seen.add(tuple(out.flatten().round().tolist()))
+    turns = {tuple(torch.rot90(image[0, 0], k).flatten().tolist()) for k in range(4)}
+    mirrors = {tuple(torch.rot90(image[0, 0].flip(0), k).flatten().tolist()) for k in range(4)}
+    assert seen == turns | mirrors and len(seen) == 8

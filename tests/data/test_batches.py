@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
 import pytest
@@ -99,9 +100,9 @@ def test_a_batch_that_ranks_cannot_share(store):
 
 
 def test_a_cpu_reads_the_file_in_place(store):
-    assert fits(store.images, CPU, 0.0) and not fits(store.images, torch.device("meta"), 1.0)
+    assert fits([store.images], CPU, 0.0) and not fits([store.images], torch.device("meta"), 1.0)
     feed = Batches(store, 8, 0, CPU)
-    assert feed.resident and feed._images.data_ptr() == store.images.data_ptr()
+    assert feed.resident and feed._columns[0].data_ptr() == store.images.data_ptr()
 
 
 def test_streamed_batches_are_the_resident_ones(store, streamed):
@@ -159,3 +160,24 @@ def test_on_a_gpu(store, share):
         batch = there.at(step)
         assert batch.images.is_cuda and batch.targets.is_cuda
         assert torch.equal(batch.images.cpu(), here.at(step).images)
+
+
+def test_masks_come_with_their_images(photos, tmp_path):
+    class Masked(FileDataset):
+        masks = True
+
+        def mask(self, index, canvas):
+            return self.image(index, canvas)[0][:, :, 0] % 5
+
+    dataset = Masked(photos, ((name, -1) for name in find_images(photos)))
+    store = open_store(dataset, 32, tmp_path / "masked")
+    for share in (0.4, None):
+        feed = Batches(store, 6, 0, CPU)
+        if share is None:  # as if it were too large
+            feed.resident, feed._reader = False, ThreadPoolExecutor(1)
+        for step in range(5):
+            batch = feed.at(step)
+            assert torch.equal(batch.masks, store.masks[batch.samples])
+            assert torch.equal(batch.images, store.images[batch.samples])
+    whole = torch.cat([batch.masks for batch in in_order(store, 7, CPU)])
+    assert torch.equal(whole, store.masks)

@@ -69,7 +69,7 @@ def test_pixels_sizes_and_targets(photos, cache):
 
 
 def test_equal_pictures_have_equal_digests_and_others_have_others(photos, cache):
-    first = sorted(photos.rglob("*.jpg"))[0]
+    first = min(photos.rglob("*.jpg"))
     (first.parent / "copy.jpg").write_bytes(first.read_bytes())
     store = open_store(Photos(photos), CANVAS, cache)
     pictures = [store.images[row].numpy().tobytes() for row in range(len(store))]
@@ -282,7 +282,7 @@ def test_a_disk_that_fills_up(photos, cache, monkeypatch):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_a_disk_that_is_full(photos, cache, monkeypatch):
-    monkeypatch.setattr(building, "_open", lambda path: Path("/dev/full").open("wb"))
+    monkeypatch.setattr(building, "_open", lambda path: Path("/dev/full").open("wb"))  # noqa: SIM115
     with pytest.raises(ResourceError, match="No space left on device"):
         open_store(Photos(photos), CANVAS, cache)
     assert left(cache) == []

@@ -99,6 +99,41 @@ def resize_weights(start: Tensor, length: Tensor, flip: Tensor, size: int, canva
     return weight / weight.sum(dim=2, keepdim=True)
 
 
+def crop_nearest(masks: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tensor:
+    """Cut the boxes of `crop_resize` out of masks: each pixel takes the class at its centre.
+
+    Args:
+        masks: (B, H, W) uint8 class indices.
+        boxes, flips, size: see `crop_resize`.
+
+    Returns:
+        (B, size, size) uint8.
+    """
+    rows = _centres(boxes[:, 0], boxes[:, 2], flips[0], size)
+    columns = _centres(boxes[:, 1], boxes[:, 3], flips[1], size)
+    batch = torch.arange(len(masks), device=masks.device)
+    return masks[batch[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def _centres(start: Tensor, length: Tensor, flip: Tensor, size: int) -> Tensor:
+    """(B, size) the pixel in which each centre of the result lies."""
+    place = torch.arange(size, device=start.device)
+    place = torch.where(flip[:, None], size - 1 - place, place)
+    # in integers: (place + 1/2) * length / size, rounded down
+    return start[:, None] + ((2 * place + 1) * length[:, None]).div(2 * size, rounding_mode="floor")
+
+
+def turn(images: Tensor, chosen: Tensor) -> Tensor:
+    """Swap height and width of the chosen images: with the two flips, all eight turns and mirrors.
+
+    Args:
+        images: (B, ..., S, S).
+        chosen: (B,) bool.
+    """
+    shape = (-1,) + (1,) * (images.ndim - 1)
+    return torch.where(chosen.view(shape), images.transpose(-1, -2), images)
+
+
 def crop_resize(images: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tensor:
     """Cut a box out of each image, resize it and flip it.
 

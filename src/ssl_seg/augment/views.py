@@ -16,7 +16,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 _FLIP_X = geometry.BOX_SLOTS
 _FLIP_Y, _JITTER, _ORDER, _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = range(_FLIP_X + 1, _FLIP_X + 8)
 _GRAY, _BLUR, _SIGMA, _SOLARIZE = range(_HUE + 1, _HUE + 5)
-_SLOTS = _SOLARIZE + 1
+_TURN = _SOLARIZE + 1
+_SLOTS = _TURN + 1
 
 _ORDERS = torch.tensor(list(permutations(range(4))))
 
@@ -26,6 +27,7 @@ class View:
     """How one view of an image is made. Numbers ending in `_p` are probabilities.
 
     The defaults are the part that both views of BYOL share (Grill et al. 2020, appendix B).
+    `turn_p` swaps height and width: with both flips, all eight turns and mirrors of the image.
     `blur_sigma` is in pixels of a 224 px view and scales with the size of the view; `zoom` is the
     side of the view as a share of the run's image size (1 for the usual views, less for the small
     crops of a multi-crop recipe).
@@ -35,6 +37,7 @@ class View:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     flip_x_p: float = 0.5
     flip_y_p: float = 0.0
+    turn_p: float = 0.0
     jitter_p: float = 0.8
     brightness: float = 0.4
     contrast: float = 0.4
@@ -47,22 +50,6 @@ class View:
     zoom: float = 1.0
 
 
-# One training view for labelled images: crops that keep most of the object, and flips; `strong` adds
-# the colour jitter and three rare distortions of DeiT III (Touvron et al. 2022, arXiv:2204.07118).
-TRAIN_VIEWS = {
-    "light": View(scale=(0.35, 1.0), jitter_p=0.0, gray_p=0.0),
-    "strong": View(
-        scale=(0.2, 1.0),
-        jitter_p=0.8,
-        brightness=0.3,
-        contrast=0.3,
-        saturation=0.3,
-        hue=0.0,
-        gray_p=0.1,
-        blur_p=0.1,
-        solarize_p=0.1,
-    ),
-}
 BYOL_VIEWS = (View(blur_p=1.0), View(blur_p=0.1, solarize_p=0.2))
 
 
@@ -108,6 +95,40 @@ def augment(
     ]
 
 
+def augment_pairs(
+    images: Tensor,
+    masks: Tensor,
+    sizes: Tensor,
+    samples: Tensor,
+    view: View,
+    *,
+    seed: int,
+    epoch: int,
+    size: int,
+    mean: tuple[float, ...] = IMAGENET_MEAN,
+    std: tuple[float, ...] = IMAGENET_STD,
+) -> tuple[Tensor, Tensor]:
+    """Make one view of every image, and take its mask through the same box and turns.
+
+    Args are those of `augment`; `masks` are (B, H, W) uint8 on the device of `images`.
+
+    Returns:
+        What `augment` gives for the view, and (B, side, side) int64 classes.
+    """
+    draws = chance.uniform(seed, epoch, 0, samples, _SLOTS)
+    side = max(1, round(size * view.zoom))
+    boxes, flips, turned = _geometry(view, draws, sizes, masks.device)
+    marks = geometry.turn(geometry.crop_nearest(masks, boxes, flips, side), turned)
+    return _view(images, sizes, view, draws, size, mean, std), marks.long()
+
+
+def normalised(
+    images: Tensor, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD
+) -> Tensor:
+    """Whole canvases as a network wants them: (B, 3, H, W) uint8 -> float32, channels last."""
+    return _finish(images / 255.0, mean, std)
+
+
 def evaluation_view(
     images: Tensor,
     sizes: Tensor,
@@ -141,10 +162,10 @@ def _view(
     std: tuple[float, ...],
 ) -> Tensor:
     size = max(1, round(size * view.zoom))
-    boxes = geometry.random_boxes(draws[: geometry.BOX_SLOTS], sizes, view.scale, view.ratio)
-    flips = torch.stack([draws[_FLIP_Y] < view.flip_y_p, draws[_FLIP_X] < view.flip_x_p])
-    device = images.device
-    out = geometry.crop_resize(images, boxes.to(device), flips.to(device), size)
+    boxes, flips, turned = _geometry(view, draws, sizes, images.device)
+    out = geometry.crop_resize(images, boxes, flips, size)
+    if view.turn_p:
+        out = geometry.turn(out, turned)
     out = out.div_(255.0).clamp_(0.0, 1.0)
     _jitter(out, view, draws)
     _on_some(out, draws[_GRAY] < view.gray_p, photometry.grayscale)
@@ -156,6 +177,15 @@ def _view(
         _on_some(out, blurred, lambda x, s: photometry.gaussian_blur(x, s, radius), sigma)
     _on_some(out, draws[_SOLARIZE] < view.solarize_p, photometry.solarize)
     return _finish(out, mean, std)
+
+
+def _geometry(
+    view: View, draws: Tensor, sizes: Tensor, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes, flips and turns of one view, on the device."""
+    boxes = geometry.random_boxes(draws[: geometry.BOX_SLOTS], sizes, view.scale, view.ratio)
+    flips = torch.stack([draws[_FLIP_Y] < view.flip_y_p, draws[_FLIP_X] < view.flip_x_p])
+    return boxes.to(device), flips.to(device), (draws[_TURN] < view.turn_p).to(device)
 
 
 def _jitter(images: Tensor, view: View, draws: Tensor) -> None:

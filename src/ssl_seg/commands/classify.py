@@ -143,7 +143,8 @@ class Classification(Training):
 
     def images_feed(self, module: "Supervised", store: "Store") -> Any:
         """Images as the network sees them, with their targets, by the step."""
-        from ssl_seg.augment.views import TRAIN_VIEWS, evaluation_view
+        from ssl_seg.augment.recipes import TRAIN_VIEWS
+        from ssl_seg.augment.views import evaluation_view
         from ssl_seg.data.batches import Batch, Batches
         from ssl_seg.engine.supervised import mixup
 
@@ -171,7 +172,7 @@ class Classification(Training):
 
     def features_feed(self, module: "Supervised", store: "Store", order: "Order") -> Any:
         """Features in place of images: a frozen backbone computes them once."""
-        from ssl_seg.augment.views import TRAIN_VIEWS
+        from ssl_seg.augment.recipes import TRAIN_VIEWS
         from ssl_seg.engine.supervised import pooled_features
 
         given = self.given

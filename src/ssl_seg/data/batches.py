@@ -1,6 +1,6 @@
 """Epochs of batches on the device, as a function of the step."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
@@ -25,6 +25,7 @@ class Batch:
         samples: (B,) int64 rows of the store, on the CPU: what chance is a function of.
         targets: (B,) int64 class indices on the device, -1 without labels.
         epoch: from 0.
+        masks: (B, H, W) uint8 classes of the pixels on the device, or None.
     """
 
     images: Tensor
@@ -32,6 +33,7 @@ class Batch:
     samples: Tensor
     targets: Tensor
     epoch: int
+    masks: Tensor | None = None
 
 
 class Order:
@@ -100,25 +102,29 @@ class Batches:
         self.order = Order(len(store), size, seed, rank=rank, ranks=ranks)
         self.per_epoch = self.order.per_epoch
         self.store, self.device = store, device
-        self.resident = fits(store.images, device, share)
+        self._columns = [store.images] + ([] if store.masks is None else [store.masks])
+        self.resident = fits(self._columns, device, share)
         self.waited = 0.0  # seconds spent in `at`, for the share of time that data costs
-        self._images = store.images.to(device) if self.resident else store.images
+        if self.resident:
+            self._columns = [column.to(device) for column in self._columns]
         self._reader = None if self.resident else ThreadPoolExecutor(1, "ssl-seg-reader")
-        self._pending: dict[int, Future[Tensor]] = {}
+        self._pending: dict[int, Future[list[Tensor]]] = {}
 
     def at(self, step: int) -> Batch:
         """The batch of a step, counted from 0 over all epochs."""
         started = perf_counter()
         rows = self.order.rows(step)
         if self._reader is None:
-            images = self._images.index_select(0, rows.to(self._images.device))
+            there = rows.to(self._columns[0].device)
+            images, *masks = (column.index_select(0, there) for column in self._columns)
         else:
-            images = self._ahead(step).to(self.device, non_blocking=True)
+            images, *masks = (part.to(self.device, non_blocking=True) for part in self._ahead(step))
         targets = self.store.targets[rows].to(self.device, non_blocking=True)
         self.waited += perf_counter() - started
-        return Batch(images, self.store.sizes[rows], rows, targets, self.order.epoch(step))
+        epoch = self.order.epoch(step)
+        return Batch(images, self.store.sizes[rows], rows, targets, epoch, *masks)
 
-    def _ahead(self, step: int) -> Tensor:
+    def _ahead(self, step: int) -> list[Tensor]:
         """The images of `step` in pinned memory; asks for those of the next steps."""
         assert self._reader is not None
         for wanted in range(step, step + _AHEAD):
@@ -128,17 +134,17 @@ class Batches:
             self._pending.pop(other).cancel()
         return self._pending.pop(step).result()
 
-    def _read(self, rows: Tensor) -> Tensor:
-        images = self._images.index_select(0, rows)
-        return images.pin_memory() if self.device.type == "cuda" else images
+    def _read(self, rows: Tensor) -> list[Tensor]:
+        parts = [column.index_select(0, rows) for column in self._columns]
+        return [part.pin_memory() for part in parts] if self.device.type == "cuda" else parts
 
 
-def fits(images: Tensor, device: torch.device, share: float) -> bool:
+def fits(columns: Sequence[Tensor], device: torch.device, share: float) -> bool:
     """Whether the images take at most `share` of the device's free memory; a CPU reads them in place."""
     if device.type != "cuda":
         return device.type == "cpu"
     free, _ = torch.cuda.mem_get_info(device)
-    return images.numel() < share * free
+    return sum(column.numel() for column in columns) < share * free
 
 
 def in_order(store: Store, size: int, device: torch.device) -> Iterator[Batch]:
@@ -147,4 +153,5 @@ def in_order(store: Store, size: int, device: torch.device) -> Iterator[Batch]:
         rows = torch.arange(start, min(start + size, len(store)))
         images = store.images[rows].to(device, non_blocking=True)
         targets = store.targets[rows].to(device, non_blocking=True)
-        yield Batch(images, store.sizes[rows], rows, targets, 0)
+        masks = None if store.masks is None else store.masks[rows].to(device, non_blocking=True)
+        yield Batch(images, store.sizes[rows], rows, targets, 0, masks)
