@@ -32,7 +32,7 @@ class Job:
         command, flags: what is run.
         folder: the run's.
         needs: the jobs whose runs it takes.
-        kind: equal for jobs that differ in the seed and in whose runs they take alone.
+        kind: equal for jobs that differ in the seed alone.
         names: what it is in the study: `C, seed 1`. Equal stages share a job.
     """
 
@@ -128,7 +128,7 @@ class Study:
         folder = self.file.out / f"{stage.command}-{_digest(content)[:12]}"
         job = next((job for job in self.jobs if job.folder == folder), None)
         if job is None:
-            kind = _digest([stage.command, {**counts, **dict.fromkeys(taken), "seed": None}])
+            kind = _digest([stage.command, {**counts, "seed": None}])
             flags = given | {flag: str(needed.folder) for flag, needed in needs.items()}
             job = Job(stage.command, flags, folder, list(needs.values()), kind)
             self.jobs.append(job)

@@ -92,7 +92,10 @@ def checker(context: typer.Context) -> Check:
                 texts += [text for text in _options(value, where) if not text.isidentifier()]
             elif not isinstance(value, str | int | float):
                 raise UsageError(f"{key!r} takes one value, not {value!r}", where=where(key))
-            elif not is_reference(value):
+            elif is_reference(value):
+                if not parameters[key].metavar:
+                    raise UsageError(f"{key!r} takes no run of another stage", where=where(key))
+            else:
                 _check_value(context, parameters[key], value, where)
                 # a bare word may be a folder only where one is asked for: `byol` is a method
                 named = isinstance(value, str) and (parameters[key].metavar or not value.isidentifier())
@@ -105,8 +108,13 @@ def checker(context: typer.Context) -> Check:
 def _options(parts: Any, where: Callable[[str], str]) -> Iterator[str]:
     """The texts among the options of parts, once all are known to be options."""
     for part, table in parts.items() if isinstance(parts, dict) else [("o", None)]:
-        if not isinstance(table, dict):
-            raise UsageError(f"{part!r} must be a table", where=where("o"), next="o.ssl.decay = 0.97")
+        plain = isinstance(table, dict) and all(
+            isinstance(value, str | int | float | list) for value in table.values()
+        )
+        if not plain:
+            raise UsageError(
+                f"{part!r} must be a table of options", where=where("o"), next="o.ssl.decay = 0.97"
+            )
         try:
             defaults.read_options([f"{part}.{key}={value}" for key, value in table.items()])
         except UsageError as error:
