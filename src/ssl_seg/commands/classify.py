@@ -1,12 +1,12 @@
 """`ssl-seg classify`: train a classifier, on top of a pre-trained backbone or from scratch."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
 
 from ssl_seg.commands import defaults, flags
-from ssl_seg.commands.training import Training
+from ssl_seg.commands.finetuning import Finetuning, Judge
 from ssl_seg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from ssl_seg.data.batches import Order
     from ssl_seg.data.store import Store
     from ssl_seg.engine.supervised import Supervised
-
-# what suits a labelled data set of some thousand images
-RECIPE = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.05, "warmup": 0.05}
 
 
 def classify(
@@ -77,47 +74,13 @@ def classify(
     Classification.start(given, folder, resume=resume, names=names)
 
 
-class Classification(Training):
-    """From settings to a trained classifier and its numbers."""
+class Classification(Finetuning):
+    """A model that names what an image shows."""
 
     command = "classify"
-    how: dict[str, Any]  # mean and std of the normalisation
+    # what suits a labelled data set of some thousand images
+    recipe: ClassVar = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.05, "warmup": 0.05}
     val: "Dataset"
-
-    def go(self) -> None:
-        """Train, and leave the run's folder complete."""
-        from ssl_seg.commands.handover import start_from
-        from ssl_seg.commands.judge import Judge
-        from ssl_seg.commands.settings import plan_of, record
-        from ssl_seg.data.batches import Order
-        from ssl_seg.engine.supervised import Supervised
-
-        given, device = self.given, self.device
-        start = start_from(given, self.options)
-        self.how = start.normalisation
-        stores = self.stores()
-        store, model = stores["train"], self.new_model(len(stores["train"].classes))
-        start.load(model.backbone, self.console, resumed=self.run.resume)
-        module = Supervised(model, frozen=given["freeze"], label_smoothing=given["label_smoothing"])
-        order = Order(len(store), given["batch_size"], given["seed"], rank=device.rank, ranks=device.ranks)
-        plan, optimizer = plan_of(given, module, RECIPE, order.per_epoch, backbone="model.backbone.")
-        record(self.run, given, stores, order.per_epoch, device)
-        self.console.say(
-            f"{given['head']} on {given['backbone']}{' (frozen)' if given['freeze'] else ''}: {len(store)} "
-            f"images, {len(store.classes)} classes, {given['epochs']} epochs of {order.per_epoch} steps, "
-            f"{device.describe()}\nrun: {self.run.folder}"
-        )
-        device.place(module)
-        cached = given["freeze"] and model.head.pools
-        feed = self.features_feed(module, store, order) if cached else self.images_feed(module, store)
-        judge = Judge(self, module, self.val, stores["val"], cached=cached) if "val" in stores else None
-        self.fit(module, feed, optimizer, plan, judge.look if judge else lambda epoch: {})
-        if device.is_main:
-            self.save(model, store.classes)
-            if judge:
-                judge.write()
-        self.finish(plan.total)
-        self.console.say(judge.summary() if judge else f"weights: {self.run.folder / 'model.safetensors'}")
 
     def stores(self) -> dict[str, "Store"]:
         """Training and validation images; class indices are those of the training images."""
@@ -133,15 +96,30 @@ class Classification(Training):
             tell_overlap(train, stores["train"], self.val, stores["val"])
         return stores
 
-    def new_model(self, classes: int) -> "Model":
-        """Backbone and head, untrained."""
-        from ssl_seg.base import Model
+    def new_module(self, model: "Model", store: "Store") -> "Supervised":
+        """Cross entropy on the model's logits."""
+        from ssl_seg.engine.supervised import Supervised
 
-        backbone = self.new_backbone()
-        shape = backbone.channels, backbone.strides
-        return Model(backbone, self.build("heads", self.given["head"], *shape, classes, part="head"))
+        given = self.given
+        return Supervised(model, frozen=given["freeze"], label_smoothing=given["label_smoothing"])
 
-    def images_feed(self, module: "Supervised", store: "Store") -> Any:
+    def cached(self, module: "Supervised") -> bool:
+        """Whether features stand for the images: those of a frozen backbone do not change."""
+        return module.frozen and module.model.head.pools
+
+    def new_judge(self, module: "Supervised", store: "Store") -> Judge:
+        """Top-1 and its kin."""
+        from ssl_seg.commands.judge import ClassJudge
+
+        return ClassJudge(self, module, self.val, store, cached=self.cached(module))
+
+    def new_feed(self, module: "Supervised", store: "Store", order: "Order") -> Any:
+        """Images, or the features that stand for them, with their targets."""
+        if self.cached(module):
+            return self.features_feed(module, store, order)
+        return self.images_feed(store)
+
+    def images_feed(self, store: "Store") -> Any:
         """Images as the network sees them, with their targets, by the step."""
         from ssl_seg.augment.recipes import TRAIN_VIEWS
         from ssl_seg.augment.views import evaluation_view
@@ -197,24 +175,3 @@ class Classification(Training):
             return self.parts([features[rows], targets[rows]])
 
         return feed
-
-    def save(self, model: "Model", classes: list[str]) -> None:
-        """Write `model.safetensors`, and the backbone alone for others to start from."""
-        from ssl_seg.engine.model_file import save_model
-
-        save_model(self.run.folder / "model.safetensors", model, self.about(classes))
-        self.save_backbone(model.backbone, trained_by="classify", **self.how)
-
-    def about(self, classes: list[str]) -> dict[str, Any]:
-        """What a model file says of itself."""
-        given = self.given
-        return {
-            "task": "classify",
-            "backbone": given["backbone"],
-            "options": self.options.get("backbone", {}),
-            "head": given["head"],
-            "head_options": self.options.get("head", {}),
-            "classes": list(classes),
-            "image_size": self.size,
-            **self.how,
-        }

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ssl_seg.data.store import Store
 
 
-class Judge:
+class ClassJudge:
     """Measures the model of a run, and keeps the best one.
 
     Args:

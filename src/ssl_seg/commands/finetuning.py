@@ -1,0 +1,118 @@
+"""What `classify` and `segment` do alike: a backbone with a head, trained on labels and measured."""
+
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from ssl_seg.commands.training import Training
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ssl_seg.base import Model
+    from ssl_seg.data.batches import Order
+    from ssl_seg.data.store import Store
+
+
+class Judge(Protocol):
+    """Measures a model on validation images."""
+
+    def look(self, epoch: int) -> dict[str, float]:
+        """The scores after an epoch."""
+
+    def write(self) -> None:
+        """Leave the numbers of the run in its folder."""
+
+    def summary(self) -> str:
+        """The numbers of the run, for people."""
+
+
+class Finetuning(Training):
+    """From settings to a trained model and its numbers.
+
+    A command's own class says what its images are (`stores`), what is trained (`new_module`), on what
+    (`new_feed`), and how it is measured (`new_judge`).
+
+    Attributes:
+        recipe: optimizer, learning rate, weight decay and warm-up where the user gives none.
+        how: `mean` and `std` of the normalisation; they come with the weights.
+    """
+
+    recipe: ClassVar[dict[str, Any]]
+    how: dict[str, Any]
+
+    def go(self) -> None:
+        """Train, and leave the run's folder complete."""
+        from ssl_seg.commands.handover import start_from
+        from ssl_seg.commands.settings import plan_of, record
+        from ssl_seg.data.batches import Order
+
+        given, device = self.given, self.device
+        start = start_from(given, self.options)
+        self.how = start.normalisation
+        stores = self.stores()
+        store = stores["train"]
+        model = self.new_model(len(store.classes))
+        start.load(model.backbone, self.console, resumed=self.run.resume)
+        module = self.new_module(model, store)
+        order = Order(len(store), given["batch_size"], given["seed"], rank=device.rank, ranks=device.ranks)
+        plan, optimizer = plan_of(given, module, self.recipe, order.per_epoch, backbone="model.backbone.")
+        record(self.run, given, stores, order.per_epoch, device)
+        self.console.say(
+            f"{given['head']} on {given['backbone']}{' (frozen)' if given['freeze'] else ''}: {len(store)} "
+            f"images, {len(store.classes)} classes, {given['epochs']} epochs of {order.per_epoch} steps, "
+            f"{device.describe()}\nrun: {self.run.folder}"
+        )
+        device.place(module)
+        feed = self.new_feed(module, store, order)
+        judge = self.new_judge(module, stores["val"]) if "val" in stores else None
+        self.fit(module, feed, optimizer, plan, judge.look if judge else lambda epoch: {})
+        if device.is_main:
+            self.save(model, store.classes)
+            if judge:
+                judge.write()
+        self.finish(plan.total)
+        self.console.say(judge.summary() if judge else f"weights: {self.run.folder / 'model.safetensors'}")
+
+    def stores(self) -> dict[str, "Store"]:
+        """The images: `train`, and `val` if there are some to measure on."""
+        raise NotImplementedError
+
+    def new_module(self, model: "Model", store: "Store") -> "nn.Module":
+        """What `fit` trains."""
+        raise NotImplementedError
+
+    def new_feed(self, module: Any, store: "Store", order: "Order") -> Any:
+        """The inputs of each step."""
+        raise NotImplementedError
+
+    def new_judge(self, module: Any, store: "Store") -> Judge:
+        """What measures the model."""
+        raise NotImplementedError
+
+    def new_model(self, classes: int) -> "Model":
+        """Backbone and head, untrained."""
+        from ssl_seg.base import Model
+
+        backbone = self.new_backbone()
+        shape = backbone.channels, backbone.strides
+        return Model(backbone, self.build("heads", self.given["head"], *shape, classes, part="head"))
+
+    def save(self, model: "Model", classes: list[str]) -> None:
+        """Write `model.safetensors`, and the backbone alone for others to start from."""
+        from ssl_seg.engine.model_file import save_model
+
+        save_model(self.run.folder / "model.safetensors", model, self.about(classes))
+        self.save_backbone(model.backbone, trained_by=self.command, **self.how)
+
+    def about(self, classes: list[str]) -> dict[str, Any]:
+        """What a model file says of itself."""
+        given = self.given
+        return {
+            "task": self.command,
+            "backbone": given["backbone"],
+            "options": self.options.get("backbone", {}),
+            "head": given["head"],
+            "head_options": self.options.get("head", {}),
+            "classes": list(classes),
+            "image_size": self.size,
+            **self.how,
+        }
