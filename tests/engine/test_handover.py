@@ -2,6 +2,7 @@
 
 import argparse
 import copy
+import types
 from collections import OrderedDict
 
 import numpy as np
@@ -50,28 +51,32 @@ def other(state):
     return {**state, "layer4.1.conv2.weight": state["layer4.1.conv2.weight"] * 0.5}
 
 
-@pytest.fixture
-def thin():
-    backbone = TimmBackbone("resnet18")
-    backbone.net = timm.create_model("resnet18", num_classes=0, **THIN)
-    return backbone
-
-
 @pytest.fixture(scope="module")
 def net():
     return shaken(torchvision.models.resnet18(), 0)
 
 
 @pytest.fixture(scope="module")
-def resnet18():
-    return TimmBackbone("resnet18")
+def backbones():
+    thin = TimmBackbone("resnet18")
+    thin.net = timm.create_model("resnet18", num_classes=0, **THIN)
+    return TimmBackbone("resnet18"), thin
 
 
 @pytest.fixture
-def blank(resnet18):
-    for tensor in resnet18.state_dict().values():
+def blank(backbones):
+    return emptied(backbones[0])
+
+
+@pytest.fixture
+def thin(backbones):
+    return emptied(backbones[1])
+
+
+def emptied(backbone):
+    for tensor in backbone.state_dict().values():
         tensor.zero_()
-    return resnet18
+    return backbone
 
 
 def assert_equal(backbone, state):
@@ -327,7 +332,7 @@ def test_byol_pytorch_itself_fits(tmp_path, net, blank):
 def test_a_checkpoint_of_ours_fits(tmp_path, thin):
     method = shaken(BYOL(copy.deepcopy(thin), hidden=8, dimensions=4), 2)
     method.target_backbone.load_state_dict(thin.state_dict())
-    optimizer = torch.optim.SGD(method.parameters(), lr=0.1)
+    optimizer = types.SimpleNamespace(state_dict=lambda: {"state": {}})
     folder = save_checkpoint(tmp_path, 1, method, optimizer, {})
     assert str(load_backbone(folder, thin)) == "matched 120 of 120 tensors (prefix 'backbone.')"
     assert_equal(thin, method.backbone.state_dict())
@@ -395,6 +400,16 @@ def test_a_head_beside_the_backbone_in_one_container_is_left_over(tmp_path):
     assert load_backbone(tmp_path / "w.pt", Wrapped()).left_over == ["net.fc.weight"]
     torch.save(Wrapped().state_dict() | {"net.two.9.weight": torch.ones(1)}, tmp_path / "w.pt")
     assert_refused(tmp_path / "w.pt", Wrapped(), "larger network")
+
+
+def test_a_classifier_in_a_part_that_the_backbone_keeps_is_left_over(tmp_path):
+    class Convnext(Backbone):
+        def __init__(self):
+            super().__init__()
+            self.stages, self.head = nn.Linear(2, 2), nn.ModuleDict({"norm": nn.LayerNorm(2)})
+
+    torch.save(Convnext().state_dict() | {"head.fc.weight": torch.ones(1)}, tmp_path / "c.pt")
+    assert load_backbone(tmp_path / "c.pt", Convnext()).left_over == ["head.fc.weight"]
 
 
 def test_what_is_worked_out_from_the_size_is_left_over(tmp_path):
@@ -483,6 +498,8 @@ def test_a_forced_prefix_that_does_not_fit_names_the_one_that_does(tmp_path):
     sentence = "matched 0 of 12 tensors: 12 missing.*; 12 names fit after 'student.'"
     assert_refused(path, TinyBackbone(), sentence, prefix="teacher")
     assert_refused(path, TinyBackbone(), sentence, prefix="")
+    sentence = "matched 0 of 12 tensors: 12 missing.*; 12 names fit after ''"
+    assert_refused(tiny_file(tmp_path), TinyBackbone(), sentence, prefix="teacher")
 
 
 # what does not fit

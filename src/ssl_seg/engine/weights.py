@@ -1,18 +1,50 @@
-"""A trained backbone as one file that says what it is."""
+"""A trained backbone as one file that says what it is, and the strict hand-over of any other."""
 
 import json
 import os
+import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
 
 from ssl_seg.base import Backbone
+from ssl_seg.engine.matching import COUNTER, Fit, choose, find_fits, some
+from ssl_seg.engine.weight_files import find_file, read_file, read_header
 from ssl_seg.errors import ResourceError, WeightsError
 
 FORMAT = "ssl-seg backbone 1"
+
+
+@dataclass(frozen=True)
+class Match:
+    """What a hand-over has done; `str()` says it in one line.
+
+    Attributes:
+        matched: tensors of the backbone that came from the file.
+        total: tensors of the backbone; the rest are counters of BatchNorm that old files lack.
+        prefix: what stands before the backbone's names in the file.
+        left_over: what else the file has after the prefix, as a rule a head.
+        about: what the file says of itself, if it is one of ours.
+    """
+
+    matched: int
+    total: int
+    prefix: str
+    left_over: list[str]
+    about: dict[str, Any]
+
+    def __str__(self) -> str:
+        notes = [f"prefix {self.prefix!r}"] if self.prefix else []
+        if self.matched < self.total:
+            notes.append(f"the file has no {COUNTER}")
+        text = f"matched {self.matched} of {self.total} tensors"
+        text += f" ({', '.join(notes)})" if notes else ""
+        return text + (f", left over: {some(self.left_over)}" if self.left_over else "")
 
 
 def save_backbone(path: Path, backbone: Backbone, about: Mapping[str, Any]) -> None:
@@ -33,42 +65,108 @@ def save_backbone(path: Path, backbone: Backbone, about: Mapping[str, Any]) -> N
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """What the header of a backbone file says.
+    """What a backbone file, or that of a run's folder, says of itself; empty if it is not one of ours.
 
     Raises:
-        WeightsError: no such file, or not one of ours.
+        WeightsError: there is no such file, or no weights in it.
     """
+    file = find_file(path)
+    return _about(read_header(file), file)
+
+
+def load_backbone(path: Path, backbone: Backbone, prefix: str | None = None) -> Match:
+    """Load weights into a backbone: every one of its tensors, or none.
+
+    The names in the file may have any prefix, and the backbone's children may be numbered, as they
+    are in a `Sequential` of them. Of several complete sets the one that was trained is taken, not its
+    moving average. Other floating-point types become the backbone's.
+
+    Args:
+        path: a run's or a checkpoint's folder, a safetensors file, or a file of `torch.save`.
+        backbone: gets the weights in place.
+        prefix: takes the set of tensors whose names begin so, and no other.
+
+    Raises:
+        WeightsError: the file cannot be read, does not fit, is of a larger network, has several sets
+            that differ, or holds numbers that are not finite. No tensor has moved.
+    """
+    file = find_file(path)
+    tensors, header = read_file(file)
+    about = _about(header, file)
+    fits = find_fits(backbone, tensors)
+    asked = fits
+    if prefix is not None:
+        prefix = prefix and prefix.removesuffix(".") + "."
+        asked = [fit for fit in fits if fit.prefix == prefix]
+    own: dict[str, Tensor] = backbone.state_dict()
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-    except Exception as error:
-        raise WeightsError(f"cannot read weights: {error}", where=str(path)) from error
-    if header.get("format") != FORMAT:
-        raise WeightsError("not a backbone file of ssl-seg", where=str(path))
-    about: dict[str, Any] = json.loads(header["about"])
-    return about
+        fit = choose(asked, tensors, without_counters=header.get("format") != FORMAT)
+        if fit is None:
+            raise _refusal(file, own, tensors, fits, prefix)
+    except WeightsError as error:
+        error.where, error.next = error.where or str(file), error.next or _advice(about)
+        raise
+    new = {name: tensors[key].to(own[name].dtype) for name, key in fit.keys.items()}
+    for name, tensor in new.items():
+        if not torch.isfinite(tensor).all():
+            raise WeightsError("the weights are not finite", where=f"{file}: {fit.keys[name]}")
+    backbone.load_state_dict({**own, **new})
+    return Match(len(new), len(own), fit.prefix, fit.left_over, about)
 
 
-def load_backbone(path: Path, backbone: Backbone) -> int:
-    """Load weights into a backbone; all of them fit, or none is loaded.
+def _about(header: Mapping[str, str], file: Path) -> dict[str, Any]:
+    made = header.get("format", "")
+    if made == FORMAT:
+        try:
+            return dict(json.loads(header["about"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise WeightsError("cannot read weights: the header is damaged", where=str(file)) from error
+    if made.startswith(FORMAT.rstrip("0123456789")):
+        raise WeightsError(f"weights of format {made!r}, this version reads {FORMAT!r}", where=str(file))
+    return {}
 
-    Returns:
-        How many tensors were matched.
 
-    Raises:
-        WeightsError: a tensor is missing, left over, or of another shape.
-    """
-    read_about(path)
-    tensors = load_file(path)
-    own = backbone.state_dict()
-    missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
-    shapes = sorted(k for k in own.keys() & tensors.keys() if own[k].shape != tensors[k].shape)
-    if missing or extra or shapes:
-        matched = len(own) - len(missing) - len(shapes)
-        raise WeightsError(
-            f"matched {matched} of {len(own)} tensors: {len(missing)} missing, "
-            f"{len(extra)} left over, {len(shapes)} of another shape",
-            where=f"{path}: {', '.join([*missing, *extra, *shapes][:4])}",
-        )
-    backbone.load_state_dict(tensors)
-    return len(own)
+def _advice(about: Mapping[str, Any]) -> str:
+    """With which flags the file fits, as far as it says so."""
+    if "backbone" not in about:
+        return "ssl-seg list backbones  # one with the shapes in the file"
+    options = dict(about.get("options") or {})
+    words = ["--backbone", str(about["backbone"])]
+    for name, value in options.items():
+        words += ["-o", f"backbone.{name}={value}"]
+    return shlex.join(words)
+
+
+def _refusal(
+    file: Path, own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], fits: list[Fit], prefix: str | None
+) -> WeightsError:
+    """How many tensors fit, where the names suggest that the right ones are, and what differs there."""
+    nothing = Fit(prefix or "", {}, {}, list(own), list(tensors), [])
+    fits = [fit for fit in fits if 10 * len({*fit.keys, *fit.unlike}) >= len(own)]  # fewer are chance
+    likely = max(fits, key=_closeness, default=nothing)
+    asked = [fit for fit in fits if fit.prefix == prefix]
+    fit = likely if prefix is None else max(asked, key=_closeness, default=nothing)
+    what = (
+        f"matched {len(fit.keys)} of {len(own)} tensors: {len(fit.missing)} missing, "
+        f"{len(fit.left_over)} left over, {len(fit.unlike)} of another shape"
+    )
+    if likely is not nothing and likely.prefix != (prefix or ""):
+        what += f"; {len(likely.keys) + len(likely.unlike)} names fit after {likely.prefix!r}"
+    differs = [
+        f"{name} is {_kind(tensors[key])} in the file, {_kind(own[name])} in the network"
+        for name, key in list(fit.unlike.items())[:3]
+    ]
+    if fit.missing:
+        differs.append(f"not in the file: {some(fit.missing)}")
+    if fit.left_over:
+        differs.append(f"only in the file: {some(fit.left_over)}")
+    return WeightsError(what, where=f"{file}: {'; '.join(differs)}")
+
+
+def _closeness(fit: Fit) -> tuple[int, int, bool]:
+    return len(fit.keys), len(fit.unlike), not fit.moves_slowly
+
+
+def _kind(tensor: Tensor) -> str:
+    shape = "x".join(map(str, tensor.shape)) or "a scalar"
+    return f"{shape} {str(tensor.dtype).removeprefix('torch.')}"
