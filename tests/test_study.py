@@ -177,7 +177,7 @@ def test_every_way_to_name_files_is_understood(tmp_path, monkeypatch):
         assert before == fingerprint(text, tmp_path / "out")
         (tmp_path / name).write_text(f"other {text}")
         assert fingerprint(text, tmp_path / "out") != before, text
-    for text in ("byol", "demo:64", "", "0.5", "a:b=c", ":", "@ssl"):
+    for text in ("byol", "demo:64", "", "0.5", "a:b=c", ":", "@ssl", "~nobody/x", "\0", "x" * 999):
         assert fingerprint(text, tmp_path / "out") == ""
 
 

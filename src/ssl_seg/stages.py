@@ -3,6 +3,7 @@
 Names of commands and of their flags are not judged here; everything else is, with the line it is in.
 """
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class StudyFile:
         self._lines = [tuple(keys) for keys in _keys_of_lines(path.read_text(encoding="utf-8-sig"))]
         self._only((), ("seeds", "out", "defaults", "stages", "table"))
         self._only(("table",), ("rows", "score"))
-        self.out = Path(self._take(str, f"runs/{path.stem}", "out")).expanduser()
+        self.out = Path(os.path.expanduser(self._take(str, f"runs/{path.stem}", "out")))
         self._stages = {name: self._stage(name) for name in self._take(dict, {}, "stages")}
         if not self._stages:
             raise UsageError("a study needs stages", where=str(path), next="[stages.ssl]")

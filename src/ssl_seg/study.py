@@ -220,21 +220,22 @@ def fingerprint(text: str, out: Path) -> str:
     head, _, tail = text.partition(":")
     parts = [text, tail, *tail.split("=")[1:], head if head.endswith(".py") else ""]
     digest, found = hashlib.sha256(), False
-    for place in [Path(part).expanduser() for part in dict.fromkeys(parts) if part]:
+    for place in [Path(os.path.expanduser(part)) for part in dict.fromkeys(parts) if part]:
         weights = place / "backbone.safetensors"
         beside = [place.with_suffix("")] if place.suffix.lower() == ".csv" else []
-        for path in [weights] if weights.exists() else [place, *beside]:
-            found |= path.exists()
-            if path.is_file():
+        for path in [weights] if os.path.exists(weights) else [place, *beside]:
+            if os.path.isfile(path):
                 with path.open("rb") as file:
                     digest.update(hashlib.file_digest(file, "sha256").digest())
-            for line in _files_below(path, out):
-                digest.update(line.encode(errors="surrogateescape"))
+            elif os.path.isdir(path):
+                for line in _files_below(path, out):
+                    digest.update(line.encode(errors="surrogateescape"))
+            found |= os.path.exists(path)
     return digest.hexdigest() if found else ""
 
 
 def _files_below(root: Path, out: Path) -> Iterator[str]:
-    """One line per file below a folder, if it is one; links are followed, once."""
+    """One line per file below a folder; links are followed, once."""
     visited = {os.path.realpath(out)}
     for folder, names, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)

@@ -15,8 +15,9 @@ from random import Random
 
 import pytest
 
-FAKE = Path(__file__).parents[1] / "fake_stage.py"
-TINY = Path(__file__).parents[1] / "faults" / "tiny.py"
+ROOT = Path(__file__).parents[2]
+FAKE = ROOT / "tests" / "fake_stage.py"
+TINY = ROOT / "tests" / "faults" / "tiny.py"
 DRIVER = f"""
 import sys
 import ssl_seg.commands.study as study
@@ -477,15 +478,22 @@ def test_a_bare_word_is_a_folder_only_where_one_is_asked_for(trial):
     assert len(one.told()) == 32
 
 
-@pytest.mark.parametrize(
-    "path", sorted(Path(__file__).parents[2].glob("examples/**/*.toml")), ids=lambda p: p.name
-)
+@pytest.mark.parametrize("path", sorted(ROOT.glob("examples/**/*.toml")), ids=lambda p: p.name)
 def test_the_examples_can_be_run(cli, path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, err = cli("study", path, "--dry-run")
     assert code == 0, err
     runs = tomllib.loads(path.read_text())
     assert f"{len(runs['seeds']) * len(runs['stages'])} runs to do" in out
+
+
+def test_the_study_in_the_documents_can_be_run(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "study.md").read_text()
+    (tmp_path / "s.toml").write_text(text.partition("```toml\n")[2].partition("```")[0])
+    code, out, err = cli("study", "s.toml", "--dry-run")
+    assert code == 0, err
+    assert "9 of 9 runs to do" in out
 
 
 # With the real commands

@@ -107,11 +107,10 @@ def checker(context: typer.Context) -> Check:
 
 def _options(parts: Any, where: Callable[[str], str]) -> Iterator[str]:
     """The texts among the options of parts, once all are known to be options."""
-    for part, table in parts.items() if isinstance(parts, dict) else [("o", None)]:
-        plain = isinstance(table, dict) and all(
-            isinstance(value, str | int | float | list) for value in table.values()
-        )
-        if not plain:
+    tables: dict[str, Any] = parts if isinstance(parts, dict) else {"o": parts}
+    for part, table in tables.items():
+        values = list(table.values()) if isinstance(table, dict) else [None]
+        if not all(isinstance(value, str | int | float | list) for value in values):
             raise UsageError(
                 f"{part!r} must be a table of options", where=where("o"), next="o.ssl.decay = 0.97"
             )
@@ -119,7 +118,7 @@ def _options(parts: Any, where: Callable[[str], str]) -> Iterator[str]:
             defaults.read_options([f"{part}.{key}={value}" for key, value in table.items()])
         except UsageError as error:
             raise UsageError(error.what, where=where("o"), next=error.next) from error
-        yield from (value for value in table.values() if isinstance(value, str))
+        yield from (value for value in values if isinstance(value, str))
 
 
 def _check_value(context: typer.Context, parameter: Any, value: object, where: Callable[[str], str]) -> None:
