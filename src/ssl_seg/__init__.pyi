@@ -1,6 +1,7 @@
 """The public names, for type checkers and editors; `__init__.py` loads them when they are used."""
 
 from ssl_seg.augment.geometry import crop_resize as crop_resize
+from ssl_seg.augment.recipes import TRAIN_VIEWS as TRAIN_VIEWS
 from ssl_seg.augment.views import BYOL_VIEWS as BYOL_VIEWS
 from ssl_seg.augment.views import View as View
 from ssl_seg.augment.views import evaluation_view as evaluation_view
@@ -10,6 +11,7 @@ from ssl_seg.base import Backbone as Backbone
 from ssl_seg.base import Dataset as Dataset
 from ssl_seg.base import Head as Head
 from ssl_seg.base import Metric as Metric
+from ssl_seg.base import Model as Model
 from ssl_seg.base import SSLMethod as SSLMethod
 from ssl_seg.data.batches import Batches as Batches
 from ssl_seg.data.store import Store as Store
@@ -21,13 +23,18 @@ from ssl_seg.engine.fit import fit as fit
 from ssl_seg.engine.health import CollapseAlarm as CollapseAlarm
 from ssl_seg.engine.health import effective_rank as effective_rank
 from ssl_seg.engine.health import embedding_std as embedding_std
+from ssl_seg.engine.logistic import logistic_probe as logistic_probe
 from ssl_seg.engine.optim import build_optimizer as build_optimizer
 from ssl_seg.engine.optim import parameter_groups as parameter_groups
 from ssl_seg.engine.optim import rate_at as rate_at
 from ssl_seg.engine.stop import Stop as Stop
+from ssl_seg.engine.supervised import Supervised as Supervised
+from ssl_seg.engine.supervised import mixup as mixup
 from ssl_seg.engine.weights import load_backbone as load_backbone
 from ssl_seg.engine.weights import save_backbone as save_backbone
 from ssl_seg.errors import SslSegError as SslSegError
+from ssl_seg.heads.linear import Linear as Linear
+from ssl_seg.heads.mlp import MLP as MLP
 from ssl_seg.hooks import hookimpl as hookimpl
 from ssl_seg.layers import frozen_copy as frozen_copy
 from ssl_seg.layers import mlp as mlp
@@ -39,6 +46,7 @@ from ssl_seg.methods.simclr import SimCLR as SimCLR
 from ssl_seg.methods.simclr import nt_xent as nt_xent
 from ssl_seg.methods.simsiam import SimSiam as SimSiam
 from ssl_seg.methods.simsiam import simsiam_loss as simsiam_loss
+from ssl_seg.metrics.accuracy import Accuracy as Accuracy
 from ssl_seg.metrics.knn import KNN as KNN
 from ssl_seg.metrics.knn import knn_votes as knn_votes
 from ssl_seg.run import Run as Run

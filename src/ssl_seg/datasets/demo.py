@@ -173,14 +173,23 @@ def paint(name: str, seed: int) -> Image.Image:
 
 
 def _background(random: Random, side: int) -> Image.Image:
-    """A sky and a ground with blots, softened."""
-    sky, ground, blot = _colours(random, (0.56, 0.28, random.random()))
+    """A sky and a ground with clouds and bushes, softened.
+
+    Much alike in all scenes: what tells one picture from another must be the thing in it.
+    """
+
+    def tone(hue: float, saturation: tuple[float, float], value: tuple[float, float]) -> Colour:
+        return _hsv(
+            (hue + random.gauss(0.0, 0.03)) % 1.0, random.uniform(*saturation), random.uniform(*value)
+        )
+
+    sky, ground = tone(0.56, (0.3, 0.55), (0.75, 0.95)), tone(0.28, (0.4, 0.65), (0.5, 0.7))
     image = Image.new("RGB", (side, side), sky)
     draw = ImageDraw.Draw(image)
-    draw.rectangle((0, side * random.uniform(0.5, 0.85), side, side), fill=ground)
-    for _ in range(random.randint(0, 9)):
-        x, y, r = random.uniform(0, side), random.uniform(0, side), random.uniform(0.02, 0.12) * side
-        draw.ellipse((x - r, y - r, x + r, y + r), fill=random.choice((sky, ground, blot)))
+    draw.rectangle((0, side * random.uniform(0.55, 0.8), side, side), fill=ground)
+    for _ in range(random.randint(0, 5)):
+        x, y, r = random.uniform(0, side), random.uniform(0, side), random.uniform(0.02, 0.1) * side
+        draw.ellipse((x - r, y - r, x + r, y + r), fill=random.choice((sky, ground)))
     return image.filter(ImageFilter.GaussianBlur(random.uniform(1.0, 5.0)))
 
 
@@ -197,7 +206,7 @@ class Demo(Dataset):
         self.samples = [(f"{split or 'train'}/{index:05d}", index % 8) for index in range(count)]
 
     def identity(self, index: int) -> str:
-        return f"demo 2 {self.samples[index][0]}"
+        return f"demo 3 {self.samples[index][0]}"
 
     def image(self, index: int, canvas: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
         name, target = self.samples[index]
