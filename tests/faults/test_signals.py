@@ -93,7 +93,7 @@ def test_a_signal_in_the_last_step_finishes_the_run(trials):
 
 def test_a_signal_in_the_last_probe_does_not_cost_its_score(trials):
     trial = trials.new("last probe")
-    assert trial.go(traps=[("in the probe", 2, signal.SIGTERM)]) == 143
+    assert trial.go(traps=[("in the probe", 3, signal.SIGTERM)]) == 143
     check_stopped(trial, signal.SIGTERM)
     assert trial.status()["step"] == 8
     finish(trials, trial)

@@ -82,6 +82,10 @@ class Pretraining(Training):
             f"{given['ssl']} on {given['backbone']}: {len(store)} images, {given['epochs']} epochs of "
             f"{batches.per_epoch} steps, {device.describe()}\nrun: {self.run.folder}"
         )
+        if probe and not self.run.resume:
+            device.place(method)
+            for name, value in probe(method.backbone).items():
+                self.console.say(f"untrained: {name} {value:.3f}")
         first = batches.at(0)
         self.draw_views(first.images, self.views(method.views, first))
 
