@@ -1,5 +1,7 @@
 """timm's models as backbones, against timm and torchvision themselves."""
 
+import importlib
+
 import pytest
 import timm
 import torch
@@ -187,6 +189,80 @@ def test_a_plain_transformer_gives_four_evenly_spaced_levels():
     )
     for map, index in zip(backbone(images()), (2, 5, 8, 11), strict=True):
         torch.testing.assert_close(map, whole[index])
+
+
+# --- output stride, for segmentation ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stride", [8, 16, 32])
+@pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_efficientnet"])
+def test_the_deepest_map_has_the_output_stride_asked_for(name, stride):
+    plain, dilated = TimmBackbone(name), TimmBackbone(name, output_stride=stride)
+    assert dilated.strides == [min(own, stride) for own in plain.strides]
+    assert [tuple(map.shape[1:]) for map in dilated.eval()(images(1, 96))] == [
+        (c, 96 // s, 96 // s) for c, s in zip(plain.channels, dilated.strides, strict=True)
+    ]
+    dilated.load_state_dict(plain.state_dict(), strict=True)
+
+
+def test_a_dilated_network_sees_as_far_as_a_strided_one():
+    """On an image that varies slowly, the map at stride 8 holds that at stride 32 in every fourth cell."""
+    plain, dilated = lively(TimmBackbone("test_resnet")), TimmBackbone("test_resnet", output_stride=8).eval()
+    dilated.load_state_dict(plain.state_dict())
+    wave = torch.linspace(0, 3.14, 512).sin()
+    slow = (wave[:, None] * wave[None, :]).expand(1, 3, -1, -1)
+    with torch.no_grad():
+        coarse, fine = plain(slow)[-1][..., 6:10, 6:10], dilated(slow)[-1][..., 24:40:4, 24:40:4]
+    assert (coarse - fine).abs().mean() < 0.02 * coarse.abs().mean()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("stride", "dilate"), [(8, [False, True, True]), (16, [False, False, True])])
+def test_a_dilated_resnet_is_torchvisions(stride, dilate):
+    theirs = lively(torchvision.models.resnet50(weights=None, replace_stride_with_dilation=dilate))
+    ours = TimmBackbone("resnet50", output_stride=stride).eval()
+    ours.load_state_dict({k: t for k, t in theirs.state_dict().items() if not k.startswith("fc.")})
+    layers = ["relu", "layer1", "layer2", "layer3", "layer4"]
+    extract = torchvision.models.feature_extraction.create_feature_extractor(theirs, layers)
+    with torch.no_grad():
+        for map, expected in zip(ours(images(1, 96)), extract(images(1, 96)).values(), strict=True):
+            torch.testing.assert_close(map, expected, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("name", "stride"), [("test_vit", 8), ("densenet121", 16), ("test_resnet", 4)])
+def test_a_network_that_cannot_be_dilated_so_says_so(name, stride):
+    with pytest.raises(UsageError, match=f"'{name}' cannot have an output stride of {stride}"):
+        TimmBackbone(name, output_stride=stride)
+
+
+def test_a_small_stem_has_no_output_stride():
+    with pytest.raises(UsageError, match="stem=small divides all strides by 4"):
+        TimmBackbone("resnet18", stem="small", output_stride=8)
+
+
+def test_the_output_stride_is_an_option():
+    factory = backbones()["resnet18"]
+    for text, value in (("8", 8), ("none", None)):
+        assert check_options(factory, "", {"output_stride": text}) == {"output_stride": value}
+    with pytest.raises(UsageError, match="output_stride"):
+        check_options(factory, "", {"output_stride": "small"})
+
+
+# --- VGG -------------------------------------------------------------------------------------------
+
+
+def test_a_vgg_is_its_features_alone(monkeypatch):
+    """No map comes from the classifier's wide layers: they would train on nothing."""
+    small = [4, "M", 4, "M", 6, "M", 6, "M", 8, "M"]
+    monkeypatch.setitem(importlib.import_module("timm.models.vgg").cfgs, "vgg11", small)
+    backbone = TimmBackbone("vgg11")
+    assert backbone.strides == [1, 2, 4, 8, 16, 32] and backbone.channels == [4, 4, 6, 6, 8, 8]
+    assert all(name.startswith("features.") for name in backbone.state_dict())
+    theirs = torchvision.models.vgg.make_layers(small).eval()
+    backbone.load_state_dict({f"features.{name}": t for name, t in theirs.state_dict().items()}, strict=True)
+    torch.testing.assert_close(backbone(images())[-1], theirs(images()))
+    backbone(images())[-1].sum().backward()
+    assert all(p.grad is not None for p in backbone.parameters())
 
 
 # --- the table of names ---------------------------------------------------------------------------
