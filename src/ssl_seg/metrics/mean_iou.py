@@ -1,0 +1,104 @@
+"""Mean intersection over union of segmentation, from one confusion matrix over all pixels."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ssl_seg.base import IGNORE, Metric
+from ssl_seg.errors import UsageError, did_you_mean
+from ssl_seg.hooks import hookimpl
+
+
+class MeanIoU(Metric):
+    """The mean over classes of pixels in both / pixels in either, summed over the whole set.
+
+    Intersections and unions are summed first and divided once. Where a class covers 90 pixels of one
+    image, all found, and 10 of another, 5 of them found, its IoU is 95 / 100 = 0.95; the mean over
+    the images would be (1.0 + 0.5) / 2 = 0.75, and a third image without the class has no value
+    at all. Numbers of the two kinds cannot be compared.
+
+    A class counts when a pixel of it is there or is predicted (its union is not empty); a class that
+    is neither has no number. Pixels whose target is 255 do not count at all.
+
+    Args:
+        classes: names, at most 254.
+        exclude: names, or one text with commas between them, of classes that are left out of the
+            mean and of all other numbers. A pixel of such a class that is predicted as another one
+            still counts as wrong for that other one, as in graders that average the first six
+            classes of masks with a seventh, `unknown`.
+        lenient: pixels whose true class is excluded do not count at all, as if they were 255.
+
+    Attributes:
+        confusion: (C, C + 1) int64; row: true class, column: predicted class, the last one for
+            predicted indices that are no class.
+
+    Raises:
+        UsageError: an excluded class that there is not, or no class left.
+    """
+
+    def __init__(
+        self, classes: Sequence[str], *, exclude: str | Sequence[str] = (), lenient: bool = False
+    ) -> None:
+        if len(classes) >= IGNORE:
+            raise UsageError(f"masks hold at most {IGNORE - 1} classes, not {len(classes)}")
+        names = exclude.split(",") if isinstance(exclude, str) else exclude
+        excluded = {name.strip() for name in names if name.strip()}
+        for name in sorted(excluded.difference(classes)):
+            raise UsageError(f"no class {name!r} to exclude{did_you_mean(name, classes)}")
+        self.classes, self.lenient = classes, lenient
+        self._kept = torch.tensor([name not in excluded for name in classes])
+        if not self._kept.any():
+            raise UsageError("all classes are excluded: nothing is left to average")
+        self.reset()
+
+    def reset(self) -> None:
+        count = len(self.classes)
+        self.confusion = torch.zeros(count, count + 1, dtype=torch.int64)
+
+    def update(self, logits: Tensor, target: Tensor) -> None:
+        """Take in a batch.
+
+        Args:
+            logits: (B, C, H, W), of equal ones the first class counts; or predicted indices
+                (B, H, W), of which any outside 0 to C - 1 is no class and wrong everywhere.
+            target: (B, H, W) class indices, 255 (or less than 0) where there is none.
+
+        Raises:
+            ValueError: a target that is neither a class nor 255.
+        """
+        count = len(self.classes)
+        guess = logits.argmax(dim=1) if logits.ndim == target.ndim + 1 else logits.long()
+        guess = torch.where((guess >= 0) & (guess < count), guess, count)
+        known = (target != IGNORE) & (target >= 0)
+        pairs = target[known].long() * (count + 1) + guess[known]
+        counted = torch.bincount(pairs, minlength=count * (count + 1))
+        if len(counted) > count * (count + 1):
+            raise ValueError(f"target {int(target[known].max())} with {count} classes")
+        self.confusion = self.confusion.to(counted.device) + counted.view(count, count + 1)
+
+    def compute(self) -> dict[str, float]:
+        """`miou`, `fw_iou`, `pixel_accuracy`, and `iou/<class>` in [0, 1]; `support/<class>` in pixels.
+
+        `fw_iou` weights each class by its true pixels. Without any pixel the first three are 0.
+        """
+        counts, kept = self.confusion.cpu(), self._kept
+        if self.lenient:
+            counts = counts * kept[:, None]
+        right, support = counts.diagonal(), counts.sum(dim=1)
+        union = support + counts[:, :-1].sum(dim=0) - right
+        present = [index for index in range(len(self.classes)) if kept[index] and union[index]]
+        iou = {index: int(right[index]) / int(union[index]) for index in present}
+        total = max(1, int(support[kept].sum()))
+        numbers = {
+            "miou": sum(iou.values()) / max(1, len(iou)),
+            "fw_iou": sum(int(support[index]) * value for index, value in iou.items()) / total,
+            "pixel_accuracy": int(right[kept].sum()) / total,
+        }
+        numbers |= {f"iou/{self.classes[index]}": value for index, value in iou.items()}
+        return numbers | {f"support/{self.classes[index]}": float(support[index]) for index in present}
+
+
+@hookimpl
+def metrics() -> dict[str, type[Metric]]:
+    return {"mean_iou": MeanIoU}
