@@ -1,0 +1,238 @@
+"""Images with a mask each: the class of every pixel, as a colour or as an index."""
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePath
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssl_seg.base import IGNORE
+from ssl_seg.data.files import FileDataset, find_images
+from ssl_seg.data.mask_files import MaskCount, MaskReader, recognise, reduce_mask
+from ssl_seg.data.palettes import read_palette
+from ssl_seg.errors import DataError, UsageError
+from ssl_seg.hooks import hookimpl
+
+_SHOWN = 5
+_SMALL = 32  # canvas on which an image is read when only its true size is wanted
+
+
+def mask_pairs(
+    root: str,
+    split: str,
+    *,
+    images: str | None = None,
+    masks: str | None = None,
+    image_suffix: str = "_sat",
+    mask_suffix: str = "_mask",
+    palette: str | None = None,
+    colours: Literal["exact", "bits"] = "exact",
+    stray: Literal["stop", "ignore"] = "stop",
+) -> "MaskPairs":
+    """Pairs like `0013_sat.jpg` and `0013_mask.png` in one folder, or in two folders of their own.
+
+    Args:
+        root: the folder, or one that holds the folder `split`.
+        split: passed over if there is no such folder.
+        images, masks: two folders, relative to that; also if each holds the folder `split` itself.
+        image_suffix, mask_suffix: what follows the common part of the two names. In two folders a
+            suffix that no name there has is passed over; in one, an empty `image_suffix` means all
+            that are no masks.
+        palette: `deepglobe`, `camvid`, `voc`, a number of classes, or a JSON file of names and
+            colours; `palette.json` beside the images or one folder above is found. Else colours are
+            recognised, and indices counted.
+        colours: `exact`, or `bits`: each channel counts as 0 below 128 and as 255 from there on. The
+            graders of the `deepglobe` palette read masks so. What one trains on should be exact:
+            a colour in between is a damaged mask.
+        stray: what is done about a colour or an index of no class: `stop`, or `ignore` the pixel.
+
+    Raises:
+        DataError: a mask without an image, an image without a mask, two of either for one name, a
+            JPEG as mask, or no palette for the colours. What is wrong inside a file, `mask` says.
+    """
+    base = _split_of(Path(root).expanduser(), split)
+    if (images is None) != (masks is None):
+        raise UsageError("images and masks are two folders: give both or neither")
+    image_root = base if images is None else _split_of(base / images, split)
+    mask_root = base if masks is None else _split_of(base / masks, split)
+    pairs = _pair(image_root, mask_root, image_suffix, mask_suffix)
+    near = (base / "palette.json", base.parent / "palette.json")
+    palette = palette or next((str(path) for path in near if path.is_file()), None)
+    reader = recognise([mask_root / mask for _, mask in pairs], read_palette(palette) if palette else None)
+    reader = MaskReader(reader.palette, reader.coding, colours == "bits", stray == "ignore")
+    return MaskPairs(image_root, mask_root, pairs, reader)
+
+
+class MaskPairs(FileDataset):
+    """Images below one folder, masks below the same or another.
+
+    Args:
+        images, masks: the folders.
+        pairs: (image, mask), relative to them.
+        reader: of the masks.
+
+    Attributes:
+        mask_files: the masks as a list of files.
+        palette: (C, 3) uint8 colours of the classes.
+        palette_source: where the classes come from, for people.
+        exclude: classes that the palette calls none, such as `unknown`.
+    """
+
+    masks = True
+
+    def __init__(
+        self, images: Path, masks: Path, pairs: Iterable[tuple[str, str]], reader: MaskReader
+    ) -> None:
+        pairs = list(pairs)
+        super().__init__(images, ((image, -1) for image, _ in pairs), reader.palette.names)
+        self.mask_files = FileDataset(masks, ((mask, -1) for _, mask in pairs))
+        self.palette, self.palette_source = reader.palette.array, reader.palette.source
+        self.exclude = list(reader.palette.exclude)
+        self._reader, self._last = reader, threading.local()
+        coding = (
+            reader.coding,
+            reader.bits,
+            reader.ignore_stray,
+            reader.palette.colours,
+            reader.palette.void,
+        )
+        self._how = repr(coding)
+
+    def identity(self, index: int) -> str:
+        """Changes with the image, the mask, and how the mask is read."""
+        return f"{super().identity(index)}\0{self.mask_files.identity(index)}\0{self._how}"
+
+    def image(self, index: int, canvas: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+        image, size = super().image(index, canvas)
+        self._last.seen = (index, canvas), image.shape[:2], size  # `mask` mostly follows, in this thread
+        return image, size
+
+    def mask(self, index: int, canvas: int) -> NDArray[np.uint8]:
+        """The class of every pixel of what `image` gives: (h, w), 255 where there is none.
+
+        A pixel of a reduced image has the class at its centre.
+
+        Raises:
+            ValueError: the mask cannot be read, has a value that is no class, or another size than
+                its image.
+        """
+        whole, (height, width), _ = self._whole(index, canvas)
+        return reduce_mask(whole, height, width)
+
+    def _whole(self, index: int, canvas: int) -> tuple[NDArray[np.uint8], tuple[int, int], int]:
+        """The mask as it is, the size of the image on the canvas, and the number of stray pixels."""
+        name, _ = self.mask_files.samples[index]
+        try:
+            whole, stray = self._reader.read(self.mask_files.root / name)
+        except ValueError as error:
+            raise ValueError(f"its mask {name}: {error}") from error
+        if getattr(self._last, "seen", ((-1, -1),))[0] != (index, canvas):
+            self.image(index, canvas)
+        _, reduced, size = self._last.seen
+        if whole.shape != size:
+            theirs, ours = (f"{height} x {width}" for height, width in (whole.shape, size))
+            raise ValueError(f"its mask {name} is {theirs} pixels, the image {ours}")
+        return whole, reduced, stray
+
+    def check_masks(
+        self,
+        tick: Callable[[int, int], None] = lambda done, total: None,
+        *,
+        exclude: Sequence[str] = (),
+        threads: int | None = None,
+    ) -> MaskCount:
+        """Read every mask and count its classes.
+
+        Args:
+            tick: called with (done, total).
+            exclude: classes that do not make a mask one with pixels to train on.
+            threads: that read; all cores by default.
+
+        Raises:
+            DataError: masks that cannot be used; the first ones with what is wrong.
+        """
+        count, kept = len(self.classes), [name not in exclude for name in self.classes]
+        total, stray, empty, bad = np.zeros(256, dtype=np.int64), 0, [], []
+
+        def look(index: int) -> tuple[NDArray[np.int64], int] | str:
+            try:
+                whole, _, lost = self._whole(index, _SMALL)
+            except ValueError as error:
+                return f"{self.samples[index][0]}: {error}"
+            return np.bincount(whole.ravel(), minlength=256), lost
+
+        with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+            for index, found in enumerate(pool.map(look, range(len(self)))):
+                if isinstance(found, str):
+                    bad.append(found)
+                else:
+                    total += found[0]
+                    stray += found[1]
+                    if not found[0][:count][kept].any():
+                        empty.append(self.mask_files.samples[index][0])
+                tick(index + 1, len(self))
+        if bad:
+            advice = "mend them; a colour or an index of no class: stray=ignore leaves its pixels out"
+            raise DataError(f"{len(bad)} of {len(self)} masks cannot be used", where=_first(bad), next=advice)
+        return MaskCount(total[:count], int(total[IGNORE]), stray, empty)
+
+
+def _split_of(folder: Path, split: str) -> Path:
+    return folder / split if split and (folder / split).is_dir() else folder
+
+
+def _pair(image_root: Path, mask_root: Path, image_suffix: str, mask_suffix: str) -> list[tuple[str, str]]:
+    """The images and masks of equal names, in the images' order."""
+    together = image_root == mask_root
+    if together and (not mask_suffix or image_suffix == mask_suffix):
+        raise UsageError("images and masks in one folder are told apart by their suffixes: give mask_suffix")
+    found = list(find_images(mask_root))
+    masks = _with_suffix(found, mask_suffix, optional=not together)
+    rest = [name for name in found if name not in masks] if together else find_images(image_root)
+    images = _with_suffix(rest, image_suffix, optional=not together)
+    if not images or not masks:
+        raise DataError(
+            f"no pairs of *{image_suffix} and *{mask_suffix} in {mask_root}",
+            where=f"{len(found)} files such as {', '.join(found[:_SHOWN])}",
+            next="the option image_suffix or mask_suffix, or the folders images and masks",
+        )
+    for names, what in ((images, "images have the same mask"), (masks, "masks are of the same image")):
+        twice = [key for key, number in Counter(names.values()).items() if number > 1]
+        same = [" and ".join(name for name, key in names.items() if key == one) for one in twice[:_SHOWN]]
+        _stop_at(same, len(twice), f"two {what}", image_root)
+    by_key = {key: name for name, key in masks.items()}
+    lonely = [name for name, key in images.items() if key not in by_key]
+    _stop_at(lonely, len(lonely), "an image has no mask", image_root)
+    keys = set(images.values())
+    orphans = [name for name, key in masks.items() if key not in keys]
+    _stop_at(orphans, len(orphans), "a mask has no image", mask_root)
+    jpegs = [name for name in masks if PurePath(name).suffix.lower() in (".jpg", ".jpeg")]
+    _stop_at(jpegs, len(jpegs), "a mask is a JPEG, whose colours are not exact", mask_root)
+    return [(name, by_key[key]) for name, key in images.items()]
+
+
+def _with_suffix(names: Iterable[str], suffix: str, *, optional: bool) -> dict[str, str]:
+    """Names that end in the suffix, with what is left of them; all, if it may be missing and is."""
+    stems = {name: os.path.splitext(name)[0] for name in names}
+    found = {name: stem.removesuffix(suffix) for name, stem in stems.items() if stem.endswith(suffix)}
+    return stems if optional and not found else found
+
+
+def _stop_at(names: list[str], count: int, what: str, root: Path) -> None:
+    if names:
+        raise DataError(f"{what}: {count} in all", where=f"{root}: {_first(names)}")
+
+
+def _first(lines: list[str]) -> str:
+    more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+    return "\n       ".join([*lines[:_SHOWN], *more])
+
+
+@hookimpl
+def datasets() -> dict[str, object]:
+    return {"mask_pairs": mask_pairs}
