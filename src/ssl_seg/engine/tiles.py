@@ -52,7 +52,7 @@ def tiled_logits(
 
 def _answer(model: Model, images: Tensor, device: Device, flips: bool) -> Tensor:
     with device.autocast():
-        logits = model(images).float()
+        logits: Tensor = model(images).float()
         if flips:
             logits = (logits + model(images.flip(-1)).float().flip(-1)) / 2.0
     return logits
