@@ -169,7 +169,7 @@ def test_identity_changes_with_the_mask_and_how_it_is_read(folder):
 
     first = identities()
     assert identities() == first
-    for other in ({"stray": "ignore"}, {"colours": "bits"}):
+    for other in ({"stray": "ignore"}, {"stray": "unknown"}, {"colours": "bits"}):
         assert not set(identities(**other)) & set(first)
     os.utime(folder / "0062_mask.png", ns=(1, 1))
     assert [one == two for one, two in zip(identities(), first, strict=True)] == [True, False, True, True]
@@ -338,7 +338,7 @@ def script(colours):
 def test_colours_as_bits_are_what_the_course_reads(tmp_path):
     colours = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     Image.fromarray(colours).save(tmp_path / "m.png")
-    reader = MaskReader(DEEPGLOBE, bits=True, ignore_stray=True)
+    reader = MaskReader(DEEPGLOBE, bits=True, stray=255)
     found, stray = reader.read(tmp_path / "m.png")
     assert np.array_equal(found, script(colours))
     assert stray == (script(colours) == 255).sum() > 0  # pure red
@@ -483,6 +483,12 @@ def test_stray_values_can_be_ignored_and_are_counted(folder, indexed):
     )
     assert np.array_equal(dataset.mask(1, 64), expected)
     assert dataset.check_masks().stray == 41
+    unknown = mask_pairs(str(folder), "", palette="deepglobe", stray="unknown").mask(1, 64)
+    assert np.array_equal(unknown, np.where(expected == 255, 6, expected))
+    with pytest.raises(
+        UsageError, match=r"the palette \(as many classes as the masks hold\) has no class for none"
+    ):
+        two(indexed, stray="unknown")
     Image.fromarray(classes_of("62", 9)).save(indexed / "masks" / "0062.png")
     truth = classes_of("62", 9)
     found = two(indexed, palette="7", stray="ignore").mask(1, 64)

@@ -39,16 +39,16 @@ class MaskReader:
         palette: the classes.
         coding: what a pixel holds.
         bits: each channel counts as 0 below 128 and as 255 from there on, before it is looked up.
-        ignore_stray: a value that is no class is read as 255; otherwise it is an error.
+        stray: what a value that is no class is read as; None makes it an error.
     """
 
     palette: Palette
     coding: Literal["colours", "indices"] = "colours"
     bits: bool = False
-    ignore_stray: bool = False
+    stray: int | None = None
 
     def read(self, path: Path) -> tuple[NDArray[np.uint8], int]:
-        """The class of every pixel, (H, W), 255 where there is none; and how many stray values became that.
+        """The class of every pixel, (H, W), 255 where there is none; and how many values were stray.
 
         Raises:
             ValueError: it cannot be read, or has a value that is no class; the text says why.
@@ -64,9 +64,10 @@ class MaskReader:
             classes[values == IGNORE] = IGNORE
         stray = classes == STRAY
         count = int(np.count_nonzero(stray))
-        if count and not self.ignore_stray:
-            raise ValueError(self._told(values[stray]))
-        classes[stray] = IGNORE
+        if count:
+            if self.stray is None:
+                raise ValueError(self._told(values[stray]))
+            classes[stray] = self.stray
         return classes, count
 
     def _told(self, values: NDArray[Any]) -> str:
@@ -89,7 +90,7 @@ class MaskCount:
     Attributes:
         pixels: (C,) int64 of each class.
         ignored: pixels without a class.
-        stray: how many of these hold a value that is no class.
+        stray: pixels that hold a value of no class.
         empty: names of masks without any pixel of a class.
     """
 

@@ -43,6 +43,11 @@ class Palette:
         return np.array(self.colours, dtype=np.uint8).reshape(-1, 3)
 
     @property
+    def none(self) -> int | None:
+        """The class that stands for none, if there is one."""
+        return self.names.index(self.exclude[0]) if self.exclude else None
+
+    @property
     def is_grey(self) -> bool:
         """Whether a grey image can hold all colours."""
         return all(red == green == blue for red, green, blue in (*self.colours, *self.void))

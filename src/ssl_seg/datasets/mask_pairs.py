@@ -32,7 +32,7 @@ def mask_pairs(
     mask_suffix: str = "_mask",
     palette: str | None = None,
     colours: Literal["exact", "bits"] = "exact",
-    stray: Literal["stop", "ignore"] = "stop",
+    stray: Literal["stop", "ignore", "unknown"] = "stop",
 ) -> "MaskPairs":
     """Pairs like `0013_sat.jpg` and `0013_mask.png` in one folder, or in two folders of their own.
 
@@ -49,7 +49,9 @@ def mask_pairs(
         colours: `exact`, or `bits`: each channel counts as 0 below 128 and as 255 from there on. The
             graders of the `deepglobe` palette read masks so. What one trains on should be exact:
             a colour in between is a damaged mask.
-        stray: what is done about a colour or an index of no class: `stop`, or `ignore` the pixel.
+        stray: what is done about a colour or an index of no class: `stop`; `ignore` the pixel, which
+            is neither trained on nor measured; or take it for the class that the palette calls none,
+            as graders do, for whom any class predicted there is wrong.
 
     Raises:
         DataError: a mask without an image, an image without a mask, two of either for one name, a
@@ -63,8 +65,11 @@ def mask_pairs(
     pairs = _pair(image_root, mask_root, image_suffix, mask_suffix)
     near = (base / "palette.json", base.parent / "palette.json")
     palette = palette or next((str(path) for path in near if path.is_file()), None)
-    reader = recognise([mask_root / mask for _, mask in pairs], read_palette(palette) if palette else None)
-    reader = MaskReader(reader.palette, reader.coding, colours == "bits", stray == "ignore")
+    found = recognise([mask_root / mask for _, mask in pairs], read_palette(palette) if palette else None)
+    value = {"stop": None, "ignore": IGNORE, "unknown": found.palette.none}[stray]
+    if stray == "unknown" and value is None:
+        raise UsageError(f"stray=unknown: the palette ({found.palette.source}) has no class for none")
+    reader = MaskReader(found.palette, found.coding, bits=colours == "bits", stray=value)
     return MaskPairs(image_root, mask_root, pairs, reader)
 
 
@@ -97,7 +102,7 @@ class MaskPairs(FileDataset):
         coding = (
             reader.coding,
             reader.bits,
-            reader.ignore_stray,
+            reader.stray,
             reader.palette.colours,
             reader.palette.void,
         )

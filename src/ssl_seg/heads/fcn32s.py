@@ -28,8 +28,9 @@ class FCN32s(Head):
         classes: how many there are.
         width: of fc6 and fc7.
         dropout: probability, after each of the two.
-        learn_upsampling: train the upsampling, which starts as bilinear interpolation and, as in the
-            paper, otherwise stays that. Each class has its own 64 x 64 weights.
+        learn_upsampling: upsample by a transposed convolution, of 64 x 64 weights for each class, that
+            starts as bilinear interpolation and is trained. By default, as in the paper, it stays
+            bilinear interpolation.
     """
 
     def __init__(
@@ -53,32 +54,35 @@ class FCN32s(Head):
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
         nn.init.zeros_(self.score.weight)
         nn.init.zeros_(self.score.bias)  # type: ignore[arg-type]
-        kernel = bilinear_kernel(self.factor)
-        self.upscore = nn.ConvTranspose2d(
-            classes,
-            classes,
-            len(kernel),
-            stride=self.factor,
-            padding=self.factor // 2,
-            groups=classes,
-            bias=False,
-        )
-        self.upscore.weight.data.copy_(kernel)
-        self.upscore.requires_grad_(learn_upsampling)
+        self.upscore = _transposed(classes, self.factor) if learn_upsampling else None
 
     def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
         """Feature maps -> (B, classes, *size) logits."""
         x = self.dropout(F.relu(self.fc6(features[-1]), inplace=True))
         x = self.dropout(F.relu(self.fc7(x), inplace=True))
         score = self.score(x)
-        whole: Tensor = self.upscore(_repeat_border(score))
-        whole = whole[:, :, self.factor :, self.factor :]
+        whole = self._enlarged(_repeat_border(score))[:, :, self.factor :, self.factor :]
         (height, width), (rows, columns) = size, score.shape[2:]
         if (rows + 1) * self.factor >= height and (columns + 1) * self.factor >= width:
             return whole[:, :, :height, :width]
         # a backbone that pads nothing has a map too small for its stride
         whole = whole[:, :, : rows * self.factor, : columns * self.factor]
         return F.interpolate(whole, size=size, mode="bilinear", align_corners=False)
+
+    def _enlarged(self, score: Tensor) -> Tensor:
+        if self.upscore is None:
+            return F.interpolate(score, scale_factor=self.factor, mode="bilinear", align_corners=False)
+        enlarged: Tensor = self.upscore(score)
+        return enlarged
+
+
+def _transposed(classes: int, factor: int) -> nn.ConvTranspose2d:
+    kernel = bilinear_kernel(factor)
+    conv = nn.ConvTranspose2d(
+        classes, classes, len(kernel), stride=factor, padding=factor // 2, groups=classes, bias=False
+    )
+    conv.weight.data.copy_(kernel)
+    return conv
 
 
 def bilinear_kernel(factor: int) -> Tensor:
