@@ -1,5 +1,6 @@
 """`ssl-seg study`: a chain of stages over seeds, and the table that comes of it."""
 
+import fcntl
 import json
 import signal
 import subprocess
@@ -45,7 +46,7 @@ def study(
         typer.echo("\n".join(forecast(plan)))
         return
     console, out = Console(), plan.file.out
-    with _held(out), Relay(f"ssl-seg study {file}", console.say) as relay:
+    with _held(out), Relay(out, f"ssl-seg study {file}", console.say) as relay:
         for job in plan.jobs:
             if why := plan.changes(job):
                 console.say(f"{job.name}: {why}")
@@ -151,12 +152,14 @@ class Relay:
     """Starts jobs one at a time, and passes on to them the signals that come.
 
     Args:
+        folder: of the study.
         again: the command that goes on with the study.
         say: told what goes on.
     """
 
-    def __init__(self, again: str, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, again: str, say: Callable[[str], None]) -> None:
         self._again, self._say = again, say
+        self._stage = (folder / ".stage").open("a+")  # locked by this process and by the job it has started
         self._signal = 0
         self._pending: list[int] = []
         self._before: dict[int, Any] = {}
@@ -165,9 +168,15 @@ class Relay:
         for number in _SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` has it
                 self._before[number] = signal.signal(number, self._note)
+        try:
+            self._wait_for_the_last()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stage.close()
         for number, handler in self._before.items():
             signal.signal(number, handler or signal.SIG_DFL)
 
@@ -186,14 +195,14 @@ class Relay:
             Stopped: a signal came; the job has had it and has ended.
         """
         self._stop_if_asked()
-        self._wait_for(job.folder)
-        state = job.state
-        if state == "finished":
-            return 0
-        resume = ["--resume"] if state == "begun" else []
+        resume = ["--resume"] if job.state == "begun" else []
         words = [*PROGRAM, job.command, *resume, "--out", str(job.folder), "--config", str(job.config)]
         # in a session of its own, Ctrl-C reaches it once: through this process
-        with subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True) as child:
+        how: dict[str, Any] = {"stdin": subprocess.DEVNULL, "start_new_session": True}
+        with subprocess.Popen(words, pass_fds=[self._stage.fileno()], **how) as child:
+            self._stage.truncate(0)
+            self._stage.write(f"pid {child.pid}")
+            self._stage.flush()
             while True:
                 try:
                     code = child.wait(0.1)
@@ -204,15 +213,18 @@ class Relay:
         self._stop_if_asked()
         return code if code >= 0 else 128 - code
 
-    def _wait_for(self, folder: Path) -> None:
-        """If this study was killed before, what it had started may still be at work."""
+    def _wait_for_the_last(self) -> None:
+        """If a study was killed here, what it had started may still be at work: it has the file too."""
         told = False
-        while folder.exists():
+        while True:
             try:
-                return _take_lock(folder).close()
-            except OccupiedError as error:
+                return fcntl.flock(self._stage, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
                 if not told:
-                    self._say(f"{error.what}: waiting for it to end")
+                    self._stage.seek(0)
+                    self._say(
+                        f"a run of an earlier study is still at work ({self._stage.read()}): waiting for it"
+                    )
                 told = True
             sleep(0.2)
             self._stop_if_asked()
