@@ -149,8 +149,12 @@ def test_embed(run, cli, tmp_path):
     assert code == 2 and "must end in .npz" in err
 
 
-def test_a_stopped_run_goes_on_to_the_same_result(run, cli, tmp_path, monkeypatch):
-    whole = run("whole", "--augment", "strong", "--mixup", "0.2", "--label-smoothing", "0.1")
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_stopped_run_goes_on_to_the_same_result(frozen, run, cli, tmp_path, monkeypatch):
+    flags = ["--augment", "strong", "--mixup", "0.2", "--label-smoothing", "0.1"]
+    if frozen:
+        flags = ["--init", run("start"), "--freeze", "--passes", "2"]
+    whole = run("whole", *flags)
     from ssl_seg.engine import fit as module
 
     real = module.Meter.step_done
@@ -166,10 +170,10 @@ def test_a_stopped_run_goes_on_to_the_same_result(run, cli, tmp_path, monkeypatc
 
         monkeypatch.setattr(module.Meter, "step_done", counted)
 
-    words = ["classify", "demo:40", "--val", "demo:24", *ON_TINY, "--augment", "strong", "--mixup", "0.2"]
+    words = ["classify", "demo:40", "--val", "demo:24", *ON_TINY, *flags]
     out = tmp_path / "cut"
     stop_at(7)
-    code, _, err = cli(*words, "--label-smoothing", "0.1", "--out", out)
+    code, _, err = cli(*words, "--out", out)
     assert code == 143 and f"ssl-seg classify --resume --out {out}" in err
     monkeypatch.setattr(module.Meter, "step_done", real)
     code, _, err = cli("classify", "--resume", "--out", out)

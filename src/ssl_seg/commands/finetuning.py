@@ -51,7 +51,8 @@ class Finetuning(Training):
         stores = self.stores()
         store = stores["train"]
         model = self.new_model(len(store.classes))
-        start.load(model.backbone, self.console, resumed=self.run.resume)
+        # a resumed run has its own weights, but the features of a frozen backbone come before they are read
+        start.load(model.backbone, self.console, resumed=self.run.resume and not given["freeze"])
         module = self.new_module(model, store)
         order = Order(len(store), given["batch_size"], given["seed"], rank=device.rank, ranks=device.ranks)
         plan, optimizer = plan_of(given, module, self.recipe, order.per_epoch, backbone="model.backbone.")
