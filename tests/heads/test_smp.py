@@ -12,7 +12,6 @@ from ssl_seg.heads.deeplabv3 import DeepLabV3
 from ssl_seg.heads.fcn32s import FCN32s
 from ssl_seg.heads.smp import heads
 from ssl_seg.registry import check_options, options_of
-from ssl_seg.testing import check_head
 
 CLASSES = 5
 NAMES = sorted(heads())
@@ -48,26 +47,29 @@ def test_smp_is_imported_only_to_build_one(monkeypatch):
             factory([8] * 5, suited(name), CLASSES)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_decoder_keeps_the_contract(name):
-    check_head(heads()[name])
-
-
-OPTIONS = {
+DEEP = {
     "smp:deeplabv3": {"encoder_output_stride": 8},
     "smp:deeplabv3plus": {"encoder_output_stride": 16},
     "smp:pan": {"encoder_output_stride": 16},
+}
+DEEP |= {name: {} for name in NAMES if name not in (*DEEP, "smp:pspnet", "smp:dpt")}
+FOUR = {"encoder_depth": 4}  # maps, from stride 2 on
+SHALLOW = {
+    **{f"smp:{name}": FOUR for name in ("linknet", "pan", "upernet", "segformer")},
+    **{
+        f"smp:{n}": {**FOUR, "decoder_channels": (128, 64, 32, 16)} for n in ("unet", "unetplusplus", "manet")
+    },
+    "smp:fpn": {**FOUR, "upsampling": 2},
     "smp:pspnet": {"encoder_depth": 3},
+    "smp:deeplabv3plus": {"encoder_output_stride": 8},
 }
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "smp:dpt"])
-def test_the_same_as_smps_model(name):
+@pytest.mark.parametrize(("name", "options"), [*DEEP.items(), *SHALLOW.items()])
+def test_the_same_as_smps_model(name, options):
     torch.manual_seed(0)
-    build_theirs = smp.MODEL_ARCHITECTURES_MAPPING[name.removeprefix("smp:")]
-    theirs = build_theirs(
-        "tu-test_resnet", encoder_weights=None, classes=CLASSES, **OPTIONS.get(name, {})
-    ).eval()
+    make = smp.MODEL_ARCHITECTURES_MAPPING[name.removeprefix("smp:")]
+    theirs = make("tu-test_resnet", encoder_weights=None, classes=CLASSES, **options).eval()
     images = torch.randn(2, 3, 128, 192)
     with torch.no_grad():
         expected, features = theirs(images), theirs.encoder(images)[1:]
@@ -80,11 +82,15 @@ def test_the_same_as_smps_model(name):
 
 def test_the_same_as_smps_dpt():
     torch.manual_seed(0)
-    theirs = smp.DPT("tu-test_vit", encoder_weights=None, classes=CLASSES, decoder_readout="ignore").eval()
+    options = {"decoder_intermediate_channels": (8, 16, 24, 32), "decoder_fusion_channels": 40}
+    theirs = smp.DPT(
+        "tu-test_vit", encoder_weights=None, classes=CLASSES, decoder_readout="ignore", **options
+    ).eval()
     images = torch.randn(2, *theirs.encoder.input_size)
     with torch.no_grad():
         expected, (features, _) = theirs(images), theirs.encoder(images)
-        ours = heads()["smp:dpt"]([x.shape[1] for x in features], [16] * 4, CLASSES).eval()
+        channels = [x.shape[1] for x in features]
+        ours = heads()["smp:dpt"](channels, [16] * 4, CLASSES, widths=(8, 16, 24, 32), width=40).eval()
         state = {key: t for key, t in theirs.state_dict().items() if not key.startswith("encoder.")}
         ours.load_state_dict(state, strict=True)
         size = tuple(images.shape[2:])
