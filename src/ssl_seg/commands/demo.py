@@ -10,7 +10,7 @@ from ssl_seg.commands.train import train
 
 def demo(
     out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("runs/demo"),
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the pictures.")] = 6,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the pictures.")] = 5,
 ) -> None:
     """Pre-train a small network on painted scenes: about two minutes on two cores."""
     train(
