@@ -130,6 +130,14 @@ class Dataset:
         """Text that changes whenever the image does; the store is keyed by it."""
         raise NotImplementedError
 
+    def size(self, index: int) -> tuple[int, int]:
+        """The true height and width of an image.
+
+        Raises:
+            ValueError: it cannot be read; the text says why.
+        """
+        return self.image(index, 32)[1]
+
     def image(self, index: int, canvas: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
         """The (h, w, 3) image, reduced to fit a square of side `canvas`, and its true (h, w).
 

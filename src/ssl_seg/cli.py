@@ -7,7 +7,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ssl_seg.commands import catalog, classify, demo, doctor, evaluate, predict, study, train
+from ssl_seg.commands import catalog, classify, demo, doctor, evaluate, predict, segment, study, train
 from ssl_seg.errors import PluginError, SslSegError, render
 from ssl_seg.installed import announced, brief
 
@@ -31,6 +31,7 @@ def main_options(
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("classify")(classify.classify)
+app.command("segment")(segment.segment)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("embed")(predict.embed)

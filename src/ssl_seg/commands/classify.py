@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import typer
 
 from ssl_seg.commands import defaults, flags
-from ssl_seg.commands.finetuning import Finetuning, Judge
+from ssl_seg.commands.finetuning import Finetuning
 from ssl_seg.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ssl_seg.base import Dataset, Model
+    from ssl_seg.commands.judge import Judge
     from ssl_seg.data.batches import Order
     from ssl_seg.data.store import Store
     from ssl_seg.engine.supervised import Supervised
@@ -87,10 +88,10 @@ class Classification(Finetuning):
         from ssl_seg.commands.labels import align, tell_overlap
 
         given = self.given
-        train = self.dataset(given["train"], part="data", split="train", labelled=True)
+        train = self.dataset(given["train"], split="train", labelled=True)
         stores = {"train": self.store(train)}
         if given["val"]:
-            self.val = self.dataset(given["val"], part="val", split="val", labelled=True)
+            self.val = self.dataset(given["val"], parts=("val",), split="val", labelled=True)
             stores["val"] = self.store(self.val)
             align(stores["val"], self.val, stores["train"].classes, given["val"])
             tell_overlap(train, stores["train"], self.val, stores["val"])
@@ -107,11 +108,11 @@ class Classification(Finetuning):
         """Whether features stand for the images: those of a frozen backbone do not change."""
         return module.frozen and module.model.head.pools
 
-    def new_judge(self, module: "Supervised", store: "Store") -> Judge:
+    def new_judge(self, module: "Supervised", store: "Store") -> "Judge":
         """Top-1 and its kin."""
-        from ssl_seg.commands.judge import ClassJudge
+        from ssl_seg.commands.class_judge import ClassJudge
 
-        return ClassJudge(self, module, self.val, store, cached=self.cached(module))
+        return ClassJudge(self, module.model, self.val, store, cached=self.cached(module))
 
     def new_feed(self, module: "Supervised", store: "Store", order: "Order") -> Any:
         """Images, or the features that stand for them, with their targets."""

@@ -7,29 +7,37 @@ from typing import Literal
 
 from ssl_seg.base import Dataset
 from ssl_seg.commands.console import Console
-from ssl_seg.data.store import Store, open_store, pick_canvas
+from ssl_seg.data.store import Store, open_store, pick_canvas, whole_canvas
 from ssl_seg.engine.stop import Stop
 from ssl_seg.errors import DataError, Stopped, UsageError
 from ssl_seg.registry import Registry
 
 
 def open_dataset(
-    registry: Registry, spec: str, *, split: str = "", labelled: bool = False, options: Mapping[str, str]
+    registry: Registry,
+    spec: str,
+    *,
+    split: str = "",
+    labelled: bool = False,
+    masks: bool = False,
+    options: Mapping[str, str],
 ) -> Dataset:
     """`folder`, `file.csv`, `demo`, or `format:path`, where a format may be cut short (`csv:`).
 
     Raises:
         UsageError: no such format, or an option it does not have.
-        DataError: nothing there, or no labels where labels are needed.
+        DataError: nothing there, or no labels or masks where they are needed.
     """
-    format_, root = _recognise(registry, spec, labelled)
+    format_, root = _recognise(registry, spec, labelled, masks)
     dataset: Dataset = registry.build("datasets", format_, root, split, options=options)
     if labelled and not dataset.classes:
         raise DataError(f"{spec} has no labels", next="image_folder:FOLDER or csv:FILE.csv")
+    if masks and not dataset.masks:
+        raise DataError(f"{spec} has no masks", next="mask_pairs:FOLDER  # NAME_sat.jpg with NAME_mask.png")
     return dataset
 
 
-def _recognise(registry: Registry, spec: str, labelled: bool) -> tuple[str, str]:
+def _recognise(registry: Registry, spec: str, labelled: bool, masks: bool) -> tuple[str, str]:
     names = registry.names("datasets")
     if spec in names:
         return spec, ""
@@ -48,7 +56,7 @@ def _recognise(registry: Registry, spec: str, labelled: bool) -> tuple[str, str]
     if not path.exists():
         raise DataError(f"no such file or folder: {path}", next="ssl-seg list datasets  # all formats")
     if path.is_dir():
-        return _format_of(path, labelled), str(path)
+        return "mask_pairs" if masks else _format_of(path, labelled), str(path)
     if path.suffix.lower() != ".csv":
         raise DataError(f"{path} is neither a folder nor a CSV file", next="give the folder it lies in")
     return "csv_labels", str(path)
@@ -74,10 +82,16 @@ def load(
     stop: Stop,
     *,
     canvas: int = 0,
+    whole: bool = False,
     cache: Path | None = None,
     bad_images: Literal["stop", "skip"] = "stop",
 ) -> Store:
-    """The store of a dataset, built with progress; a signal meanwhile leaves nothing behind."""
+    """The store of a dataset, built with progress; a signal meanwhile leaves nothing behind.
+
+    Args:
+        image_size: twice that is the canvas where none is given,
+        whole: unless no image is to be reduced.
+    """
 
     def tick(done: int, total: int) -> None:
         console.reading(done, total)
@@ -85,7 +99,7 @@ def load(
             raise Stopped(stop.signal)
 
     folder = cache or default_cache()
-    side = canvas or pick_canvas(dataset, image_size)
+    side = canvas or (whole_canvas(dataset) if whole else pick_canvas(dataset, image_size))
     store = open_store(dataset, side, folder, bad_images=bad_images, tick=tick)
     if store.skipped:
         console.say(f"{store.skipped} of {len(dataset)} images cannot be read and are left out")

@@ -1,6 +1,6 @@
 """What `classify` and `segment` do alike: a backbone with a head, trained on labels and measured."""
 
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssl_seg.commands.training import Training
 
@@ -8,21 +8,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ssl_seg.base import Model
+    from ssl_seg.commands.handover import Start
+    from ssl_seg.commands.judge import Judge
     from ssl_seg.data.batches import Order
     from ssl_seg.data.store import Store
-
-
-class Judge(Protocol):
-    """Measures a model on validation images."""
-
-    def look(self, epoch: int) -> dict[str, float]:
-        """The scores after an epoch."""
-
-    def write(self) -> None:
-        """Leave the numbers of the run in its folder."""
-
-    def summary(self) -> str:
-        """The numbers of the run, for people."""
 
 
 class Finetuning(Training):
@@ -34,10 +23,12 @@ class Finetuning(Training):
     Attributes:
         recipe: optimizer, learning rate, weight decay and warm-up where the user gives none.
         how: `mean` and `std` of the normalisation; they come with the weights.
+        about_data: what a model file says of the data.
     """
 
     recipe: ClassVar[dict[str, Any]]
     how: dict[str, Any]
+    about_data: dict[str, Any]
 
     def go(self) -> None:
         """Train, and leave the run's folder complete."""
@@ -46,13 +37,17 @@ class Finetuning(Training):
         from ssl_seg.data.batches import Order
 
         given, device = self.given, self.device
-        start = start_from(given, self.options)
+        start = start_from(given, self.options, any_size=given.get("any_size", True))
         self.how = start.normalisation
+        self.about_data = {}
         stores = self.stores()
         store = stores["train"]
         model = self.new_model(len(store.classes))
         # a resumed run has its own weights, but the features of a frozen backbone come before they are read
-        start.load(model.backbone, self.console, resumed=self.run.resume and not given["freeze"])
+        resumed = self.run.resume and not given["freeze"]
+        start.load(model.backbone, self.console, resumed=resumed)
+        if not resumed:
+            self.start_head(model, start)
         module = self.new_module(model, store)
         order = Order(len(store), given["batch_size"], given["seed"], rank=device.rank, ranks=device.ranks)
         plan, optimizer = plan_of(given, module, self.recipe, order.per_epoch, backbone="model.backbone.")
@@ -85,7 +80,7 @@ class Finetuning(Training):
         """The inputs of each step."""
         raise NotImplementedError
 
-    def new_judge(self, module: Any, store: "Store") -> Judge:
+    def new_judge(self, module: Any, store: "Store") -> "Judge":
         """What measures the model."""
         raise NotImplementedError
 
@@ -96,6 +91,9 @@ class Finetuning(Training):
         backbone = self.new_backbone()
         shape = backbone.channels, backbone.strides
         return Model(backbone, self.build("heads", self.given["head"], *shape, classes, part="head"))
+
+    def start_head(self, model: "Model", start: "Start") -> None:
+        """Give the head what the weights hold for it."""
 
     def save(self, model: "Model", classes: list[str]) -> None:
         """Write `model.safetensors`, and the backbone alone for others to start from."""
@@ -116,4 +114,5 @@ class Finetuning(Training):
             "classes": list(classes),
             "image_size": self.size,
             **self.how,
+            **self.about_data,
         }

@@ -14,6 +14,10 @@ Train = Annotated[
     str | None, typer.Argument(metavar="TRAIN", help="Labelled images: a folder, a CSV, or FORMAT:PATH.")
 ]
 Val = Annotated[str | None, typer.Option(metavar="DATA", help="Labelled images to measure on.")]
+TrainMasks = Annotated[
+    str | None, typer.Argument(metavar="TRAIN", help="Images with masks: a folder, or FORMAT:PATH.")
+]
+ValMasks = Annotated[str | None, typer.Option(metavar="DATA", help="Images with masks to measure on.")]
 ModelBackbone = Annotated[
     str | None,
     typer.Option(

@@ -37,12 +37,13 @@ class Start:
         console.say(f"{self.path}: {load_backbone(self.path, backbone)}")
 
 
-def start_from(given: dict[str, Any], options: dict[str, dict[str, str]]) -> Start:
+def start_from(given: dict[str, Any], options: dict[str, dict[str, str]], *, any_size: bool = False) -> Start:
     """Look at `--init`, and let it decide what the user left open: backbone, its options, image size.
 
     Args:
         given: the flags; `backbone` and `image_size` are filled in.
         options: of the parts; the backbone's are filled in.
+        any_size: the weights may have been trained at another image size.
 
     Raises:
         WeightsError: the weights were trained at another image size than the one asked for.
@@ -59,7 +60,7 @@ def start_from(given: dict[str, Any], options: dict[str, dict[str, str]]) -> Sta
     trained_at = about.get("image_size")
     if given["image_size"] is None:
         given["image_size"] = trained_at or 128
-    elif trained_at and given["image_size"] != trained_at and not given["any_size"]:
+    elif trained_at and given["image_size"] != trained_at and not any_size:
         raise WeightsError(
             f"the weights were trained at {trained_at} px, and --image-size is {given['image_size']}",
             where=str(path),

@@ -72,7 +72,7 @@ class Pretraining(Training):
         method: SSLMethod = self.build("ssl", given["ssl"], self.new_backbone(), part="ssl")
         stores = {"data": self.store(self.dataset(given["data"]))}
         if given["probe"]:
-            stores["probe"] = self.store(self.dataset(given["probe"], part="", labelled=True))
+            stores["probe"] = self.store(self.dataset(given["probe"], parts=(), labelled=True))
         store, size, seed = stores["data"], given["batch_size"], given["seed"]
         batches = Batches(store, size, seed, device.device, rank=device.rank, ranks=device.ranks)
         plan, optimizer = plan_of(given, method, method.recipe, batches.per_epoch)

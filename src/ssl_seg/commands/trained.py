@@ -80,9 +80,9 @@ def _backbone(
 ) -> Trained:
     from ssl_seg.commands.handover import start_from
 
-    given: dict[str, Any] = {"init": str(path), "backbone": name, "image_size": image_size, "any_size": True}
+    given: dict[str, Any] = {"init": str(path), "backbone": name, "image_size": image_size}
     options: dict[str, dict[str, str]] = {}
-    start = start_from(given, options)
+    start = start_from(given, options, any_size=True)
     backbone = plugins.registry.build("backbones", given["backbone"], options=options.get("backbone"))
     start.load(backbone, console)
     return Trained(backbone, None, {}, given["image_size"], start.normalisation)

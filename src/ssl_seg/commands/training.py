@@ -90,14 +90,20 @@ class Training:
         """A component with the user's options of its part."""
         return self.plugins.registry.build(kind, name, *given, options=self.options.get(part))
 
-    def dataset(self, spec: str, *, part: str = "data", split: str = "", labelled: bool = False) -> "Dataset":
-        """What `spec` names."""
+    def dataset(
+        self, spec: str, *, parts: Sequence[str] = ("data",), split: str = "", **needs: bool
+    ) -> "Dataset":
+        """What `spec` names, with the options of `parts`; of an option that several give, the last holds.
+
+        Args:
+            needs: `labelled` or `masks`.
+        """
         from ssl_seg.commands.data import open_dataset
 
-        options = self.options.get(part, {})
-        return open_dataset(self.plugins.registry, spec, split=split, labelled=labelled, options=options)
+        options = {key: value for part in parts for key, value in self.options.get(part, {}).items()}
+        return open_dataset(self.plugins.registry, spec, split=split, options=options, **needs)
 
-    def store(self, dataset: "Dataset") -> "Store":
+    def store(self, dataset: "Dataset", *, whole: bool = False) -> "Store":
         """Its images, decoded once."""
         from ssl_seg.commands.data import load
 
@@ -108,6 +114,7 @@ class Training:
             self.console,
             self.stop,
             canvas=given["canvas"],
+            whole=whole,
             cache=Path(given["cache"]) if given["cache"] else None,
             bad_images=given["bad_images"],
         )

@@ -58,6 +58,19 @@ def read_image(path: Path, canvas: int) -> tuple[NDArray[np.uint8], tuple[int, i
         raise ValueError(text) from error
 
 
+def read_size(path: Path) -> tuple[int, int]:
+    """The height and width of an image (after EXIF orientation), from its header alone.
+
+    Raises:
+        ValueError: it has none that can be read.
+    """
+    try:
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+            return _true_size(image)
+    except Exception as error:  # Pillow raises many kinds, not all of them OSError
+        raise ValueError(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+
+
 def _true_size(image: Image.Image) -> tuple[int, int]:
     turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8) and image.format != "TIFF"  # turned on opening
     return (image.width, image.height) if turned else (image.height, image.width)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl_seg.base import Dataset
-from ssl_seg.data.decode import EXTENSIONS, read_image
+from ssl_seg.data.decode import EXTENSIONS, read_image, read_size
 from ssl_seg.errors import DataError
 
 _LOOKED_AT = 16
@@ -80,6 +80,9 @@ class FileDataset(Dataset):
         except OSError:
             return f"{name}\0missing"
         return f"{name}\0{info.st_size}\0{info.st_mtime_ns}\0{content}"
+
+    def size(self, index: int) -> tuple[int, int]:
+        return read_size(self.root / self.samples[index][0])
 
     def image(self, index: int, canvas: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
         return read_image(self.root / self.samples[index][0], canvas)

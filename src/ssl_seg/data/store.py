@@ -131,6 +131,15 @@ def pick_canvas(dataset: Dataset, image_size: int) -> int:
     return min(2 * image_size, longest) if longest else image_size
 
 
+def whole_canvas(dataset: Dataset) -> int:
+    """The longest side of all images: no image is reduced."""
+    longest = 1
+    for index in range(len(dataset)):
+        with suppress(ValueError):
+            longest = max(longest, *dataset.size(index))
+    return longest
+
+
 @contextmanager
 def _only_builder(folder: Path, wait: Callable[[], None]) -> Iterator[None]:
     """Hold the lock of a store. The system lets go of it when its process dies; the file stays."""

@@ -2,23 +2,22 @@
 
 import os
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssl_seg.base import IGNORE
-from ssl_seg.data.files import FileDataset, find_images
+from ssl_seg.data.files import FileDataset
 from ssl_seg.data.mask_files import MaskCount, MaskReader, recognise, reduce_mask
+from ssl_seg.data.pairing import ends, first, pair
 from ssl_seg.data.palettes import read_palette
 from ssl_seg.errors import DataError, UsageError
 from ssl_seg.hooks import hookimpl
 
-_SHOWN = 5
 _SMALL = 32  # canvas on which an image is read when only its true size is wanted
 
 
@@ -62,7 +61,7 @@ def mask_pairs(
         raise UsageError("images and masks are two folders: give both or neither")
     image_root = base if images is None else _split_of(base / images, split)
     mask_root = base if masks is None else _split_of(base / masks, split)
-    pairs = _pair(image_root, mask_root, image_suffix, mask_suffix)
+    pairs = pair(image_root, mask_root, image_suffix, mask_suffix)
     near = (base / "palette.json", base.parent / "palette.json")
     palette = palette or next((str(path) for path in near if path.is_file()), None)
     found = recognise([mask_root / mask for _, mask in pairs], read_palette(palette) if palette else None)
@@ -70,7 +69,10 @@ def mask_pairs(
     if stray == "unknown" and value is None:
         raise UsageError(f"stray=unknown: the palette ({found.palette.source}) has no class for none")
     reader = MaskReader(found.palette, found.coding, bits=colours == "bits", stray=value)
-    return MaskPairs(image_root, mask_root, pairs, reader)
+    dataset = MaskPairs(image_root, mask_root, pairs, reader)
+    dataset.image_suffix = image_suffix if ends(pairs[0][0], image_suffix) else ""
+    dataset.mask_suffix = mask_suffix if ends(pairs[0][1], mask_suffix) else ""
+    return dataset
 
 
 class MaskPairs(FileDataset):
@@ -86,9 +88,11 @@ class MaskPairs(FileDataset):
         palette: (C, 3) uint8 colours of the classes.
         palette_source: where the classes come from, for people.
         exclude: classes that the palette calls none, such as `unknown`.
+        image_suffix, mask_suffix: what follows the common part of two names.
     """
 
     masks = True
+    image_suffix = mask_suffix = ""
 
     def __init__(
         self, images: Path, masks: Path, pairs: Iterable[tuple[str, str]], reader: MaskReader
@@ -183,59 +187,12 @@ class MaskPairs(FileDataset):
                 tick(index + 1, len(self))
         if bad:
             advice = "mend them; a colour or an index of no class: stray=ignore leaves its pixels out"
-            raise DataError(f"{len(bad)} of {len(self)} masks cannot be used", where=_first(bad), next=advice)
+            raise DataError(f"{len(bad)} of {len(self)} masks cannot be used", where=first(bad), next=advice)
         return MaskCount(total[:count], int(total[IGNORE]), stray, empty)
 
 
 def _split_of(folder: Path, split: str) -> Path:
     return folder / split if split and (folder / split).is_dir() else folder
-
-
-def _pair(image_root: Path, mask_root: Path, image_suffix: str, mask_suffix: str) -> list[tuple[str, str]]:
-    """The images and masks of equal names, in the images' order."""
-    together = image_root == mask_root
-    if together and (not mask_suffix or image_suffix == mask_suffix):
-        raise UsageError("images and masks in one folder are told apart by their suffixes: give mask_suffix")
-    found = list(find_images(mask_root))
-    masks = _with_suffix(found, mask_suffix, optional=not together)
-    rest = [name for name in found if name not in masks] if together else find_images(image_root)
-    images = _with_suffix(rest, image_suffix, optional=not together)
-    if not images or not masks:
-        raise DataError(
-            f"no pairs of *{image_suffix} and *{mask_suffix} in {mask_root}",
-            where=f"{len(found)} files such as {', '.join(found[:_SHOWN])}",
-            next="the option image_suffix or mask_suffix, or the folders images and masks",
-        )
-    for names, what in ((images, "images have the same mask"), (masks, "masks are of the same image")):
-        twice = [key for key, number in Counter(names.values()).items() if number > 1]
-        same = [" and ".join(name for name, key in names.items() if key == one) for one in twice[:_SHOWN]]
-        _stop_at(same, len(twice), f"two {what}", image_root)
-    by_key = {key: name for name, key in masks.items()}
-    lonely = [name for name, key in images.items() if key not in by_key]
-    _stop_at(lonely, len(lonely), "an image has no mask", image_root)
-    keys = set(images.values())
-    orphans = [name for name, key in masks.items() if key not in keys]
-    _stop_at(orphans, len(orphans), "a mask has no image", mask_root)
-    jpegs = [name for name in masks if PurePath(name).suffix.lower() in (".jpg", ".jpeg")]
-    _stop_at(jpegs, len(jpegs), "a mask is a JPEG, whose colours are not exact", mask_root)
-    return [(name, by_key[key]) for name, key in images.items()]
-
-
-def _with_suffix(names: Iterable[str], suffix: str, *, optional: bool) -> dict[str, str]:
-    """Names that end in the suffix, with what is left of them; all, if it may be missing and is."""
-    stems = {name: os.path.splitext(name)[0] for name in names}
-    found = {name: stem.removesuffix(suffix) for name, stem in stems.items() if stem.endswith(suffix)}
-    return stems if optional and not found else found
-
-
-def _stop_at(names: list[str], count: int, what: str, root: Path) -> None:
-    if names:
-        raise DataError(f"{what}: {count} in all", where=f"{root}: {_first(names)}")
-
-
-def _first(lines: list[str]) -> str:
-    more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
-    return "\n       ".join([*lines[:_SHOWN], *more])
 
 
 @hookimpl

@@ -29,9 +29,14 @@ class DeepLabV3(Head):
         dropout: probability, after the branches are joined.
         aux: a small FCN head on the map before the deepest, for training only; see `auxiliary`.
 
+    Attributes:
+        output_stride: what `ssl-seg segment` gives the backbone where it can.
+
     Raises:
         UsageError: `aux` on a pyramid of one map.
     """
+
+    output_stride = 8
 
     def __init__(
         self,

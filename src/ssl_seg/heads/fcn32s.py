@@ -69,6 +69,10 @@ class FCN32s(Head):
         whole = whole[:, :, : rows * self.factor, : columns * self.factor]
         return F.interpolate(whole, size=size, mode="bilinear", align_corners=False)
 
+    def load_classifier(self, tensors: Mapping[str, Tensor]) -> bool:
+        """Start from the classifier of a trained VGG, if it is there; see the function."""
+        return load_classifier(self, tensors)
+
     def _enlarged(self, score: Tensor) -> Tensor:
         if self.upscore is None:
             return F.interpolate(score, scale_factor=self.factor, mode="bilinear", align_corners=False)

@@ -1,0 +1,49 @@
+"""What a segmentation model knows of its data's files: colours, names, classes."""
+
+from collections.abc import Sequence
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from ssl_seg.errors import DataError
+
+if TYPE_CHECKING:
+    from ssl_seg.base import Dataset
+
+
+def about_masks(dataset: "Dataset") -> dict[str, Any]:
+    """`colours` of the classes, those to `exclude`, and how file names of masks and images end.
+
+    Data sets that say nothing of these get the colours of PASCAL VOC and exclude nothing.
+    """
+    from ssl_seg.data.palettes import voc_colours
+
+    palette = getattr(dataset, "palette", None)
+    colours = voc_colours(len(dataset.classes)) if palette is None else palette.tolist()
+    return {
+        "colours": [list(colour) for colour in colours],
+        "exclude": list(getattr(dataset, "exclude", [])),
+        "image_suffix": getattr(dataset, "image_suffix", ""),
+        "mask_suffix": getattr(dataset, "mask_suffix", ""),
+    }
+
+
+def mask_name(image: str, about: dict[str, Any]) -> str:
+    """How the mask of an image is called: `0013_sat.jpg` -> `0013_mask.png`."""
+    path = PurePath(image)
+    stem = path.stem.removesuffix(about["image_suffix"])
+    return str(path.with_name(f"{stem}{about['mask_suffix']}.png"))
+
+
+def check_classes(dataset: "Dataset", classes: Sequence[str], known: Sequence[str], spec: str) -> None:
+    """The classes of validation masks must be those of training, in their order; the last may lack.
+
+    Raises:
+        DataError: they are not.
+    """
+    if list(classes) != list(known[: len(classes)]):
+        source = getattr(dataset, "palette_source", "")
+        raise DataError(
+            f"the classes of {spec} are not those of the training masks",
+            where=f"{', '.join(classes[:8])} ({source}); in training {', '.join(known[:8])}",
+            next="-o data.palette=PALETTE  # for both",
+        )

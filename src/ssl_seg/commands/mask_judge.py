@@ -1,0 +1,152 @@
+"""A segmentation model on its validation images."""
+
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssl_seg.commands.judge import Judge, write_csv
+from ssl_seg.commands.mask_files import mask_name
+from ssl_seg.engine.evaluate import evaluating
+from ssl_seg.engine.segmenter import whole_images
+from ssl_seg.errors import UsageError, did_you_mean
+from ssl_seg.figures.masks import save_mask
+
+if TYPE_CHECKING:
+    from ssl_seg.base import Dataset, Model
+    from ssl_seg.commands.segment import Segmentation
+    from ssl_seg.data.batches import Batch
+    from ssl_seg.data.store import Store
+
+_SIZES = 4
+
+
+class MaskJudge(Judge):
+    """Mean IoU on whole images; keeps the masks of those that are watched.
+
+    Args:
+        run, model, dataset, store: see `Judge`.
+
+    Raises:
+        UsageError: no image of a name to watch, or the network takes no images of their size.
+    """
+
+    score = "miou"
+    run: "Segmentation"
+
+    def __init__(self, run: "Segmentation", model: "Model", dataset: "Dataset", store: "Store") -> None:
+        exclude = {"exclude": run.given["exclude"], **run.options.get("metric", {})}
+        metric = run.plugins.registry.build("metrics", "mean_iou", store.classes, options=exclude)
+        super().__init__(run, model, dataset, store, metric)
+        self._watched = self._rows_of(run.given["watch"])
+        self._epochs = epochs_to_watch(run.given["watch_epochs"], run.given["epochs"])
+        self._confusions: list[Tensor] = []
+        self._try_sizes()
+
+    def _rows_of(self, names: str) -> dict[int, str]:
+        """Row of the store -> file name of the image."""
+        rows = self.store.rows.tolist()
+        files = {row: self.dataset.samples[row][0] for row in rows}
+        suffix = self.run.about_data["image_suffix"]
+        by_name: dict[str, int] = {}
+        for place, row in enumerate(rows):
+            path = PurePath(files[row])
+            for name in (files[row], path.name, path.stem, path.stem.removesuffix(suffix)):
+                by_name.setdefault(name, place)
+        watched = {}
+        for name in filter(None, (name.strip() for name in names.split(","))):
+            if name not in by_name:
+                hint = did_you_mean(name, by_name)
+                raise UsageError(f"no validation image {name!r} to watch{hint}", where=self.run.given["val"])
+            watched[by_name[name]] = files[rows[by_name[name]]]
+        return watched
+
+    @torch.no_grad()
+    def _try_sizes(self) -> None:
+        """Ask the network now whether it takes whole images, not after an epoch of training."""
+        sizes = self.store.sizes.unique(dim=0)[:_SIZES].tolist()
+        with evaluating(self.model), self.run.device.autocast():
+            for height, width in sizes:
+                self.model(torch.zeros(1, 3, height, width, device=self.run.device.device))
+
+    def look(self, epoch: int) -> dict[str, float]:
+        """See `Judge`; nothing in epochs that are passed over."""
+        given = self.run.given
+        if epoch % given["val_every"] and epoch != given["epochs"] and epoch not in self._epochs:
+            return {}
+        return super().look(epoch)
+
+    def measure(self, epoch: int) -> bool:
+        run = self.run
+        self._confusions = []
+        how: dict[str, Any] = {"stopped": lambda: bool(run.stop.signal), **run.how}
+        for logits, batch in whole_images(self.model, self.store, run.device, **how):
+            assert batch.masks is not None
+            said = logits.argmax(dim=1)
+            for place in range(len(said)):
+                before = self.metric.confusion  # type: ignore[attr-defined]
+                self.metric.update(said[place : place + 1], batch.masks[place : place + 1])
+                self._confusions.append(self.metric.confusion - before)  # type: ignore[attr-defined]
+            if epoch in self._epochs and run.device.is_main:
+                self._keep(epoch, said, batch)
+        return not run.stop.signal
+
+    def _keep(self, epoch: int, said: Tensor, batch: "Batch") -> None:
+        folder = self.run.run.folder / "masks" / f"epoch-{epoch:04d}"
+        for place, row in enumerate(batch.samples.tolist()):
+            if row in self._watched:
+                path = folder / mask_name(self._watched[row], self.run.about_data)
+                save_mask(path, said[place].byte().cpu().numpy(), self.run.colours)
+
+    def details(self) -> None:
+        """`confusion.csv`, and `val_confusions.npz` with one matrix per image."""
+        folder, names = self.run.run.folder, list(self.store.classes)
+        confusions = torch.stack(self._confusions).cpu().numpy()
+        rows = [[name, *line] for name, line in zip(names, confusions.sum(axis=0).tolist(), strict=True)]
+        write_csv(folder / "confusion.csv", ["true \\ predicted", *names, "no class"], rows)
+        files = [self.dataset.samples[row][0] for row in self.store.rows.tolist()]
+        excluded = [name.strip() for name in self.run.given["exclude"].split(",") if name.strip()]
+        np.savez_compressed(
+            folder / "val_confusions.npz",
+            confusions=confusions,
+            filenames=np.array(files),
+            classes=np.array(names),
+            exclude=np.array(excluded, dtype=str),
+        )
+
+    def table(self, result: dict[str, Any]) -> list[str]:
+        last, best = result["last"], result["best"]
+        lines = class_table(self.store.classes, last)
+        for name, line in (("last", last), ("best", best)):
+            lines.append(
+                f"{name} epoch {line['epoch']}: mean IoU {line['miou']:.4f}, "
+                f"pixel accuracy {line['pixel_accuracy']:.4f}"
+            )
+        return lines
+
+
+def class_table(classes: list[str], numbers: dict[str, float]) -> list[str]:
+    """IoU and true pixels of each class; `n/a` for those that are excluded, or neither there nor predicted."""
+    width = max(map(len, [*classes, "class"]))
+    lines = [f"{'class':{width}}     IoU      pixels"]
+    for name in classes:
+        iou, support = numbers.get(f"iou/{name}"), numbers.get(f"support/{name}", 0.0)
+        lines.append(f"{name:{width}}" + ("     n/a" if iou is None else f"  {iou:.4f}{support:12,.0f}"))
+    return lines
+
+
+def epochs_to_watch(text: str, epochs: int) -> set[int]:
+    """`1,10,50` as numbers; by default the first, the middle and the last.
+
+    Raises:
+        UsageError: no epoch of the run.
+    """
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words:
+        return {1, (epochs + 1) // 2, epochs}
+    for word in words:
+        if not word.isdecimal() or not 1 <= int(word) <= epochs:
+            raise UsageError(f"--watch-epochs: {word!r} is no epoch from 1 to {epochs}")
+    return set(map(int, words))

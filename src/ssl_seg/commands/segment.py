@@ -1,0 +1,226 @@
+"""`ssl-seg segment`: train a network that tells the class of every pixel."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import typer
+
+from ssl_seg.commands import defaults, flags
+from ssl_seg.commands.finetuning import Finetuning
+from ssl_seg.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ssl_seg.base import Backbone, Dataset, Model
+    from ssl_seg.commands.handover import Start
+    from ssl_seg.commands.judge import Judge
+    from ssl_seg.data.batches import Order
+    from ssl_seg.data.store import Store
+    from ssl_seg.engine.segmenter import Segmenter
+
+
+def segment(
+    train: flags.TrainMasks = None,
+    val: flags.ValMasks = None,
+    backbone: flags.ModelBackbone = None,
+    init: flags.Init = None,
+    freeze: flags.Freeze = False,
+    head: Annotated[str, typer.Option(help="fcn32s, deeplabv3, or smp:NAME as smp:Unet.")] = "deeplabv3",
+    epochs: flags.Epochs = 50,
+    batch_size: flags.BatchSize = 8,
+    image_size: Annotated[int, typer.Option(min=32, help="Side of a training crop, in pixels.")] = 256,
+    augment: Annotated[
+        Literal["light", "turns", "strong"],
+        typer.Option(
+            help="Crops and mirrors; turns: all eight, for pictures from above; strong: colours too."
+        ),
+    ] = "light",
+    loss: Annotated[
+        Literal["ce", "dice", "lovasz", "ce+dice", "ce+lovasz"], typer.Option(help="What is minimised.")
+    ] = "ce",
+    class_weights: Annotated[
+        bool, typer.Option("--class-weights", help="Rare classes weigh more in the cross entropy.")
+    ] = False,
+    exclude: Annotated[
+        str | None,
+        typer.Option(
+            help="Classes, with commas between, neither trained on nor in the mean.",
+            show_default="what the palette calls none, as unknown",
+        ),
+    ] = None,
+    watch: Annotated[
+        str, typer.Option(help="Validation images, with commas between, whose masks are kept: 0013,0062.")
+    ] = "",
+    watch_epochs: Annotated[
+        str, typer.Option(help="When they are kept, as 1,10,50.", show_default="first, middle and last")
+    ] = "",
+    val_every: Annotated[int, typer.Option(min=1, help="Epochs between two looks at --val.")] = 1,
+    optimizer: flags.Optimizer = None,
+    lr: flags.Lr = None,
+    backbone_lr: flags.BackboneLr = None,
+    weight_decay: flags.WeightDecay = None,
+    warmup: flags.Warmup = None,
+    schedule: flags.Schedule = "poly",
+    clip: flags.Clip = 0.0,
+    accumulate: flags.Accumulate = 1,
+    seed: flags.Seed = 0,
+    precision: flags.Precision = "auto",
+    compile: flags.Compile = False,
+    cpu: flags.Cpu = False,
+    out: flags.Out = None,
+    config: flags.Config = None,
+    option: flags.Option = None,
+    resume: flags.Resume = False,
+    bad_images: flags.BadImages = "stop",
+    canvas: Annotated[
+        int,
+        typer.Option(min=0, help="Larger images are reduced to this side.", show_default="none is reduced"),
+    ] = 0,
+    cache: flags.Cache = None,
+    save_every: flags.SaveEvery = 0,
+) -> None:
+    """Train a segmentation network on images with masks, and measure it on others, whole.
+
+    With --init the backbone starts from a run of `ssl-seg train` or from a weight file.
+    """
+    given = defaults.settings(locals())
+    if train is None:
+        raise UsageError("no TRAIN given", next="ssl-seg segment TRAIN --val VAL")
+    if watch and not val:
+        raise UsageError("--watch names validation images, and there is no --val")
+    name = backbone or (defaults.short(init) if init else "resnet50")
+    folder = out or Path("runs") / "-".join((head.replace(":", "-"), name, defaults.short(train)))
+    names = {"heads": head} | ({"backbones": backbone} if backbone else {})
+    Segmentation.start(given, folder, resume=resume, names=names)
+
+
+class Segmentation(Finetuning):
+    """A model that tells the class of every pixel."""
+
+    command = "segment"
+    # what suits some hundred images, from scratch or not
+    recipe: ClassVar = {"optimizer": "adamw", "lr": 3e-4, "weight_decay": 0.01, "warmup": 0.05}
+    val: "Dataset"
+
+    def stores(self) -> dict[str, "Store"]:
+        """Training and validation images with their masks."""
+        from ssl_seg.commands.labels import tell_overlap
+        from ssl_seg.commands.mask_files import about_masks, check_classes
+
+        given = self.given
+        train = self.dataset(given["train"], split="train", masks=True)
+        stores = {"train": self.store(train, whole=True)}
+        self.about_data = about_masks(train)
+        if given["exclude"] is None:
+            given["exclude"] = ",".join(self.about_data["exclude"])
+        if given["val"]:
+            self.val = self.dataset(given["val"], parts=("data", "val"), split="val", masks=True)
+            stores["val"] = self.store(self.val, whole=True)
+            check_classes(self.val, stores["val"].classes, stores["train"].classes, given["val"])
+            stores["val"].classes = stores["train"].classes
+            tell_overlap(train, stores["train"], self.val, stores["val"])
+        self._tell_classes(stores["train"])
+        return stores
+
+    def _tell_classes(self, store: "Store") -> None:
+        """Say what there is to learn from.
+
+        Raises:
+            DataError: nothing.
+        """
+        from ssl_seg.engine.segmenter import count_pixels
+
+        counts, empty = count_pixels(store, self._excluded(store))
+        total = max(1, int(counts.sum()))
+        shares = [f"{name} {int(n) / total:.1%}" for name, n in zip(store.classes, counts, strict=False)]
+        self.console.say(f"classes by pixels: {', '.join(shares)}")
+        if empty == len(store):
+            raise DataError("no mask has a pixel to learn from", where=self.given["train"])
+        if empty:
+            self.console.say(f"{empty} of {len(store)} masks have no pixel to learn from")
+
+    def _excluded(self, store: "Store") -> list[int]:
+        from ssl_seg.errors import did_you_mean
+
+        names = [name.strip() for name in self.given["exclude"].split(",") if name.strip()]
+        for name in names:
+            if name not in store.classes:
+                raise UsageError(f"no class {name!r} to exclude{did_you_mean(name, store.classes)}")
+        return [store.classes.index(name) for name in names]
+
+    def new_backbone(self) -> "Backbone":
+        """Untrained; with the output stride that suits the head, if it can have one."""
+        wanted = getattr(self.plugins.registry.factory("heads", self.given["head"]), "output_stride", None)
+        own = self.options.get("backbone", {})
+        if wanted is None or "output_stride" in own or "stem" in own:
+            return super().new_backbone()
+        before = dict(own)
+        self.options["backbone"] = {**own, "output_stride": str(wanted)}
+        try:
+            return super().new_backbone()
+        except UsageError:
+            self.options["backbone"] = before
+            self.console.say(f"{self.given['backbone']} has no output stride of {wanted}: its own is used")
+            return super().new_backbone()
+
+    def start_head(self, model: "Model", start: "Start") -> None:
+        """FCN's two wide layers start from VGG's classifier, if the weights have it."""
+        load = getattr(model.head, "load_classifier", None)
+        if start.path is None or load is None:
+            return
+        from ssl_seg.engine.weight_files import find_file, read_file
+
+        tensors, _ = read_file(find_file(start.path))
+        self.console.say(
+            f"head: {'starts from the classifier in the file' if load(tensors) else 'untrained'}"
+        )
+
+    def new_module(self, model: "Model", store: "Store") -> "Segmenter":
+        """The loss of the model's logits on masks."""
+        from ssl_seg.engine.segmenter import Segmenter, class_weights
+
+        given, excluded = self.given, self._excluded(store)
+        weights = class_weights(store, len(store.classes), excluded) if given["class_weights"] else None
+        how: dict[str, Any] = {"weights": weights, "excluded": excluded, "frozen": given["freeze"]}
+        return Segmenter(model, loss=given["loss"], **how)
+
+    def new_judge(self, module: "Segmenter", store: "Store") -> "Judge":
+        """Mean IoU on whole images."""
+        from ssl_seg.commands.mask_judge import MaskJudge
+
+        return MaskJudge(self, module.model, self.val, store)
+
+    def new_feed(self, module: "Segmenter", store: "Store", order: "Order") -> Any:
+        """Crops of images and of their masks, by the step."""
+        import torch
+
+        from ssl_seg.augment.recipes import mask_view
+        from ssl_seg.augment.views import augment_pairs, normalised
+        from ssl_seg.data.batches import Batch, Batches
+        from ssl_seg.figures.masks import paint
+
+        given, device = self.given, self.device
+        size, seed = given["batch_size"], given["seed"]
+        batches = Batches(store, size, seed, device.device, rank=device.rank, ranks=device.ranks)
+        view = mask_view(given["augment"], self.size, store.sizes)
+
+        def look(batch: Batch) -> tuple["Tensor", "Tensor"]:
+            assert batch.masks is not None
+            fixed = {"seed": seed, "epoch": batch.epoch, "size": self.size}
+            return augment_pairs(
+                batch.images, batch.masks, batch.sizes, batch.samples, view, **fixed, **self.how
+            )
+
+        first = batches.at(0)
+        images, masks = look(first)
+        painted = torch.from_numpy(paint(masks.byte().cpu().numpy(), self.colours)).permute(0, 3, 1, 2)
+        self.draw_views(first.images, [images, normalised(painted, **self.how)], **self.how)
+        return lambda step: self.parts(look(batches.at(step)))
+
+    @property
+    def colours(self) -> Any:
+        """(C, 3) uint8 of the classes."""
+        import numpy as np
+
+        return np.array(self.about_data["colours"], dtype=np.uint8)

@@ -1,0 +1,39 @@
+"""Masks as pictures."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ssl_seg.errors import ResourceError
+
+NOTHING = (0, 0, 0)  # the colour of pixels without a class
+
+
+def paint(mask: NDArray[np.uint8], colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Class indices in their colours.
+
+    Args:
+        mask: (..., H, W); an index without a colour becomes black.
+        colours: (C, 3) uint8.
+
+    Returns:
+        (..., H, W, 3) uint8.
+    """
+    table = np.full((256, 3), NOTHING, dtype=np.uint8)
+    table[: len(colours)] = colours
+    return table[mask]
+
+
+def save_mask(path: Path, mask: NDArray[np.uint8], colours: NDArray[np.uint8] | None) -> None:
+    """Write an (H, W) mask as a PNG: in colours, or without them the indices.
+
+    Raises:
+        ResourceError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mask if colours is None else paint(mask, colours)).save(path, format="PNG")
+    except OSError as error:
+        raise ResourceError(f"cannot write {path}: {error.strerror or error}") from error
