@@ -59,6 +59,10 @@ class Console:
         """The store is being built."""
         self._show("reading images", done, total, "", quiet=total < 2000)
 
+    def predicting(self, done: int, total: int) -> None:
+        """Images go through a model, one by one."""
+        self._show("predicting", done, total, "", quiet=total < 20)
+
     def training(self, pulse: "Pulse") -> None:
         """A run goes on."""
         share = f"data {pulse.data_share:.0%}"

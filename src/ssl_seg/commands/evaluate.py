@@ -12,6 +12,7 @@ from ssl_seg.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ssl_seg.commands.masks import Tiling
     from ssl_seg.commands.reading import Reading
 
 PROBES = ("knn", "logistic")
@@ -19,8 +20,10 @@ _HELD = 0.2  # of the bank, on which the logistic regression chooses its strengt
 
 
 def evaluate(
-    run: flags.RunOrFile,
-    data: Annotated[str, typer.Argument(metavar="DATA", help="Labelled images.")],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run's folder, a weight file, or a folder of masks.")
+    ],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Images with labels or masks.")],
     bank: Annotated[
         str | None,
         typer.Option(
@@ -35,6 +38,9 @@ def evaluate(
         typer.Option(help="knn, logistic, or both: knn,logistic.", show_default="both, without a classifier"),
     ] = None,
     which: flags.Which = "last",
+    tile: flags.Tile = 1024,
+    overlap: flags.Overlap = 128,
+    flips: flags.Flips = False,
     backbone: flags.ModelBackbone = None,
     image_size: flags.ModelImageSize = None,
     precision: flags.Precision = "auto",
@@ -44,31 +50,63 @@ def evaluate(
     bad_images: flags.BadImages = "stop",
     cache: flags.Cache = None,
 ) -> None:
-    """Measure a classifier on labelled images, or a backbone by what simple classifiers make of its features.
+    """Measure a model on images with labels or masks, or a backbone by what simple classifiers make of it.
 
     The probes are k nearest neighbours, and a logistic regression whose regularisation is chosen on a
     fifth of the images it learns from.
     """
-    from ssl_seg.commands.reading import Reading
+    from ssl_seg.commands.masks import Tiling, is_mask_folder, measure_masks
 
+    tiling = Tiling(tile, overlap, flips)
     chosen = tuple(probe.split(",")) if probe else ()
     if strange := set(chosen) - set(PROBES):
         raise UsageError(f"no probe {strange.pop()!r}", next=f"one of {', '.join(PROBES)}")
     how: dict[str, Any] = {"precision": precision, "cpu": cpu, "cache": cache, "bad_images": bad_images}
-    with Reading(run, which, backbone, image_size, defaults.read_options(option or []), **how) as reading:
-        if reading.trained.model is None or chosen or bank:
-            numbers = _probe(reading, data, bank, chosen or PROBES)
-        else:
-            numbers = _measure(reading, data)
-    for name, value in numbers.items():
-        typer.echo(f"{name:<24}{value:.4f}" if isinstance(value, float) else f"{name:<24}{value}")
+    options = defaults.read_options(option or [])
+    if is_mask_folder(Path(run).expanduser()):
+        numbers = measure_masks(Path(run).expanduser(), data, options)
+    else:
+        named = (run, which, backbone, image_size, options)
+        numbers = _measure(named, how, data, tiling, bank, chosen)
+    _tell(numbers)
     if out:
         from ssl_seg.run import replace_text
 
         replace_text(out, json.dumps({"run": run, "data": data, **numbers}, indent=1) + "\n")
 
 
-def _measure(reading: "Reading", data: str) -> dict[str, Any]:
+def _measure(
+    named: tuple[Any, ...],
+    how: dict[str, Any],
+    data: str,
+    tiling: "Tiling",
+    bank: str | None,
+    chosen: tuple[str, ...],
+) -> dict[str, Any]:
+    """What a run or a backbone achieves."""
+    from ssl_seg.commands.masks import measure_model
+    from ssl_seg.commands.reading import Reading
+
+    with Reading(*named, **how) as reading:
+        if reading.trained.model is None or chosen or bank:
+            return _probe(reading, data, bank, chosen or PROBES)
+        if reading.trained.about["task"] == "segment":
+            return measure_model(reading, data, tiling)
+        return _classify(reading, data)
+
+
+def _tell(numbers: dict[str, Any]) -> None:
+    """The numbers, for people; of classes with masks as a table."""
+    if classes := numbers.pop("classes", None):
+        from ssl_seg.commands.mask_classes import class_table
+
+        typer.echo("\n".join(class_table(classes, numbers)))
+    for name, value in numbers.items():
+        if not (classes and "/" in name):
+            typer.echo(f"{name:<24}{value:.4f}" if isinstance(value, float) else f"{name:<24}{value}")
+
+
+def _classify(reading: "Reading", data: str) -> dict[str, Any]:
     """What the run's own classifier achieves."""
     from ssl_seg.commands.labels import align
 

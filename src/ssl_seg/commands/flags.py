@@ -18,6 +18,13 @@ TrainMasks = Annotated[
     str | None, typer.Argument(metavar="TRAIN", help="Images with masks: a folder, or FORMAT:PATH.")
 ]
 ValMasks = Annotated[str | None, typer.Option(metavar="DATA", help="Images with masks to measure on.")]
+Tile = Annotated[
+    int, typer.Option(min=32, help="Larger images go through the network in tiles of this side.")
+]
+Overlap = Annotated[int, typer.Option(min=0, help="Of neighbouring tiles, in pixels.")]
+Flips = Annotated[
+    bool, typer.Option("--flips", help="Average over an image and its mirror image (segmentation).")
+]
 ModelBackbone = Annotated[
     str | None,
     typer.Option(

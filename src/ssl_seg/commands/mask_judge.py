@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ssl_seg.commands.judge import Judge, write_csv
-from ssl_seg.commands.mask_files import mask_name
+from ssl_seg.commands.mask_classes import class_table, mask_name, names_in
 from ssl_seg.engine.evaluate import evaluating
 from ssl_seg.engine.segmenter import whole_images
 from ssl_seg.errors import UsageError, did_you_mean
@@ -56,7 +56,7 @@ class MaskJudge(Judge):
             for name in (files[row], path.name, path.stem, path.stem.removesuffix(suffix)):
                 by_name.setdefault(name, place)
         watched = {}
-        for name in filter(None, (name.strip() for name in names.split(","))):
+        for name in names_in(names):
             if name not in by_name:
                 hint = did_you_mean(name, by_name)
                 raise UsageError(f"no validation image {name!r} to watch{hint}", where=self.run.given["val"])
@@ -107,13 +107,12 @@ class MaskJudge(Judge):
         rows = [[name, *line] for name, line in zip(names, confusions.sum(axis=0).tolist(), strict=True)]
         write_csv(folder / "confusion.csv", ["true \\ predicted", *names, "no class"], rows)
         files = [self.dataset.samples[row][0] for row in self.store.rows.tolist()]
-        excluded = [name.strip() for name in self.run.given["exclude"].split(",") if name.strip()]
         np.savez_compressed(
             folder / "val_confusions.npz",
             confusions=confusions,
             filenames=np.array(files),
             classes=np.array(names),
-            exclude=np.array(excluded, dtype=str),
+            exclude=np.array(self.run.about_data["exclude"], dtype=str),
         )
 
     def table(self, result: dict[str, Any]) -> list[str]:
@@ -127,23 +126,13 @@ class MaskJudge(Judge):
         return lines
 
 
-def class_table(classes: list[str], numbers: dict[str, float]) -> list[str]:
-    """IoU and true pixels of each class; `n/a` for those that are excluded, or neither there nor predicted."""
-    width = max(map(len, [*classes, "class"]))
-    lines = [f"{'class':{width}}     IoU      pixels"]
-    for name in classes:
-        iou, support = numbers.get(f"iou/{name}"), numbers.get(f"support/{name}", 0.0)
-        lines.append(f"{name:{width}}" + ("     n/a" if iou is None else f"  {iou:.4f}{support:12,.0f}"))
-    return lines
-
-
 def epochs_to_watch(text: str, epochs: int) -> set[int]:
     """`1,10,50` as numbers; by default the first, the middle and the last.
 
     Raises:
         UsageError: no epoch of the run.
     """
-    words = [word.strip() for word in text.split(",") if word.strip()]
+    words = names_in(text)
     if not words:
         return {1, (epochs + 1) // 2, epochs}
     for word in words:

@@ -11,6 +11,7 @@ from ssl_seg.errors import UsageError, WeightsError
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset
+    from ssl_seg.commands.reading import Reading
 
 Images = Annotated[
     str, typer.Argument(metavar="IMAGES", help="A folder, a CSV with the column filename, or FORMAT:PATH.")
@@ -20,35 +21,59 @@ Images = Annotated[
 def predict(
     run: flags.RunOrFile,
     images: Images,
-    out: Annotated[Path, typer.Option(help="CSV file: id,filename,label.")],
+    out: Annotated[
+        Path, typer.Option(help="CSV file with id,filename,label; of a segmentation run, a folder of masks.")
+    ],
     which: flags.Which = "last",
+    tile: flags.Tile = 1024,
+    overlap: flags.Overlap = 128,
+    flips: flags.Flips = False,
+    indices: Annotated[
+        bool, typer.Option("--indices", help="Masks hold class indices instead of colours.")
+    ] = False,
     precision: flags.Precision = "auto",
     cpu: flags.Cpu = False,
     option: flags.Option = None,
     bad_images: flags.BadImages = "stop",
     cache: flags.Cache = None,
 ) -> None:
-    """Label images with a trained classifier: a CSV file with one line for each, in their order."""
-    from ssl_seg.commands.judge import write_csv
+    """Label images with a trained classifier: a CSV file with one line for each, in their order.
+
+    With a segmentation model: one mask for each, of its size, named NAME_mask.png.
+    """
+    from ssl_seg.commands.masks import Tiling, predict_masks
     from ssl_seg.commands.reading import Reading
 
     how: dict[str, Any] = {"precision": precision, "cpu": cpu, "cache": cache, "bad_images": bad_images}
-    _check_out(out, ".csv")
+    tiling = Tiling(tile, overlap, flips)
     with Reading(run, which, None, None, defaults.read_options(option or []), **how) as reading:
         if reading.trained.model is None:
             raise WeightsError(
                 f"{run} has a backbone but no classifier", next=f"ssl-seg classify TRAIN --init {run}"
             )
-        dataset, store = reading.open(images)
-        said = reading.logits(store).argmax(dim=1).tolist()
-        classes = reading.trained.about["classes"]
+        if reading.trained.about["task"] == "segment":
+            count = predict_masks(reading, images, out, tiling, indices=indices)
+            done = f"{count} masks: {out}"
+        else:
+            done = f"{_predict_labels(reading, images, out)} labels: {out}"
+    typer.echo(done)
+
+
+def _predict_labels(reading: "Reading", images: str, out: Path) -> int:
+    """Write the label of every image; returns how many."""
+    from ssl_seg.commands.judge import write_csv
+
+    _check_out(out, ".csv")
+    dataset, store = reading.open(images)
+    said = reading.logits(store).argmax(dim=1).tolist()
+    classes = reading.trained.about["classes"]
     ids = ids_of(dataset)
     rows = [
         [ids.get(name := dataset.samples[row][0], str(row)), name, classes[guess]]
         for row, guess in zip(store.rows.tolist(), said, strict=True)
     ]
     write_csv(out, ["id", "filename", "label"], rows)
-    typer.echo(f"{len(rows)} labels: {out}")
+    return len(rows)
 
 
 def embed(

@@ -40,6 +40,7 @@ class Reading:
         self._open = (run, which, backbone, image_size)
         self._precision, self._cpu = precision, cpu
         self.console, self.stop = Console(), Stop()
+        self._done = 0
 
     def __enter__(self) -> Self:
         from ssl_seg.commands.trained import open_trained
@@ -65,15 +66,20 @@ class Reading:
         self.console.__exit__()
         self.stop.__exit__()
 
-    def open(self, spec: str, *, labelled: bool = False, split: str = "val") -> tuple["Dataset", "Store"]:
-        """The images that `spec` names, decoded."""
-        from ssl_seg.commands.data import load, open_dataset
+    def dataset(self, spec: str, *, split: str = "val", **needs: bool) -> "Dataset":
+        """The images that `spec` names; `needs` is `labelled` or `masks`."""
+        from ssl_seg.commands.data import open_dataset
 
         options = self.options.get("data", {})
-        registry, size = self.plugins.registry, self.trained.size
-        dataset = open_dataset(registry, spec, split=split, labelled=labelled, options=options)
+        return open_dataset(self.plugins.registry, spec, split=split, options=options, **needs)
+
+    def open(self, spec: str, *, labelled: bool = False, split: str = "val") -> tuple["Dataset", "Store"]:
+        """The images that `spec` names, decoded."""
+        from ssl_seg.commands.data import load
+
+        dataset = self.dataset(spec, split=split, labelled=labelled)
         common: dict[str, Any] = {"cache": self._cache, "bad_images": self._bad_images}
-        return dataset, load(dataset, size, self.console, self.stop, **common)
+        return dataset, load(dataset, self.trained.size, self.console, self.stop, **common)
 
     def features(self, store: "Store") -> "Tensor":
         """(N, C) pooled features."""
@@ -97,6 +103,12 @@ class Reading:
         logits = torch.cat([out.float() for out, _ in outputs(trained.model, store, self.device, **how)])
         self._go_on()
         return logits
+
+    def tick(self, total: int) -> None:
+        """One more of `total` images is done: progress, and the end if a signal has come."""
+        self._done += 1
+        self.console.predicting(self._done, total)
+        self._go_on()
 
     def _asked(self) -> bool:
         return bool(self.stop.signal)

@@ -106,7 +106,7 @@ class Segmentation(Finetuning):
     def stores(self) -> dict[str, "Store"]:
         """Training and validation images with their masks."""
         from ssl_seg.commands.labels import tell_overlap
-        from ssl_seg.commands.mask_files import about_masks, check_classes
+        from ssl_seg.commands.mask_classes import about_masks, check_classes, names_in
 
         given = self.given
         train = self.dataset(given["train"], split="train", masks=True)
@@ -114,6 +114,7 @@ class Segmentation(Finetuning):
         self.about_data = about_masks(train)
         if given["exclude"] is None:
             given["exclude"] = ",".join(self.about_data["exclude"])
+        self.about_data["exclude"] = names_in(given["exclude"])
         if given["val"]:
             self.val = self.dataset(given["val"], parts=("data", "val"), split="val", masks=True)
             stores["val"] = self.store(self.val, whole=True)
@@ -143,7 +144,7 @@ class Segmentation(Finetuning):
     def _excluded(self, store: "Store") -> list[int]:
         from ssl_seg.errors import did_you_mean
 
-        names = [name.strip() for name in self.given["exclude"].split(",") if name.strip()]
+        names = self.about_data["exclude"]
         for name in names:
             if name not in store.classes:
                 raise UsageError(f"no class {name!r} to exclude{did_you_mean(name, store.classes)}")

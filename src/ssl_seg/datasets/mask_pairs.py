@@ -84,6 +84,7 @@ class MaskPairs(FileDataset):
         reader: of the masks.
 
     Attributes:
+        reader: as given.
         mask_files: the masks as a list of files.
         palette: (C, 3) uint8 colours of the classes.
         palette_source: where the classes come from, for people.
@@ -102,7 +103,7 @@ class MaskPairs(FileDataset):
         self.mask_files = FileDataset(masks, ((mask, -1) for _, mask in pairs))
         self.palette, self.palette_source = reader.palette.array, reader.palette.source
         self.exclude = list(reader.palette.exclude)
-        self._reader, self._last = reader, threading.local()
+        self.reader, self._last = reader, threading.local()
         coding = (
             reader.coding,
             reader.bits,
@@ -137,7 +138,7 @@ class MaskPairs(FileDataset):
         """The mask as it is, the size of the image on the canvas, and the number of stray pixels."""
         name, _ = self.mask_files.samples[index]
         try:
-            whole, stray = self._reader.read(self.mask_files.root / name)
+            whole, stray = self.reader.read(self.mask_files.root / name)
         except ValueError as error:
             raise ValueError(f"its mask {name}: {error}") from error
         if getattr(self._last, "seen", ((-1, -1),))[0] != (index, canvas):

@@ -27,6 +27,11 @@ def about_masks(dataset: "Dataset") -> dict[str, Any]:
     }
 
 
+def names_in(text: str) -> list[str]:
+    """`a, b` -> `["a", "b"]`."""
+    return [name for word in text.split(",") if (name := word.strip())]
+
+
 def mask_name(image: str, about: dict[str, Any]) -> str:
     """How the mask of an image is called: `0013_sat.jpg` -> `0013_mask.png`."""
     path = PurePath(image)
@@ -47,3 +52,13 @@ def check_classes(dataset: "Dataset", classes: Sequence[str], known: Sequence[st
             where=f"{', '.join(classes[:8])} ({source}); in training {', '.join(known[:8])}",
             next="-o data.palette=PALETTE  # for both",
         )
+
+
+def class_table(classes: list[str], numbers: dict[str, float]) -> list[str]:
+    """IoU and true pixels of each class; `n/a` for those that are excluded, or neither there nor predicted."""
+    width = max(map(len, [*classes, "class"]))
+    lines = [f"{'class':{width}}     IoU      pixels"]
+    for name in classes:
+        iou, support = numbers.get(f"iou/{name}"), numbers.get(f"support/{name}", 0.0)
+        lines.append(f"{name:{width}}" + ("     n/a" if iou is None else f"  {iou:.4f}{support:12,.0f}"))
+    return lines

@@ -1,0 +1,201 @@
+"""What `predict` and `evaluate` do for segmentation: masks of whole images, and their measure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+from ssl_seg.commands.mask_classes import about_masks, check_classes, mask_name
+from ssl_seg.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ssl_seg.base import Dataset
+    from ssl_seg.commands.reading import Reading
+    from ssl_seg.data.mask_files import MaskReader
+    from ssl_seg.registry import Registry
+
+_WHOLE = 1 << 16  # a canvas on which no image is reduced
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How large images go through the network; see `tiled_logits`.
+
+    Raises:
+        UsageError: tiles that overlap by all of themselves.
+    """
+
+    tile: int
+    overlap: int
+    flips: bool
+
+    def __post_init__(self) -> None:
+        if self.overlap >= self.tile:
+            raise UsageError(f"--overlap {self.overlap} must be less than --tile {self.tile}")
+
+
+def predict_masks(reading: "Reading", images: str, out: Path, tiling: Tiling, *, indices: bool) -> int:
+    """Write the mask of every image below a folder, in the palette's colours or as indices.
+
+    Returns:
+        How many.
+
+    Raises:
+        UsageError: `out` is a file, or two images would have the same mask.
+        DataError: an image cannot be read; masks that were written before stay.
+    """
+    import numpy as np
+
+    from ssl_seg.figures.masks import save_mask
+
+    if out.is_file():
+        raise UsageError(f"--out {out} is a file", next="name a folder: one mask is written for each image")
+    about = reading.trained.about
+    dataset = reading.dataset(images)
+    rows = _without_masks([name for name, _ in dataset.samples], about)
+    targets: dict[str, str] = {}
+    for row in rows:
+        image = dataset.samples[row][0]
+        if other := targets.get(name := mask_name(image, about)):
+            raise UsageError(f"{image} and {other} would have the same mask {name}", where=images)
+        targets[name] = image
+    colours = None if indices else np.array(about["colours"], dtype=np.uint8)
+    for name, row in zip(targets, rows, strict=True):
+        save_mask(out / name, mask_of(reading, dataset, row, tiling), colours)
+        reading.tick(len(rows))
+    return len(rows)
+
+
+def _without_masks(names: list[str], about: dict[str, Any]) -> list[int]:
+    """Rows of the images; where masks lie beside them, these are told by their names and left out."""
+    ends = [PurePath(name).stem for name in names]
+    image, mask = about["image_suffix"], about["mask_suffix"]
+    wanted = [row for row, end in enumerate(ends) if image and end.endswith(image)]
+    return wanted or [row for row, end in enumerate(ends) if not (mask and end.endswith(mask))]
+
+
+def mask_of(reading: "Reading", dataset: "Dataset", row: int, tiling: Tiling) -> "NDArray[np.uint8]":
+    """The class of every pixel of an image, at its full size.
+
+    Raises:
+        DataError: the image cannot be read.
+    """
+    import numpy as np
+    import torch
+
+    from ssl_seg.engine.tiles import tiled_logits
+
+    trained = reading.trained
+    assert trained.model is not None
+    try:
+        image, (height, width) = dataset.image(row, _WHOLE)
+    except ValueError as error:
+        raise DataError(f"cannot read {dataset.samples[row][0]}: {error}") from error
+    mask = np.zeros((height, width), dtype=np.uint8)
+    pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    how: dict[str, Any] = {"tile": tiling.tile, "overlap": tiling.overlap, "flips": tiling.flips}
+    for top, left, logits in tiled_logits(trained.model, pixels, reading.device, **how, **trained.how):
+        piece = logits.argmax(dim=0).byte().cpu().numpy()
+        mask[top : top + piece.shape[0], left : left + piece.shape[1]] = piece
+    return mask
+
+
+def measure_model(reading: "Reading", data: str, tiling: Tiling) -> dict[str, Any]:
+    """What a run's model achieves on images with masks, whole."""
+    dataset, about = reading.dataset(data, masks=True), reading.trained.about
+    check_classes(dataset, dataset.classes, about["classes"], data)
+
+    def said() -> Iterator["NDArray[np.uint8]"]:
+        for row in range(len(dataset)):
+            yield mask_of(reading, dataset, row, tiling)
+            reading.tick(len(dataset))
+
+    exclude = ",".join(about["exclude"])
+    return _measure(reading.plugins.registry, dataset, said(), about["classes"], exclude, reading.options)
+
+
+def is_mask_folder(path: Path) -> bool:
+    """Whether a folder holds predicted masks, and not a run."""
+    from ssl_seg.data.decode import EXTENSIONS
+
+    runs = ("run.toml", "model.safetensors", "backbone.safetensors", "checkpoints")
+    if not path.is_dir() or any((path / name).exists() for name in runs):
+        return False
+    return any(file.suffix.lower() in EXTENSIONS for file in path.rglob("*"))
+
+
+def measure_masks(folder: Path, data: str, options: dict[str, dict[str, str]]) -> dict[str, Any]:
+    """What predicted masks are worth; each is named as the mask it is held against.
+
+    A colour that the palette does not have is wrong wherever it stands.
+
+    Raises:
+        DataError: a mask is missing, cannot be read, or has another size than the true one.
+    """
+    from ssl_seg.commands.data import open_dataset
+    from ssl_seg.plugins import load_plugins
+
+    registry = load_plugins().registry
+    dataset = open_dataset(registry, data, split="val", masks=True, options=options.get("data", {}))
+    about = about_masks(dataset)
+    files = [folder / mask_name(dataset.samples[row][0], about) for row in range(len(dataset))]
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise DataError(
+            f"{len(missing)} of {len(files)} masks are not in {folder}",
+            where=", ".join(missing[:_SHOWN]),
+            next=f"ssl-seg predict RUN {data} --out {folder}",
+        )
+    reader = _reader(dataset, files, about)
+
+    def said() -> Iterator["NDArray[np.uint8]"]:
+        for file in files:
+            try:
+                yield reader.read(file)[0]
+            except ValueError as error:
+                raise DataError(f"cannot use {file}: {error}") from error
+
+    return _measure(registry, dataset, said(), list(dataset.classes), ",".join(about["exclude"]), options)
+
+
+def _reader(dataset: "Dataset", files: list[Path], about: dict[str, Any]) -> "MaskReader":
+    """How predicted masks are read: by the true masks' palette, as colours or as indices."""
+    from dataclasses import replace
+
+    from ssl_seg.data.mask_files import recognise
+    from ssl_seg.data.palettes import STRAY, Palette
+
+    own = getattr(dataset, "reader", None)
+    colours = tuple((red, green, blue) for red, green, blue in about["colours"])
+    palette = own.palette if own else Palette(tuple(dataset.classes), colours)
+    return replace(recognise(files, palette), stray=STRAY, bits=own.bits if own else False)
+
+
+def _measure(
+    registry: "Registry",
+    dataset: "Dataset",
+    said: Iterator["NDArray[np.uint8]"],
+    classes: list[str],
+    exclude: str,
+    options: dict[str, dict[str, str]],
+) -> dict[str, Any]:
+    """The metric's numbers on masks in the data set's order, and how many images they are of."""
+    import torch
+
+    how = {"exclude": exclude, **options.get("metric", {})}
+    metric = registry.build("metrics", "mean_iou", classes, options=how)
+    for row, mask in enumerate(said):
+        try:
+            truth = dataset.mask(row, _WHOLE)
+        except ValueError as error:
+            raise DataError(f"{dataset.samples[row][0]}: {error}") from error
+        if truth.shape != mask.shape:
+            name, (one, two) = dataset.samples[row][0], (mask.shape, truth.shape)
+            raise DataError(
+                f"the mask of {name} is {one[0]} x {one[1]} pixels, the true one {two[0]} x {two[1]}"
+            )
+        metric.update(torch.from_numpy(mask)[None], torch.from_numpy(truth)[None])
+    return {"images": len(dataset), "classes": classes, **metric.compute()}
