@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from ssl_seg.mask_results import mean_iou
 from ssl_seg.results import FLIPS, compare, holm, read_row, read_scores, sign_flips, wilson
+from ssl_seg.stages import Stage
 
 
 @pytest.mark.parametrize("count", [1, 7, 406, 50_000])
@@ -101,9 +103,13 @@ def run(folder, scores, answers=None, *, labels=None, key="val_top1"):
     return folder
 
 
+def stage(name, seeds=1):
+    return Stage(name, name, "classify", list(range(seeds)), {})
+
+
 def row(tmp_path, name, *runs, planned=None, score="val_top1", **given):
     folders = {i: run(tmp_path / f"{name}{i}", *each, **given) for i, each in enumerate(runs)}
-    return read_row(name, name, planned or len(folders), folders, score)
+    return read_row(stage(name, planned or len(folders)), folders, score)
 
 
 def test_a_row(tmp_path):
@@ -138,7 +144,7 @@ def test_predictions_without_their_columns(tmp_path):
     folder = run(tmp_path / "r", [0.5], [1, 0])
     (folder / "val_predictions.csv").write_text("filename,label\n1.jpg,cat\n")
     assert (
-        read_row("A", "A", 1, {0: folder}, "val_top1").why == "val_predictions.csv has no column 'predicted'"
+        read_row(stage("A"), {0: folder}, "val_top1").why == "val_predictions.csv has no column 'predicted'"
     )
 
 
@@ -146,6 +152,51 @@ def test_another_score_has_no_predictions(tmp_path):
     found = row(tmp_path, "S", ([0.5, 0.6],), key="val_miou", score="val_miou")
     assert found.last == {0: 0.6}
     assert found.interval is None
+
+
+def masked(folder, confusions, value=None, exclude=()):
+    """A finished run of `segment`."""
+    folder.mkdir()
+    kept = np.array([name not in exclude for name in "abc"])
+    value = float(mean_iou(confusions.sum(0).astype(float), kept)) if value is None else value
+    (folder / "scores.jsonl").write_text(json.dumps({"epoch": 1, "val_miou": value}) + "\n")
+    files = np.array([f"{i}.jpg" for i in range(len(confusions))])
+    what = {"classes": np.array(list("abc")), "exclude": np.array(exclude, dtype=str)}
+    np.savez_compressed(folder / "val_confusions.npz", confusions=confusions, filenames=files, **what)
+    return folder
+
+
+def test_rows_of_masks(tmp_path):
+    random = np.random.default_rng(0)
+    good, poor = (random.integers(1, 9, (2, 20, 3, 4)) + np.eye(3, 4, dtype=int) * more for more in (40, 5))
+    rows = [
+        read_row(
+            stage(name, 2), {i: masked(tmp_path / f"{name}{i}", c) for i, c in enumerate(each)}, "val_miou"
+        )
+        for name, each in (("A", good), ("B", poor), ("C", good[:1]))
+    ]
+    assert [row.why for row in rows] == ["", "", ""]
+    for row in rows:
+        low, high = row.interval
+        assert low < np.mean(list(row.last.values())) < high
+    pairs = {pair.names: pair for pair in compare(rows)}
+    assert pairs["A - B"].p < 0.05 < pairs["A - C"].p
+
+
+def test_masks_that_are_not_of_the_score(tmp_path):
+    counts = np.ones((4, 3, 4), int)
+    rows = {
+        "A": masked(tmp_path / "A", counts, value=0.9),
+        "B": masked(tmp_path / "B", counts, exclude=("c",)),
+        "C": masked(tmp_path / "C", counts),
+    }
+    (tmp_path / "C" / "val_confusions.npz").write_bytes(b"PK")
+    found = [read_row(stage(name), {0: folder}, "val_miou") for name, folder in rows.items()]
+    assert found[0].why == "val_miou is not the mean IoU of val_confusions.npz"
+    assert found[1].why == ""
+    assert found[2].why.startswith("val_confusions.npz cannot be read")
+    other = read_row(stage("D"), {0: masked(tmp_path / "D", counts)}, "val_miou")
+    assert compare([found[1], other])[0].why == "different classes count"
 
 
 def test_pairs(tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 
 from ssl_seg.errors import UsageError
-from ssl_seg.stages import StudyFile
+from ssl_seg.stages import StudyFile, TableOf
 
 WHOLE = """\
 seeds = [0, 1]
@@ -44,7 +44,7 @@ def study(tmp_path):
 
 def test_a_whole_file(study, tmp_path):
     file = study(WHOLE)
-    assert (str(file.out), file.rows, file.score) == ("here", ["C"], "val_miou")
+    assert (str(file.out), file.tables) == ("here", [TableOf("table", ["C"], "val_miou")])
     assert list(file.stages) == ["ssl", "C"], "a stage comes after those it refers to"
     one, two = file.stages.values()
     assert (one.title, one.command, one.seeds) == ("ssl", "train", [5])
@@ -64,8 +64,30 @@ def test_what_is_left_out(study):
     file = study('[stages.a]\ncommand = "x"\n[stages.b]\ncommand = "y"\nfrom = "@a"\n')
     assert str(file.out) == "runs/s"
     assert [stage.seeds for stage in file.stages.values()] == [[0], [0]]
-    assert file.rows == ["b"], "a table of what no other stage takes"
-    assert file.score == "val_top1"
+    assert file.tables == [TableOf("table", ["b"], "val_top1")], "a table of what no other stage takes"
+
+
+def test_several_tables_and_published_numbers(study):
+    text = """
+[stages.a]
+command = "classify"
+[stages.m]
+command = "segment"
+published = 0.655
+[tables.labels]
+rows = ["a"]
+[tables.masks]
+rows = ["m"]
+"""
+    file = study(text)
+    assert file.tables == [TableOf("labels", ["a"], "val_top1"), TableOf("masks", ["m"], "val_miou")]
+    assert (file.stages["m"].published, file.stages["a"].published) == (0.655, None)
+    assert "published" not in file.stages["m"].flags
+    with pytest.raises(UsageError, match="'published' must be a number") as refused:
+        study(text.replace("0.655", '"0.655"'))
+    assert refused.value.where.endswith("line 6")
+    with pytest.raises(UsageError, match="no stage 'b'"):
+        study(text.replace('rows = ["a"]', 'rows = ["b"]'))
 
 
 def test_lines_are_found_in_any_style(study, tmp_path):

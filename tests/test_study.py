@@ -301,7 +301,7 @@ def test_a_study_tells_later_readers_what_is_what(make, tmp_path):
     (tmp_path / "out").mkdir()
     study.write()
     about = json.loads((tmp_path / "out" / "study.json").read_text())
-    assert (about["rows"], about["score"]) == (["B"], "val_miou")
+    assert about["tables"] == {"table": {"rows": ["B"], "score": "val_miou"}}
     assert about["stages"]["ssl"]["command"] == "train"
     assert about["stages"]["C"]["runs"] == {str(s): study.runs["C"][s].folder.name for s in (0, 1)}
     for job in study.jobs:

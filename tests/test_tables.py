@@ -3,6 +3,7 @@
 import csv
 import html
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,6 +52,17 @@ def test_the_text(table):
     assert "nan" not in table.text()
 
 
+def test_published_numbers_stand_beside(tmp_path):
+    rows = [replace(row("A", [0.5]), published=0.655), row("B", [0.5])]
+    table = Table(rows, "val_miou")
+    lines = table.text().splitlines()
+    assert lines[2].split()[-1] == "published"
+    assert [line.split()[-1] for line in lines[3:5]] == ["0.6550", "n/a"]
+    table.write(tmp_path, "masks")
+    assert "published" in (tmp_path / "masks.tex").read_text()
+    assert "published" not in Table([row("A", [0.5])], "val_miou").text()
+
+
 def test_a_real_difference_is_told():
     table = Table([row("A", [1.0], answers=[1] * 12), row("B", [0.0], answers=[0] * 12)], "val_top1")
     assert "A - B  +1.0000 ± n/a  0.0005  yes" in table.text()
@@ -76,7 +88,7 @@ def test_the_csv_can_be_computed_with(table, tmp_path):
     assert [one["images"] for one in rows] == ["4", "4", ""]
     assert rows[1]["last_sd"] == ""
     assert {rows[2][name] for name in ("last_mean", "last_sd", "best_mean", "low")} == {""}
-    pairs = list(csv.DictReader((tmp_path / "pairs.csv").read_text().splitlines()))
+    pairs = list(csv.DictReader((tmp_path / "table-pairs.csv").read_text().splitlines()))
     assert [one["names"] for one in pairs] == ["A - B", "A - C", "B - C"]
     assert (float(pairs[0]["mean"]), pairs[0]["p"], pairs[1]["p"]) == (-0.25, "1.0", "")
     assert pairs[1]["why"] == "C: no run is finished"
@@ -84,7 +96,7 @@ def test_the_csv_can_be_computed_with(table, tmp_path):
 
 def test_all_forms_are_written_and_again_the_same(table, tmp_path):
     table.write(tmp_path)
-    names = ["pairs.csv", "table.csv", "table.md", "table.tex", "table.txt"]
+    names = ["table-pairs.csv", "table.csv", "table.md", "table.tex", "table.txt"]
     first = {name: (tmp_path / name).read_bytes() for name in names}
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     table.write(tmp_path)

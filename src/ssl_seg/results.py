@@ -12,6 +12,9 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
+from ssl_seg.mask_results import CONFUSIONS, bootstrap, mean_iou, read_confusions, swaps
+from ssl_seg.stages import Stage
+
 PREDICTIONS = "val_predictions.csv"
 FLIPS = 10_000
 _Z = 1.959963984540054  # of a normal distribution, 95 % lie within
@@ -65,8 +68,11 @@ class Row:
         planned: how many seeds were asked for.
         last, best: by seed, the score of the last epoch, and the highest of all.
         images: (file, label) of the validation images; empty if nothing is known of single images.
-        right: (N,) how many seeds were right about each.
+        right: (N,) how many seeds were right about each; of masks, their (N, C, C + 1) confusion
+            matrices, summed over seeds.
         why: what stands in the way of an interval and of tests.
+        kept: of masks, (C,) whether a class counts.
+        published: the score that somebody else has reported.
     """
 
     name: str
@@ -77,6 +83,8 @@ class Row:
     images: list[tuple[str, str]]
     right: NDArray[np.int64]
     why: str = ""
+    kept: NDArray[np.bool_] | None = None
+    published: float | None = None
 
     @property
     def label(self) -> str:
@@ -84,18 +92,23 @@ class Row:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        return wilson(fmean(self.last.values()), len(self.images)) if self.images else None
+        if not self.images:
+            return None
+        if self.kept is not None:
+            return bootstrap(self.right.astype(np.float64), self.kept)
+        return wilson(fmean(self.last.values()), len(self.images))
 
 
-def read_row(name: str, title: str, planned: int, folders: Mapping[int, Path], score: str) -> Row:
+def read_row(stage: Stage, folders: Mapping[int, Path], score: str) -> Row:
     """The row of a stage.
 
     Args:
-        name, title, planned: see `Row`.
+        stage: as the study's file has it.
         folders: of its finished runs, by seed.
         score: a key of `scores.jsonl`.
     """
     last, best, found, why = {}, {}, [], ""
+    kept = None
     for seed, folder in folders.items():
         values = [line[score] for line in read_scores(folder) if score in line]
         if not values:
@@ -103,7 +116,11 @@ def read_row(name: str, title: str, planned: int, folders: Mapping[int, Path], s
             continue
         last[seed], best[seed] = values[-1], max(values)
         try:
-            found.append(_predictions(folder, score, values[-1]))
+            if (folder / CONFUSIONS).exists():
+                images, right, kept = _masks(folder, score, values[-1])
+            else:
+                images, right = _predictions(folder, score, values[-1])
+            found.append((images, right))
         except _Unusable as trouble:
             why = str(trouble)
     if not last:
@@ -111,7 +128,18 @@ def read_row(name: str, title: str, planned: int, folders: Mapping[int, Path], s
     elif not why and any(images != found[0][0] for images, _ in found):
         why = "its seeds were measured on different images"
     images, right = ([], np.zeros(0, np.int64)) if why else (found[0][0], sum(r for _, r in found))
-    return Row(name, title, planned, last, best, images, np.asarray(right), why)
+    return Row(
+        stage.name,
+        stage.title,
+        len(stage.seeds),
+        last,
+        best,
+        images,
+        np.asarray(right),
+        why,
+        kept,
+        stage.published,
+    )
 
 
 def read_scores(folder: Path) -> list[dict[str, float]]:
@@ -142,6 +170,19 @@ def _predictions(folder: Path, score: str, value: float) -> tuple[list[tuple[str
     return images, right
 
 
+def _masks(
+    folder: Path, score: str, value: float
+) -> tuple[list[tuple[str, str]], NDArray[np.int64], NDArray[np.bool_]]:
+    """The images and their confusion matrices, if the score is their mean IoU."""
+    try:
+        names, confusions, kept = read_confusions(folder / CONFUSIONS)
+    except ValueError as error:
+        raise _Unusable(str(error)) from error
+    if abs(float(mean_iou(confusions.sum(axis=0).astype(np.float64), kept)) - value) > 1e-9:
+        raise _Unusable(f"{score} is not the mean IoU of {CONFUSIONS}")
+    return [(name, "") for name in names], confusions, kept
+
+
 @dataclass(frozen=True)
 class Pair:
     """Two rows.
@@ -159,6 +200,17 @@ class Pair:
     why: str = ""
 
 
+def _or_none(kept: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    return np.zeros(0, np.bool_) if kept is None else kept
+
+
+def _test(one: Row, two: Row) -> float:
+    if one.kept is not None:
+        return swaps(one.right / len(one.last), two.right / len(two.last), one.kept)
+    # whole numbers: each row's right answers times the other's seeds
+    return sign_flips(one.right * len(two.last) - two.right * len(one.last))
+
+
 def compare(rows: Sequence[Row]) -> list[Pair]:
     """Every two rows, tested on the images that both were measured on."""
     pairs, tested = [], []
@@ -167,8 +219,10 @@ def compare(rows: Sequence[Row]) -> list[Pair]:
         why = next((f"{row.name}: {row.why}" for row in (one, two) if row.why), "")
         if not why and one.images != two.images:
             why = "measured on different images"
+        if not why and not np.array_equal(_or_none(one.kept), _or_none(two.kept)):
+            why = "different classes count"
         pairs.append(Pair(f"{one.name} - {two.name}", differences, None, why))
-        if not why:  # whole numbers: each row's right answers times the other's seeds
-            tested.append(sign_flips(one.right * len(two.last) - two.right * len(one.last)))
+        if not why:
+            tested.append(_test(one, two))
     values = iter(holm(tested))
     return [pair if pair.why else replace(pair, p=next(values)) for pair in pairs]

@@ -23,18 +23,32 @@ def is_reference(value: object) -> bool:
 
 @dataclass(frozen=True)
 class Stage:
-    """A command and its flags, to be run once for each seed."""
+    """A command and its flags, to be run once for each seed.
+
+    Attributes:
+        published: the score that somebody else has reported.
+    """
 
     name: str
     title: str
     command: str
     seeds: list[int]
     flags: dict[str, Any]
+    published: float | None = None
 
     @property
     def references(self) -> dict[str, str]:
         """Flag -> the stage whose run it takes."""
         return {flag: value[1:] for flag, value in self.flags.items() if is_reference(value)}
+
+
+@dataclass(frozen=True)
+class TableOf:
+    """Stages side by side, and the score that is compared."""
+
+    name: str
+    rows: list[str]
+    score: str
 
 
 class StudyFile:
@@ -43,8 +57,8 @@ class StudyFile:
     Attributes:
         out: the folder of all its runs.
         stages: by name; each after those it refers to.
-        rows: the stages of the table; by default those that no other refers to.
-        score: what the table is about.
+        tables: `[table]`, or one for each `[tables.NAME]`. By default a table has the stages that no
+            other refers to.
 
     Raises:
         UsageError: an unknown key or stage, a value of the wrong kind, stages that wait for each other.
@@ -53,8 +67,7 @@ class StudyFile:
     def __init__(self, path: Path) -> None:
         self.path, self._values = path, read_toml(path)
         self._lines = [tuple(keys) for keys in _keys_of_lines(path.read_text(encoding="utf-8-sig"))]
-        self._only((), ("seeds", "out", "defaults", "stages", "table"))
-        self._only(("table",), ("rows", "score"))
+        self._only((), ("seeds", "out", "defaults", "stages", "table", "tables"))
         self.out = Path(os.path.expanduser(self._take(str, f"runs/{path.stem}", "out")))
         self._stages = {name: self._stage(name) for name in self._take(dict, {}, "stages")}
         if not self._stages:
@@ -64,10 +77,9 @@ class StudyFile:
             self._sort(name, ())
         used = {name for stage in self.stages.values() for name in stage.references.values()}
         ends = [name for name in self._stages if name not in used]
-        self.rows: list[str] = self._take(list, ends, "table", "rows")
-        for row in self.rows:
-            self._known(row, self.where("table", "rows"))
-        self.score = self._take(str, "val_top1", "table", "score")
+        named = [("tables", name) for name in self._take(dict, {}, "tables")]
+        single = [("table",)] if "table" in self._values or not named else []
+        self.tables = [self._table(path, ends) for path in [*single, *named]]
 
     def where(self, *keys: str) -> str:
         """The file and, as near as it can be told, the line of a key."""
@@ -88,7 +100,7 @@ class StudyFile:
     def flags(self, *path: str) -> dict[str, Any]:
         """The flags in a table, by the names that Python gives them."""
         table = self._take(dict, {}, *path)
-        own = ("command", "title", "seeds") if path[0] == "stages" else ()
+        own = ("command", "title", "seeds", "published") if path[0] == "stages" else ()
         return {_plain(key): value for key, value in table.items() if key not in own}
 
     def _stage(self, name: str) -> Stage:
@@ -104,7 +116,20 @@ class StudyFile:
             where = self.where(*path, "seed")
             raise UsageError(f"stage {name!r} gives a seed", where=where, next=f"seeds = [{flags['seed']}]")
         own = (*path, "seeds") if "seeds" in self._take(dict, {}, *path) else ("seeds",)
-        return Stage(name, title, command, self._seeds(own), flags)
+        return Stage(name, title, command, self._seeds(own), flags, self._published(path))
+
+    def _table(self, path: tuple[str, ...], ends: list[str]) -> TableOf:
+        self._only(path, ("rows", "score"))
+        rows: list[str] = self._take(list, ends, *path, "rows")
+        for row in rows:
+            self._known(row, self.where(*path, "rows"))
+        usual = "val_miou" if all(self.stages[row].command == "segment" for row in rows) else "val_top1"
+        return TableOf(path[-1], rows, self._take(str, usual, *path, "score"))
+
+    def _published(self, path: tuple[str, ...]) -> float | None:
+        if "published" not in self._take(dict, {}, *path):
+            return None
+        return float(self._take(float, 0.0, *path, "published"))
 
     def _seeds(self, path: tuple[str, ...]) -> list[int]:
         seeds: list[Any] = self._take(list, [0], *path)
@@ -159,7 +184,8 @@ class StudyFile:
                 return default
             value = value[key]
         if not isinstance(value, kind):
-            wanted = "a text" if kind is str else "a list" if kind is list else "a table"
+            words = {str: "a text", list: "a list", float: "a number such as 0.5"}
+            wanted = words.get(kind, "a table")
             raise UsageError(f"{path[-1]!r} must be {wanted}, not {value!r}", where=self.where(*path))
         return value
 

@@ -171,11 +171,13 @@ class Study:
             stage.name: {
                 "title": stage.title,
                 "command": stage.command,
+                "published": stage.published,
                 "runs": {str(seed): job.folder.name for seed, job in self.runs[stage.name].items()},
             }
             for stage in self.file.stages.values()
         }
-        about = {"format": FORMAT, "rows": self.file.rows, "score": self.file.score, "stages": stages}
+        tables = {table.name: {"rows": table.rows, "score": table.score} for table in self.file.tables}
+        about = {"format": FORMAT, "tables": tables, "stages": stages}
         replace_text(self.file.out / "study.json", json.dumps(about, indent=1, ensure_ascii=False) + "\n")
 
     def run(self, start: Callable[[Job], int], say: Callable[[str], None]) -> list["Lost"]:

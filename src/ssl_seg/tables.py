@@ -11,14 +11,20 @@ from ssl_seg.results import Pair, Row, compare
 from ssl_seg.run import replace_text
 
 _LEVEL = 0.05  # of p: below it, a difference counts as larger than chance
-_COLUMNS = "name,title,seeds,last_mean,last_sd,best_mean,best_sd,images,low,high"
-_NOTES = (
+_COLUMNS = "name,title,seeds,last_mean,last_sd,best_mean,best_sd,images,low,high,published"
+_FIRST = (
     "The last epoch is the honest one: the best is chosen on the very images it is measured on.",
-    "Interval: what other images of the kind could give (Wilson, for the number of images).",
     "Difference: of the last epoch, seed by seed.",
-    "p: sign-flip test on the same images, right answers averaged over seeds; corrected for all pairs (Holm).",
-    "Interval and p ask what other images would give for these runs; the deviation is about other seeds.",
 )
+_ANSWERS = (
+    "Interval: what other images of the kind could give (Wilson, for the number of images).",
+    "p: sign-flip test on the same images, right answers averaged over seeds; corrected for all pairs (Holm).",
+)
+_MASKS = (
+    "Interval: what as many images, drawn anew from these, give (bootstrap).",
+    "p: the two models' answers exchanged at random, image by image; corrected for all pairs (Holm).",
+)
+_LAST = "Interval and p ask what other images would give for these runs; the deviation is about other seeds."
 
 
 class Table:
@@ -31,25 +37,34 @@ class Table:
 
     def __init__(self, rows: Sequence[Row], score: str) -> None:
         self.rows, self.score, self.pairs = rows, score, compare(rows)
+        head = ["", "last epoch", "best epoch", "seeds", "95 % interval", "images"]
+        first = [head, *map(_cells, rows)]
+        if any(row.published is not None for row in rows):
+            said = ["n/a" if row.published is None else f"{row.published:.4f}" for row in rows]
+            first = [[*line, more] for line, more in zip(first, ["published", *said], strict=True)]
         self._grids = [
-            [["", "last epoch", "best epoch", "seeds", "95 % interval", "images"], *map(_cells, rows)],
+            first,
             [["", "difference", "p", "larger than chance"], *map(_pair_cells, self.pairs)],
         ]
         reasons = {f"{row.name}: {row.why}": None for row in rows if row.why}
         reasons |= {f"{p.names}: {p.why}": None for p in self.pairs if p.why and ": " not in p.why}
-        self.notes = [*_NOTES, *(f"No test or interval for {reason}." for reason in reasons)]
+        kinds = _MASKS if any(row.kept is not None for row in rows) else _ANSWERS
+        self.notes = [*_FIRST, *kinds, _LAST, *(f"No test or interval for {reason}." for reason in reasons)]
 
-    def write(self, folder: Path) -> None:
-        """Write `table.txt`, `table.md`, `table.tex`, `table.csv` and `pairs.csv`.
+    def write(self, folder: Path, stem: str = "table") -> None:
+        """Write `table.txt`, `table.md`, `table.tex`, `table.csv` and `table-pairs.csv`.
+
+        Args:
+            stem: of the files' names, instead of `table`.
 
         Raises:
             ResourceError: they cannot be written.
         """
         for name, text in (("txt", self.text()), ("md", self.markdown()), ("tex", self.latex())):
-            replace_text(folder / f"table.{name}", text)
-        replace_text(folder / "table.csv", _csv([_COLUMNS.split(","), *map(_numbers, self.rows)]))
+            replace_text(folder / f"{stem}.{name}", text)
+        replace_text(folder / f"{stem}.csv", _csv([_COLUMNS.split(","), *map(_numbers, self.rows)]))
         pairs = [[p.names, *_mean_sd(p.differences), p.p, p.why] for p in self.pairs]
-        replace_text(folder / "pairs.csv", _csv([["names", "mean", "sd", "p", "why"], *pairs]))
+        replace_text(folder / f"{stem}-pairs.csv", _csv([["names", "mean", "sd", "p", "why"], *pairs]))
 
     def text(self) -> str:
         """For the terminal."""
@@ -109,6 +124,7 @@ def _numbers(row: Row) -> list[object]:
         *spreads,
         len(row.images) or None,
         *(row.interval or (None, None)),
+        row.published,
     ]
 
 

@@ -62,6 +62,22 @@ def test_the_folder_tells_the_same_story_everywhere(run):
     assert (out / "figures" / "views.png").exists()
 
 
+@pytest.mark.parametrize("head", ["linear", "mlp"])
+def test_features_are_kept_at_the_first_and_last_epoch(run, head):
+    out = run("a", "--head", head, "--keep-features", 16)
+    first, last = (np.load(out / "features" / f"epoch-000{epoch}.npz") for epoch in (1, 3))
+    assert len(first["features"]) == len(set(first["filenames"].tolist())) == 16
+    for name in ("filenames", "targets", "classes"):
+        assert np.array_equal(first[name], last[name])
+    assert not np.allclose(first["features"], last["features"])
+    model = load_file(out / "model.safetensors")
+    name = max(name for name in model if name.startswith("head.") and model[name].ndim == 2)
+    assert last["features"].shape[1] == model[name].shape[1], "what the last layer takes"
+    width, height = Image.open(out / "features" / "thumbnails.jpg").size
+    assert (width, height) == (16 * 32, 32)
+    assert not (run("b", "--keep-features", 0) / "features").exists()
+
+
 def test_evaluate_and_predict_agree_with_the_run(run, cli, tmp_path):
     out = run("a")
     result = json.loads((out / "result.json").read_text())

@@ -116,7 +116,7 @@ class Trial:
 
     def result(self):
         """What the study leaves for readers, byte for byte; and of each run its scores."""
-        names = ["study.json", "table.txt", "table.md", "table.tex", "table.csv", "pairs.csv"]
+        names = ["study.json", "table.txt", "table.md", "table.tex", "table.csv", "table-pairs.csv"]
         runs = {path.parent.name: path.read_bytes() for path in self.out.glob("*/scores.jsonl")}
         return {name: (self.out / name).read_bytes() for name in names} | runs
 

@@ -38,6 +38,12 @@ def classify(
     ] = 0,
     mixup: Annotated[float, typer.Option(min=0.0, help="Alpha of mixup; 0: none.")] = 0.0,
     label_smoothing: Annotated[float, typer.Option(min=0.0, max=0.9, help="Of the targets.")] = 0.0,
+    keep_features: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Training images whose features are kept at the first and last epoch, for t-SNE."
+        ),
+    ] = 2000,
     optimizer: flags.Optimizer = None,
     lr: flags.Lr = None,
     backbone_lr: flags.BackboneLr = None,
@@ -81,6 +87,7 @@ class Classification(Finetuning):
     command = "classify"
     # what suits a labelled data set of some thousand images
     recipe: ClassVar = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.05, "warmup": 0.05}
+    train_data: "Dataset"
     val: "Dataset"
 
     def stores(self) -> dict[str, "Store"]:
@@ -88,7 +95,7 @@ class Classification(Finetuning):
         from ssl_seg.commands.labels import align, tell_overlap
 
         given = self.given
-        train = self.dataset(given["train"], split="train", labelled=True)
+        self.train_data = train = self.dataset(given["train"], split="train", labelled=True)
         stores = {"train": self.store(train)}
         if given["val"]:
             self.val = self.dataset(given["val"], parts=("val",), split="val", labelled=True)
@@ -96,6 +103,12 @@ class Classification(Finetuning):
             align(stores["val"], self.val, stores["train"].classes, given["val"])
             tell_overlap(train, stores["train"], self.val, stores["val"])
         return stores
+
+    def keep(self, model: "Model", store: "Store", epoch: int) -> None:
+        """Features of training images, for t-SNE."""
+        from ssl_seg.commands.keeping import FeatureKeeper
+
+        FeatureKeeper(self, model, self.train_data, store, self.given["keep_features"]).look(epoch)
 
     def new_module(self, model: "Model", store: "Store") -> "Supervised":
         """Cross entropy on the model's logits."""

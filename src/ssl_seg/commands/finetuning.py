@@ -60,7 +60,12 @@ class Finetuning(Training):
         device.place(module)
         feed = self.new_feed(module, store, order)
         judge = self.new_judge(module, stores["val"]) if "val" in stores else None
-        self.fit(module, feed, optimizer, plan, judge.look if judge else lambda epoch: {})
+
+        def look(epoch: int) -> dict[str, float]:
+            self.keep(model, store, epoch)
+            return judge.look(epoch) if judge else {}
+
+        self.fit(module, feed, optimizer, plan, look)
         if device.is_main:
             self.save(model, store.classes)
             if judge:
@@ -83,6 +88,9 @@ class Finetuning(Training):
     def new_judge(self, module: Any, store: "Store") -> "Judge":
         """What measures the model."""
         raise NotImplementedError
+
+    def keep(self, model: "Model", store: "Store", epoch: int) -> None:
+        """Leave in the run's folder what pictures need of this epoch."""
 
     def new_model(self, classes: int) -> "Model":
         """Backbone and head, untrained."""

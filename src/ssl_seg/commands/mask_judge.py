@@ -1,5 +1,6 @@
 """A segmentation model on its validation images."""
 
+import json
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ from ssl_seg.commands.mask_classes import class_table, mask_name, names_in
 from ssl_seg.engine.evaluate import evaluating
 from ssl_seg.engine.segmenter import whole_images
 from ssl_seg.errors import UsageError, did_you_mean
-from ssl_seg.figures.masks import save_mask
+from ssl_seg.figures.masks import save_image, save_mask
+from ssl_seg.run import replace_text
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset, Model
@@ -44,6 +46,11 @@ class MaskJudge(Judge):
         self._epochs = epochs_to_watch(run.given["watch_epochs"], run.given["epochs"])
         self._confusions: list[Tensor] = []
         self._try_sizes()
+        if self._watched and run.device.is_main:
+            about = {"classes": store.classes, **run.about_data}
+            replace_text(
+                run.run.folder / "masks.json", json.dumps(about, indent=1, ensure_ascii=False) + "\n"
+            )
 
     def _rows_of(self, names: str) -> dict[int, str]:
         """Row of the store -> file name of the image."""
@@ -94,11 +101,14 @@ class MaskJudge(Judge):
         return not run.stop.signal
 
     def _keep(self, epoch: int, said: Tensor, batch: "Batch") -> None:
-        folder = self.run.run.folder / "masks" / f"epoch-{epoch:04d}"
+        assert batch.masks is not None
+        folder, colours = self.run.run.folder / "masks", self.run.colours
         for place, row in enumerate(batch.samples.tolist()):
             if row in self._watched:
-                path = folder / mask_name(self._watched[row], self.run.about_data)
-                save_mask(path, said[place].byte().cpu().numpy(), self.run.colours)
+                name = mask_name(self._watched[row], self.run.about_data)
+                save_mask(folder / f"epoch-{epoch:04d}" / name, said[place].byte().cpu().numpy(), colours)
+                save_mask(folder / "labels" / name, batch.masks[place].cpu().numpy(), colours)
+                save_image(folder / "images" / name, batch.images[place].permute(1, 2, 0).cpu().numpy())
 
     def details(self) -> None:
         """`confusion.csv`, and `val_confusions.npz` with one matrix per image."""

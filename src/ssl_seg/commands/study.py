@@ -52,12 +52,12 @@ def study(
                 console.say(f"{job.name}: {why}")
         plan.write()
         lost = plan.run(relay.start, console.say)
-        score, rows = plan.file.score, [plan.file.stages[name] for name in plan.file.rows]
-        found = [read_row(s.name, s.title, len(s.seeds), plan.folders(s.name), score) for s in rows]
-        table = Table(found, score)
-        table.write(out)
-    typer.echo(table.text())
-    console.say(f"table: {out / 'table.txt'}, .md, .tex, .csv")
+        for table in plan.file.tables:
+            found = [read_row(plan.file.stages[name], plan.folders(name), table.score) for name in table.rows]
+            made = Table(found, table.score)
+            made.write(out, table.name)
+            typer.echo(made.text())
+            console.say(f"table: {out / table.name}.txt, .md, .tex, .csv")
     failed = [each for each in lost if each.code]
     if failed:
         error = SslSegError(

@@ -147,10 +147,9 @@ def fits(columns: Sequence[Tensor], device: torch.device, share: float) -> bool:
     return sum(column.numel() for column in columns) < share * free
 
 
-def in_order(store: Store, size: int, device: torch.device) -> Iterator[Batch]:
-    """Every image once, in the store's order; the last batch may be smaller."""
-    for start in range(0, len(store), size):
-        rows = torch.arange(start, min(start + size, len(store)))
+def in_order(store: Store, size: int, device: torch.device, chosen: Tensor | None = None) -> Iterator[Batch]:
+    """Every image once, in the store's order, or the chosen rows; the last batch may be smaller."""
+    for rows in (torch.arange(len(store)) if chosen is None else chosen).split(size):
         images = store.images[rows].to(device, non_blocking=True)
         targets = store.targets[rows].to(device, non_blocking=True)
         masks = None if store.masks is None else store.masks[rows].to(device, non_blocking=True)

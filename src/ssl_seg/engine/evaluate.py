@@ -24,6 +24,7 @@ def outputs(
     batch_size: int = 256,
     mean: tuple[float, ...] = IMAGENET_MEAN,
     std: tuple[float, ...] = IMAGENET_STD,
+    rows: Tensor | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[Any, Batch]]:
     """What a module says of every image's central square, a batch at a time, in the store's order.
@@ -33,10 +34,11 @@ def outputs(
     Args:
         size: side of the square in pixels.
         mean, std: of the normalisation, for images in [0, 1].
+        rows: of the store; all by default.
         stopped: asked after every batch; once it says so, no more batches come.
     """
     with evaluating(module):
-        for batch in in_order(store, batch_size, device.device):
+        for batch in in_order(store, batch_size, device.device, rows):
             views = evaluation_view(batch.images, batch.sizes, size=size, mean=mean, std=std)
             with device.autocast():
                 out = module(views)

@@ -32,8 +32,17 @@ def save_mask(path: Path, mask: NDArray[np.uint8], colours: NDArray[np.uint8] | 
     Raises:
         ResourceError: it cannot be written.
     """
+    save_image(path, mask if colours is None else paint(mask, colours))
+
+
+def save_image(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write (H, W, 3) or (H, W) pixels as a PNG; missing folders are made.
+
+    Raises:
+        ResourceError: it cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(mask if colours is None else paint(mask, colours)).save(path, format="PNG")
+        Image.fromarray(pixels).save(path, format="PNG")
     except OSError as error:
         raise ResourceError(f"cannot write {path}: {error.strerror or error}") from error

@@ -1,0 +1,91 @@
+"""What a run keeps on the way, for pictures: features of training images at the first and the last epoch."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ssl_seg.augment.views import evaluation_view
+from ssl_seg.data.batches import in_order
+from ssl_seg.engine.evaluate import outputs
+
+if TYPE_CHECKING:
+    from ssl_seg.base import Dataset, Model
+    from ssl_seg.commands.finetuning import Finetuning
+    from ssl_seg.data.store import Store
+
+THUMBNAIL = 32  # pixels
+COLUMNS = 64  # thumbnails in a row of the sheet
+
+
+class FeatureKeeper:
+    """Keeps what the last layer of the head sees of training images, always the same ones.
+
+    In the run's folder: `features/epoch-0001.npz` with `features` (N, C), `targets`, `filenames` and
+    `classes`, and `features/thumbnails.jpg`, a sheet of the images in that order.
+
+    Args:
+        run: whose model it is.
+        model: is looked at.
+        dataset, store: training images.
+        count: how many are kept at most; they are evenly spaced.
+    """
+
+    def __init__(
+        self, run: "Finetuning", model: "Model", dataset: "Dataset", store: "Store", count: int
+    ) -> None:
+        self._run, self._model, self._dataset, self._store = run, model, dataset, store
+        self._rows = torch.linspace(0, len(store) - 1, min(count, len(store))).round().long()
+        self._epochs = {1, run.given["epochs"]} if count else set()
+
+    def look(self, epoch: int) -> None:
+        """Keep the features, if it is time to."""
+        run = self._run
+        if epoch not in self._epochs or run.stop.signal:
+            return
+        features = penultimate(self._model, run, self._store, self._rows)
+        if run.stop.signal or not run.device.is_main:
+            return
+        folder = run.run.folder / "features"
+        folder.mkdir(exist_ok=True)
+        names = [self._dataset.samples[row][0] for row in self._store.rows[self._rows].tolist()]
+        np.savez_compressed(
+            folder / f"epoch-{epoch:04d}.npz",
+            features=features.cpu().numpy(),
+            targets=self._store.targets[self._rows].numpy(),
+            filenames=np.array(names),
+            classes=np.array(self._store.classes),
+        )
+        if not (folder / "thumbnails.jpg").exists():
+            Image.fromarray(self._sheet()).save(folder / "thumbnails.jpg", quality=85)
+
+    def _sheet(self) -> np.ndarray:
+        count = len(self._rows)
+        height = -(-count // COLUMNS) * THUMBNAIL
+        sheet = np.zeros((height, min(count, COLUMNS) * THUMBNAIL, 3), dtype=np.uint8)
+        plain = {"size": THUMBNAIL, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+        place = 0
+        for batch in in_order(self._store, 256, torch.device("cpu"), self._rows):
+            views = evaluation_view(batch.images, batch.sizes, **plain)  # type: ignore[arg-type]
+            for view in (views.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy():
+                y, x = place // COLUMNS * THUMBNAIL, place % COLUMNS * THUMBNAIL
+                sheet[y : y + THUMBNAIL, x : x + THUMBNAIL] = view
+                place += 1
+        return sheet
+
+
+@torch.no_grad()
+def penultimate(model: "Model", run: "Finetuning", store: "Store", rows: Tensor) -> Tensor:
+    """(N, C) float32 inputs of the last linear layer of a model's head."""
+    layers = [part for part in model.head.modules() if isinstance(part, nn.Linear)]
+    kept: list[Tensor] = []
+    hook = layers[-1].register_forward_pre_hook(lambda _, args: kept.append(args[0].float()))
+    try:
+        how = {"stopped": lambda: bool(run.stop.signal), **run.how}
+        for _ in outputs(model, store, run.device, size=run.size, rows=rows, **how):
+            pass
+    finally:
+        hook.remove()
+    return torch.cat(kept)

@@ -1,0 +1,64 @@
+"""Mean IoU from one matrix per image, against the metric and against counting."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+
+from ssl_seg.mask_results import bootstrap, mean_iou, swaps
+from ssl_seg.metrics.mean_iou import MeanIoU
+
+KEPT = np.array([True, True, True, False])
+
+
+def confusions(seed, count=12, more=20):
+    random = np.random.default_rng(seed)
+    return random.integers(0, 9, (count, 4, 5)).astype(float) + np.eye(4, 5) * more
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_mean_is_the_metrics(seed):
+    random = torch.Generator().manual_seed(seed)
+    metric = MeanIoU(list("abcd"), exclude="d")
+    classes = 3 if seed % 2 else 4  # a class that is nowhere
+    target, said = torch.randint(0, classes, (2, 3, 8, 8), generator=random)
+    metric.update(said, target)
+    assert mean_iou(metric.confusion.double().numpy(), KEPT) == pytest.approx(
+        metric.compute()["miou"], abs=1e-12
+    )
+
+
+def test_nothing_at_all():
+    assert mean_iou(np.zeros((4, 5)), KEPT) == 0.0
+
+
+def test_few_images_are_tested_as_by_trying_all_exchanges():
+    one, two = confusions(0, 8), confusions(1, 8, more=16)
+    seen = abs(mean_iou(one.sum(0), KEPT) - mean_iou(two.sum(0), KEPT))
+    found = []
+    for chosen in product((False, True), repeat=8):
+        swapped = np.array(chosen)[:, None, None]
+        left, right = np.where(swapped, two, one).sum(0), np.where(swapped, one, two).sum(0)
+        found.append(abs(mean_iou(left, KEPT) - mean_iou(right, KEPT)) >= seen - 1e-12)
+    exact = np.mean(found)
+    assert 0.02 < exact < 0.98
+    assert swaps(one, two, KEPT) == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 2000))
+
+
+def test_equal_models_do_not_differ():
+    one = confusions(0)
+    assert swaps(one, one, KEPT) == 1.0
+
+
+def test_equally_good_models_are_told_apart_no_more_often_than_promised():
+    found = [swaps(confusions(2 * i), confusions(2 * i + 1), KEPT) < 0.05 for i in range(60)]
+    assert np.mean(found) < 0.15
+
+
+def test_the_interval_holds_the_mean_and_narrows_with_more_images():
+    few, many = bootstrap(confusions(0, 10), KEPT), bootstrap(confusions(0, 160), KEPT)
+    assert few[0] < mean_iou(confusions(0, 10).sum(0), KEPT) < few[1]
+    assert (many[1] - many[0]) < 0.5 * (few[1] - few[0])
+    same = np.repeat(confusions(0, 1), 9, axis=0)
+    assert bootstrap(same, KEPT) == pytest.approx((float(mean_iou(same.sum(0), KEPT)),) * 2)
