@@ -127,15 +127,16 @@ def read_row(stage: Stage, folders: Mapping[int, Path], score: str) -> Row:
         why = why or "no run is finished"
     elif not why and any(images != found[0][0] for images, _ in found):
         why = "its seeds were measured on different images"
-    images, right = ([], np.zeros(0, np.int64)) if why else (found[0][0], sum(r for _, r in found))
+    seen: list[tuple[str, str]] = [] if why else found[0][0]
+    right = np.zeros(0, np.int64) if why else np.sum([r for _, r in found], axis=0)
     return Row(
         stage.name,
         stage.title,
         len(stage.seeds),
         last,
         best,
-        images,
-        np.asarray(right),
+        seen,
+        right,
         why,
         kept,
         stage.published,
