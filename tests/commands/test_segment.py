@@ -108,7 +108,7 @@ def test_the_folder_tells_the_same_story_everywhere(run, cli, tiles, tmp_path):
         assert np.array_equal(
             np.asarray(Image.open(last)), np.asarray(Image.open(tmp_path / "masks" / last.name))
         )
-        assert Image.open(last).size == VAL[key][::-1]
+        assert np.asarray(Image.open(last)).shape[:2] == VAL[key]
 
     by_run, text = numbers_of(cli, tmp_path, out, tiles / "validation")
     by_masks, _ = numbers_of(cli, tmp_path, tmp_path / "masks", tiles / "validation")
@@ -183,6 +183,15 @@ def test_a_colour_of_no_class_is_told_with_its_file_and_count(run, tiles, tmp_pa
     err = run("a", code=3)
     assert "0003_mask.png" in err and "6 pixels of colour (255, 0, 0)" in err and "stray=ignore" in err
     run("b", "-o", "data.stray=ignore")
+
+
+def test_masks_without_a_class_are_counted(cli, tiles, tmp_path):
+    for key in ("0001", "0002"):
+        Image.fromarray(np.zeros((48, 48 + int(key), 3), np.uint8)).save(tiles / "train" / f"{key}_mask.png")
+    words = ("segment", tiles / "train", *ON_TINY, "--epochs", 1, "--out", tmp_path / "run")
+    code, _, err = cli(*words)
+    assert code == 0 and "2 of 9 masks have no pixel to learn from" in err
+    assert "weights:" in err and not (tmp_path / "run" / "result.json").exists(), "nothing to measure on"
 
 
 def test_classes_of_validation_must_be_those_of_training(cli, tmp_path):
@@ -260,13 +269,13 @@ def test_predict_finds_images_among_masks_and_below_folders(run, cli, tiles, tmp
         path.relative_to(tmp_path / "m").as_posix(): Image.open(path)
         for path in (tmp_path / "m").rglob("*.png")
     }
-    assert {name: image.size for name, image in found.items()} == {
+    assert {name: image.shape[:2] for name, image in found.items()} == {
         "0002_mask.png": (32, 32),
-        "b/c/0001_mask.png": (90, 70),
+        "b/c/0001_mask.png": (70, 90),
     }
     code, _, err = cli("predict", out, deep, "--out", tmp_path / "i", "--cpu", "--flips", "--indices")
     indices = np.asarray(Image.open(tmp_path / "i" / "b" / "c" / "0001_mask.png"))
-    assert np.array_equal(COLOURS[indices], np.asarray(found["b/c/0001_mask.png"]))
+    assert np.array_equal(COLOURS[indices], found["b/c/0001_mask.png"])
     plain = tmp_path / "plain"
     plain.mkdir()
     for name in ("x.jpg", "y.png"):
@@ -292,6 +301,8 @@ def test_predict_refuses_what_would_lose_something(run, cli, tmp_path):
     (twins / "bad.jpg").write_bytes(b"no image")
     code, _, err = cli("predict", out, twins, "--out", tmp_path / "m", "--cpu")
     assert code == 3 and "bad.jpg" in err
+    code, text, err = cli("predict", out, twins, "--out", tmp_path / "m", "--cpu", "--bad-images", "skip")
+    assert code == 0 and "bad.jpg" in err and text.startswith("1 masks")
 
 
 def test_masks_of_other_programs(run, cli, tiles, tmp_path):

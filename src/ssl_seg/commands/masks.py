@@ -64,10 +64,14 @@ def predict_masks(reading: "Reading", images: str, out: Path, tiling: Tiling, *,
             raise UsageError(f"{image} and {other} would have the same mask {name}", where=images)
         targets[name] = image
     colours = None if indices else np.array(about["colours"], dtype=np.uint8)
+    written = 0
     for name, row in zip(targets, rows, strict=True):
-        save_mask(out / name, mask_of(reading, dataset, row, tiling), colours)
+        mask = mask_of(reading, dataset, row, tiling)
+        if mask is not None:
+            save_mask(out / name, mask, colours)
+            written += 1
         reading.tick(len(rows))
-    return len(rows)
+    return written
 
 
 def _without_masks(names: list[str], about: dict[str, Any]) -> list[int]:
@@ -78,8 +82,8 @@ def _without_masks(names: list[str], about: dict[str, Any]) -> list[int]:
     return wanted or [row for row, end in enumerate(ends) if not (mask and end.endswith(mask))]
 
 
-def mask_of(reading: "Reading", dataset: "Dataset", row: int, tiling: Tiling) -> "NDArray[np.uint8]":
-    """The class of every pixel of an image, at its full size.
+def mask_of(reading: "Reading", dataset: "Dataset", row: int, tiling: Tiling) -> "NDArray[np.uint8] | None":
+    """The class of every pixel of an image, at its full size; None if it cannot be read and that is allowed.
 
     Raises:
         DataError: the image cannot be read.
@@ -94,7 +98,11 @@ def mask_of(reading: "Reading", dataset: "Dataset", row: int, tiling: Tiling) ->
     try:
         image, (height, width) = dataset.image(row, _WHOLE)
     except ValueError as error:
-        raise DataError(f"cannot read {dataset.samples[row][0]}: {error}") from error
+        trouble = f"cannot read {dataset.samples[row][0]}: {error}"
+        if reading.bad_images == "skip":
+            reading.console.say(f"left out: {trouble}")
+            return None
+        raise DataError(trouble, next="leave such images out: --bad-images skip") from error
     mask = np.zeros((height, width), dtype=np.uint8)
     pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
     how: dict[str, Any] = {"tile": tiling.tile, "overlap": tiling.overlap, "flips": tiling.flips}
@@ -109,7 +117,7 @@ def measure_model(reading: "Reading", data: str, tiling: Tiling) -> dict[str, An
     dataset, about = reading.dataset(data, masks=True), reading.trained.about
     check_classes(dataset, dataset.classes, about["classes"], data)
 
-    def said() -> Iterator["NDArray[np.uint8]"]:
+    def said() -> Iterator["NDArray[np.uint8] | None"]:
         for row in range(len(dataset)):
             yield mask_of(reading, dataset, row, tiling)
             reading.tick(len(dataset))
@@ -177,7 +185,7 @@ def _reader(dataset: "Dataset", files: list[Path], about: dict[str, Any]) -> "Ma
 def _measure(
     registry: "Registry",
     dataset: "Dataset",
-    said: Iterator["NDArray[np.uint8]"],
+    said: Iterator["NDArray[np.uint8] | None"],
     classes: list[str],
     exclude: str,
     options: dict[str, dict[str, str]],
@@ -187,7 +195,11 @@ def _measure(
 
     how = {"exclude": exclude, **options.get("metric", {})}
     metric = registry.build("metrics", "mean_iou", classes, options=how)
+    measured = 0
     for row, mask in enumerate(said):
+        if mask is None:
+            continue
+        measured += 1
         try:
             truth = dataset.mask(row, _WHOLE)
         except ValueError as error:
@@ -198,4 +210,4 @@ def _measure(
                 f"the mask of {name} is {one[0]} x {one[1]} pixels, the true one {two[0]} x {two[1]}"
             )
         metric.update(torch.from_numpy(mask)[None], torch.from_numpy(truth)[None])
-    return {"images": len(dataset), "classes": classes, **metric.compute()}
+    return {"images": measured, "classes": classes, **metric.compute()}

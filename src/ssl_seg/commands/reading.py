@@ -36,7 +36,7 @@ class Reading:
         cache: Path | None,
         bad_images: Literal["stop", "skip"],
     ) -> None:
-        self.options, self._cache, self._bad_images = options, cache, bad_images
+        self.options, self._cache, self.bad_images = options, cache, bad_images
         self._open = (run, which, backbone, image_size)
         self._precision, self._cpu = precision, cpu
         self.console, self.stop = Console(), Stop()
@@ -78,7 +78,7 @@ class Reading:
         from ssl_seg.commands.data import load
 
         dataset = self.dataset(spec, split=split, labelled=labelled)
-        common: dict[str, Any] = {"cache": self._cache, "bad_images": self._bad_images}
+        common: dict[str, Any] = {"cache": self._cache, "bad_images": self.bad_images}
         return dataset, load(dataset, self.trained.size, self.console, self.stop, **common)
 
     def features(self, store: "Store") -> "Tensor":
