@@ -1,7 +1,9 @@
 """t-SNE of the same images at several epochs, and how well the classes lie apart in each map.
 
-van der Maaten and Hinton 2008. A map starts where the one before it ended, so that an image can be
-found again (Kobak and Berens 2019 on why the start matters).
+van der Maaten and Hinton 2008. A map starts from the layout of the one before, made small (Kobak and
+Berens 2019), with less exaggeration, and is turned onto it when it is done, so that an image can be
+found again. Measured: it shows its own features as well as a map that starts afresh does; one that
+starts from the other's layout at full size is nearer still, but shows them worse.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,6 +19,7 @@ from ssl_seg.errors import DataError, UsageError
 MANY = 10_000  # points that scikit-learn maps within minutes
 _LEAST = 5  # images
 _DIMENSIONS = 50  # t-SNE sees this many principal components
+_FIRST, _LATER = 12.0, 4.0  # early exaggeration: the usual one mixes up the layout that a map starts from
 
 Floats = NDArray[np.floating[Any]]
 Classes = NDArray[np.int64]
@@ -104,7 +107,9 @@ def make_maps(
             tick(len(maps), len(features))
             reduced = _reduced(values, seed)
             start = _start(maps[-1].xy if maps else reduced, seed)
-            xy = _embed(reduced, start, perplexity, seed).astype(np.float64).round(4)
+            how = {"perplexity": perplexity, "early_exaggeration": _LATER if maps else _FIRST}
+            xy = _embed(reduced, start, random_state=seed, n_jobs=1, **how).astype(np.float64)
+            xy = (_turned(xy, maps[-1].xy) if maps else xy).round(4)
             maps.append(Map(epoch, xy, purity(xy, targets, k), silhouette(xy, targets)))
         tick(len(maps), len(features))
     return maps
@@ -114,11 +119,11 @@ def _reduced(features: Floats, seed: int) -> NDArray[np.float64]:
     from sklearn.decomposition import PCA
 
     values = features.astype(np.float64)
-    values = values - values.mean(axis=0)
-    scale = np.abs(values).max()
-    if min(values.shape) <= _DIMENSIONS or scale == 0:
-        # nothing to leave out; rotated nevertheless, so that the first two columns are a good start
-        return np.asarray(values @ np.linalg.svd(values / (scale or 1), full_matrices=False)[2].T)
+    values -= values.mean(axis=0)
+    values /= np.abs(values).max(initial=0) or 1  # t-SNE sees ratios of distances alone
+    if min(values.shape) <= _DIMENSIONS:
+        # nothing to leave out; turned nevertheless: the first two columns are the start
+        return np.asarray(values @ np.linalg.svd(values, full_matrices=False)[2].T)
     return np.asarray(PCA(_DIMENSIONS, random_state=seed).fit_transform(values))
 
 
@@ -130,8 +135,7 @@ def _start(positions: Floats, seed: int) -> NDArray[np.float32]:
     return start.astype(np.float32)
 
 
-def _embed(values: NDArray[np.float64], start: NDArray[np.float32], perplexity: float, seed: int) -> Floats:
-    how = {"perplexity": perplexity, "random_state": seed, "n_jobs": 1}
+def _embed(values: NDArray[np.float64], start: NDArray[np.float32], **how: Any) -> Floats:
     if len(values) > MANY and most_points() is None:
         from openTSNE import TSNE as Fast
 
@@ -139,6 +143,13 @@ def _embed(values: NDArray[np.float64], start: NDArray[np.float32], perplexity: 
     from sklearn.manifold import TSNE
 
     return np.asarray(TSNE(init=start, **how).fit_transform(values))
+
+
+def _turned(xy: NDArray[np.float64], onto: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rotated and perhaps mirrored, so that images lie nearest to where they lay: no distance changes."""
+    centred = xy - xy.mean(axis=0)
+    u, _, v = np.linalg.svd(centred.T @ (onto - onto.mean(axis=0)))
+    return np.asarray(centred @ u @ v)
 
 
 def purity(xy: Floats, targets: Classes, k: int = 10) -> float:
