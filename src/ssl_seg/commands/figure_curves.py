@@ -27,7 +27,7 @@ def curves(
 
     Writes STEM.png and STEM.svg.
     """
-    from ssl_seg.figures.curves import draw_curves
+    from ssl_seg.figures.curves import draw_curves, panels
 
     runs = list(dict.fromkeys(runs))
     stem = out or (runs[0] / "figures" / "curves" if len(runs) == 1 else Path("curves"))
@@ -39,8 +39,8 @@ def curves(
             console.say(f"{name}: {note}")
         if lines:
             found[name] = lines
-    if not found:
-        raise DataError(f"nothing to draw: no epoch in {', '.join(map(str, runs))}", next="ssl-seg train ...")
+    if not panels(found):
+        raise DataError("nothing to draw: no scores of a finished epoch", where=", ".join(map(str, runs[:5])))
     typer.echo("\n".join(map(str, draw_curves(stem, found))))
 
 

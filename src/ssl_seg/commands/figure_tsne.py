@@ -142,14 +142,14 @@ def _read(path: Path) -> Kept:
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             features, targets = file["features"], file["targets"].astype(np.int64)
             filenames, classes = file["filenames"].tolist(), file["classes"].tolist()
         if features.ndim != 2 or not len(features) == len(targets) == len(filenames):
             raise ValueError("its arrays do not fit together")
         if len(targets) and not 0 <= targets.min() <= targets.max() < len(classes):
             raise ValueError("targets without a class")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"cannot read features: {error}", where=str(path)) from error
     return Kept({0: features}, targets, filenames, classes)
 
