@@ -170,7 +170,9 @@ def test_too_many_images_are_sampled_and_it_is_said(cli, kept, monkeypatch):
     assert found["targets"] == [0] * 10
 
 
-@pytest.mark.parametrize("harm", ["cut", "text", "empty", "array", "key", "shape", "target", "object"])
+@pytest.mark.parametrize(
+    "harm", ["cut", "text", "empty", "array", "key", "shape", "words", "target", "object"]
+)
 def test_damaged_features_are_named(cli, kept, harm):
     run = kept({1: random()})
     path = run / "features" / "epoch-0001.npz"
@@ -189,6 +191,7 @@ def test_damaged_features_are_named(cli, kept, harm):
         changed = {
             "key": {k: v for k, v in arrays.items() if k != "targets"},
             "shape": arrays | {"targets": arrays["targets"][:-1]},
+            "words": arrays | {"features": arrays["features"].astype(str)},
             "target": arrays | {"targets": arrays["targets"] - 1},
             "object": arrays | {"classes": np.array(["a", {}], dtype=object)},
         }

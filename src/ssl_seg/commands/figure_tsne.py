@@ -145,7 +145,11 @@ def _read(path: Path) -> Kept:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             features, targets = file["features"], file["targets"].astype(np.int64)
             filenames, classes = file["filenames"].tolist(), file["classes"].tolist()
-        if features.ndim != 2 or not len(features) == len(targets) == len(filenames):
+        if (
+            features.ndim != 2
+            or features.dtype.kind != "f"
+            or not len(features) == len(targets) == len(filenames)
+        ):
             raise ValueError("its arrays do not fit together")
         if len(targets) and not 0 <= targets.min() <= targets.max() < len(classes):
             raise ValueError("targets without a class")
@@ -163,10 +167,11 @@ def _mappable(kept: Kept) -> tuple[Kept, list[str]]:
     notes: list[str] = []
     features: dict[int, NDArray[np.float32]] = {}
     for epoch, values in kept.features.items():
-        twin = next((e for e, other in features.items() if _same(other, values)), None)
         if not np.isfinite(values).all():
             notes.append(f"epoch {epoch} is left out: its features are not finite numbers")
-        elif twin is not None:
+            continue
+        twin = next((e for e, other in features.items() if _same(other, values)), None)
+        if twin is not None:
             notes.append(f"epochs {twin} and {epoch} have the same features (a frozen backbone?): one map")
         else:
             features[epoch] = values
