@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from PIL import Image
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from ssl_seg.errors import DataError, ResourceError, UsageError
 from ssl_seg.figures import tsne, tsne_picture
@@ -92,6 +92,19 @@ def test_the_same_features_give_the_same_bits_whatever_threads_there_are():
     assert (once[0].xy == once[0].xy.round(4)).all()
     other = make_maps({1: features}, targets, perplexity=10, seed=1)[0]
     assert other.xy.tobytes() != once[0].xy.tobytes()
+
+
+def test_maps_are_made_in_one_thread(monkeypatch):
+    threads = []
+
+    def embed(values, start, **how):
+        threads.extend(pool["num_threads"] for pool in threadpool_info())
+        return start
+
+    monkeypatch.setattr(tsne, "_embed", embed)
+    with threadpool_limits(2):
+        make_maps({1: clusters()[0]}, clusters()[1], perplexity=10)
+    assert set(threads) == {1}
 
 
 def test_the_numbers_are_those_of_the_positions_that_are_kept():
