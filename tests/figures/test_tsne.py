@@ -256,7 +256,7 @@ def colours(path):
 
 HOSTILE = [
     "_hidden",
-    "$a_b^{",
+    "$a_b^{$",
     "<b>&amp;--><script>",
     "x\ny\x00\ud800",
     "漢字 🦆",
