@@ -6,7 +6,19 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "numpy", "timm", "torchvision", "accelerate", "pydantic", "rich", "PIL")
+HEAVY = (
+    "torch",
+    "numpy",
+    "timm",
+    "torchvision",
+    "accelerate",
+    "pydantic",
+    "rich",
+    "PIL",
+    "matplotlib",
+    "sklearn",
+    "jinja2",
+)
 
 
 def python(code, **environment):

@@ -40,8 +40,7 @@ class Run:
         self, folder: Path, command: str = "train", *, resume: bool = False, main: bool = True
     ) -> None:
         self.folder, self.command = folder, command
-        self.resume = resume
-        self.main = main
+        self.resume, self.main = resume, main
         self._lock: TextIOWrapper | None = None
         self.checkpoints = folder / "checkpoints"
         self._handler: logging.Handler | None = None
@@ -118,9 +117,8 @@ class Run:
     def scores(self) -> list[dict[str, float]]:
         """All lines of `scores.jsonl`."""
         path = self.folder / "scores.jsonl"
-        if not path.exists():
-            return []
-        return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("}")]
 
     def forget_scores_after(self, step: int) -> None:
         """Drop the lines of steps that will be done again."""
@@ -143,17 +141,15 @@ class _LogFile(logging.FileHandler):
 
 
 def _take_lock(folder: Path) -> TextIOWrapper:
-    path = folder / ".lock"
-    file = path.open("a+")
+    file = (folder / ".lock").open("a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.seek(0)
         holder = file.read().strip() or "another process"
         file.close()
-        raise OccupiedError(
-            f"{folder} is in use by {holder}", next="--out OTHER_FOLDER, or wait for it to end"
-        ) from None
+        way = "--out OTHER_FOLDER, or wait for it to end"
+        raise OccupiedError(f"{folder} is in use by {holder}", next=way) from None
     file.truncate(0)
     file.write(f"pid {os.getpid()} on {socket.gethostname()} since {datetime.now():%Y-%m-%d %H:%M}\n")
     file.flush()
@@ -166,9 +162,8 @@ def _refuse_if_filled(folder: Path) -> None:
         return
     shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     resume = "--resume to go on with the run in it, or " if "run.toml" in names else ""
-    raise OccupiedError(
-        f"{folder} is not empty", where=shown, next=f"{resume}--out OTHER_FOLDER to start another"
-    )
+    way = f"{resume}--out OTHER_FOLDER to start another"
+    raise OccupiedError(f"{folder} is not empty", where=shown, next=way)
 
 
 def _is_of_a_start(path: Path) -> bool:
@@ -185,10 +180,15 @@ def replace_text(path: Path, text: str) -> None:
     Raises:
         ResourceError: it cannot be written; the old one stays.
     """
+    replace_bytes(path, text.encode())
+
+
+def replace_bytes(path: Path, content: bytes) -> None:
+    """As `replace_text`, of bytes."""
     aside = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with aside.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)

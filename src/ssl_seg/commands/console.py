@@ -63,6 +63,10 @@ class Console:
         """Images go through a model, one by one."""
         self._show("predicting", done, total, "", quiet=total < 20)
 
+    def mapping(self, done: int, total: int) -> None:
+        """Maps are made."""
+        self._show("t-SNE maps", done, total, "")
+
     def training(self, pulse: "Pulse") -> None:
         """A run goes on."""
         share = f"data {pulse.data_share:.0%}"

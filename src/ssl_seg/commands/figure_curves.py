@@ -1,0 +1,94 @@
+"""`ssl-seg figure curves`: how runs went, from what they wrote after every epoch."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ssl_seg.commands.console import Console
+from ssl_seg.errors import DataError, UsageError
+from ssl_seg.run import read_toml
+
+
+def curves(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs of any kind.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="STEM",
+            help="Without an ending.",
+            show_default="RUN/figures/curves, or curves here for several",
+        ),
+    ] = None,
+) -> None:
+    """Draw loss, scores and health of runs over their epochs: one plot per number, the runs in each.
+
+    Writes STEM.png and STEM.svg.
+    """
+    from ssl_seg.figures.curves import draw_curves, panels
+
+    runs = list(dict.fromkeys(runs))
+    stem = out or (runs[0] / "figures" / "curves" if len(runs) == 1 else Path("curves"))
+    console = Console()
+    found = {}
+    for name, folder in zip(names(runs), runs, strict=True):
+        lines = _read(folder)
+        for note in _missing(folder, lines):
+            console.say(f"{name}: {note}")
+        if lines:
+            found[name] = lines
+    if not panels(found):
+        raise DataError("nothing to draw: no scores of a finished epoch", where=", ".join(map(str, runs[:5])))
+    typer.echo("\n".join(map(str, draw_curves(stem, found))))
+
+
+def names(folders: Sequence[Path]) -> list[str]:
+    """What tells folders apart: as few of their last parts as that takes."""
+    parts = [folder.resolve().parts for folder in folders]
+    for count in range(1, max(map(len, parts)) + 1):
+        short = ["/".join(each[-count:]) for each in parts]
+        if len(set(short)) == len(short):
+            break
+    return short
+
+
+def _read(folder: Path) -> list[Mapping[str, float]]:
+    if not folder.is_dir():
+        raise UsageError(f"no such folder: {folder}")
+    path = folder / "scores.jsonl"
+    lines = []
+    try:
+        texts = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        for number, text in enumerate(texts, start=1):
+            if text.endswith("}"):  # else the last line, half written
+                lines.append(json.loads(text))
+                if not isinstance(lines[-1], dict) or "epoch" not in lines[-1]:
+                    raise ValueError(f"line {number} has no epoch")
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read scores: {error}", where=str(path)) from error
+    return lines
+
+
+def _missing(folder: Path, lines: Sequence[Mapping[str, float]]) -> list[str]:
+    """Epochs that the run was to have, or must have had, and that are not there."""
+    if not lines:
+        return ["no epoch is finished, it is left out"]
+    there = {int(line["epoch"]) for line in lines}
+    planned = read_toml(folder / "run.toml").get("epochs") if (folder / "run.toml").exists() else None
+    last = max(max(there), planned if isinstance(planned, int) else 0)
+    absent = [epoch for epoch in range(1, last + 1) if epoch not in there]
+    return [f"no {spans(absent)} of {last}"] if absent else []
+
+
+def spans(epochs: Sequence[int]) -> str:
+    """`epoch 3`, `epochs 3-5, 9`."""
+    parts: list[list[int]] = []
+    for epoch in epochs:
+        if parts and parts[-1][-1] == epoch - 1:
+            parts[-1].append(epoch)
+        else:
+            parts.append([epoch])
+    text = ", ".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
+    return f"epoch{'s' if len(epochs) > 1 else ''} {text}"

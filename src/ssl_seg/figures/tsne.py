@@ -1,0 +1,186 @@
+"""t-SNE of the same images at several epochs, and how well the classes lie apart in each map.
+
+van der Maaten and Hinton 2008. A map starts from the layout of the one before, made small (Kobak and
+Berens 2019), with less exaggeration, and is turned onto it when it is done, so that an image can be
+found again. Measured: it shows its own features as well as a map that starts afresh does; one that
+starts from the other's layout at full size is nearer still, but shows them worse.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssl_seg.errors import DataError, UsageError
+
+MANY = 10_000  # points that scikit-learn maps within minutes
+_LEAST = 5  # images
+_DIMENSIONS = 50  # t-SNE sees this many principal components
+_FIRST, _LATER = 12.0, 4.0  # early exaggeration: the usual one mixes up the layout that a map starts from
+
+Floats = NDArray[np.floating[Any]]
+Classes = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Map:
+    """One map.
+
+    Attributes:
+        epoch: whose features it shows.
+        xy: (N, 2) positions, rounded to four decimals; their scale means nothing.
+        purity: see `purity`.
+        silhouette: see `silhouette`.
+    """
+
+    epoch: int
+    xy: NDArray[np.float64]
+    purity: float
+    silhouette: float | None
+
+
+def most_points() -> int | None:
+    """How many points can be mapped in reasonable time; None: any number, openTSNE is installed."""
+    return None if find_spec("openTSNE") else MANY
+
+
+def evenly(count: int, most: int | None) -> NDArray[np.int64]:
+    """At most `most` of the rows 0 ... count - 1, evenly spaced."""
+    if most is None or count <= most:
+        return np.arange(count)
+    return np.linspace(0, count - 1, most).round().astype(np.int64)
+
+
+def usable_perplexity(count: int, asked: float | None = None) -> float:
+    """How many neighbours count for each of `count` images: `asked`, or 30, or fewer for few images.
+
+    Raises:
+        UsageError: there are too few images, for any map or for what is asked.
+    """
+    largest = (count - 1) / 3
+    if count < _LEAST:
+        raise UsageError(f"a map needs at least {_LEAST} images, here are {count}")
+    if asked is not None and not 0 < asked <= largest:
+        raise UsageError(
+            f"perplexity {asked:g} is not in (0, {largest:g}], which {count} images allow",
+            next="leave out --perplexity",
+        )
+    return min(30.0, largest) if asked is None else asked
+
+
+def make_maps(
+    features: Mapping[int, Floats],
+    targets: Classes,
+    *,
+    perplexity: float,
+    seed: int = 0,
+    k: int = 10,
+    tick: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Map]:
+    """Map the same N images by their features at each epoch; on one machine always to the same bits.
+
+    It runs in one thread: several wait for each other on a busy machine, and add up in another order.
+
+    Args:
+        features: epoch -> (N, C).
+        targets: (N,) class indices; the maps do not depend on them, their numbers do.
+        perplexity: how many neighbours count; see `usable_perplexity`.
+        k: neighbours that `purity` asks.
+        tick: is called with the number of maps that are made, and of all.
+
+    Raises:
+        DataError: features that are not finite.
+    """
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
+
+    for epoch, values in features.items():
+        if lost := len(values) - int(np.isfinite(values).all(axis=1).sum()):
+            raise DataError(
+                f"features of {lost} of {len(values)} images are not finite", where=f"epoch {epoch}"
+            )
+    maps: list[Map] = []
+    with threadpool_limits(1):
+        for epoch, values in features.items():
+            tick(len(maps), len(features))
+            reduced = _reduced(values, seed)
+            start = _start(maps[-1].xy if maps else reduced, seed)
+            how = {"perplexity": perplexity, "early_exaggeration": _LATER if maps else _FIRST}
+            xy = _embed(reduced, start, random_state=seed, n_jobs=1, **how).astype(np.float64)
+            xy = (_turned(xy, maps[-1].xy) if maps else xy).round(4)
+            maps.append(Map(epoch, xy, purity(xy, targets, k), silhouette(xy, targets)))
+        tick(len(maps), len(features))
+    return maps
+
+
+def _reduced(features: Floats, seed: int) -> NDArray[np.float64]:
+    from sklearn.decomposition import PCA
+
+    values = features.astype(np.float64)
+    values -= values.mean(axis=0)
+    values /= np.abs(values).max(initial=0) or 1  # t-SNE sees ratios of distances alone
+    if min(values.shape) <= _DIMENSIONS:
+        # nothing to leave out; turned nevertheless: the first two columns are the start
+        return np.asarray(values @ np.linalg.svd(values, full_matrices=False)[2].T)
+    return np.asarray(PCA(_DIMENSIONS, random_state=seed).fit_transform(values))
+
+
+def _start(positions: Floats, seed: int) -> NDArray[np.float32]:
+    """The first two columns, as small as t-SNE wants them, and a hair of chance so that equals can part."""
+    start = np.random.default_rng(seed).normal(scale=1e-6, size=(len(positions), 2))
+    flat = positions[:, :2]
+    start[:, : flat.shape[1]] += flat / (flat[:, 0].std() or 1) * 1e-4
+    return start.astype(np.float32)
+
+
+def _embed(values: NDArray[np.float64], start: NDArray[np.float32], **how: Any) -> Floats:
+    if len(values) > MANY and most_points() is None:
+        from openTSNE import TSNE as Fast
+
+        return np.asarray(Fast(initialization=start, **how).fit(values))
+    from sklearn.manifold import TSNE
+
+    return np.asarray(TSNE(init=start, **how).fit_transform(values))
+
+
+def _turned(xy: NDArray[np.float64], onto: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rotated and perhaps mirrored, so that images lie nearest to where they lay: no distance changes."""
+    centred = xy - xy.mean(axis=0)
+    u, _, v = np.linalg.svd(centred.T @ (onto - onto.mean(axis=0)))
+    return np.asarray(centred @ u @ v)
+
+
+def purity(xy: Floats, targets: Classes, k: int = 10) -> float:
+    """Share of an image's k nearest neighbours on the map that are of its class, averaged over images.
+
+    Args:
+        xy: (N, 2).
+        targets: (N,).
+        k: all N - 1 others, if there are fewer.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    search = NearestNeighbors(n_neighbors=min(k, len(xy) - 1)).fit(xy)
+    near = search.kneighbors(return_distance=False)  # without the point itself, also among equal points
+    return float((targets[near] == targets[:, None]).mean())
+
+
+def chance(targets: Classes) -> float:
+    """The purity to expect of a map that knows nothing: two different images are of one class."""
+    counts = np.unique(targets, return_counts=True)[1].astype(np.float64)
+    return float((counts * (counts - 1)).sum() / (len(targets) * (len(targets) - 1)))
+
+
+def silhouette(xy: Floats, targets: Classes) -> float | None:
+    """Mean silhouette (Rousseeuw 1987) of the classes on the map, in [-1, 1]; of 10,000 images if there are more.
+
+    None, if all images are of one class, or each is of its own.
+    """
+    from sklearn.metrics import silhouette_score
+
+    rows = evenly(len(xy), MANY)
+    if not 1 < len(np.unique(targets[rows])) < len(rows):
+        return None
+    return float(silhouette_score(xy[rows], targets[rows]))
