@@ -80,7 +80,7 @@ class MaskReader:
             shown = [f"{count} pixels of index {index}" for count, index in most[:_SHOWN]]
             what = f"is no class of {len(self.palette.names)}"
         more = [f"{len(most) - _SHOWN} other values"] if len(most) > _SHOWN else []
-        return f"{', '.join(shown + more)}, which {what}"
+        return f"{', '.join(shown + more)}, which {what} (stray=ignore leaves them out)"
 
 
 @dataclass(frozen=True)
