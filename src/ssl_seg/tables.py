@@ -10,7 +10,7 @@ from statistics import fmean, stdev
 from ssl_seg.results import Pair, Row, compare
 from ssl_seg.run import replace_text
 
-_LEVEL = 0.05  # of p: below it, a difference counts as larger than chance
+LEVEL = 0.05  # of p: below it, a difference counts as larger than chance
 _COLUMNS = "name,title,seeds,last_mean,last_sd,best_mean,best_sd,images,low,high,published"
 _FIRST = (
     "The last epoch is the honest one: the best is chosen on the very images it is measured on.",
@@ -106,7 +106,7 @@ def _cells(row: Row) -> list[str]:
 
 
 def _pair_cells(pair: Pair) -> list[str]:
-    tested = ["n/a", "n/a"] if pair.p is None else [f"{pair.p:.4f}", "yes" if pair.p < _LEVEL else "no"]
+    tested = ["n/a", "n/a"] if pair.p is None else [f"{pair.p:.4f}", "yes" if pair.p < LEVEL else "no"]
     return [pair.names, spread(pair.differences, "+"), *tested]
 
 
