@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ssl_seg.report import health, summaries
 from ssl_seg.report.drawing import Line, curves, intervals, points
-from ssl_seg.report.facts import Facts, RunFacts, StageFacts
+from ssl_seg.report.facts import Facts, RunFacts
 from ssl_seg.report.figures import Figures, Map, picture_files, read_map, read_masks, read_sam
 from ssl_seg.report.gather import SCORES, gather
 from ssl_seg.tables import Table
@@ -15,10 +15,11 @@ from ssl_seg.tables import Table
 
 @dataclass(frozen=True)
 class Result:
-    """A table: the numbers, a drawing of them, and what they say."""
+    """A table: the numbers, what they are, a drawing of them, and what they say."""
 
     name: str
     table: Table
+    about: str
     drawing: str
     answer: str
 
@@ -82,8 +83,8 @@ def build(folders: Sequence[Path], title: str = "") -> Report:
         facts=facts,
         figures=figures,
         question=_question(facts),
-        results=[_result(name, table) for name, table in facts.tables],
-        curves=[each for command in facts.commands if (each := _curves(facts.of(command), command)).charts],
+        results=[_result(name, table, facts.places) for name, table in facts.tables],
+        curves=[each for command in facts.commands if (each := _curves(facts, command)).charts],
         classes={command: table for command, table in tables.items() if table},
         health=health.notes(facts) + [("pictures", "bad", text) for text in figures.troubles],
         runs=[_run_row(run) for run in facts.runs],
@@ -127,13 +128,15 @@ def _question(facts: Facts) -> str:
     return "How did pre-training without labels go?"
 
 
-def _result(name: str, table: Table) -> Result:
-    return Result(name, table, intervals(table.rows), summaries.answer(table))
+def _result(name: str, table: Table, places: dict[str, int]) -> Result:
+    about = summaries.MEANING.get(table.score, "")
+    return Result(name, table, about, intervals(table.rows, places), summaries.answer(table))
 
 
-def _curves(stages: Sequence[StageFacts], command: str) -> Curves:
-    charts = []
-    runs = [(place, run) for place, stage in enumerate(stages) for run in stage.runs]
+def _curves(facts: Facts, command: str) -> Curves:
+    charts, places = [], facts.places
+    stages = sorted(facts.of(command), key=lambda stage: places[stage.stage.name])
+    runs = [(places[stage.stage.name], run) for stage in stages for run in stage.runs]
     for key in summaries.keys_of(run for _, run in runs):
         lines = []
         for place, run in runs:
@@ -144,7 +147,7 @@ def _curves(stages: Sequence[StageFacts], command: str) -> Curves:
                 lines.append(Line(run.name, place, [(line["epoch"], line[key]) for line in known]))
         if chart := curves(lines, key):
             charts.append((key, chart))
-    return Curves(command, [(stage.label, place) for place, stage in enumerate(stages)], charts)
+    return Curves(command, [(stage.label, places[stage.stage.name]) for stage in stages], charts)
 
 
 def _run_row(run: RunFacts) -> RunRow:

@@ -5,7 +5,7 @@ Colours are CSS variables, so that a page gives them its theme; `standalone` mak
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -102,13 +102,17 @@ def _curve(line: Line, points: Sequence[tuple[float, float, float, float]], titl
     )
 
 
-def intervals(rows: Sequence[Row], *, width: int = 720) -> str:
-    """Each row's mean, its runs, its interval, and what others have reported."""
+def intervals(rows: Sequence[Row], places: Mapping[str, int], *, width: int = 760) -> str:
+    """Each row's mean, its runs, its interval, and what others have reported.
+
+    Args:
+        places: row -> place of its colour.
+    """
     known = [row for row in rows if row.last]
     if not known:
         return ""
     high = 34
-    left, right, height = 190, 20, 34 + high * len(rows)
+    left, right, height = 260, 20, 34 + high * len(rows)
     seen = [end for row in known for end in (*row.last.values(), *(row.interval or ()))]
     seen += [row.published for row in rows if row.published is not None]
     ticks = _ticks(min(seen), max(seen), 6)
@@ -119,12 +123,12 @@ def intervals(rows: Sequence[Row], *, width: int = 720) -> str:
         parts.append(
             f'<text x="{across(tick):.1f}" y="{height - 8}" text-anchor="middle">{_short(tick)}</text>'
         )
-    for place, row in enumerate(rows):
-        middle = 4 + high * place + high / 2
+    for number, row in enumerate(rows):
+        middle = 4 + high * number + high / 2
         name = plain(row.label)
-        cut = name if len(name) <= 28 else f"{name[:27]}…"
+        cut = name if len(name) <= 38 else f"{name[:37]}…"
         parts.append(f'<text x="{left - 14}" y="{middle + 4}" text-anchor="end">{escape(cut)}</text>')
-        parts.append(_interval(row, place, middle, across))
+        parts.append(_interval(row, places[row.name], middle, across))
     return _svg(width, height, "scores with their intervals", parts)
 
 
@@ -164,7 +168,7 @@ def points(
         if dots:
             # lines of no length with round or square ends: a fifth of the text that circles take
             cap = ("round", "square")[place // len(COLOURS) % 2]
-            look = f'stroke-width="{radius}" stroke-linecap="{cap}" stroke-opacity=".8"'
+            look = f'stroke-width="{2 * radius}" stroke-linecap="{cap}" stroke-opacity=".8"'
             parts.append(f'<path d="{dots}" stroke="{colour_of(place)}" {look}/>')
     return _svg(size, size, title, parts)
 

@@ -94,6 +94,17 @@ class Facts:
         """Every run once, although equal stages share it."""
         return list({run.folder: run for stage in self.stages for run in stage.runs}.values())
 
+    @property
+    def places(self) -> dict[str, int]:
+        """Stage -> place of its colour: by command, the rows of tables first."""
+        rows = [row.name for _, table in self.tables for row in table.rows]
+        found: dict[str, int] = {}
+        for command in self.commands:
+            names = [stage.stage.name for stage in self.of(command)]
+            order = sorted(names, key=lambda name: rows.index(name) if name in rows else len(rows))
+            found |= {name: place for place, name in enumerate(order)}
+        return found
+
     def of(self, command: str) -> list[StageFacts]:
         """The stages of a command."""
         return [stage for stage in self.stages if stage.stage.command == command]

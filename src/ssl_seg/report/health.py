@@ -83,14 +83,16 @@ def missing(facts: Facts, figures: Figures) -> list[tuple[str, str]]:
 
 def _maps(facts: Facts, figures: Figures) -> Iterator[tuple[str, str]]:
     there = {each.run.folder for each in figures.maps}
+    bare = []
     for stage in facts.of("classify"):
         first = _first(stage)
         if first is None or any(run.folder in there for run in stage.runs):
             continue
         if any(first.folder.glob("features/epoch-*.npz")):
             yield f"the map of features of {stage.label}", f"ssl-seg figure tsne {_quoted(first)}"
-        elif first.scores:
-            yield f"features of {stage.label}, for a map", f"{first.again} --keep-features 2000"
+        else:
+            bare.append((f"features of {stage.label}, for a map", f"{first.again} --keep-features 2000"))
+    yield from bare if not there else ()
 
 
 def _first(stage: StageFacts) -> RunFacts | None:

@@ -27,6 +27,16 @@
     featureMap(section, data, sheet);
   });
 
+  // a class's shape: eight colours are too few for many classes
+  function shape(pen, kind, x, y, r) {
+    pen.beginPath();
+    if (kind === 0) pen.arc(x, y, r, 0, 7);
+    else if (kind === 1) pen.rect(x - 0.85 * r, y - 0.85 * r, 1.7 * r, 1.7 * r);
+    else if (kind === 2) { pen.moveTo(x, y - 1.2 * r); pen.lineTo(x + 1.1 * r, y + 0.8 * r); pen.lineTo(x - 1.1 * r, y + 0.8 * r); }
+    else { pen.moveTo(x, y - 1.3 * r); pen.lineTo(x + 1.3 * r, y); pen.lineTo(x, y + 1.3 * r); pen.lineTo(x - 1.3 * r, y); }
+    pen.fill();
+  }
+
   function featureMap(section, data, sheet) {
     const canvas = section.querySelector("canvas"), tip = section.querySelector(".tip");
     const slider = section.querySelector("input"), output = section.querySelector("output");
@@ -39,7 +49,12 @@
     section.querySelector(".interactive").hidden = false;
     section.classList.add("ready");
 
-    const colour = place => getComputedStyle(section.querySelector(".swatch.k" + place)).backgroundColor;
+    function colour(name) {
+      canvas.style.color = name;
+      const found = getComputedStyle(canvas).color;
+      canvas.style.color = "";
+      return found;
+    }
 
     // where the points are between two maps
     function at(time) {
@@ -59,7 +74,7 @@
       places = at(time).map(([x, y]) => [(width - wide) / 2 + x * wide, (height - side) / 2 + (1 - y) * side]);
       const pen = canvas.getContext("2d");
       pen.scale(ratio, ratio);
-      const colours = Array.from({ length: COLOURS }, (_, place) => colour(place));
+      const colours = Array.from({ length: COLOURS }, (_, place) => colour(`var(--k${place})`));
       places.forEach(([x, y], i) => {
         const target = data.targets[i];
         if (!shown[target]) return;
@@ -70,7 +85,7 @@
       if (chosen >= 0 && shown[data.targets[chosen]]) {
         pen.globalAlpha = 1;
         pen.lineWidth = 2;
-        pen.strokeStyle = getComputedStyle(canvas).color;
+        pen.strokeStyle = colour("");
         pen.beginPath();
         pen.arc(...places[chosen], radius + 4, 0, 7);
         pen.stroke();
@@ -141,7 +156,7 @@
     const switches = data.classes.map((name, place) => {
       const each = document.createElement("button"), swatch = document.createElement("span");
       each.type = "button";
-      swatch.className = "swatch k" + place % COLOURS;
+      swatch.className = `swatch k${place % COLOURS} s${Math.floor(place / COLOURS) % 4}`;
       each.append(swatch, name);
       each.addEventListener("click", () => { shown[place] = !shown[place]; update(); });
       const point = place => () => { only = place; draw(); };

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import re
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -39,7 +38,7 @@ def page(report: Report) -> str:
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     sheets, maps = _maps(report.figures.maps)
-    made = environment.get_template("page.html.j2").render(
+    return environment.get_template("page.html.j2").render(
         report=report,
         style=Markup(theme() + (_HERE / "style.css").read_text(encoding="utf-8")),
         script=Markup(script),
@@ -48,7 +47,6 @@ def page(report: Report) -> str:
         sheets=in_script(json.dumps(sheets)),
         maps=maps,
     )
-    return re.sub(r"\n\s*\n+", "\n", made)
 
 
 def _maps(maps: list[Map]) -> tuple[dict[str, str], list[tuple[Map, list[Markup], Markup]]]:

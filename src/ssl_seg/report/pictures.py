@@ -101,14 +101,14 @@ def _open(path: Path, troubles: list[str]) -> Image.Image | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(path)
-            image.load()
+            with Image.open(path) as image:
+                image.load()
+                return image
     except FileNotFoundError:
         return None
     except Exception as error:  # Pillow's decoders raise anything
         troubles.append(f"{path} cannot be read: {type(error).__name__}")
         return None
-    return image
 
 
 def _encoded(image: Image.Image, kind: str, **how: int) -> Picture:

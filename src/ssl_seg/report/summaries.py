@@ -11,8 +11,14 @@ from ssl_seg.tables import LEVEL, Table, mean_sd, spread
 
 # (prefix in result.json, what it is, what stands below the classes)
 PARTS = {
-    "segment": ("iou/", "IoU", ("miou", "fw_iou", "pixel_accuracy")),
     "classify": ("top1/", "top-1", ("top1", "top5", "mean_class")),
+    "segment": ("iou/", "IoU", ("miou", "fw_iou", "pixel_accuracy")),
+}
+MEANING = {
+    "val_top1": "the share of validation images whose class was named",
+    "val_top5": "the share of validation images whose class was among the five likeliest",
+    "val_miou": "intersection over union of whole validation images, summed, then the mean over classes",
+    "probe_knn": "the share of labelled images whose nearest neighbours, by the features, are of their class",
 }
 _QUIET = ("seed", "out", "config", "resume", "train", "val", "data", "probe")
 
@@ -155,11 +161,13 @@ def keys_of(runs: Iterable[RunFacts]) -> list[str]:
 def settings_of(facts: Facts, command: str) -> Settings:
     """The flags of a command's stages; paths of data have a table of their own."""
     stages = [stage for stage in facts.of(command) if any(run.settings for run in stage.runs)]
+    names = {str(run.folder): f"{run.name} ({run.folder.name})" for run in facts.runs}
     flat = [[dict(_flat(run.settings)) for run in stage.runs if run.settings] for stage in stages]
     keys = dict.fromkeys(key for each in flat for flags in each for key in flags if key not in _QUIET)
     differing, shared = [], []
     for key in keys:
-        values = [" | ".join(dict.fromkeys(_shown(flags.get(key)) for flags in each)) for each in flat]
+        told = [[_shown(flags.get(key)) for flags in each] for each in flat]
+        values = [" | ".join(dict.fromkeys(names.get(text, text) for text in each)) for each in told]
         if len(set(values)) > 1:
             differing.append((key, values))
         else:
