@@ -55,12 +55,19 @@ def write_classify(folder, seed, classes, **given):
     last = {"epoch": 3, "top1": lines[-1]["val_top1"], "top5": 1.0, "mean_class": random.random()}
     last |= {f"top1/{name}": random.random() for name in classes}
     write_run(folder, "classify", seed, lines, result={"images": 20, "last": last, "best": {}}, **given)
+    write_confusion(folder, classes)
     quoted = ['"{}"'.format(name.replace('"', '""')) for name in labels]
     told = ['"{}"'.format(name.replace('"', '""')) for name in said]
     rows = [f"{i}.jpg,{one},{two},1.0" for i, (one, two) in enumerate(zip(quoted, told, strict=True))]
     (folder / "val_predictions.csv").write_text(
         "\n".join(["filename,label,predicted,confidence", *rows]) + "\n", encoding="utf-8"
     )
+
+
+def write_confusion(folder, classes):
+    names = ['"{}"'.format(name.replace('"', '""')) for name in classes]
+    rows = [["true", *names], *([name, *["1"] * len(names)] for name in names)]
+    (folder / "confusion.csv").write_text("\n".join(map(",".join, rows)) + "\n", encoding="utf-8")
 
 
 def write_map(folder, classes, files, *, count=60):
@@ -77,7 +84,14 @@ def write_map(folder, classes, files, *, count=60):
         for epoch in (1, 3)
     ]
     names = [files[i % len(files)] for i in range(count)]
-    found = {"classes": classes, "targets": targets, "filenames": names, "k": 10, "maps": maps}
+    found = {
+        "classes": classes,
+        "targets": targets,
+        "filenames": names,
+        "k": 10,
+        "chance": 0.3333,
+        "maps": maps,
+    }
     write_json(folder / "figures" / "tsne.json", found)
     (folder / "features").mkdir(exist_ok=True)
     sheet = random.integers(0, 256, (32 * -(-count // 64), 32 * min(64, count), 3), dtype=np.uint8)
@@ -100,6 +114,7 @@ def write_segment(folder, seed, classes, watched, **given):
     last |= {f"iou/{classes[i]}": float(right[i] / union[i]) for i in kept}
     last |= {f"support/{classes[i]}": float(total[i].sum()) for i in range(count - 1)}
     write_run(folder, "segment", seed, lines, result={"images": 3, "last": last, "best": {}}, **given)
+    write_confusion(folder, classes)
     names = np.array([f"{i}.jpg" for i in range(3)])
     exclude = np.array([classes[-1]])
     kept_classes = np.array(classes)

@@ -140,7 +140,8 @@ def test_the_table_is_that_of_the_study(read, study, tmp_path):
 def test_a_class_that_is_nowhere_has_no_number(read):
     (table,) = table_of(read, ["class", "pixels"])
     names = [line[0] for line in table]
-    assert "none plain" not in names, "it is left out"
+    assert names[1:5] == ["cat plain", "dog plain", "eel plain", "none plain"]
+    assert table[names.index("none plain")][1:] == ["n/a", "n/a", "n/a"], "it is left out"
     assert table[names.index("eel plain")][1:] == ["0", "n/a", "n/a"]
 
 

@@ -112,7 +112,7 @@ def intervals(rows: Sequence[Row], places: Mapping[str, int], *, width: int = 76
     if not known:
         return ""
     high = 34
-    left, right, height = 260, 20, 34 + high * len(rows)
+    left, right, height = 264, 20, 34 + high * len(rows)
     seen = [end for row in known for end in (*row.last.values(), *(row.interval or ()))]
     seen += [row.published for row in rows if row.published is not None]
     ticks = _ticks(min(seen), max(seen), 6)
@@ -126,7 +126,7 @@ def intervals(rows: Sequence[Row], places: Mapping[str, int], *, width: int = 76
     for number, row in enumerate(rows):
         middle = 4 + high * number + high / 2
         name = plain(row.label)
-        cut = name if len(name) <= 38 else f"{name[:37]}…"
+        cut = name if len(name) <= 35 else f"{name[:34]}…"
         parts.append(f'<text x="{left - 14}" y="{middle + 4}" text-anchor="end">{escape(cut)}</text>')
         parts.append(_interval(row, places[row.name], middle, across))
     return _svg(width, height, "scores with their intervals", parts)

@@ -22,7 +22,7 @@ class RunFacts:
         command: as `classify`; empty if nothing says it.
         settings, record: of `run.toml`: the flags, and what the run found out.
         scores: one per epoch. status, result: of the JSON files of these names.
-        warnings: what `run.log` warns of. troubles: what could not be read.
+        classes: as `confusion.csv` names them. warnings: what `run.log` warns of. troubles: what could not be read.
     """
 
     folder: Path
@@ -34,6 +34,7 @@ class RunFacts:
     scores: list[dict[str, Any]] = field(default_factory=list)
     status: dict[str, Any] = field(default_factory=dict)
     result: dict[str, Any] = field(default_factory=dict)
+    classes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
 

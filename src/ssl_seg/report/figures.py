@@ -34,13 +34,18 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Map:
-    """t-SNE of a run's features at several epochs, the same images in each."""
+    """t-SNE of a run's features at several epochs, the same images in each.
+
+    Attributes:
+        chance: the purity that a map without sense would have.
+    """
 
     run: RunFacts
     classes: list[str]
     targets: list[int]
     filenames: list[str]
     k: int
+    chance: float | None
     epochs: list[Epoch]
     sheet: Picture | None
 
@@ -135,7 +140,7 @@ def read_map(run: RunFacts, troubles: list[str]) -> Map | None:
     if sheet and (sheet.height < rows * TILE or sheet.width < min(len(targets), COLUMNS) * TILE):
         troubles.append(f"{run.folder / 'features' / 'thumbnails.jpg'} has too few tiles")
         sheet = None
-    return Map(run, classes, targets, names, k, epochs, sheet)
+    return Map(run, classes, targets, names, k, _number(found.get("chance")), epochs, sheet)
 
 
 def _epoch(known: dict[str, Any], count: int) -> Epoch:

@@ -4,6 +4,7 @@ Nothing is computed again; means, deviations, intervals and tests are those of `
 missing or damaged is noted, and the rest is read.
 """
 
+import csv
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -118,6 +119,7 @@ def _run(folder: Path, stage: str, seed: int | None, command: str) -> RunFacts:
         scores,
         read_json(folder / "status.json", troubles),
         read_json(folder / "result.json", troubles),
+        _classes(folder / "confusion.csv", troubles),
         _warnings(folder / "run.log"),
         troubles,
     )
@@ -136,6 +138,17 @@ def read_json(path: Path, troubles: list[str]) -> dict[str, Any]:
         troubles.append(f"{path.name} holds no table")
         return {}
     return found
+
+
+def _classes(path: Path, troubles: list[str]) -> list[str]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [line[0] for line in csv.reader(file) if line][1:]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, csv.Error) as error:
+        troubles.append(f"{path.name}: {error}")
+        return []
 
 
 def _warnings(path: Path) -> list[str]:

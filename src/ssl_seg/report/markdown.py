@@ -87,7 +87,8 @@ class _Writer:
                     f"{what} {'n/a' if value is None else f'{value:.4f}'}"
                     for what, value in (("purity", epoch.purity), ("silhouette", epoch.silhouette))
                 ]
-                label = f"epoch {epoch.epoch}: {', '.join(numbers)} ({made.k} neighbours)"
+                chance = "" if made.chance is None else f"; by chance {made.chance:.4f}"
+                label = f"epoch {epoch.epoch}: {', '.join(numbers)} ({made.k} neighbours{chance})"
                 self._say(self._image(f"map-{number}-{epoch.epoch}", drawing, label), _md(label))
 
     def _masks(self, watched: Sequence[Watched]) -> None:

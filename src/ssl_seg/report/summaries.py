@@ -71,6 +71,7 @@ def class_table(facts: Facts, command: str) -> ClassTable | None:
     names: dict[str, None] = {}
     for stage in stages:
         for run in stage.finished:
+            names |= dict.fromkeys(run.classes)
             # a class that is neither there nor predicted has no IoU, and still has pixels: none
             keys = [key for key in _last(run) if key.startswith((prefix, "support/"))]
             names |= dict.fromkeys(key.partition("/")[2] for key in keys)
