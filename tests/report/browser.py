@@ -29,7 +29,7 @@ def chromium():
 class Browser:
     """One page. `troubles` has every message of the console, exception, and refused request."""
 
-    def __init__(self, folder: Path, *, width=1280, height=900, dark=False):
+    def __init__(self, folder: Path):
         self.troubles, self.requests, self._number, self._rest = [], [], 0, b""
         orders, self._orders = os.pipe()
         self._answers, answers = os.pipe()
@@ -50,8 +50,7 @@ class Browser:
         self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.ask(f"{domain}.enable")
-        self.size(width, height)
-        self.dark(dark)
+        self.size(1280)
 
     def __enter__(self):
         return self
@@ -101,6 +100,17 @@ class Browser:
             self.troubles.append(json.dumps(said))
         if method == "Network.requestWillBeSent":
             self.requests.append(said["request"]["url"])
+
+    def fresh(self):
+        """As if nothing had been done yet."""
+        self.ask("Emulation.setScriptExecutionDisabled", value=False)
+        self.ask("Page.navigate", url="about:blank")
+        self._until(lambda message: message.get("method") == "Page.loadEventFired")
+        self.size(1280)
+        self.dark(False)
+        self.point(1, 1)
+        self.troubles.clear()
+        self.requests.clear()
 
     def open(self, path):
         """Load a file and wait for it."""

@@ -34,14 +34,20 @@ def path(study, tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def shown(browser, path, tmp_path):
-    with browser.Browser(tmp_path / "profile") as opened:
-        opened.open(path)
+@pytest.fixture(scope="module")
+def window(browser, tmp_path_factory):
+    with browser.Browser(tmp_path_factory.mktemp("profile")) as opened:
         yield opened
-        assert opened.troubles == []
-        assert {urlsplit(url).scheme for url in opened.requests} <= {"file", "data"}
-        assert sum(url.startswith("file:") for url in opened.requests) == 1, "only the page itself"
+
+
+@pytest.fixture
+def shown(window, path):
+    window.fresh()
+    window.open(path)
+    yield window
+    assert window.troubles == []
+    assert {urlsplit(url).scheme for url in window.requests} <= {"file", "data"}
+    assert sum(url.startswith("file:") for url in window.requests) == 1, "only the page itself"
 
 
 def middle(opened, selector, number=0):
@@ -62,7 +68,9 @@ def test_a_switch_hides_the_points_of_its_class(shown):
     assert after[1] == 0
     assert after[0] >= before[0]
     assert after[2] >= before[2]
-    assert shown.run("document.querySelectorAll('.switches button')[2].getAttribute('aria-pressed')") == "false"
+    assert (
+        shown.run("document.querySelectorAll('.switches button')[2].getAttribute('aria-pressed')") == "false"
+    )
     shown.click(*middle(shown, ".switches button", 0))
     shown.run("document.activeElement.blur()")
     shown.point(1, 1)
@@ -79,7 +87,9 @@ def test_epochs_move_the_points(shown):
     assert shown.run("document.querySelector('input').value") == "0"
     assert first != last
     assert shown.run("document.querySelector('button.epoch').getAttribute('aria-pressed')") == "true"
-    shown.run("(e => { e.value = 0.5; e.dispatchEvent(new Event('input')); })(document.querySelector('input'))")
+    shown.run(
+        "(e => { e.value = 0.5; e.dispatchEvent(new Event('input')); })(document.querySelector('input'))"
+    )
     assert shown.run(PICTURE) not in (first, last)
     shown.click(*middle(shown, ".play"))
     shown.run(STILL % 900)
@@ -88,7 +98,9 @@ def test_epochs_move_the_points(shown):
 
 def test_pointing_at_a_point_shows_its_image(shown, study):
     x, y = middle(shown, ".plot > canvas")
-    width, height = shown.run("(c => [c.clientWidth, c.clientHeight])(document.querySelector('.plot > canvas'))")
+    width, height = shown.run(
+        "(c => [c.clientWidth, c.clientHeight])(document.querySelector('.plot > canvas'))"
+    )
     known = json.loads((study / "classify-20" / "figures" / "tsne.json").read_text())
     data = shown.run("JSON.parse(document.querySelector('section.map script').textContent)")
     target = max(range(60), key=lambda i: data["maps"][-1]["xy"][i][1])  # on top, nothing is near
@@ -109,9 +121,18 @@ def test_the_keyboard_reaches_and_works_everything(shown):
     seen = []
     for _ in range(60):
         shown.key("Tab", 9)
-        seen.append(shown.run("(e => e.tagName + '.' + (e.className || e.id || e.type))(document.activeElement)"))
+        seen.append(
+            shown.run("(e => e.tagName + '.' + (e.className || e.id || e.type))(document.activeElement)")
+        )
     assert seen[0] == "A.skip"
-    for wanted in ("BUTTON.theme", "CANVAS.canvas", "BUTTON.play", "INPUT.range", "BUTTON.epoch", "DIV.scroll"):
+    for wanted in (
+        "BUTTON.theme",
+        "CANVAS.canvas",
+        "BUTTON.play",
+        "INPUT.range",
+        "BUTTON.epoch",
+        "DIV.scroll",
+    ):
         assert wanted in seen or wanted.replace("CANVAS.canvas", "CANVAS.undefined") in seen, seen
     shown.run("document.querySelector('.plot > canvas').focus()")
     told = []
@@ -124,7 +145,9 @@ def test_the_keyboard_reaches_and_works_everything(shown):
     assert shown.run("document.querySelector('.tip').hidden")
     shown.run("document.querySelectorAll('.switches button')[1].focus()")
     shown.key("Enter", 13, text="\r")
-    assert shown.run("document.querySelectorAll('.switches button')[1].getAttribute('aria-pressed')") == "false"
+    assert (
+        shown.run("document.querySelectorAll('.switches button')[1].getAttribute('aria-pressed')") == "false"
+    )
     shown.run("document.querySelector('input').focus()")
     shown.key("Home", 36)
     assert shown.run("document.querySelector('output').textContent") == "1"
@@ -186,31 +209,34 @@ def test_it_prints(shown, tmp_path):
     assert shown.run("[...document.querySelectorAll('details')].every(part => part.open)")
 
 
-def test_without_scripts_the_pair_is_there(browser, path, tmp_path):
-    with browser.Browser(tmp_path / "profile") as opened:
-        opened.ask("Emulation.setScriptExecutionDisabled", value=True)
-        opened.open(path)
-        shown = "(e => [e.querySelector('.interactive').hidden, e.querySelectorAll('.pair svg').length])"
-        assert opened.run(f"{shown}(document.querySelector('section.map'))") == [True, 2]
+def test_without_scripts_the_pair_is_there(window, path):
+    window.fresh()
+    window.ask("Emulation.setScriptExecutionDisabled", value=True)
+    window.open(path)
+    shown = "(e => [e.querySelector('.interactive').hidden, e.querySelectorAll('.pair svg').length])"
+    assert window.run(f"{shown}(document.querySelector('section.map'))") == [True, 2]
+    assert window.troubles == []
 
 
-def test_hostile_names_run_nothing(browser, make, tmp_path):
-    words = (
+@pytest.mark.parametrize(
+    "word",
+    [
         "</script><img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>",
         "'\"><svg/onload=document.title='owned'><a href=javascript:alert(1)>",
-    )
-    for place, word in enumerate(words):
-        path = tmp_path / f"{place}.html"
-        write_page(build([make.write_study(tmp_path / str(place), word=word)], f"T{word}"), path)
-        with browser.Browser(tmp_path / f"profile-{place}") as opened:
-            opened.open(path)
-            for number in range(1, 4):
-                opened.click(*middle(opened, ".switches button", number))
-            x, y = middle(opened, ".plot > canvas")
-            for step in range(-200, 200, 8):
-                opened.point(x + step, y)
-            opened.run(STILL % 200)
-            assert opened.run("document.title") == f"T{word}"
-            assert opened.run("document.querySelectorAll('[onerror], [onload]').length") == 0
-            assert opened.troubles == []
-            assert sum(not url.startswith("data:") for url in opened.requests) == 1
+    ],
+)
+def test_hostile_names_run_nothing(window, make, word, tmp_path):
+    path = tmp_path / "report.html"
+    write_page(build([make.write_study(tmp_path / "out", word=word)], f"T{word}"), path)
+    window.fresh()
+    window.open(path)
+    for number in range(1, 4):
+        window.click(*middle(window, ".switches button", number))
+    x, y = middle(window, ".plot > canvas")
+    for step in range(-200, 200, 16):
+        window.point(x + step, y)
+    window.run(STILL % 200)
+    assert window.run("document.title") == f"T{word}"
+    assert window.run("document.querySelectorAll('[onerror], [onload]').length") == 0
+    assert window.troubles == []
+    assert sum(not url.startswith("data:") for url in window.requests) == 1

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from ssl_seg.report import health, summaries
+from ssl_seg.report import conditions, health, summaries
 from ssl_seg.report.drawing import Line, curves, intervals, points
 from ssl_seg.report.facts import Facts, RunFacts
-from ssl_seg.report.figures import Figures, Map, picture_files, read_map, read_masks, read_sam
+from ssl_seg.report.figures import Figures, picture_files, read_masks, read_sam
 from ssl_seg.report.gather import SCORES, gather
+from ssl_seg.report.maps import Map, read_map
 from ssl_seg.tables import Table
 
 
@@ -62,7 +63,7 @@ class Report:
     classes: dict[str, summaries.ClassTable]
     health: list[tuple[str, str, str]]
     runs: list[RunRow]
-    settings: list[summaries.Settings]
+    settings: list[conditions.Settings]
     data: list[tuple[str, str, str, str, str, str]]
     machines: list[tuple[str, str, str]]
     missing: list[tuple[str, str]]
@@ -88,9 +89,9 @@ def build(folders: Sequence[Path], title: str = "") -> Report:
         classes={command: table for command, table in tables.items() if table},
         health=health.notes(facts) + [("pictures", "bad", text) for text in figures.troubles],
         runs=[_run_row(run) for run in facts.runs],
-        settings=[summaries.settings_of(facts, command) for command in facts.commands],
-        data=summaries.data_rows(facts),
-        machines=summaries.machine_rows(facts),
+        settings=[conditions.settings_of(facts, command) for command in facts.commands],
+        data=conditions.data_rows(facts),
+        machines=conditions.machine_rows(facts),
         missing=health.missing(facts, figures),
     )
 

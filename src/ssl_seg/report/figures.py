@@ -1,8 +1,6 @@
 """The pictures that runs have left: maps of features, masks, drawings of networks, segments of SAM."""
 
 import hashlib
-import json
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,43 +9,9 @@ from typing import Any
 
 from ssl_seg.report.facts import Facts, RunFacts
 from ssl_seg.report.gather import read_json
+from ssl_seg.report.maps import Map, number_of
 from ssl_seg.report.pictures import Picture, drawing, mask, photo
 from ssl_seg.report.summaries import Cell
-
-TILE, COLUMNS = 32, 64  # pixels and tiles in a row of `thumbnails.jpg`
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """A map of one epoch.
-
-    Attributes:
-        xy: (N, 2) in [0, 1], the aspect kept.
-        purity: share of the `k` nearest neighbours of the same class. silhouette: None if there is none.
-    """
-
-    epoch: int
-    xy: list[tuple[float, float]]
-    purity: float | None
-    silhouette: float | None
-
-
-@dataclass(frozen=True)
-class Map:
-    """t-SNE of a run's features at several epochs, the same images in each.
-
-    Attributes:
-        chance: the purity that a map without sense would have.
-    """
-
-    run: RunFacts
-    classes: list[str]
-    targets: list[int]
-    filenames: list[str]
-    k: int
-    chance: float | None
-    epochs: list[Epoch]
-    sheet: Picture | None
 
 
 @dataclass(frozen=True)
@@ -117,48 +81,6 @@ class Figures:
     troubles: list[str] = field(default_factory=list)
 
 
-def read_map(run: RunFacts, troubles: list[str]) -> Map | None:
-    """`figures/tsne.json`; None if it is missing, or, with a word in `troubles`, if it is damaged."""
-    path = run.folder / "figures" / "tsne.json"
-    found = read_json(path, troubles)
-    if not found:
-        return None
-    try:
-        classes, names = [str(name) for name in found["classes"]], [str(name) for name in found["filenames"]]
-        targets = [int(target) for target in found["targets"]]
-        epochs = [_epoch(known, len(targets)) for known in found["maps"]]
-        if len(names) != len(targets) or not epochs or not targets:
-            raise ValueError("its parts are not of one length")
-        if not all(0 <= target < len(classes) for target in targets):
-            raise ValueError("a target without a class")
-        k = int(found.get("k", 10))
-    except (KeyError, TypeError, ValueError) as error:
-        troubles.append(f"{path} is damaged: {error!r}")
-        return None
-    sheet = photo(run.folder / "features" / "thumbnails.jpg", troubles, side=65_000, quality=72)
-    rows = -(-len(targets) // COLUMNS)
-    if sheet and (sheet.height < rows * TILE or sheet.width < min(len(targets), COLUMNS) * TILE):
-        troubles.append(f"{run.folder / 'features' / 'thumbnails.jpg'} has too few tiles")
-        sheet = None
-    return Map(run, classes, targets, names, k, _number(found.get("chance")), epochs, sheet)
-
-
-def _epoch(known: dict[str, Any], count: int) -> Epoch:
-    xy = [(float(x), float(y)) for x, y in known["xy"]]
-    if len(xy) != count or not all(math.isfinite(x) and math.isfinite(y) for x, y in xy):
-        raise ValueError("a point is missing")
-    lows = [min(point[axis] for point in xy) for axis in (0, 1)]
-    highs = [max(point[axis] for point in xy) for axis in (0, 1)]
-    side = max(high - low for low, high in zip(lows, highs, strict=True)) or 1.0
-    moved = [[0.5 + (point[axis] - (lows[axis] + highs[axis]) / 2) / side for axis in (0, 1)] for point in xy]
-    places = [(round(x, 4), round(y, 4)) for x, y in moved]
-    return Epoch(int(known["epoch"]), places, _number(known.get("purity")), _number(known.get("silhouette")))
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
-
-
 def read_masks(runs: Sequence[tuple[str, RunFacts]], found: Figures) -> None:
     """The watched images of runs, those with the same name and true mask side by side.
 
@@ -200,8 +122,11 @@ def read_sam(run: RunFacts, troubles: list[str]) -> Sam | None:
     folder = run.folder / "sam"
     found = read_json(folder / "sam.json", troubles)
     try:
-        images = [_segments(folder, known, troubles) for known in found.get("images", [])]
-    except (KeyError, TypeError, AttributeError) as error:
+        entries = list(found.get("images", []))
+        if entries and found.get("all"):  # over all images, from summed pixels
+            entries.append({"name": "all", **found["all"]})
+        images = [_segments(folder, known, troubles) for known in entries]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         troubles.append(f"{folder / 'sam.json'} is damaged: {error!r}")
         return None
     return Sam(run, str(found.get("model", "SAM")), images) if images else None
@@ -222,7 +147,7 @@ def _segments(folder: Path, known: dict[str, Any], troubles: list[str]) -> Segme
 
 
 def _cell(value: Any, source: str) -> Cell:
-    found = _number(value)
+    found = number_of(value)
     return Cell("n/a") if found is None else Cell(f"{found:.4f}", found, source)
 
 
@@ -239,10 +164,3 @@ def picture_files(facts: Facts, found: Figures) -> None:
                     kept.append((stage.label, made))
                 if made:
                     break
-
-
-def map_json(made: Map, sheet: str) -> str:
-    """What the page's script draws a map from."""
-    maps = [{"epoch": epoch.epoch, "xy": epoch.xy} for epoch in made.epochs]
-    about = {"classes": made.classes, "targets": made.targets, "filenames": made.filenames}
-    return json.dumps({**about, "maps": maps, "sheet": sheet}, separators=(",", ":"))

@@ -77,7 +77,12 @@ def missing(facts: Facts, figures: Figures) -> list[tuple[str, str]]:
             found.append((f"the drawing of {stage.label}", f"ssl-seg figure architecture {_quoted(first)}"))
     segmented = [first for stage in facts.of("segment") if (first := _first(stage))]
     if segmented and not figures.sams:
-        found.append(("SAM beside the masks", f"ssl-seg sam {_quoted(segmented[0])} --images NAME,NAME"))
+        found.append(
+            (
+                "SAM beside the masks",
+                f"ssl-seg sam {_quoted(segmented[0])} --images NAME,NAME  # of the package ssl-seg-sam",
+            )
+        )
     return found
 
 

@@ -114,7 +114,8 @@ class _Writer:
     def _sam(self, report: Report) -> None:
         for number, sam in enumerate(report.figures.sams):
             self._say(f"## Beside SAM: {_md(sam.model)}")
-            head = ["image", "segments", "agreement", *sam.models]
+            names = {run.folder.name: run.name for run in report.facts.runs}
+            head = ["image", "segments", "agreement", *(names.get(name, name) for name in sam.models)]
             rows = [
                 [i.name, i.segments.text, i.agreement.text, *(i.model(name).text for name in sam.models)]
                 for i in sam.images

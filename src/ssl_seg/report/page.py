@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from ssl_seg.report.build import Report, pair_of
 from ssl_seg.report.drawing import plain, theme
-from ssl_seg.report.figures import Map, map_json
+from ssl_seg.report.maps import Map, map_json
 from ssl_seg.run import replace_text
 
 _HERE = Path(__file__).parent
@@ -46,6 +46,7 @@ def page(report: Report) -> str:
         svg=Markup,
         sheets=in_script(json.dumps(sheets)),
         maps=maps,
+        run_names={run.folder.name: run.name for run in report.facts.runs},
     )
 
 
