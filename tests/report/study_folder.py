@@ -70,7 +70,12 @@ def write_confusion(folder, classes):
     (folder / "confusion.csv").write_text("\n".join(map(",".join, rows)) + "\n", encoding="utf-8")
 
 
-def write_map(folder, classes, files, *, count=60):
+def tile_colour(i):
+    """Of a thumbnail that shows nothing else, told apart from those beside it."""
+    return 40 * (i % 6), 30 * (i % 8), 255 - 3 * i
+
+
+def write_map(folder, classes, files, *, count=80):
     """`tsne.json` as `figure tsne` writes it, and the thumbnails."""
     random = np.random.default_rng(1)
     targets = [i % len(classes) for i in range(count)]
@@ -83,6 +88,8 @@ def write_map(folder, classes, files, *, count=60):
         }
         for epoch in (1, 3)
     ]
+    for known in maps:
+        known["xy"][-1] = [30.0 * known["epoch"], 0.0]  # away from all others
     names = [files[i % len(files)] for i in range(count)]
     found = {
         "classes": classes,
@@ -94,7 +101,10 @@ def write_map(folder, classes, files, *, count=60):
     }
     write_json(folder / "figures" / "tsne.json", found)
     (folder / "features").mkdir(exist_ok=True)
-    sheet = random.integers(0, 256, (32 * -(-count // 64), 32 * min(64, count), 3), dtype=np.uint8)
+    sheet = np.zeros((32 * -(-count // 64), 32 * min(64, count), 3), dtype=np.uint8)
+    for i in range(count):
+        y, x = 32 * (i // 64), 32 * (i % 64)
+        sheet[y : y + 32, x : x + 32] = tile_colour(i)
     Image.fromarray(sheet).save(folder / "features" / "thumbnails.jpg")
 
 

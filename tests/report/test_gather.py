@@ -120,11 +120,11 @@ def test_no_damaged_file_keeps_the_rest_from_being_told(reader, own, tmp_path, n
 @pytest.mark.parametrize(
     "change",
     [
-        {"targets": [9] * 60},
+        {"targets": [9] * 80},
         {"filenames": ["one"]},
         {"maps": []},
         {"maps": [{"epoch": 1, "xy": [[0, 0]]}]},
-        {"maps": [{"epoch": 1, "xy": [[0, float("nan")]] * 60}]},
+        {"maps": [{"epoch": 1, "xy": [[0, float("nan")]] * 80}]},
         {"classes": None},
     ],
 )
