@@ -39,7 +39,7 @@ class _Writer:
         self._maps(report)
         for command, table in report.classes.items():
             self._say(f"## {NAMES[command]}, class by class", *_class_lines(table))
-        self._masks(report.figures.watched)
+        self._masks(report.figures.watched, report.figures.legend)
         self._sam(report)
         if report.figures.networks:
             self._say("## Networks")
@@ -91,9 +91,10 @@ class _Writer:
                 label = f"epoch {epoch.epoch}: {', '.join(numbers)} ({made.k} neighbours{chance})"
                 self._say(self._image(f"map-{number}-{epoch.epoch}", drawing, label), _md(label))
 
-    def _masks(self, watched: Sequence[Watched]) -> None:
+    def _masks(self, watched: Sequence[Watched], legend: Sequence[tuple[str, str]]) -> None:
         if watched:
-            self._say("## Masks")
+            colours = ", ".join(f"{name} {colour}" for name, colour in legend)
+            self._say("## Masks", *([f"Colours: {_md(colours)}."] if colours else []))
         for number, each in enumerate(watched):
             self._say(f"### {_md(each.name)}")
             true = [("image", each.image), ("label", each.label)]
