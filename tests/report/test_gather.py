@@ -79,6 +79,18 @@ def test_what_is_missing_is_named_with_its_command(own):
     assert "--out runs/again-segment-40" in missing["masks of N plain"]
 
 
+def test_features_are_asked_of_the_run_that_started_without_labels(make, tmp_path):
+    lines = [{"epoch": 1, "step": 1, "seconds": 1.0, "loss": 0.5, "val_top1": 0.5}]
+    make.write_run(tmp_path / "ssl", "train", 0, lines)
+    for name, flags in (("A", {}), ("E", {"init": "ssl", "freeze": True}), ("C", {"init": "ssl"})):
+        settings = flags | ({"init": str(tmp_path / "ssl")} if flags else {})
+        make.write_run(tmp_path / name, "classify", 0, lines, settings=settings)
+    missing = build([tmp_path / name for name in ("ssl", "A", "E", "C")]).missing
+    (found,) = [(what, command) for what, command in missing if "features" in what]
+    assert found[0] == "features of C, for a map"
+    assert f"{tmp_path / 'C' / 'run.toml'}" in found[1]
+
+
 FILES = [
     "classify-20/run.toml",
     "classify-20/scores.jsonl",

@@ -96,8 +96,16 @@ def _maps(facts: Facts, figures: Figures) -> Iterator[tuple[str, str]]:
         if any(first.folder.glob("features/epoch-*.npz")):
             yield f"the map of features of {stage.label}", f"ssl-seg figure tsne {_quoted(first)}"
         else:
-            bare.append((f"features of {stage.label}, for a map", f"{first.again} --keep-features 2000"))
-    yield from bare if not there else ()
+            bare.append((first, f"features of {stage.label}, for a map"))
+    if bare and not there:  # one map is enough: of a whole model that started without labels, if there is one
+        trained = {str(run.folder) for stage in facts.of("train") for run in stage.runs}
+        wanted = [
+            pair
+            for pair in bare
+            if pair[0].settings.get("init") in trained and not pair[0].settings.get("freeze")
+        ]
+        run, what = (wanted or bare)[0]
+        yield what, f"{run.again} --keep-features 2000"
 
 
 def _first(stage: StageFacts) -> RunFacts | None:
