@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ssl_seg.mask_results import bootstrap, mean_iou, swaps
+from ssl_seg.mask_results import bootstrap, mean_iou, read_confusions, swaps
 from ssl_seg.metrics.mean_iou import MeanIoU
 
 KEPT = np.array([True, True, True, False])
@@ -62,3 +62,15 @@ def test_the_interval_holds_the_mean_and_narrows_with_more_images():
     assert (many[1] - many[0]) < 0.5 * (few[1] - few[0])
     same = np.repeat(confusions(0, 1), 9, axis=0)
     assert bootstrap(same, KEPT) == pytest.approx((float(mean_iou(same.sum(0), KEPT)),) * 2)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04half", b"[1, 2]", b"\x93NUMPY"])
+def test_a_damaged_file_is_told_of(tmp_path, content):
+    path = tmp_path / "val_confusions.npz"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="val_confusions.npz cannot be read"):
+        read_confusions(path)
+    np.save(path.with_suffix(".npy"), np.zeros(3))
+    path.with_suffix(".npy").replace(path)
+    with pytest.raises(ValueError, match="val_confusions.npz cannot be read"):
+        read_confusions(path)

@@ -140,3 +140,13 @@ def test_latex_shows_a_title_as_it_was_written():
         assert len(re.findall(r"(?<!\\)" + re.escape(begin), text)) == len(
             re.findall(r"(?<!\\)" + re.escape(end), text)
         )
+
+
+def test_a_name_of_several_lines_stays_in_its_cell():
+    hostile = "A\n\\input{x}\u2028| B |"
+    table = Table([row(hostile, [0.5], why=f"no run of {hostile}"), row("[b]", [0.5])], "val\n\\input{y}")
+    for line in table.latex().splitlines():
+        assert not line.startswith(("\\input", "["))
+    assert [line for line in table.latex().splitlines() if line.startswith("{}[b] & ")]
+    for line in table.markdown().splitlines():
+        assert not line or line[0] in "|-v"

@@ -7,7 +7,19 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ssl_seg.commands import catalog, classify, demo, doctor, evaluate, figure, predict, segment, study, train
+from ssl_seg.commands import (
+    catalog,
+    classify,
+    demo,
+    doctor,
+    evaluate,
+    figure,
+    predict,
+    report,
+    segment,
+    study,
+    train,
+)
 from ssl_seg.errors import PluginError, SslSegError, render
 from ssl_seg.installed import announced, brief
 
@@ -37,6 +49,7 @@ app.command("predict")(predict.predict)
 app.command("embed")(predict.embed)
 app.add_typer(figure.app, name="figure")
 app.command("study")(study.study)
+app.command("report")(report.report)
 app.command("list")(catalog.list_)
 app.add_typer(catalog.app, name="plugins")
 app.command("doctor")(doctor.doctor)

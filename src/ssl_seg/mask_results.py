@@ -5,6 +5,7 @@ made from one confusion matrix per image.
 """
 
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,9 +81,9 @@ def read_confusions(path: Path) -> tuple[list[str], NDArray[np.int64], NDArray[n
         ValueError: the file does not hold them.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             excluded = set(file["exclude"].tolist())
             kept = np.array([name not in excluded for name in file["classes"].tolist()])
             return file["filenames"].tolist(), file["confusions"].astype(np.int64), kept
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, TypeError, EOFError, BadZipFile) as error:
         raise ValueError(f"{path.name} cannot be read: {error}") from error

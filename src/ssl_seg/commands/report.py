@@ -1,0 +1,49 @@
+"""`ssl-seg report`: one page that tells what runs have shown."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ssl_seg.errors import DataError, ResourceError, UsageError
+
+
+def report(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="FOLDER...", help="The `out` of a study, or folders of runs.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The page.", show_default="report.html in FOLDER, or here if there are several"),
+    ] = None,
+    title: Annotated[str, typer.Option(help="What stands above it.", show_default="the folder's name")] = "",
+) -> None:
+    """Write one HTML page of finished runs, and the same as Markdown and LaTeX.
+
+    The page needs no other file and no network. What is missing is said, with the command that makes it.
+    """
+    from ssl_seg.report.build import build
+    from ssl_seg.report.markdown import write_markdown
+    from ssl_seg.report.page import write_page
+    from ssl_seg.report.papers import write_tables
+
+    folders = list(dict.fromkeys(folder.expanduser() for folder in folders))
+    for folder in folders:
+        if not folder.is_dir():
+            raise DataError(f"no such folder: {folder}", next="ssl-seg report FOLDER")
+    path = (out or (folders[0] if len(folders) == 1 else Path()) / "report.html").expanduser()
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--out is a page: {path} does not end with .html")
+    made = build(folders, title)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResourceError(f"cannot make {path.parent}: {error.strerror}") from error
+    write_page(made, path)
+    write_markdown(made, path.with_suffix(".md"))
+    write_tables(made, path.with_name(f"{path.stem}_tables.tex"))
+    typer.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+    for other in (path.with_suffix(".md"), path.with_name(f"{path.stem}_tables.tex")):
+        typer.echo(f"{other}")
+    for what, command in made.missing:
+        typer.echo(f"not there: {what}  ->  {command}")

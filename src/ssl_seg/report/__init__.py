@@ -1,0 +1,1 @@
+"""One self-contained page from finished runs, and the same as Markdown and LaTeX."""

@@ -1,0 +1,209 @@
+"use strict";
+(() => {
+  const root = document.documentElement;
+  const TILE = 32, COLUMNS = 64, COLOURS = 8, STEP = 600;
+
+  // the theme: as the system, light, dark, and again
+  const themes = ["", "light", "dark"];
+  const button = document.getElementById("theme");
+  const watchers = [];
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    const next = themes[(themes.indexOf(root.dataset.theme || "") + 1) % 3];
+    if (next) root.dataset.theme = next; else delete root.dataset.theme;
+    button.textContent = "Theme: " + (next || "as the system");
+    watchers.forEach(draw => draw());
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => watchers.forEach(draw => draw()));
+
+  // paper shows everything
+  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(part => { part.open = true; }));
+
+  const sheets = JSON.parse(document.getElementById("sheets").textContent);
+  document.querySelectorAll("section.map").forEach(section => {
+    const data = JSON.parse(section.querySelector("script").textContent);
+    const sheet = new Image();
+    if (sheets[data.sheet]) sheet.src = sheets[data.sheet];
+    featureMap(section, data, sheet);
+  });
+
+  // a class's shape: eight colours are too few for many classes
+  function shape(pen, kind, x, y, r) {
+    pen.beginPath();
+    if (kind === 0) pen.arc(x, y, r, 0, 7);
+    else if (kind === 1) pen.rect(x - 0.85 * r, y - 0.85 * r, 1.7 * r, 1.7 * r);
+    else if (kind === 2) { pen.moveTo(x, y - 1.2 * r); pen.lineTo(x + 1.1 * r, y + 0.8 * r); pen.lineTo(x - 1.1 * r, y + 0.8 * r); }
+    else { pen.moveTo(x, y - 1.3 * r); pen.lineTo(x + 1.3 * r, y); pen.lineTo(x, y + 1.3 * r); pen.lineTo(x - 1.3 * r, y); }
+    pen.fill();
+  }
+
+  function featureMap(section, data, sheet) {
+    const canvas = section.querySelector("canvas"), tip = section.querySelector(".tip");
+    const slider = section.querySelector("input"), output = section.querySelector("output");
+    const play = section.querySelector(".play"), group = section.querySelector(".switches");
+    const epochs = [...section.querySelectorAll(".epoch")];
+    const shown = data.classes.map(() => true), count = data.targets.length;
+    const last = data.maps.length - 1;
+    let only = -1, chosen = -1, places = [], frame = 0, radius = 4;
+
+    section.querySelector(".interactive").hidden = false;
+    section.classList.add("ready");
+
+    function colour(name) {
+      canvas.style.color = name;
+      const found = getComputedStyle(canvas).color;
+      canvas.style.color = "";
+      return found;
+    }
+
+    // where the points are between two maps
+    function at(time) {
+      const from = data.maps[Math.floor(time)].xy, to = data.maps[Math.ceil(time)].xy;
+      const share = time - Math.floor(time);
+      return from.map((xy, i) => [xy[0] + share * (to[i][0] - xy[0]), xy[1] + share * (to[i][1] - xy[1])]);
+    }
+
+    function draw() {
+      const time = Number(slider.value), near = Math.round(time);
+      const ratio = devicePixelRatio || 1, width = canvas.clientWidth, height = canvas.clientHeight;
+      canvas.width = width * ratio;
+      canvas.height = height * ratio;
+      radius = Math.max(2.4, Math.min(6, 110 / Math.sqrt(count)));
+      const pad = 14, side = Math.min(width, height) - 2 * pad;
+      const wide = Math.min((width - 2 * pad) / side, 1.15) * side;
+      places = at(time).map(([x, y]) => [(width - wide) / 2 + x * wide, (height - side) / 2 + (1 - y) * side]);
+      const pen = canvas.getContext("2d");
+      pen.scale(ratio, ratio);
+      const colours = Array.from({ length: COLOURS }, (_, place) => colour(`var(--k${place})`));
+      places.forEach(([x, y], i) => {
+        const target = data.targets[i];
+        if (!shown[target]) return;
+        pen.globalAlpha = only < 0 || only === target ? 0.85 : 0.12;
+        pen.fillStyle = colours[target % COLOURS];
+        shape(pen, Math.floor(target / COLOURS) % 4, x, y, radius);
+      });
+      if (chosen >= 0 && shown[data.targets[chosen]]) {
+        pen.globalAlpha = 1;
+        pen.lineWidth = 2;
+        pen.strokeStyle = colour("");
+        pen.beginPath();
+        pen.arc(...places[chosen], radius + 4, 0, 7);
+        pen.stroke();
+      }
+      output.textContent = data.maps[near].epoch;
+      slider.setAttribute("aria-valuetext", "epoch " + data.maps[near].epoch);
+      epochs.forEach((each, place) => each.setAttribute("aria-pressed", String(place === time)));
+    }
+
+    function tell() {
+      tip.hidden = chosen < 0 || !shown[data.targets[chosen]];
+      if (tip.hidden) return;
+      const text = document.createElement("span"), name = document.createElement("b");
+      name.textContent = data.classes[data.targets[chosen]];
+      text.append(name, document.createElement("br"), data.filenames[chosen]);
+      tip.replaceChildren(text);
+      if (sheet.complete && sheet.naturalWidth) {
+        const tile = document.createElement("canvas");
+        tile.width = tile.height = 2 * TILE;
+        const from = [chosen % COLUMNS * TILE, Math.floor(chosen / COLUMNS) * TILE];
+        tile.getContext("2d").drawImage(sheet, ...from, TILE, TILE, 0, 0, 2 * TILE, 2 * TILE);
+        tip.prepend(tile);
+      }
+      const [x, y] = places[chosen], right = canvas.clientWidth - x;
+      tip.style.left = right < 200 ? "auto" : x + 14 + "px";
+      tip.style.right = right < 200 ? right + 14 + "px" : "auto";
+      tip.style.top = Math.max(0, Math.min(y - 20, canvas.clientHeight - 84)) + "px";
+    }
+
+    function choose(index) {
+      if (index === chosen) return;
+      chosen = index;
+      draw();
+      tell();
+    }
+
+    canvas.addEventListener("pointermove", event => {
+      const box = canvas.getBoundingClientRect(), x = event.clientX - box.left, y = event.clientY - box.top;
+      let best = -1, least = 14 * 14;
+      places.forEach((place, i) => {
+        const far = (place[0] - x) ** 2 + (place[1] - y) ** 2;
+        if (far < least && shown[data.targets[i]]) { best = i; least = far; }
+      });
+      choose(best);
+    });
+    canvas.addEventListener("pointerleave", () => choose(-1));
+    canvas.addEventListener("blur", () => choose(-1));
+
+    // arrow keys: the nearest image in that direction
+    const ways = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+    canvas.addEventListener("keydown", event => {
+      if (event.key === "Escape") return choose(-1);
+      const way = ways[event.key];
+      if (!way) return;
+      event.preventDefault();
+      const seen = data.targets.map((target, i) => i).filter(i => shown[data.targets[i]]);
+      if (chosen < 0 || !shown[data.targets[chosen]]) return choose(seen.length ? seen[0] : -1);
+      let best = chosen, least = Infinity;
+      seen.forEach(i => {
+        const x = places[i][0] - places[chosen][0], y = places[i][1] - places[chosen][1];
+        const ahead = x * way[0] + y * way[1], aside = Math.abs(x * way[1]) + Math.abs(y * way[0]);
+        if (i !== chosen && ahead > 0 && ahead + 2 * aside < least) { best = i; least = ahead + 2 * aside; }
+      });
+      choose(best);
+    });
+
+    // classes: a click hides or shows one, pointing at it fades the others
+    const switches = data.classes.map((name, place) => {
+      const each = document.createElement("button"), swatch = document.createElement("span");
+      each.type = "button";
+      swatch.className = `swatch k${place % COLOURS} s${Math.floor(place / COLOURS) % 4}`;
+      each.append(swatch, name);
+      each.addEventListener("click", () => { shown[place] = !shown[place]; update(); });
+      const point = place => () => { only = place; draw(); };
+      each.addEventListener("pointerenter", point(place));
+      each.addEventListener("focus", point(place));
+      each.addEventListener("pointerleave", point(-1));
+      each.addEventListener("blur", point(-1));
+      return each;
+    });
+    const all = document.createElement("button");
+    all.type = "button";
+    all.addEventListener("click", () => { shown.fill(!shown.every(Boolean)); update(); });
+    group.append(all, ...switches);
+
+    function update() {
+      switches.forEach((each, place) => each.setAttribute("aria-pressed", String(shown[place])));
+      all.textContent = shown.every(Boolean) ? "Hide all" : "Show all";
+      draw();
+      tell();
+    }
+
+    function go(target) {
+      cancelAnimationFrame(frame);
+      const start = Number(slider.value), began = performance.now();
+      const time = matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : STEP * Math.abs(target - start);
+      const step = now => {
+        const share = time ? Math.min(1, Math.max(0, now - began) / time) : 1;
+        slider.value = share < 1 ? start + share * (target - start) : target;
+        draw();
+        tell();
+        if (share < 1) frame = requestAnimationFrame(step);
+      };
+      step(began);
+    }
+
+    slider.addEventListener("input", () => { cancelAnimationFrame(frame); draw(); tell(); });
+    play.addEventListener("click", () => {
+      if (Number(slider.value) >= last) slider.value = 0;
+      go(last);
+    });
+    epochs.forEach((each, place) => {
+      each.disabled = false;
+      each.addEventListener("click", () => go(place));
+    });
+    section.querySelector(".move").hidden = last === 0;
+    watchers.push(draw);
+    new ResizeObserver(draw).observe(canvas);
+    update();
+  }
+})();
