@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from ssl_seg_sam.numbers import labels_of, shown
+from ssl_seg_sam.album import shown
+from ssl_seg_sam.numbers import labels_of
 
 from ssl_seg.metrics.mean_iou import MeanIoU
 
@@ -51,8 +52,8 @@ def test_a_folder_with_masks(sam, data):
         label = np.asarray(Image.open(data / "validation" / f"{image['name']}_mask.png"))
         with np.load(out / f"{image['name']}_masks.npz") as file:
             index, boxes, areas = file["index"], file["boxes"], file["areas"]
-        picture = Image.open(out / f"{image['name']}.png")
-        assert picture.size == label.shape[1::-1] == (image["width"], image["height"])
+        picture = np.asarray(Image.open(out / f"{image['name']}.png"))
+        assert picture.shape == label.shape == (image["height"], image["width"], 3)
         assert index.shape == label.shape[:2]
         assert image["segments"] == len(boxes) > 0 and list(areas) == sorted(areas, reverse=True)
         assert image["coverage"] == pytest.approx((index > 0).mean())
@@ -162,11 +163,18 @@ def test_images_without_masks_have_no_agreement(sam, tmp_path):
     random = np.random.default_rng(0)
     for name, shape in {"a.png": (1, 70), "sub/b.jpg": (90, 3), "c.webp": (65, 65)}.items():
         Image.fromarray(random.integers(0, 256, (*shape, 3), dtype=np.uint8)).save(folder / name)
-    out, told, said, _ = sam(folder)
+    out, told, said, err = sam(folder)
     assert [image["name"] for image in told["images"]] == ["a", "c", "sub/b"]
     assert all(image["agreement"] is None for image in told["images"]) and told["all"]["agreement"] is None
-    assert (out / "sub" / "b.png").is_file() and Image.open(out / "a.png").size == (70, 1)
-    assert "n/a" in said
+    assert (out / "sub" / "b.png").is_file()
+    assert np.asarray(Image.open(out / "a.png")).shape == (1, 70, 3)
+    assert "n/a" in said and "agreement" not in err
+
+
+def test_nothing_found_is_said(sam, data):
+    _, told, _, err = sam(data / "validation", "--images", "0013", "--quality", 99)
+    assert told["images"][0]["segments"] == 0 and told["images"][0]["agreement"] == 0.0
+    assert "no mask passed --quality 99 and --stability 0.01" in err
 
 
 def test_one_class(sam, tmp_path, make_tile):

@@ -65,8 +65,8 @@ class Album:
             if not found:
                 raise UsageError(f"no image {name!r}{did_you_mean(name, known)}", where=where)
             if len(found) > 1:
-                shown = ", ".join(self.files[row] for row in found[:_SHOWN])
-                raise UsageError(f"{len(found)} images are called {name!r}", where=shown)
+                files = ", ".join(shown(self.files[row]) for row in found[:_SHOWN])
+                raise UsageError(f"{len(found)} images are called {name!r}", where=files)
             rows.append(found[0])
         return list(dict.fromkeys(rows))
 
@@ -124,3 +124,8 @@ def open_images(spec: str, options: Mapping[str, str], *, masks: bool) -> "Datas
     from ssl_seg.plugins import load_plugins
 
     return open_dataset(load_plugins().registry, spec, split="val", masks=masks, options=options)
+
+
+def shown(name: str) -> str:
+    """A name as it may be shown: control characters and bytes that are no letters are escaped."""
+    return name if name.isprintable() else ascii(name)

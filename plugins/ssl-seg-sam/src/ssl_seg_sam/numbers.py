@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ssl_seg.errors import UsageError
 from ssl_seg_sam import agreement
 from ssl_seg_sam.agreement import Compared, Counts
-from ssl_seg_sam.album import Album
+from ssl_seg_sam.album import Album, shown
 
 
 class Numbers:
@@ -90,8 +90,3 @@ def labels_of(folders: Sequence[Path]) -> dict[Path, str]:
         folder: path.name if ends.count(path.name) == 1 else str(folder) for path, folder in kept.items()
     }
     return dict(reversed(found.items()))
-
-
-def shown(name: str) -> str:
-    """A name as it may be shown: control characters and bytes that are no letters are escaped."""
-    return name if name.isprintable() else ascii(name)

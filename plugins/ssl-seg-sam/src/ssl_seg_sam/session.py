@@ -14,10 +14,10 @@ from ssl_seg.engine.stop import Stop
 from ssl_seg.errors import Stopped, UsageError
 from ssl_seg.run import replace_text
 from ssl_seg_sam import asking, prompts
-from ssl_seg_sam.album import Album
+from ssl_seg_sam.album import Album, shown
 from ssl_seg_sam.drawing import overlay
 from ssl_seg_sam.model import Sam, load_sam
-from ssl_seg_sam.numbers import Numbers, shown
+from ssl_seg_sam.numbers import Numbers
 from ssl_seg_sam.runs import SegmentRun
 from ssl_seg_sam.segments import Segment, flatten
 from ssl_seg_sam.writing import write_npz, write_png
@@ -104,7 +104,7 @@ class Session:
         owners: dict[str, int] = {}
         for row in rows:
             if (other := owners.setdefault(self._album.short(row), row)) != row:
-                two = f"{self._album.files[other]} and {self._album.files[row]}"
+                two = " and ".join(shown(self._album.files[one]) for one in (other, row))
                 raise UsageError(f"two images would be written to one place: {two}")
         if not owners:
             raise UsageError("the run watched no images: name some", next="--images NAME,NAME")
@@ -142,7 +142,11 @@ class Session:
         wish, total = self._wish, images
         if wish.everything:
             total *= asking.batches_of(image.shape[0], image.shape[1], wish.rules, sam.batch)
-            return asking.everything(sam, image, wish.rules, lambda: self._tick(total))
+            found = asking.everything(sam, image, wish.rules, lambda: self._tick(total))
+            if not found:
+                limits = f"--quality {wish.quality:g} and --stability {wish.stability:g}"
+                self.console.say(f"{shown(name)}: no mask passed {limits}")
+            return found
         places = self._places(image, name)
         if not len(places):
             return []
