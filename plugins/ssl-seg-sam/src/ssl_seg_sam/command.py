@@ -63,17 +63,14 @@ def sam(
 
     Writes NAME.png and NAME_masks.npz for every image, and sam.json with the numbers.
     """
-    from ssl_seg.errors import UsageError
     from ssl_seg_sam.numbers import Numbers
     from ssl_seg_sam.session import Session, Wish
 
-    if bool(point) + bool(box) + (prompt != "grid") > 1:
-        raise UsageError("--point, --box and --prompt points or boxes: one of them at a time")
+    places = tuple(point or ()), tuple(box or ())
+    wish = Wish(model, prompt, *places, points, quality, stability, tile, batch)
     run, album, note = _open(target, option or [], prompt)
-    names = [name for word in images.split(",") if (name := word.strip())]
-    rows = _rows(run, album, names, target)
+    rows = _rows(run, album, images, target)
     folder = out or (run.folder / "sam" if run else Path("sam"))
-    wish = Wish(model, prompt, tuple(point or ()), tuple(box or ()), points, quality, stability, tile, batch)
     numbers = Numbers(album, run.folder if run else None, compare or [])
     numbers.notes += [note] if note else []
     typer.echo("\n".join(Session(album, run, wish, numbers, folder).go(rows, precision, cpu=cpu)))
@@ -101,10 +98,11 @@ def _open(target: str, option: list[str], prompt: str) -> "tuple[SegmentRun | No
     return run, *run.album(options.get("data", {}))
 
 
-def _rows(run: "SegmentRun | None", album: "Album", names: list[str], target: str) -> list[int]:
+def _rows(run: "SegmentRun | None", album: "Album", images: str, target: str) -> list[int]:
     """Those that are named; else those that the run watched; else all."""
     from ssl_seg_sam.runs import KeptAlbum
 
+    names = [name for word in images.split(",") if (name := word.strip())]
     if not names and run and not isinstance(album, KeptAlbum):
         names = run.watched
     return album.find(names, target) if names else list(range(len(album.files)))

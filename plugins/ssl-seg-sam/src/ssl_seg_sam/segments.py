@@ -56,7 +56,7 @@ def point_grid(per_side: int, height: int, width: int) -> Tensor:
 
 
 def stability(logits: Tensor, offset: float = 1.0) -> Tensor:
-    """How little masks change when their threshold does (section 3 of the paper's appendix on masks).
+    """How little masks change when their threshold does: the stability score of the paper.
 
     Args:
         logits: (N, H, W); the mask is where they are above 0.

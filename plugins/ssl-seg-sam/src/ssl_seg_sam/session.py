@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wish:
-    """What was asked for; see the flags of the command."""
+    """What was asked for; see the flags of the command.
+
+    Raises:
+        UsageError: two kinds of prompts at a time.
+    """
 
     model: str
     prompt: Literal["grid", "points", "boxes"]
@@ -39,6 +43,10 @@ class Wish:
     stability: float
     tile: int
     batch: int
+
+    def __post_init__(self) -> None:
+        if bool(self.point) + bool(self.box) + (self.prompt != "grid") > 1:
+            raise UsageError("--point, --box and --prompt points or boxes: one of them at a time")
 
     @property
     def everything(self) -> bool:
