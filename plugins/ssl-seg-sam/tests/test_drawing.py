@@ -18,10 +18,24 @@ def test_neighbours_have_different_colours():
     assert counts.max() - counts.min() <= 3, "all colours are used"
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_neighbours_of_any_shape_have_different_colours(seed):
+    random = np.random.default_rng(seed)
+    centres = random.random((40, 2)) * 120
+    places = np.stack(np.mgrid[:120, :120], axis=2)[:, :, None]
+    index = (((places - centres) ** 2).sum(axis=3).argmin(axis=2) + 1).astype(np.int32)
+    colours = colours_of(index)
+    for one, two in ((index[:, :-1], index[:, 1:]), (index[:-1], index[1:])):
+        assert (colours[one] != colours[two])[one != two].all()
+
+
 def test_segments_that_nearly_touch_are_neighbours():
-    index = np.zeros((5, 20), dtype=np.int32)
-    index[:, :9], index[:, 12:] = 1, 2
-    assert len(set(colours_of(index)[1:].tolist())) == 2
+    index = np.zeros((5, 120), dtype=np.int32)
+    for number in range(1, len(COLOURS) + 1):
+        index[:, number * 12 : number * 12 + 6] = number
+    index[:, 6:9] = len(COLOURS) + 1  # by the use of colours alone it would get that of the first
+    colours = colours_of(index)
+    assert len(set(colours[1:-1].tolist())) == len(COLOURS) and colours[-1] != colours[1]
 
 
 def test_outside_segments_the_image_is_as_it_was():

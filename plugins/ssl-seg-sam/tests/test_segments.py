@@ -31,8 +31,9 @@ def test_a_packed_mask_comes_back():
 
 
 def test_stability_by_hand_and_by_counting():
-    by_hand = torch.tensor([[[2.0, 0.5], [-0.5, -2.0]], [[-3.0, -3.0], [-3.0, -3.0]]])
-    assert stability(by_hand).tolist() == [pytest.approx(1 / 3), 0.0]  # 1 pixel above 1, 3 above -1
+    low = [-3.0, -3.0]
+    by_hand = torch.tensor([[[2.0, 0.5], [-0.5, -2.0]], [low, low], [[2.0, -3.0], low]])
+    assert stability(by_hand).tolist() == [pytest.approx(1 / 3), 0.0, 1.0]  # 1 pixel above 1, 3 above -1
     logits = torch.randn(9, 20, 30, generator=torch.Generator().manual_seed(0)) * 3
     for offset in (0.5, 1.0):
         expected = [(one > offset).sum() / (one > -offset).sum() for one in logits.numpy()]
