@@ -1,7 +1,9 @@
 """What the documents say can be done, can be done."""
 
 import re
+import sys
 import tomllib
+from functools import cache
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -86,11 +88,24 @@ def test_shell_commands_exist(block):
             for word in words:
                 assert not word.endswith(".txt") or (ROOT / word).exists(), f"there is no {word}"
         else:
-            assert words[0] in (".", "git", "cd"), f"unknown command {words[0]}"
+            assert words[0] in (".", "git", "cd", "hf"), f"unknown command {words[0]}"
+
+
+@cache
+def program():
+    """The command line as it is with the plugins of this repository."""
+    sys.path.insert(0, str(ROOT / "plugins" / "ssl-seg-sam" / "src"))
+    try:
+        from ssl_seg_sam.command import app as sam
+    finally:
+        del sys.path[0]
+    command = get_command(app)
+    command.commands["sam"] = get_command(sam)
+    return command
 
 
 def check_command(words):
-    command = get_command(app)
+    command = program()
     while hasattr(command, "commands") and words and words[0] in command.commands:
         command, words = command.commands[words[0]], words[1:]
     assert (

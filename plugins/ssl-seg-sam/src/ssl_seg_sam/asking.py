@@ -1,0 +1,187 @@
+"""What SAM is asked: everything, by a grid of points, or for the objects at given boxes or points."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from ssl_seg_sam.model import Sam, View
+from ssl_seg_sam.segments import (
+    Box,
+    Segment,
+    at_inner_border,
+    best_of,
+    boxes_of,
+    pack,
+    point_grid,
+    stability,
+)
+
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Which masks of a grid are kept; the defaults are those of the paper's generator.
+
+    Attributes:
+        points: of the grid, per side of a tile.
+        tile: images larger than this, in pixels, are cut.
+        quality: least IoU that the model expects of a mask.
+        stability: least IoU of a mask with itself at another threshold.
+        overlap: of two masks whose boxes have a larger IoU the worse goes.
+    """
+
+    points: int = 32
+    tile: int = 1024
+    quality: float = 0.88
+    stability: float = 0.95
+    overlap: float = 0.7
+
+
+def crops_of(height: int, width: int, tile: int) -> list[Box]:
+    """Tiles that overlap by a third and cover the image; the whole image if it fits in one."""
+    return [
+        (left, top, right, bottom)
+        for top, bottom in _spans(height, tile)
+        for left, right in _spans(width, tile)
+    ]
+
+
+def _spans(length: int, tile: int) -> list[tuple[int, int]]:
+    if length <= tile:
+        return [(0, length)]
+    overlap = tile // 3
+    count = -(-(length - overlap) // (tile - overlap))
+    starts = [round(place * (length - tile) / (count - 1)) for place in range(count)]
+    return [(start, start + tile) for start in starts]
+
+
+def batches_of(height: int, width: int, rules: Rules, batch: int) -> int:
+    """How many batches of points an image takes."""
+    crops = len(crops_of(height, width, rules.tile))
+    return (crops + (crops > 1)) * -(-(rules.points**2) // batch)
+
+
+def everything(sam: Sam, image: Picture, rules: Rules, tick: Callable[[], None]) -> list[Segment]:
+    """All segments of an image, the largest first.
+
+    An image larger than a tile is looked at twice: whole but reduced, for what is larger than a tile,
+    and tile by tile at its own size. Masks cut off by a tile's border are left out; of two that are
+    the same, that of the tile stays.
+
+    Args:
+        image: (H, W, 3).
+        tick: called after every batch of points.
+    """
+    height, width = image.shape[:2]
+    crops = crops_of(height, width, rules.tile)
+    found: list[Segment] = []
+    ranks: list[float] = []
+    if len(crops) > 1:
+        small = reduced(image, rules.tile)
+        whole = (0, 0, small.shape[1], small.shape[0])
+        seen = _in_crop(sam, small, whole, small.shape[:2], rules, tick)
+        found += [enlarged(segment, small.shape[:2], (height, width)) for segment in seen]
+        ranks += [segment.score - 10.0 for segment in seen]  # after those of any tile
+    for crop in crops:
+        left, top, right, bottom = crop
+        seen = _in_crop(sam, image[top:bottom, left:right], crop, (height, width), rules, tick)
+        found += seen
+        ranks += [segment.score for segment in seen]
+    return by_area(best_of(found, rules.overlap, ranks))
+
+
+def by_area(segments: list[Segment]) -> list[Segment]:
+    """The largest first, those of equal area by their places."""
+    return sorted(segments, key=lambda segment: (-segment.area, segment.box))
+
+
+def _in_crop(
+    sam: Sam, part: Picture, crop: Box, size: tuple[int, int], rules: Rules, tick: Callable[[], None]
+) -> list[Segment]:
+    """The segments that a grid of points finds in one crop, in pixels of the image."""
+    view, found = sam.look(part), []
+    for points in point_grid(rules.points, *part.shape[:2]).split(sam.batch):
+        logits, scores = view.answer(points=points)
+        good = scores > rules.quality  # first, so that few are enlarged
+        for segment, cut in _segments(view, logits[good], scores[good], crop, size, rules):
+            if not cut and segment.stability > rules.stability:
+                found.append(segment)
+        tick()
+    return best_of(found, rules.overlap)
+
+
+def _segments(
+    view: View, logits: Tensor, scores: Tensor, crop: Box, size: tuple[int, int], rules: Rules
+) -> Iterator[tuple[Segment, bool]]:
+    """Small logits as segments of the image, and whether the crop cuts them; empty ones are left out."""
+    for some, values in zip(logits.split(view.at_once), scores.split(view.at_once), strict=True):
+        wide = view.enlarge(some)
+        masks, stable = wide > 0, stability(wide).tolist()
+        boxes = boxes_of(masks).cpu()
+        cuts = at_inner_border(boxes, crop, *size, margin=max(1, rules.tile // 50)).tolist()
+        rows = zip(masks.cpu().numpy(), boxes.tolist(), values.tolist(), stable, cuts, strict=True)
+        for mask, (left, top, right, bottom), score, firm, cut in rows:
+            if right > left:
+                inside = mask[top:bottom, left:right]
+                yield pack(inside, crop[0] + left, crop[1] + top, score, firm), cut
+
+
+def prompted(
+    sam: Sam,
+    image: Picture,
+    tile: int,
+    tick: Callable[[], None],
+    *,
+    points: Tensor | None = None,
+    boxes: Tensor | None = None,
+) -> list[Segment]:
+    """One segment for each point or box, the best of what SAM offers; none where its mask is empty.
+
+    An image larger than a tile is reduced to it, as SAM reduces any image to its own size.
+
+    Args:
+        points: (P, 2) x, y in pixels.
+        boxes: (P, 4) left, top, right, bottom in pixels.
+    """
+    size = (image.shape[0], image.shape[1])
+    small = reduced(image, tile) if max(size) > tile else image
+    view, found = sam.look(small), []
+    (height, width), rules = small.shape[:2], Rules(tile=tile)
+    crop, factor = (0, 0, width, height), torch.tensor([width / size[1], height / size[0]])
+    places = (points if boxes is None else boxes.reshape(-1, 2)) * factor  # type: ignore[operator]
+    for some in places.reshape(-1, 2 if boxes is None else 4).split(sam.batch):
+        asked: dict[str, Any] = {"points" if boxes is None else "boxes": some}
+        logits, scores = view.answer(**asked)
+        best = torch.arange(len(some)), scores.argmax(dim=1).cpu()
+        for segment, _ in _segments(view, logits[best], scores[best], crop, (height, width), rules):
+            found.append(enlarged(segment, (height, width), size))
+        tick()
+    return by_area(found)
+
+
+def reduced(image: Picture, tile: int) -> Picture:
+    """The image with its longer side reduced to `tile`, antialiased."""
+    height, width = image.shape[:2]
+    share = tile / max(height, width)
+    size = max(1, round(width * share)), max(1, round(height * share))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0))
+
+
+def enlarged(segment: Segment, small: tuple[int, ...], size: tuple[int, ...]) -> Segment:
+    """A segment of a reduced image in the whole one: a pixel belongs to what is below its centre."""
+    if tuple(small) == tuple(size):
+        return segment
+    left, top, right, bottom = segment.box
+    rows = (2 * np.arange(size[0]) + 1) * small[0] // (2 * size[0])
+    columns = (2 * np.arange(size[1]) + 1) * small[1] // (2 * size[1])
+    first_row, first_column = int(np.searchsorted(rows, top)), int(np.searchsorted(columns, left))
+    rows, columns = rows[(rows >= top) & (rows < bottom)], columns[(columns >= left) & (columns < right)]
+    mask = segment.mask[rows[:, None] - top, columns[None, :] - left]
+    return pack(mask, first_column, first_row, segment.score, segment.stability)

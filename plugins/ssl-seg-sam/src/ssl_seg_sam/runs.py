@@ -1,0 +1,151 @@
+"""A run of `ssl-seg segment`: its images, wherever they are still to be had, and what it predicted."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ssl_seg.errors import DataError, SslSegError, UsageError
+from ssl_seg_sam.agreement import IGNORED
+from ssl_seg_sam.album import Album, DataAlbum, open_images
+
+
+class KeptAlbum(Album):
+    """The watched images that a run has kept, for when its data are not there.
+
+    The run has painted pixels without a class black: where a class is black, they are taken for it.
+    """
+
+    def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
+        self._folder = folder
+        self.files = sorted(
+            path.relative_to(folder / "images").as_posix() for path in folder.glob("images/**/*.png")
+        )
+        self.suffix, self.classes = about["mask_suffix"], about["classes"]
+        self.exclude, self._colours = about["exclude"], about["colours"]
+
+    def image(self, row: int) -> NDArray[np.uint8]:
+        return read_png(self._folder / "images" / self.files[row])
+
+    def label(self, row: int) -> NDArray[np.uint8]:
+        path = self._folder / "labels" / self.files[row]
+        if not path.is_file():
+            raise ValueError("the run has kept no label map of it")
+        painted = read_png(path)
+        label = np.full(painted.shape[:2], IGNORED, dtype=np.uint8)
+        for index, colour in enumerate(self._colours):
+            label[(painted == np.array(colour, dtype=np.uint8)).all(axis=2)] = index
+        return label
+
+
+@dataclass(frozen=True)
+class SegmentRun:
+    """A run of `ssl-seg segment`.
+
+    Attributes:
+        folder: of the run.
+        given: what is in its `run.toml`.
+        about: what is in its `masks.json`; nothing if it watched no image.
+    """
+
+    folder: Path
+    given: Mapping[str, Any]
+    about: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, folder: Path) -> "SegmentRun":
+        """Read what a run says of itself.
+
+        Raises:
+            UsageError: it is no run of `ssl-seg segment`.
+            DataError: its `masks.json` is damaged.
+        """
+        from ssl_seg.run import read_toml
+
+        given = read_toml(folder / "run.toml")
+        command = given.get("record", {}).get("command", "")
+        if command != "segment":
+            raise UsageError(f"{folder} is a run of `ssl-seg {command}`, not of `ssl-seg segment`")
+        path, about = folder / "masks.json", {}
+        if path.is_file():
+            try:
+                about = json.loads(path.read_text(encoding="utf-8"))
+                {key: about[key] for key in ("classes", "colours", "exclude", "image_suffix", "mask_suffix")}
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise DataError(f"{path} is damaged: {error}") from error
+        return cls(folder, given, about)
+
+    @property
+    def watched(self) -> list[str]:
+        """The names of its watched images."""
+        return [name for word in self.given.get("watch", "").split(",") if (name := word.strip())]
+
+    def album(self, options: Mapping[str, str]) -> tuple[Album, str]:
+        """Its validation images, or those it has kept; and a line to say if it is the latter.
+
+        Args:
+            options: of the data, beside those it was given.
+
+        Raises:
+            DataError: neither is there.
+        """
+        spec, own = self.given.get("val"), self.given.get("o", {})
+        merged = {**own.get("data", {}), **own.get("val", {}), **options}
+        exclude = [name for word in self.given.get("exclude", "").split(",") if (name := word.strip())]
+        try:
+            if not spec:
+                raise UsageError("it had no --val")
+            return DataAlbum(open_images(spec, merged, masks=True), exclude), ""
+        except SslSegError as error:
+            kept = KeptAlbum(self.folder / "masks", self.about) if self.about else None
+            if kept and kept.files:
+                return (
+                    kept,
+                    f"{error.what}: the {len(kept.files)} images that {self.folder} has kept are used",
+                )
+            raise DataError(
+                f"the validation images of {self.folder} are not there, and it has kept none",
+                where=f"{spec}: {error.what}",
+                next="ssl-seg sam FOLDER_OF_IMAGES, or ssl-seg segment ... --watch NAMES",
+            ) from error
+
+    def predicted(self, short: str) -> NDArray[np.uint8]:
+        """The newest (H, W, 3) mask that the run has kept of a watched image, in colours.
+
+        Raises:
+            UsageError: it has none.
+            DataError: it cannot be read.
+        """
+        name = f"{short}{self.about.get('mask_suffix', '')}.png"
+        found = sorted(self.folder.glob("masks/epoch-*"))
+        for epoch in reversed(found):
+            if (epoch / name).is_file():
+                return read_png(epoch / name)
+        raise UsageError(
+            f"{self.folder} has kept no prediction of {short!r}, which --prompt boxes and points need",
+            next=f"ssl-seg segment ... --watch {short}, or --box LEFT,TOP,RIGHT,BOTTOM",
+        )
+
+    @property
+    def nothing(self) -> list[Sequence[int]]:
+        """The colours of classes that do not count."""
+        pairs = zip(self.about.get("classes", ()), self.about.get("colours", ()), strict=False)
+        return [colour for name, colour in pairs if name in self.about["exclude"]]
+
+
+def read_png(path: Path) -> NDArray[np.uint8]:
+    """An (H, W, 3) image that ssl-seg wrote.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            return np.asarray(image.convert("RGB"))
+    except Exception as error:  # Pillow raises many kinds, not all of them OSError
+        raise DataError(f"cannot read {path}: {error}") from error

@@ -1,0 +1,49 @@
+"""Pictures and arrays, written whole or not at all."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ssl_seg.errors import ResourceError
+from ssl_seg_sam.segments import Segment
+
+
+def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write an (H, W, 3) image; missing folders are made.
+
+    Raises:
+        ResourceError: it cannot be written.
+    """
+    _replace(path, lambda file: Image.fromarray(pixels).save(file, format="PNG"))
+
+
+def write_npz(path: Path, index: NDArray[np.int32], segments: Sequence[Segment]) -> None:
+    """Write `index` (H, W), and of each segment its `boxes`, `areas`, `scores` and `stability`.
+
+    Raises:
+        ResourceError: it cannot be written.
+    """
+    arrays: dict[str, Any] = {
+        "index": index,
+        "boxes": np.array([segment.box for segment in segments], dtype=np.int32).reshape(-1, 4),
+        "areas": np.array([segment.area for segment in segments], dtype=np.int64),
+        "scores": np.array([segment.score for segment in segments], dtype=np.float32),
+        "stability": np.array([segment.stability for segment in segments], dtype=np.float32),
+    }
+    _replace(path, lambda file: np.savez_compressed(file, **arrays))
+
+
+def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    aside = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with aside.open("wb") as file:
+            write(file)
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise ResourceError(f"cannot write {path}: {error.strerror or error}") from error
