@@ -1,0 +1,9 @@
+"""`ssl-seg figure`: pictures of runs and networks."""
+
+import typer
+
+from ssl_seg.commands import figure_masks, figure_views
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Pictures of runs and networks.")
+app.command("masks")(figure_masks.masks)
+app.command("views")(figure_views.views)
