@@ -19,7 +19,9 @@ def masks(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of segmentation runs.")],
     out: Annotated[
         Path | None,
-        typer.Option(help="Where to write, without .png and .svg.", show_default="RUN/figures/masks"),
+        typer.Option(
+            help="Without an ending.", show_default="figures/masks in the run's folder; of several: masks"
+        ),
     ] = None,
     images: Annotated[
         str, typer.Option(help="Which, with commas between: 0013,0062.", show_default="all that are watched")
@@ -37,7 +39,8 @@ def masks(
 
     found, missing = open_runs(runs, names_in(names))
     gallery = Gallery(found, names_in(images))
-    paths = gallery.save(out or runs[0] / "figures" / "masks")
+    own = runs[0] / "figures" / "masks" if len(runs) == 1 else Path("masks")
+    paths = gallery.save(out or own)
     missing += gallery.missing
     for line in missing[:_SHOWN]:
         typer.echo(f"missing: {line}")

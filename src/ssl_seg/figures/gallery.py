@@ -16,7 +16,8 @@ _GAP = 0.07
 _LEFT = 0.3  # for the names of the rows
 _LINE = 0.16  # of text
 _SWATCH = 0.2  # height of a line of the legend
-_LETTER = 0.062  # mean width of a letter of the legend and of the note
+_LETTER = 0.062  # mean width of a letter of the legend
+_LETTER_OF_NOTE = 0.056
 _LETTER_OF_TITLE = 0.075
 
 Colour = tuple[int, int, int]
@@ -53,7 +54,7 @@ def draw_gallery(
     """
     width = _LEFT + len(titles) * (_SIDE + _GAP)
     heads = [textwrap.wrap(label(title, 60), int(_SIDE / _LETTER_OF_TITLE))[:3] for title in titles]
-    foot = textwrap.wrap(note, int((width - _LEFT) / _LETTER))
+    foot = textwrap.wrap(note, int((width - _LEFT) / _LETTER_OF_NOTE))
     columns, names = _columns(legend, width - _LEFT)
     top = _GAP + _LINE * max(map(len, heads))
     heights = [_SIDE * _ratio(tiles) for _, tiles in rows]
@@ -94,8 +95,9 @@ def _ratio(tiles: Sequence[Tile]) -> float:
 
 def _columns(legend: Sequence[tuple[str, Colour]], width: float) -> tuple[int, list[str]]:
     names = [label(name, 40) for name, _ in legend]
-    longest = max(map(len, names), default=0)
-    return max(1, int(width / (longest * _LETTER + 0.35))), names
+    most = max(1, int(width / (max(map(len, names), default=0) * _LETTER + 0.35)))
+    lines = max(1, -(-len(names) // most))
+    return max(1, -(-len(names) // lines)), names  # no line with a single name, if it can be avoided
 
 
 def _draw(axes: Any, tile: Tile) -> None:

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD
+from ssl_seg.errors import ResourceError
 from ssl_seg.run import replace_bytes
 
 _GAP = 4
@@ -29,7 +30,7 @@ def draw_views(
     """Write a PNG with one column per image: the canvas on top, its views below.
 
     Args:
-        path: of the PNG; its folder is there.
+        path: of the PNG; its folder is made.
         images: (B, 3, H, W) uint8 canvases.
         views: normalised (B, 3, h, w) tensors.
         mean, std: of the normalisation.
@@ -61,4 +62,8 @@ def draw_views(
         for x in range(left, left + len(images) * step, step):  # a white view on white paper has an end
             draw.rectangle((x - 1, y - 1, x + side, y + side), outline=_FRAME)
     image.save(file, format="PNG")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResourceError(f"cannot make {path.parent}: {error.strerror}") from error
     replace_bytes(path, file.getvalue())
