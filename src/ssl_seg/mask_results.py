@@ -10,6 +10,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from ssl_seg.base import IGNORE
+
 CONFUSIONS = "val_confusions.npz"
 DRAWS = 2_000
 _PART = 100  # draws at a time, to bound the memory
@@ -33,6 +35,30 @@ def mean_iou(confusion: Counts, kept: NDArray[np.bool_]) -> NDArray[np.float64]:
     iou = np.where(present, right / np.maximum(union, 1e-9), 0.0)
     mean: NDArray[np.float64] = iou.sum(axis=-1) / np.maximum(present.sum(axis=-1), 1)
     return mean
+
+
+def image_iou(
+    said: NDArray[np.uint8], label: NDArray[np.uint8], kept: NDArray[np.bool_], *, lenient: bool = False
+) -> float:
+    """The mean IoU of one image, over the kept classes that are in its label or were predicted.
+
+    Args:
+        said: (H, W) predicted classes; what is no class is wrong everywhere.
+        label: (H, W) true classes, 255 where there is none.
+        kept: (C,) whether a class counts.
+        lenient: pixels whose true class does not count do not either, as if they were 255.
+
+    Returns:
+        In [0, 1]; NaN if the image has nothing to measure.
+    """
+    classes, known = len(kept), label != IGNORE
+    pairs = label[known].astype(np.int64) * (classes + 1) + np.minimum(said[known], classes)
+    counts = np.bincount(pairs, minlength=classes * (classes + 1)).reshape(classes, classes + 1)
+    if lenient:
+        counts[~kept] = 0
+    if not (counts[kept].any() or counts[:, :-1][:, kept].any()):
+        return float("nan")
+    return float(mean_iou(counts.astype(np.float64), kept))
 
 
 def bootstrap(confusions: Counts, kept: NDArray[np.bool_]) -> tuple[float, float]:

@@ -62,6 +62,13 @@ def test_a_stated_format(registry, photos):
     assert len(opened(registry, "demo", count="12")) == 12
 
 
+def test_where_masks_are_needed_the_demo_has_them(registry):
+    for spec in ("demo:16", "demo_masks:16"):
+        dataset = open_dataset(registry, spec, split="val", masks=True, options={})
+        assert dataset.masks and (len(dataset), len(dataset.classes)) == (16, 9)
+    assert not opened(registry, "demo:16", labelled=True).masks
+
+
 def test_a_path_that_looks_like_a_format_is_a_path(registry, photos, monkeypatch):
     monkeypatch.chdir(photos.parent)
     photos.rename("demo:x")

@@ -24,11 +24,15 @@ def open_dataset(
 ) -> Dataset:
     """`folder`, `file.csv`, `demo`, or `format:path`, where a format may be cut short (`csv:`).
 
+    Where masks are needed, `demo` is `demo_masks`, and so it is with any format that has such a twin.
+
     Raises:
         UsageError: no such format, or an option it does not have.
         DataError: nothing there, or no labels or masks where they are needed.
     """
     format_, root = _recognise(registry, spec, labelled, masks)
+    if masks and f"{format_}_masks" in registry.names("datasets"):
+        format_ = f"{format_}_masks"
     dataset: Dataset = registry.build("datasets", format_, root, split, options=options)
     if labelled and not dataset.classes:
         raise DataError(f"{spec} has no labels", next="image_folder:FOLDER or csv:FILE.csv")

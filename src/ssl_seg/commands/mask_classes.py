@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from ssl_seg.errors import DataError
+from ssl_seg.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset
@@ -30,6 +30,21 @@ def about_masks(dataset: "Dataset") -> dict[str, Any]:
 def names_in(text: str) -> list[str]:
     """`a, b` -> `["a", "b"]`."""
     return [name for word in text.split(",") if (name := word.strip())]
+
+
+def epochs_to_watch(text: str, epochs: int) -> set[int]:
+    """`1,10,50` as numbers; by default the first, the middle and the last.
+
+    Raises:
+        UsageError: no epoch of the run.
+    """
+    words = names_in(text)
+    if not words:
+        return {1, (epochs + 1) // 2, epochs}
+    for word in words:
+        if not word.isdecimal() or not 1 <= int(word) <= epochs:
+            raise UsageError(f"--watch-epochs: {word!r} is no epoch from 1 to {epochs}")
+    return set(map(int, words))
 
 
 def mask_name(image: str, about: dict[str, Any]) -> str:

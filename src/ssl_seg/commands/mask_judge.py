@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ssl_seg.commands.judge import Judge, write_csv
-from ssl_seg.commands.mask_classes import class_table, mask_name, names_in
+from ssl_seg.commands.mask_classes import class_table, epochs_to_watch, mask_name, names_in
 from ssl_seg.engine.evaluate import evaluating
 from ssl_seg.engine.segmenter import whole_images
 from ssl_seg.errors import UsageError, did_you_mean
@@ -134,18 +134,3 @@ class MaskJudge(Judge):
                 f"pixel accuracy {line['pixel_accuracy']:.4f}"
             )
         return lines
-
-
-def epochs_to_watch(text: str, epochs: int) -> set[int]:
-    """`1,10,50` as numbers; by default the first, the middle and the last.
-
-    Raises:
-        UsageError: no epoch of the run.
-    """
-    words = names_in(text)
-    if not words:
-        return {1, (epochs + 1) // 2, epochs}
-    for word in words:
-        if not word.isdecimal() or not 1 <= int(word) <= epochs:
-            raise UsageError(f"--watch-epochs: {word!r} is no epoch from 1 to {epochs}")
-    return set(map(int, words))

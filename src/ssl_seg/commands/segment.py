@@ -216,7 +216,8 @@ class Segmentation(Finetuning):
         first = batches.at(0)
         images, masks = look(first)
         painted = torch.from_numpy(paint(masks.byte().cpu().numpy(), self.colours)).permute(0, 3, 1, 2)
-        self.draw_views(first.images, [images, normalised(painted, **self.how)], **self.how)
+        views, names = [images, normalised(painted, **self.how)], ("image", "view", "mask")
+        self.draw_views(first.images, views, names=names, **self.how)
         return lambda step: self.parts(look(batches.at(step)))
 
     @property

@@ -131,14 +131,14 @@ class Training:
         cut = [tensor.chunk(self.given["accumulate"]) for tensor in tensors]
         return [list(part) for part in zip(*cut, strict=True)]
 
-    def draw_views(self, images: "Tensor", views: Sequence["Tensor"], **normalisation: Any) -> None:
-        """A sheet of the first views, to see what the network is going to see."""
+    def draw_views(self, images: "Tensor", views: Sequence["Tensor"], **how: Any) -> None:
+        """A sheet of the first views, to see what the network is going to see; `how`: see `draw_views`."""
         from ssl_seg.figures.views import draw_views
 
         if self.device.is_main and not self.run.resume:
             first = [view[:8] for view in views]
             path = self.run.folder / "figures" / "views.png"
-            draw_views(path, images[: len(first[0])], first, **normalisation)
+            draw_views(path, images[: len(first[0])], first, **how)
 
     def fit(
         self,

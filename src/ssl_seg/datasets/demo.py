@@ -20,10 +20,15 @@ Point = tuple[float, float]
 
 
 class Brush:
-    """Draws in a square of side 1 that may be shifted, scaled, turned and mirrored."""
+    """Draws in a square of side 1 that may be shifted, scaled, turned and mirrored.
+
+    Attributes:
+        touched: grey image of the same size; 1 where something has been drawn, 0 elsewhere.
+    """
 
     def __init__(self, image: Image.Image, random: Random) -> None:
-        self._draw = ImageDraw.Draw(image)
+        self.touched = Image.new("L", image.size)
+        self._draw, self._mark = ImageDraw.Draw(image), ImageDraw.Draw(self.touched)
         self._side = image.width
         self._scale = random.uniform(0.55, 1.0)
         self._angle = math.radians(random.uniform(-15, 15))
@@ -42,7 +47,9 @@ class Brush:
 
     def shape(self, points: list[Point], colour: Colour) -> None:
         """A filled polygon."""
-        self._draw.polygon([self._place(point) for point in points], fill=colour)
+        placed = [self._place(point) for point in points]
+        self._draw.polygon(placed, fill=colour)
+        self._mark.polygon(placed, fill=1)
 
     def disc(self, x: float, y: float, rx: float, ry: float, colour: Colour) -> None:
         """A filled ellipse around (x, y)."""
@@ -159,17 +166,26 @@ _SCENES: dict[str, tuple[Scene, Sequence[float]]] = {
     "tree": (_tree, (0.07, 0.32, 0.00, 0.32)),
 }
 
+SCENES = tuple(_SCENES)
+
 
 def paint(name: str, seed: int) -> Image.Image:
     """One 96 x 96 RGB scene of the class `name`; the same seed gives the same picture."""
+    return paint_with_mask(name, seed)[0]
+
+
+def paint_with_mask(name: str, seed: int) -> tuple[Image.Image, NDArray[np.bool_]]:
+    """The same, and the pixels of which at least half show the thing and not what is behind it: (96, 96)."""
     random = Random(f"{name} {seed}")
     side = _SIDE * _OVERSAMPLE
     image = _background(random, side)
     draw, hues = _SCENES[name]
-    draw(Brush(image, random), random, _colours(random, hues))
+    brush = Brush(image, random)
+    draw(brush, random, _colours(random, hues))
+    covered = np.asarray(brush.touched).reshape(_SIDE, _OVERSAMPLE, _SIDE, _OVERSAMPLE).mean(axis=(1, 3))
     image = image.resize((_SIDE, _SIDE), Image.Resampling.BOX)
     grain = np.random.default_rng(random.getrandbits(32)).normal(0, random.uniform(2, 9), (_SIDE, _SIDE, 1))
-    return Image.fromarray((np.asarray(image) + grain).clip(0, 255).astype(np.uint8))
+    return Image.fromarray((np.asarray(image) + grain).clip(0, 255).astype(np.uint8)), covered >= 0.5
 
 
 def _background(random: Random, side: int) -> Image.Image:
@@ -202,18 +218,24 @@ class Demo(Dataset):
     """
 
     def __init__(self, split: str, count: int) -> None:
-        self.classes = list(_SCENES)
+        self.classes: Sequence[str] = list(SCENES)
         self.samples = [(f"{split or 'train'}/{index:05d}", index % 8) for index in range(count)]
 
     def identity(self, index: int) -> str:
         return f"demo 3 {self.samples[index][0]}"
 
     def image(self, index: int, canvas: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-        name, target = self.samples[index]
-        offset = 10_000_000 if name.startswith("val/") else 0
-        image = paint(self.classes[target], index + offset)
+        image, _ = self.paint(index)
         image.thumbnail((canvas, canvas), Image.Resampling.BICUBIC)
         return np.asarray(image), (_SIDE, _SIDE)
+
+    def size(self, index: int) -> tuple[int, int]:
+        return _SIDE, _SIDE  # nothing is painted to tell it
+
+    def paint(self, index: int) -> tuple[Image.Image, NDArray[np.bool_]]:
+        """See `paint_with_mask`."""
+        offset = 10_000_000 if self.samples[index][0].startswith("val/") else 0
+        return paint_with_mask(SCENES[index % len(SCENES)], index + offset)
 
 
 def demo(root: str, split: str, *, count: int = 2000) -> Demo:

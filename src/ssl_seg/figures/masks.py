@@ -8,22 +8,27 @@ from PIL import Image
 
 from ssl_seg.errors import ResourceError
 
-NOTHING = (0, 0, 0)  # the colour of pixels without a class
-
 
 def paint(mask: NDArray[np.uint8], colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Class indices in their colours.
 
     Args:
-        mask: (..., H, W); an index without a colour becomes black.
+        mask: (..., H, W); an index without a colour becomes `nothing(colours)`.
         colours: (C, 3) uint8.
 
     Returns:
         (..., H, W, 3) uint8.
     """
-    table = np.full((256, 3), NOTHING, dtype=np.uint8)
+    table = np.full((256, 3), nothing(colours), dtype=np.uint8)
     table[: len(colours)] = colours
     return table[mask]
+
+
+def nothing(colours: NDArray[np.uint8]) -> int:
+    """The grey of pixels without a class: black, or where a class is black, the next that no class has."""
+    taken = {tuple(colour) for colour in colours.tolist()}
+    greys: list[int] = [0, 128, *range(255, 0, -1)]
+    return next(grey for grey in greys if (grey, grey, grey) not in taken)
 
 
 def save_mask(path: Path, mask: NDArray[np.uint8], colours: NDArray[np.uint8] | None) -> None:

@@ -1,0 +1,89 @@
+"""`ssl-seg figure masks`: the watched images of segmentation runs, with labels and predictions."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ssl_seg.commands.mask_classes import names_in
+from ssl_seg.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from ssl_seg.watched import Watched
+
+_SHOWN = 8
+
+
+def masks(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of segmentation runs.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Without an ending.", show_default="figures/masks in the run's folder; of several: masks"
+        ),
+    ] = None,
+    images: Annotated[
+        str, typer.Option(help="Which, with commas between: 0013,0062.", show_default="all that are watched")
+    ] = "",
+    names: Annotated[
+        str,
+        typer.Option(help="Titles of the runs, with commas between.", show_default="their folders' names"),
+    ] = "",
+) -> None:
+    """Draw what a segmentation run said of its watched images: image, label, prediction of each epoch kept.
+
+    Of several runs: image, label, and each run's last prediction.
+    """
+    from ssl_seg.commands.mask_gallery import Gallery
+
+    found, missing = open_runs(runs, names_in(names))
+    gallery = Gallery(found, names_in(images))
+    own = runs[0] / "figures" / "masks" if len(runs) == 1 else Path("masks")
+    paths = gallery.save(out or own)
+    missing += gallery.missing
+    for line in missing[:_SHOWN]:
+        typer.echo(f"missing: {line}")
+    if len(missing) > _SHOWN:
+        typer.echo(f"missing: and {len(missing) - _SHOWN} more")
+    typer.echo(f"figure: {', '.join(map(str, paths))}")
+
+
+def open_runs(folders: Sequence[Path], titles: Sequence[str]) -> tuple[dict[str, "Watched"], list[str]]:
+    """Runs by their titles, and what is wrong with those that cannot be shown.
+
+    Raises:
+        UsageError: not as many titles as runs, or the runs have different classes.
+        DataError: none can be shown.
+    """
+    from ssl_seg.watched import read_watched
+
+    if titles and len(titles) != len(folders):
+        raise UsageError(f"--names has {len(titles)} titles for {len(folders)} runs")
+    found: dict[str, Watched] = {}
+    wrong: list[DataError] = []
+    for title, folder in zip(titles or _names_of(folders), folders, strict=True):
+        try:
+            found[title] = read_watched(folder)
+        except DataError as error:
+            wrong.append(error)
+    if not found:
+        raise wrong[0]
+    first = next(iter(found.values()))
+    for title, watched in found.items():
+        if watched.palette.names != first.palette.names:
+            raise UsageError(
+                f"the runs have different classes: {title} is about {', '.join(watched.palette.names[:6])}",
+                next="one figure for each",
+            )
+    return found, [f"{error.what}; {error.next}" if error.next else error.what for error in wrong]
+
+
+def _names_of(folders: Sequence[Path]) -> list[str]:
+    """The folders' own names, or as much of their paths as tells them apart."""
+    parts = [folder.resolve().parts for folder in folders]
+    for count in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-count:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    raise UsageError("one run is named twice")
