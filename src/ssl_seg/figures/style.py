@@ -1,0 +1,114 @@
+"""What all figures share: fonts, colours that colour-blind readers tell apart, and files without a date.
+
+with drawing():
+    page = figure(7, 3)
+    axes = page.subplots()
+    ...
+    save(page, Path("figures/curves"))  # .png and .svg
+"""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ssl_seg.errors import ResourceError
+from ssl_seg.run import replace_bytes
+
+# Petroff, "Accessible color sequences for data visualization", arXiv:2107.02270: ten colours, searched for
+# so that neighbours and all pairs stay apart under the three kinds of colour blindness
+PALETTE = (
+    "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadb",
+)  # fmt: skip
+MARKERS = ("o", "^", "s", "D", "v", "P", "X", "<", ">", "*")
+INK = "#222222"  # text
+FAINT = "#767676"  # text of less weight; 4.5:1 on white
+LINE = "#c8c8c8"  # frames and grids
+DPI = 200
+
+_STYLE = {
+    "font.family": ["sans-serif"],
+    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same everywhere
+    "font.size": 9,
+    "text.color": INK,
+    "text.usetex": False,
+    "text.parse_math": False,  # a class may be called "$a_b$"
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": LINE,
+    "axes.facecolor": "white",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": LINE,
+    "grid.linewidth": 0.5,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "figure.facecolor": "white",
+    "savefig.bbox": None,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "ssl-seg",  # ids in the file are made of this and not of chance
+}
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Our style, whatever the user's own matplotlibrc says, until the end of the block."""
+    import matplotlib
+
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing"
+        )  # a box stands for a letter of another script
+        yield
+
+
+def figure(width: float, height: float) -> Any:
+    """An empty `matplotlib.figure.Figure` of a size in inches; its parts are laid out without overlap."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def mark(index: int) -> tuple[str, str]:
+    """Colour and marker of the class or run at `index`: ten colours, then the next marker; 100 in all."""
+    return PALETTE[index % len(PALETTE)], MARKERS[index // len(PALETTE) % len(MARKERS)]
+
+
+def label(text: str, length: int = 28) -> str:
+    """A name from outside as one short line that can be drawn."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in text)
+    plain = " ".join(plain.split())
+    if len(plain) > length:
+        plain = plain[: length - 1] + "…"
+    return "\u200a" + plain if plain.startswith("_") else plain  # legends leave out what begins with _
+
+
+def save(page: Any, stem: Path, dpi: int = DPI) -> list[Path]:
+    """Write a figure as `stem`.png and `stem`.svg, the same bytes whenever it is drawn again.
+
+    Args:
+        page: a figure; call this inside `drawing()`.
+        stem: path without an ending; its folder is made.
+        dpi: pixels per inch of the PNG, and of what is embedded as pixels in the SVG.
+
+    Raises:
+        ResourceError: they cannot be written.
+    """
+    try:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResourceError(f"cannot make {stem.parent}: {error.strerror}") from error
+    paths = []
+    for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+        content = io.BytesIO()
+        page.savefig(content, format=ending, dpi=dpi, metadata=metadata)
+        paths.append(stem.with_name(f"{stem.name}.{ending}"))
+        replace_bytes(paths[-1], content.getvalue())
+    return paths
