@@ -7,7 +7,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ssl_seg.commands import catalog, classify, demo, doctor, evaluate, predict, segment, study, train
+from ssl_seg.commands import catalog, classify, demo, doctor, evaluate, figure, predict, segment, study, train
 from ssl_seg.errors import PluginError, SslSegError, render
 from ssl_seg.installed import announced, brief
 
@@ -36,6 +36,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("embed")(predict.embed)
 app.command("study")(study.study)
+app.add_typer(figure.app, name="figure")
 app.command("list")(catalog.list_)
 app.add_typer(catalog.app, name="plugins")
 app.command("doctor")(doctor.doctor)

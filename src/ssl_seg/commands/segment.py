@@ -152,18 +152,11 @@ class Segmentation(Finetuning):
 
     def new_backbone(self) -> "Backbone":
         """Untrained; with the output stride that suits the head, if it can have one."""
-        wanted = getattr(self.plugins.registry.factory("heads", self.given["head"]), "output_stride", None)
-        own = self.options.get("backbone", {})
-        if wanted is None or "output_stride" in own or "stem" in own:
-            return super().new_backbone()
-        before = dict(own)
-        self.options["backbone"] = {**own, "output_stride": str(wanted)}
-        try:
-            return super().new_backbone()
-        except UsageError:
-            self.options["backbone"] = before
-            self.console.say(f"{self.given['backbone']} has no output stride of {wanted}: its own is used")
-            return super().new_backbone()
+        from ssl_seg.commands.strides import suited
+
+        head = self.plugins.registry.factory("heads", self.given["head"])
+        name = self.given["backbone"]
+        return suited(head, self.options, super().new_backbone, lambda why: self.console.say(f"{name} {why}"))
 
     def start_head(self, model: "Model", start: "Start") -> None:
         """FCN's two wide layers start from VGG's classifier, if the weights have it."""

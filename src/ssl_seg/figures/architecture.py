@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from ssl_seg.figures import boxes
@@ -31,19 +32,28 @@ from ssl_seg.figures.columns import (
     table_of,
 )
 from ssl_seg.figures.network import Network, brief
-from ssl_seg.figures.style import FAINT, INK, label
+from ssl_seg.figures.style import FAINT, INK, drawing, label, save
 
 _TITLE, _BRACKET, _AIR, _LEGEND = 0.95, 0.6, 0.2, 1.8
 _GAPS = {2: 0.07, 3: 0.07, 5: 0.07}  # before rows of the table
 
 
-def draw_architecture(networks: Sequence[Network]) -> Any:
-    """A `matplotlib.figure.Figure`, 17 cm wide; call this and `style.save` inside `style.drawing()`.
+def draw_architecture(stem: Path, networks: Sequence[Network]) -> list[Path]:
+    """Write `stem`.png (300 dpi) and `stem`.svg, 17 cm wide.
 
     The height of a box and its depth are the square roots of its map's height and width, its thickness
     that of the channels, on one scale for all networks. A network that is wider than the page goes on in
     another line. No text is smaller than 6 points.
+
+    Raises:
+        ResourceError: they cannot be written.
     """
+    with drawing():
+        return save(architecture(networks), stem, dpi=300)
+
+
+def architecture(networks: Sequence[Network]) -> Any:
+    """The `matplotlib.figure.Figure` that `draw_architecture` writes; to be called inside `drawing()`."""
     from matplotlib.figure import Figure
 
     parts = [part for network in networks for part in (image_of(network), *network.parts())]

@@ -92,7 +92,7 @@ def swatch(axes: Any, x: float, y: float, kind: str, dilated: bool) -> None:
 def _face(axes: Any, corners: list[tuple[float, float]], colour: Any, dilated: bool = False) -> None:
     from matplotlib.patches import Polygon
 
-    how = {"closed": True, "joinstyle": "round"}
+    how: dict[str, Any] = {"closed": True, "joinstyle": "round"}
     if dilated:
         axes.add_patch(
             Polygon(corners, facecolor=colour, edgecolor="white", linewidth=0, hatch="////////", **how)
