@@ -48,10 +48,11 @@ def units_of(found: Trace, head: nn.Module, owners: Sequence[int]) -> list[Unit]
     before = order[0]
     for i in head_operations:
         name = owner[i]
+        work = found.operations[i].macs
         if name is not None:
-            before = name
+            before = name if work else before
             units[name].operations.add(i)
-        elif found.operations[i].macs or found.operations[i].parameters:
+        elif work or found.operations[i].parameters:
             units[before].operations.add(i)  # a function's work between two units
     listed = list(units.values())
     for unit in listed:
@@ -120,18 +121,20 @@ def _joined(found: Trace, units: list[Unit]) -> list[Unit]:
             unit.operations |= early.operations
             waiting.remove(early)
         unit.takes = tuple(dict.fromkeys(stands_for.get(name, name) for name in unit.takes))
-        sources = [kept[name].shape if name in kept else found.maps[int(name)][1] for name in unit.takes]
-        unit.before = sources[0] if sources else found.maps[-1][1]
+        first = unit.takes[0] if unit.takes else ""
+        unit.before = kept[first].shape if first in kept else found.maps[int(first or -1)][1]
         idle = len(unit.takes) == 1 and not any(found.operations[i].macs for i in unit.operations)
         if idle and (unit.shape[1:] == unit.before[1:] or len(unit.shape) == 1):
-            source = unit.takes[0]
-            stands_for[unit.name] = source
-            if source in kept:
-                kept[source].operations |= unit.operations
+            stands_for[unit.name] = first
+            if first in kept:
+                kept[first].operations |= unit.operations
             else:
                 waiting.append(unit)
         else:
             kept[unit.name] = unit
+    for unit in kept.values():  # a function's work takes what comes after the unit it was joined to
+        names = dict.fromkeys(stands_for.get(name, name) for name in unit.takes)
+        unit.takes = tuple(name for name in names if name != unit.name)
     return [*kept.values(), *waiting]
 
 
