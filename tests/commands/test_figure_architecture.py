@@ -19,6 +19,14 @@ from ssl_seg.run import replace_text, to_toml
 TINY = f"{Path(__file__).parents[1] / 'faults' / 'tiny.py'}:TinyBackbone"
 
 
+PICKY = """
+from ssl_seg.testing import TinyBackbone
+class Picky(TinyBackbone):
+    def forward(self, images):
+        raise ValueError("too small")
+"""
+
+
 @pytest.fixture(autouse=True)
 def _here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -152,14 +160,15 @@ def test_a_run_without_a_head_is_its_backbone_and_a_stopped_one_its_settings(cli
         (["runs/none"], 2, "no run 'runs/none'"),
         (["resnet10t+linear", "-o", "head.width=3"], 2, "no option 'width'"),
         (["resnet10t+smp:deeplabv3plus"], 2, "strides 2, 4, 8, 16, 32"),
-        (["swin_tiny_patch4_window7_224+linear", "--image-size", 8], 2, "8 x 8"),
-        (["empty"], 4, "cannot read weights"),
+        (["picky.py:Picky+linear", "--image-size", 8], 2, "an image of 8 x 8: ValueError: too small"),
+        (["empty"], 4, "holds no weights"),
         (["resnet10t", "--out", "file/x"], 6, "cannot make"),
     ],
 )
 def test_what_is_wrong_is_told(cli, tmp_path, words, code, told):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
+    (tmp_path / "picky.py").write_text(PICKY)
     ended, _, err = cli("figure", "architecture", *words)
     assert (ended, told in err) == (code, True), err
     assert not list(tmp_path.glob("*.png"))
