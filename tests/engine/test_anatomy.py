@@ -228,3 +228,26 @@ def test_a_head_that_computes_nothing_has_no_part_but_the_resize():
     network = describe(Model(TinyBackbone(), Nothing()), (32, 32), "nothing")
     assert network.head == ()
     assert network.macs == describe(TinyBackbone(), (32, 32), "alone").macs
+
+
+class Shared(Head):
+    """Two layers with one weight, on the same features."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.out = nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 3)
+        self.b.weight = self.a.weight
+
+    def forward(self, features, size):
+        x = features[-1].mean((2, 3))
+        return self.out(self.a(x) + self.b(x))
+
+
+def test_a_shared_weight_counts_once_and_ties_nothing_together():
+    model = Model(TinyBackbone(), Shared())
+    network = describe(model, (32, 32), "shared")
+    assert [[part.label for part in column] for column in network.head] == [["a", "b"], ["out"]]
+    assert [part.parameters for part in network.head[0]] == [16 * 16 + 16, 16]
+    assert [part.macs for part in network.head[0]] == [16 * 16, 16 * 16]
+    assert [part.takes for part in network.head[0]] == [("stage 2",), ("stage 2",)]
+    assert network.parameters == sum(p.numel() for p in model.parameters())

@@ -58,15 +58,17 @@ def test_macs_of_a_layer_are_those_of_its_formula(layer, expected):
 
 
 class Attention(nn.Module):
-    """Over places, by torch's module or by its function."""
+    """Over places, by torch's module or by its function; one that looks at a value really runs."""
 
-    def __init__(self, channels, module):
+    def __init__(self, channels, module, looks):
         super().__init__()
-        self.first = nn.Conv2d(3, channels, 1)
+        self.first, self.looks = nn.Conv2d(3, channels, 1), looks
         self.own = nn.MultiheadAttention(channels, 2, batch_first=True) if module else None
 
     def forward(self, images):
         x = self.first(images).flatten(2).transpose(1, 2)
+        if self.looks:
+            assert x.mean().item() < 1e9
         if self.own is not None:
             x = self.own(x, x, x, need_weights=False)[0]
         else:
@@ -74,11 +76,12 @@ class Attention(nn.Module):
         return x.transpose(1, 2).unflatten(2, (8, 8))
 
 
+@pytest.mark.parametrize("looks", [False, True])
 @pytest.mark.parametrize(("module", "projections"), [(False, 0), (True, 4)])
-def test_attention_counts_both_of_its_products_however_it_is_written(module, projections):
+def test_attention_counts_both_of_its_products_however_it_is_written(module, projections, looks):
     tokens, channels = 64, 6
     first, products = 3 * channels * tokens, 2 * tokens * tokens * channels
-    found = recorded(Attention(channels, module), channels)
+    found = recorded(Attention(channels, module, looks), channels)
     assert macs(found) == first + products + projections * channels * channels * tokens
     assert torch.backends.mha.get_fastpath_enabled()
 
