@@ -134,7 +134,7 @@ def test_a_transformer_has_four_stages_of_equal_blocks():
     assert len({part.parameters for part in network.stages[1:]}) == 1
     assert [part.takes for part in network.stages] == [("image",), *((f"stage {n}",) for n in (1, 2, 3))]
     assert [column[0].what for column in network.head] == ["global mean", "linear"]
-    assert network.head[1][0].takes == ("pooling",)
+    assert network.head[1][0].takes == ("global mean",)
     assert network.parameters == sum(p.numel() for p in backbone.parameters()) + 192 * 3 + 3
 
 
@@ -251,3 +251,31 @@ def test_a_shared_weight_counts_once_and_ties_nothing_together():
     assert [part.macs for part in network.head[0]] == [16 * 16, 16 * 16]
     assert [part.takes for part in network.head[0]] == [("stage 2",), ("stage 2",)]
     assert network.parameters == sum(p.numel() for p in model.parameters())
+
+
+class Plain(Head):
+    """A classifier as many are written; with `whole`, its answer for every pixel."""
+
+    def __init__(self, whole):
+        super().__init__()
+        self.whole = whole
+        self.net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.ReLU(), nn.Linear(16, 3))
+
+    def forward(self, features, size):
+        logits = self.net(features[-1])
+        return logits[:, :, None, None].expand(-1, -1, *size) if self.whole else logits
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_pooling_is_a_part_of_its_own(whole):
+    network = describe(Model(TinyBackbone(), Plain(whole)), (32, 32), "plain")
+    parts = [(part.label, part.kind, part.what, part.shape) for column in network.head for part in column]
+    assert (
+        parts
+        == [
+            ("pooling", "pooling", "/ 8", (16, 1, 1)),
+            ("classifier", "layer", "linear", (3,)),
+            ("upsampling", "upsampling", "×32", (3, 32, 32)),
+        ][: 3 if whole else 2]
+    )
+    assert network.head[1][0].takes == ("net.0",)

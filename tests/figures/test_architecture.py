@@ -144,6 +144,11 @@ def test_arrows_go_only_where_data_goes():
     assert (arrows(linked), arrows(apart)) == (2, 1)
     assert arrows(DEEPLAB) == 3 + 4 + 2  # into stages, into branches, into what follows
     assert "image" in words(architecture([apart]))[-20:]
+    other = layer("other", (8, 8, 8), ("image",))
+    join = layer("join", (8, 8, 8), ("one", "other"))
+    mixed = replace(linked, head=((layer("one", (8, 8, 8), ("stage 2",)), other), (join,)))
+    assert arrows(mixed) == 2 + 1 + 1
+    assert "image: conv 3×3" in words(architecture([mixed]))
 
 
 def test_files_are_the_same_whenever_they_are_drawn(tmp_path):

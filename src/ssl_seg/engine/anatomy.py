@@ -92,7 +92,7 @@ def _head(
     if head.pools:
         channels = found.maps[-1][1][:1]
         stage = (_stage_name(len(found.maps) - 1),)
-        mean = Part("pooling", "pooling", "global mean", "pooling", channels, takes=stage)
+        mean = Part("global mean", "pooling", "global mean", "pooling", channels, takes=stage)
         columns.insert(0, (mean,))
         columns[1:] = [tuple(_after(part, stage, mean.name) for part in column) for column in columns[1:]]
     return tuple(_to_size(columns, found.logits[1]))
@@ -140,10 +140,11 @@ def _to_size(columns: list[tuple[Part, ...]], logits: tuple[int, ...]) -> list[t
     if not columns or len(logits) < 3:
         return columns
     last = columns[-1][-1]
-    if last.shape[1] < logits[1] or last.shape[2] < logits[2]:
+    sides = last.shape[1:] if len(last.shape) == 3 else (1, 1)
+    if sides[0] < logits[1] or sides[1] < logits[2]:
         names = tuple(part.name for part in columns[-1])
-        what = resized(last.shape[1:], logits[1:])
-        up = Part("upsampling", "upsampling", what, "upsampling", logits, takes=names)
+        what = resized(sides, logits[1:])
+        up = Part("to image size", "upsampling", what, "upsampling", logits, takes=names)
         return [*columns, (up,)]
     return [*columns[:-1], (*columns[-1][:-1], replace(last, shape=logits))]
 

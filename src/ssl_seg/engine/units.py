@@ -67,10 +67,10 @@ def _cut(path: str, module: nn.Module, siblings: int) -> Iterator[str]:
     depth = path.count(".") + 1 if path else 0
     layers = sum(isinstance(part, _LAYERS) for part in module.modules())
     lists = any(isinstance(part, nn.ModuleList | nn.ModuleDict) for part in module.modules())
-    plain = type(module) is nn.Sequential and layers > 1
+    plain = type(module) is nn.Sequential
     resizes = isinstance(module, nn.Sequential) and any(isinstance(child, nn.Upsample) for child in module)
-    few = depth == 1 and siblings < 3 and layers > 1
-    if children and (depth == 0 or lists or plain or resizes or few):
+    few = depth == 1 and siblings < 3 and (plain or layers > 1)
+    if children and (depth == 0 or lists or (plain and layers > 1) or resizes or few):
         for name, child in children:
             yield from _cut(f"{path}.{name}" if path else name, child, siblings)
     else:

@@ -34,7 +34,7 @@ class Scale:
 
     def box(self, shape: Sequence[int]) -> tuple[float, float, float]:
         """Width, height and depth for (channels, height, width) or (channels,)."""
-        sides = (*shape[1:], *shape[1:], 1, 1)[:2] if len(shape) == 2 else (*shape[1:], 1, 1)[:2]
+        sides = (*shape[1:], 1, 1)[:2]
         height, depth = (self.side * sqrt(side) for side in sides)
         return max(_LEAST, self.channel * sqrt(shape[0])), max(_LEAST, height), max(_LEAST, depth)
 
