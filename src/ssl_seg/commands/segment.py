@@ -1,11 +1,11 @@
 """`ssl-seg segment`: train a network that tells the class of every pixel."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from ssl_seg.commands import defaults, flags
+from ssl_seg.commands import defaults, flags, mask_flags
 from ssl_seg.commands.finetuning import Finetuning
 from ssl_seg.errors import DataError, UsageError
 
@@ -29,33 +29,14 @@ def segment(
     head: Annotated[str, typer.Option(help="fcn32s, deeplabv3, or smp:NAME as smp:Unet.")] = "deeplabv3",
     epochs: flags.Epochs = 50,
     batch_size: flags.BatchSize = 8,
-    image_size: Annotated[int, typer.Option(min=32, help="Side of a training crop, in pixels.")] = 256,
-    augment: Annotated[
-        Literal["light", "turns", "strong"],
-        typer.Option(
-            help="Crops and mirrors; turns: all eight, for pictures from above; strong: colours too."
-        ),
-    ] = "light",
-    loss: Annotated[
-        Literal["ce", "dice", "lovasz", "ce+dice", "ce+lovasz"], typer.Option(help="What is minimised.")
-    ] = "ce",
-    class_weights: Annotated[
-        bool, typer.Option("--class-weights", help="Rare classes weigh more in the cross entropy.")
-    ] = False,
-    exclude: Annotated[
-        str | None,
-        typer.Option(
-            help="Classes, with commas between, neither trained on nor in the mean.",
-            show_default="what the palette calls none, as unknown",
-        ),
-    ] = None,
-    watch: Annotated[
-        str, typer.Option(help="Validation images, with commas between, whose masks are kept: 0013,0062.")
-    ] = "",
-    watch_epochs: Annotated[
-        str, typer.Option(help="When they are kept, as 1,10,50.", show_default="first, middle and last")
-    ] = "",
-    val_every: Annotated[int, typer.Option(min=1, help="Epochs between two looks at --val.")] = 1,
+    image_size: mask_flags.CropSize = 256,
+    augment: mask_flags.Augment = "light",
+    loss: mask_flags.Loss = "ce",
+    class_weights: mask_flags.ClassWeights = False,
+    exclude: mask_flags.Exclude = None,
+    watch: mask_flags.Watch = "",
+    watch_epochs: mask_flags.WatchEpochs = "",
+    val_every: mask_flags.ValEvery = 1,
     optimizer: flags.Optimizer = None,
     lr: flags.Lr = None,
     backbone_lr: flags.BackboneLr = None,
@@ -73,10 +54,7 @@ def segment(
     option: flags.Option = None,
     resume: flags.Resume = False,
     bad_images: flags.BadImages = "stop",
-    canvas: Annotated[
-        int,
-        typer.Option(min=0, help="Larger images are reduced to this side.", show_default="none is reduced"),
-    ] = 0,
+    canvas: mask_flags.Canvas = 0,
     cache: flags.Cache = None,
     save_every: flags.SaveEvery = 0,
 ) -> None:
@@ -152,18 +130,11 @@ class Segmentation(Finetuning):
 
     def new_backbone(self) -> "Backbone":
         """Untrained; with the output stride that suits the head, if it can have one."""
-        wanted = getattr(self.plugins.registry.factory("heads", self.given["head"]), "output_stride", None)
-        own = self.options.get("backbone", {})
-        if wanted is None or "output_stride" in own or "stem" in own:
-            return super().new_backbone()
-        before = dict(own)
-        self.options["backbone"] = {**own, "output_stride": str(wanted)}
-        try:
-            return super().new_backbone()
-        except UsageError:
-            self.options["backbone"] = before
-            self.console.say(f"{self.given['backbone']} has no output stride of {wanted}: its own is used")
-            return super().new_backbone()
+        from ssl_seg.commands.strides import suited
+
+        head = self.plugins.registry.factory("heads", self.given["head"])
+        name = self.given["backbone"]
+        return suited(head, self.options, super().new_backbone, lambda why: self.console.say(f"{name} {why}"))
 
     def start_head(self, model: "Model", start: "Start") -> None:
         """FCN's two wide layers start from VGG's classifier, if the weights have it."""

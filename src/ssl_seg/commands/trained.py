@@ -1,5 +1,6 @@
 """A finished run, opened again: what `evaluate`, `predict` and `embed` begin with."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from ssl_seg.base import Backbone, Model
     from ssl_seg.commands.console import Console
     from ssl_seg.plugins import Plugins
+    from ssl_seg.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -63,16 +65,22 @@ def open_trained(
 
 
 def _model(file: Path, plugins: "Plugins") -> Trained:
-    from ssl_seg.base import Model
     from ssl_seg.engine.model_file import load_model, read_model_about
 
-    about, registry = read_model_about(file), plugins.registry
-    backbone = registry.build("backbones", about["backbone"], options=about["options"])
-    shape = backbone.channels, backbone.strides, len(about["classes"])
-    model = Model(backbone, registry.build("heads", about["head"], *shape, options=about["head_options"]))
+    about = read_model_about(file)
+    model = new_model(about, plugins.registry)
     load_model(file, model)
     how = {"mean": tuple(about["mean"]), "std": tuple(about["std"])}
-    return Trained(backbone, model, about, about["image_size"], how)
+    return Trained(model.backbone, model, about, about["image_size"], how)
+
+
+def new_model(about: Mapping[str, Any], registry: "Registry") -> "Model":
+    """The model that a model file says it is, untrained."""
+    from ssl_seg.base import Model
+
+    backbone = registry.build("backbones", about["backbone"], options=about["options"])
+    shape = backbone.channels, backbone.strides, len(about["classes"])
+    return Model(backbone, registry.build("heads", about["head"], *shape, options=about["head_options"]))
 
 
 def _backbone(
