@@ -6,10 +6,11 @@ import shutil
 
 import pytest
 
+from ssl_seg.content import fingerprint
 from ssl_seg.errors import ResourceError, UsageError
 from ssl_seg.run import read_toml
 from ssl_seg.stages import StudyFile
-from ssl_seg.study import Study, fingerprint
+from ssl_seg.study import Study
 
 FIVE = """\
 seeds = [0, 1]

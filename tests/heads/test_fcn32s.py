@@ -197,3 +197,22 @@ def test_a_classifier_that_does_not_fit_is_refused_whole(change, what):
     with pytest.raises(WeightsError, match=what):
         load_classifier(head, {name: tensor + 1.0 for name, tensor in tensors.items()})
     assert all(torch.equal(tensor, before[name]) for name, tensor in head.state_dict().items())
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (1, 1), (3, 9), (16, 16)])
+def test_the_matrix_product_is_the_convolution(shape):
+    """Forward and all gradients; in double precision, as the order of sums differs."""
+    from ssl_seg.heads.fcn32s import _wide
+
+    torch.manual_seed(0)
+    conv = nn.Conv2d(6, 10, 7, padding=3).double()
+    one = torch.randn(2, 6, *shape, dtype=torch.float64, requires_grad=True)
+    two = one.detach().clone().requires_grad_()
+    weigh = torch.randn(2, 10, *shape, dtype=torch.float64)
+    gradients = []
+    for x, made in ((one, conv(one)), (two, _wide(conv, two))):
+        (made * weigh).sum().backward()
+        gradients.append((made.detach(), x.grad, conv.weight.grad.clone(), conv.bias.grad.clone()))
+        conv.zero_grad()
+    for expected, found in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-10, rtol=1e-10)

@@ -58,7 +58,7 @@ class FCN32s(Head):
 
     def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
         """Feature maps -> (B, classes, *size) logits."""
-        x = self.dropout(F.relu(self.fc6(features[-1]), inplace=True))
+        x = self.dropout(F.relu(_wide(self.fc6, features[-1]), inplace=True))
         x = self.dropout(F.relu(self.fc7(x), inplace=True))
         score = self.score(x)
         whole = self._enlarged(_repeat_border(score))[:, :, self.factor :, self.factor :]
@@ -78,6 +78,19 @@ class FCN32s(Head):
             return F.interpolate(score, scale_factor=self.factor, mode="bilinear", align_corners=False)
         enlarged: Tensor = self.upscore(score)
         return enlarged
+
+
+def _wide(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """The 7x7 convolution, on the CPU as one matrix product.
+
+    On maps smaller than the kernel, the CPU's backward pass of the convolution takes a hundred times as long.
+    """
+    if x.device.type != "cpu":
+        out: Tensor = conv(x)
+        return out
+    patches = F.unfold(x, 7, padding=3).transpose(1, 2)
+    product = F.linear(patches, conv.weight.flatten(1), conv.bias)
+    return product.transpose(1, 2).unflatten(2, (x.shape[2], x.shape[3]))
 
 
 def _transposed(classes: int, factor: int) -> nn.ConvTranspose2d:
