@@ -59,6 +59,7 @@ class StudyFile:
         stages: by name; each after those it refers to.
         tables: `[table]`, or one for each `[tables.NAME]`. By default a table has the stages that no
             other refers to.
+        report: whether pictures and a page are made at the end.
 
     Raises:
         UsageError: an unknown key or stage, a value of the wrong kind, stages that wait for each other.
@@ -67,7 +68,7 @@ class StudyFile:
     def __init__(self, path: Path) -> None:
         self.path, self._values = path, read_toml(path)
         self._lines = [tuple(keys) for keys in _keys_of_lines(path.read_text(encoding="utf-8-sig"))]
-        self._only((), ("seeds", "out", "defaults", "stages", "table", "tables"))
+        self._only((), ("seeds", "out", "defaults", "stages", "table", "tables", "report"))
         self.out = Path(os.path.expanduser(self._take(str, f"runs/{path.stem}", "out")))
         self._stages = {name: self._stage(name) for name in self._take(dict, {}, "stages")}
         if not self._stages:
@@ -77,6 +78,7 @@ class StudyFile:
             self._sort(name, ())
         used = {name for stage in self.stages.values() for name in stage.references.values()}
         ends = [name for name in self._stages if name not in used]
+        self.report = self._take(bool, True, "report")
         named = [("tables", name) for name in self._take(dict, {}, "tables")]
         single = [("table",)] if "table" in self._values or not named else []
         self.tables = [self._table(path, ends) for path in [*single, *named]]
@@ -184,7 +186,7 @@ class StudyFile:
                 return default
             value = value[key]
         if not isinstance(value, kind):
-            words = {str: "a text", list: "a list", float: "a number such as 0.5"}
+            words = {str: "a text", list: "a list", float: "a number such as 0.5", bool: "true or false"}
             wanted = words.get(kind, "a table")
             raise UsageError(f"{path[-1]!r} must be {wanted}, not {value!r}", where=self.where(*path))
         return value

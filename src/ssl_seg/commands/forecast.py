@@ -35,6 +35,8 @@ def forecast(plan: Study) -> Iterator[str]:
         yield f"about {duration(seconds)} and {room / 2**20:.0f} MiB for {todo - unknown} of them"
     if unknown:
         yield f"unknown for {unknown}: no run of their kind has ended an epoch"
+    if plan.file.report:
+        yield "then: tables, pictures and report.html"
     place = plan.file.out.absolute()
     free = shutil.disk_usage(next(each for each in [place, *place.parents] if each.exists())).free
     yield f"{free / 2**20:.0f} MiB are free"

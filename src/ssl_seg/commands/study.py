@@ -32,7 +32,7 @@ def study(
     file: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="Stages, their flags, and seeds.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run.")] = False,
 ) -> None:
-    """Run the stages of a study for every seed, and write a table of their scores.
+    """Run the stages of a study for every seed, and write tables of their scores, pictures, and report.html.
 
     What is finished is not run again: after a stop, give the same command.
     """
@@ -58,6 +58,10 @@ def study(
             made.write(out, table.name)
             typer.echo(made.text())
             console.say(f"table: {out / table.name}.txt, .md, .tex, .csv")
+        if plan.file.report:
+            from ssl_seg.commands.story import tell
+
+            tell(plan, console.say)
     failed = [each for each in lost if each.code]
     if failed:
         error = SslSegError(

@@ -90,7 +90,7 @@ def _wide(conv: nn.Conv2d, x: Tensor) -> Tensor:
         return out
     patches = F.unfold(x, 7, padding=3).transpose(1, 2)
     product = F.linear(patches, conv.weight.flatten(1), conv.bias)
-    return product.transpose(1, 2).unflatten(2, (x.shape[2], x.shape[3]))
+    return product.transpose(1, 2).reshape(len(x), -1, *x.shape[2:])
 
 
 def _transposed(classes: int, factor: int) -> nn.ConvTranspose2d:

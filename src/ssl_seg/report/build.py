@@ -108,7 +108,7 @@ def _figures(facts: Facts) -> Figures:
         found.maps += [each for each in [next(filter(None, maps), None)] if each]
         sams = (read_sam(run, found.troubles) for run in runs)
         found.sams += [each for each in [next(filter(None, sams), None)] if each]
-        with_masks = (run for run in runs if any(run.folder.glob("masks/epoch-*/*.png")))
+        with_masks = (run for run in runs if any(run.folder.glob("masks/epoch-*/**/*.png")))
         watched += [(stage.label, run) for run in [next(with_masks, None)] if run]
     read_masks(watched, found)
     picture_files(facts, found)

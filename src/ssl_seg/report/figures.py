@@ -92,7 +92,8 @@ def read_masks(runs: Sequence[tuple[str, RunFacts]], found: Figures) -> None:
     for label, run in runs:
         folder = run.folder / "masks"
         epochs = sorted(path for path in folder.glob("epoch-*") if re.fullmatch(r"epoch-\d+", path.name))
-        for name in sorted({path.name for epoch in epochs for path in epoch.glob("*.png")}):
+        found_below = {path.relative_to(epoch) for epoch in epochs for path in epoch.rglob("*.png")}
+        for name in sorted(path.as_posix() for path in found_below):
             true = folder / "labels" / name
             content = true.read_bytes() if true.exists() else b""
             key = (name, hashlib.sha256(content).hexdigest())
