@@ -14,7 +14,7 @@ from typing import Annotated, Any, Self
 
 import typer
 
-from ssl_seg.commands import defaults
+from ssl_seg.commands import defaults, story
 from ssl_seg.commands.console import Console
 from ssl_seg.errors import OccupiedError, ResourceError, SslSegError, Stopped, UsageError, did_you_mean
 from ssl_seg.run import _take_lock
@@ -40,18 +40,20 @@ def study(
     from ssl_seg.tables import Table
 
     plan = Study(StudyFile(file), checker(context))
+    sam = story.sam_flags(context, plan.file)
     if dry_run:
         from ssl_seg.commands.forecast import forecast
 
-        typer.echo("\n".join(forecast(plan)))
+        typer.echo("\n".join(forecast(plan, sam is not None)))
         return
     console, out = Console(), plan.file.out
-    with _held(out), Relay(out, f"ssl-seg study {file}", console.say) as relay:
-        for job in plan.jobs:
-            if why := plan.changes(job):
-                console.say(f"{job.name}: {why}")
-        plan.write()
-        lost = plan.run(relay.start, console.say)
+    with _held(out):
+        with Relay(out, f"ssl-seg study {file}", console.say) as relay:
+            for job in plan.jobs:
+                if why := plan.changes(job):
+                    console.say(f"{job.name}: {why}")
+            plan.write()
+            lost = plan.run(relay.start, console.say)
         for table in plan.file.tables:
             found = [read_row(plan.file.stages[name], plan.folders(name), table.score) for name in table.rows]
             made = Table(found, table.score)
@@ -59,9 +61,7 @@ def study(
             typer.echo(made.text())
             console.say(f"table: {out / table.name}.txt, .md, .tex, .csv")
         if plan.file.report:
-            from ssl_seg.commands.story import tell
-
-            tell(plan, console.say)
+            story.tell(plan, console.say, None if sam is None else [*PROGRAM, "sam", *sam])
     failed = [each for each in lost if each.code]
     if failed:
         error = SslSegError(
