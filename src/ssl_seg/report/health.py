@@ -87,17 +87,18 @@ def missing(facts: Facts, figures: Figures) -> list[tuple[str, str]]:
 
 
 def _maps(facts: Facts, figures: Figures) -> Iterator[tuple[str, str]]:
-    there = {each.run.folder for each in figures.maps}
+    if figures.maps:  # one is enough: of a whole model that started without labels, if there is one
+        return
     bare = []
     for stage in facts.of("classify"):
         first = _first(stage)
-        if first is None or any(run.folder in there for run in stage.runs):
+        if first is None:
             continue
         if any(first.folder.glob("features/epoch-*.npz")):
             yield f"the map of features of {stage.label}", f"ssl-seg figure tsne {_quoted(first)}"
         else:
             bare.append((first, f"features of {stage.label}, for a map"))
-    if bare and not there:  # one map is enough: of a whole model that started without labels, if there is one
+    if bare:
         trained = {str(run.folder) for stage in facts.of("train") for run in stage.runs}
         wanted = [
             pair
