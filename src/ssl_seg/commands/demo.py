@@ -49,7 +49,9 @@ def _write(file: Path) -> None:
     try:
         if file.exists():
             if file.read_text(encoding="utf-8") != text:
-                raise UsageError("a study that is not the demo is there", where=str(file), next="another --out")
+                raise UsageError(
+                    "a study that is not the demo is there", where=str(file), next="another --out"
+                )
             return
         file.parent.mkdir(parents=True, exist_ok=True)
     except (OSError, UnicodeDecodeError) as error:
