@@ -15,7 +15,7 @@ SHORT = ["--batch-size", 4, "--image-size", 32, "--epochs", 1, "--cpu"]
 def trained(cli, tmp_path):
     code, _, err = cli(
         "train", "demo:8", "--backbone", "test_resnet", "-o", "ssl.hidden=8", "-o", "ssl.dimensions=4",
-        "--probe", "demo:8", *SHORT, "--out", tmp_path / "run",
+        "--probe", "demo:16", *SHORT, "--out", tmp_path / "run",
     )  # fmt: skip
     assert code == 0, err
     return tmp_path / "run"

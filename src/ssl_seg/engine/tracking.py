@@ -75,32 +75,30 @@ class Tracking:
                 log.warning("--track %s stops, the run goes on: %r", name, error)
 
     def _start(self, name: str, step: int) -> tracking.GeneralTracker:
-        folder = self._run.folder.absolute()
-        known = self._ids()
+        folder, known = self._run.folder.absolute(), self._ids()
+        number = known.get(name)  # of the run in the tracker's own book
         tracker: Any
+        how: dict[str, Any] = {}
         if name == "tensorboard":
             # what an earlier process wrote of this step and later ones is not shown
             tracker = tracking.TensorBoardTracker(name, folder, purge_step=step)
         elif name == "wandb":
-            mode = os.environ.get("WANDB_MODE", "offline")
-            number = known.get(name) or uuid.uuid4().hex[:12]
-            how = {"id": number, "resume": "allow", "mode": mode, "dir": str(folder)}
+            how = {"id": number or uuid.uuid4().hex[:12], "resume": "allow"}
+            how |= {"mode": os.environ.get("WANDB_MODE", "offline"), "dir": str(folder)}
             tracker = tracking.WandBTracker("ssl-seg", name=folder.name, **how)
         else:
             _use_folder(folder)
-            how = {"run_name": folder.name, "run_id": known.get(name)}
+            how = {"run_name": folder.name, "run_id": number}
             tracker = tracking.MLflowTracker("ssl-seg", logging_dir=str(folder / "mlflow"), **how)
         tracker.start()
-        if name == "wandb":
-            self._remember(name, number)
-        elif name == "mlflow":
-            self._remember(name, tracker.tracker.info.run_id)
-        if not self._run.resume:
+        if name not in known:
+            given = {"tensorboard": name, "wandb": how.get("id")}.get(name) or tracker.tracker.info.run_id
+            self._remember(name, given)
             self._tell_settings(name, tracker)
         return tracker
 
     def _tell_settings(self, name: str, tracker: Any) -> None:
-        if name == "tensorboard":  # its own table of settings would be a run beside this one
+        if name == "tensorboard":  # Accelerate's way makes a second run beside this one
             text = (self._run.folder / "run.toml").read_text()
             tracker.log({"run.toml": f"```toml\n{text}\n```"}, step=0)
         else:
