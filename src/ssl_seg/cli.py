@@ -13,6 +13,7 @@ from ssl_seg.commands import (
     demo,
     doctor,
     evaluate,
+    export,
     figure,
     predict,
     report,
@@ -50,6 +51,7 @@ app.command("embed")(predict.embed)
 app.add_typer(figure.app, name="figure")
 app.command("study")(study.study)
 app.command("report")(report.report)
+app.command("export")(export.export)
 app.command("list")(catalog.list_)
 app.add_typer(catalog.app, name="plugins")
 app.command("doctor")(doctor.doctor)

@@ -27,9 +27,15 @@ class TimmBackbone(Backbone):
             own 32 keeps maps large by atrous convolutions (Chen et al. 2017, arXiv:1706.05587), with
             the same weights. A ResNet-50 takes 1.5 times the operations at 16, 4.7 times at 8.
 
+    Attributes:
+        timm_call: the name and the arguments with which `timm.create_model` makes the same network;
+            None with a small stem, which timm does not have.
+
     Raises:
         UsageError: the network gives no maps, or has no such stem or stride.
     """
+
+    timm_call: tuple[str, dict[str, Any]] | None
 
     def __init__(
         self,
@@ -44,7 +50,12 @@ class TimmBackbone(Backbone):
             raise UsageError(
                 f"stem=small divides all strides by 4: it goes without output_stride={output_stride}"
             )
-        self.net: Any = _create(name) if output_stride is None else _create_dilated(name, output_stride)
+        self.net: Any
+        if output_stride is None:
+            self.net, arguments = _create(name)
+        else:
+            self.net, arguments = _create_dilated(name, output_stride), {"output_stride": output_stride}
+        self.timm_call = (name, arguments) if stem == "standard" else None
         if hasattr(self.net, "pre_logits"):
             self.net.pre_logits = nn.Identity()
         if not hasattr(self.net, "forward_intermediates"):
@@ -81,11 +92,11 @@ class TimmBackbone(Backbone):
         return maps
 
 
-def _create(name: str) -> Any:
-    """The model without its classifier; transformers for any image size, if they can."""
+def _create(name: str) -> tuple[Any, dict[str, Any]]:
+    """The model without its classifier; transformers for any image size, if they can; and how."""
     for any_size in ({"dynamic_img_size": True}, {"strict_img_size": False}, {}):
         try:
-            return timm.create_model(name, pretrained=False, num_classes=0, **any_size)
+            return timm.create_model(name, pretrained=False, num_classes=0, **any_size), any_size
         except TypeError:
             continue
     raise AssertionError("unreachable: the last try has no arguments to refuse")

@@ -64,6 +64,7 @@ def classify(
     canvas: flags.Canvas = 0,
     cache: flags.Cache = None,
     save_every: flags.SaveEvery = 0,
+    track: flags.Track = None,
 ) -> None:
     """Train a classifier on labelled images, and measure it on others.
 

@@ -18,7 +18,7 @@ from ssl_seg.run import read_toml
 _OPTIONS = "ssl_seg.options"  # where a context keeps the options of a TOML file
 GROUPS = ("ssl", "backbone", "head", "data", "val", "probe", "metric")
 # flags that a resumed run may change: they do not touch what is computed
-FREE = frozenset({"save_every", "cache", "out", "config", "resume", "compile"})
+FREE = frozenset({"save_every", "cache", "out", "config", "resume", "compile", "track"})
 
 
 def short(spec: str) -> str:

@@ -111,3 +111,9 @@ SaveEvery = Annotated[
     int,
     typer.Option(min=0, help="Steps between checkpoints.", show_default="every 5 minutes"),
 ]
+Track = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME,...", help="Send the scores to tensorboard, wandb or mlflow too.", show_default="none"
+    ),
+]

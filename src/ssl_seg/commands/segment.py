@@ -57,6 +57,7 @@ def segment(
     canvas: mask_flags.Canvas = 0,
     cache: flags.Cache = None,
     save_every: flags.SaveEvery = 0,
+    track: flags.Track = None,
 ) -> None:
     """Train a segmentation network on images with masks, and measure it on others, whole.
 

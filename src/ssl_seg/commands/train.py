@@ -43,6 +43,7 @@ def train(
     canvas: flags.Canvas = 0,
     cache: flags.Cache = None,
     save_every: flags.SaveEvery = 0,
+    track: flags.Track = None,
 ) -> None:
     """Pre-train a backbone on images without labels.
 

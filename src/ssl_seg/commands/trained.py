@@ -55,13 +55,21 @@ def open_trained(
     path = Path(run).expanduser()
     name = {"last": "model.safetensors", "best": "best.safetensors"}[which]
     file = path / name if path.is_dir() else path
-    if file.name in ("model.safetensors", "best.safetensors") and file.exists():
+    if file.name in ("model.safetensors", "best.safetensors") and file.exists() and not _is_backbone(file):
         return _model(file, plugins)
     if which == "best":
         raise WeightsError(f"{run} has no best epoch", next="--which last")
     if (path / "run.toml").exists() and not (path / "backbone.safetensors").exists():
         raise WeightsError(f"{run} is not finished", next=f"ssl-seg train --resume --out {run}")
     return _backbone(path, plugins, console, backbone, image_size)
+
+
+def _is_backbone(file: Path) -> bool:
+    """Whether a file named as a model's holds a backbone alone, as an exported folder does."""
+    from ssl_seg.engine.weight_files import read_header
+    from ssl_seg.engine.weights import FORMAT
+
+    return read_header(file).get("format") == FORMAT
 
 
 def _model(file: Path, plugins: "Plugins") -> Trained:

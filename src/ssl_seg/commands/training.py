@@ -54,8 +54,10 @@ class Training:
             given: see the class.
             names: of components by kind: a typing error is found before anything is read.
         """
+        from ssl_seg.engine.tracking import check_trackers
         from ssl_seg.plugins import load_plugins
 
+        check_trackers(given["track"] or "")
         with Stop() as stop, Console() as console:
             plugins = load_plugins()
             for kind, name in names.items():
@@ -149,26 +151,30 @@ class Training:
         on_epoch: Callable[[int], Mapping[str, float]],
         alarm: "CollapseAlarm | None" = None,
     ) -> None:
-        """The loop, with this run's folder, signals and progress."""
+        """The loop, with this run's folder, signals, progress and trackers."""
         from ssl_seg.engine.fit import fit
+        from ssl_seg.engine.tracking import Tracking, check_trackers
 
         def after_epoch(epoch: int, scores: Mapping[str, float]) -> None:
+            tracking.log(scores)
             self.plugins.notify("epoch_end", run=self.run, epoch=epoch, scores=scores)
 
         self.plugins.notify("run_start", run=self.run)
-        fit(
-            module,
-            feed,
-            optimizer,
-            plan,
-            device=self.device,
-            run=self.run,
-            stop=self.stop,
-            alarm=alarm,
-            on_epoch=on_epoch,
-            after_epoch=after_epoch,
-            report=self.console.training,
-        )
+        names = check_trackers(self.given["track"] or "") if self.device.is_main else []
+        with Tracking(names, self.run) as tracking:
+            fit(
+                module,
+                feed,
+                optimizer,
+                plan,
+                device=self.device,
+                run=self.run,
+                stop=self.stop,
+                alarm=alarm,
+                on_epoch=on_epoch,
+                after_epoch=after_epoch,
+                report=self.console.training,
+            )
 
     def save_backbone(self, backbone: "Backbone", **about: Any) -> None:
         """Write `backbone.safetensors`; its header says what it is and how it wants its images."""

@@ -1,6 +1,6 @@
 """Where and how tensors are computed: device, precision, processes, compilation.
 
-The only file that knows Accelerate, which finds the device and joins the processes that
+With `tracking.py` the only file that knows Accelerate, which finds the device and joins the processes that
 `accelerate launch`, `torchrun` or `srun` have started.
 """
 

@@ -81,11 +81,11 @@ class FCN32s(Head):
 
 
 def _wide(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """The 7x7 convolution, on the CPU as one matrix product.
+    """The 7x7 convolution, on the CPU as one matrix product; an exported network has the convolution.
 
     On maps smaller than the kernel, the CPU's backward pass of the convolution takes a hundred times as long.
     """
-    if x.device.type != "cpu":
+    if x.device.type != "cpu" or torch.compiler.is_exporting():
         out: Tensor = conv(x)
         return out
     patches = F.unfold(x, 7, padding=3).transpose(1, 2)

@@ -1,0 +1,86 @@
+"""`ssl-seg export`: trained weights in the layouts of other libraries."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ssl_seg.commands import flags
+from ssl_seg.commands.console import Console
+
+if TYPE_CHECKING:
+    from ssl_seg.export.subject import Exported, Subject
+
+
+def export(
+    run: flags.RunOrFile,
+    to: Annotated[
+        Literal["timm", "torchvision", "onnx", "hub"],
+        typer.Option(help="hub: a folder for Hugging Face with a model card; nothing is sent."),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="timm, hub: a folder; torchvision: .pth or .safetensors; onnx: .onnx.")
+    ],
+    which: flags.Which = "last",
+    license: Annotated[
+        str, typer.Option(metavar="ID", help="For the model card, as mit or cc-by-4.0.")
+    ] = "unknown",
+) -> None:
+    """Write the weights of a run so that another library loads them, and compare what it computes.
+
+    A file that computes something else is not written. Of classify and segment the head is included where
+    the format can hold it.
+    """
+    subject = _subject(run, which)
+    made = _write(subject, to, out.expanduser(), run, which, license)
+    for path in sorted(out.iterdir()) if out.is_dir() else [out]:
+        typer.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+    holds = "backbone and head" if made.whole else "backbone"
+    typer.echo(f"{holds}; largest difference of its outputs {made.difference:.1e}")
+    for note in made.notes:
+        typer.echo(f"note: {note}")
+    typer.echo(f"\n{made.code}")
+
+
+def _subject(run: str, which: Literal["last", "best"]) -> "Subject":
+    from ssl_seg.commands.trained import open_trained
+    from ssl_seg.engine.weights import read_about
+    from ssl_seg.export.subject import Subject
+    from ssl_seg.plugins import load_plugins
+
+    with Console() as console:
+        console.quiet = True
+        trained = open_trained(run, load_plugins(), console, which=which)
+    about: dict[str, Any] = trained.about or read_about(Path(run).expanduser())
+    return Subject(
+        trained.backbone,
+        trained.model.head if trained.model else None,
+        size=trained.size,
+        mean=trained.how["mean"],
+        std=trained.how["std"],
+        classes=about.get("classes", ()),
+        about=about,
+    )
+
+
+def _write(
+    subject: "Subject", to: str, out: Path, run: str, which: Literal["last", "best"], license: str
+) -> "Exported":
+    if to == "timm":
+        from ssl_seg.export.timm import to_timm
+
+        return to_timm(subject, out)
+    if to == "torchvision":
+        from ssl_seg.export.torchvision import to_torchvision
+
+        return to_torchvision(subject, out)
+    if to == "onnx":
+        from ssl_seg.export.onnx import to_onnx
+
+        return to_onnx(subject, out)
+    from ssl_seg.export.hub import to_hub
+    from ssl_seg.export.record import read_record
+
+    place = Path(run).expanduser()
+    record = read_record(place if place.is_dir() else place.parent, which)
+    return to_hub(subject, out, record=record, license=license)

@@ -1,0 +1,201 @@
+"""The model card of a run: `README.md` with the front matter that Hugging Face reads."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ssl_seg.export.record import Record
+from ssl_seg.export.subject import Subject
+from ssl_seg.tables import as_markdown
+
+_TASKS = {"classify": "image-classification", "segment": "image-segmentation"}
+_METRICS = {"top1": "accuracy", "miou": "mean_iou", "probe_knn": "accuracy"}
+_SETTINGS = [
+    *("ssl", "backbone", "head", "init", "freeze", "epochs", "batch_size", "image_size", "augment", "loss"),
+    *("optimizer", "lr", "backbone_lr", "weight_decay", "warmup", "schedule", "clip"),
+    *("mixup", "label_smoothing", "seed", "precision"),
+]
+
+
+def write_card(
+    subject: Subject, record: Record, *, with_timm: bool, license: str = "unknown", load: str = ""
+) -> str:
+    """The whole text.
+
+    Names of classes, folders and data may hold anything: in the front matter every value is written as
+    JSON on one line, which YAML reads as it is, and in the text what Markdown gives a meaning is escaped.
+
+    Args:
+        subject, record: what it is, and how it came to be.
+        with_timm: whether timm loads the folder.
+        license: an identifier of Hugging Face's list; `unknown` says nothing.
+        load: Python that loads the folder.
+    """
+    task = _TASKS.get(str(subject.about.get("task")), "image-feature-extraction")
+    front: dict[str, Any] = {
+        "license": license,
+        "library_name": "timm" if with_timm else "ssl-seg",
+        "pipeline_tag": task,
+        "tags": ["ssl-seg", task, *(["timm"] if with_timm else []), *_method(subject, record)],
+    }
+    if results := _model_index(subject, record, task):
+        front["model-index"] = results
+    parts = [
+        f"# {_md(record.name or 'Weights')}",
+        _summary(subject, record),
+        *_numbers(subject, record),
+        "## How it was made",
+        *_made(record),
+        "## What goes in, what comes out",
+        _inputs(subject),
+        "## How to load it",
+        f"`FOLDER` is this folder, as after `hf download USER/NAME --local-dir FOLDER`.\n\n{load}",
+        "## Licence",
+        _licence(license),
+    ]
+    head = "".join(f"{key}: {json.dumps(value)}\n" for key, value in front.items())
+    return f"---\n{head}---\n\n" + "\n\n".join(parts) + "\n"
+
+
+def _method(subject: Subject, record: Record) -> list[str]:
+    by = record.settings.get("ssl") or subject.about.get("trained_by") or ""
+    return [by] if re.fullmatch(r"[a-z0-9-]{2,30}", by) and by not in _TASKS else []
+
+
+def _model_index(subject: Subject, record: Record, task: str) -> list[dict[str, Any]]:
+    """The numbers in the form of Hugging Face's leaderboards; detail numbers stay in the text."""
+    where = record.settings.get(record.measured_on)
+    metrics = [
+        {"type": _METRICS.get(name, name), "value": value, "name": f"{name}, epoch {record.epoch}"}
+        for name, value in record.numbers.items()
+        if "/" not in name
+    ]
+    if not metrics or not where:
+        return []
+    data = {"name": _short(where), "type": _slug(_short(where)), "split": _split(record)}
+    kind = task if task in _TASKS.values() else "image-classification"
+    result = {"task": {"type": kind}, "dataset": data, "metrics": metrics}
+    return [{"name": _slug(record.name), "results": [result]}]
+
+
+def _split(record: Record) -> str:
+    return "validation" if record.measured_on == "val" else record.measured_on
+
+
+def _summary(subject: Subject, record: Record) -> str:
+    name = _md(subject.about.get("backbone") or record.settings.get("backbone") or "A backbone")
+    task = subject.about.get("task")
+    if task in _TASKS:
+        what = "classifies images" if task == "classify" else "tells the class of every pixel"
+        head, count = _md(subject.about.get("head", "")), len(subject.classes)
+        return f"{name} with the head {head}: it {what}, of {count} classes. Trained by ssl-seg."
+    by = _md(record.settings.get("ssl") or subject.about.get("trained_by") or "")
+    how = f"trained by {by}" if by in ("classify", "segment") else f"pre-trained without labels by {by}"
+    return (
+        f"{name}, {how if by else 'trained'}, without a head: it turns images into features. Made by ssl-seg."
+    )
+
+
+def _numbers(subject: Subject, record: Record) -> Iterable[str]:
+    yield "## Numbers"
+    if not record.numbers:
+        yield "None were measured."
+        return
+    where = _short(record.settings.get(record.measured_on))
+    count = record.images(record.measured_on).get("images", "?")
+    told = f"Measured after epoch {record.epoch} on {count} images ({_split(record)}: {_md(where)})"
+    if record.chosen:
+        told += "; the epoch was chosen by these numbers, which flatters them"
+    yield f"{told}. One run, seed {record.settings.get('seed', '?')}."
+    rows = [(_md(name), f"{value:.4f}") for name, value in record.numbers.items() if "/" not in name]
+    yield _table(("number", "value"), rows)
+    if table := _class_rows(subject, record):
+        yield _table(*table)
+
+
+def _class_rows(subject: Subject, record: Record) -> tuple[Sequence[str], list[Sequence[str]]] | None:
+    """The numbers of single classes: a row for each, a column for each kind of number."""
+    kinds = list(dict.fromkeys(name.split("/", 1)[0] for name in record.numbers if "/" in name))
+    if not kinds or not subject.classes:
+        return None
+    rows: list[Sequence[str]] = []
+    for name in subject.classes:
+        found = [record.numbers.get(f"{kind}/{name}") for kind in kinds]
+        rows.append([_md(name), *("" if value is None else f"{value:.4g}" for value in found)])
+    return ["class", *map(_md, kinds)], rows
+
+
+def _made(record: Record) -> Iterable[str]:
+    if not record.settings:
+        yield "The run that made it is not at hand."
+        return
+    rows = [(name, _md(_shown(name, value))) for name, value in _of(record.settings).items()]
+    for group, options in (record.settings.get("o") or {}).items():
+        rows += [(_md(f"{group}.{key}"), _md(value)) for key, value in options.items()]
+    yield _table(("setting", "value"), rows)
+    yield "Images, by what they were for. The fingerprint changes whenever an image or a label does."
+    kinds = [name for name in ("data", "train", "val", "probe") if record.images(name)]
+    images = [(name, record.images(name)) for name in kinds]
+    yield _table(
+        ("for", "name", "images", "fingerprint"),
+        [
+            (name, _md(_short(record.settings.get(name))), str(found.get("images", "")), found["fingerprint"])
+            for name, found in images
+        ],
+    )
+    versions = record.found.get("versions") or {}
+    told = ", ".join(f"{name} {version}" for name, version in versions.items())
+    yield f"Versions: {_md(told)}. Device: {_md(record.found.get('device', 'unknown'))}."
+
+
+def _of(settings: Any) -> dict[str, Any]:
+    return {name: settings[name] for name in _SETTINGS if settings.get(name) not in (None, "")}
+
+
+def _shown(name: str, value: Any) -> str:
+    return _short(value) if name == "init" else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _inputs(subject: Subject) -> str:
+    mean, std = (", ".join(f"{value:.3f}" for value in values) for values in (subject.mean, subject.std))
+    text = (
+        f"RGB images in [0, 1], minus ({mean}), divided by ({std}). It was trained at {subject.size} x "
+        f"{subject.size} pixels; the central square of an image was resized with antialiasing (bilinear)."
+    )
+    if subject.about.get("task") == "segment":
+        text = text.split("; the central")[0] + ", on crops; it was measured on whole images."
+    if not subject.classes:
+        return text
+    names = "\n".join(f"{index}. {_md(name)}" for index, name in enumerate(subject.classes))
+    return f"{text}\n\nClasses, in the order of the logits:\n\n{names}"
+
+
+def _licence(license: str) -> str:
+    if license == "unknown":
+        return (
+            "Not stated. It depends on the images it was trained on and on the weights it started from; "
+            "`ssl-seg export --license` writes it here. The software, ssl-seg, has the MIT licence."
+        )
+    return f"{_md(license)}. The software, ssl-seg, has the MIT licence."
+
+
+def _short(spec: Any) -> str:
+    """`/home/me/tiles/train` -> `train`: a card tells no paths of the machine."""
+    return Path(str(spec or "").rpartition(".py:")[2]).name or "unnamed"
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "unnamed"
+
+
+def _md(text: Any) -> str:
+    """A text that Markdown shows as it is, on one line, without what cannot be written."""
+    whole = str(text).encode("utf-8", "replace").decode()
+    return as_markdown(re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "\ufffd", whole))
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

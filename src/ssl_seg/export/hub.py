@@ -1,0 +1,138 @@
+"""A folder as Hugging Face's hub wants it: `config.json`, `model.safetensors`, and a model card."""
+
+import re
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from ssl_seg.engine.model_file import save_model
+from ssl_seg.errors import UsageError, WeightsError
+from ssl_seg.export import timm as timm_layout
+from ssl_seg.export.card import write_card
+from ssl_seg.export.placing import placed, write_json, write_tensors
+from ssl_seg.export.record import Record
+from ssl_seg.export.subject import Exported, Subject
+
+_COMMANDS = """```sh
+{commands}
+```
+
+```python
+{code}
+```"""
+_MODEL = """from pathlib import Path
+from ssl_seg.commands.trained import new_model
+from ssl_seg.engine.model_file import load_model, read_model_about
+from ssl_seg.plugins import load_plugins
+
+file = Path("FOLDER/model.safetensors")
+model = new_model(read_model_about(file), load_plugins().registry)
+load_model(file, model)"""
+_BACKBONE = """from pathlib import Path
+from ssl_seg import load_backbone
+from ssl_seg.engine.weights import read_about
+from ssl_seg.plugins import load_plugins
+
+about = read_about(Path("FOLDER"))
+registry = load_plugins().registry
+backbone = registry.build("backbones", about["backbone"], options=about["options"])
+load_backbone(Path("FOLDER"), backbone)"""
+_TIMM = """import timm
+
+model = timm.create_model("local-dir:FOLDER", pretrained=True)  # or "hf-hub:USER/NAME\""""
+
+
+def to_hub(
+    subject: Subject, folder: Path, *, record: Record | None = None, license: str = "unknown"
+) -> Exported:
+    """Write the folder; nothing is sent anywhere. With a head the weights are the whole model.
+
+    A backbone of timm's is in the layout of timm, so that `timm.create_model` loads the folder too.
+
+    Args:
+        subject: any.
+        folder: must not exist, or be empty.
+        record: how the weights were made, for the card.
+        license: an identifier of Hugging Face's list, as `mit` or `cc-by-4.0`.
+
+    Raises:
+        UsageError: no such identifier can be.
+        WeightsError: what is read back is not what was written.
+        OccupiedError, ResourceError: see `placed`.
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,40}", license):
+        raise UsageError(
+            f"--license {license!r} is no identifier", next="--license mit, cc-by-4.0, other, ..."
+        )
+    with_timm = _loads_in_timm(subject)
+    with placed(folder) as aside:
+        aside.mkdir()
+        file = aside / "model.safetensors"
+        if subject.model is None:
+            state = subject.backbone.state_dict()
+            write_tensors(file, state, {**subject.about, **subject.header})
+        else:
+            state = subject.model.state_dict()
+            save_model(file, subject.model, subject.about)
+        again = load_file(file)
+        if again.keys() != state.keys() or not all(torch.equal(again[key], state[key]) for key in state):
+            raise WeightsError("not exported: what was read back is not what was written", where=str(folder))
+        write_json(aside / "config.json", _config(subject, with_timm))
+        found = timm_layout.compare(subject, aside, whole=False) if with_timm else 0.0
+        card = write_card(
+            subject, record or Record(), with_timm=with_timm, license=license, load=_how(subject, with_timm)
+        )
+        (aside / "README.md").write_text(card, encoding="utf-8")
+    code = _python(subject, with_timm).replace("FOLDER", str(folder))
+    notes = [f"to publish it: hf upload USER/NAME {folder}"]
+    if license == "unknown":
+        notes.append("the card says nothing of a licence: --license")
+    return Exported(subject.head is not None, found, code, notes)
+
+
+def _loads_in_timm(subject: Subject) -> bool:
+    """Whether the backbone alone is all that timm's network has."""
+    if subject.timm_call is None or subject.head is not None:
+        return False
+    net, _, untrained = timm_layout.network(subject)
+    return not untrained and net.state_dict().keys() == subject.backbone.state_dict().keys()
+
+
+def _config(subject: Subject, with_timm: bool) -> dict[str, Any]:
+    """What the folder holds; timm's keys beside ours where timm loads it."""
+    theirs: dict[str, Any] = {}
+    if with_timm:
+        theirs = timm_layout.config(subject, timm_layout.network(subject)[0], whole=False)
+    known = {key: value for key, value in subject.about.items() if key not in ("classes", "mean", "std")}
+    ours = {
+        "library_name": "timm" if with_timm else "ssl-seg",
+        "ssl_seg_version": version("ssl-seg"),
+        **known,
+        "image_size": subject.size,
+        "mean": list(subject.mean),
+        "std": list(subject.std),
+    }
+    if subject.classes:
+        ours["id2label"] = {str(index): name for index, name in enumerate(subject.classes)}
+        ours["label2id"] = {name: index for index, name in enumerate(subject.classes)}
+    return ours | theirs
+
+
+def _python(subject: Subject, with_timm: bool) -> str:
+    return _TIMM if with_timm else _BACKBONE if subject.head is None else _MODEL
+
+
+def _how(subject: Subject, with_timm: bool) -> str:
+    """Commands and Python that load the folder, for the card."""
+    if subject.head is None:
+        commands = [
+            "ssl-seg classify LABELLED --val OTHERS --init FOLDER",
+            "ssl-seg embed FOLDER IMAGES --out f.npz",
+        ]
+    else:
+        out = "labels.csv" if subject.about.get("task") == "classify" else "masks"
+        commands = [f"ssl-seg predict FOLDER IMAGES --out {out}"]
+    return _COMMANDS.format(commands="\n".join(commands), code=_python(subject, with_timm))

@@ -1,0 +1,167 @@
+"""One ONNX file that ONNX Runtime runs as PyTorch runs the model."""
+
+import json
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssl_seg.base import Backbone
+from ssl_seg.errors import UsageError
+from ssl_seg.export.placing import placed
+from ssl_seg.export.subject import Exported, Subject, check, difference
+from ssl_seg.layers import pool
+
+_ALLOWED = 1e-4
+_LARGEST = 1_900_000_000  # bytes; a file of protobuf ends at 2 GB
+_NEEDED = ("onnx", "onnxscript", "onnxruntime")
+
+
+class _Features(nn.Module):
+    """A backbone as a function of tensors: pooled features, and the deepest map."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        maps = self.backbone(images)
+        return pool(maps), maps[-1]
+
+
+class _Logits(nn.Module):
+    """A model under the same name of its input."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor]:
+        return (self.model(images),)
+
+
+def to_onnx(subject: Subject, path: Path) -> Exported:
+    """Write one .onnx file: `images` (B, 3, H, W), normalised, to the head's `logits`.
+
+    Without a head its outputs are `features` (B, C), pooled, and `map` (B, C, h, w), the deepest. The batch is of
+    any size; so are images for logits of every pixel, where the network can be written down that way. The
+    file's metadata hold normalisation, image size, classes and colours.
+
+    ONNX Runtime runs the file on random images of several shapes before it is in its place.
+
+    Args:
+        subject: any.
+        path: must not exist.
+
+    Raises:
+        UsageError: a package is missing, the path does not end with .onnx, or the weights are larger than
+            such a file can be.
+        WeightsError: ONNX Runtime's outputs differ from PyTorch's by more than 1e-4.
+        OccupiedError, ResourceError: see `placed`.
+    """
+    _check_request(subject, path)
+    graph = _Graph(subject)
+    notes: list[str] = []
+    with placed(path) as aside:
+        if subject.about.get("task") == "segment":
+            found, note = graph.write_free(aside)
+            notes += [note] if note else []
+        else:
+            found = graph.write(aside, {0: "batch"}, [(subject.size, subject.size)])
+    code = f"import onnxruntime\nsession = onnxruntime.InferenceSession({str(path)!r})"
+    code += (
+        f"\n{', '.join(graph.names)}{',' * (len(graph.names) == 1)} = session.run(None, {{'images': images}})"
+    )
+    return Exported(subject.head is not None, found, code, notes)
+
+
+def _check_request(subject: Subject, path: Path) -> None:
+    if path.suffix != ".onnx":
+        raise UsageError(f"--out is a file for ONNX: {path} does not end with .onnx")
+    if missing := [name for name in _NEEDED if find_spec(name) is None]:
+        raise UsageError(
+            f"--to onnx needs {', '.join(missing)}, not installed", next="pip install 'ssl-seg[onnx]'"
+        )
+    parts = [subject.backbone] if subject.head is None else [subject.backbone, subject.head]
+    size = sum(t.numel() * t.element_size() for part in parts for t in part.state_dict().values())
+    if size > _LARGEST:
+        raise UsageError(f"--to onnx: {size / 1e9:.1f} GB of weights, and an ONNX file ends at 2 GB")
+
+
+class _Graph:
+    """A subject as a function of a tensor, and how it becomes a file."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self.names = ["features", "map"] if subject.model is None else ["logits"]
+        self.module: nn.Module = (
+            _Features(subject.backbone) if subject.model is None else _Logits(subject.model)
+        )
+        self.module.eval()
+
+    def write_free(self, path: Path) -> tuple[float, str]:
+        """For images of any size, or else of multiples of the stride, or else of one size; and which, in words."""
+        size, step = self.subject.size, max(self.subject.backbone.strides)
+        size = -(-size // step) * step
+        axes = {0: "batch", 2: "height", 3: "width"}
+        try:
+            found = self.write(path, axes, [(size, size), (size + step, size + 2 * step)])
+        except Exception:  # torch.export and ONNX Runtime refuse in many ways what depends on the size
+            path.unlink(missing_ok=True)
+            return self.write(path, {0: "batch"}, [(size, size)]), f"images of {size} x {size} pixels only"
+        try:
+            return max(found, self.compare(path, [(size + 7, size + 13)])), ""
+        except Exception:  # likewise
+            return found, f"heights and widths in multiples of {step} pixels only"
+
+    def write(self, path: Path, axes: dict[int, str], shapes: list[tuple[int, int]]) -> float:
+        """Write the file and compare; `axes` are those of any length, `shapes` (H, W) of images to try."""
+        with warnings.catch_warnings():
+            # of the exporter's own parts about each other; nobody here can change them
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore", FutureWarning)
+            program: Any = torch.onnx.export(
+                self.module,
+                (self.subject.images(2, shapes[0]),),
+                input_names=["images"],
+                output_names=self.names,
+                dynamic_shapes={"images": axes},
+                dynamo=True,
+                verbose=False,
+            )
+        program.model.metadata_props.update(metadata(self.subject))
+        program.save(path)
+        return self.compare(path, shapes)
+
+    @torch.no_grad()
+    def compare(self, path: Path, shapes: list[tuple[int, int]]) -> float:
+        """The largest difference between ONNX Runtime and PyTorch, over shapes and several batch sizes."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # what it refuses is told here
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        worst = 0.0
+        for count, shape in zip((1, 3, 2), shapes * 3, strict=False):
+            images = self.subject.images(count, shape)
+            theirs = session.run(None, {"images": images.numpy()})
+            for mine, other in zip(self.module(images), theirs, strict=True):
+                worst = max(worst, difference(torch.from_numpy(other), mine))
+        return check(worst, _ALLOWED, "ONNX Runtime")
+
+
+def metadata(subject: Subject) -> dict[str, str]:
+    """What the file says of itself; lists as JSON."""
+    about = subject.about
+    told: dict[str, Any] = {
+        "input": "RGB in [0, 1], minus mean, divided by std",
+        "mean": list(subject.mean),
+        "std": list(subject.std),
+        "image_size": subject.size,
+        "classes": list(subject.classes),
+        **{key: about[key] for key in ("task", "backbone", "head", "colours", "exclude") if key in about},
+    }
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in told.items()}

@@ -1,0 +1,129 @@
+"""A state dict that torchvision's own networks load strictly."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from ssl_seg.errors import UsageError
+from ssl_seg.export.placing import placed, write_tensors
+from ssl_seg.export.subject import Exported, Subject, affine, cannot, check, difference, last_child
+
+_ALLOWED = 1e-5
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A network of torchvision that may hold the subject, and the state it would get."""
+
+    network: nn.Module
+    state: dict[str, Tensor]
+    code: str
+    whole: bool
+
+    @property
+    def fits(self) -> bool:
+        own = self.network.state_dict()
+        return own.keys() == self.state.keys() and all(own[k].shape == t.shape for k, t in self.state.items())
+
+
+def to_torchvision(subject: Subject, path: Path) -> Exported:
+    """Write a state dict for torchvision's network of the same name: .pth, .pt or .safetensors.
+
+    With a linear classifier on a ResNet it is the whole network; with DeepLabv3 on a ResNet of output
+    stride 8 it is `deeplabv3_resnet50` or its kin, whole. Otherwise it is all but the classifier.
+
+    Args:
+        subject: its backbone has the `timm_call` of a network that torchvision has under that name.
+        path: must not exist.
+
+    Raises:
+        UsageError: torchvision has no such network, or names or shapes its tensors in another way.
+        WeightsError: torchvision's network computes something else from the weights.
+        OccupiedError, ResourceError: see `placed`.
+    """
+    if path.suffix not in (".pth", ".pt", ".safetensors"):
+        raise UsageError(f"--out is a file for torchvision: {path} ends neither with .pth nor .safetensors")
+    chosen = _choose(subject)
+    chosen.network.load_state_dict(chosen.state)
+    found = check(_distance(subject, chosen), _ALLOWED, "torchvision")
+    with placed(path) as aside:
+        if path.suffix == ".safetensors":
+            write_tensors(aside, chosen.state, subject.header)
+        else:
+            torch.save({name: tensor.contiguous().clone() for name, tensor in chosen.state.items()}, aside)
+    read = {".safetensors": f"safetensors.torch.load_file({str(path)!r})"}
+    load = read.get(path.suffix, f"torch.load({str(path)!r})")
+    notes = [] if chosen.whole or subject.head is None else ["the head is left out: torchvision's is another"]
+    return Exported(chosen.whole, found, f"{chosen.code}\nnet.load_state_dict({load})", notes)
+
+
+def _choose(subject: Subject) -> _Candidate:
+    """The first network that has exactly the subject's tensors, and says the same."""
+    if subject.timm_call is None:
+        raise cannot("torchvision", "the backbone has no name there", "--to onnx or --to hub")
+    name, arguments = subject.timm_call[0].split(".")[0], dict(subject.timm_call[1])
+    if name not in torchvision.models.list_models(torchvision.models):
+        raise cannot("torchvision", f"it has no {name}", "--to timm")
+    stride = arguments.pop("output_stride", 32)
+    if arguments:
+        raise cannot("torchvision", f"its {name} has no {', '.join(arguments)}", "--to timm")
+    dilated = {"replace_stride_with_dilation": [False, stride <= 8, stride <= 16]} if stride < 32 else {}
+    for candidate in _candidates(subject, name, dilated):
+        if candidate.fits and not (candidate.whole and _disagrees(subject, candidate)):
+            return candidate
+    raise cannot("torchvision", f"its {name} names its tensors in another way, or has others", "--to timm")
+
+
+def _candidates(subject: Subject, name: str, dilated: dict[str, Any]) -> Iterator[_Candidate]:
+    own, classes = subject.backbone.state_dict(), len(subject.classes)
+    head = subject.head
+    if head is not None and dilated.get("replace_stride_with_dilation") == [False, True, True]:
+        whole = f"deeplabv3_{name}"
+        if whole in torchvision.models.list_models(torchvision.models.segmentation):
+            state = {f"backbone.{key}": tensor for key, tensor in own.items()} | head.state_dict()
+            aux = any(key.startswith("aux_classifier.") for key in state)
+            given = {"weights": None, "weights_backbone": None, "num_classes": classes, "aux_loss": aux}
+            words = f"{whole}(weights_backbone=None, num_classes={classes}, aux_loss={aux})"
+            code = f"net = torchvision.models.segmentation.{words}"
+            yield _Candidate(torchvision.models.get_model(whole, **given), state, code, True)
+    found = affine(head, subject.backbone.channels[-1]) if head is not None else None
+    words = "".join(f", {key}={value}" for key, value in dilated.items())
+    try:
+        if found is not None:
+            network = torchvision.models.get_model(name, weights=None, num_classes=classes, **dilated)
+            last = last_child(network)
+            state = own | {f"{last}.weight": found[0], f"{last}.bias": found[1]}
+            code = f"net = torchvision.models.{name}(num_classes={classes}{words})"
+            yield _Candidate(network, state, code, True)
+        network = torchvision.models.get_model(name, weights=None, **dilated)
+    except (TypeError, ValueError, NotImplementedError) as error:  # how torchvision refuses an argument
+        why = f"its {name} has no output stride but 32 ({error})"
+        raise cannot("torchvision", why, "--to timm") from error
+    last = last_child(network)
+    setattr(network, last, nn.Identity())
+    words = words.removeprefix(", ")
+    code = f"net = torchvision.models.{name}({words})\nnet.{last} = torch.nn.Identity()"
+    yield _Candidate(network, own, code, False)
+
+
+def _disagrees(subject: Subject, candidate: _Candidate) -> bool:
+    candidate.network.load_state_dict(candidate.state)
+    return not _distance(subject, candidate) <= _ALLOWED
+
+
+@torch.no_grad()
+def _distance(subject: Subject, candidate: _Candidate) -> float:
+    """Logits of a whole network, features of one without its classifier, against the subject's."""
+    network, images = candidate.network.eval(), subject.images()
+    theirs = network(images)
+    if candidate.whole:
+        assert subject.model is not None
+        logits = theirs["out"] if isinstance(theirs, dict) else theirs
+        return difference(logits, subject.model(images))
+    pooling = getattr(network, "avgpool", nn.AdaptiveAvgPool2d(1))
+    return difference(theirs.flatten(1), pooling(subject.backbone(images)[-1]).flatten(1))

@@ -1,0 +1,153 @@
+"""What timm makes of an exported folder, with nothing of ours."""
+
+import json
+
+import pytest
+import timm
+import torch
+
+from ssl_seg.backbones.timm import TimmBackbone
+from ssl_seg.engine.weights import load_backbone
+from ssl_seg.errors import OccupiedError, UsageError, WeightsError
+from ssl_seg.export import timm as module
+from ssl_seg.export.timm import to_timm
+from ssl_seg.heads.linear import Linear
+from ssl_seg.heads.mlp import MLP
+from ssl_seg.testing import TinyBackbone
+
+IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_efficientnet"])
+def test_features_are_those_of_the_backbone(subject, tmp_path, name):
+    given = subject(name)
+    made = to_timm(given, tmp_path / "out")
+    assert not made.whole and made.notes == []
+    model = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
+    theirs = model.forward_features(IMAGES)
+    if name != "test_efficientnet":  # its last convolution comes after the deepest map
+        torch.testing.assert_close(theirs, given.backbone(IMAGES)[-1], rtol=1e-6, atol=1e-6)
+    for key, tensor in given.backbone.state_dict().items():
+        assert torch.equal(model.state_dict()[key], tensor)
+
+
+@torch.no_grad()
+def test_a_transformer_takes_the_sizes_it_took(subject, tmp_path):
+    given = subject("test_vit", size=96)
+    to_timm(given, tmp_path / "out")
+    model = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
+    for size in (96, 64):
+        images = torch.randn(2, 3, size, size)
+        tokens = model.forward_features(images)[:, model.num_prefix_tokens :]
+        ours = given.backbone(images)[-1].flatten(2).transpose(1, 2)
+        torch.testing.assert_close(tokens, ours, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_an_output_stride_comes_along(subject, tmp_path):
+    given = subject("resnet18", output_stride=None)
+    dilated = subject("test_resnet", output_stride=8)
+    for name, one in (("plain", given), ("dilated", dilated)):
+        to_timm(one, tmp_path / name)
+        model = timm.create_model(f"local-dir:{tmp_path / name}", pretrained=True).eval()
+        theirs = model.forward_features(IMAGES)
+        assert theirs.shape[-1] == 64 // one.backbone.strides[-1]
+        torch.testing.assert_close(theirs, one.backbone(IMAGES)[-1], rtol=1e-6, atol=1e-6)
+
+
+def test_how_images_go_in_is_what_timms_own_transform_does(subject, tmp_path):
+    to_timm(subject("test_resnet", size=80), tmp_path / "out")
+    model = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True)
+    found = timm.data.resolve_model_data_config(model)
+    assert found["mean"] == pytest.approx((0.4, 0.5, 0.6)) and found["std"] == pytest.approx((0.2, 0.25, 0.3))
+    assert found["input_size"] == [3, 80, 80] or found["input_size"] == (3, 80, 80)
+    assert (found["interpolation"], found["crop_pct"], found["crop_mode"]) == ("bilinear", 1.0, "center")
+    transform = str(timm.data.create_transform(**found, is_training=False))
+    assert "size=80" in transform and "bilinear" in transform and "CenterCrop" in transform
+
+
+@torch.no_grad()
+def test_a_linear_classifier_is_in_it_with_its_names(subject, tmp_path):
+    given = subject("test_resnet", head=Linear, classes=3)
+    assert to_timm(given, tmp_path / "out").whole
+    model = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
+    torch.testing.assert_close(model(IMAGES), given.model(IMAGES), rtol=1e-5, atol=1e-5)
+    assert list(model.pretrained_cfg["label_names"]) == ["class 0", "class 1", "class 2"]
+    other = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True, num_classes=7).eval()
+    assert other(IMAGES).shape == (2, 7), "timm itself can give it another classifier"
+
+
+@pytest.mark.parametrize("name, head", [("test_resnet", MLP), ("test_vit", Linear)])
+def test_another_classifier_is_left_out_and_that_is_told(subject, tmp_path, name, head):
+    made = to_timm(subject(name, head=head, classes=3), tmp_path / "out")
+    assert not made.whole and "left out" in made.notes[0]
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["num_classes"] == 0
+
+
+@torch.no_grad()
+def test_the_weight_file_alone_is_a_checkpoint(subject, tmp_path):
+    given = subject("test_resnet")
+    to_timm(given, tmp_path / "out")
+    path = tmp_path / "out" / "model.safetensors"
+    model = timm.create_model("test_resnet", num_classes=0, checkpoint_path=str(path)).eval()
+    torch.testing.assert_close(
+        model.forward_features(IMAGES), given.backbone(IMAGES)[-1], rtol=1e-6, atol=1e-6
+    )
+
+
+def test_the_way_back(subject, tmp_path):
+    given = subject("test_resnet", head=Linear, classes=3)
+    to_timm(given, tmp_path / "out")
+    match = load_backbone(tmp_path / "out", TimmBackbone("test_resnet"))
+    assert match.matched == match.total == len(given.backbone.state_dict())
+    assert match.about["backbone"] == "test_resnet" and match.about["mean"] == [0.4, 0.5, 0.6]
+
+
+@torch.no_grad()
+def test_layers_that_were_never_trained_are_told_and_the_same_each_time(subject, tmp_path):
+    given = subject("vgg11_bn", size=32)
+    before = torch.get_rng_state()
+    made = to_timm(given, tmp_path / "out")
+    assert torch.equal(torch.get_rng_state(), before), "an export draws no random numbers of others"
+    assert "pre_logits" in made.notes[0] and "not trained" in made.notes[0]
+    to_timm(given, tmp_path / "again")
+    one, two = (tmp_path / name / "model.safetensors" for name in ("out", "again"))
+    assert one.read_bytes() == two.read_bytes()
+    model = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
+    images = IMAGES[:, :, :32, :32]
+    torch.testing.assert_close(
+        model.forward_features(images), given.backbone(images)[-1], rtol=1e-6, atol=1e-6
+    )
+
+
+def test_what_timm_does_not_have_is_refused(subject, tmp_path):
+    from ssl_seg.export.subject import Subject
+
+    for given in (subject("resnet18", stem="small"), Subject(TinyBackbone())):
+        with pytest.raises(UsageError, match="not a network of timm"):
+            to_timm(given, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_left_of_a_folder_that_computes_something_else(subject, tmp_path, monkeypatch):
+    written = module.config
+
+    def other(*given, **named):
+        config = written(*given, **named)
+        return config | {"model_args": {"output_stride": 16}}
+
+    monkeypatch.setattr(module, "config", other)
+    with pytest.raises(WeightsError, match="computes something else"):
+        to_timm(subject("test_resnet"), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_there_stays(subject, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("mine")
+    with pytest.raises(OccupiedError, match="there already"):
+        to_timm(subject("test_resnet"), tmp_path / "out")
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "mine"]
+    (tmp_path / "out" / "mine").unlink()
+    to_timm(subject("test_resnet"), tmp_path / "out")

@@ -1,0 +1,124 @@
+"""What torchvision's own networks make of exported weights."""
+
+from functools import partial
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import load_file
+from torch import nn
+
+from ssl_seg.backbones.timm import TimmBackbone
+from ssl_seg.engine.weights import load_backbone
+from ssl_seg.errors import OccupiedError, UsageError, WeightsError
+from ssl_seg.export import torchvision as module
+from ssl_seg.export.torchvision import to_torchvision
+from ssl_seg.heads.deeplabv3 import DeepLabV3
+from ssl_seg.heads.linear import Linear
+
+IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+
+
+@torch.no_grad()
+def test_a_resnet_without_its_classifier(subject, tmp_path):
+    given = subject("resnet18")
+    assert not to_torchvision(given, tmp_path / "w.pth").whole
+    net = torchvision.models.resnet18()
+    net.fc = nn.Identity()
+    net.load_state_dict(torch.load(tmp_path / "w.pth"))
+    theirs = net.eval()(IMAGES)
+    ours = given.backbone(IMAGES)[-1].mean(dim=(2, 3))
+    torch.testing.assert_close(theirs, ours, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_resnet_with_its_classifier(subject, tmp_path):
+    given = subject("resnet18", head=Linear, classes=5)
+    assert to_torchvision(given, tmp_path / "w.pth").whole
+    net = torchvision.models.resnet18(num_classes=5)
+    net.load_state_dict(torch.load(tmp_path / "w.pth"))
+    torch.testing.assert_close(net.eval()(IMAGES), given.model(IMAGES), rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_vgg_without_its_classifier(subject, tmp_path):
+    given = subject("vgg11_bn", head=Linear, classes=5)
+    made = to_torchvision(given, tmp_path / "w.safetensors")
+    assert not made.whole and "left out" in made.notes[0]
+    state = load_file(tmp_path / "w.safetensors")
+    assert all(name.startswith("features.") for name in state)
+    net = torchvision.models.vgg11_bn()
+    net.classifier = nn.Identity()
+    net.load_state_dict(state)
+    torch.testing.assert_close(net.eval().features(IMAGES), given.backbone(IMAGES)[-1], rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("aux", [False, True])
+def test_deeplabv3_whole(subject, tmp_path, aux):
+    head = partial(DeepLabV3, aux=aux)
+    given = subject("resnet50", head=head, classes=4, output_stride=8, about={"task": "segment"})
+    made = to_torchvision(given, tmp_path / "w.pth")
+    assert made.whole and f"aux_loss={aux}" in made.code
+    net = torchvision.models.segmentation.deeplabv3_resnet50(
+        weights_backbone=None, num_classes=4, aux_loss=aux
+    )
+    net.load_state_dict(torch.load(tmp_path / "w.pth"))
+    torch.testing.assert_close(net.eval()(IMAGES)["out"], given.model(IMAGES), rtol=1e-5, atol=1e-5)
+    match = load_backbone(tmp_path / "w.pth", TimmBackbone("resnet50", output_stride=8))
+    assert match.matched == match.total and match.prefix == "backbone."
+
+
+def test_the_code_that_is_told_runs(subject, tmp_path):
+    for name, given in (
+        ("a.pth", subject("resnet18")),
+        ("b.safetensors", subject("resnet18", head=Linear, classes=3)),
+    ):
+        made = to_torchvision(given, tmp_path / name)
+        exec(f"import torch, torchvision, safetensors.torch\n{made.code}", scope := {})  # noqa: S102
+        assert scope["net"](IMAGES).shape[0] == 2
+
+
+def test_the_way_back(subject, tmp_path):
+    given = subject("resnet18", head=Linear, classes=3)
+    for name in ("w.pth", "w.safetensors"):
+        to_torchvision(given, tmp_path / name)
+        backbone = TimmBackbone("resnet18")
+        match = load_backbone(tmp_path / name, backbone)
+        assert match.matched == match.total == len(given.backbone.state_dict())
+        assert all(torch.equal(t, backbone.state_dict()[k]) for k, t in given.backbone.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "reason"),
+    [
+        ("test_resnet", {}, "it has no test_resnet"),
+        ("efficientnet_b0", {}, "names its tensors in another way"),
+        ("resnet18", {"stem": "small"}, "has no name there"),
+        ("resnet18", {"output_stride": 8}, "no output stride but 32"),
+    ],
+)
+def test_what_torchvision_does_not_have_is_refused(subject, tmp_path, name, options, reason):
+    with pytest.raises(UsageError, match=reason) as refused:
+        to_torchvision(subject(name, **options), tmp_path / "w.pth")
+    assert refused.value.next
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_equal_names_are_not_believed(subject, tmp_path, monkeypatch):
+    def other(*given, **named):
+        return 0.01
+
+    monkeypatch.setattr(module, "_distance", other)
+    with pytest.raises(WeightsError, match="computes something else"):
+        to_torchvision(subject("resnet18"), tmp_path / "w.pth")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_it_is_written(subject, tmp_path):
+    with pytest.raises(UsageError, match="neither with .pth nor"):
+        to_torchvision(subject("resnet18"), tmp_path / "w.onnx")
+    (tmp_path / "w.pth").write_text("mine")
+    with pytest.raises(OccupiedError):
+        to_torchvision(subject("resnet18"), tmp_path / "w.pth")
+    assert (tmp_path / "w.pth").read_text() == "mine"

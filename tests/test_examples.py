@@ -1,0 +1,116 @@
+"""Every example runs, on a tiny budget."""
+
+import json
+import shutil
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from ssl_seg.engine.weights import read_about
+from ssl_seg.testing import check_method
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SHORT = ["--backbone", "test_resnet", "--image-size", 32, "--batch-size", 8, "--epochs", 1, "--cpu"]
+
+
+def load(name):
+    spec = spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_there_is_a_test_for_each():
+    names = {path.name for path in EXAMPLES.iterdir() if not path.name.startswith("__")}
+    assert names == {"homework", "library_only.py", "own_dataset.py", "own_method.py", "tour.ipynb"}
+
+
+def test_library_only(tmp_path, capsys):
+    example = load("library_only")
+    example.main(images=64, epochs=1, size=32, network="test_resnet", folder=tmp_path / "out")
+    shown = capsys.readouterr().out
+    assert "step 2/2" in shown and "k-NN accuracy" in shown
+    assert read_about(tmp_path / "out" / "backbone.safetensors")["backbone"] == "test_resnet"
+    text = (EXAMPLES / "library_only.py").read_text()
+    assert "ssl_seg.commands" not in text and "registry" not in text.partition('"""\n')[2]
+    body = text[text.index("def main") : text.index("if __name__")]
+    assert len([line for line in body.splitlines() if line.strip()]) <= 32
+
+
+def test_own_method(cli, tmp_path):
+    spec = f"{EXAMPLES / 'own_method.py'}:Rotations"
+    words = ("train", "demo:16", "--ssl", spec, "-o", "ssl.dropout=0.1", *SHORT, "--out", tmp_path / "run")
+    code, _, err = cli(*words)
+    assert code == 0, err
+    (line,) = (tmp_path / "run" / "scores.jsonl").read_text().splitlines()
+    assert 0 <= json.loads(line)["turns_right"] <= 1
+    check_method(load("own_method").Rotations)
+
+
+def test_own_dataset(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["own_dataset.py", str(tmp_path / "pictures.npz")])
+    code = compile((EXAMPLES / "own_dataset.py").read_text(), "own_dataset.py", "exec")
+    exec(code, {"__name__": "__main__"})  # noqa: S102  it is ours
+    spec = f"{EXAMPLES / 'own_dataset.py'}:Arrays={tmp_path / 'pictures.npz'}"
+    ended, _, err = cli("classify", spec, "--val", spec, *SHORT, "--out", tmp_path / "run")
+    assert ended == 0, err
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["images"] == 20, "one fifth is held out"
+    assert "80 images, 2 classes" in err
+    assert load_file(tmp_path / "run" / "model.safetensors")["head.linear.weight"].shape[0] == 2
+
+
+def test_the_homework_says_what_it_would_run(cli, tmp_path, monkeypatch):
+    shutil.copytree(EXAMPLES / "homework", tmp_path / "homework")
+    monkeypatch.chdir(tmp_path)
+    code, shown, err = cli("study", tmp_path / "homework" / "homework.toml", "--dry-run")
+    assert code == 0, err
+    for stage in ("ssl", "FCN32s", "DeepLabV3", *"ABCDE"):
+        assert stage in shown
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "cache") == ["homework"]
+
+
+def cells():
+    notebook = json.loads((EXAMPLES / "tour.ipynb").read_text(encoding="utf-8"))
+    return notebook, ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def test_the_notebook_is_one():
+    """What nbformat's schema of version 4.5 asks for."""
+    notebook, _ = cells()
+    assert set(notebook) == {"cells", "metadata", "nbformat", "nbformat_minor"}
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    assert notebook["metadata"]["kernelspec"].keys() >= {"name", "display_name"}
+    ids = [cell["id"] for cell in notebook["cells"]]
+    assert len(ids) == len(set(ids))
+    for cell in notebook["cells"]:
+        assert all(isinstance(line, str) for line in cell["source"])
+        own = {"cell_type", "id", "metadata", "source"}
+        if cell["cell_type"] == "code":
+            own |= {"execution_count", "outputs"}
+            assert cell["outputs"] == [] and cell["execution_count"] is None, "nobody's results are in it"
+        assert set(cell) == own
+
+
+@pytest.mark.usefixtures("_tiny")
+def test_the_cells_of_the_notebook_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    _, codes = cells()
+    scope = {"__name__": "__main__"}
+    for number, code in enumerate(codes):
+        small = code.replace("images, steps = 400, 60", "images, steps = 64, 2")
+        small = small.replace('"resnet10t"', '"test_resnet"')
+        exec(compile(small, f"cell {number}", "exec"), scope)  # noqa: S102  it is ours
+    assert 0 <= scope["after"] <= 1 and "after" in capsys.readouterr().out
+    assert (tmp_path / "runs" / "tour" / "views.png").exists()
+    assert (tmp_path / "runs" / "tour" / "exported" / "config.json").exists()
+
+
+@pytest.fixture
+def _tiny():
+    """The budget of the notebook is in its first cell, where the test lowers it."""
+    _, codes = cells()
+    assert "images, steps = 400, 60" in codes[0] and '"resnet10t"' in codes[1]
