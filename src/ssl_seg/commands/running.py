@@ -31,11 +31,7 @@ def recorded(run: Run) -> Iterator[None]:
     except SslSegError as error:
         end(run, "stopped" if isinstance(error, Stopped) else "failed", error.code)
         if isinstance(error, ResourceError | RankError):
-            from ssl_seg.engine.checkpoint import newest_name
-
-            error.kept = error.kept or newest_name(run.checkpoints)
-            if error.kept and not error.next:
-                error.next = run.again
+            complete(error, run)
         log.error("%s", error.what)
         log.info("%s", traceback.format_exc())
         raise
@@ -43,6 +39,15 @@ def recorded(run: Run) -> Iterator[None]:
         end(run, "failed", 1)
         log.exception("unexpected")
         raise
+
+
+def complete(error: SslSegError, run: Run) -> None:
+    """Say with an error what is kept, and how to go on from it."""
+    from ssl_seg.engine.checkpoint import newest_name
+
+    error.kept = error.kept or newest_name(run.checkpoints)
+    if error.kept and not error.next:
+        error.next = run.again
 
 
 def end(run: Run, state: str, code: int) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ssl_seg.commands.running import end
-from ssl_seg.errors import SslSegError, render
+from ssl_seg.commands.running import complete, end
+from ssl_seg.errors import SslSegError, Stopped, render
 
 if TYPE_CHECKING:
     from ssl_seg.engine.device import Device
@@ -61,7 +61,8 @@ def _give_up(error: SslSegError, run: "Run | None" = None) -> None:
     """End this process from outside: it waits for one that will never answer."""
     try:
         if run:
-            end(run, "failed", error.code)
+            complete(error, run)
+            end(run, "stopped" if isinstance(error, Stopped) else "failed", error.code)
         if not error.told:
             print(render(error), file=sys.stderr, flush=True)
     finally:

@@ -16,7 +16,7 @@ from ssl_seg.engine.wire import Wire
 from ssl_seg.errors import RankError, SslSegError, Stopped
 
 GRACE = 4.0  # seconds in which a process may end in good order after another one is gone
-_ANSWER = 2.0
+_ANSWER, _MOMENT = 2.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,10 @@ class Link:
         return self.trouble.error(told=not self.is_main and not main_died)
 
     def fail(self, error: BaseException) -> bool:
-        """Tell the others that this process ends, and why; wait until the main one has ended.
+        """Tell the others that this process ends, and why.
 
-        A launcher that sees a process end kills the others: the main one is to finish before.
+        Then it waits a moment for the main one to end: a launcher that sees a process end kills the
+        others.
 
         Returns:
             Whether the main process says why: then this one need not.
@@ -115,7 +116,7 @@ class Link:
             return False
         told = getattr(error, "told", False) or self._heard.is_set()
         told = told or (self._wires[0].send(trouble=trouble) and self._heard.wait(_ANSWER))
-        self._reader.join(GRACE + 1.0)
+        self._reader.join(_MOMENT)
         return told
 
     def close(self) -> None:
