@@ -55,9 +55,17 @@ def seen(batch, recipe):
     return [view.double() for view in made]
 
 
-def method(make, **options):
+class Idle(TinyBackbone):
+    """With a norm that nothing looks at, as many of timm's networks have one."""
+
+    def __init__(self):
+        super().__init__()
+        self.idle = torch.nn.LayerNorm(16)
+
+
+def method(make, backbone=TinyBackbone, **options):
     def case():
-        module = make(TinyBackbone(), **options)
+        module = make(backbone(), **options)
         return module, lambda batch: seen(batch, module.views)
 
     return case
@@ -102,6 +110,7 @@ CASES = {
     "byol": (method(BYOL, hidden=16, dimensions=8), 1),
     "byol in two parts": (method(BYOL, hidden=16, dimensions=8), 2),
     "simclr": (method(SimCLR, hidden=16, dimensions=8), 1),
+    "simsiam with an idle part": (method(SimSiam, Idle, dimensions=16, bottleneck=8), 1),
     "simsiam": (method(SimSiam, dimensions=16, bottleneck=8), 1),
     "classify": (classifier(False), 1),
     "classify mixup": (classifier(True), 1),

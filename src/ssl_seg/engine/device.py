@@ -41,6 +41,7 @@ class Device:
     """
 
     def __init__(self, precision: Precision = "auto", *, compile: bool = False, cpu: bool = False) -> None:
+        self._joined = processes() > 1 and not dist.is_initialized()  # here, and not by whoever called
         state = _join(cpu)
         self.device = torch.device("cpu") if cpu else state.device
         self.rank, self.ranks = state.process_index, state.num_processes
@@ -77,12 +78,8 @@ class Device:
         wrapped: Any = module
         if self.ranks > 1:
             synchronise(module)
-            # two BatchNorm passes before one backward forbid copying buffers between processes
-            known = inspect.signature(DistributedDataParallel).parameters
-            name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-            options: dict[str, Any] = {name: False}
             if any(parameter.requires_grad for parameter in module.parameters()):
-                wrapped = DistributedDataParallel(module, **options)
+                wrapped = _averaging(module)
         return torch.compile(wrapped) if self._compile else wrapped
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -165,7 +162,7 @@ class Device:
 
     def leave(self) -> None:
         """Part from the other processes; the last thing that a process does with them."""
-        if self.ranks > 1:
+        if self._joined:
             dist.destroy_process_group()
 
     def peak_memory(self) -> int:
@@ -188,6 +185,17 @@ def has_bf16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     tiles = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return bool(device.type == "cpu" and tiles is not None and tiles())
+
+
+def _averaging(module: nn.Module) -> nn.Module:
+    """The module, so wrapped that its gradients are the means over all processes."""
+    # two BatchNorm passes before one backward forbid copying buffers between processes
+    known = inspect.signature(DistributedDataParallel).parameters
+    buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    # many backbones have a last norm that nothing looks at; where there is none, torch warns of the search
+    options: dict[str, Any] = {buffers: False, "find_unused_parameters": True}
+    warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
+    return DistributedDataParallel(module, **options)
 
 
 def patience() -> timedelta:

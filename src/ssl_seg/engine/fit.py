@@ -83,8 +83,7 @@ def fit(
     inputs = meter.timed(feed, step) if step < plan.total else ()
     while step < plan.total:
         device.scatter_chance(step)
-        rate = plan.rate(step)
-        set_rate(optimizer, rate)
+        set_rate(optimizer, rate := plan.rate(step))
         losses = []
         for part in inputs:
             with device.autocast():
