@@ -80,6 +80,11 @@ def test_shell_commands_exist(block):
     for words in commands(block):
         if words[0] == "ssl-seg":
             check_command(words[1:])
+        elif words[0] in ("torchrun", "accelerate", "srun"):
+            start = words.index("ssl-seg" if words[0] == "srun" else "ssl_seg")
+            check_command(words[start + 1 :])
+        elif words[0] == "sbatch":
+            assert (ROOT / words[1]).exists(), f"there is no {words[1]}"
         elif words[0].startswith("scripts/"):
             assert (ROOT / words[0]).stat().st_mode & 0o111, f"{words[0]} cannot be run"
         elif words[:2] in (["python", "-m"], ["python3", "-m"]):

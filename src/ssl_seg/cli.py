@@ -21,8 +21,11 @@ from ssl_seg.commands import (
     study,
     train,
 )
-from ssl_seg.errors import PluginError, SslSegError, render
+from ssl_seg.errors import PluginError, SslSegError, UsageError, render
 from ssl_seg.installed import announced, brief
+from ssl_seg.launch import processes
+
+SHARED = ("train", "classify", "segment")  # what several processes can do together
 
 # plain help: Rich alone takes longer to import than all the rest of `ssl-seg --help`
 app = typer.Typer(
@@ -32,6 +35,7 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 def main_options(
+    context: typer.Context,
     show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Tracebacks of errors.")] = False,
 ) -> None:
@@ -39,6 +43,12 @@ def main_options(
     if show_version:
         typer.echo(version("ssl-seg"))
         raise typer.Exit
+    called, count = context.invoked_subcommand, processes()
+    if called and called not in SHARED and count > 1:
+        raise UsageError(
+            f"`{called}` is work for one process, and {count} were started",
+            next=f"without torchrun, accelerate launch or srun; these can share: {', '.join(SHARED)}",
+        )
 
 
 app.command("demo")(demo.demo)
@@ -116,11 +126,14 @@ def main() -> None:
     except SslSegError as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
-        print(render(error), file=sys.stderr)
+        if not error.told:
+            print(render(error), file=sys.stderr)
         sys.exit(error.code)
     except Exception as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
+        if getattr(error, "told", False):
+            sys.exit(1)
         place = traceback.extract_tb(error.__traceback__)[-1]
         print(
             f"error[1] a bug: {type(error).__name__}: {error}\n"

@@ -24,9 +24,13 @@ class SslSegError(Exception):
         where: file, sample, key or step.
         kept: the newest verified checkpoint.
         next: a command that can be pasted.
+
+    Attributes:
+        told: another process says so already.
     """
 
     code = 1
+    told = False
 
     def __init__(
         self, what: str, *, where: str | None = None, kept: str | None = None, next: str | None = None

@@ -1,8 +1,10 @@
 import pytest
 import torch
+from accelerate.state import PartialState
 from torch import nn
 
 from ssl_seg.engine.device import Device, has_bf16
+from ssl_seg.errors import UsageError
 from ssl_seg.testing import TinyBackbone
 
 
@@ -47,6 +49,26 @@ def test_backward_adds_to_the_gradients():
     assert torch.equal(weight.grad, torch.full((2,), 6.0))
 
 
-@pytest.mark.parametrize("flag", [True, False])
-def test_one_process_asks_nobody(flag):
-    assert Device("fp32", cpu=True).any(flag) is flag
+def test_one_process_asks_nobody():
+    """Nothing of torch.distributed is set up, and numbers and chance stay as they are."""
+    device = Device("fp32", cpu=True)
+    assert device.largest(0, 2.5, True) == [0, 2.5, True]
+    assert device.mean(7.0) == [7.0]
+    device.agree(3, "anything")
+    device.meet()
+    before = torch.get_rng_state()
+    device.scatter_chance(5)
+    assert torch.equal(torch.get_rng_state(), before)
+    device.leave()
+    assert not torch.distributed.is_initialized()
+
+
+def test_one_of_several_that_cannot_find_the_others(monkeypatch):
+    monkeypatch.setattr(PartialState, "_shared_state", {})
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # where accelerate asks for LOCAL_RANK
+    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UsageError, match="one of 2 processes, and they cannot find each other") as caught:
+        Device("fp32")
+    assert "torchrun" in caught.value.next

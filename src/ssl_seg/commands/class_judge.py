@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ssl_seg.commands.judge import Judge, write_csv
-from ssl_seg.engine.evaluate import evaluating, outputs
+from ssl_seg.engine.evaluate import evaluating, joined, outputs
 from ssl_seg.engine.supervised import logits_of, pooled_features
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class ClassJudge(Judge):
 
     def measure(self, epoch: int) -> bool:
         self._logits = self.logits()
-        if self.run.stop.signal:
+        if self.run.stopped():
             return False
         self.metric.update(self._logits, self.store.targets.to(self._logits.device))
         return True
@@ -49,9 +49,8 @@ class ClassJudge(Judge):
             with torch.no_grad(), evaluating(model), run.device.autocast():
                 return logits_of(model, self._features).float()
         how: dict[str, Any] = {"stopped": lambda: bool(run.stop.signal), **run.how}
-        return torch.cat(
-            [out.float() for out, _ in outputs(model, self.store, run.device, size=run.size, **how)]
-        )
+        said = outputs(model, self.store, run.device, size=run.size, **how)
+        return joined([out.float() for out, _ in said], len(self.store), run.device)
 
     def details(self) -> None:
         """`confusion.csv` and `val_predictions.csv`."""

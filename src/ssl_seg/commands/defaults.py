@@ -36,10 +36,24 @@ def settings(values: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("out", "config", "resume", "option"):
         del given[name]
     given["o"] = read_options(values["option"] or [])
-    if given["batch_size"] % given["accumulate"]:
-        parts = given["accumulate"]
-        raise UsageError(f"a batch of {given['batch_size']} cannot be cut into {parts} equal parts")
+    check_parts(given, 1)
     return given
+
+
+def check_parts(given: Mapping[str, Any], ranks: int) -> None:
+    """A batch is that of all processes, and each cuts its share as `--accumulate` asks.
+
+    Raises:
+        UsageError: the parts would not be equal.
+    """
+    size, parts = given["batch_size"], given["accumulate"]
+    if size % (parts * ranks):
+        shares = f" for each of {ranks} processes" if ranks > 1 else ""
+        nearest = max(1, round(size / (parts * ranks))) * parts * ranks
+        raise UsageError(
+            f"a batch of {size} cannot be cut into {parts} equal part{'s' * (parts > 1)}{shares}",
+            next=f"--batch-size {nearest}",
+        )
 
 
 def read_options(texts: list[str]) -> dict[str, dict[str, str]]:

@@ -57,7 +57,7 @@ class Finetuning(Training):
             f"images, {len(store.classes)} classes, {given['epochs']} epochs of {order.per_epoch} steps, "
             f"{device.describe()}\nrun: {self.run.folder}"
         )
-        device.place(module)
+        device.move(module)
         feed = self.new_feed(module, store, order)
         judge = self.new_judge(module, stores["val"]) if "val" in stores else None
 
@@ -68,9 +68,11 @@ class Finetuning(Training):
         self.fit(module, feed, optimizer, plan, look)
         if device.is_main:
             self.save(model, store.classes)
-            if judge:
-                judge.write()
+        if judge:
+            judge.write()
         self.finish(plan.total)
+        if not device.is_main:
+            return
         self.console.say(judge.summary() if judge else f"weights: {self.run.folder / 'model.safetensors'}")
 
     def stores(self) -> dict[str, "Store"]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssl_seg.engine.model_file import save_model
+from ssl_seg.errors import Stopped
 from ssl_seg.run import replace_text
 
 if TYPE_CHECKING:
@@ -70,10 +71,13 @@ class Judge:
 
     def write(self) -> None:
         """Leave `result.json` and the details of the last epoch in the run's folder."""
-        lines = self._lines()
         if not self._measured:  # the run was stopped between its last epoch and this
             self.metric.reset()
-            self.measure(lines[-1]["epoch"])
+            if not self.measure(self.run.given["epochs"]):
+                raise Stopped(self.run.stop.signal, next=self.run.run.again)
+        if not self.run.device.is_main:
+            return
+        lines = self._lines()
         best = max(lines, key=lambda line: line[f"val_{self.score}"])
         result = {
             "images": len(self.store),

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ssl_seg.augment.views import evaluation_view
 from ssl_seg.data.batches import in_order
-from ssl_seg.engine.evaluate import outputs
+from ssl_seg.engine.evaluate import joined, outputs
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset, Model
@@ -43,10 +43,10 @@ class FeatureKeeper:
     def look(self, epoch: int) -> None:
         """Keep the features, if it is time to."""
         run = self._run
-        if epoch not in self._epochs or run.stop.signal:
+        if epoch not in self._epochs or run.stopped():
             return
         features = penultimate(self._model, run, self._store, self._rows)
-        if run.stop.signal or not run.device.is_main:
+        if run.stopped() or not run.device.is_main:
             return
         folder = run.run.folder / "features"
         folder.mkdir(exist_ok=True)
@@ -88,4 +88,4 @@ def penultimate(model: "Model", run: "Finetuning", store: "Store", rows: Tensor)
             pass
     finally:
         hook.remove()
-    return torch.cat(kept)
+    return joined(kept, len(rows), run.device)

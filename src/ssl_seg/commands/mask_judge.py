@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from ssl_seg.commands.judge import Judge, write_csv
 from ssl_seg.commands.mask_classes import class_table, epochs_to_watch, mask_name, names_in
@@ -14,12 +14,12 @@ from ssl_seg.engine.evaluate import evaluating
 from ssl_seg.engine.segmenter import whole_images
 from ssl_seg.errors import UsageError, did_you_mean
 from ssl_seg.figures.masks import save_image, save_mask
+from ssl_seg.ranks import total
 from ssl_seg.run import replace_text
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset, Model
     from ssl_seg.commands.segment import Segmentation
-    from ssl_seg.data.batches import Batch
     from ssl_seg.data.store import Store
 
 _SIZES = 4
@@ -44,7 +44,7 @@ class MaskJudge(Judge):
         super().__init__(run, model, dataset, store, metric)
         self._watched = self._rows_of(run.given["watch"])
         self._epochs = epochs_to_watch(run.given["watch_epochs"], run.given["epochs"])
-        self._confusions: list[Tensor] = []
+        self._confusions = torch.empty(0)
         self._try_sizes()
         if self._watched and run.device.is_main:
             about = {"classes": store.classes, **run.about_data}
@@ -86,34 +86,45 @@ class MaskJudge(Judge):
         return super().look(epoch)
 
     def measure(self, epoch: int) -> bool:
-        run = self.run
-        self._confusions = []
+        run, store, count = self.run, self.store, len(self.store.classes)
+        where, watched = run.device.device, list(self._watched if epoch in self._epochs else ())
+        self._confusions = torch.zeros(len(store), count, count + 1, dtype=torch.int64, device=where)
+        kept = torch.zeros(len(watched), store.canvas, store.canvas, dtype=torch.uint8, device=where)
         how: dict[str, Any] = {"stopped": lambda: bool(run.stop.signal), **run.how}
-        for logits, batch in whole_images(self.model, self.store, run.device, **how):
+        for logits, batch in whole_images(self.model, store, run.device, **how):
             assert batch.masks is not None
             said = logits.argmax(dim=1)
-            for place in range(len(said)):
-                before = self.metric.confusion  # type: ignore[attr-defined]
+            for place, row in enumerate(batch.samples.tolist()):
+                self.metric.reset()
                 self.metric.update(said[place : place + 1], batch.masks[place : place + 1])
-                self._confusions.append(self.metric.confusion - before)  # type: ignore[attr-defined]
-            if epoch in self._epochs and run.device.is_main:
-                self._keep(epoch, said, batch)
-        return not run.stop.signal
+                self._confusions[row] = self.metric.confusion  # type: ignore[attr-defined]
+                if row in watched:
+                    height, width = said.shape[1:]
+                    kept[watched.index(row), :height, :width] = said[place]
+        # each image is in one process alone; the main one writes
+        self.metric.confusion = total(self._confusions).sum(dim=0)  # type: ignore[attr-defined]
+        kept = total(kept)
+        if run.stopped():
+            return False
+        if run.device.is_main:
+            self._keep(epoch, dict(zip(watched, kept.cpu().numpy(), strict=True)))
+        return True
 
-    def _keep(self, epoch: int, said: Tensor, batch: "Batch") -> None:
-        assert batch.masks is not None
-        folder, colours = self.run.run.folder / "masks", self.run.colours
-        for place, row in enumerate(batch.samples.tolist()):
-            if row in self._watched:
-                name = mask_name(self._watched[row], self.run.about_data)
-                save_mask(folder / f"epoch-{epoch:04d}" / name, said[place].byte().cpu().numpy(), colours)
-                save_mask(folder / "labels" / name, batch.masks[place].cpu().numpy(), colours)
-                save_image(folder / "images" / name, batch.images[place].permute(1, 2, 0).cpu().numpy())
+    def _keep(self, epoch: int, said: dict[int, NDArray[np.uint8]]) -> None:
+        store, folder, colours = self.store, self.run.run.folder / "masks", self.run.colours
+        assert store.masks is not None
+        for row, mask in said.items():
+            height, width = store.sizes[row].tolist()
+            name = mask_name(self._watched[row], self.run.about_data)
+            save_mask(folder / f"epoch-{epoch:04d}" / name, mask[:height, :width], colours)
+            save_mask(folder / "labels" / name, store.masks[row, :height, :width].numpy(), colours)
+            image = store.images[row, :, :height, :width].permute(1, 2, 0)
+            save_image(folder / "images" / name, image.contiguous().numpy())
 
     def details(self) -> None:
         """`confusion.csv`, and `val_confusions.npz` with one matrix per image."""
         folder, names = self.run.run.folder, list(self.store.classes)
-        confusions = torch.stack(self._confusions).cpu().numpy()
+        confusions = self._confusions.cpu().numpy()
         rows = [[name, *line] for name, line in zip(names, confusions.sum(axis=0).tolist(), strict=True)]
         write_csv(folder / "confusion.csv", ["true \\ predicted", *names, "no class"], rows)
         files = [self.dataset.samples[row][0] for row in self.store.rows.tolist()]

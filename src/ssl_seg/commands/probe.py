@@ -1,6 +1,7 @@
 """A k-NN accuracy on labelled images while a backbone is being trained."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from ssl_seg.base import Backbone
 from ssl_seg.data.store import Store
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.evaluate import embed
+from ssl_seg.engine.stop import Stop
 from ssl_seg.errors import DataError
 from ssl_seg.registry import Registry
 
@@ -44,18 +46,19 @@ class Probe:
         *,
         size: int,
         options: Mapping[str, str],
-        stopped: Callable[[], bool],
+        stop: Stop,
     ) -> None:
         self._metric = registry.build("metrics", "knn", store.classes, options=options)
-        self._store, self._device, self._size, self._stopped = store, device, size, stopped
+        self._store, self._device, self._size, self._stop = store, device, size, stop
         self._held = split_of(store.targets)
         if int((~self._held).sum()) == 0:
             raise DataError("the probe needs at least two images of a class")
 
     def __call__(self, backbone: Backbone) -> dict[str, float]:
         """`probe_knn`, in [0, 1]; nothing when a signal has come meanwhile."""
-        features, targets = embed(backbone, self._store, self._device, size=self._size, stopped=self._stopped)
-        if self._stopped():
+        how: dict[str, Any] = {"size": self._size, "stopped": lambda: bool(self._stop.signal)}
+        features, targets = embed(backbone, self._store, self._device, **how)
+        if self._stop.came(self._device):
             return {}
         held = self._held.to(features.device)
         self._metric.reset()

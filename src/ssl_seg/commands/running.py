@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from typing import Any
 
-from ssl_seg.errors import ResourceError, SslSegError, Stopped
+from ssl_seg.errors import RankError, ResourceError, SslSegError, Stopped
 from ssl_seg.run import Run, log
 
 _RECORDED = ("ssl-seg", "torch", "torchvision", "timm")
@@ -29,23 +29,29 @@ def recorded(run: Run) -> Iterator[None]:
                 f"{error.strerror or error}", where=error.filename and str(error.filename)
             ) from error
     except SslSegError as error:
-        _end(run, "stopped" if isinstance(error, Stopped) else "failed", error.code)
-        if isinstance(error, ResourceError):
-            from ssl_seg.engine.checkpoint import newest_name
-
-            error.kept = error.kept or newest_name(run.checkpoints)
-            if error.kept and not error.next:
-                error.next = run.again
+        end(run, "stopped" if isinstance(error, Stopped) else "failed", error.code)
+        if isinstance(error, ResourceError | RankError):
+            complete(error, run)
         log.error("%s", error.what)
         log.info("%s", traceback.format_exc())
         raise
     except BaseException:
-        _end(run, "failed", 1)
+        end(run, "failed", 1)
         log.exception("unexpected")
         raise
 
 
-def _end(run: Run, state: str, code: int) -> None:
+def complete(error: SslSegError, run: Run) -> None:
+    """Say with an error what is kept, and how to go on from it."""
+    from ssl_seg.engine.checkpoint import newest_name
+
+    error.kept = error.kept or newest_name(run.checkpoints)
+    if error.kept and not error.next:
+        error.next = run.again
+
+
+def end(run: Run, state: str, code: int) -> None:
+    """Leave in `status.json` how a run ended; its step and checkpoint stay."""
     last: dict[str, Any] = {"step": 0, "checkpoint": ""}
     with suppress(OSError, ValueError):  # it is not there before the first checkpoint
         last |= json.loads((run.folder / "status.json").read_text())

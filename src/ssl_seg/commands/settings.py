@@ -1,5 +1,6 @@
 """From the settings of a run to what the engine needs; every training command does it this way."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -64,6 +65,9 @@ def record(
     Raises:
         UsageError: a resumed run finds other images than it was started with.
     """
+    told = f"{settings}{[store.fingerprint for store in stores.values()]}{device.precision}{versions()}"
+    # settings and images that differ would go unnoticed: gradients of anything can be averaged
+    device.agree(int(hashlib.sha256(told.encode()).hexdigest()[:12], 16), "settings, images or versions")
     if not device.is_main:
         return
     found = {

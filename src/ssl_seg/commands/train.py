@@ -84,7 +84,7 @@ class Pretraining(Training):
             f"{batches.per_epoch} steps, {device.describe()}\nrun: {self.run.folder}"
         )
         if probe and not self.run.resume:
-            device.place(method)
+            device.move(method)
             for name, value in probe(method.backbone).items():
                 self.console.say(f"untrained: {name} {value:.3f}")
         first = batches.at(0)
@@ -105,6 +105,8 @@ class Pretraining(Training):
         if device.is_main:
             self.save_backbone(method.backbone, trained_by=given["ssl"])
         self.finish(plan.total)
+        if not device.is_main:
+            return
         last = self.run.scores()[-1]
         scores = ", ".join(f"{name} {last[name]:.3f}" for name in last if name.startswith(("loss", "probe")))
         self.console.say(f"finished: {scores}\nweights: {self.run.folder / 'backbone.safetensors'}")
@@ -119,5 +121,5 @@ class Pretraining(Training):
             self.device,
             size=self.size,
             options=self.options.get("probe", {}),
-            stopped=lambda: bool(self.stop.signal),
+            stop=self.stop,
         )

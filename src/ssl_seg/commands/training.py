@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ssl_seg.commands import defaults
 from ssl_seg.commands.console import Console
 from ssl_seg.commands.running import recorded
+from ssl_seg.commands.together import blamed, together
 from ssl_seg.engine.stop import Stop
 from ssl_seg.run import Run
 
@@ -57,17 +58,20 @@ class Training:
         from ssl_seg.engine.tracking import check_trackers
         from ssl_seg.plugins import load_plugins
 
-        check_trackers(given["track"] or "")
         with Stop() as stop, Console() as console:
-            plugins = load_plugins()
-            for kind, name in names.items():
-                plugins.registry.factory(kind, name)
             device = _device(given["precision"], given["compile"], given["cpu"])
             console.quiet = not device.is_main
-            with Run(folder, cls.command, resume=resume, main=device.is_main) as run, recorded(run):
-                if resume:
-                    defaults.refuse_changes(given, run.settings())
-                cls(given, plugins, device, run, stop, console).go()
+            with together(device):
+                defaults.check_parts(given, device.ranks)
+                check_trackers(given["track"] or "")
+                plugins = load_plugins()
+                for kind, name in names.items():
+                    plugins.registry.factory(kind, name)
+                run = Run(folder, cls.command, resume=resume, main=device.is_main)
+                with run, recorded(run), blamed(device, run):
+                    if resume:
+                        defaults.refuse_changes(given, run.settings())
+                    cls(given, plugins, device, run, stop, console).go()
 
     command = ""
 
@@ -110,7 +114,7 @@ class Training:
         from ssl_seg.commands.data import load
 
         given = self.given
-        return load(
+        store = load(
             dataset,
             self.size,
             self.console,
@@ -120,6 +124,8 @@ class Training:
             cache=Path(given["cache"]) if given["cache"] else None,
             bad_images=given["bad_images"],
         )
+        self.device.meet()  # another machine may still be reading
+        return store
 
     def views(self, views: Sequence["View"], batch: "Batch", **normalisation: Any) -> list["Tensor"]:
         """The views of a batch of images."""
@@ -157,9 +163,10 @@ class Training:
 
         def after_epoch(epoch: int, scores: Mapping[str, float]) -> None:
             tracking.log(scores)
-            self.plugins.notify("epoch_end", run=self.run, epoch=epoch, scores=scores)
+            self.notify("epoch_end", epoch=epoch, scores=scores)
 
-        self.plugins.notify("run_start", run=self.run)
+        self.notify("run_start")
+        self.device.meet()
         names = check_trackers(self.given["track"] or "") if self.device.is_main else []
         with Tracking(names, self.run) as tracking:
             fit(
@@ -195,7 +202,16 @@ class Training:
         """The run is whole: its status, and word to the observers."""
         if self.device.is_main:
             self.run.set_status("finished", step=step, code=0, checkpoint=f"step-{step:06d}")
-        self.plugins.notify("run_end", run=self.run)
+        self.notify("run_end")
+
+    def notify(self, hook: str, **values: Any) -> None:
+        """Word to the observers, which are those of the main process."""
+        if self.device.is_main:
+            self.plugins.notify(hook, run=self.run, **values)
+
+    def stopped(self) -> bool:
+        """Whether a signal has come to any process. All of them must ask."""
+        return self.stop.came(self.device)
 
 
 def _device(precision: Any, compile: bool, cpu: bool) -> "Device":

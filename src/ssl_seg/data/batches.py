@@ -147,9 +147,20 @@ def fits(columns: Sequence[Tensor], device: torch.device, share: float) -> bool:
     return sum(column.numel() for column in columns) < share * free
 
 
-def in_order(store: Store, size: int, device: torch.device, chosen: Tensor | None = None) -> Iterator[Batch]:
-    """Every image once, in the store's order, or the chosen rows; the last batch may be smaller."""
-    for rows in (torch.arange(len(store)) if chosen is None else chosen).split(size):
+def in_order(
+    store: Store,
+    size: int,
+    device: torch.device,
+    chosen: Tensor | None = None,
+    *,
+    rank: int = 0,
+    ranks: int = 1,
+) -> Iterator[Batch]:
+    """Every image once, in the store's order, or the chosen rows; the last batch may be smaller.
+
+    Of several processes each gets whole batches in turn, the same that one alone would make.
+    """
+    for rows in (torch.arange(len(store)) if chosen is None else chosen).split(size)[rank::ranks]:
         images = store.images[rows].to(device, non_blocking=True)
         targets = store.targets[rows].to(device, non_blocking=True)
         masks = None if store.masks is None else store.masks[rows].to(device, non_blocking=True)

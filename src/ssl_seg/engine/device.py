@@ -5,15 +5,29 @@ With `tracking.py` the only file that knows Accelerate, which finds the device a
 """
 
 import inspect
+import os
+import secrets
+import warnings
 from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
 from typing import Any, Literal
 
 import torch
 from accelerate.state import PartialState
 from torch import Tensor, nn
+from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
+from ssl_seg.augment import chance
+from ssl_seg.engine.link import Link
+from ssl_seg.engine.wire import accept, connect, listen
+from ssl_seg.errors import UsageError
+from ssl_seg.launch import adopt_slurm, processes
+from ssl_seg.norms import synchronise
+
 Precision = Literal["auto", "bf16", "fp32"]
+
+PATIENCE = 300.0  # seconds that a process may let the others wait in an exchange of tensors
 
 
 class Device:
@@ -27,11 +41,17 @@ class Device:
     """
 
     def __init__(self, precision: Precision = "auto", *, compile: bool = False, cpu: bool = False) -> None:
-        state = PartialState(cpu=cpu)
+        self._joined = processes() > 1 and not dist.is_initialized()  # here, and not by whoever called
+        state = _join(cpu)
         self.device = torch.device("cpu") if cpu else state.device
         self.rank, self.ranks = state.process_index, state.num_processes
         self.precision = precision if precision != "auto" else ("bf16" if has_bf16(self.device) else "fp32")
         self._compile = compile
+        self.link: Link | None = None
+        self._seed: int | None = None
+        # numbers on the CPU go their own way, so that asking for one does not wait for a GPU
+        aside = self.ranks > 1 and self.device.type == "cuda"
+        self._group: Any = dist.new_group(backend="gloo", timeout=patience()) if aside else None
         if self.device.type == "cuda":
             torch.set_float32_matmul_precision("high")
             torch.backends.cudnn.benchmark = True
@@ -41,23 +61,25 @@ class Device:
         """Whether this process writes files and reports."""
         return bool(self.rank == 0)
 
+    def move(self, module: nn.Module) -> None:
+        """Move a module here in channels-last layout."""
+        module.to(self.device)
+        module.to(memory_format=torch.channels_last)
+
     def place(self, module: nn.Module) -> Any:
-        """Move a module here in channels-last layout; wrap it for several processes.
+        """Move a module here; of several processes, join it with the others' copies.
+
+        Then its norms take their statistics from all processes, and its gradients are averaged.
 
         Returns:
             What to call; the parameters stay those of `module`.
         """
-        module.to(self.device)
-        module.to(memory_format=torch.channels_last)
+        self.move(module)
+        wrapped: Any = module
         if self.ranks > 1:
-            module = nn.SyncBatchNorm.convert_sync_batchnorm(module) if self.device.type == "cuda" else module
-            # two BatchNorm passes before one backward forbid copying buffers between processes
-            known = inspect.signature(DistributedDataParallel).parameters
-            name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-            options: dict[str, Any] = {name: False}
-            wrapped: Any = DistributedDataParallel(module, **options)
-        else:
-            wrapped = module
+            synchronise(module)
+            if any(parameter.requires_grad for parameter in module.parameters()):
+                wrapped = _averaging(module)
         return torch.compile(wrapped) if self._compile else wrapped
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -70,13 +92,78 @@ class Device:
         """Add the gradients of `loss` to the parameters'."""
         loss.backward()
 
-    def any(self, flag: bool) -> bool:
-        """Whether the flag is set in any process."""
+    def largest(self, *numbers: float) -> list[float]:
+        """The largest of each number in all processes."""
         if self.ranks == 1:
-            return flag
-        shared = torch.tensor(float(flag), device=self.device)
-        torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX)
-        return bool(shared.item())
+            return list(numbers)
+        shared = torch.tensor(numbers, dtype=torch.float64)
+        dist.all_reduce(shared, dist.ReduceOp.MAX, group=self._group)
+        return [float(number) for number in shared]
+
+    def mean(self, *numbers: float) -> list[float]:
+        """The mean of each number over all processes."""
+        if self.ranks == 1:
+            return list(numbers)
+        shared = torch.tensor(numbers, dtype=torch.float64)
+        dist.all_reduce(shared, group=self._group)
+        return [float(number) for number in shared / self.ranks]
+
+    def agree(self, number: int, what: str) -> None:
+        """See to it that all processes have the same number, below 2 ** 53.
+
+        Raises:
+            UsageError: they have not.
+        """
+        most, least = self.largest(number, -number)
+        if most != -least:
+            raise UsageError(
+                f"the {self.ranks} processes differ in {what}",
+                where=f"process {self.rank} has {number}; others have {int(-least)} to {int(most)}",
+                next="start all of them with the same command, on folders that all machines share",
+            )
+
+    def connect(self) -> None:
+        """Open the link over which processes hear of each other's end; see `Link`."""
+        server = listen() if self.is_main else None
+        port, token = (server.getsockname()[1], secrets.randbits(60)) if server else (0, 0)
+        told = torch.tensor([port, token])
+        dist.broadcast(told, 0, group=self._group)
+        port, token = told.tolist()
+        if server:
+            wires = accept(server, self.ranks, str(token))
+        else:
+            host = os.environ.get("MASTER_ADDR", "127.0.0.1")
+            wires = {0: (connect((host, port), self.rank, str(token)), f"the main process, on {host}")}
+        self.link = Link(self.rank, self.ranks, wires)
+
+    def meet(self) -> None:
+        """Wait until all processes are here, however long one of them takes.
+
+        Raises:
+            RankError: another process is gone.
+        """
+        if self.link:
+            self.link.meet()
+        elif self.ranks > 1:
+            dist.barrier(group=self._group)
+
+    def scatter_chance(self, step: int) -> None:
+        """Of several processes: give each its own random numbers (dropout) for a step.
+
+        They depend on the seed that torch was given last, the step and the process alone, so a run that
+        goes on draws what it would have drawn.
+        """
+        if self.ranks == 1:
+            return
+        if self._seed is None:
+            self._seed = torch.initial_seed() % 2**31
+        ids = torch.tensor([self.rank])
+        torch.manual_seed(int(chance.uniform(self._seed, step, 0, ids, 1)[0, 0].double() * 2**24))
+
+    def leave(self) -> None:
+        """Part from the other processes; the last thing that a process does with them."""
+        if self._joined:
+            dist.destroy_process_group()
 
     def peak_memory(self) -> int:
         """Most bytes allocated on a GPU so far; 0 on the CPU."""
@@ -98,3 +185,42 @@ def has_bf16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     tiles = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return bool(device.type == "cpu" and tiles is not None and tiles())
+
+
+def _averaging(module: nn.Module) -> nn.Module:
+    """The module, so wrapped that its gradients are the means over all processes."""
+    # two BatchNorm passes before one backward forbid copying buffers between processes
+    known = inspect.signature(DistributedDataParallel).parameters
+    buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    # many backbones have a last norm that nothing looks at; where there is none, torch warns of the search
+    options: dict[str, Any] = {buffers: False, "find_unused_parameters": True}
+    warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
+    return DistributedDataParallel(module, **options)
+
+
+def patience() -> timedelta:
+    """How long an exchange of tensors may take before the others are given up."""
+    return timedelta(seconds=float(os.environ.get("SSL_SEG_PATIENCE") or PATIENCE))
+
+
+def _join(cpu: bool) -> PartialState:
+    """This process among those that were started with it.
+
+    Raises:
+        UsageError: it is one of several and cannot find the others.
+    """
+    count = processes()
+    if count == 1:
+        return PartialState(cpu=cpu)
+    adopt_slurm()
+    cpu = cpu or not torch.cuda.is_available()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it tells how it shares the cores, which is as it should be
+        state = PartialState(cpu=cpu, timeout=patience())
+    if state.num_processes != count:
+        raise UsageError(
+            f"this is one of {count} processes, and they cannot find each other",
+            where="RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR or MASTER_PORT is missing in the environment",
+            next="torchrun --nproc-per-node 2 -m ssl_seg train ...",
+        )
+    return state

@@ -1,6 +1,6 @@
 """A model over batches, without learning."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,9 @@ from ssl_seg.data.batches import Batch, in_order
 from ssl_seg.data.store import Store
 from ssl_seg.engine.device import Device
 from ssl_seg.layers import pool
+from ssl_seg.ranks import total
+
+BATCH = 256
 
 
 @torch.no_grad()
@@ -21,7 +24,7 @@ def outputs(
     device: Device,
     *,
     size: int,
-    batch_size: int = 256,
+    batch_size: int = BATCH,
     mean: tuple[float, ...] = IMAGENET_MEAN,
     std: tuple[float, ...] = IMAGENET_STD,
     rows: Tensor | None = None,
@@ -29,7 +32,8 @@ def outputs(
 ) -> Iterator[tuple[Any, Batch]]:
     """What a module says of every image's central square, a batch at a time, in the store's order.
 
-    The module is in evaluation mode meanwhile, so its running statistics do not move.
+    The module is in evaluation mode meanwhile, so its running statistics do not move. Of several
+    processes each gets its share of the batches; `joined` puts together what they make of them.
 
     Args:
         size: side of the square in pixels.
@@ -38,7 +42,8 @@ def outputs(
         stopped: asked after every batch; once it says so, no more batches come.
     """
     with evaluating(module):
-        for batch in in_order(store, batch_size, device.device, rows):
+        share = {"rank": device.rank, "ranks": device.ranks}
+        for batch in in_order(store, batch_size, device.device, rows, **share):
             views = evaluation_view(batch.images, batch.sizes, size=size, mean=mean, std=std)
             with device.autocast():
                 out = module(views)
@@ -62,12 +67,31 @@ def embed(
     Returns:
         (N, C) float32 features and (N,) int64 targets, on the device; fewer rows if `stopped`.
     """
-    features: list[Tensor] = []
-    targets: list[Tensor] = []
-    for maps, batch in outputs(backbone, store, device, **how):
-        features.append(pool(maps).float())
-        targets.append(batch.targets)
-    return torch.cat(features), torch.cat(targets)
+    rows, batch_size = how.get("rows"), how.get("batch_size", BATCH)
+    targets = store.targets if rows is None else store.targets[rows]
+    parts = [pool(maps).float() for maps, _ in outputs(backbone, store, device, **how)]
+    features = joined(parts, len(targets), device, batch_size)
+    return features, targets[: len(features)].to(features.device)
+
+
+def joined(parts: Sequence[Tensor], count: int, device: Device, batch_size: int = BATCH) -> Tensor:
+    """The rows that all processes have made of the batches of `outputs`, in the store's order.
+
+    Args:
+        parts: (B, C) float32 of each batch of this process; there may be none.
+        count: images over all.
+
+    Returns:
+        (count, C). Alone, fewer rows if the parts have been cut short; with others, zeros for them.
+    """
+    if device.ranks == 1:
+        return torch.cat(list(parts))
+    (width,) = device.largest(parts[0].shape[1] if parts else 0)
+    rows = torch.zeros(count, int(width), device=device.device)
+    for index, part in enumerate(parts):
+        start = (device.rank + index * device.ranks) * batch_size
+        rows[start : start + len(part)] = part
+    return total(rows)  # each row is of one process, and 0 in all others: the sum is exact
 
 
 class evaluating:

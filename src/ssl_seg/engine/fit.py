@@ -16,6 +16,7 @@ from ssl_seg.engine.meter import Meter, Pulse
 from ssl_seg.engine.optim import set_rate
 from ssl_seg.engine.stop import Stop
 from ssl_seg.errors import HealthError, Stopped
+from ssl_seg.ranks import gather
 from ssl_seg.run import Run, log
 
 Feed = Callable[[int], Sequence[Any]]
@@ -81,8 +82,8 @@ def fit(
     step = keeper.begin()
     inputs = meter.timed(feed, step) if step < plan.total else ()
     while step < plan.total:
-        rate = plan.rate(step)
-        set_rate(optimizer, rate)
+        device.scatter_chance(step)
+        set_rate(optimizer, rate := plan.rate(step))
         losses = []
         for part in inputs:
             with device.autocast():
@@ -127,6 +128,7 @@ class _Keeper:
     def begin(self) -> int:
         """The step to go on from; a new run saves at once, which shows that the disk works."""
         step = self._restore() if self.run.resume else self._save(0)
+        self.device.agree(step, "the step they go on from")
         self.module.train()
         self.meter.start()
         self.settle(step)
@@ -137,10 +139,13 @@ class _Keeper:
         if self.meter.epoch_is_due(step):
             self._end_epoch(step)
         unfinished = step < self.plan.total or self.meter.epoch_is_due(step)
-        if unfinished and self._stopping():
+        # each process has its own clock and may get its own signal: one answer for all
+        signal, due = self.device.largest(self.stop.signal, self._is_due(step))
+        if unfinished and signal:
+            self.stop.signal = int(signal)
             self._save(step)
             raise Stopped(self.stop.signal, kept=self.newest, next=self.run.again)
-        if self._is_due(step):
+        if due:
             self._save(step)
 
     def check(self, finite: FiniteCheck, embedding: Tensor | None, step: int, rate: float) -> None:
@@ -155,24 +160,23 @@ class _Keeper:
 
     def _look(self, alarm: CollapseAlarm, embedding: Tensor | None, step: int) -> None:
         if embedding is not None:
-            self.meter.note(alarm.look(embedding.detach(), step))
+            self.meter.note(alarm.look(gather(embedding.detach()), step))
         else:
             log.warning("the method returns no `embedding`: a collapse would not be noticed")
             self.alarm = None
 
-    def _stopping(self) -> bool:
-        return self.device.any(self.stop.signal > 0)
-
     def _end_epoch(self, step: int) -> None:
         epoch = step // self.plan.per_epoch
+        self._share()
         scores = self.meter.epoch_scores(step)
         scores |= self.on_epoch(epoch)
-        if self._stopping():
+        if self.stop.came(self.device):
             return  # `on_epoch` may have been cut short: the resumed run ends this epoch
         if self.device.is_main:
             self.run.add_scores(scores)
         log.info("epoch %d: %s", epoch, ", ".join(f"{k} {v:.5g}" for k, v in scores.items()))
         self.after_epoch(epoch, scores)
+        self.device.meet()
         self.meter.epoch_begins()
 
     def _is_due(self, step: int) -> bool:
@@ -187,13 +191,19 @@ class _Keeper:
         if step == self._saved:
             return step
         check_weights(self.module, f"step {step}", self.newest)
+        self._share()
         if self.device.is_main:
             state = {"strikes": self.alarm.strikes if self.alarm else 0, "meter": self.meter.state()}
             path = save_checkpoint(self.run.checkpoints, step, self.module, self.optimizer, state)
             self.newest = str(path)
             self.run.set_status("running", step=step, checkpoint=path.name)
+        self.device.meet()
         self._saved, self._last = step, monotonic()
         return step
+
+    def _share(self) -> None:
+        if self.device.ranks > 1:
+            self.meter.share(self.device.mean)
 
     def _restore(self) -> int:
         path, refused = newest_checkpoint(self.run.checkpoints)

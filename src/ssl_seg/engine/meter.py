@@ -76,6 +76,16 @@ class Meter:
                 before = self._sums.get(name)
                 self._sums[name] = part if before is None else before.to(part.device) + part
 
+    def share(self, mean: Callable[..., Sequence[float]]) -> None:
+        """Put the means over all processes in the place of this one's sums; `mean`: see `Device`."""
+        if not self._sums:
+            return
+        means = mean(*(value.item() for value in self._sums.values()))
+        self._sums = {
+            name: torch.full_like(value, number)
+            for (name, value), number in zip(self._sums.items(), means, strict=True)
+        }
+
     def note(self, numbers: Mapping[str, float]) -> None:
         """Remember numbers as they are: the last ones of an epoch are its scores."""
         self._notes.update(numbers)

@@ -13,6 +13,8 @@ from ssl_seg.data.batches import Batch, in_order
 from ssl_seg.data.store import Store
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.evaluate import evaluating
+from ssl_seg.layers import wide
+from ssl_seg.ranks import average, average_number, gather
 
 Loss = Literal["ce", "dice", "lovasz", "ce+dice", "ce+lovasz"]
 
@@ -72,16 +74,21 @@ class Segmenter(nn.Module):
         if extra is not None:
             loss = loss + self.aux_weight * self._loss(extra, masks)
         known = masks != IGNORE
-        right = ((logits.argmax(dim=1) == masks) & known).sum() / known.sum().clamp(min=1)
+        # of all processes together: they may hold unequal numbers of pixels with a class
+        right = ((logits.argmax(dim=1) == masks) & known).sum() / average(known.sum()).clamp(min=1)
         return {"loss": loss, "pixel_accuracy": right}
 
     def _loss(self, logits: Tensor, masks: Tensor) -> Tensor:
-        losses = [criterion(logits.float(), masks) for criterion in self.criteria]
+        losses = [criterion(wide(logits), masks) for criterion in self.criteria]
         return torch.stack(losses).sum()
 
 
 class CrossEntropy(nn.Module):
-    """The weighted mean over pixels with a class; 0 where there is none (torch gives NaN)."""
+    """The weighted mean over pixels with a class; 0 where there is none (torch gives NaN).
+
+    Of several processes: the sum here, divided by the mean of their counts, so that the mean of
+    their losses is the mean over all pixels.
+    """
 
     weights: Tensor | None
 
@@ -93,8 +100,8 @@ class CrossEntropy(nn.Module):
         """(B, C, H, W) logits and (B, H, W) classes -> a scalar."""
         total = F.cross_entropy(logits, masks, self.weights, ignore_index=IGNORE, reduction="sum")
         known = masks[masks != IGNORE]
-        count = self.weights[known].sum() if self.weights is not None else known.numel()
-        return total / max(float(count), 1e-6) if known.numel() else total
+        count = float(self.weights[known].sum() if self.weights is not None else known.numel())
+        return total / max(average_number(count, logits.device), 1e-6)
 
 
 def _criterion(name: str, weights: Tensor | None) -> nn.Module:
@@ -103,8 +110,19 @@ def _criterion(name: str, weights: Tensor | None) -> nn.Module:
     from segmentation_models_pytorch.losses import DiceLoss, LovaszLoss
 
     kind = {"dice": DiceLoss, "lovasz": LovaszLoss}[name]
-    criterion: nn.Module = kind(mode="multiclass", ignore_index=IGNORE)
-    return criterion
+    return _OverBatch(kind(mode="multiclass", ignore_index=IGNORE))
+
+
+class _OverBatch(nn.Module):
+    """A loss that is no mean over pixels: it looks at the batches of all processes."""
+
+    def __init__(self, criterion: nn.Module) -> None:
+        super().__init__()
+        self.criterion = criterion
+
+    def forward(self, logits: Tensor, masks: Tensor) -> Tensor:
+        loss: Tensor = self.criterion(gather(logits), gather(masks))
+        return loss
 
 
 def count_pixels(store: Store, excluded: Sequence[int] = ()) -> tuple[Tensor, int]:
@@ -144,7 +162,8 @@ def whole_images(
 ) -> Iterator[tuple[Tensor, Batch]]:
     """Logits of every image at its full size on the canvas, in the store's order.
 
-    Images of one size go together; others, which fill their canvases differently, one by one.
+    Images of one size go together; others, which fill their canvases differently, one by one. Of
+    several processes each gets its share of the batches.
 
     Args:
         how: `mean` and `std` of the normalisation.
@@ -153,7 +172,8 @@ def whole_images(
         (B, C, h, w) float32 logits and the batch cut to (h, w); the batches' sizes vary.
     """
     with evaluating(model):
-        for batch in in_order(store, batch_size, device.device):
+        share = {"rank": device.rank, "ranks": device.ranks}
+        for batch in in_order(store, batch_size, device.device, **share):
             for part in _of_one_size(batch):
                 with device.autocast():
                     logits = model(normalised(part.images, **how))

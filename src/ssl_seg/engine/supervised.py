@@ -13,8 +13,9 @@ from ssl_seg.base import Backbone, Model
 from ssl_seg.data.batches import in_order
 from ssl_seg.data.store import Store
 from ssl_seg.engine.device import Device
-from ssl_seg.engine.evaluate import evaluating, outputs
-from ssl_seg.layers import pool
+from ssl_seg.engine.evaluate import BATCH, evaluating, joined, outputs
+from ssl_seg.layers import pool, wide
+from ssl_seg.ranks import gather, mine
 
 
 class Supervised(nn.Module):
@@ -48,7 +49,7 @@ class Supervised(nn.Module):
         """
         inputs, targets = part
         logits = logits_of(self.model, inputs) if inputs.ndim == 2 else self.model(inputs)
-        loss = F.cross_entropy(logits.float(), targets, label_smoothing=self.label_smoothing)
+        loss = F.cross_entropy(wide(logits), targets, label_smoothing=self.label_smoothing)
         if targets.ndim == 2:
             return {"loss": loss}
         return {"loss": loss, "accuracy": (logits.argmax(dim=1) == targets).float().mean()}
@@ -86,18 +87,18 @@ def pooled_features(
     """
     if not passes:
         maps = outputs(backbone, store, device, size=size, **how)
-        return torch.cat([pool(found).float() for found, _ in maps])[None]
+        return joined([pool(found).float() for found, _ in maps], len(store), device)[None]
     rounds = []
     with evaluating(backbone):
         for epoch in range(passes):
             features = []
-            for batch in in_order(store, 256, device.device):
+            for batch in in_order(store, BATCH, device.device, rank=device.rank, ranks=device.ranks):
                 (view,) = augment(
                     batch.images, batch.sizes, batch.samples, views, seed=seed, epoch=epoch, size=size, **how
                 )
                 with device.autocast():
                     features.append(pool(backbone(view)).float())
-            rounds.append(torch.cat(features))
+            rounds.append(joined(features, len(store), device))
     return torch.stack(rounds)
 
 
@@ -122,6 +123,11 @@ def mixup(
     share = torch.as_tensor(betaincinv(alpha, alpha, draws.double().numpy()), dtype=images.dtype)
     share = share.to(images.device)[:, None]
     sure = F.one_hot(targets, classes).to(images.dtype)
-    mixed = share * sure + (1.0 - share) * sure.roll(1, 0)
+    mixed = share * sure + (1.0 - share) * _next(sure)
     share = share[:, :, None, None]
-    return share * images + (1.0 - share) * images.roll(1, 0), mixed
+    return share * images + (1.0 - share) * _next(images), mixed
+
+
+def _next(rows: Tensor) -> Tensor:
+    """Beside each row another one of the batch, which may lie in another process."""
+    return mine(gather(rows).roll(1, 0))

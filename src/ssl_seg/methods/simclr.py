@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from ssl_seg.augment.views import View
 from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.hooks import hookimpl
-from ssl_seg.layers import mlp, pool
+from ssl_seg.layers import mlp, pool, wide
+from ssl_seg.ranks import gather, mine
 
 # The paper's colour distortion of strength 0.5, which it takes for small images (appendix B.9), with
 # its blur. Strength 1, which it takes for ImageNet, costs a short run on small images much.
@@ -20,16 +21,19 @@ _VIEW = replace(View(), brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, b
 def nt_xent(one: Tensor, two: Tensor, temperature: float) -> Tensor:
     """Cross entropy of finding each image's other view among all other views of the batch.
 
+    Of several processes each looks for its own images among those of all.
+
     Args:
         one, two: (B, D) projections of the two views, row by row of the same images.
         temperature: > 0; divides the cosine similarities.
     """
-    points = F.normalize(torch.cat([one, two]).float(), dim=1)
-    similarity = points @ points.T / temperature
-    similarity.fill_diagonal_(float("-inf"))
-    count = len(one)
-    partner = torch.arange(2 * count, device=one.device).roll(count)
-    return F.cross_entropy(similarity, partner)
+    points = F.normalize(wide(torch.cat([one, two])), dim=1)
+    all_points = torch.cat([gather(view) for view in points.chunk(2)])
+    similarity = points @ all_points.T / temperature
+    count = len(all_points) // 2
+    own = torch.cat([mine(view) for view in torch.arange(2 * count, device=one.device).chunk(2)])
+    similarity = similarity.scatter(1, own[:, None], float("-inf"))
+    return F.cross_entropy(similarity, (own + count) % (2 * count))
 
 
 class SimCLR(SSLMethod):

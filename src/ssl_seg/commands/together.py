@@ -1,0 +1,69 @@
+"""Several processes that are one run: what ends one ends all, and one of them says why."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ssl_seg.commands.running import complete, end
+from ssl_seg.errors import SslSegError, Stopped, render
+
+if TYPE_CHECKING:
+    from ssl_seg.engine.device import Device
+    from ssl_seg.run import Run
+
+_NEWS = 2.0  # seconds between a broken exchange and the word that a process is gone, at most
+
+
+@contextmanager
+def together(device: "Device") -> Iterator[None]:
+    """Around everything that processes do together. Alone, nothing."""
+    if device.ranks == 1:
+        yield
+        return
+    device.connect()
+    link = device.link
+    assert link is not None
+    link.stuck = _give_up
+    try:
+        yield
+        link.meet()
+    except BaseException as error:
+        error.told = link.fail(error)  # type: ignore[attr-defined]
+        raise
+    else:
+        device.leave()
+    finally:
+        link.close()
+
+
+@contextmanager
+def blamed(device: "Device", run: "Run") -> Iterator[None]:
+    """Around the work of a run: an exchange that broke because of another process is told as that.
+
+    Raises:
+        RankError: another process is gone. Stopped: by a signal that only another one got.
+    """
+    if device.link is None:
+        yield
+        return
+    device.link.stuck = lambda error: _give_up(error, run)
+    try:
+        yield
+    except RuntimeError as error:
+        if cause := device.link.cause(_NEWS):
+            raise cause from error
+        raise
+
+
+def _give_up(error: SslSegError, run: "Run | None" = None) -> None:
+    """End this process from outside: it waits for one that will never answer."""
+    try:
+        if run:
+            complete(error, run)
+            end(run, "stopped" if isinstance(error, Stopped) else "failed", error.code)
+        if not error.told:
+            print(render(error), file=sys.stderr, flush=True)
+    finally:
+        os._exit(error.code)

@@ -1,0 +1,47 @@
+"""How many processes were started together, as their launcher tells it in the environment.
+
+`torchrun`, `accelerate launch` and Ray say `WORLD_SIZE`, `srun` and MPI have names of their own. Nothing
+is imported here: every command asks.
+"""
+
+import os
+import re
+from collections.abc import Mapping, MutableMapping
+
+_COUNTS = ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+
+
+def processes(environment: Mapping[str, str] = os.environ) -> int:
+    """How many processes there are, this one among them."""
+    for name in _COUNTS:
+        if environment.get(name, "").isdecimal():
+            return max(1, int(environment[name]))
+    return 1
+
+
+def adopt_slurm(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Say what `srun` says of this process in the words of `torchrun`, unless a launcher has done so.
+
+    The first machine of the job step is where the processes meet; the port follows from the number of
+    the job, so that two jobs on one machine have different ones.
+    """
+    if "WORLD_SIZE" in environment or processes(environment) == 1 or "SLURM_PROCID" not in environment:
+        return
+    number = int(environment.get("SLURM_JOB_ID", "0")) + int(environment.get("SLURM_STEP_ID", "0"))
+    local = re.match(r"\d+", environment.get("SLURM_STEP_TASKS_PER_NODE", ""))
+    told = {
+        "RANK": environment["SLURM_PROCID"],
+        "LOCAL_RANK": environment.get("SLURM_LOCALID", "0"),
+        "WORLD_SIZE": environment["SLURM_STEP_NUM_TASKS"],
+        "LOCAL_WORLD_SIZE": local[0] if local else "1",
+        "MASTER_ADDR": first_host(environment.get("SLURM_STEP_NODELIST", "")) or "127.0.0.1",
+        "MASTER_PORT": str(15000 + number % 15000),
+    }
+    for name, value in told.items():
+        environment.setdefault(name, value)
+
+
+def first_host(nodes: str) -> str:
+    """The first of SLURM's list of machines: `gpu[003-006,9]-ib,login1` -> `gpu003-ib`."""
+    match = re.match(r"([^,\[]*)(?:\[(\w+)[^\]]*\]([^,]*))?", nodes)
+    return "".join(part or "" for part in match.groups()) if match else ""

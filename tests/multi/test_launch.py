@@ -1,0 +1,131 @@
+"""What launchers say in the environment, and the job for SLURM, without any of them."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ssl_seg.launch import adopt_slurm, first_host, processes
+
+ROOT = Path(__file__).parents[2]
+JOB = ROOT / "examples" / "cluster" / "slurm.sh"
+RAY = ROOT / "examples" / "cluster" / "ray_train.py"
+
+
+@pytest.mark.parametrize(
+    ("environment", "count"),
+    [
+        ({}, 1),
+        ({"WORLD_SIZE": "4"}, 4),
+        ({"WORLD_SIZE": "1", "SLURM_STEP_NUM_TASKS": "8"}, 1),
+        ({"SLURM_STEP_NUM_TASKS": "8"}, 8),
+        ({"SLURM_NTASKS": "8", "SLURM_PROCID": "0"}, 1),  # the script of a job, not a task of srun
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, 2),
+        ({"WORLD_SIZE": "many"}, 1),
+    ],
+)
+def test_how_many_processes_there_are(environment, count):
+    assert processes(environment) == count
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [
+        ("gpu[003-006,9]-ib,login1", "gpu003-ib"),
+        ("node7", "node7"),
+        ("a1,a2", "a1"),
+        ("n[12,14]", "n12"),
+        ("rack-2-node[1-2]", "rack-2-node1"),
+        ("", ""),
+    ],
+)
+def test_the_first_machine(nodes, first):
+    assert first_host(nodes) == first
+
+
+def test_what_srun_says_in_the_words_of_torchrun():
+    told = {
+        "SLURM_PROCID": "5",
+        "SLURM_LOCALID": "1",
+        "SLURM_STEP_NUM_TASKS": "8",
+        "SLURM_STEP_TASKS_PER_NODE": "4(x2)",
+        "SLURM_STEP_NODELIST": "gpu[03-04]",
+        "SLURM_JOB_ID": "4711",
+    }
+    environment = dict(told)
+    adopt_slurm(environment)
+    found = {name: value for name, value in environment.items() if name not in told}
+    assert found == {
+        "RANK": "5",
+        "LOCAL_RANK": "1",
+        "WORLD_SIZE": "8",
+        "LOCAL_WORLD_SIZE": "4",
+        "MASTER_ADDR": "gpu03",
+        "MASTER_PORT": str(15000 + 4711),
+    }
+    environment = told | {"MASTER_ADDR": "10.0.0.1"}
+    adopt_slurm(environment)
+    assert environment["MASTER_ADDR"] == "10.0.0.1"
+    for other in ({}, told | {"WORLD_SIZE": "2"}, told | {"SLURM_STEP_NUM_TASKS": "1"}):
+        environment = dict(other)
+        adopt_slurm(environment)
+        assert environment == other, "nothing to say, or a launcher has said it"
+
+
+@pytest.fixture
+def submit(tmp_path):
+    """Runs the job with stand-ins that note how they were called; `srun` ends with a given code."""
+
+    def submit(*words, code=0):
+        for name in ("srun", "scontrol"):
+            stand_in = tmp_path / "bin" / name
+            stand_in.parent.mkdir(exist_ok=True)
+            ends = f"exit {code}" if name == "srun" else "exit 0"
+            stand_in.write_text(f'#!/bin/sh\necho "{name} $*" >> "{tmp_path}/calls"\n{ends}\n')
+            stand_in.chmod(0o755)
+        path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        environment = {"PATH": path, "SLURM_JOB_ID": "42", "SLURM_CPUS_PER_TASK": "8"}
+        done = subprocess.run([JOB, *words], env=environment, capture_output=True, text=True, check=False)
+        calls = tmp_path / "calls"
+        return done, calls.read_text().splitlines() if calls.exists() else []
+
+    return submit
+
+
+def test_the_job_is_good_shell():
+    assert subprocess.run(["bash", "-n", JOB], check=False).returncode == 0
+    assert JOB.stat().st_mode & 0o111
+
+
+@pytest.mark.parametrize("code", [0, 8])
+def test_a_job_starts_a_run(submit, tmp_path, code):
+    out = str(tmp_path / "my run")
+    done, calls = submit("photos", "--backbone", "resnet50", "--out", out, code=code)
+    assert done.returncode == code
+    assert calls == [f"srun --cpus-per-task=8 ssl-seg train photos --backbone resnet50 --out {out}"]
+
+
+def test_a_job_whose_time_is_up_queues_again_and_goes_on(submit, tmp_path):
+    out = tmp_path / "run"
+    (out / "checkpoints" / "step-000010").mkdir(parents=True)
+    done, calls = submit("photos", "--epochs", "9", "--out", str(out), code=138)
+    assert done.returncode == 138
+    assert calls == [f"srun --cpus-per-task=8 ssl-seg train --resume --out {out}", "scontrol requeue 42"]
+
+
+def test_a_job_without_a_folder_is_refused(submit):
+    done, calls = submit("photos")
+    assert (done.returncode, calls) == (2, [])
+    assert "--out" in done.stderr
+
+
+def test_the_recipe_for_ray_is_that_of_the_documents():
+    text, page = RAY.read_text(), (ROOT / "docs" / "many.md").read_text()
+    compile(text, str(RAY), "exec")
+    for line in (
+        '    app(["train", *config["words"]], standalone_mode=False)',
+        "use_gpu=True",
+        "TorchTrainer(work,",
+    ):
+        assert line in text and line in page

@@ -1,0 +1,74 @@
+"""The launchers themselves, with two processes on the CPU."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ssl_seg.engine.checkpoint import newest_checkpoint, verify
+from ssl_seg.run import read_toml
+
+LAUNCHERS = {
+    "torchrun": ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "ssl_seg"],
+    "accelerate": [
+        *["-m", "accelerate.commands.accelerate_cli", "launch", "--cpu", "--num_processes", "2"],
+        *["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "ssl_seg"],
+    ],
+}
+
+
+def launch(launcher, words, **given):
+    return subprocess.Popen(
+        [sys.executable, *LAUNCHERS[launcher], *map(str, words)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | given,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_two_processes_make_one_run(launcher, training, tmp_path):
+    """They divide each batch, and one of them locks the folder and writes; without a GPU no --cpu is needed."""
+    words = [word for word in training(tmp_path / "run") if word != "--cpu"]
+    process = launch(launcher, words, CUDA_VISIBLE_DEVICES="")
+    said, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, said
+    assert said.count("finished:") == 1
+    assert "2 processes" in read_toml(tmp_path / "run" / "run.toml")["record"]["device"]
+    newest, refused = newest_checkpoint(tmp_path / "run" / "checkpoints")
+    assert newest.name == "step-000008" and not refused and not verify(newest)
+    assert len((tmp_path / "run" / "scores.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_launcher_saves_one_checkpoint(launcher, number, training, tmp_path):
+    run = tmp_path / "run"
+    process = launch(launcher, training(run, "--save-every", "100000", steps=40000))
+    deadline = time.monotonic() + 600
+    while not (run / "scores.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=120)
+    assert said.count("error[") == 1 and f"stopped by signal {number}" in said, said
+    status = json.loads((run / "status.json").read_text())
+    assert (status["state"], status["code"]) == ("stopped", 128 + number)
+    saved = sorted(path.name for path in (run / "checkpoints").iterdir())
+    assert saved == ["step-000000", status["checkpoint"]]
+
+
+@pytest.mark.slow
+def test_torchrun_and_a_killed_process(training, tmp_path):
+    run = tmp_path / "run"
+    process = launch("torchrun", training(run), FAULT="1:11:SIGKILL")
+    said, _ = process.communicate(timeout=600)
+    assert process.returncode != 0
+    assert said.count("error[8] process 1 died") == 1, said
+    assert json.loads((run / "status.json").read_text())["code"] == 8

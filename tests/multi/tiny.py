@@ -1,0 +1,33 @@
+"""A backbone so small that a whole run takes a moment; on demand something happens in one process."""
+
+import os
+import signal
+
+from torch import Tensor, nn
+
+from ssl_seg.base import Backbone
+
+
+class TinyBackbone(Backbone):
+    """`FAULT=1:5:SIGKILL`: in the fifth forward pass of a training step, process 1 gets that signal;
+    `raise` in its place is an error there."""
+
+    channels, strides = (8, 16), (2, 4)
+
+    def __init__(self, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.one = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+        self.two = nn.Sequential(nn.Conv2d(8, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU())
+        self.dropout = nn.Dropout(dropout)
+        self.passes = 0
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        one = self.one(images)
+        if self.training and one.requires_grad:
+            self.passes += 1
+            rank, passes, what = os.environ.get("FAULT", "-1:0:-").split(":")
+            if (rank, passes) == (os.environ.get("RANK"), str(self.passes)):
+                if what == "raise":
+                    raise KeyError("a bug in process 1 alone")
+                os.kill(os.getpid(), getattr(signal, what))
+        return [one, self.dropout(self.two(one))]

@@ -1,0 +1,168 @@
+"""Trains small things in float64 with `fit`, and looks at images, as one of several processes.
+
+Arguments: a folder for what comes of it.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ssl_seg.augment import views as looks
+from ssl_seg.base import IGNORE, Model
+from ssl_seg.data.batches import Batches
+from ssl_seg.data.store import Store
+from ssl_seg.engine.device import Device
+from ssl_seg.engine.evaluate import embed
+from ssl_seg.engine.fit import Plan, fit
+from ssl_seg.engine.health import CollapseAlarm
+from ssl_seg.engine.optim import build_optimizer, parameter_groups
+from ssl_seg.engine.segmenter import Segmenter, whole_images
+from ssl_seg.engine.stop import Stop
+from ssl_seg.engine.supervised import Supervised, mixup
+from ssl_seg.heads.deeplabv3 import DeepLabV3
+from ssl_seg.heads.linear import Linear
+from ssl_seg.methods.byol import BYOL
+from ssl_seg.methods.simclr import SimCLR
+from ssl_seg.methods.simsiam import SimSiam
+from ssl_seg.metrics.mean_iou import MeanIoU
+from ssl_seg.run import Run
+from ssl_seg.testing import TinyBackbone
+
+SIZE, BATCH, COUNT, CLASSES, STEPS = 16, 12, 29, 3, 5
+NAMES = [f"class {index}" for index in range(CLASSES)]
+
+
+class Pictures(Store):
+    """Images of noise with masks; the masks of some have many more pixels without a class."""
+
+    def __init__(self, count):
+        random = np.random.default_rng(0)
+        self.canvas, self.classes, self.skipped, self.fingerprint = SIZE, NAMES, 0, "noise"
+        self.images = torch.from_numpy(random.integers(0, 256, (count, 3, SIZE, SIZE), dtype=np.uint8))
+        masks = random.integers(0, CLASSES, (count, SIZE, SIZE), dtype=np.uint8)
+        masks[random.random(masks.shape) < np.linspace(0.0, 0.9, count)[:, None, None]] = IGNORE
+        self.masks = torch.from_numpy(masks)
+        self.targets = torch.from_numpy(random.integers(0, CLASSES, count))
+        self.sizes = torch.full((count, 2), SIZE)
+        self.rows = torch.arange(count)
+
+
+def seen(batch, recipe):
+    fixed = {"seed": 1, "epoch": batch.epoch, "size": SIZE}
+    made = looks.augment(batch.images, batch.sizes, batch.samples, recipe, **fixed)
+    return [view.double() for view in made]
+
+
+class Idle(TinyBackbone):
+    """With a norm that nothing looks at, as many of timm's networks have one."""
+
+    def __init__(self):
+        super().__init__()
+        self.idle = torch.nn.LayerNorm(16)
+
+
+def method(make, backbone=TinyBackbone, **options):
+    def case():
+        module = make(backbone(), **options)
+        return module, lambda batch: seen(batch, module.views)
+
+    return case
+
+
+def classifier(mixed):
+    def case():
+        backbone = TinyBackbone()
+        module = Supervised(Model(backbone, Linear(backbone.channels, (2, 4), CLASSES)), label_smoothing=0.1)
+
+        def look(batch):
+            (images,) = seen(batch, [looks.View()])
+            if not mixed:
+                return [images, batch.targets]
+            fixed = {"seed": 1, "epoch": batch.epoch}
+            return list(mixup(images, batch.targets, CLASSES, 0.4, batch.samples, **fixed))
+
+        return module, look
+
+    return case
+
+
+def segmenter(loss, weights=None):
+    def case():
+        backbone = TinyBackbone()
+        head = DeepLabV3(backbone.channels, backbone.strides, CLASSES, width=8, dropout=0.0)
+        module = Segmenter(Model(backbone, head), loss=loss, weights=weights, excluded=[2])
+
+        def look(batch):
+            fixed = {"seed": 1, "epoch": batch.epoch, "size": SIZE}
+            images, masks = looks.augment_pairs(
+                batch.images, batch.masks, batch.sizes, batch.samples, looks.View(), **fixed
+            )
+            return [images.double(), masks]
+
+        return module, look
+
+    return case
+
+
+CASES = {
+    "byol": (method(BYOL, hidden=16, dimensions=8), 1),
+    "byol in two parts": (method(BYOL, hidden=16, dimensions=8), 2),
+    "simclr": (method(SimCLR, hidden=16, dimensions=8), 1),
+    "simsiam with an idle part": (method(SimSiam, Idle, dimensions=16, bottleneck=8), 1),
+    "simsiam": (method(SimSiam, dimensions=16, bottleneck=8), 1),
+    "classify": (classifier(False), 1),
+    "classify mixup": (classifier(True), 1),
+    "segment": (segmenter("ce"), 1),
+    "segment one image each": (segmenter("ce"), 6),
+    "segment weights": (segmenter("ce", torch.tensor([0.2, 1.0, 2.0], dtype=torch.float64)), 1),
+    "segment dice": (segmenter("ce+dice"), 1),
+    "segment lovasz": (segmenter("lovasz"), 1),
+}
+
+
+def train(folder, case, parts, device):
+    torch.manual_seed(0)
+    module, look = case()
+    exact = "lovasz" not in folder.name  # smp's is float32 alone
+    module.to(torch.float64 if exact else torch.float32)
+    batches = Batches(Pictures(COUNT), BATCH, 1, device.device, rank=device.rank, ranks=device.ranks)
+    optimizer = build_optimizer("adamw" if exact else "sgd", parameter_groups(module, 1e-2), 1e-2)
+    plan = Plan(STEPS, batches.per_epoch, BATCH, rate=lambda step: 1e-2, clip=1.0)
+
+    def feed(step):
+        tensors = look(batches.at(step))
+        cut = [(tensor if exact or tensor.ndim < 4 else tensor.float()).chunk(parts) for tensor in tensors]
+        return [list(part) for part in zip(*cut, strict=True)]
+
+    alarm = CollapseAlarm(every=1, patience=10**6)
+    with Stop() as stop, Run(folder, main=device.is_main) as run:
+        fit(module, feed, optimizer, plan, device=device, run=run, stop=stop, alarm=alarm)
+
+
+def measure(device):
+    """Features and confusion of 1 to 17 images in batches of 2, by number of images."""
+    torch.manual_seed(0)
+    backbone = TinyBackbone()
+    model = Model(backbone, DeepLabV3(backbone.channels, backbone.strides, CLASSES, width=8)).eval()
+    found = {}
+    for count in range(1, 18):
+        store = Pictures(count)
+        features, targets = embed(backbone, store, device, size=SIZE, batch_size=2)
+        metric, seen = MeanIoU(NAMES), []
+        for logits, batch in whole_images(model, store, device, batch_size=2):
+            metric.update(logits, batch.masks)
+            seen += batch.samples.tolist()
+        found[count] = {"features": features, "targets": targets, "confusion": metric.confusion, "seen": seen}
+    return found
+
+
+if __name__ == "__main__":
+    folder, device = Path(sys.argv[1]), Device("fp32", cpu=True)
+    for name, (case, parts) in CASES.items():
+        train(folder / name, case, parts, device)
+        print(name, flush=True)
+    torch.save(measure(device), folder / f"measured-{device.rank}.pt")
+    device.meet()
+    device.leave()
