@@ -14,6 +14,7 @@ from ssl_seg.commands import (
     doctor,
     evaluate,
     figure,
+    new_plugin,
     predict,
     report,
     segment,
@@ -24,9 +25,7 @@ from ssl_seg.errors import PluginError, SslSegError, render
 from ssl_seg.installed import announced, brief
 
 # plain help: Rich alone takes longer to import than all the rest of `ssl-seg --help`
-app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.callback(invoke_without_command=True)
@@ -52,6 +51,7 @@ app.command("study")(study.study)
 app.command("report")(report.report)
 app.command("list")(catalog.list_)
 app.add_typer(catalog.app, name="plugins")
+app.command("new-plugin")(new_plugin.new_plugin)
 app.command("doctor")(doctor.doctor)
 
 

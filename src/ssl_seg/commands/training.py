@@ -62,6 +62,8 @@ class Training:
                 plugins.registry.factory(kind, name)
             device = _device(given["precision"], given["compile"], given["cpu"])
             console.quiet = not device.is_main
+            for failure in plugins.registry.failures:
+                console.say(f"note: {failure}")
             with Run(folder, cls.command, resume=resume, main=device.is_main) as run, recorded(run):
                 if resume:
                     defaults.refuse_changes(given, run.settings())
