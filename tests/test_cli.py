@@ -172,3 +172,38 @@ def test_a_built_in_command_cannot_be_replaced(package, cli):
     code, out, _ = cli("list", "ssl")
     assert code == 0
     assert "byol" in out
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("ssl-seg tr", {"train"}),
+        ("ssl-seg figure ", {"tsne", "curves"}),
+        ("ssl-seg train --prec", {"--precision"}),
+    ],
+)
+def test_a_shell_can_ask_how_a_word_goes_on(cli, package, monkeypatch, typed, offered):
+    """As the script of `--show-completion bash` asks."""
+    monkeypatch.setenv("_SSL_SEG_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split(" ")) - 1))
+    code, out, err = cli()
+    assert code == 0 and not err
+    assert offered <= set(out.split())
+    assert "doctor" not in out
+
+
+def test_a_shell_is_offered_commands_of_packages(cli, package, monkeypatch):
+    package("hello", "raise RuntimeError", group="ssl_seg.commands")
+    monkeypatch.setenv("_SSL_SEG_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "ssl-seg hel")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert cli()[1].split() == ["hello"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_script_for_a_shell_is_shown(cli, monkeypatch, shell):
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
+    code, out, _ = cli("--show-completion", shell)
+    assert code == 0
+    assert "_SSL_SEG_COMPLETE=complete_" + shell in out

@@ -1,57 +1,46 @@
-"""The package that people copy: its own tests, its metadata, and its loss against another's."""
+"""The package that people copy, and what becomes of it beside packages that are broken."""
 
-import ast
-import sys
-import tomllib
-from importlib.util import module_from_spec, spec_from_file_location
+import re
 from pathlib import Path
 
 import pytest
 import torch
+from ssl_seg_template import TemplateMethod
 
-FOLDER = Path(__file__).parents[1] / "plugins" / "ssl-seg-template"
-
-
-def load(path, name):
-    spec = spec_from_file_location(name, path)
-    module = module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "plugins" / "ssl-seg-template"
+FILE = FOLDER / "src" / "ssl_seg_template.py"
 
 
-@pytest.fixture(scope="module")
-def template():
-    yield load(FOLDER / "src" / "ssl_seg_template.py", "ssl_seg_template")
-    del sys.modules["ssl_seg_template"]
+def files_of(folder):
+    found = (path for path in folder.rglob("*") if path.is_file() and "cache" not in str(path))
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in found}
 
 
-def test_its_own_tests_pass(template):
-    tests = load(FOLDER / "tests" / "test_vicreg.py", "ssl_seg_template_tests")
-    names = [name for name in vars(tests) if name.startswith("test_")]
-    assert len(names) == 2
-    for name in names:
-        getattr(tests, name)()
+def quoted():
+    """The plugin as docs/plugins.md shows it."""
+    return re.search(
+        r"^```python\n(.*?)^```", (ROOT / "docs" / "plugins.md").read_text(), re.MULTILINE | re.DOTALL
+    )[1]
 
 
-def test_its_entry_point_is_its_module(template):
-    project = tomllib.loads((FOLDER / "pyproject.toml").read_text())["project"]
-    assert project["entry-points"]["ssl_seg"] == {"template": "ssl_seg_template"}
-    assert list(template.ssl_methods()) == ["vicreg"]
+def test_it_is_what_new_plugin_writes(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr("ssl_seg.commands.new_plugin.find_spec", lambda name: None)  # it is on our path
+    code, _, err = cli("new-plugin", "template", "--out", tmp_path / "made")
+    assert code == 0, err
+    assert files_of(tmp_path / "made") == files_of(FOLDER)
 
 
-def test_registering_takes_three_lines(template):
-    tree = ast.parse(Path(template.__file__).read_text())
-    hooks = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.decorator_list]
-    assert [node.end_lineno - node.decorator_list[0].lineno + 1 for node in hooks] == [3]
+def test_the_documents_quote_it():
+    assert quoted() == FILE.read_text()
 
 
-def test_its_loss_is_the_one_of_lightly(template):
-    from lightly.loss import VICRegLoss
+def test_it_has_fewer_than_twenty_lines():
+    assert len([line for line in quoted().splitlines() if line.strip()]) < 20
 
-    generator = torch.Generator().manual_seed(0)
-    one = torch.randn(16, 8, generator=generator)
-    two = one + 0.5 * torch.randn(16, 8, generator=generator)
+
+def test_its_loss_is_the_one_of_lightly():
+    from lightly.loss import BarlowTwinsLoss
 
     class Backbone(torch.nn.Module):
         channels = (8,)
@@ -59,7 +48,27 @@ def test_its_loss_is_the_one_of_lightly(template):
         def forward(self, points):
             return [points[:, :, None, None]]
 
-    method = template.VICReg(Backbone(), dimensions=4)
-    method.expander = torch.nn.Identity()
+    generator = torch.Generator().manual_seed(0)
+    one = torch.randn(16, 8, generator=generator)
+    two = one + 0.5 * torch.randn(16, 8, generator=generator)
+    method = TemplateMethod(Backbone(), width=6)
     ours = method.training_step([one, two])["loss"]
-    assert ours.item() == pytest.approx(VICRegLoss()(one, two).item(), rel=1e-5)
+    theirs = BarlowTwinsLoss()(*(method.projector[:-1](points) for points in (one, two)))
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-3)  # they divide by n, without BatchNorm's 1e-5
+
+
+def test_from_the_documents_alone_beside_two_broken_ones_it_trains(package, cli, tmp_path, monkeypatch):
+    """Its text is copied from docs/plugins.md; one package raises at import, one names a module that is not there."""
+    package("copied", quoted().replace("template", "copied"))
+    package("raises", "raise RuntimeError('no licence server')")
+    package("points-nowhere", "", entry="nowhere = no_such_module")
+    monkeypatch.chdir(tmp_path)
+    small = ("--image-size", 16, "--batch-size", 16, "--epochs", 1, "--cpu", "--backbone", "resnet10t")
+    code, _, err = cli("train", "demo:32", "--ssl", "copied", *small, "--out", "run")
+    assert code == 0, err
+    assert (tmp_path / "run" / "backbone.safetensors").is_file()
+    notes = sorted(line for line in err.splitlines() if line.startswith("note: "))
+    assert len(notes) == 2
+    gone = "ModuleNotFoundError: No module named 'no_such_module'"
+    assert notes[0] == f"note: plugin 'nowhere' of points-nowhere 1.2 is left out: {gone}"
+    assert notes[1] == "note: plugin 'raises' of raises 1.2 is left out: RuntimeError: no licence server"

@@ -15,6 +15,7 @@ from ssl_seg.commands import (
     evaluate,
     export,
     figure,
+    new_plugin,
     predict,
     report,
     segment,
@@ -28,9 +29,7 @@ from ssl_seg.launch import processes
 SHARED = ("train", "classify", "segment")  # what several processes can do together
 
 # plain help: Rich alone takes longer to import than all the rest of `ssl-seg --help`
-app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.callback(invoke_without_command=True)
@@ -64,6 +63,7 @@ app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("list")(catalog.list_)
 app.add_typer(catalog.app, name="plugins")
+app.command("new-plugin")(new_plugin.new_plugin)
 app.command("doctor")(doctor.doctor)
 
 

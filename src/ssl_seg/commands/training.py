@@ -67,6 +67,8 @@ class Training:
                 plugins = load_plugins()
                 for kind, name in names.items():
                     plugins.registry.factory(kind, name)
+                for failure in plugins.registry.failures:
+                    console.say(f"note: {failure}")
                 run = Run(folder, cls.command, resume=resume, main=device.is_main)
                 with run, recorded(run), blamed(device, run):
                     if resume:

@@ -1,0 +1,124 @@
+"""`ssl-seg new-plugin`: a package that works, to be changed."""
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from shlex import quote
+from string import Template
+from typing import Annotated, Literal
+
+import typer
+
+from ssl_seg.errors import OccupiedError, ResourceError, UsageError
+
+_PREFIX = "ssl-seg-"
+_LONGEST = 24  # lines of the skeleton stay short
+_KINDS = {  # by --kind: what the registry calls it, for people, and how it is used
+    "method": (
+        "ssl",
+        "An SSL method",
+        "ssl-seg train demo:800 --ssl $name --backbone resnet18 --out runs/$name",
+    ),
+    "backbone": ("backbones", "A backbone", "ssl-seg train demo:800 --backbone $name --out runs/$name"),
+    "head": ("heads", "A head", "ssl-seg segment demo:200 --val demo:100 --head $name --out runs/$name"),
+    "dataset": ("datasets", "A dataset format", "ssl-seg train $name:photos --out runs/$name"),
+    "metric": ("metrics", "A metric", "ssl-seg plugins check $name"),
+}
+
+
+def new_plugin(
+    name: Annotated[str, typer.Argument(help="Of the component: small letters, digits, `-` between words.")],
+    kind: Annotated[
+        Literal["method", "backbone", "head", "dataset", "metric"], typer.Option(help="What it brings.")
+    ] = "method",
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where; must not exist.", show_default="ssl-seg-NAME"),
+    ] = None,
+) -> None:
+    """Write a plugin package that works: one file, its test, metadata, README and licence."""
+    words = name.removeprefix(_PREFIX)
+    _refuse_words(words, name)
+    component, package = words.replace("-", "_"), _PREFIX + words
+    folder = (out or Path(package)).expanduser()
+    if folder.exists() or folder.is_symlink():
+        raise OccupiedError(f"{folder} exists", next=f"ssl-seg new-plugin {name} --out OTHER_FOLDER")
+    _refuse_taken(kind, component, package)
+    module = package.replace("-", "_")
+    _, what, use = _KINDS[kind]
+    values = {
+        "name": component,
+        "package": package,
+        "module": module,
+        "title": component.title().replace("_", ""),
+        "function": f"read_{component}",
+        "what": what,
+        "use": Template(use).substitute(name=component),
+    }
+    _write(folder, {path: Template(text).substitute(values) for path, text in _parts(kind, module)})
+    typer.echo(
+        f"{folder}: {what[0].lower()}{what[1:]} that works, in src/{module}.py\n\nNext:\n"
+        f"  cd {quote(str(folder))} && python -m pytest\n"
+        f"  uv pip install -e {quote(str(folder))}\n"
+        f"  {values['use']}"
+    )
+
+
+def _parts(kind: str, module: str) -> Iterator[tuple[str, str]]:
+    """Where each file of the package goes, and its text with $names to be filled in."""
+    skeleton = files("ssl_seg.commands") / "skeleton"
+    for path in ("pyproject.toml", "README.md", "LICENSE"):
+        yield path, (skeleton / f"{path}.txt").read_text()
+    yield f"src/{module}.py", (skeleton / f"{kind}.py.txt").read_text()
+    yield f"tests/test_{module}.py", (skeleton / f"{kind}_test.py.txt").read_text()
+
+
+def _refuse_words(words: str, given: str) -> None:
+    if re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", words) and len(words) <= _LONGEST:
+        return
+    near = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-0123456789")[:_LONGEST].rstrip("-")
+    raise UsageError(
+        f"{given!r} cannot be the name of a package: small letters and digits, a letter first, `-` between "
+        f"words, at most {_LONGEST}",
+        next=f"ssl-seg new-plugin {near}" if near else None,
+    )
+
+
+def _refuse_taken(kind: str, component: str, package: str) -> None:
+    from ssl_seg.plugins import load_plugins
+
+    registry = load_plugins().registry
+    key = _KINDS[kind][0]
+    if owners := registry.sources(key, component):
+        raise UsageError(
+            f"there is a {kind} {component!r} already, of {owners[0]}: a name of two owners cannot be used",
+            next=f"ssl-seg new-plugin my-{component.replace('_', '-')} --kind {kind}",
+        )
+    if find_spec(package.replace("-", "_")):
+        raise UsageError(f"a package {package} is installed already", next="another name")
+
+
+def _write(folder: Path, texts: dict[str, str]) -> None:
+    """All files, or nothing.
+
+    Raises:
+        ResourceError: they cannot be written.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            for path, text in texts.items():
+                (aside / path).parent.mkdir(exist_ok=True)
+                (aside / path).write_text(text)
+            aside.chmod(0o755)
+            aside.rename(folder)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise ResourceError(f"cannot write {folder}: {error.strerror}") from error
