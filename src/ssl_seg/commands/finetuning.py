@@ -22,11 +22,13 @@ class Finetuning(Training):
 
     Attributes:
         recipe: optimizer, learning rate, weight decay and warm-up where the user gives none.
+        head_recipe: what differs when the head is trained alone.
         how: `mean` and `std` of the normalisation; they come with the weights.
         about_data: what a model file says of the data.
     """
 
     recipe: ClassVar[dict[str, Any]]
+    head_recipe: ClassVar[dict[str, Any]] = {}
     how: dict[str, Any]
     about_data: dict[str, Any]
 
@@ -50,7 +52,8 @@ class Finetuning(Training):
             self.start_head(model, start)
         module = self.new_module(model, store)
         order = Order(len(store), given["batch_size"], given["seed"], rank=device.rank, ranks=device.ranks)
-        plan, optimizer = plan_of(given, module, self.recipe, order.per_epoch, backbone="model.backbone.")
+        recipe = self.recipe | (self.head_recipe if given["freeze"] else {})
+        plan, optimizer = plan_of(given, module, recipe, order.per_epoch, backbone="model.backbone.")
         record(self.run, given, stores, order.per_epoch, device)
         self.console.say(
             f"{given['head']} on {given['backbone']}{' (frozen)' if given['freeze'] else ''}: {len(store)} "
