@@ -85,13 +85,14 @@ def _split(record: Record) -> str:
 
 
 def _summary(subject: Subject, record: Record) -> str:
-    name = _md(subject.about.get("backbone") or record.settings.get("backbone") or "A backbone")
+    name = _md(_short(subject.about.get("backbone") or record.settings.get("backbone") or "A backbone"))
     task = subject.about.get("task")
     if task in _TASKS:
         what = "classifies images" if task == "classify" else "tells the class of every pixel"
-        head, count = _md(subject.about.get("head", "")), len(subject.classes)
+        head, count = _md(_short(subject.about.get("head"))), len(subject.classes)
         return f"{name} with the head {head}: it {what}, of {count} classes. Trained by ssl-seg."
-    by = _md(record.settings.get("ssl") or subject.about.get("trained_by") or "")
+    method = record.settings.get("ssl") or subject.about.get("trained_by")
+    by = _md(_short(method)) if method else ""
     how = f"trained by {by}" if by in ("classify", "segment") else f"pre-trained without labels by {by}"
     return (
         f"{name}, {how if by else 'trained'}, without a head: it turns images into features. Made by ssl-seg."
@@ -155,7 +156,9 @@ def _of(settings: Any) -> dict[str, Any]:
 
 
 def _shown(name: str, value: Any) -> str:
-    return _short(value) if name == "init" else f"{value:.6g}" if isinstance(value, float) else str(value)
+    if name in ("ssl", "backbone", "head", "init"):
+        return _short(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _inputs(subject: Subject) -> str:
