@@ -109,6 +109,8 @@ def _numbers(subject: Subject, record: Record) -> Iterable[str]:
     told = f"Measured after epoch {record.epoch} on {count} images ({_split(record)}: {_md(where)})"
     if record.chosen:
         told += "; the epoch was chosen by these numbers, which flatters them"
+    if left_out := subject.about.get("exclude"):
+        told += f". miou leaves out {', '.join(map(_md, left_out))}"
     yield f"{told}. One run, seed {record.settings.get('seed', '?')}."
     rows = [(_md(name), f"{value:.4f}") for name, value in record.numbers.items() if "/" not in name]
     yield _table(("number", "value"), rows)
@@ -124,7 +126,15 @@ def _class_rows(subject: Subject, record: Record) -> tuple[Sequence[str], list[S
     rows: list[Sequence[str]] = []
     for name in subject.classes:
         found = [record.numbers.get(f"{kind}/{name}") for kind in kinds]
-        rows.append([_md(name), *("" if value is None else f"{value:.4g}" for value in found)])
+        rows.append(
+            [
+                _md(name),
+                *(
+                    "" if value is None else f"{value:.0f}" if value > 999 else f"{value:.4g}"
+                    for value in found
+                ),
+            ]
+        )
     return ["class", *map(_md, kinds)], rows
 
 

@@ -30,7 +30,8 @@ from ssl_seg.plugins import load_plugins
 
 file = Path("FOLDER/model.safetensors")
 model = new_model(read_model_about(file), load_plugins().registry)
-load_model(file, model)"""
+load_model(file, model)
+model.eval()"""
 _BACKBONE = """from pathlib import Path
 from ssl_seg import load_backbone
 from ssl_seg.engine.weights import read_about
@@ -39,7 +40,8 @@ from ssl_seg.plugins import load_plugins
 about = read_about(Path("FOLDER"))
 registry = load_plugins().registry
 backbone = registry.build("backbones", about["backbone"], options=about["options"])
-load_backbone(Path("FOLDER"), backbone)"""
+load_backbone(Path("FOLDER"), backbone)
+backbone.eval()"""
 _TIMM = """import timm
 
 model = timm.create_model("local-dir:FOLDER", pretrained=True)  # or "hf-hub:USER/NAME\""""
