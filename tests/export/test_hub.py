@@ -108,6 +108,7 @@ def test_no_name_breaks_the_card(subject, run, tmp_path):
         "tags",
         "model-index",
     }
+    assert front["model-index"][0]["results"][0]["dataset"]["name"] == HOSTILE[2]
     assert "<script>" not in body.replace("\\<script", "") and "\n---\n" not in body
     for table in re.findall(r"(?:^\|.*\n)+", body, re.MULTILINE):
         widths = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
