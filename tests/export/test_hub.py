@@ -69,11 +69,17 @@ def front_of(folder):
 
 
 def test_numbers_come_with_their_epoch_and_images(subject, run, tmp_path):
-    given = subject("test_resnet", head=Linear, classes=2, about={"task": "segment", "head": "deeplabv3"})
+    given = subject(
+        "test_resnet",
+        head=Linear,
+        classes=2,
+        about={"task": "segment", "head": "deeplabv3", "exclude": ["un|known"]},
+    )
     to_hub(given, tmp_path / "out", record=read_record(run), license="cc-by-4.0")
     front, body = front_of(tmp_path / "out")
     assert front["license"] == "cc-by-4.0" and front["pipeline_tag"] == "image-segmentation"
     assert "after epoch 5 on 12 images (validation: val" in body and "seed 2" in body
+    assert "miou leaves out un\\|known" in body
     assert "| miou | 0.4000 |" in body and "0.4500" not in body
     for told in ("abc123", "def456", "| 40 |", "0.0003", "torch 2.15.0", "| head.width | 8 |", "fp32"):
         assert told in body
@@ -102,6 +108,7 @@ def test_no_name_breaks_the_card(subject, run, tmp_path):
         "tags",
         "model-index",
     }
+    assert front["model-index"][0]["results"][0]["dataset"]["name"] == HOSTILE[2]
     assert "<script>" not in body.replace("\\<script", "") and "\n---\n" not in body
     for table in re.findall(r"(?:^\|.*\n)+", body, re.MULTILINE):
         widths = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}

@@ -40,9 +40,7 @@ def classify(
     label_smoothing: Annotated[float, typer.Option(min=0.0, max=0.9, help="Of the targets.")] = 0.0,
     keep_features: Annotated[
         int,
-        typer.Option(
-            min=0, help="Training images whose features are kept at the first and last epoch, for t-SNE."
-        ),
+        typer.Option(min=0, help="Training images whose features are kept, first and last epoch, for t-SNE."),
     ] = 2000,
     optimizer: flags.Optimizer = None,
     lr: flags.Lr = None,

@@ -1,5 +1,6 @@
 """`ssl-seg export`: trained weights in the layouts of other libraries."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -9,6 +10,7 @@ from ssl_seg.commands import flags
 from ssl_seg.commands.console import Console
 
 if TYPE_CHECKING:
+    from ssl_seg.export.record import Record
     from ssl_seg.export.subject import Exported, Subject
 
 
@@ -31,8 +33,9 @@ def export(
     A file that computes something else is not written. Of classify and segment the head is included where
     the format can hold it.
     """
+    out = out.expanduser()
     subject = _subject(run, which)
-    made = _write(subject, to, out.expanduser(), run, which, license)
+    made = _write(subject, to, out, run, which, license)
     for path in sorted(out.iterdir()) if out.is_dir() else [out]:
         typer.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
     holds = "backbone and head" if made.whole else "backbone"
@@ -79,8 +82,16 @@ def _write(
 
         return to_onnx(subject, out)
     from ssl_seg.export.hub import to_hub
+
+    return to_hub(subject, out, record=_record(subject, Path(run).expanduser(), which), license=license)
+
+
+def _record(subject: "Subject", place: Path, which: Literal["last", "best"]) -> "Record":
+    """What the run tells of these weights: the numbers of a classifier are not its backbone's."""
     from ssl_seg.export.record import read_record
 
-    place = Path(run).expanduser()
-    record = read_record(place if place.is_dir() else place.parent, which)
-    return to_hub(subject, out, record=record, license=license)
+    best = which == "best" or place.name == "best.safetensors"
+    record = read_record(place if place.is_dir() else place.parent, "best" if best else "last")
+    if subject.head is None and record.measured_on == "val":
+        return replace(record, numbers={})
+    return record

@@ -85,13 +85,14 @@ def _split(record: Record) -> str:
 
 
 def _summary(subject: Subject, record: Record) -> str:
-    name = _md(subject.about.get("backbone") or record.settings.get("backbone") or "A backbone")
+    name = _md(_short(subject.about.get("backbone") or record.settings.get("backbone") or "A backbone"))
     task = subject.about.get("task")
     if task in _TASKS:
         what = "classifies images" if task == "classify" else "tells the class of every pixel"
-        head, count = _md(subject.about.get("head", "")), len(subject.classes)
+        head, count = _md(_short(subject.about.get("head"))), len(subject.classes)
         return f"{name} with the head {head}: it {what}, of {count} classes. Trained by ssl-seg."
-    by = _md(record.settings.get("ssl") or subject.about.get("trained_by") or "")
+    method = record.settings.get("ssl") or subject.about.get("trained_by")
+    by = _md(_short(method)) if method else ""
     how = f"trained by {by}" if by in ("classify", "segment") else f"pre-trained without labels by {by}"
     return (
         f"{name}, {how if by else 'trained'}, without a head: it turns images into features. Made by ssl-seg."
@@ -108,6 +109,8 @@ def _numbers(subject: Subject, record: Record) -> Iterable[str]:
     told = f"Measured after epoch {record.epoch} on {count} images ({_split(record)}: {_md(where)})"
     if record.chosen:
         told += "; the epoch was chosen by these numbers, which flatters them"
+    if left_out := subject.about.get("exclude"):
+        told += f". miou leaves out {', '.join(map(_md, left_out))}"
     yield f"{told}. One run, seed {record.settings.get('seed', '?')}."
     rows = [(_md(name), f"{value:.4f}") for name, value in record.numbers.items() if "/" not in name]
     yield _table(("number", "value"), rows)
@@ -123,7 +126,15 @@ def _class_rows(subject: Subject, record: Record) -> tuple[Sequence[str], list[S
     rows: list[Sequence[str]] = []
     for name in subject.classes:
         found = [record.numbers.get(f"{kind}/{name}") for kind in kinds]
-        rows.append([_md(name), *("" if value is None else f"{value:.4g}" for value in found)])
+        rows.append(
+            [
+                _md(name),
+                *(
+                    "" if value is None else f"{value:.0f}" if value > 999 else f"{value:.4g}"
+                    for value in found
+                ),
+            ]
+        )
     return ["class", *map(_md, kinds)], rows
 
 
@@ -155,7 +166,9 @@ def _of(settings: Any) -> dict[str, Any]:
 
 
 def _shown(name: str, value: Any) -> str:
-    return _short(value) if name == "init" else f"{value:.6g}" if isinstance(value, float) else str(value)
+    if name in ("ssl", "backbone", "head", "init"):
+        return _short(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _inputs(subject: Subject) -> str:

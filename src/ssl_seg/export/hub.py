@@ -30,7 +30,8 @@ from ssl_seg.plugins import load_plugins
 
 file = Path("FOLDER/model.safetensors")
 model = new_model(read_model_about(file), load_plugins().registry)
-load_model(file, model)"""
+load_model(file, model)
+model.eval()"""
 _BACKBONE = """from pathlib import Path
 from ssl_seg import load_backbone
 from ssl_seg.engine.weights import read_about
@@ -39,12 +40,14 @@ from ssl_seg.plugins import load_plugins
 about = read_about(Path("FOLDER"))
 registry = load_plugins().registry
 backbone = registry.build("backbones", about["backbone"], options=about["options"])
-load_backbone(Path("FOLDER"), backbone)"""
+load_backbone(Path("FOLDER"), backbone)
+backbone.eval()"""
 _TIMM = """import timm
 
 model = timm.create_model("local-dir:FOLDER", pretrained=True)  # or "hf-hub:USER/NAME\""""
 
 
+@torch.random.fork_rng(devices=[])  # building a network draws random numbers
 def to_hub(
     subject: Subject, folder: Path, *, record: Record | None = None, license: str = "unknown"
 ) -> Exported:
@@ -67,7 +70,8 @@ def to_hub(
         raise UsageError(
             f"--license {license!r} is no identifier", next="--license mit, cc-by-4.0, other, ..."
         )
-    with_timm = _loads_in_timm(subject)
+    net = _timm_network(subject)
+    with_timm = net is not None
     with placed(folder) as aside:
         aside.mkdir()
         file = aside / "model.safetensors"
@@ -80,7 +84,7 @@ def to_hub(
         again = load_file(file)
         if again.keys() != state.keys() or not all(torch.equal(again[key], state[key]) for key in state):
             raise WeightsError("not exported: what was read back is not what was written", where=str(folder))
-        write_json(aside / "config.json", _config(subject, with_timm))
+        write_json(aside / "config.json", _config(subject, net))
         found = timm_layout.compare(subject, aside, whole=False) if with_timm else 0.0
         card = write_card(
             subject, record or Record(), with_timm=with_timm, license=license, load=_how(subject, with_timm)
@@ -93,22 +97,20 @@ def to_hub(
     return Exported(subject.head is not None, found, code, notes)
 
 
-def _loads_in_timm(subject: Subject) -> bool:
-    """Whether the backbone alone is all that timm's network has."""
+def _timm_network(subject: Subject) -> Any:
+    """The network of timm if the backbone alone is all that it has; otherwise None."""
     if subject.timm_call is None or subject.head is not None:
-        return False
-    net, _, untrained = timm_layout.network(subject)
-    return not untrained and net.state_dict().keys() == subject.backbone.state_dict().keys()
+        return None
+    net, _, _ = timm_layout.network(subject)
+    return net if net.state_dict().keys() == subject.backbone.state_dict().keys() else None
 
 
-def _config(subject: Subject, with_timm: bool) -> dict[str, Any]:
+def _config(subject: Subject, net: Any) -> dict[str, Any]:
     """What the folder holds; timm's keys beside ours where timm loads it."""
-    theirs: dict[str, Any] = {}
-    if with_timm:
-        theirs = timm_layout.config(subject, timm_layout.network(subject)[0], whole=False)
+    theirs = {} if net is None else timm_layout.config(subject, net, whole=False)
     known = {key: value for key, value in subject.about.items() if key not in ("classes", "mean", "std")}
     ours = {
-        "library_name": "timm" if with_timm else "ssl-seg",
+        "library_name": "ssl-seg" if net is None else "timm",
         "ssl_seg_version": version("ssl-seg"),
         **known,
         "image_size": subject.size,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ssl_seg.base import Backbone
 from ssl_seg.errors import UsageError
 from ssl_seg.export.placing import placed
-from ssl_seg.export.subject import Exported, Subject, check, difference
+from ssl_seg.export.subject import Exported, Subject, cannot, check, difference
 from ssl_seg.layers import pool
 
 _ALLOWED = 1e-4
@@ -123,15 +123,21 @@ class _Graph:
             # of the exporter's own parts about each other; nobody here can change them
             warnings.simplefilter("ignore", DeprecationWarning)
             warnings.simplefilter("ignore", FutureWarning)
-            program: Any = torch.onnx.export(
-                self.module,
-                (self.subject.images(2, shapes[0]),),
-                input_names=["images"],
-                output_names=self.names,
-                dynamic_shapes={"images": axes},
-                dynamo=True,
-                verbose=False,
-            )
+            try:
+                program: Any = torch.onnx.export(
+                    self.module,
+                    (self.subject.images(2, shapes[0]),),
+                    input_names=["images"],
+                    output_names=self.names,
+                    dynamic_shapes={"images": axes},
+                    dynamo=True,
+                    verbose=False,
+                )
+            except Exception as error:  # it refuses in many ways
+                reason = (str(error).strip() or repr(error)).splitlines()[0]
+                raise cannot(
+                    "onnx", f"PyTorch cannot write the network down: {reason}", "--to hub"
+                ) from error
         program.model.metadata_props.update(metadata(self.subject))
         program.save(path)
         return self.compare(path, shapes)

@@ -17,6 +17,7 @@ _OF_OTHERS = ("license", "description", "origin_url", "paper_name", "paper_ids",
 _OF_TESTS = ("test_input_size", "test_crop_pct", "test_pool_size", "min_input_size")
 
 
+@torch.random.fork_rng(devices=[])  # building a network draws random numbers
 def to_timm(subject: Subject, folder: Path) -> Exported:
     """Write `config.json` and `model.safetensors`: a model of timm with these weights.
 
@@ -68,9 +69,8 @@ def _filled(subject: Subject, classes: int) -> Any:
     if subject.timm_call is None:
         raise cannot("timm", "the backbone is not a network of timm's", "--to onnx or --to hub")
     name, arguments = subject.timm_call
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # what is not trained is the same every time
-        net = timm.create_model(name, pretrained=False, num_classes=classes, **arguments).eval()
+    torch.manual_seed(0)  # what is not trained is the same every time
+    net = timm.create_model(name, pretrained=False, num_classes=classes, **arguments).eval()
     own, state = subject.backbone.state_dict(), net.state_dict()
     for key in _missing(subject, net):
         if not key.startswith(("pre_logits.", *_classifiers(net))):

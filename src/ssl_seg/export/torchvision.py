@@ -49,7 +49,6 @@ def to_torchvision(subject: Subject, path: Path) -> Exported:
     if path.suffix not in (".pth", ".pt", ".safetensors"):
         raise UsageError(f"--out is a file for torchvision: {path} ends neither with .pth nor .safetensors")
     chosen = _choose(subject)
-    chosen.network.load_state_dict(chosen.state)
     found = check(_distance(subject, chosen), _ALLOWED, "torchvision")
     with placed(path) as aside:
         if path.suffix == ".safetensors":
@@ -90,17 +89,17 @@ def _candidates(subject: Subject, name: str, dilated: dict[str, Any]) -> Iterato
             given = {"weights": None, "weights_backbone": None, "num_classes": classes, "aux_loss": aux}
             words = f"{whole}(weights_backbone=None, num_classes={classes}, aux_loss={aux})"
             code = f"net = torchvision.models.segmentation.{words}"
-            yield _Candidate(torchvision.models.get_model(whole, **given), state, code, True)
+            yield _Candidate(_network(whole, **given), state, code, True)
     found = affine(head, subject.backbone.channels[-1]) if head is not None else None
     words = "".join(f", {key}={value}" for key, value in dilated.items())
     try:
         if found is not None:
-            network = torchvision.models.get_model(name, weights=None, num_classes=classes, **dilated)
+            network = _network(name, weights=None, num_classes=classes, **dilated)
             last = last_child(network)
             state = own | {f"{last}.weight": found[0], f"{last}.bias": found[1]}
             code = f"net = torchvision.models.{name}(num_classes={classes}{words})"
             yield _Candidate(network, state, code, True)
-        network = torchvision.models.get_model(name, weights=None, **dilated)
+        network = _network(name, weights=None, **dilated)
     except (TypeError, ValueError, NotImplementedError) as error:  # how torchvision refuses an argument
         why = f"its {name} has no output stride but 32 ({error})"
         raise cannot("torchvision", why, "--to timm") from error
@@ -111,8 +110,14 @@ def _candidates(subject: Subject, name: str, dilated: dict[str, Any]) -> Iterato
     yield _Candidate(network, own, code, False)
 
 
+def _network(name: str, **how: Any) -> nn.Module:
+    """A network without numbers: it gets all of them from the subject."""
+    with torch.device("meta"):
+        network: nn.Module = torchvision.models.get_model(name, **how)
+    return network
+
+
 def _disagrees(subject: Subject, candidate: _Candidate) -> bool:
-    candidate.network.load_state_dict(candidate.state)
     return not _distance(subject, candidate) <= _ALLOWED
 
 
@@ -120,6 +125,7 @@ def _disagrees(subject: Subject, candidate: _Candidate) -> bool:
 def _distance(subject: Subject, candidate: _Candidate) -> float:
     """Logits of a whole network, features of one without its classifier, against the subject's."""
     network, images = candidate.network.eval(), subject.images()
+    network.load_state_dict(candidate.state, assign=True)
     theirs = network(images)
     if candidate.whole:
         assert subject.model is not None
