@@ -129,7 +129,7 @@ def test_a_frozen_process_is_given_up(worlds, training, tmp_path):
     try:
         world.wait(0)
         assert world.codes == [8], world.outputs
-        assert "error[8]" in world.outputs[0]
+        assert "error[8] process 1 is frozen: it has not answered for 6 s" in world.outputs[0]
     finally:
         world.kill(1)
         world.wait(1)
@@ -213,7 +213,7 @@ def test_classification_and_segmentation(worlds, tmp_path, tiny):
     commands = {
         "classify": f"classify demo:40 --val demo:21 {common} --lr 0.05 --mixup 0.2",
         "frozen": f"classify demo:40 --val demo:21 {common} --lr 0.05 --freeze",
-        "segment": f"segment demo:16 --val demo:9 {common} --lr 0.01 --loss ce+dice -o head.width=8 "
+        "segment": f"segment demo:16 --val demo:9 {common.replace('16', '32')} --lr 0.01 --loss ce+dice -o head.width=8 "
         "-o head.dropout=0 --watch 00001,00008 --watch-epochs 2",
     }
     for name, words in commands.items():

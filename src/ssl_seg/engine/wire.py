@@ -11,6 +11,11 @@ from typing import Any
 
 from ssl_seg.errors import RankError
 
+_OPTIONS = {"TCP_NODELAY": 1} | {
+    name: value
+    for name, value in {"TCP_KEEPIDLE": 2, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 4}.items()
+    if hasattr(socket, name)  # not on every system
+}
 _CONNECT = 120.0  # seconds until all processes must have come
 
 
@@ -19,11 +24,10 @@ class Wire:
 
     def __init__(self, line: socket.socket) -> None:
         line.settimeout(None)
-        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # have the system notice within some seconds that the other machine is gone
-        line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in (("TCP_KEEPIDLE", 2), ("TCP_KEEPINTVL", 1), ("TCP_KEEPCNT", 4)):
-            if hasattr(socket, name):
+        with suppress(OSError):
+            # have the system notice within some seconds that the other machine is gone
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in _OPTIONS.items():
                 line.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         self._line, self._writing, self._rest = line, Lock(), b""
 
