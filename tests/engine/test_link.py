@@ -157,3 +157,17 @@ def test_strangers_are_sent_away_and_a_missing_process_is_named(tmp_path, monkey
     for guest in guests:
         guest.close()
     server.close()
+
+
+def test_what_comes_right_behind_the_first_word_is_not_lost(tmp_path):
+    path = str(tmp_path / "door")
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(path)
+    server.listen()
+    guest = socket.socket(socket.AF_UNIX)
+    guest.connect(path)
+    guest.sendall(b'{"token": "right", "rank": 1, "who": "me"}\n{"here": 1}\n')
+    ((wire, who),) = accept(server, 2, "right").values()
+    assert who == "me" and wire.read() == [{"here": 1}]
+    wire.close()
+    guest.close()

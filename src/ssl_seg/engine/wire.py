@@ -83,18 +83,31 @@ def accept(server: socket.socket, ranks: int, token: str) -> dict[int, tuple[Wir
         try:
             line = server.accept()[0]
             line.settimeout(10.0)
-            hello = json.loads(line.makefile("rb").readline(1000))
+            hello = json.loads(_first_line(line))
             if not hmac.compare_digest(str(hello["token"]), token):
                 raise ValueError("a stranger")
             found[int(hello["rank"])] = Wire(line), str(hello["who"])
         except TimeoutError:
             if monotonic() >= deadline:
                 missing = sorted(set(range(1, ranks)).difference(found))
+                for wire, _ in found.values():
+                    wire.close()
                 raise RankError(f"process {missing[0]} has not come within {_CONNECT:.0f} s") from None
         except (ValueError, KeyError, TypeError, OSError):
             line.close()
     server.close()
     return found
+
+
+def _first_line(line: socket.socket) -> bytes:
+    """Byte by byte: what comes behind it is for the `Wire`."""
+    data = b""
+    while not data.endswith(b"\n") and len(data) < 1000:
+        byte = line.recv(1)
+        if not byte:
+            break
+        data += byte
+    return data
 
 
 def connect(address: tuple[str, int], rank: int, token: str) -> Wire:
