@@ -1,10 +1,12 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
-from accelerate.state import PartialState
 from torch import nn
 
+from ssl_seg.engine import device as devices
 from ssl_seg.engine.device import Device, has_bf16
-from ssl_seg.errors import UsageError
+from ssl_seg.errors import RankError, UsageError
 from ssl_seg.testing import TinyBackbone
 
 
@@ -64,11 +66,23 @@ def test_one_process_asks_nobody():
 
 
 def test_one_of_several_that_cannot_find_the_others(monkeypatch):
-    monkeypatch.setattr(PartialState, "_shared_state", {})
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # where accelerate asks for LOCAL_RANK
-    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
-        monkeypatch.delenv(name, raising=False)
+    alone = SimpleNamespace(num_processes=1)  # what accelerate says on a GPU without LOCAL_RANK
+    monkeypatch.setattr(devices, "PartialState", lambda **given: alone)
     with pytest.raises(UsageError, match="one of 2 processes, and they cannot find each other") as caught:
         Device("fp32")
     assert "torchrun" in caught.value.next
+
+
+@pytest.mark.parametrize(
+    ("trouble", "kind"),
+    [(ValueError("MASTER_ADDR expected"), UsageError), (RuntimeError("timeout"), RankError)],
+)
+def test_what_keeps_processes_apart_is_told(monkeypatch, trouble, kind):
+    def join(**given):
+        raise trouble
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(devices, "PartialState", join)
+    with pytest.raises(kind, match=f"cannot find.*{trouble}"):
+        Device("fp32", cpu=True)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ssl_seg.commands.running import complete, end
-from ssl_seg.errors import SslSegError, Stopped, render
+from ssl_seg.errors import RankError, SslSegError, Stopped, render
 
 if TYPE_CHECKING:
     from ssl_seg.engine.device import Device
@@ -54,7 +54,18 @@ def blamed(device: "Device", run: "Run") -> Iterator[None]:
     except RuntimeError as error:
         if cause := device.link.cause(_NEWS):
             raise cause from error
+        if "timed out" in str(error).lower():
+            raise _frozen(device.link.silent()) from error
         raise
+
+
+def _frozen(ranks: list[int]) -> RankError:
+    from ssl_seg.engine.device import patience
+
+    seconds = f"{patience().total_seconds():.0f} s"
+    if not ranks:
+        return RankError(f"the processes have waited {seconds} for one of them", next="SSL_SEG_PATIENCE=900")
+    return RankError(f"process {ranks[0]} is frozen: it has not answered for {seconds}")
 
 
 def _give_up(error: SslSegError, run: "Run | None" = None) -> None:

@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ssl_seg.augment import chance
 from ssl_seg.engine.link import Link
 from ssl_seg.engine.wire import accept, connect, listen
-from ssl_seg.errors import UsageError
+from ssl_seg.errors import RankError, UsageError
 from ssl_seg.launch import adopt_slurm, processes
 from ssl_seg.norms import synchronise
 
@@ -48,7 +48,7 @@ class Device:
         self.precision = precision if precision != "auto" else ("bf16" if has_bf16(self.device) else "fp32")
         self._compile = compile
         self.link: Link | None = None
-        self._seed: int | None = None
+        self._seed = 0
         # numbers on the CPU go their own way, so that asking for one does not wait for a GPU
         aside = self.ranks > 1 and self.device.type == "cuda"
         self._group: Any = dist.new_group(backend="gloo", timeout=patience()) if aside else None
@@ -77,6 +77,7 @@ class Device:
         self.move(module)
         wrapped: Any = module
         if self.ranks > 1:
+            self._seed = torch.initial_seed() % 2**31
             synchronise(module)
             if any(parameter.requires_grad for parameter in module.parameters()):
                 wrapped = _averaging(module)
@@ -150,13 +151,11 @@ class Device:
     def scatter_chance(self, step: int) -> None:
         """Of several processes: give each its own random numbers (dropout) for a step.
 
-        They depend on the seed that torch was given last, the step and the process alone, so a run that
-        goes on draws what it would have drawn.
+        They depend on the seed that torch had when the module was placed, the step and the process alone,
+        so a run that goes on draws what it would have drawn.
         """
         if self.ranks == 1:
             return
-        if self._seed is None:
-            self._seed = torch.initial_seed() % 2**31
         ids = torch.tensor([self.rank])
         torch.manual_seed(int(chance.uniform(self._seed, step, 0, ids, 1)[0, 0].double() * 2**24))
 
@@ -192,9 +191,8 @@ def _averaging(module: nn.Module) -> nn.Module:
     # two BatchNorm passes before one backward forbid copying buffers between processes
     known = inspect.signature(DistributedDataParallel).parameters
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    # many backbones have a last norm that nothing looks at; where there is none, torch warns of the search
-    options: dict[str, Any] = {buffers: False, "find_unused_parameters": True}
-    warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
+    # many backbones have a last norm that nothing looks at: the first step tells which parts those are
+    options: dict[str, Any] = {buffers: False, "static_graph": True}
     return DistributedDataParallel(module, **options)
 
 
@@ -207,20 +205,23 @@ def _join(cpu: bool) -> PartialState:
     """This process among those that were started with it.
 
     Raises:
-        UsageError: it is one of several and cannot find the others.
+        UsageError: it is one of several and cannot find the others. RankError: they have not come.
     """
     count = processes()
     if count == 1:
         return PartialState(cpu=cpu)
     adopt_slurm()
-    cpu = cpu or not torch.cuda.is_available()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it tells how it shares the cores, which is as it should be
-        state = PartialState(cpu=cpu, timeout=patience())
+    apart = f"this is one of {count} processes, and they cannot find each other"
+    way = "torchrun --nproc-per-node 2 -m ssl_seg train ..."
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it tells how it shares the cores, which is as it should be
+            state = PartialState(cpu=cpu or not torch.cuda.is_available(), timeout=patience())
+    except ValueError as error:
+        raise UsageError(f"{apart}: {error}", next=way) from error
+    except RuntimeError as error:
+        raise RankError(f"{apart}: {str(error).splitlines()[0]}") from error
     if state.num_processes != count:
-        raise UsageError(
-            f"this is one of {count} processes, and they cannot find each other",
-            where="RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR or MASTER_PORT is missing in the environment",
-            next="torchrun --nproc-per-node 2 -m ssl_seg train ...",
-        )
+        missing = "RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR or MASTER_PORT is missing in the environment"
+        raise UsageError(apart, where=missing, next=way)
     return state

@@ -71,6 +71,7 @@ class Link:
         self._wires = {other: wire for other, (wire, _) in wires.items()}
         self._who = {other: who for other, (_, who) in wires.items()}
         self._here = dict.fromkeys(range(ranks), 0)  # how many meetings each process has come to
+        self._quiet: set[int] = set()
         self._changed, self._ending, self._heard = Condition(), Event(), Event()
         self._reader = Thread(target=self._read, name="ssl-seg-link", daemon=True)
         self._reader.start()
@@ -98,6 +99,14 @@ class Link:
             return None
         main_died = self.trouble.rank == 0 and not self.trouble.code  # nobody else would tell
         return self.trouble.error(told=not self.is_main and not main_died)
+
+    def silent(self) -> list[int]:
+        """Which of those that this process is connected to are there and do not answer: frozen ones."""
+        with self._changed:
+            self._quiet = set(self._wires)
+            self._send_all(ping=True)
+            self._changed.wait_for(lambda: not self._quiet, _ANSWER)
+            return sorted(self._quiet)
 
     def fail(self, error: BaseException) -> bool:
         """Tell the others that this process ends, and why.
@@ -162,9 +171,13 @@ class Link:
                 self._tell_arrival(said["here"])
             if "all" in said:
                 self._here = dict.fromkeys(self._here, said["all"]) | {self.rank: self._here[self.rank]}
+            if "pong" in said:
+                self._quiet.discard(rank)
             if "heard" in said or ("trouble" in said and not self.is_main):
                 self._heard.set()
             self._changed.notify_all()
+        if "ping" in said:
+            self._wires[rank].send(pong=True)
         if "trouble" in said:
             if self.is_main:
                 self._wires[rank].send(heard=True)

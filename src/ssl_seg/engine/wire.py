@@ -11,6 +11,11 @@ from typing import Any
 
 from ssl_seg.errors import RankError
 
+_OPTIONS = {"TCP_NODELAY": 1} | {
+    name: value
+    for name, value in {"TCP_KEEPIDLE": 2, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 4}.items()
+    if hasattr(socket, name)  # not on every system
+}
 _CONNECT = 120.0  # seconds until all processes must have come
 
 
@@ -19,11 +24,10 @@ class Wire:
 
     def __init__(self, line: socket.socket) -> None:
         line.settimeout(None)
-        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # have the system notice within some seconds that the other machine is gone
-        line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in (("TCP_KEEPIDLE", 2), ("TCP_KEEPINTVL", 1), ("TCP_KEEPCNT", 4)):
-            if hasattr(socket, name):
+        with suppress(OSError):
+            # have the system notice within some seconds that the other machine is gone
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in _OPTIONS.items():
                 line.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         self._line, self._writing, self._rest = line, Lock(), b""
 
@@ -79,18 +83,31 @@ def accept(server: socket.socket, ranks: int, token: str) -> dict[int, tuple[Wir
         try:
             line = server.accept()[0]
             line.settimeout(10.0)
-            hello = json.loads(line.makefile("rb").readline(1000))
+            hello = json.loads(_first_line(line))
             if not hmac.compare_digest(str(hello["token"]), token):
                 raise ValueError("a stranger")
             found[int(hello["rank"])] = Wire(line), str(hello["who"])
         except TimeoutError:
             if monotonic() >= deadline:
                 missing = sorted(set(range(1, ranks)).difference(found))
+                for wire, _ in found.values():
+                    wire.close()
                 raise RankError(f"process {missing[0]} has not come within {_CONNECT:.0f} s") from None
         except (ValueError, KeyError, TypeError, OSError):
             line.close()
     server.close()
     return found
+
+
+def _first_line(line: socket.socket) -> bytes:
+    """Byte by byte: what comes behind it is for the `Wire`."""
+    data = b""
+    while not data.endswith(b"\n") and len(data) < 1000:
+        byte = line.recv(1)
+        if not byte:
+            break
+        data += byte
+    return data
 
 
 def connect(address: tuple[str, int], rank: int, token: str) -> Wire:
