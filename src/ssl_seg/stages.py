@@ -60,6 +60,7 @@ class StudyFile:
         tables: `[table]`, or one for each `[tables.NAME]`. By default a table has the stages that no
             other refers to.
         report: whether pictures and a page are made at the end.
+        sam: flags of `ssl-seg sam`, which is run before the page where there is such a command.
 
     Raises:
         UsageError: an unknown key or stage, a value of the wrong kind, stages that wait for each other.
@@ -68,7 +69,7 @@ class StudyFile:
     def __init__(self, path: Path) -> None:
         self.path, self._values = path, read_toml(path)
         self._lines = [tuple(keys) for keys in _keys_of_lines(path.read_text(encoding="utf-8-sig"))]
-        self._only((), ("seeds", "out", "defaults", "stages", "table", "tables", "report"))
+        self._only((), ("seeds", "out", "defaults", "stages", "table", "tables", "report", "sam"))
         self.out = Path(os.path.expanduser(self._take(str, f"runs/{path.stem}", "out")))
         self._stages = {name: self._stage(name) for name in self._take(dict, {}, "stages")}
         if not self._stages:
@@ -79,6 +80,7 @@ class StudyFile:
         used = {name for stage in self.stages.values() for name in stage.references.values()}
         ends = [name for name in self._stages if name not in used]
         self.report = self._take(bool, True, "report")
+        self.sam = self.flags("sam")
         named = [("tables", name) for name in self._take(dict, {}, "tables")]
         single = [("table",)] if "table" in self._values or not named else []
         self.tables = [self._table(path, ends) for path in [*single, *named]]

@@ -144,12 +144,12 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_been(run, cli, tmp_path, monkey
 
     def interrupted(self, epoch):
         if epoch == 2:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
         return measure(self, epoch)
 
     with monkeypatch.context() as patch:
         patch.setattr(mask_judge.MaskJudge, "measure", interrupted)
-        run("cut", code=130)
+        run("cut", code=143)
     code, _, err = cli("segment", "--resume", "--out", tmp_path / "cut")
     assert code == 0, err
     one, two = (load_file(folder / "model.safetensors") for folder in (whole, tmp_path / "cut"))

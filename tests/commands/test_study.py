@@ -422,6 +422,10 @@ init = "@ssl"
         ("o.ssl.decay = 2026-01-01", ["'ssl' must be a table of options"]),
         ("o.ssl.decay.x = 1", ["'ssl' must be a table of options"]),
         ("o.sll.decay = 3", ["no part 'sll' has options", "did you mean 'ssl'?"]),
+        ("ssl = 'byoll'", ["no ssl method 'byoll'", "did you mean 'byol'?"]),
+        ("backbone = 'resnet5'", ["no backbone 'resnet5'", "did you mean 'resnet"]),
+        ("o.ssl.decai = 3\nssl = 'byol'", ["'decai'", "did you mean 'decay'?"]),
+        ("o.ssl.decay = 'x'\nssl = 'byol'", ["'x'"]),
     ],
 )
 def test_flags_are_held_against_the_commands_before_anything_runs(cli, tmp_path, monkeypatch, flag, parts):

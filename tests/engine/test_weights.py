@@ -111,7 +111,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(file, monkeypatch):
         args[1].write_bytes(b"half")
         raise RuntimeError("no space left on device")
 
-    monkeypatch.setattr("ssl_seg.engine.weights.save_file", full)
+    monkeypatch.setattr("ssl_seg.engine.tensors.save_file", full)
     with pytest.raises(ResourceError, match="no space left"):
         save_backbone(file, backbone(2), ABOUT)
     assert file.read_bytes() == before

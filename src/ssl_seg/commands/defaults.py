@@ -73,7 +73,7 @@ def defaults_from(path: Path, known: Iterable[str]) -> tuple[dict[str, str], lis
     values = read_toml(path)
     values.pop("record", None)
     options = [
-        f"{group}.{key}={_as_text(value)}"
+        f"{group}.{key}={as_text(value)}"
         for group, table in _table(path, "o", values.pop("o", {})).items()
         for key, value in _table(path, f"o.{group}", table).items()
     ]
@@ -87,7 +87,7 @@ def defaults_from(path: Path, known: Iterable[str]) -> tuple[dict[str, str], lis
             )
         if isinstance(value, dict | list):
             raise UsageError(f"{key!r} takes one value", where=f"{path}{_line(path, key)}")
-        defaults[name] = _as_text(value)
+        defaults[name] = as_text(value)
     return defaults, options
 
 
@@ -98,7 +98,8 @@ def _table(path: Path, key: str, value: Any) -> dict[str, Any]:
     return value
 
 
-def _as_text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """A value of a TOML file, as the shell would have it."""
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 

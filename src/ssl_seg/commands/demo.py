@@ -1,37 +1,59 @@
 """`ssl-seg demo`: the whole thing once, small, with nothing to download."""
 
+import json
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ssl_seg.commands.train import train
+from ssl_seg.commands.study import study
+from ssl_seg.errors import ResourceError, UsageError
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("runs/demo"),
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the pictures.")] = 5,
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(help="Folder of the runs and the page.")] = Path("runs/demo"),
 ) -> None:
-    """Pre-train a small network on painted scenes: about two minutes on two cores."""
-    train(
-        data="demo:800",
-        probe="demo:1000",
-        backbone="resnet10t",
-        image_size=64,
-        batch_size=32,
-        epochs=epochs,
-        out=out,
-    )
+    """Pre-train on painted pictures, name them, find their pixels, and tell it all on one page: in minutes.
+
+    It is a study like any other, its file is OUT/study.toml. After a stop, the same command goes on.
+    """
+    file = out.expanduser() / "study.toml"
+    _write(file)
+    study(context, file)
+    page = out / "report.html"
     typer.echo(
-        f"\nThe network has never seen a label. probe_knn above tells how often a picture's nearest\n"
-        f"neighbours, by what it has learnt, show the same kind of thing (by chance 0.125; pictures are\n"
-        f"painted at random, so an untrained network gets some of it by colour alone).\n\n"
-        f"  {out / 'figures' / 'views.png'}   what it looked at\n"
-        f"  {out / 'scores.jsonl'}        how it went, epoch by epoch\n\n"
+        f"\nThe pre-training has never seen a label. The page shows what it is good for:\n"
+        f"  {page.absolute()}\n\n"
+        f"What was done, to be changed and done again: ssl-seg study {file}\n\n"
         f"Next:\n"
         f"  ssl-seg train FOLDER_OF_IMAGES --backbone resnet50\n"
         f"  ssl-seg train FOLDER_OF_IMAGES --ssl simclr --probe LABELLED_IMAGES\n"
-        f"  ssl-seg classify demo:800 --val demo:400 --init {out} --freeze --epochs 20\n"
         f"  ssl-seg list\n"
         f"  ssl-seg train --help"
     )
+
+
+def _write(file: Path) -> None:
+    """The study's file; one that is there and says something else stays.
+
+    Raises:
+        UsageError: there is another.
+        ResourceError: it cannot be written.
+    """
+    from ssl_seg.run import replace_text
+
+    text = files("ssl_seg.commands").joinpath("demo.toml").read_text(encoding="utf-8")
+    text = f"out = {json.dumps(str(file.parent), ensure_ascii=False)}\n{text}"
+    try:
+        if file.exists():
+            if file.read_text(encoding="utf-8") != text:
+                raise UsageError(
+                    "a study that is not the demo is there", where=str(file), next="another --out"
+                )
+            return
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ResourceError(f"cannot write {file}: {error}") from error
+    replace_text(file, text)

@@ -12,8 +12,12 @@ from ssl_seg.run import read_toml
 from ssl_seg.study import Study
 
 
-def forecast(plan: Study) -> Iterator[str]:
-    """What would be run, in order, and what it takes as far as runs of its kind have shown."""
+def forecast(plan: Study, sam: bool) -> Iterator[str]:
+    """What would be run, in order, and what it takes as far as runs of its kind have shown.
+
+    Args:
+        sam: whether SAM is asked at the end.
+    """
     seconds, room, unknown = 0.0, 0, 0
     for job in plan.jobs:
         line = f"{job.state:<8}  {job.folder}  {job.name}"
@@ -36,7 +40,8 @@ def forecast(plan: Study) -> Iterator[str]:
     if unknown:
         yield f"unknown for {unknown}: no run of their kind has ended an epoch"
     if plan.file.report:
-        yield "then: tables, pictures and report.html"
+        segments = ", segments of SAM" if sam else ""
+        yield f"then: tables, pictures{segments} and report.html"
     place = plan.file.out.absolute()
     free = shutil.disk_usage(next(each for each in [place, *place.parents] if each.exists())).free
     yield f"{free / 2**20:.0f} MiB are free"

@@ -1,23 +1,31 @@
 """The pictures and the page at the end of a study."""
 
+import json
+import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ssl_seg.errors import SslSegError
+import typer
+
+from ssl_seg.errors import SslSegError, UsageError
 
 if TYPE_CHECKING:
-    from ssl_seg.stages import Stage
+    from ssl_seg.stages import Stage, StudyFile
     from ssl_seg.study import Study
 
 
-def tell(plan: "Study", say: Callable[[str], None]) -> None:
+def tell(plan: "Study", say: Callable[[str], None], sam: list[str] | None) -> None:
     """Draw what the finished runs of the tables can show, and write `report.html`.
 
     A picture that is there and not older than what it is drawn from stays. One that cannot be drawn
     is told of, and harms nothing else.
+
+    Args:
+        plan: of a study whose runs have ended.
+        say: told what is missing.
+        sam: the command that asks SAM, but for the runs; None if there is none.
     """
-    from ssl_seg.commands.figure_architecture import architecture
     from ssl_seg.commands.figure_masks import masks
     from ssl_seg.commands.figure_tsne import tsne
     from ssl_seg.commands.report import report
@@ -27,12 +35,13 @@ def tell(plan: "Study", say: Callable[[str], None]) -> None:
         features = shown[name] / "features"
         if _outdated(shown[name] / "figures" / "tsne.json", features.glob("*.npz")):
             _try(lambda folder=shown[name]: tsne(folder), say)  # type: ignore[misc]
-    for name, folder in shown.items():
+    for folder in shown.values():
         if _outdated(folder / "figures" / "masks.svg", folder.glob("masks.json")):
             _try(lambda folder=folder: masks([folder]), say)  # type: ignore[misc]
-        made = plan.file.stages[name].command == "segment" and [folder / "model.safetensors"]
-        if made and _outdated(folder / "figures" / "architecture.svg", made):
-            _try(lambda folder=folder: architecture([str(folder)]), say)  # type: ignore[misc]
+    segmented = [folder for name, folder in shown.items() if plan.file.stages[name].command == "segment"]
+    _try(lambda: _networks(plan.file.out / "figures" / "architecture.svg", segmented), say)
+    if sam:
+        _ask_sam(sam, [folder for folder in segmented if any(folder.glob("masks/images/**/*.png"))], say)
     _try(lambda: report([plan.file.out]), say)
 
 
@@ -52,6 +61,49 @@ def _mapped(stages: list["Stage"], plan: "Study") -> list[str]:
         and any(plan.file.stages[name].command == "train" for name in stage.references.values())
     ]
     return chosen or [stage.name for stage in able[:1]]
+
+
+def _networks(picture: Path, runs: list[Path]) -> None:
+    """Draw the networks of runs on one scale, equal ones once."""
+    from ssl_seg.commands.figure_architecture import architecture
+    from ssl_seg.engine.model_file import read_model_about
+
+    found: dict[str, Path] = {}
+    for run in runs:
+        about = read_model_about(run / "model.safetensors")
+        parts = {key: about.get(key) for key in ("backbone", "head", "options", "image_size")}
+        found.setdefault(json.dumps(parts, sort_keys=True), run)
+    if found:
+        picture.parent.mkdir(exist_ok=True)
+        architecture([str(run) for run in found.values()], out=picture.with_suffix(""))
+
+
+def sam_flags(context: typer.Context, file: "StudyFile") -> list[str] | None:
+    """The words of `[sam]` for the command line; None if no package brings `ssl-seg sam`, or nothing for it.
+
+    Raises:
+        UsageError: a flag that has no single value.
+    """
+    command = getattr(context.find_root().command, "commands", {}).get("sam")
+    if command is None or not any(stage.command == "segment" for stage in file.stages.values()):
+        return None
+    # the command of another package is not loaded before it is called: its parameters are not known here
+    words: list[str] = []
+    for key, value in file.sam.items():
+        if isinstance(value, dict | list):
+            raise UsageError(f"{key!r} takes one value, not {value!r}", where=file.where("sam", key))
+        flag = f"--{key.replace('_', '-')}"
+        words += [flag] if value is True else [] if value is False else [flag, str(value)]
+    return words
+
+
+def _ask_sam(command: list[str], runs: list[Path], say: Callable[[str], None]) -> None:
+    """Of the images that the first run has watched; the others' numbers stand beside."""
+    first, others = next(iter(runs), None), [word for run in runs[1:] for word in ("--compare", str(run))]
+    if first and _outdated(first / "sam" / "sam.json", (run / "masks.json" for run in runs)):
+        ended = subprocess.run([*command, str(first), *others], stdin=subprocess.DEVNULL, check=False)
+        if ended.returncode:
+            say("not asked: SAM; see above")
 
 
 def _outdated(picture: Path, sources: Iterable[Path]) -> bool:

@@ -1,11 +1,10 @@
 """`ssl-seg study`: a chain of stages over seeds, and the table that comes of it."""
 
 import fcntl
-import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import sleep
@@ -14,17 +13,17 @@ from typing import Annotated, Any, Self
 
 import typer
 
-from ssl_seg.commands import defaults
+from ssl_seg.commands import story
 from ssl_seg.commands.console import Console
-from ssl_seg.errors import OccupiedError, ResourceError, SslSegError, Stopped, UsageError, did_you_mean
+from ssl_seg.commands.stage_flags import check_parts, checker
+from ssl_seg.errors import OccupiedError, ResourceError, SslSegError, Stopped
 from ssl_seg.run import _take_lock
-from ssl_seg.stages import StudyFile, is_reference
-from ssl_seg.study import Check, Job, Study
+from ssl_seg.stages import StudyFile
+from ssl_seg.study import Job, Study
 
 # -P: what lies in the current folder must not stand in for a module
 PROGRAM = (sys.executable, "-P", "-m", "ssl_seg")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-_OURS = frozenset({"out", "config", "resume", "option"})
 
 
 def study(
@@ -40,18 +39,21 @@ def study(
     from ssl_seg.tables import Table
 
     plan = Study(StudyFile(file), checker(context))
+    check_parts(plan.file)
+    sam = story.sam_flags(context, plan.file)
     if dry_run:
         from ssl_seg.commands.forecast import forecast
 
-        typer.echo("\n".join(forecast(plan)))
+        typer.echo("\n".join(forecast(plan, sam is not None)))
         return
     console, out = Console(), plan.file.out
-    with _held(out), Relay(out, f"ssl-seg study {file}", console.say) as relay:
-        for job in plan.jobs:
-            if why := plan.changes(job):
-                console.say(f"{job.name}: {why}")
-        plan.write()
-        lost = plan.run(relay.start, console.say)
+    with _held(out):
+        with Relay(out, f"ssl-seg study {file}", console.say) as relay:
+            for job in plan.jobs:
+                if why := plan.changes(job):
+                    console.say(f"{job.name}: {why}")
+            plan.write()
+            lost = plan.run(relay.start, console.say)
         for table in plan.file.tables:
             found = [read_row(plan.file.stages[name], plan.folders(name), table.score) for name in table.rows]
             made = Table(found, table.score)
@@ -59,9 +61,7 @@ def study(
             typer.echo(made.text())
             console.say(f"table: {out / table.name}.txt, .md, .tex, .csv")
         if plan.file.report:
-            from ssl_seg.commands.story import tell
-
-            tell(plan, console.say)
+            story.tell(plan, console.say, None if sam is None else [*PROGRAM, "sam", *sam])
     failed = [each for each in lost if each.code]
     if failed:
         error = SslSegError(
@@ -71,70 +71,6 @@ def study(
         )
         error.code = failed[0].code
         raise error
-
-
-def checker(context: typer.Context) -> Check:
-    """Judges flags by the parameters of the commands that this program has."""
-    commands = getattr(context.find_root().command, "commands", {})
-
-    def check(
-        command: str, given: Mapping[str, Any], where: Callable[[str], str]
-    ) -> tuple[dict[str, Any], list[str]]:
-        parameters = {p.name: p for p in commands[command].params} if command in commands else {}
-        if not _OURS <= parameters.keys():
-            able = [name for name, each in commands.items() if _OURS <= {p.name for p in each.params}]
-            raise UsageError(
-                f"no command {command!r} for a stage{did_you_mean(command, able)}",
-                where=where("command"),
-                next=f"one of {', '.join(able)}",
-            )
-        known = (parameters.keys() | {"o"}) - _OURS
-        texts = []
-        for key, value in given.items():
-            if key not in known:
-                raise UsageError(f"unknown key {key!r}{did_you_mean(key, known)}", where=where(key))
-            if key == "o":
-                texts += [text for text in _options(value, where) if not text.isidentifier()]
-            elif not isinstance(value, str | int | float):
-                raise UsageError(f"{key!r} takes one value, not {value!r}", where=where(key))
-            elif is_reference(value):
-                if not parameters[key].metavar:
-                    raise UsageError(f"{key!r} takes no run of another stage", where=where(key))
-            else:
-                _check_value(context, parameters[key], value, where)
-                # a bare word may be a folder only where one is asked for: `byol` is a method
-                named = isinstance(value, str) and (parameters[key].metavar or not value.isidentifier())
-                texts += [str(value)] if named and key not in defaults.FREE else []
-        return {key: value for key, value in given.items() if key not in defaults.FREE}, texts
-
-    return check
-
-
-def _options(parts: Any, where: Callable[[str], str]) -> Iterator[str]:
-    """The texts among the options of parts, once all are known to be options."""
-    tables: dict[str, Any] = parts if isinstance(parts, dict) else {"o": parts}
-    for part, table in tables.items():
-        values = list(table.values()) if isinstance(table, dict) else [None]
-        if not all(isinstance(value, str | int | float | list) for value in values):
-            raise UsageError(
-                f"{part!r} must be a table of options", where=where("o"), next="o.ssl.decay = 0.97"
-            )
-        try:
-            defaults.read_options([f"{part}.{key}={value}" for key, value in table.items()])
-        except UsageError as error:
-            raise UsageError(error.what, where=where("o"), next=error.next) from error
-        yield from (value for value in values if isinstance(value, str))
-
-
-def _check_value(context: typer.Context, parameter: Any, value: object, where: Callable[[str], str]) -> None:
-    """As the shell's own check, before anything is run."""
-    text = value if isinstance(value, str) else json.dumps(value)
-    try:
-        parameter.process_value(context, text)
-    except typer.BadParameter as error:
-        reason = error.message.strip().rstrip(".").lower()
-        name = parameter.name
-        raise UsageError(f"{name!r}: {reason}, got {text!r}", where=where(name)) from error
 
 
 @contextmanager

@@ -1,16 +1,16 @@
 """A backbone with its head as one file that says what it is."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from ssl_seg.base import Model
-from ssl_seg.errors import ResourceError, WeightsError
+from ssl_seg.engine.tensors import write_module
+from ssl_seg.errors import WeightsError
 
 FORMAT = "ssl-seg model 1"
 
@@ -21,15 +21,7 @@ def save_model(path: Path, model: Model, about: Mapping[str, Any]) -> None:
     Raises:
         ResourceError: the file cannot be written; the old one stays.
     """
-    aside = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    # a tensor with two names becomes two: safetensors refuses tensors that share memory
-    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in model.state_dict().items()}
-    try:
-        save_file(tensors, aside, metadata={"format": FORMAT, "about": json.dumps(dict(about))})
-        os.replace(aside, path)
-    except Exception as error:  # safetensors raises its own kind for a full disk
-        aside.unlink(missing_ok=True)
-        raise ResourceError(f"cannot write {path}: {error}") from error
+    write_module(path, model, FORMAT, about)
 
 
 def read_model_about(path: Path) -> dict[str, Any]:

@@ -1,14 +1,17 @@
 """The state of a module, an optimizer and torch's generators as named tensors, and back."""
 
+import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from safetensors.torch import save_file
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ssl_seg.errors import PluginError, WeightsError
+from ssl_seg.errors import PluginError, ResourceError, WeightsError
 
 
 def plain(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -27,6 +30,23 @@ def plain(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
+
+
+def write_module(path: Path, module: nn.Module, form: str, about: Mapping[str, Any]) -> None:
+    """Write the weights of a module, with `form` and `about` in the header.
+
+    Raises:
+        ResourceError: the file cannot be written; the old one stays.
+    """
+    aside = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        save_file(
+            plain(module.state_dict()), aside, metadata={"format": form, "about": json.dumps(dict(about))}
+        )
+        os.replace(aside, path)
+    except Exception as error:  # safetensors raises its own kind for a full disk
+        aside.unlink(missing_ok=True)
+        raise ResourceError(f"cannot write {path}: {error}") from error
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Any]:

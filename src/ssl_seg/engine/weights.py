@@ -1,7 +1,6 @@
 """A trained backbone as one file that says what it is, and the strict hand-over of any other."""
 
 import json
-import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ssl_seg.base import Backbone
 from ssl_seg.engine.matching import COUNTER, Fit, choose, find_fits, some
+from ssl_seg.engine.tensors import write_module
 from ssl_seg.engine.weight_files import find_file, read_file, read_header
-from ssl_seg.errors import ResourceError, WeightsError
+from ssl_seg.errors import WeightsError
 
 FORMAT = "ssl-seg backbone 1"
 
@@ -53,15 +52,7 @@ def save_backbone(path: Path, backbone: Backbone, about: Mapping[str, Any]) -> N
     Raises:
         ResourceError: the file cannot be written; the old one stays.
     """
-    aside = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    # a tensor with two names becomes two: safetensors refuses tensors that share memory
-    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in backbone.state_dict().items()}
-    try:
-        save_file(tensors, aside, metadata={"format": FORMAT, "about": json.dumps(dict(about))})
-        os.replace(aside, path)
-    except Exception as error:  # safetensors raises its own kind for a full disk
-        aside.unlink(missing_ok=True)
-        raise ResourceError(f"cannot write {path}: {error}") from error
+    write_module(path, backbone, FORMAT, about)
 
 
 def read_about(path: Path) -> dict[str, Any]:

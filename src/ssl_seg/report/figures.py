@@ -13,6 +13,8 @@ from ssl_seg.report.maps import Map, number_of
 from ssl_seg.report.pictures import Picture, drawing, mask, photo
 from ssl_seg.report.summaries import Cell
 
+_ALL = "the networks of the study, on one scale"
+
 
 @dataclass(frozen=True)
 class Strip:
@@ -156,12 +158,24 @@ def picture_files(facts: Facts, found: Figures) -> None:
     """Drawings of the networks and what they looked at, each once."""
     seen: set[bytes] = set()
     for stage in facts.stages:
-        for kind, kept in (("architecture.svg", found.networks), ("views.png", found.views)):
+        for path, kept in ((shown_network, found.networks), (_shown_views, found.views)):
             for run in stage.runs:
-                path = run.folder / "figures" / kind
-                made = (drawing if kind.endswith("svg") else photo)(path, found.troubles)
+                file = path(run)
+                made = (drawing if file.suffix == ".svg" else photo)(file, found.troubles)
                 if made and hashlib.sha256(made.data).digest() not in seen:
                     seen.add(hashlib.sha256(made.data).digest())
-                    kept.append((stage.label, made))
+                    kept.append((_ALL if file.parent.parent != run.folder else stage.label, made))
                 if made:
                     break
+
+
+def shown_network(run: RunFacts) -> Path:
+    """The drawing of a run's network: that of all networks of its study, or its own."""
+    study = run.folder.parent
+    of_all = study / "figures" / "architecture.svg"
+    its_own = run.command != "segment" or not (study / "study.json").exists() or not of_all.exists()
+    return run.folder / "figures" / "architecture.svg" if its_own else of_all
+
+
+def _shown_views(run: RunFacts) -> Path:
+    return run.folder / "figures" / "views.png"

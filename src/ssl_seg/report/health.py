@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterator
 
 from ssl_seg.report.facts import Facts, RunFacts, StageFacts
-from ssl_seg.report.figures import Figures
+from ssl_seg.report.figures import Figures, shown_network
 
 _MEANING = {
     1: "a bug",
@@ -73,7 +73,7 @@ def missing(facts: Facts, figures: Figures) -> list[tuple[str, str]]:
         first = _first(stage)
         if first and not any(run.folder in masks for run in stage.runs):
             found.append((f"masks of {stage.label}", f"{first.again} --watch NAME,NAME"))
-        if first and not any((run.folder / "figures" / "architecture.svg").exists() for run in stage.runs):
+        if first and not any(shown_network(run).exists() for run in stage.runs):
             found.append((f"the drawing of {stage.label}", f"ssl-seg figure architecture {_quoted(first)}"))
     segmented = [first for stage in facts.of("segment") if (first := _first(stage))]
     if segmented and not figures.sams:
@@ -87,17 +87,18 @@ def missing(facts: Facts, figures: Figures) -> list[tuple[str, str]]:
 
 
 def _maps(facts: Facts, figures: Figures) -> Iterator[tuple[str, str]]:
-    there = {each.run.folder for each in figures.maps}
+    if figures.maps:  # one is enough: of a whole model that started without labels, if there is one
+        return
     bare = []
     for stage in facts.of("classify"):
         first = _first(stage)
-        if first is None or any(run.folder in there for run in stage.runs):
+        if first is None:
             continue
         if any(first.folder.glob("features/epoch-*.npz")):
             yield f"the map of features of {stage.label}", f"ssl-seg figure tsne {_quoted(first)}"
         else:
             bare.append((first, f"features of {stage.label}, for a map"))
-    if bare and not there:  # one map is enough: of a whole model that started without labels, if there is one
+    if bare:
         trained = {str(run.folder) for stage in facts.of("train") for run in stage.runs}
         wanted = [
             pair

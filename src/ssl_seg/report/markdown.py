@@ -5,12 +5,13 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ssl_seg.errors import ResourceError
 from ssl_seg.report.build import Report, pair_of
 from ssl_seg.report.drawing import plain, standalone
 from ssl_seg.report.figures import Watched
-from ssl_seg.report.pictures import Picture, write_file
+from ssl_seg.report.pictures import Picture
 from ssl_seg.report.summaries import ClassTable
-from ssl_seg.run import replace_text
+from ssl_seg.run import replace_bytes, replace_text
 from ssl_seg.tables import as_markdown
 
 NAMES = {"train": "Pre-training", "classify": "Classification", "segment": "Segmentation"}
@@ -54,8 +55,12 @@ class _Writer:
     def _image(self, name: str, picture: Picture | str, label: str) -> str:
         """Write a picture, and return what shows it; the file's name is ours, whatever the label."""
         made = Picture(standalone(picture).encode(), "svg+xml") if isinstance(picture, str) else picture
-        file = f"{name}{made.suffix}"
-        write_file(self._path.parent / self._files / file, made.data)
+        file, folder = f"{name}{made.suffix}", self._path.parent / self._files
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ResourceError(f"cannot write {folder}: {error.strerror}") from error
+        replace_bytes(folder / file, made.data)
         place = re.sub(
             r"[^\w./-]", lambda found: "".join(f"%{b:02X}" for b in os.fsencode(found[0])), self._files
         )

@@ -2,15 +2,11 @@
 
 import base64
 import io
-import os
 import warnings
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
-
-from ssl_seg.errors import ResourceError
 
 SIDE = 640  # pixels; larger pictures are reduced
 _BYTES = 4 << 20  # of a drawing that is taken as it is
@@ -38,23 +34,6 @@ class Picture:
     @property
     def suffix(self) -> str:
         return {"jpeg": ".jpg", "svg+xml": ".svg"}.get(self.kind, f".{self.kind}")
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old one or the new one; missing folders are made.
-
-    Raises:
-        ResourceError: it cannot be written.
-    """
-    aside = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(data)
-        os.replace(aside, path)
-    except OSError as error:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
-        raise ResourceError(f"cannot write {path}: {error.strerror}") from error
 
 
 def photo(path: Path, troubles: list[str], *, side: int = SIDE, quality: int = 82) -> Picture | None:

@@ -1,0 +1,112 @@
+"""The flags of a study's stages, held against the commands and the components before anything is run."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import typer
+
+from ssl_seg.commands import defaults
+from ssl_seg.errors import PluginError, UsageError, did_you_mean
+from ssl_seg.stages import Stage, StudyFile, is_reference
+from ssl_seg.study import Check
+
+_OURS = frozenset({"out", "config", "resume", "option"})
+_KINDS = {"ssl": "ssl", "backbone": "backbones", "head": "heads"}  # flags that name a component
+
+
+def checker(context: typer.Context) -> Check:
+    """Judges flags by the parameters of the commands that this program has."""
+    commands = getattr(context.find_root().command, "commands", {})
+
+    def check(
+        command: str, given: Mapping[str, Any], where: Callable[[str], str]
+    ) -> tuple[dict[str, Any], list[str]]:
+        parameters = {p.name: p for p in commands[command].params} if command in commands else {}
+        if not _OURS <= parameters.keys():
+            able = [name for name, each in commands.items() if _OURS <= {p.name for p in each.params}]
+            raise UsageError(
+                f"no command {command!r} for a stage{did_you_mean(command, able)}",
+                where=where("command"),
+                next=f"one of {', '.join(able)}",
+            )
+        known = (parameters.keys() | {"o"}) - _OURS
+        texts = []
+        for key, value in given.items():
+            if key not in known:
+                raise UsageError(f"unknown key {key!r}{did_you_mean(key, known)}", where=where(key))
+            if key == "o":
+                texts += [text for text in _options(value, where) if not text.isidentifier()]
+            elif not isinstance(value, str | int | float):
+                raise UsageError(f"{key!r} takes one value, not {value!r}", where=where(key))
+            elif is_reference(value):
+                if not parameters[key].metavar:
+                    raise UsageError(f"{key!r} takes no run of another stage", where=where(key))
+            else:
+                _check_value(context, parameters[key], value, where)
+                # a bare word may be a folder only where one is asked for: `byol` is a method
+                named = isinstance(value, str) and (parameters[key].metavar or not value.isidentifier())
+                texts += [str(value)] if named and key not in defaults.FREE else []
+        return {key: value for key, value in given.items() if key not in defaults.FREE}, texts
+
+    return check
+
+
+def _options(parts: Any, where: Callable[[str], str]) -> Iterator[str]:
+    """The texts among the options of parts, once all are known to be options."""
+    tables: dict[str, Any] = parts if isinstance(parts, dict) else {"o": parts}
+    for part, table in tables.items():
+        values = list(table.values()) if isinstance(table, dict) else [None]
+        if not all(isinstance(value, str | int | float | list) for value in values):
+            raise UsageError(
+                f"{part!r} must be a table of options", where=where("o"), next="o.ssl.decay = 0.97"
+            )
+        try:
+            defaults.read_options([f"{part}.{key}={value}" for key, value in table.items()])
+        except UsageError as error:
+            raise UsageError(error.what, where=where("o"), next=error.next) from error
+        yield from (value for value in values if isinstance(value, str))
+
+
+def _check_value(context: typer.Context, parameter: Any, value: object, where: Callable[[str], str]) -> None:
+    """As the shell's own check, before anything is run."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    try:
+        parameter.process_value(context, text)
+    except typer.BadParameter as error:
+        reason = error.message.strip().rstrip(".").lower()
+        name = parameter.name
+        raise UsageError(f"{name!r}: {reason}, got {text!r}", where=where(name)) from error
+
+
+def check_parts(file: StudyFile) -> None:
+    """Whether there are the methods, backbones and heads that stages name, and have the options given to them.
+
+    Raises:
+        UsageError: with the line in the study's file.
+        PluginError: one cannot be loaded.
+    """
+    named = [(stage, flag) for stage in file.stages.values() for flag in _KINDS if flag in stage.flags]
+    if not named:  # the usual ones
+        return
+    from ssl_seg.plugins import load_plugins
+    from ssl_seg.registry import check_options
+
+    registry = load_plugins().registry
+    for stage, flag in named:
+        name, place = str(stage.flags[flag]), file.where_flag(stage, flag)
+        try:
+            factory = registry.factory(_KINDS[flag], name)
+            given = stage.flags.get("o", {}).get(flag, {})
+            place = _where_option(file, stage, flag) if given else place
+            check_options(
+                factory, f"{flag} {name}", {key: defaults.as_text(value) for key, value in given.items()}
+            )
+        except (UsageError, PluginError) as error:
+            error.where = place
+            raise
+
+
+def _where_option(file: StudyFile, stage: Stage, flag: str) -> str:
+    own = flag in file.flags("stages", stage.name).get("o", {})
+    return file.where(*(("stages", stage.name) if own else ("defaults", stage.command)), "o", flag)
