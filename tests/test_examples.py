@@ -25,7 +25,14 @@ def load(name):
 
 def test_there_is_a_test_for_each():
     names = {path.name for path in EXAMPLES.iterdir() if not path.name.startswith("__")}
-    assert names == {"homework", "library_only.py", "own_dataset.py", "own_method.py", "tour.ipynb"}
+    assert names == {
+        "cluster",
+        "homework",
+        "library_only.py",
+        "own_dataset.py",
+        "own_method.py",
+        "tour.ipynb",
+    }
 
 
 def test_library_only(tmp_path, capsys):

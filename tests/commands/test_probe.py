@@ -5,6 +5,7 @@ from ssl_seg.commands.probe import Probe, split_of
 from ssl_seg.data.store import open_store
 from ssl_seg.datasets.demo import demo
 from ssl_seg.engine.device import Device
+from ssl_seg.engine.stop import Stop
 from ssl_seg.errors import DataError
 from ssl_seg.plugins import load_plugins
 from ssl_seg.testing import TinyBackbone
@@ -46,10 +47,10 @@ def store_of(tmp_path, count):
     return open_store(demo(str(count), ""), 32, tmp_path / "stores")
 
 
-def probe_of(store, stopped=lambda: False):
-    return Probe(
-        load_plugins().registry, store, Device("fp32", cpu=True), size=32, options={}, stopped=stopped
-    )
+def probe_of(store, signal=0):
+    stop = Stop()
+    stop.signal = signal
+    return Probe(load_plugins().registry, store, Device("fp32", cpu=True), size=32, options={}, stop=stop)
 
 
 class Told(TinyBackbone):
@@ -79,4 +80,4 @@ def test_only_one_image_of_each_class_is_too_few(tmp_path):
 
 
 def test_a_signal_ends_it_without_a_score(tmp_path):
-    assert probe_of(store_of(tmp_path, 16), stopped=lambda: True)(TinyBackbone()) == {}
+    assert probe_of(store_of(tmp_path, 16), signal=15)(TinyBackbone()) == {}
