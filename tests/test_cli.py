@@ -174,6 +174,12 @@ def test_a_built_in_command_cannot_be_replaced(package, cli):
     assert "byol" in out
 
 
+@pytest.fixture
+def console_script(monkeypatch):
+    """Started as `ssl-seg`: under `python -m pytest` it would take its name from there."""
+    monkeypatch.setattr(sys.modules["__main__"], "__package__", None)
+
+
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
@@ -182,7 +188,7 @@ def test_a_built_in_command_cannot_be_replaced(package, cli):
         ("ssl-seg train --prec", {"--precision"}),
     ],
 )
-def test_a_shell_can_ask_how_a_word_goes_on(cli, package, monkeypatch, typed, offered):
+def test_a_shell_can_ask_how_a_word_goes_on(console_script, cli, package, monkeypatch, typed, offered):
     """As the script of `--show-completion bash` asks."""
     monkeypatch.setenv("_SSL_SEG_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", typed)
@@ -193,7 +199,7 @@ def test_a_shell_can_ask_how_a_word_goes_on(cli, package, monkeypatch, typed, of
     assert "doctor" not in out
 
 
-def test_a_shell_is_offered_commands_of_packages(cli, package, monkeypatch):
+def test_a_shell_is_offered_commands_of_packages(console_script, cli, package, monkeypatch):
     package("hello", "raise RuntimeError", group="ssl_seg.commands")
     monkeypatch.setenv("_SSL_SEG_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", "ssl-seg hel")
@@ -202,7 +208,7 @@ def test_a_shell_is_offered_commands_of_packages(cli, package, monkeypatch):
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_script_for_a_shell_is_shown(cli, monkeypatch, shell):
+def test_the_script_for_a_shell_is_shown(console_script, cli, monkeypatch, shell):
     monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
     code, out, _ = cli("--show-completion", shell)
     assert code == 0
