@@ -40,7 +40,8 @@ def every(language):
 
 
 @pytest.mark.parametrize("block", every("python"))
-def test_python_runs(block, tmp_path, monkeypatch):
+def test_python_runs(block, tmp_path, monkeypatch, photos):
+    assert photos == tmp_path / "photos"  # some blocks want a folder of images
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     scope = {"__name__": "document"}
@@ -132,7 +133,7 @@ def test_every_command_of_the_program_is_in_the_readme():
         assert f"ssl-seg {name}" in text, f"README.md does not mention ssl-seg {name}"
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/runs.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/runs.md", "docs/faults.md"])
 def test_the_table_of_exit_codes_is_that_of_the_errors(name):
     rows = re.findall(r"^\| (\d+) \| ", (ROOT / name).read_text(), re.MULTILINE)
     raised = {kind.code for kind in SslSegError.__subclasses__() if kind is not Stopped}
