@@ -83,6 +83,8 @@ def test_shell_commands_exist(block):
             check_command(words[1:])
         elif words[0].startswith("scripts/"):
             assert (ROOT / words[0]).stat().st_mode & 0o111, f"{words[0]} cannot be run"
+        elif words[0] == "python" and (ROOT / words[1]).exists():
+            assert words[1].startswith(("scripts/", "examples/"))
         elif words[:2] in (["python", "-m"], ["python3", "-m"]):
             assert words[2] == "pip" or find_spec(words[2]), f"there is no module {words[2]}"
         elif words[0] == "uv":

@@ -1,8 +1,10 @@
 """The built site: no warning, no broken link, nothing from elsewhere."""
 
+import importlib.util
 import shutil
 import subprocess
 import sys
+import time
 from html.parser import HTMLParser
 from importlib.util import find_spec
 from urllib.parse import unquote
@@ -98,3 +100,43 @@ def test_no_link_is_broken(site, pages):
             assert not anchor or unquote(anchor) in pages[other].ids or anchor.startswith("__"), target
             count += 1
     assert count > 500
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    place = ROOT / "tests" / "report" / "browser.py"
+    spec = importlib.util.spec_from_file_location("browser_of_the_site", place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not module.chromium():
+        pytest.skip("there is no chromium")
+    with module.Browser(tmp_path_factory.mktemp("browser")) as opened:
+        yield opened
+
+
+FOUND = """(() => {
+  const all = root => [...root.querySelectorAll('*')].flatMap(e => e.shadowRoot ? [e.shadowRoot] : []);
+  return all(document).map(root => root.textContent).join(' ');
+})()"""
+
+
+def test_pages_opened_as_files_ask_nobody_and_can_be_searched(site, browser):
+    browser.fresh()
+    browser.open(site[0] / "index.html")
+    browser.run("document.querySelector('.md-search__button').click()")
+    browser.ask("Input.insertText", text="effective rank")
+    end = time.monotonic() + 30
+    while "effective_rank" not in (found := browser.run(FOUND)) and time.monotonic() < end:
+        time.sleep(0.2)
+    assert "effective_rank" in found
+    assert browser.troubles == []
+    assert [url for url in browser.requests if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+@pytest.mark.parametrize("name", ["index", "data", "faults", "reference/components", "reference/commands"])
+def test_a_page_fits_a_phone(site, browser, name):
+    browser.fresh()
+    browser.size(390, 844, phone=True)
+    browser.open(site[0] / f"{name}.html")
+    assert browser.run("document.documentElement.scrollWidth") <= 390
+    assert browser.troubles == []
