@@ -70,7 +70,7 @@ def test_toml_is_toml(block):
 
 
 def commands(block):
-    for line in block.splitlines():
+    for line in block.replace("\\\n", " ").splitlines():
         for part in re.split(r"&&|\|\|", line.split("  #")[0]):
             if words := part.split():
                 yield words
