@@ -40,7 +40,8 @@ def every(language):
 
 
 @pytest.mark.parametrize("block", every("python"))
-def test_python_runs(block, tmp_path, monkeypatch):
+def test_python_runs(block, tmp_path, monkeypatch, photos):
+    assert photos == tmp_path / "photos"  # some blocks want a folder of images
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     scope = {"__name__": "document"}
@@ -69,7 +70,7 @@ def test_toml_is_toml(block):
 
 
 def commands(block):
-    for line in block.splitlines():
+    for line in block.replace("\\\n", " ").splitlines():
         for part in re.split(r"&&|\|\|", line.split("  #")[0]):
             if words := part.split():
                 yield words
@@ -87,6 +88,8 @@ def test_shell_commands_exist(block):
             assert (ROOT / words[1]).exists(), f"there is no {words[1]}"
         elif words[0].startswith("scripts/"):
             assert (ROOT / words[0]).stat().st_mode & 0o111, f"{words[0]} cannot be run"
+        elif words[0] == "python" and (ROOT / words[1]).exists():
+            assert words[1].startswith(("scripts/", "examples/"))
         elif words[:2] in (["python", "-m"], ["python3", "-m"]):
             assert words[2] == "pip" or find_spec(words[2]), f"there is no module {words[2]}"
         elif words[0] == "uv":
@@ -137,7 +140,7 @@ def test_every_command_of_the_program_is_in_the_readme():
         assert f"ssl-seg {name}" in text, f"README.md does not mention ssl-seg {name}"
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/runs.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/runs.md", "docs/faults.md"])
 def test_the_table_of_exit_codes_is_that_of_the_errors(name):
     rows = re.findall(r"^\| (\d+) \| ", (ROOT / name).read_text(), re.MULTILINE)
     raised = {kind.code for kind in SslSegError.__subclasses__() if kind is not Stopped}

@@ -28,23 +28,11 @@ def test_there_is_a_test_for_each():
     assert names == {
         "cluster",
         "homework",
-        "library_only.py",
+        "own_loop.py",
         "own_dataset.py",
         "own_method.py",
         "tour.ipynb",
     }
-
-
-def test_library_only(tmp_path, capsys):
-    example = load("library_only")
-    example.main(images=64, epochs=1, size=32, network="test_resnet", folder=tmp_path / "out")
-    shown = capsys.readouterr().out
-    assert "step 2/2" in shown and "k-NN accuracy" in shown
-    assert read_about(tmp_path / "out" / "backbone.safetensors")["backbone"] == "test_resnet"
-    text = (EXAMPLES / "library_only.py").read_text()
-    assert "ssl_seg.commands" not in text and "registry" not in text.partition('"""\n')[2]
-    body = text[text.index("def main") : text.index("if __name__")]
-    assert len([line for line in body.splitlines() if line.strip()]) <= 32
 
 
 def test_own_method(cli, tmp_path):

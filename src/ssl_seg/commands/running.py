@@ -19,7 +19,7 @@ def recorded(run: Run) -> Iterator[None]:
     """Write how the run ended into `status.json` and `run.log`.
 
     Raises:
-        ResourceError: in place of a plain OSError.
+        ResourceError: in place of a plain OSError, and where memory ran out.
     """
     try:
         try:
@@ -27,6 +27,14 @@ def recorded(run: Run) -> Iterator[None]:
         except OSError as error:
             raise ResourceError(
                 f"{error.strerror or error}", where=error.filename and str(error.filename)
+            ) from error
+        except (MemoryError, RuntimeError) as error:
+            if not _is_memory(error):
+                raise
+            raise ResourceError(
+                "out of memory",
+                where=(str(error).splitlines() or [""])[0],
+                next="a smaller --batch-size or --image-size, or --accumulate 2: the batch in two parts",
             ) from error
     except SslSegError as error:
         end(run, "stopped" if isinstance(error, Stopped) else "failed", error.code)
@@ -39,6 +47,12 @@ def recorded(run: Run) -> Iterator[None]:
         end(run, "failed", 1)
         log.exception("unexpected")
         raise
+
+
+def _is_memory(error: Exception) -> bool:
+    """Whether a device or the machine has no memory left; on the CPU torch has no error of its own for it."""
+    named = type(error).__name__ == "OutOfMemoryError"
+    return isinstance(error, MemoryError) or named or "DefaultCPUAllocator" in str(error)
 
 
 def complete(error: SslSegError, run: Run) -> None:

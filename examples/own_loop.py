@@ -1,0 +1,34 @@
+"""BYOL on a folder of images, with the parts of the library alone: no command line, no configuration."""
+
+from pathlib import Path
+
+import torch
+
+from ssl_seg import BYOL, Batches, TimmBackbone, build_optimizer, open_store, parameter_groups, rate_at
+from ssl_seg.augment.views import augment
+from ssl_seg.datasets.flat_folder import flat_folder
+
+EPOCHS, BATCH, SIZE, RATE = 2, 8, 32, 1e-3
+
+device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+store = open_store(flat_folder("photos", split=""), canvas=2 * SIZE, cache=Path("cache"))
+batches = Batches(store, BATCH, seed=0, device=device)
+method = BYOL(TimmBackbone("resnet10t"), hidden=256).to(device)
+optimizer = build_optimizer("adamw", parameter_groups(method, weight_decay=1e-4), RATE)
+
+total = EPOCHS * batches.per_epoch
+for step in range(total):
+    batch = batches.at(step)
+    views = augment(
+        batch.images, batch.sizes, batch.samples, method.views, seed=0, epoch=batch.epoch, size=SIZE
+    )
+    loss = method(views)["loss"]
+    loss.backward()
+    for group in optimizer.param_groups:
+        group["lr"] = rate_at(step, total, RATE, warmup=total // 20)
+    optimizer.step()
+    optimizer.zero_grad()
+    method.after_step((step + 1) / total)  # the target network moves here, and nowhere else
+    print(f"epoch {batch.epoch + 1}, step {step + 1}: loss {loss.item():.3f}")
+
+torch.save(method.backbone.state_dict(), "backbone.pt")  # timm's own names

@@ -1,0 +1,116 @@
+"""Docstrings and signatures as Markdown."""
+
+import ast
+import inspect
+import re
+import textwrap
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import Any
+
+_SECTION = re.compile(r"^(Args|Attributes|Returns|Raises):$")
+_ENTRY = re.compile(r"^(\*{0,2}\w+(?:, \*{0,2}\w+)*): (.*)")
+_WIDTH = 88
+
+
+def sections(thing: Any) -> dict[str, str]:
+    """The parts of a docstring: its text under "", the others by their name, without indentation."""
+    found: dict[str, list[str]] = {"": []}
+    name = ""
+    for line in (inspect.getdoc(thing) or "").splitlines():
+        if match := _SECTION.match(line):
+            name = match[1]
+            found[name] = []
+        elif name and line and not line.startswith(" "):
+            name = ""
+            found[name].append(line)
+        else:
+            found[name].append(line)
+    return {key: textwrap.dedent("\n".join(lines)).strip() for key, lines in found.items()}
+
+
+def entries(text: str) -> dict[str, str]:
+    """What `Args`, `Attributes` or `Raises` say of each name; `size, seed: text` says it of both."""
+    names: list[str] = []
+    said: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        if match := _ENTRY.match(line):
+            names = match[1].split(", ")
+            said |= {name: [match[2]] for name in names}
+        elif names:
+            for name in names:
+                said[name].append(line.strip())
+    return {name: " ".join(lines).strip() for name, lines in said.items()}
+
+
+def escape(text: str) -> str:
+    """Text whose stars, brackets and underscores are no Markdown; what stands in backquotes stays."""
+    parts = re.split(r"(`[^`]*`)", text)
+    return "".join(part if part[:1] == "`" else re.sub(r"([*_<\[|])", r"\\\1", part) for part in parts)
+
+
+def markdown(thing: Any) -> str:
+    """A docstring: its text, then a list for each of the other parts."""
+    parts = []
+    for name, text in sections(thing).items():
+        if not name:
+            lines = text.splitlines()
+            parts.append("\n".join(line if line.startswith("    ") else escape(line) for line in lines))
+        elif told := entries(text):
+            together = groupby(told.items(), key=lambda item: item[1])
+            items = [f"- {_names(names)}: {escape(said)}" for said, names in together]
+            parts.append("\n".join([f"**{name}**", "", *items]))
+        else:
+            parts.append(f"**{name}** {escape(' '.join(text.split()))}")
+    return "\n\n".join(part for part in parts if part)
+
+
+def _names(told: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(f"`{name}`" for name, _ in told)
+
+
+def signature(thing: Any, name: str) -> str:
+    """How to call a function or class, as its source says it; one parameter per line if it is long."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(thing))).body[0]
+    if isinstance(tree, ast.ClassDef):
+        if any("dataclass" in ast.unparse(node) for node in tree.decorator_list):
+            fields = [node for node in tree.body if isinstance(node, ast.AnnAssign)]
+            return f"class {name}(\n" + "".join(f"    {ast.unparse(field)},\n" for field in fields) + ")"
+        inits = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
+        if not inits:
+            return f"class {name}"
+        return f"class {name}" + _parameters(inits[0].args, "")
+    assert isinstance(tree, ast.FunctionDef)
+    result = f" -> {ast.unparse(tree.returns)}" if tree.returns else ""
+    return f"{name}{_parameters(tree.args, result, len(name))}"
+
+
+def _parameters(arguments: ast.arguments, result: str, before: int = 16) -> str:
+    own = [arg for arg in arguments.args if arg.arg not in ("self", "cls")]
+    cut = len(arguments.args) - len(arguments.defaults)
+    defaults = dict(zip((arg.arg for arg in arguments.args[cut:]), arguments.defaults, strict=True))
+    texts = [_parameter(arg, defaults.get(arg.arg)) for arg in own]
+    if arguments.vararg:
+        texts.append(f"*{ast.unparse(arguments.vararg)}")
+    elif arguments.kwonlyargs:
+        texts.append("*")
+    texts += [_parameter(a, d) for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
+    if arguments.kwarg:
+        texts.append(f"**{ast.unparse(arguments.kwarg)}")
+    line = f"({', '.join(texts)}){result}"
+    if len(line) + before <= _WIDTH:
+        return line
+    return "(\n" + "".join(f"    {text},\n" for text in texts) + f"){result}"
+
+
+def _parameter(arg: ast.arg, default: ast.expr | None) -> str:
+    text = ast.unparse(arg)
+    return text if default is None else f"{text} = {ast.unparse(default)}"
+
+
+def methods(thing: type) -> Iterator[tuple[str, Any]]:
+    """The public methods that a class documents itself, in the order of its source."""
+    for name, value in vars(thing).items():
+        function = getattr(value, "__func__", value)
+        if not name.startswith("_") and inspect.isfunction(function) and function.__doc__:
+            yield name, function

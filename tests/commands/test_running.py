@@ -1,0 +1,39 @@
+"""How a run's folder is left when something goes wrong."""
+
+import json
+
+import pytest
+import torch
+
+from ssl_seg.commands.running import recorded
+from ssl_seg.errors import ResourceError
+from ssl_seg.run import Run
+
+
+def beyond_all_memory():
+    torch.empty(1 << 60, dtype=torch.uint8)
+
+
+def beyond_a_gpu():
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+
+
+def beyond_numpy():
+    raise MemoryError
+
+
+@pytest.mark.parametrize("cause", [beyond_all_memory, beyond_a_gpu, beyond_numpy])
+def test_out_of_memory_is_no_bug(tmp_path, cause):
+    with Run(tmp_path / "run") as run:
+        with pytest.raises(ResourceError, match="out of memory") as caught, recorded(run):
+            cause()
+        assert "--batch-size" in caught.value.next and "\n" not in caught.value.where
+        status = json.loads((run.folder / "status.json").read_text())
+    assert (status["state"], status["code"]) == ("failed", 6)
+
+
+def test_another_runtime_error_stays_a_bug(tmp_path):
+    with Run(tmp_path / "run") as run:
+        with pytest.raises(RuntimeError, match="shapes"), recorded(run):
+            raise RuntimeError("shapes do not fit")
+        assert json.loads((run.folder / "status.json").read_text())["code"] == 1
