@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from ssl_seg.engine.weights import read_about
 from ssl_seg.testing import check_method
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
