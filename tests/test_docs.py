@@ -91,12 +91,20 @@ def test_shell_commands_exist(block):
         elif words[0] == "python" and (ROOT / words[1]).exists():
             assert words[1].startswith(("scripts/", "examples/"))
         elif words[:2] in (["python", "-m"], ["python3", "-m"]):
-            assert words[2] == "pip" or find_spec(words[2]), f"there is no module {words[2]}"
+            here = words[2] == "pip" or find_spec(words[2]) or words[2] in brought(block)
+            assert here, f"there is no module {words[2]}"
         elif words[0] == "uv":
             for word in words:
                 assert not word.endswith(".txt") or (ROOT / word).exists(), f"there is no {word}"
         else:
             assert words[0] in (".", "git", "cd", "hf"), f"unknown command {words[0]}"
+
+
+def brought(block):
+    """The packages of the dependency groups that a block installs."""
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+    named = [group for group in re.findall(r"--group (\w+)", block) if group != "dev"]
+    return {re.split(r"\W", requirement)[0] for group in named for requirement in groups[group]}
 
 
 @cache

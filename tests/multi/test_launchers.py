@@ -15,7 +15,8 @@ from ssl_seg.run import read_toml
 LAUNCHERS = {
     "torchrun": ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "ssl_seg"],
     "accelerate": [
-        *["-m", "accelerate.commands.accelerate_cli", "launch", "--cpu", "--num_processes", "2"],
+        # with its own --cpu it starts one process, and more only through MPI
+        *["-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_processes", "2"],
         *["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "ssl_seg"],
     ],
 }
