@@ -17,7 +17,7 @@ _LEFT = 0.3  # for the names of the rows
 _LINE = 0.16  # of text
 _SWATCH = 0.2  # height of a line of the legend
 _LETTER = 0.062  # mean width of a letter of the legend
-_LETTER_OF_NOTE = 0.056
+_LETTER_OF_NOTE = 0.059
 _LETTER_OF_TITLE = 0.075
 
 Colour = tuple[int, int, int]
