@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ssl_seg.commands.further import Further
 from ssl_seg.commands.judge import Judge, write_csv
 from ssl_seg.engine.evaluate import evaluating, joined, outputs
 from ssl_seg.engine.supervised import logits_of, pooled_features
@@ -29,7 +30,8 @@ class ClassJudge(Judge):
         self, run: "Classification", model: "Model", dataset: "Dataset", store: "Store", *, cached: bool
     ) -> None:
         metric = run.build("metrics", "accuracy", store.classes, part="metric")
-        super().__init__(run, model, dataset, store, metric)
+        further = Further(run.plugins.registry, run.further, store.classes, pixels=False)
+        super().__init__(run, model, dataset, store, metric, further)
         self._features = None
         if cached:
             (self._features,) = pooled_features(model.backbone, store, run.device, size=run.size, **run.how)
@@ -39,7 +41,8 @@ class ClassJudge(Judge):
         self._logits = self.logits()
         if self.run.stopped():
             return False
-        self.metric.update(self._logits, self.store.targets.to(self._logits.device))
+        for metric in (self.metric, self.further):
+            metric.update(self._logits, self.store.targets.to(self._logits.device))
         return True
 
     def logits(self) -> Tensor:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import typer
 
 from ssl_seg.commands import defaults, flags
-from ssl_seg.commands.finetuning import Finetuning
+from ssl_seg.commands.finetuning import Finetuning, parts_of
 from ssl_seg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def classify(
     cache: flags.Cache = None,
     save_every: flags.SaveEvery = 0,
     track: flags.Track = None,
+    metric: flags.Metric = "",
 ) -> None:
     """Train a classifier on labelled images, and measure it on others.
 
@@ -76,8 +77,7 @@ def classify(
         raise UsageError("--mixup mixes images, and --freeze has only their features", next="leave one out")
     name = backbone or (defaults.short(init) if init else "resnet50")
     folder = out or Path("runs") / "-".join(("classify", name, defaults.short(train)))
-    names = {"heads": head} | ({"backbones": backbone} if backbone else {})
-    Classification.start(given, folder, resume=resume, names=names)
+    Classification.start(given, folder, resume=resume, names=parts_of(given))
 
 
 class Classification(Finetuning):

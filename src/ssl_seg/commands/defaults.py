@@ -193,3 +193,8 @@ def refuse_changes(given: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
             where="\n       ".join(changed[:6]),
             next="leave them out, or start a new run with another --out",
         )
+
+
+def names_in(text: str) -> list[str]:
+    """`a, b` -> `["a", "b"]`."""
+    return [name for word in text.split(",") if (name := word.strip())]

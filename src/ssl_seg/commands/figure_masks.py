@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ssl_seg.commands.mask_classes import names_in
+from ssl_seg.commands.defaults import names_in
 from ssl_seg.errors import DataError, UsageError
 
 if TYPE_CHECKING:

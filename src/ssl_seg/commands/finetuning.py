@@ -1,7 +1,9 @@
 """What `classify` and `segment` do alike: a backbone with a head, trained on labels and measured."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ssl_seg.commands.defaults import names_in
 from ssl_seg.commands.training import Training
 
 if TYPE_CHECKING:
@@ -12,6 +14,12 @@ if TYPE_CHECKING:
     from ssl_seg.commands.judge import Judge
     from ssl_seg.data.batches import Order
     from ssl_seg.data.store import Store
+
+
+def parts_of(given: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Kinds and names of the components that settings name."""
+    parts = [("heads", given["head"]), *(("metrics", name) for name in names_in(given["metric"]))]
+    return parts + ([("backbones", given["backbone"])] if given["backbone"] else [])
 
 
 class Finetuning(Training):
@@ -31,6 +39,11 @@ class Finetuning(Training):
     head_recipe: ClassVar[dict[str, Any]] = {}
     how: dict[str, Any]
     about_data: dict[str, Any]
+
+    @property
+    def further(self) -> list[str]:
+        """The metrics that are measured besides the command's own."""
+        return names_in(self.given["metric"])
 
     def go(self) -> None:
         """Train, and leave the run's folder complete."""

@@ -117,3 +117,9 @@ Track = Annotated[
         metavar="NAME,...", help="Send the scores to tensorboard, wandb or mlflow too.", show_default="none"
     ),
 ]
+Metric = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME,...", help="Measured on --val too; see `ssl-seg list metrics`.", show_default="none"
+    ),
+]

@@ -13,6 +13,7 @@ from ssl_seg.run import replace_text
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset, Metric, Model
     from ssl_seg.commands.finetuning import Finetuning
+    from ssl_seg.commands.further import Further
     from ssl_seg.data.store import Store
 
 
@@ -24,6 +25,7 @@ class Judge:
         model: what is measured.
         dataset, store: validation images.
         metric: of the kind `score` belongs to.
+        further: what else is measured.
 
     Attributes:
         score: the number that tells the best epoch.
@@ -32,9 +34,17 @@ class Judge:
     score: ClassVar[str]
 
     def __init__(
-        self, run: "Finetuning", model: "Model", dataset: "Dataset", store: "Store", metric: "Metric"
+        self,
+        run: "Finetuning",
+        model: "Model",
+        dataset: "Dataset",
+        store: "Store",
+        metric: "Metric",
+        further: "Further",
     ) -> None:
-        self.run, self.model, self.dataset, self.store, self.metric = run, model, dataset, store, metric
+        self.run, self.model, self.dataset, self.store = run, model, dataset, store
+        self.metric, self.further = metric, further
+        self.numbers()  # two of one name are found before the first step
         self._measured = False
 
     def measure(self, epoch: int) -> bool:
@@ -49,21 +59,31 @@ class Judge:
         """The numbers of `result.json`, for people."""
         raise NotImplementedError
 
+    def numbers(self) -> dict[str, float]:
+        """What the metrics say of all that they have seen."""
+        own = self.metric.compute()
+        return own | self.further.compute(own)
+
     def look(self, epoch: int) -> dict[str, float]:
         """The scores after an epoch, each as `val_...`; nothing when a signal has come."""
-        self.metric.reset()
-        if not self.measure(epoch):
+        if not self._look(epoch):
             return {}
-        self._measured = True
-        scores = {f"val_{name}": value for name, value in self.metric.compute().items() if "/" not in name}
+        scores = {f"val_{name}": value for name, value in self.numbers().items() if "/" not in name}
         mine = scores[f"val_{self.score}"]
         if self.run.device.is_main and mine > max(
             (line[f"val_{self.score}"] for line in self._lines()), default=-1.0
         ):
             about = self.run.about(self.store.classes) | {"epoch": epoch}
             save_model(self.run.run.folder / "best.safetensors", self.model, about)
-        self.run.console.say(f"epoch {epoch}: val_{self.score} {mine:.3f}")
+        others = [f"val_{name} {value:.3f}" for name, value in self.further.compute(()).items()]
+        self.run.console.say(f"epoch {epoch}: " + ", ".join([f"val_{self.score} {mine:.3f}", *others]))
         return scores
+
+    def _look(self, epoch: int) -> bool:
+        self.metric.reset()
+        self.further.reset()
+        self._measured = self.measure(epoch)
+        return self._measured
 
     def _lines(self) -> list[dict[str, Any]]:
         """The epochs that were measured."""
@@ -71,17 +91,16 @@ class Judge:
 
     def write(self) -> None:
         """Leave `result.json` and the details of the last epoch in the run's folder."""
-        if not self._measured:  # the run was stopped between its last epoch and this
-            self.metric.reset()
-            if not self.measure(self.run.given["epochs"]):
-                raise Stopped(self.run.stop.signal, next=self.run.run.again)
+        # measured, unless the run was stopped between its last epoch and this
+        if not self._measured and not self._look(self.run.given["epochs"]):
+            raise Stopped(self.run.stop.signal, next=self.run.run.again)
         if not self.run.device.is_main:
             return
         lines = self._lines()
         best = max(lines, key=lambda line: line[f"val_{self.score}"])
         result = {
             "images": len(self.store),
-            "last": {"epoch": lines[-1]["epoch"], **self.metric.compute()},
+            "last": {"epoch": lines[-1]["epoch"], **self.numbers()},
             "best": {"epoch": best["epoch"], **{n[4:]: v for n, v in best.items() if n.startswith("val_")}},
         }
         text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
@@ -91,8 +110,13 @@ class Judge:
     def summary(self) -> str:
         """The numbers of the run, for people."""
         result = json.loads((self.run.run.folder / "result.json").read_text())
+        others = [
+            f"{name}: {result['last'][name]:.4f}, in the best epoch {result['best'][name]:.4f}"
+            for name in self.further.compute(())
+            if name in result["best"]
+        ]
         count = f"on {result['images']} validation images; the best epoch was chosen on them"
-        return "\n".join([*self.table(result), count, f"run: {self.run.run.folder}"])
+        return "\n".join([*self.table(result), *others, count, f"run: {self.run.run.folder}"])
 
 
 def write_csv(path: Path, header: list[str], rows: list[list[Any]]) -> None:

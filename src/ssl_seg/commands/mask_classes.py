@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from ssl_seg.commands.defaults import names_in
 from ssl_seg.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -25,11 +26,6 @@ def about_masks(dataset: "Dataset") -> dict[str, Any]:
         "image_suffix": getattr(dataset, "image_suffix", ""),
         "mask_suffix": getattr(dataset, "mask_suffix", ""),
     }
-
-
-def names_in(text: str) -> list[str]:
-    """`a, b` -> `["a", "b"]`."""
-    return [name for word in text.split(",") if (name := word.strip())]
 
 
 def epochs_to_watch(text: str, epochs: int) -> set[int]:

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ssl_seg.commands.defaults import names_in
+from ssl_seg.commands.further import Further
 from ssl_seg.commands.judge import Judge, write_csv
-from ssl_seg.commands.mask_classes import class_table, epochs_to_watch, mask_name, names_in
+from ssl_seg.commands.mask_classes import class_table, epochs_to_watch, mask_name
 from ssl_seg.engine.evaluate import evaluating
 from ssl_seg.engine.segmenter import whole_images
 from ssl_seg.errors import UsageError, did_you_mean
@@ -41,7 +43,12 @@ class MaskJudge(Judge):
     def __init__(self, run: "Segmentation", model: "Model", dataset: "Dataset", store: "Store") -> None:
         exclude = {"exclude": run.given["exclude"], **run.options.get("metric", {})}
         metric = run.plugins.registry.build("metrics", "mean_iou", store.classes, options=exclude)
-        super().__init__(run, model, dataset, store, metric)
+        if run.further and run.device.ranks > 1:
+            raise UsageError(
+                "--metric for pixels is measured in one process", next=f"ssl-seg predict {run.run.folder}"
+            )
+        further = Further(run.plugins.registry, run.further, store.classes, pixels=True)
+        super().__init__(run, model, dataset, store, metric, further)
         self._watched = self._rows_of(run.given["watch"])
         self._epochs = epochs_to_watch(run.given["watch_epochs"], run.given["epochs"])
         self._confusions = torch.empty(0)
@@ -94,6 +101,7 @@ class MaskJudge(Judge):
         for logits, batch in whole_images(self.model, store, run.device, **how):
             assert batch.masks is not None
             said = logits.argmax(dim=1)
+            self.further.update(logits, batch.masks)
             for place, row in enumerate(batch.samples.tolist()):
                 self.metric.reset()
                 self.metric.update(said[place : place + 1], batch.masks[place : place + 1])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 
 from ssl_seg.commands import defaults, flags, mask_flags
-from ssl_seg.commands.finetuning import Finetuning
+from ssl_seg.commands.finetuning import Finetuning, parts_of
 from ssl_seg.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def segment(
     cache: flags.Cache = None,
     save_every: flags.SaveEvery = 0,
     track: flags.Track = None,
+    metric: flags.Metric = "",
 ) -> None:
     """Train a segmentation network on images with masks, and measure it on others, whole.
 
@@ -70,8 +71,7 @@ def segment(
         raise UsageError("--watch names validation images, and there is no --val")
     name = backbone or (defaults.short(init) if init else "resnet50")
     folder = out or Path("runs") / "-".join((head.replace(":", "-"), name, defaults.short(train)))
-    names = {"heads": head} | ({"backbones": backbone} if backbone else {})
-    Segmentation.start(given, folder, resume=resume, names=names)
+    Segmentation.start(given, folder, resume=resume, names=parts_of(given))
 
 
 class Segmentation(Finetuning):
@@ -85,7 +85,7 @@ class Segmentation(Finetuning):
     def stores(self) -> dict[str, "Store"]:
         """Training and validation images with their masks."""
         from ssl_seg.commands.labels import tell_overlap
-        from ssl_seg.commands.mask_classes import about_masks, check_classes, names_in
+        from ssl_seg.commands.mask_classes import about_masks, check_classes
 
         given = self.given
         train = self.dataset(given["train"], split="train", masks=True)
@@ -93,7 +93,7 @@ class Segmentation(Finetuning):
         self.about_data = about_masks(train)
         if given["exclude"] is None:
             given["exclude"] = ",".join(self.about_data["exclude"])
-        self.about_data["exclude"] = names_in(given["exclude"])
+        self.about_data["exclude"] = defaults.names_in(given["exclude"])
         if given["val"]:
             self.val = self.dataset(given["val"], parts=("data", "val"), split="val", masks=True)
             stores["val"] = self.store(self.val, whole=True)

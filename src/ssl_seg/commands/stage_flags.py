@@ -12,7 +12,8 @@ from ssl_seg.stages import Stage, StudyFile, is_reference
 from ssl_seg.study import Check
 
 _OURS = frozenset({"out", "config", "resume", "option"})
-_KINDS = {"ssl": "ssl", "backbone": "backbones", "head": "heads"}  # flags that name a component
+# flags that name components
+_KINDS = {"ssl": "ssl", "backbone": "backbones", "head": "heads", "metric": "metrics"}
 
 
 def checker(context: typer.Context) -> Check:
@@ -80,7 +81,7 @@ def _check_value(context: typer.Context, parameter: Any, value: object, where: C
 
 
 def check_parts(file: StudyFile) -> None:
-    """Whether there are the methods, backbones and heads that stages name, and have the options given to them.
+    """Whether there are the methods, backbones, heads and metrics that stages name, and have the options given to them.
 
     Raises:
         UsageError: with the line in the study's file.
@@ -94,13 +95,17 @@ def check_parts(file: StudyFile) -> None:
 
     registry = load_plugins().registry
     for stage, flag in named:
-        name, place = str(stage.flags[flag]), file.where_flag(stage, flag)
+        text, place = str(stage.flags[flag]), file.where_flag(stage, flag)
         try:
-            factory = registry.factory(_KINDS[flag], name)
+            if flag == "metric":  # its options are those of the command's own
+                for name in defaults.names_in(text):
+                    registry.factory("metrics", name)
+                continue
+            factory = registry.factory(_KINDS[flag], text)
             given = stage.flags.get("o", {}).get(flag, {})
             place = _where_option(file, stage, flag) if given else place
             check_options(
-                factory, f"{flag} {name}", {key: defaults.as_text(value) for key, value in given.items()}
+                factory, f"{flag} {text}", {key: defaults.as_text(value) for key, value in given.items()}
             )
         except (UsageError, PluginError) as error:
             error.where = place

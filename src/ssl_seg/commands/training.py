@@ -1,6 +1,6 @@
 """What `train`, `classify` and `segment` do alike: opening, recording and finishing a run."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,12 +48,14 @@ class Training:
         self.options: dict[str, dict[str, str]] = given["o"]
 
     @classmethod
-    def start(cls, given: dict[str, Any], folder: Path, *, resume: bool, names: Mapping[str, str]) -> None:
+    def start(
+        cls, given: dict[str, Any], folder: Path, *, resume: bool, names: Iterable[tuple[str, str]]
+    ) -> None:
         """Do everything, from the first look at the names to the end of the run.
 
         Args:
             given: see the class.
-            names: of components by kind: a typing error is found before anything is read.
+            names: kinds and names of components: a typing error is found before anything is read.
         """
         from ssl_seg.engine.tracking import check_trackers
         from ssl_seg.plugins import load_plugins
@@ -65,7 +67,7 @@ class Training:
                 defaults.check_parts(given, device.ranks)
                 check_trackers(given["track"] or "")
                 plugins = load_plugins()
-                for kind, name in names.items():
+                for kind, name in names:
                     plugins.registry.factory(kind, name)
                 for failure in plugins.registry.failures:
                     console.say(f"note: {failure}")
