@@ -37,6 +37,7 @@ _HOME = {
     "engine.stop": ("Stop",),
     "engine.weights": ("load_backbone", "save_backbone"),
     "run": ("Run",),
+    "trained": ("load",),
     "errors": ("SslSegError",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

@@ -50,5 +50,6 @@ from ssl_seg.metrics.accuracy import Accuracy as Accuracy
 from ssl_seg.metrics.knn import KNN as KNN
 from ssl_seg.metrics.knn import knn_votes as knn_votes
 from ssl_seg.run import Run as Run
+from ssl_seg.trained import load as load
 
 __version__: str

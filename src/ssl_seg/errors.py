@@ -13,6 +13,7 @@ SslSegError            1   a bug
 """
 
 import difflib
+import signal as signals
 from collections.abc import Iterable
 
 
@@ -91,8 +92,13 @@ class Stopped(SslSegError):
     """A signal asked the run to stop; it has saved."""
 
     def __init__(self, signal: int, *, kept: str | None = None, next: str | None = None) -> None:
-        super().__init__(f"stopped by signal {signal}", kept=kept, next=next)
+        super().__init__(f"stopped by signal {signal} ({_pressed(signal)})", kept=kept, next=next)
         self.code = 128 + signal
+
+
+def _pressed(number: int) -> str:
+    """How people call a signal."""
+    return "Ctrl-C" if number == signals.SIGINT else signals.Signals(number).name
 
 
 def render(error: SslSegError, lines: int = 12) -> str:

@@ -140,3 +140,14 @@ def test_the_cache(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_cache() == tmp_path / ".cache" / "ssl-seg"
+
+
+def test_images_that_are_left_out_are_named(photos, registry, tmp_path, capsys):
+    for index in range(5):
+        (photos / f"zz{index}.jpg").write_text("no image")
+    dataset = opened(registry, photos)
+    with Console() as console:
+        store = load(dataset, 16, console, Stop(), cache=tmp_path, bad_images="skip")
+    said = capsys.readouterr().err
+    assert f"5 of {len(store) + 5} images cannot be read and are left out: " in said
+    assert "zz0.jpg (no image, or of a kind that is not read), " in said and said.rstrip().endswith(", ...")

@@ -33,7 +33,7 @@ def test_it_works_as_it_is(cli, kind, tmp_path, monkeypatch):
     written = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     own = ["src/ssl_seg_a_new_one.py", "tests/test_ssl_seg_a_new_one.py"]
     assert written == ["LICENSE", "README.md", "pyproject.toml", *own]
-    assert "cd ssl-seg-a-new-one && python -m pytest" in out
+    assert "cd ssl-seg-a-new-one && python -m pip install -e . pytest && python -m pytest" in out
 
     for words in (("ruff", "check", "--no-cache", "."), ("ruff", "format", "--no-cache", "--check", ".")):
         checked = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from PIL import Image
 
 from ssl_seg.commands.probe import Probe, split_of
 from ssl_seg.data.store import open_store
@@ -63,6 +64,24 @@ class Told(TinyBackbone):
     def forward(self, images):
         rows, self.codes = self.codes[: len(images)], self.codes[len(images) :]
         return [rows[:, :, None, None]]
+
+
+def test_it_says_what_it_asks(tmp_path):
+    assert probe_of(store_of(tmp_path, 80)).about() == "16 of 80 images, 8 classes, by chance 0.125"
+
+
+@pytest.mark.parametrize("spec", ["shapes", "image_folder:shapes"])
+def test_of_a_folder_with_splits_the_training_images_are_asked(cli, tmp_path, monkeypatch, spec):
+    monkeypatch.chdir(tmp_path)
+    for split, count in (("train", 10), ("val", 5)):
+        for label, name in enumerate(("dark", "light")):
+            (tmp_path / "shapes" / split / name).mkdir(parents=True)
+            for index in range(count):
+                Image.new("RGB", (32, 32), (99 * label, index, 9)).save(f"shapes/{split}/{name}/{index}.png")
+    words = ["--backbone", "resnet10t", "--image-size", 32, "--batch-size", 8, "--epochs", 1, "--cpu"]
+    code, _, err = cli("train", "demo:16", "--probe", spec, *words, "--out", "run")
+    assert code == 0, err
+    assert "probe: 4 of 20 images, 2 classes, by chance 0.500" in err
 
 
 def test_it_scores_one_where_features_tell_the_class_and_zero_where_they_mislead(tmp_path):

@@ -407,7 +407,7 @@ init = "@ssl"
     ("flag", "parts"),
     [
         ("epochz = 3", ["unknown key 'epochz'", "did you mean 'epochs'?"]),
-        ("epochs = 0", ["'epochs': ", "greater than or equal to 1", "got '0'"]),
+        ("epochs = 0", ["'epochs': ", "got '0'"]),
         ("epochs = 'many'", ["'epochs': ", "valid integer", "got 'many'"]),
         ("schedule = 'cosinus'", ["'schedule': ", "cosine"]),
         ("epochs = [3]", ["'epochs' takes one value, not [3]"]),

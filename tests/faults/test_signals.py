@@ -15,12 +15,13 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 def check_stopped(trial, number: int) -> None:
     """It ended as it should: code, status and words agree with what was done."""
     status = trial.status()
+    name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
     assert (status["state"], status["code"]) == ("stopped", 128 + number)
     assert status["step"] == (trial.steps() or [0])[-1], "a step that was done is lost"
     assert status["checkpoint"] == f"step-{status['step']:06d}"
     assert trial.saved()[-1] == status["step"]
     assert trial.errors() == [
-        f"error[{128 + number}] stopped by signal {number}",
+        f"error[{128 + number}] stopped by signal {number} ({name})",
         f"kept: {trial.folder}/checkpoints/{status['checkpoint']}",
         f"next: ssl-seg train --resume --out {trial.folder}",
     ]

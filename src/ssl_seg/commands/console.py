@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Self
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from ssl_seg.engine.meter import Pulse
 
 _LINE_SECONDS = 10.0
+_BAR, _WIDE = 25, 115  # columns of the bar, and of a terminal that has room for one
 
 
 class Console:
@@ -55,6 +57,11 @@ class Console:
         except (BrokenPipeError, OSError):
             sys.stderr = open(os.devnull, "w")  # noqa: SIM115  stays for the rest of the process
 
+    @property
+    def _is_narrow(self) -> bool:
+        """Whether numbers need the room that a bar would take."""
+        return self._progress is not None and self._progress.console.width < _WIDE
+
     def reading(self, done: int, total: int) -> None:
         """The store is being built."""
         self._show("reading images", done, total, "", quiet=total < 2000)
@@ -69,11 +76,11 @@ class Console:
 
     def training(self, pulse: "Pulse") -> None:
         """A run goes on."""
-        share = f"data {pulse.data_share:.0%}"
-        memory = f"  {pulse.memory / 2**30:.1f} GiB" if pulse.memory else ""
+        share = "" if self._is_narrow else f"data {pulse.data_share:.0%}  "
+        memory = f"{pulse.memory / 2**30:.1f} GiB  " if pulse.memory else ""
         text = (
             f"epoch {pulse.epoch}/{pulse.epochs}  loss {pulse.loss:.4f}  "
-            f"{pulse.images_per_second:.1f} images/s  {share}{memory}  {duration(pulse.remaining)} left"
+            f"{pulse.images_per_second:.1f} images/s  {share}{memory}{duration(pulse.remaining)} left"
         )
         self._show("training", pulse.step, pulse.total, text)
         if not self._forecast and pulse.fresh >= 5 and pulse.remaining > 60:
@@ -91,7 +98,12 @@ class Console:
                 if self._task is not None:
                     self._progress.remove_task(self._task)
                 self._task = self._progress.add_task(what, total=total, text="")
-            self._progress.update(self._task, completed=done, text=text)
+            room = (
+                self._progress.console.width
+                - len(f"{what} {total}/{total}   ")
+                - (0 if self._is_narrow else _BAR)
+            )
+            self._progress.update(self._task, completed=done, text=text[: max(0, room)])
         elif not quiet and (monotonic() - self._said >= _LINE_SECONDS or done == total):
             self._said = monotonic()
             self.say(f"{what}: {done}/{total}  {text}".rstrip())
@@ -113,12 +125,13 @@ def _bar() -> "Progress":
     from rich.console import Console as RichConsole
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+    console = RichConsole(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        *([BarColumn(bar_width=_BAR - 1)] if console.width >= _WIDE else []),
         MofNCompleteColumn(),
         TextColumn("{task.fields[text]}"),
-        console=RichConsole(stderr=True),
+        console=console,
         refresh_per_second=4,
     )
 
@@ -131,3 +144,9 @@ def duration(seconds: float) -> str:
     if whole >= 60:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole} s"
+
+
+def size_of(path: Path) -> str:
+    """`1.8 MB`, `3 kB`."""
+    count = path.stat().st_size
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"

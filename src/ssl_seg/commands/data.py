@@ -12,6 +12,8 @@ from ssl_seg.engine.stop import Stop
 from ssl_seg.errors import DataError, Stopped, UsageError
 from ssl_seg.registry import Registry
 
+_SHOWN = 3
+
 
 def open_dataset(
     registry: Registry,
@@ -106,7 +108,11 @@ def load(
     side = canvas or (whole_canvas(dataset) if whole else pick_canvas(dataset, image_size))
     store = open_store(dataset, side, folder, bad_images=bad_images, tick=tick)
     if store.skipped:
-        console.say(f"{store.skipped} of {len(dataset)} images cannot be read and are left out")
+        shown = [f"{dataset.samples[row][0]} ({why})" for row, why in list(store.bad.items())[:_SHOWN]]
+        more = ", ..." if store.skipped > _SHOWN else ""
+        console.say(
+            f"{store.skipped} of {len(dataset)} images cannot be read and are left out: {', '.join(shown)}{more}"
+        )
     return store
 
 

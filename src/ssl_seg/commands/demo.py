@@ -1,6 +1,7 @@
 """`ssl-seg demo`: the whole thing once, small, with nothing to download."""
 
 import json
+import shlex
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
@@ -8,12 +9,14 @@ from typing import Annotated
 import typer
 
 from ssl_seg.commands.study import study
-from ssl_seg.errors import ResourceError, UsageError
+from ssl_seg.errors import ResourceError, Stopped, UsageError
+
+_OUT = Path("runs/demo")
 
 
 def demo(
     context: typer.Context,
-    out: Annotated[Path, typer.Option(help="Folder of the runs and the page.")] = Path("runs/demo"),
+    out: Annotated[Path, typer.Option(help="Folder of the runs and the page.")] = _OUT,
 ) -> None:
     """Pre-train on painted pictures, name them, find their pixels, and tell it all on one page: in minutes.
 
@@ -21,7 +24,11 @@ def demo(
     """
     file = out.expanduser() / "study.toml"
     _write(file)
-    study(context, file)
+    try:
+        study(context, file)
+    except Stopped as error:
+        error.next = "ssl-seg demo" if out == _OUT else shlex.join(["ssl-seg", "demo", "--out", str(out)])
+        raise
     page = out / "report.html"
     typer.echo(
         f"\nThe pre-training has never seen a label. The page shows what it is good for:\n"

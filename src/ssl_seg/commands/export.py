@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ssl_seg.commands import flags
-from ssl_seg.commands.console import Console
+from ssl_seg.commands.console import Console, size_of
 
 if TYPE_CHECKING:
     from ssl_seg.export.record import Record
@@ -37,7 +37,7 @@ def export(
     subject = _subject(run, which)
     made = _write(subject, to, out, run, which, license)
     for path in sorted(out.iterdir()) if out.is_dir() else [out]:
-        typer.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+        typer.echo(f"{path}  {size_of(path)}")
     holds = "backbone and head" if made.whole else "backbone"
     typer.echo(f"{holds}; largest difference of its outputs {made.difference:.1e}")
     for note in made.notes:

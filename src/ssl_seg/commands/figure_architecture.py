@@ -93,10 +93,10 @@ def _title(backbone: str, head: str) -> str:
 
 def _of_run(path: Path, registry: "Registry", classes: int) -> tuple[str, "Model | Backbone", int | None]:
     """From the header of its model; without one from that of its backbone, or from its settings."""
-    from ssl_seg.commands.trained import new_model
     from ssl_seg.engine.model_file import read_model_about
     from ssl_seg.engine.weights import read_about
     from ssl_seg.run import read_toml
+    from ssl_seg.trained import new_model
 
     file = path / "model.safetensors" if path.is_dir() else path
     about: Mapping[str, Any]

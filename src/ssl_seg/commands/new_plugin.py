@@ -24,9 +24,17 @@ _KINDS = {  # by --kind: what the registry calls it, for people, and how it is u
         "ssl-seg train demo:800 --ssl $name --backbone resnet18 --out runs/$name",
     ),
     "backbone": ("backbones", "A backbone", "ssl-seg train demo:800 --backbone $name --out runs/$name"),
-    "head": ("heads", "A head", "ssl-seg segment demo:200 --val demo:100 --head $name --out runs/$name"),
+    "head": (
+        "heads",
+        "A head",
+        "ssl-seg segment demo_masks:200 --val demo_masks:40 --backbone resnet18 --image-size 64 --head $name --out runs/$name",
+    ),
     "dataset": ("datasets", "A dataset format", "ssl-seg train $name:photos --out runs/$name"),
-    "metric": ("metrics", "A metric", "ssl-seg plugins check $name"),
+    "metric": (
+        "metrics",
+        "A metric",
+        "ssl-seg classify demo:200 --val demo:100 --backbone resnet18 --image-size 64 --metric $name --out runs/$name",
+    ),
 }
 
 
@@ -62,8 +70,7 @@ def new_plugin(
     _write(folder, {path: Template(text).substitute(values) for path, text in _parts(kind, module)})
     typer.echo(
         f"{folder}: {what[0].lower()}{what[1:]} that works, in src/{module}.py\n\nNext:\n"
-        f"  cd {quote(str(folder))} && python -m pytest\n"
-        f"  uv pip install -e {quote(str(folder))}\n"
+        f"  cd {quote(str(folder))} && python -m pip install -e . pytest && python -m pytest\n"
         f"  {values['use']}"
     )
 

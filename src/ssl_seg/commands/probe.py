@@ -54,6 +54,13 @@ class Probe:
         if int((~self._held).sum()) == 0:
             raise DataError("the probe needs at least two images of a class")
 
+    def about(self) -> str:
+        """What is classified, and how well the most frequent class alone would do."""
+        asked = self._store.targets[self._held]
+        chance = float(asked.bincount().max()) / len(asked)
+        classes = len(self._store.classes)
+        return f"{len(asked)} of {len(self._store)} images, {classes} classes, by chance {chance:.3f}"
+
     def __call__(self, backbone: Backbone) -> dict[str, float]:
         """`probe_knn`, in [0, 1]; nothing when a signal has come meanwhile."""
         how: dict[str, Any] = {"size": self._size, "stopped": lambda: bool(self._stop.signal)}

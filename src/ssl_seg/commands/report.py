@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ssl_seg.commands.console import size_of
 from ssl_seg.errors import DataError, ResourceError, UsageError
 
 
@@ -42,7 +43,7 @@ def report(
     write_page(made, path)
     write_markdown(made, path.with_suffix(".md"))
     write_tables(made, path.with_name(f"{path.stem}_tables.tex"))
-    typer.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+    typer.echo(f"{path}  {size_of(path)}")
     for other in (path.with_suffix(".md"), path.with_name(f"{path.stem}_tables.tex")):
         typer.echo(f"{other}")
     for what, command in made.missing:

@@ -73,7 +73,7 @@ class Pretraining(Training):
         method: SSLMethod = self.build("ssl", given["ssl"], self.new_backbone(), part="ssl")
         stores = {"data": self.store(self.dataset(given["data"]))}
         if given["probe"]:
-            stores["probe"] = self.store(self.dataset(given["probe"], parts=(), labelled=True))
+            stores["probe"] = self.store(self.dataset(given["probe"], parts=(), split="train", labelled=True))
         store, size, seed = stores["data"], given["batch_size"], given["seed"]
         batches = Batches(store, size, seed, device.device, rank=device.rank, ranks=device.ranks)
         plan, optimizer = plan_of(given, method, method.recipe, batches.per_epoch)
@@ -85,6 +85,7 @@ class Pretraining(Training):
         )
         if probe and not self.run.resume:
             device.move(method)
+            self.console.say(f"probe: {probe.about()}")
             for name, value in probe(method.backbone).items():
                 self.console.say(f"untrained: {name} {value:.3f}")
         first = batches.at(0)

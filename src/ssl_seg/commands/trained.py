@@ -1,6 +1,5 @@
 """A finished run, opened again: what `evaluate`, `predict` and `embed` begin with."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,7 +10,6 @@ if TYPE_CHECKING:
     from ssl_seg.base import Backbone, Model
     from ssl_seg.commands.console import Console
     from ssl_seg.plugins import Plugins
-    from ssl_seg.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -52,10 +50,12 @@ def open_trained(
     Raises:
         WeightsError: nothing there, or it does not fit.
     """
+    from ssl_seg.trained import is_backbone
+
     path = Path(run).expanduser()
     name = {"last": "model.safetensors", "best": "best.safetensors"}[which]
     file = path / name if path.is_dir() else path
-    if file.name in ("model.safetensors", "best.safetensors") and file.exists() and not _is_backbone(file):
+    if file.name in ("model.safetensors", "best.safetensors") and file.exists() and not is_backbone(file):
         return _model(file, plugins)
     if which == "best":
         raise WeightsError(f"{run} has no best epoch", next="--which last")
@@ -64,31 +64,15 @@ def open_trained(
     return _backbone(path, plugins, console, backbone, image_size)
 
 
-def _is_backbone(file: Path) -> bool:
-    """Whether a file named as a model's holds a backbone alone, as an exported folder does."""
-    from ssl_seg.engine.weight_files import read_header
-    from ssl_seg.engine.weights import FORMAT
-
-    return read_header(file).get("format") == FORMAT
-
-
 def _model(file: Path, plugins: "Plugins") -> Trained:
     from ssl_seg.engine.model_file import load_model, read_model_about
+    from ssl_seg.trained import new_model
 
     about = read_model_about(file)
     model = new_model(about, plugins.registry)
     load_model(file, model)
     how = {"mean": tuple(about["mean"]), "std": tuple(about["std"])}
     return Trained(model.backbone, model, about, about["image_size"], how)
-
-
-def new_model(about: Mapping[str, Any], registry: "Registry") -> "Model":
-    """The model that a model file says it is, untrained."""
-    from ssl_seg.base import Model
-
-    backbone = registry.build("backbones", about["backbone"], options=about["options"])
-    shape = backbone.channels, backbone.strides, len(about["classes"])
-    return Model(backbone, registry.build("heads", about["head"], *shape, options=about["head_options"]))
 
 
 def _backbone(

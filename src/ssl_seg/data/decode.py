@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
@@ -54,8 +54,7 @@ def read_image(path: Path, canvas: int) -> tuple[NDArray[np.uint8], tuple[int, i
     except ValueError:
         raise
     except Exception as error:  # Pillow raises many kinds, not all of them OSError
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(text) from error
+        raise ValueError(_why(error)) from error
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -68,7 +67,14 @@ def read_size(path: Path) -> tuple[int, int]:
         with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             return _true_size(image)
     except Exception as error:  # Pillow raises many kinds, not all of them OSError
-        raise ValueError(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+        raise ValueError(_why(error)) from error
+
+
+def _why(error: Exception) -> str:
+    """What is wrong with a file, in one line and without Python's own words."""
+    if isinstance(error, UnidentifiedImageError):
+        return "no image, or of a kind that is not read"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _true_size(image: Image.Image) -> tuple[int, int]:

@@ -43,6 +43,7 @@ class Store:
         masks: (N, canvas, canvas) uint8, or None.
         classes: names; empty when unlabelled.
         skipped: how many bad images were left out.
+        bad: their indices in the dataset, and what is wrong with each.
         fingerprint: of the dataset and the canvas.
     """
 
@@ -52,6 +53,7 @@ class Store:
         self.canvas: int = index["canvas"]
         self.classes: list[str] = index["classes"]
         self.skipped: int = index["skipped"]
+        self.bad = {int(row): str(why) for row, why in index["bad"].items()}
         count = index["count"]
         self.images = _map(folder / "images.u8", (count, 3, self.canvas, self.canvas), torch.uint8)
         self.sizes = _map(folder / "sizes.i64", (count, 2), torch.int64)

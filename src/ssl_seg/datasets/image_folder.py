@@ -8,6 +8,8 @@ from ssl_seg.data.files import FileDataset, find_images
 from ssl_seg.errors import DataError
 from ssl_seg.hooks import hookimpl
 
+_SPLITS = frozenset(("train", "training", "val", "valid", "validation", "test"))
+
 
 def image_folder(root: str, split: str) -> FileDataset:
     """Images under `root/CLASS/`, or `root/split/CLASS/` if there is such a folder.
@@ -15,7 +17,8 @@ def image_folder(root: str, split: str) -> FileDataset:
     Classes are in natural order (`class2` before `class10`). Folders below a class belong to it.
 
     Raises:
-        DataError: no class folder, an empty one, or two whose names differ only in case.
+        DataError: no class folder, an empty one, two whose names differ only in case, or folders
+            `train` and `val` with classes in them and no split asked for.
     """
     folder = Path(root)
     if split and (folder / split).is_dir():
@@ -26,6 +29,15 @@ def image_folder(root: str, split: str) -> FileDataset:
     if not classes:
         raise DataError(
             f"{folder} has no subfolder per class", next=f"flat_folder:{folder}  # without labels"
+        )
+    if (
+        not split
+        and _SPLITS.issuperset(classes)
+        and any(_is_class(p) for p in (folder / classes[0]).iterdir())
+    ):
+        raise DataError(
+            f"the classes of {folder} would be {' and '.join(classes)}",
+            next=f"name one of them: {folder / classes[0]}",
         )
     lower = [name.lower() for name in classes]
     for name in classes:

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from ssl_seg.base import Backbone
+from ssl_seg.engine import model_file
 from ssl_seg.engine.matching import COUNTER, Fit, choose, find_fits, some
 from ssl_seg.engine.tensors import write_module
 from ssl_seg.engine.weight_files import find_file, read_file, read_header
 from ssl_seg.errors import WeightsError
 
 FORMAT = "ssl-seg backbone 1"
+_OURS = (FORMAT, model_file.FORMAT)
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def save_backbone(path: Path, backbone: Backbone, about: Mapping[str, Any]) -> N
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """What a backbone file, or that of a run's folder, says of itself; empty if it is not one of ours.
+    """What the weights of a backbone or a model, or those in a folder, say of themselves; empty if not ours.
 
     Raises:
         WeightsError: there is no such file, or no weights in it.
@@ -91,7 +93,7 @@ def load_backbone(path: Path, backbone: Backbone, prefix: str | None = None) -> 
         asked = [fit for fit in fits if fit.prefix == prefix]
     own: dict[str, Tensor] = backbone.state_dict()
     try:
-        fit = choose(asked, tensors, without_counters=header.get("format") != FORMAT)
+        fit = choose(asked, tensors, without_counters=header.get("format") not in _OURS)
         if fit is None:
             raise _refusal(file, own, tensors, fits, prefix)
     except WeightsError as error:
@@ -107,7 +109,7 @@ def load_backbone(path: Path, backbone: Backbone, prefix: str | None = None) -> 
 
 def _about(header: Mapping[str, str], file: Path) -> dict[str, Any]:
     made = header.get("format", "")
-    if made == FORMAT:
+    if made in _OURS:
         try:
             return dict(json.loads(header["about"]))
         except (ValueError, KeyError, TypeError) as error:

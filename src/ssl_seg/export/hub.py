@@ -23,28 +23,12 @@ _COMMANDS = """```sh
 ```python
 {code}
 ```"""
-_MODEL = """from pathlib import Path
-from ssl_seg.commands.trained import new_model
-from ssl_seg.engine.model_file import load_model, read_model_about
-from ssl_seg.plugins import load_plugins
+_OURS = """from ssl_seg import load
 
-file = Path("FOLDER/model.safetensors")
-model = new_model(read_model_about(file), load_plugins().registry)
-load_model(file, model)
-model.eval()"""
-_BACKBONE = """from pathlib import Path
-from ssl_seg import load_backbone
-from ssl_seg.engine.weights import read_about
-from ssl_seg.plugins import load_plugins
-
-about = read_about(Path("FOLDER"))
-registry = load_plugins().registry
-backbone = registry.build("backbones", about["backbone"], options=about["options"])
-load_backbone(Path("FOLDER"), backbone)
-backbone.eval()"""
+model, about = load("FOLDER")  # about: mean, std, image_size, ..."""
 _TIMM = """import timm
 
-model = timm.create_model("local-dir:FOLDER", pretrained=True)  # or "hf-hub:USER/NAME\""""
+model = timm.create_model("local-dir:FOLDER", pretrained=True).eval()  # or "hf-hub:USER/NAME\""""
 
 
 @torch.random.fork_rng(devices=[])  # building a network draws random numbers
@@ -90,7 +74,7 @@ def to_hub(
             subject, record or Record(), with_timm=with_timm, license=license, load=_how(subject, with_timm)
         )
         (aside / "README.md").write_text(card, encoding="utf-8")
-    code = _python(subject, with_timm).replace("FOLDER", str(folder))
+    code = _python(with_timm).replace("FOLDER", str(folder))
     notes = [f"to publish it: hf upload USER/NAME {folder}"]
     if license == "unknown":
         notes.append("the card says nothing of a licence: --license")
@@ -123,8 +107,8 @@ def _config(subject: Subject, net: Any) -> dict[str, Any]:
     return ours | theirs
 
 
-def _python(subject: Subject, with_timm: bool) -> str:
-    return _TIMM if with_timm else _BACKBONE if subject.head is None else _MODEL
+def _python(with_timm: bool) -> str:
+    return _TIMM if with_timm else _OURS
 
 
 def _how(subject: Subject, with_timm: bool) -> str:
@@ -137,4 +121,4 @@ def _how(subject: Subject, with_timm: bool) -> str:
     else:
         out = "labels.csv" if subject.about.get("task") == "classify" else "masks"
         commands = [f"ssl-seg predict FOLDER IMAGES --out {out}"]
-    return _COMMANDS.format(commands="\n".join(commands), code=_python(subject, with_timm))
+    return _COMMANDS.format(commands="\n".join(commands), code=_python(with_timm))

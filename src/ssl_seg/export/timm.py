@@ -41,7 +41,7 @@ def to_timm(subject: Subject, folder: Path) -> Exported:
         write_json(aside / "config.json", config(subject, net, whole=whole))
         write_tensors(aside / "model.safetensors", net.state_dict(), subject.header)
         found = compare(subject, aside, whole=whole)
-    code = f"timm.create_model({f'local-dir:{folder.absolute()}'!r}, pretrained=True)"
+    code = f"timm.create_model({f'local-dir:{folder.absolute()}'!r}, pretrained=True).eval()"
     return Exported(whole, found, f"import timm\nmodel = {code}", notes)
 
 
