@@ -150,7 +150,7 @@ def test_the_python_of_the_card_runs(subject, tmp_path, monkeypatch, kind):
     _, body = front_of(tmp_path / "FOLDER")
     (code,) = re.findall(r"^```python\n(.*?)^```", body, re.MULTILINE | re.DOTALL)
     exec(code, scope := {})  # noqa: S102  it is ours
-    loaded = scope.get("model") or scope["backbone"]
+    loaded = scope["model"]
     own = (given.model or given.backbone).state_dict()
     assert loaded.state_dict().keys() == own.keys()
     assert all(torch.equal(tensor, own[name]) for name, tensor in loaded.state_dict().items())

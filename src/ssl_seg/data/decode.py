@@ -54,7 +54,7 @@ def read_image(path: Path, canvas: int) -> tuple[NDArray[np.uint8], tuple[int, i
     except ValueError:
         raise
     except Exception as error:  # Pillow raises many kinds, not all of them OSError
-        raise ValueError(_why(error)) from error
+        raise ValueError(why(error)) from error
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -67,10 +67,10 @@ def read_size(path: Path) -> tuple[int, int]:
         with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             return _true_size(image)
     except Exception as error:  # Pillow raises many kinds, not all of them OSError
-        raise ValueError(_why(error)) from error
+        raise ValueError(why(error)) from error
 
 
-def _why(error: Exception) -> str:
+def why(error: Exception) -> str:
     """What is wrong with a file, in one line and without Python's own words."""
     if isinstance(error, UnidentifiedImageError):
         return "no image, or of a kind that is not read"

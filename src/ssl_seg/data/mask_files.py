@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 
 from ssl_seg.base import IGNORE
-from ssl_seg.data.decode import FORMATS, MAX_PIXELS
+from ssl_seg.data.decode import FORMATS, MAX_PIXELS, why
 from ssl_seg.data.palettes import BUILT_IN, MOST, STRAY, Palette, codes, colour_of, numbered
 from ssl_seg.errors import DataError
 
@@ -128,8 +128,7 @@ def open_mask(path: Path) -> Image.Image:
     except ValueError:
         raise
     except Exception as error:  # Pillow raises many kinds, not all of them OSError
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(text) from error
+        raise ValueError(why(error)) from error
 
 
 def _as_colours(image: Image.Image, *, bits: bool) -> NDArray[np.uint8]:

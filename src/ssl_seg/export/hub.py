@@ -25,7 +25,7 @@ _COMMANDS = """```sh
 ```"""
 _OURS = """from ssl_seg import load
 
-model, about = load("FOLDER")  # about: mean, std, image_size, ..."""
+model, about = load("FOLDER")"""
 _TIMM = """import timm
 
 model = timm.create_model("local-dir:FOLDER", pretrained=True).eval()  # or "hf-hub:USER/NAME\""""
