@@ -13,6 +13,11 @@ from torch.overrides import TorchFunctionMode
 from ssl_seg.ranks import place
 
 
+def has_batch_norm(module: nn.Module) -> bool:
+    """Whether a BatchNorm is among its parts."""
+    return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())
+
+
 class PooledBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm that also takes a single value per channel.
 

@@ -3,7 +3,9 @@
 import csv
 import json
 import signal
+import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +13,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, confusion_matrix
+
+from ssl_seg.backbones.timm import TimmBackbone
+from ssl_seg.commands.classify import Classification
 
 TINY = Path(__file__).parents[1] / "faults" / "tiny.py"
 SHORT = ["--image-size", 16, "--batch-size", 8, "--epochs", 3, "--cpu"]
@@ -308,3 +313,24 @@ def test_words_that_do_not_go_together(cli, tmp_path):
     assert code == 2 and "no TRAIN" in err
     code, _, err = cli("predict", tmp_path / "nothing", "demo:4", "--out", tmp_path / "p.csv")
     assert code == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "freeze", "lr"),
+    [
+        ("test_resnet", False, 3e-3),
+        ("test_vit", False, 1e-3),
+        ("vgg11", False, 1e-3),
+        ("test_resnet", True, 1e-2),
+    ],
+)
+def test_the_learning_rate_suits_the_norms_of_the_backbone(name, freeze, lr):
+    """Without BatchNorm a rate of 3e-3 would throw a trained network out of its way."""
+    command = object.__new__(Classification)
+    command.given = {"freeze": freeze}
+    assert command.recipe_of(SimpleNamespace(backbone=TimmBackbone(name)))["lr"] == lr
+
+
+def test_a_run_records_its_learning_rate(run):
+    settings = tomllib.loads((run("a", "--epochs", 1) / "run.toml").read_text())
+    assert settings["lr"] == 3e-3

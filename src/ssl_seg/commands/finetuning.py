@@ -30,12 +30,14 @@ class Finetuning(Training):
 
     Attributes:
         recipe: optimizer, learning rate, weight decay and warm-up where the user gives none.
+        norm_recipe: what differs when a backbone with BatchNorm is trained.
         head_recipe: what differs when the head is trained alone.
         how: `mean` and `std` of the normalisation; they come with the weights.
         about_data: what a model file says of the data.
     """
 
     recipe: ClassVar[dict[str, Any]]
+    norm_recipe: ClassVar[dict[str, Any]] = {}
     head_recipe: ClassVar[dict[str, Any]] = {}
     how: dict[str, Any]
     about_data: dict[str, Any]
@@ -65,8 +67,9 @@ class Finetuning(Training):
             self.start_head(model, start)
         module = self.new_module(model, store)
         order = Order(len(store), given["batch_size"], given["seed"], rank=device.rank, ranks=device.ranks)
-        recipe = self.recipe | (self.head_recipe if given["freeze"] else {})
-        plan, optimizer = plan_of(given, module, recipe, order.per_epoch, backbone="model.backbone.")
+        plan, optimizer = plan_of(
+            given, module, self.recipe_of(model), order.per_epoch, backbone="model.backbone."
+        )
         record(self.run, given, stores, order.per_epoch, device)
         self.console.say(
             f"{given['head']} on {given['backbone']}{' (frozen)' if given['freeze'] else ''}: {len(store)} "
@@ -94,6 +97,14 @@ class Finetuning(Training):
     def stores(self) -> dict[str, "Store"]:
         """The images: `train`, and `val` if there are some to measure on."""
         raise NotImplementedError
+
+    def recipe_of(self, model: "Model") -> dict[str, Any]:
+        """What suits the model."""
+        from ssl_seg.norms import has_batch_norm
+
+        if self.given["freeze"]:
+            return self.recipe | self.head_recipe
+        return self.recipe | (self.norm_recipe if has_batch_norm(model.backbone) else {})
 
     def new_module(self, model: "Model", store: "Store") -> "nn.Module":
         """What `fit` trains."""
