@@ -23,6 +23,7 @@ def three():
         mains[rank] = Wire(here), f"pid {rank} on host"
         ends[rank] = Wire(there)
         others.append((rank, {0: (ends[rank], "the main process")}))
+    ends[0] = mains[1][0]  # what the main process has of its connection to process 1
     made = [Link(0, 3, mains), *(Link(rank, 3, wire) for rank, wire in others)]
     yield made, ends
     for link in made:
@@ -70,7 +71,7 @@ def test_a_death_is_told_to_all_that_wait(three):
 
 def test_of_the_main_ones_death_each_must_tell(three):
     (main, one, two), ends = three
-    ends[1].close()  # as seen from process 1, and from nobody else
+    ends[0].close()
     del main, two
     error = one.cause(5)
     assert isinstance(error, RankError) and "process 0 died" in error.what

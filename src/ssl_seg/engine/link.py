@@ -73,7 +73,10 @@ class Link:
         self._here = dict.fromkeys(range(ranks), 0)  # how many meetings each process has come to
         self._quiet: set[int] = set()
         self._changed, self._ending, self._heard = Condition(), Event(), Event()
-        self._reader = Thread(target=self._read, name="ssl-seg-link", daemon=True)
+        selector = selectors.DefaultSelector()
+        for other, wire in self._wires.items():
+            selector.register(wire, selectors.EVENT_READ, (other, wire))
+        self._reader = Thread(target=self._read, args=(selector,), name="ssl-seg-link", daemon=True)
         self._reader.start()
 
     def meet(self) -> None:
@@ -148,10 +151,7 @@ class Link:
 
     # the other thread
 
-    def _read(self) -> None:
-        selector = selectors.DefaultSelector()
-        for rank, wire in self._wires.items():
-            selector.register(wire, selectors.EVENT_READ, (rank, wire))
+    def _read(self, selector: selectors.BaseSelector) -> None:
         with suppress(OSError, ValueError):  # connections are closed under it at the end
             while selector.get_map():
                 for key, _ in selector.select():
