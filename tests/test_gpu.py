@@ -9,6 +9,7 @@ from ssl_seg.data.batches import Batches
 from ssl_seg.data.store import open_store
 from ssl_seg.datasets.demo import Demo
 from ssl_seg.engine.device import Device
+from ssl_seg.engine.energy import energy_of
 from ssl_seg.engine.fit import Plan, fit
 from ssl_seg.engine.optim import build_optimizer, parameter_groups
 from ssl_seg.engine.stop import Stop
@@ -99,3 +100,13 @@ def test_nan_on_the_gpu_stops_before_a_weight_moves(store, tmp_path):
     method, error = _train(store, tmp_path / "run", steps=99, spoil=3)
     assert isinstance(error, HealthError)
     assert all(torch.isfinite(tensor).all() for tensor in method.parameters())
+
+
+def test_the_energy_of_work_is_counted():
+    energy = energy_of(torch.device("cuda"))
+    assert energy.known
+    one = torch.rand(4096, 4096, device="cuda")
+    for _ in range(200):
+        one = one @ one / one.norm()
+    torch.cuda.synchronize()
+    assert 0 < energy.joules() < 1e6

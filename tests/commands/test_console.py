@@ -10,6 +10,8 @@ import threading
 
 import pytest
 
+from ssl_seg.commands.console import counted
+
 SCRIPT = """
 from types import SimpleNamespace
 from ssl_seg.commands.console import Console
@@ -56,3 +58,7 @@ def test_a_terminal_of_any_width_shows_how_far_it_is(columns):
     assert line.startswith("training ") and "12345/99999" in line and "epoch 12/350" in line
     assert ("data 7%" in line) == (columns > 120)
     assert ("left" in line) == (columns > 90)
+
+
+def test_one_is_not_several():
+    assert [counted(count, "epoch") for count in (0, 1, 2)] == ["0 epochs", "1 epoch", "2 epochs"]

@@ -23,7 +23,7 @@ from ssl_seg.errors import HealthError, ResourceError, Stopped
 from ssl_seg.run import Run
 
 TOTAL, PER_EPOCH = 8, 4
-TIMES = ("seconds", "images_per_second")
+TIMES = ("seconds", "images_per_second", "energy_wh")
 
 
 class Toy(nn.Module):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ssl_seg.engine import meter as module
+from ssl_seg.engine.energy import Counter, Energy
 from ssl_seg.engine.meter import Meter
 
 
@@ -39,7 +40,11 @@ def step(meter, index, parts=1):
 
 def numbers(scores):
     """The scores that do not depend on the clock."""
-    return {name: value for name, value in scores.items() if name not in ("seconds", "images_per_second")}
+    return {
+        name: value
+        for name, value in scores.items()
+        if name not in ("seconds", "images_per_second", "energy_wh")
+    }
 
 
 @pytest.mark.parametrize("parts", [1, 2, 5])
@@ -165,3 +170,59 @@ def test_a_resumed_run_counts_its_speed_from_its_own_steps(clock):
     pulse = meter.pulse(4, 0)
     assert (pulse.images_per_second, pulse.fresh, pulse.remaining) == (8.0, 1, 12.0)
     assert meter.seconds == 79.0
+
+
+class Socket:
+    """What is drawn from it, in joules, if anybody knows."""
+
+    joules = 5000.0
+
+    def energy(self):
+        return Energy([Counter(lambda: self.joules)])
+
+
+def alone(*numbers):
+    return numbers
+
+
+def energy_of_epoch(meter, ranks=1):
+    step(meter, 3)
+    meter.share(alone, ranks)
+    return meter.epoch_scores(4).get("energy_wh")
+
+
+def test_energy_goes_on_where_an_earlier_process_stopped():
+    socket = Socket()
+    first = Meter(total=8, per_epoch=4, batch_size=16, energy=socket.energy())
+    socket.joules += 3600.0
+    assert energy_of_epoch(first) == 1.0
+    state = json.loads(json.dumps(first.state()))
+    socket.joules += 999_999.0  # others used it meanwhile
+    second = Meter(total=8, per_epoch=4, batch_size=16, energy=socket.energy())
+    second.restore(state)
+    socket.joules += 1800.0
+    assert energy_of_epoch(second) == 1.5
+
+
+def test_energy_of_several_processes_is_their_sum_and_counted_once():
+    """Three that use as much as this one; each restores the sum, and none of them adds it again."""
+    socket = Socket()
+    first = Meter(total=8, per_epoch=4, batch_size=16, energy=socket.energy())
+    socket.joules += 3600.0
+    assert energy_of_epoch(first, ranks=3) == energy_of_epoch(first, ranks=3) == 3.0
+    second = Meter(total=8, per_epoch=4, batch_size=16, energy=socket.energy())
+    second.restore(first.state())
+    socket.joules += 3600.0
+    assert energy_of_epoch(second, ranks=3) == 6.0
+
+
+def test_energy_that_a_part_of_the_run_could_not_tell_is_not_told():
+    silent = Meter(total=8, per_epoch=4, batch_size=16)
+    assert energy_of_epoch(silent) is None
+    second = Meter(total=8, per_epoch=4, batch_size=16, energy=Socket().energy())
+    second.restore(silent.state())
+    assert energy_of_epoch(second) is None
+    third = Meter(total=8, per_epoch=4, batch_size=16, energy=Socket().energy())
+    step(third, 0)
+    third.share(lambda joules, known, *sums: (joules, known / 2, *sums), 2)  # the other one does not know
+    assert "energy_wh" not in third.epoch_scores(4)

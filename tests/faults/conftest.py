@@ -306,6 +306,7 @@ class Trial:
         scores = [json.loads(line) for line in (self.folder / "scores.jsonl").read_text().splitlines()]
         for row in scores:
             assert row.pop("seconds") > 0 and row.pop("images_per_second") > 0
+            row.pop("energy_wh", None)  # where the machine tells
         files = {"backbone": self.folder / "backbone.safetensors"}
         files |= {name: last / f"{name}.safetensors" for name in ("model", "optimizer")}
         tensors = {(name, key): t for name, path in files.items() for key, t in load_file(path).items()}

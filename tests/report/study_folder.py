@@ -21,7 +21,7 @@ def write_run(folder, command, seed, lines, *, result=None, state="finished", co
     """The files that every run has."""
     folder.mkdir(parents=True)
     data = {name: {"images": 40, "skipped": 0, "fingerprint": f"print-{name}"} for name in ("train", "val")}
-    record = {"command": command, "device": "CPU, 1 threads, fp32", "versions": VERSIONS, **data}
+    record = {"command": command, "device": "CPU, 1 thread, fp32", "versions": VERSIONS, **data}
     given = {"train": "demo:40", "val": "demo:20", "epochs": 3, "seed": seed, **(settings or {})}
     (folder / "run.toml").write_text(to_toml({**given, "record": record}), encoding="utf-8")
     (folder / "scores.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -189,9 +189,9 @@ def test_energy_is_shown_where_it_is_known(reader, make, tmp_path):
     line = {"epoch": 1, "step": 1, "seconds": 3661.0, "loss": 0.5, "energy_wh": 12.34}
     make.write_run(tmp_path / "run", "train", 0, [line])
     shown = texts(reader, build([tmp_path / "run"]))
-    assert "12.3 (energy_wh)" in shown
+    assert "12.3 Wh" in shown
     assert "1:01:01" in shown
-    assert "Energy was not recorded" not in shown
+    assert "Energy is not known" not in shown
 
 
 def test_a_folder_of_something_else(tmp_path):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import typer
 
+from ssl_seg.commands.console import counted
+
 Line = tuple[bool, str, str]
 
 
@@ -57,8 +59,8 @@ def _gpu() -> Iterator[Line]:
         yield False, "next", "uv pip install --torch-backend=auto --reinstall-package torch torch torchvision"
     else:
         yield True, "gpu", f"none; torch {'for CUDA ' + built if built else 'without CUDA'} runs on the CPU"
-        threads = f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads"
-        yield True, "cpu", threads
+        cores, threads = os.cpu_count() or 1, torch.get_num_threads()
+        yield True, "cpu", f"{counted(cores, 'core')}, torch uses {counted(threads, 'thread')}"
         bf16 = "yes, AMX" if has_bf16(torch.device("cpu")) else "no AMX; runs in fp32"
         yield True, "bf16", bf16
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")

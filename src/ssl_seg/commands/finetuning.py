@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ssl_seg.commands.console import counted
 from ssl_seg.commands.defaults import names_in
 from ssl_seg.commands.training import Training
 
@@ -73,7 +74,8 @@ class Finetuning(Training):
         record(self.run, given, stores, order.per_epoch, device)
         self.console.say(
             f"{given['head']} on {given['backbone']}{' (frozen)' if given['freeze'] else ''}: {len(store)} "
-            f"images, {len(store.classes)} classes, {given['epochs']} epochs of {order.per_epoch} steps, "
+            f"images, {len(store.classes)} classes, {counted(given['epochs'], 'epoch')} of "
+            f"{counted(order.per_epoch, 'step')}, "
             f"{device.describe()}\nrun: {self.run.folder}"
         )
         device.move(module)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ssl_seg.commands import defaults, flags
+from ssl_seg.commands.console import counted
 from ssl_seg.commands.training import Training
 from ssl_seg.errors import UsageError
 
@@ -80,8 +81,8 @@ class Pretraining(Training):
         record(self.run, given, stores, batches.per_epoch, device)
         probe = self.make_probe(stores["probe"]) if given["probe"] else None
         self.console.say(
-            f"{given['ssl']} on {given['backbone']}: {len(store)} images, {given['epochs']} epochs of "
-            f"{batches.per_epoch} steps, {device.describe()}\nrun: {self.run.folder}"
+            f"{given['ssl']} on {given['backbone']}: {len(store)} images, {counted(given['epochs'], 'epoch')} of "
+            f"{counted(batches.per_epoch, 'step')}, {device.describe()}\nrun: {self.run.folder}"
         )
         if probe and not self.run.resume:
             device.move(method)

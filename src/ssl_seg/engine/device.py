@@ -173,7 +173,8 @@ class Device:
         if self.device.type == "cuda":
             name = torch.cuda.get_device_name(self.device)
         else:
-            name = f"CPU, {torch.get_num_threads()} threads"
+            threads = torch.get_num_threads()
+            name = f"CPU, {threads} thread{'s' * (threads != 1)}"
         many = f", {self.ranks} processes" if self.ranks > 1 else ""
         return f"{name}{many}, {self.precision}"
 

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from ssl_seg.engine.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint, tidy
 from ssl_seg.engine.device import Device
+from ssl_seg.engine.energy import energy_of
 from ssl_seg.engine.health import CollapseAlarm, FiniteCheck, check_weights
 from ssl_seg.engine.meter import Meter, Pulse
 from ssl_seg.engine.optim import set_rate
@@ -75,7 +76,7 @@ def fit(
         ResourceError: a checkpoint could not be written; the older ones are whole.
     """
     forward = device.place(module)
-    meter = Meter(plan.total, plan.per_epoch, plan.batch_size)
+    meter = Meter(plan.total, plan.per_epoch, plan.batch_size, energy_of(device.device))
     keeper = _Keeper(module, optimizer, plan, device, run, stop, meter, alarm, on_epoch, after_epoch)
     finite, after_step = FiniteCheck(), getattr(module, "after_step", lambda progress: None)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -202,8 +203,7 @@ class _Keeper:
         return step
 
     def _share(self) -> None:
-        if self.device.ranks > 1:
-            self.meter.share(self.device.mean)
+        self.meter.share(self.device.mean, self.device.ranks)
 
     def _restore(self) -> int:
         path, refused = newest_checkpoint(self.run.checkpoints)

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ssl_seg.engine.energy import Energy
+
 _INTERVAL = 0.5
 
 
@@ -44,14 +46,18 @@ class Meter:
     Args:
         total, per_epoch: steps.
         batch_size: images of a step.
+        energy: counts that of this process.
     """
 
-    def __init__(self, total: int, per_epoch: int, batch_size: int) -> None:
+    def __init__(self, total: int, per_epoch: int, batch_size: int, energy: Energy | None = None) -> None:
         self.total, self.per_epoch, self.batch_size = total, per_epoch, batch_size
         self._sums: dict[str, Tensor] = {}
         self._notes: dict[str, float] = {}
         self._loss: Tensor | None = None
         self._earlier = 0.0  # seconds of training in earlier processes of this run
+        self._energy = energy or Energy(None)
+        self._earlier_joules: float | None = 0.0  # likewise; None: not all of them could tell
+        self._joules: float | None = None  # with those of the processes beside this one, when last shared
         self._epoch_earlier, self._epoch_steps = 0.0, 0  # of the current epoch, likewise
         self.start()
 
@@ -76,8 +82,11 @@ class Meter:
                 before = self._sums.get(name)
                 self._sums[name] = part if before is None else before.to(part.device) + part
 
-    def share(self, mean: Callable[..., Sequence[float]]) -> None:
+    def share(self, mean: Callable[..., Sequence[float]], ranks: int) -> None:
         """Put the means over all processes in the place of this one's sums; `mean`: see `Device`."""
+        joules, known = mean(self._energy.joules(), float(self._energy.known))
+        told = known == 1.0 and self._earlier_joules is not None
+        self._joules = (self._earlier_joules or 0.0) + joules * ranks if told else None
         if not self._sums:
             return
         means = mean(*(value.item() for value in self._sums.values()))
@@ -100,6 +109,8 @@ class Meter:
         speed = self.batch_size * self._epoch_steps / max(1e-9, self._epoch_seconds)
         scores = {"epoch": step // self.per_epoch, "step": step, "seconds": round(self.seconds, 3)}
         scores["images_per_second"] = round(speed, 2)
+        if self._joules is not None:
+            scores["energy_wh"] = round(self._joules / 3600, 4)
         scores |= {name: (value / self.per_epoch).item() for name, value in self._sums.items()}
         return scores | self._notes
 
@@ -127,6 +138,7 @@ class Meter:
         if now - self._shown < _INTERVAL and step < self.total:
             return None
         self._shown = now
+        self._energy.joules()  # often enough
         elapsed = now - self._started
         per_step = elapsed / max(1, self._fresh)
         return Pulse(
@@ -146,10 +158,12 @@ class Meter:
         """What a checkpoint must hold to go on in the middle of an epoch."""
         sums = {name: value.item() for name, value in self._sums.items()}
         epoch = [self._epoch_seconds, self._epoch_steps]
-        return {"sums": sums, "notes": self._notes, "seconds": self.seconds, "epoch": epoch}
+        clock = {"seconds": self.seconds, "joules": self._joules, "epoch": epoch}
+        return {"sums": sums, "notes": self._notes} | clock
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state."""
         self._sums = {k: torch.tensor(v, dtype=torch.float64) for k, v in state["sums"].items()}
         self._notes, self._earlier = dict(state["notes"]), state["seconds"]
+        self._earlier_joules = state.get("joules")
         self._epoch_earlier, self._epoch_steps = state["epoch"]

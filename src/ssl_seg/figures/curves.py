@@ -9,7 +9,7 @@ from ssl_seg.figures.style import FAINT, drawing, figure, label, mark, save
 
 Lines = Sequence[Mapping[str, float]]
 _WIDE = 3  # plots in a row
-_UNDRAWN = ("epoch", "step", "seconds", "images_per_second")
+_UNDRAWN = ("epoch", "step", "seconds", "images_per_second", "energy_wh")
 _LEAST_SPAN = 0.1  # of the values: what is less is drawn as little as it is
 _ORDER = ("loss", "val_", "probe_", "")  # which numbers come first, by their beginning; the rest is health
 

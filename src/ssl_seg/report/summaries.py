@@ -135,16 +135,15 @@ def duration(run: RunFacts) -> Cell:
 
 def energy(run: RunFacts) -> Cell:
     """What a run has used, if its scores tell it."""
-    key = next((key for key in run.last if key.startswith("energy")), "")
-    found = number(run, key, 1)
-    return Cell(f"{found.text} ({key})", found.value, found.source) if key else found
+    found = number(run, "energy_wh", 1)
+    return Cell(f"{found.text} Wh", found.value, found.source) if found.value is not None else found
 
 
 def keys_of(runs: Iterable[RunFacts]) -> list[str]:
     """The scores worth a curve, loss first."""
-    passed = ("epoch", "step", "seconds", "images_per_second")
+    passed = ("epoch", "step", "seconds", "images_per_second", "energy_wh")
     found = dict.fromkeys(key for run in runs for line in run.scores for key in line)
-    keys = [key for key in found if key not in passed and not key.startswith("energy")]
+    keys = [key for key in found if key not in passed]
     return sorted(keys, key=lambda key: (key != "loss", not key.startswith(("val_", "probe_"))))
 
 
