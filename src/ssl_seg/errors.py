@@ -117,6 +117,11 @@ def render(error: SslSegError, lines: int = 12) -> str:
     return "\n".join([*head, *tail])
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 epoch`, `3 epochs`."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """`; did you mean 'x'?`, or nothing when no choice is near."""
     near = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)

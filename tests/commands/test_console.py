@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from ssl_seg.commands.console import counted
+from ssl_seg.errors import counted
 
 SCRIPT = """
 from types import SimpleNamespace

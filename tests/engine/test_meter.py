@@ -40,11 +40,7 @@ def step(meter, index, parts=1):
 
 def numbers(scores):
     """The scores that do not depend on the clock."""
-    return {
-        name: value
-        for name, value in scores.items()
-        if name not in ("seconds", "images_per_second", "energy_wh")
-    }
+    return {name: value for name, value in scores.items() if name not in ("seconds", "images_per_second")}
 
 
 @pytest.mark.parametrize("parts", [1, 2, 5])

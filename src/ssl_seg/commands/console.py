@@ -146,11 +146,6 @@ def duration(seconds: float) -> str:
     return f"{whole} s"
 
 
-def counted(count: int, noun: str) -> str:
-    """`1 epoch`, `3 epochs`."""
-    return f"{count} {noun}{'s' * (count != 1)}"
-
-
 def size_of(path: Path) -> str:
     """`1.8 MB`, `3 kB`."""
     count = path.stat().st_size

@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from ssl_seg.errors import UsageError, did_you_mean
+from ssl_seg.errors import UsageError, counted, did_you_mean
 from ssl_seg.run import read_toml
 
 _OPTIONS = "ssl_seg.options"  # where a context keeps the options of a TOML file
@@ -51,7 +51,7 @@ def check_parts(given: Mapping[str, Any], ranks: int) -> None:
         shares = f" for each of {ranks} processes" if ranks > 1 else ""
         nearest = max(1, round(size / (parts * ranks))) * parts * ranks
         raise UsageError(
-            f"a batch of {size} cannot be cut into {parts} equal part{'s' * (parts > 1)}{shares}",
+            f"a batch of {size} cannot be cut into {counted(parts, 'equal part')}{shares}",
             next=f"--batch-size {nearest}",
         )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from ssl_seg.commands.console import counted
+from ssl_seg.errors import counted
 
 Line = tuple[bool, str, str]
 

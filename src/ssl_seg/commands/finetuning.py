@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ssl_seg.commands.console import counted
 from ssl_seg.commands.defaults import names_in
 from ssl_seg.commands.training import Training
+from ssl_seg.errors import counted
 
 if TYPE_CHECKING:
     from torch import nn

@@ -6,9 +6,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ssl_seg.commands import defaults, flags
-from ssl_seg.commands.console import counted
 from ssl_seg.commands.training import Training
-from ssl_seg.errors import UsageError
+from ssl_seg.errors import UsageError, counted
 
 
 def train(

@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ssl_seg.augment import chance
 from ssl_seg.engine.link import Link
 from ssl_seg.engine.wire import accept, connect, listen
-from ssl_seg.errors import RankError, UsageError
+from ssl_seg.errors import RankError, UsageError, counted
 from ssl_seg.launch import adopt_slurm, processes
 from ssl_seg.norms import synchronise
 
@@ -173,8 +173,7 @@ class Device:
         if self.device.type == "cuda":
             name = torch.cuda.get_device_name(self.device)
         else:
-            threads = torch.get_num_threads()
-            name = f"CPU, {threads} thread{'s' * (threads != 1)}"
+            name = f"CPU, {counted(torch.get_num_threads(), 'thread')}"
         many = f", {self.ranks} processes" if self.ranks > 1 else ""
         return f"{name}{many}, {self.precision}"
 

@@ -37,24 +37,25 @@ class Energy:
 
     def __init__(self, counters: list[Counter] | None) -> None:
         self._counters = counters or []
-        self._joules = 0.0
         self.known = counters is not None
-        self._before = [0.0] * len(self._counters)
-        self.joules()
-        self._joules = 0.0
+        self._joules, self._last = 0.0, [0.0] * len(self._counters)
+        self._last = self._read()
 
     def joules(self) -> float:
         """How many they are by now."""
+        now = self._read()
+        for counter, before, after in zip(self._counters, self._last, now, strict=True):
+            self._joules += after - before + (counter.span if after < before else 0.0)
+        self._last = now
+        return self._joules
+
+    def _read(self) -> list[float]:
         if self.known:
             try:
-                now = [counter.read() for counter in self._counters]
+                return [counter.read() for counter in self._counters]
             except Exception:  # a driver that was updated under us, a file that is no longer readable
                 self.known = False
-                return self._joules
-            for counter, before, after in zip(self._counters, self._before, now, strict=True):
-                self._joules += after - before + (counter.span if after < before else 0.0)
-            self._before = now
-        return self._joules
+        return self._last
 
 
 def energy_of(device: torch.device) -> Energy:
@@ -74,9 +75,7 @@ def _gpu(device: torch.device) -> Counter:
 
     pynvml.nvmlInit()
     handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
-    counter = Counter(lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3)
-    counter.read()
-    return counter
+    return Counter(lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3)
 
 
 def _processors() -> Iterator[Counter]:

@@ -8,8 +8,8 @@ from typing import Any
 from ssl_seg.figures.style import FAINT, drawing, figure, label, mark, save
 
 Lines = Sequence[Mapping[str, float]]
+UNDRAWN = ("epoch", "step", "seconds", "images_per_second", "energy_wh")  # scores without a plot
 _WIDE = 3  # plots in a row
-_UNDRAWN = ("epoch", "step", "seconds", "images_per_second", "energy_wh")
 _LEAST_SPAN = 0.1  # of the values: what is less is drawn as little as it is
 _ORDER = ("loss", "val_", "probe_", "")  # which numbers come first, by their beginning; the rest is health
 
@@ -22,7 +22,7 @@ def panels(runs: Mapping[str, Lines]) -> list[str]:
     """
     keys = dict.fromkeys(key for lines in runs.values() for line in lines for key in line)
     drawn = [
-        key for key in keys if key not in _UNDRAWN and any(_series(lines, key)[0] for lines in runs.values())
+        key for key in keys if key not in UNDRAWN and any(_series(lines, key)[0] for lines in runs.values())
     ]
     return sorted(drawn, key=lambda key: next(i for i, start in enumerate(_ORDER) if key.startswith(start)))
 

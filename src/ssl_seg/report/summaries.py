@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from ssl_seg.figures.curves import UNDRAWN
 from ssl_seg.report.facts import Facts, RunFacts, StageFacts
 from ssl_seg.tables import LEVEL, Table, mean_sd, spread
 
@@ -141,9 +142,8 @@ def energy(run: RunFacts) -> Cell:
 
 def keys_of(runs: Iterable[RunFacts]) -> list[str]:
     """The scores worth a curve, loss first."""
-    passed = ("epoch", "step", "seconds", "images_per_second", "energy_wh")
     found = dict.fromkeys(key for run in runs for line in run.scores for key in line)
-    keys = [key for key in found if key not in passed]
+    keys = [key for key in found if key not in UNDRAWN]
     return sorted(keys, key=lambda key: (key != "loss", not key.startswith(("val_", "probe_"))))
 
 
