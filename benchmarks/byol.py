@@ -20,17 +20,17 @@ import torch
 from benchmarks.peers import BYOLPytorch, LightlyBYOL
 from ssl_seg.augment.views import augment
 from ssl_seg.backbones.timm import TimmBackbone
-from ssl_seg.data.batches import Batches
-from ssl_seg.data.store import Store, open_store, pick_canvas
+from ssl_seg.data.image_cache import Store, open_store, pick_canvas
+from ssl_seg.data.loader import Batches
 from ssl_seg.datasets.demo import Demo
 from ssl_seg.datasets.flat_folder import flat_folder
 from ssl_seg.engine.device import Device, has_bf16
-from ssl_seg.engine.fit import Plan, fit
-from ssl_seg.engine.health import CollapseAlarm
+from ssl_seg.engine.loop import Plan, fit
+from ssl_seg.engine.monitors import CollapseAlarm
 from ssl_seg.engine.optim import build_optimizer, parameter_groups
-from ssl_seg.engine.stop import Stop
+from ssl_seg.engine.run_dir import Run
+from ssl_seg.engine.signals import Stop
 from ssl_seg.methods.byol import BYOL
-from ssl_seg.run import Run
 
 WARM = 2
 

@@ -18,17 +18,17 @@ from ssl_seg.augment.views import evaluation_view
 from ssl_seg.backbones.timm import TimmBackbone
 from ssl_seg.base import Model
 from ssl_seg.commands.labels import align
-from ssl_seg.data.batches import Batches
-from ssl_seg.data.store import Store, open_store
+from ssl_seg.data.image_cache import Store, open_store
+from ssl_seg.data.loader import Batches
 from ssl_seg.datasets.csv_labels import csv_labels
 from ssl_seg.engine.device import Device
-from ssl_seg.engine.evaluate import evaluating
-from ssl_seg.engine.fit import Plan, fit
+from ssl_seg.engine.inference import evaluating
+from ssl_seg.engine.loop import Plan, fit
 from ssl_seg.engine.optim import build_optimizer, parameter_groups, rate_at
-from ssl_seg.engine.stop import Stop
-from ssl_seg.engine.supervised import Supervised, logits_of, pooled_features
+from ssl_seg.engine.run_dir import Run
+from ssl_seg.engine.signals import Stop
 from ssl_seg.heads.linear import Linear
-from ssl_seg.run import Run
+from ssl_seg.tasks.classification import Supervised, logits_of, pooled_features
 
 
 def new_module(name: str, classes: int) -> Supervised:

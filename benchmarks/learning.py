@@ -28,18 +28,18 @@ from ssl_seg.backbones.timm import TimmBackbone
 from ssl_seg.base import Backbone, Dataset
 from ssl_seg.commands.probe import split_of
 from ssl_seg.commands.settings import plan_of
-from ssl_seg.data.batches import Batches
-from ssl_seg.data.store import Store, open_store, pick_canvas
+from ssl_seg.data.image_cache import Store, open_store, pick_canvas
+from ssl_seg.data.loader import Batches
 from ssl_seg.datasets.csv_labels import csv_labels
 from ssl_seg.datasets.demo import Demo
 from ssl_seg.engine.device import Device
-from ssl_seg.engine.evaluate import embed
-from ssl_seg.engine.fit import fit
-from ssl_seg.engine.health import CollapseAlarm
-from ssl_seg.engine.stop import Stop
+from ssl_seg.engine.inference import embed
+from ssl_seg.engine.loop import fit
+from ssl_seg.engine.monitors import CollapseAlarm
+from ssl_seg.engine.run_dir import Run
+from ssl_seg.engine.signals import Stop
 from ssl_seg.metrics.knn import KNN
 from ssl_seg.plugins import load_plugins
-from ssl_seg.run import Run
 
 SHARE = 1 / 7
 # what the method's own recipe fills in, and the command's defaults

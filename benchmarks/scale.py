@@ -22,7 +22,7 @@ SIDE = 16
 def build(count: int, cache: Path) -> None:
     """A store of `count` images of one colour each."""
     from ssl_seg.base import Dataset
-    from ssl_seg.data.store import open_store
+    from ssl_seg.data.image_cache import open_store
 
     class Flat(Dataset):
         def __init__(self) -> None:
@@ -43,8 +43,8 @@ def read(cache: Path) -> None:
     """Open the only store of a folder, make batches of it, print the memory."""
     import torch
 
-    from ssl_seg.data.batches import Batches
-    from ssl_seg.data.store import Store
+    from ssl_seg.data.image_cache import Store
+    from ssl_seg.data.loader import Batches
 
     before = memory()
     store = Store(next(path for path in cache.iterdir() if path.is_dir()))

@@ -29,17 +29,17 @@ from ssl_seg.augment.recipes import mask_view
 from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD, augment_pairs
 from ssl_seg.backbones.timm import TimmBackbone
 from ssl_seg.base import IGNORE, Model
-from ssl_seg.data.batches import Batches
-from ssl_seg.data.store import open_store, whole_canvas
+from ssl_seg.data.image_cache import open_store, whole_canvas
+from ssl_seg.data.loader import Batches
 from ssl_seg.datasets.mask_pairs import MaskPairs, mask_pairs
 from ssl_seg.engine.device import Device
-from ssl_seg.engine.fit import Plan, fit
+from ssl_seg.engine.loop import Plan, fit
 from ssl_seg.engine.optim import build_optimizer, parameter_groups
-from ssl_seg.engine.segmenter import Segmenter, whole_images
-from ssl_seg.engine.stop import Stop
+from ssl_seg.engine.run_dir import Run
+from ssl_seg.engine.signals import Stop
 from ssl_seg.heads.deeplabv3 import DeepLabV3
 from ssl_seg.metrics.mean_iou import MeanIoU
-from ssl_seg.run import Run
+from ssl_seg.tasks.segmentation import Segmenter, whole_images
 
 
 def wait(device: torch.device) -> None:

@@ -3,19 +3,19 @@
 import pytest
 import torch
 
-from ssl_seg.augment import chance
+from ssl_seg.augment import stateless_rng as chance
 from ssl_seg.augment.views import BYOL_VIEWS, augment
-from ssl_seg.data.batches import Batches
-from ssl_seg.data.store import open_store
+from ssl_seg.data.image_cache import open_store
+from ssl_seg.data.loader import Batches
 from ssl_seg.datasets.demo import Demo
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.energy import energy_of
-from ssl_seg.engine.fit import Plan, fit
+from ssl_seg.engine.loop import Plan, fit
 from ssl_seg.engine.optim import build_optimizer, parameter_groups
-from ssl_seg.engine.stop import Stop
+from ssl_seg.engine.run_dir import Run
+from ssl_seg.engine.signals import Stop
 from ssl_seg.errors import HealthError
 from ssl_seg.methods.byol import BYOL
-from ssl_seg.run import Run
 from ssl_seg.testing import TinyBackbone
 
 pytestmark = [

@@ -13,7 +13,7 @@ from torch import Tensor
 from ssl_seg.augment.views import View
 from ssl_seg.base import SSLMethod
 from ssl_seg.hooks import hookimpl
-from ssl_seg.layers import pool
+from ssl_seg.nn.layers import pool
 from ssl_seg.testing import TinyBackbone
 
 class Mine(SSLMethod):

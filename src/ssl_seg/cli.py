@@ -22,9 +22,9 @@ from ssl_seg.commands import (
     study,
     train,
 )
+from ssl_seg.distributed.launcher import processes
 from ssl_seg.errors import PluginError, SslSegError, UsageError, render
-from ssl_seg.installed import announced, brief
-from ssl_seg.launch import processes
+from ssl_seg.utils.entry_points import announced, brief
 
 SHARED = ("train", "classify", "segment")  # what several processes can do together
 

@@ -5,12 +5,10 @@ by name; the three observers watch a run. The built-in components use exactly th
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import pluggy
-
-if TYPE_CHECKING:
-    from ssl_seg.run import Run
 
 GROUP = "ssl_seg"
 
@@ -18,6 +16,24 @@ hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
 
 Factories = Mapping[str, Callable[..., Any]]
+
+
+class ObservedRun(Protocol):
+    """What an observer sees of a run: an `ssl_seg.Run`.
+
+    Attributes:
+        folder: of the run.
+        command: `train`, `classify` or `segment`.
+    """
+
+    folder: Path
+    command: str
+
+    def settings(self) -> dict[str, Any]:
+        """The content of `run.toml`."""
+
+    def scores(self) -> list[dict[str, float]]:
+        """All lines of `scores.jsonl`."""
 
 
 @hookspec
@@ -51,15 +67,15 @@ def metrics() -> Factories:
 
 
 @hookspec
-def run_start(run: "Run") -> None:
+def run_start(run: ObservedRun) -> None:
     """A run begins or goes on; its folder and `run.toml` exist."""
 
 
 @hookspec
-def epoch_end(run: "Run", epoch: int, scores: Mapping[str, float]) -> None:
+def epoch_end(run: ObservedRun, epoch: int, scores: Mapping[str, float]) -> None:
     """An epoch (from 1) is over and `scores` have been appended to `scores.jsonl`."""
 
 
 @hookspec
-def run_end(run: "Run") -> None:
+def run_end(run: ObservedRun) -> None:
     """All steps are done and the results are written."""

@@ -10,9 +10,9 @@ import pluggy
 from ssl_seg import hooks
 from ssl_seg.errors import did_you_mean
 from ssl_seg.hooks import GROUP
-from ssl_seg.installed import Source, announced, brief
 from ssl_seg.registry import KINDS, Registry, Table
-from ssl_seg.run import log
+from ssl_seg.utils.entry_points import Source, announced, brief
+from ssl_seg.utils.log import log
 
 _FOLDERS = ("methods", "backbones", "heads", "datasets", "metrics")
 BUILT_IN = Source("ssl-seg")

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from ssl_seg.errors import PluginError, UsageError, did_you_mean
-from ssl_seg.installed import Source, brief
+from ssl_seg.utils.entry_points import Source, brief
 
 KINDS = {
     "ssl": "ssl_methods",

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from ssl_seg.base import Backbone, Dataset, Head, Metric, SSLMethod
-from ssl_seg.engine.checkpoint import load_checkpoint, save_checkpoint
 from ssl_seg.engine.optim import parameter_groups
-from ssl_seg.reach import reachable
+from ssl_seg.nn.tensor_walk import reachable
+from ssl_seg.weights.checkpoint import load_checkpoint, save_checkpoint
 
 BATCH, SIZE = 8, 32
 

@@ -9,7 +9,7 @@ import torchvision
 
 from ssl_seg.backbones.timm import TimmBackbone, backbones
 from ssl_seg.errors import UsageError
-from ssl_seg.layers import frozen_copy, pool
+from ssl_seg.nn.layers import frozen_copy, pool
 from ssl_seg.plugins import load_plugins
 from ssl_seg.registry import check_options
 from ssl_seg.testing import check_backbone

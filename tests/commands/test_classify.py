@@ -175,7 +175,7 @@ def test_a_stopped_run_goes_on_to_the_same_result(frozen, run, cli, tmp_path, mo
     if frozen:
         flags = ["--init", run("start"), "--freeze", "--passes", "2"]
     whole = run("whole", *flags)
-    from ssl_seg.engine import fit as module
+    from ssl_seg.engine import loop as module
 
     real = module.Meter.step_done
 

@@ -6,7 +6,7 @@ import pytest
 
 from ssl_seg.commands.console import Console
 from ssl_seg.commands.data import default_cache, load, open_dataset
-from ssl_seg.engine.stop import Stop
+from ssl_seg.engine.signals import Stop
 from ssl_seg.errors import DataError, Stopped, UsageError
 from ssl_seg.plugins import load_plugins
 from ssl_seg.registry import Source, Table

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ssl_seg.commands import demo, study
-from ssl_seg.stages import StudyFile
+from ssl_seg.study.config import StudyFile
 
 
 def test_its_study_is_one_that_can_be_run(cli, tmp_path):

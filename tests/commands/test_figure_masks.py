@@ -9,8 +9,8 @@ from PIL import Image
 
 from ssl_seg.commands.mask_gallery import Gallery
 from ssl_seg.figures.masks import save_image, save_mask
-from ssl_seg.mask_results import mean_iou, read_confusions
-from ssl_seg.watched import read_watched
+from ssl_seg.results.iou import mean_iou, read_confusions
+from ssl_seg.results.mask_snapshots import read_watched
 
 TINY = Path(__file__).parents[1] / "faults" / "tiny.py"
 COLOURS = [[0, 255, 255], [255, 255, 0], [0, 0, 0]]

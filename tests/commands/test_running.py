@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ssl_seg.commands.running import recorded
+from ssl_seg.engine.run_dir import Run
 from ssl_seg.errors import ResourceError
-from ssl_seg.run import Run
 
 
 def beyond_all_memory():

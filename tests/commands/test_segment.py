@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from ssl_seg.data.palettes import BUILT_IN
-from ssl_seg.engine.model_file import read_model_about
+from ssl_seg.weights.model_file import read_model_about
 
 TINY = Path(__file__).parents[1] / "faults" / "tiny.py"
 SHORT = ["--image-size", 32, "--batch-size", 4, "--epochs", 3, "--cpu"]

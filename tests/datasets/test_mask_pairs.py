@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ssl_seg.data.image_cache import open_store
 from ssl_seg.data.mask_files import MaskReader, reduce_mask
 from ssl_seg.data.palettes import BUILT_IN, read_palette, voc_colours
-from ssl_seg.data.store import open_store
 from ssl_seg.datasets.mask_pairs import mask_pairs
 from ssl_seg.errors import DataError, UsageError
 from ssl_seg.registry import check_options

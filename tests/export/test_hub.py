@@ -11,13 +11,13 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 from ssl_seg.backbones.timm import TimmBackbone
-from ssl_seg.engine.weights import load_backbone
 from ssl_seg.errors import UsageError, WeightsError
 from ssl_seg.export import hub as module
 from ssl_seg.export.hub import to_hub
-from ssl_seg.export.record import Record, read_record
+from ssl_seg.export.run_record import Record, read_record
 from ssl_seg.heads.linear import Linear
-from ssl_seg.run import to_toml
+from ssl_seg.utils.toml import to_toml
+from ssl_seg.weights.backbone_file import load_backbone
 
 HOSTILE = [
     "plain",

@@ -7,13 +7,13 @@ import timm
 import torch
 
 from ssl_seg.backbones.timm import TimmBackbone
-from ssl_seg.engine.weights import load_backbone
 from ssl_seg.errors import OccupiedError, UsageError, WeightsError
 from ssl_seg.export import timm as module
 from ssl_seg.export.timm import to_timm
 from ssl_seg.heads.linear import Linear
 from ssl_seg.heads.mlp import MLP
 from ssl_seg.testing import TinyBackbone
+from ssl_seg.weights.backbone_file import load_backbone
 
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(3))
 
@@ -119,7 +119,7 @@ def test_layers_that_were_never_trained_are_told(subject, tmp_path):
 
 
 def test_what_timm_does_not_have_is_refused(subject, tmp_path):
-    from ssl_seg.export.subject import Subject
+    from ssl_seg.export.base import Subject
 
     for given in (subject("resnet18", stem="small"), Subject(TinyBackbone())):
         with pytest.raises(UsageError, match="not a network of timm"):

@@ -30,8 +30,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 # name -> what is called there, a part of its path, and whether the fault comes before or after it
 POINTS = {
-    "while images are read": ("ssl_seg.data.building._fill", "", "before"),
-    "before a file is opened": ("ssl_seg.engine.checkpoint._write", "model", "before"),
+    "while images are read": ("ssl_seg.data.cache_builder._fill", "", "before"),
+    "before a file is opened": ("ssl_seg.weights.checkpoint._write", "model", "before"),
     "before a file is synced": ("os.fsync", "optimizer.safetensors", "before"),
     "after a file is synced": ("os.fsync", "optimizer.safetensors", "after"),
     "before the rename": ("os.rename", "/step-", "before"),
@@ -41,8 +41,8 @@ POINTS = {
     "before the target moves": ("ssl_seg.methods.byol.BYOL.after_step", "", "before"),
     "after the target has moved": ("ssl_seg.methods.byol.BYOL.after_step", "", "after"),
     "in the probe": ("ssl_seg.commands.probe.embed", "", "before"),
-    "before the scores": ("ssl_seg.run.Run.add_scores", "", "before"),
-    "after the scores": ("ssl_seg.run.Run.add_scores", "", "after"),
+    "before the scores": ("ssl_seg.engine.run_dir.Run.add_scores", "", "before"),
+    "after the scores": ("ssl_seg.engine.run_dir.Run.add_scores", "", "after"),
     "in the status": ("os.replace", "status.json", "before"),
     "in run.toml": ("os.replace", "run.toml", "before"),
     "before the first step": ("ssl_seg.commands.train.Pretraining.draw_views", "", "before"),
@@ -126,7 +126,7 @@ def _child(request: dict[str, Any]) -> NoReturn:
 @cache
 def _preload() -> None:
     """Import what a command imports, so that a child need not; nothing is computed."""
-    for name in ("commands.settings", "commands.probe", "data.batches", "engine.weights", "figures.views"):
+    for name in ("commands.settings", "commands.probe", "data.loader", "weights.backbone_file", "figures.views"):
         importlib.import_module(f"ssl_seg.{name}")
     import torch._dynamo  # noqa: F401  torch's optimizers want it
     from pydantic import TypeAdapter

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from ssl_seg.engine.stop import Stop
+from ssl_seg.engine.signals import Stop
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from ssl_seg.layers import pool
 from ssl_seg.methods.simclr import SimCLR, nt_xent
+from ssl_seg.nn.layers import pool
 from ssl_seg.testing import TinyBackbone
 
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from ssl_seg.layers import pool
 from ssl_seg.methods.simsiam import SimSiam, simsiam_loss
+from ssl_seg.nn.layers import pool
 from ssl_seg.testing import TinyBackbone
 
 

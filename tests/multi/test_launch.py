@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ssl_seg.launch import adopt_slurm, first_host, processes
+from ssl_seg.distributed.launcher import adopt_slurm, first_host, processes
 
 ROOT = Path(__file__).parents[2]
 JOB = ROOT / "examples" / "cluster" / "slurm.sh"

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ssl_seg.run import read_toml
+from ssl_seg.utils.toml import read_toml
 
 FAST = 10.0  # seconds in which a death must end the others
 

@@ -11,23 +11,23 @@ import torch
 
 from ssl_seg.augment import views as looks
 from ssl_seg.base import IGNORE, Model
-from ssl_seg.data.batches import Batches
-from ssl_seg.data.store import Store
+from ssl_seg.data.image_cache import Store
+from ssl_seg.data.loader import Batches
 from ssl_seg.engine.device import Device
-from ssl_seg.engine.evaluate import embed
-from ssl_seg.engine.fit import Plan, fit
-from ssl_seg.engine.health import CollapseAlarm
+from ssl_seg.engine.inference import embed
+from ssl_seg.engine.loop import Plan, fit
+from ssl_seg.engine.monitors import CollapseAlarm
 from ssl_seg.engine.optim import build_optimizer, parameter_groups
-from ssl_seg.engine.segmenter import Segmenter, whole_images
-from ssl_seg.engine.stop import Stop
-from ssl_seg.engine.supervised import Supervised, mixup
+from ssl_seg.engine.run_dir import Run
+from ssl_seg.engine.signals import Stop
 from ssl_seg.heads.deeplabv3 import DeepLabV3
 from ssl_seg.heads.linear import Linear
 from ssl_seg.methods.byol import BYOL
 from ssl_seg.methods.simclr import SimCLR
 from ssl_seg.methods.simsiam import SimSiam
 from ssl_seg.metrics.mean_iou import MeanIoU
-from ssl_seg.run import Run
+from ssl_seg.tasks.classification import Supervised, mixup
+from ssl_seg.tasks.segmentation import Segmenter, whole_images
 from ssl_seg.testing import TinyBackbone
 
 SIZE, BATCH, COUNT, CLASSES, STEPS = 16, 12, 29, 3, 5

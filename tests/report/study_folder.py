@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ssl_seg.run import to_toml
+from ssl_seg.utils.toml import to_toml
 
 COLOURS = [(0, 255, 255), (255, 255, 0), (255, 0, 255), (0, 0, 0)]
 VERSIONS = {"python": "3.11.7", "ssl_seg": "0.1.0", "torch": "2.15.0"}

@@ -6,9 +6,9 @@ import pytest
 from markdown_it import MarkdownIt
 
 from ssl_seg.report.build import build
+from ssl_seg.report.latex import tables
 from ssl_seg.report.markdown import write_markdown
 from ssl_seg.report.page import page
-from ssl_seg.report.papers import tables
 
 HOSTILE = [
     "</script><img src=x onerror=\"document.title='owned'\">",

@@ -13,7 +13,7 @@ from scipy import stats
 
 from ssl_seg.report.build import build
 from ssl_seg.report.page import in_script, page
-from ssl_seg.tables import Table
+from ssl_seg.results.tables import Table
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +117,8 @@ def test_the_scores_of_a_table_are_those_of_the_runs(read, study):
 
 def test_the_table_is_that_of_the_study(read, study, tmp_path):
     """Cell by cell what `ssl-seg study` writes beside the runs, in full precision in the CSV."""
-    from ssl_seg.results import read_row
-    from ssl_seg.stages import Stage
+    from ssl_seg.results.runs import read_row
+    from ssl_seg.study.config import Stage
 
     runs = runs_of(study)
     rows = [

@@ -7,7 +7,8 @@ from itertools import permutations
 import torch
 from torch import Tensor
 
-from ssl_seg.augment import chance, geometry, photometry
+from ssl_seg.augment import geometry, photometry
+from ssl_seg.augment import stateless_rng as chance
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

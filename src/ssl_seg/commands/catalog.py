@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ssl_seg.errors import PluginError, UsageError, did_you_mean
-from ssl_seg.installed import announced
+from ssl_seg.utils.entry_points import announced
 
 _MANY = 40
 _CHECK_SECONDS = 300

@@ -11,9 +11,9 @@ import torch
 from ssl_seg import testing
 from ssl_seg.base import Backbone, Dataset, Head, Metric, SSLMethod
 from ssl_seg.errors import PluginError, SslSegError, UsageError, did_you_mean, render
-from ssl_seg.installed import brief
 from ssl_seg.plugins import load_plugins
 from ssl_seg.registry import KINDS, Registry
+from ssl_seg.utils.entry_points import brief
 
 NOUNS: dict[str, type] = {
     "ssl": SSLMethod,

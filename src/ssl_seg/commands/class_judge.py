@@ -7,13 +7,13 @@ from torch import Tensor
 
 from ssl_seg.commands.further import Further
 from ssl_seg.commands.judge import Judge, write_csv
-from ssl_seg.engine.evaluate import evaluating, joined, outputs
-from ssl_seg.engine.supervised import logits_of, pooled_features
+from ssl_seg.engine.inference import evaluating, joined, outputs
+from ssl_seg.tasks.classification import logits_of, pooled_features
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset, Model
     from ssl_seg.commands.classify import Classification
-    from ssl_seg.data.store import Store
+    from ssl_seg.data.image_cache import Store
 
 
 class ClassJudge(Judge):

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from ssl_seg.base import Dataset, Model
     from ssl_seg.commands.judge import Judge
-    from ssl_seg.data.batches import Order
-    from ssl_seg.data.store import Store
-    from ssl_seg.engine.supervised import Supervised
+    from ssl_seg.data.image_cache import Store
+    from ssl_seg.data.loader import Order
+    from ssl_seg.tasks.classification import Supervised
 
 
 def classify(
@@ -114,7 +114,7 @@ class Classification(Finetuning):
 
     def new_module(self, model: "Model", store: "Store") -> "Supervised":
         """Cross entropy on the model's logits."""
-        from ssl_seg.engine.supervised import Supervised
+        from ssl_seg.tasks.classification import Supervised
 
         given = self.given
         return Supervised(model, frozen=given["freeze"], label_smoothing=given["label_smoothing"])
@@ -139,8 +139,8 @@ class Classification(Finetuning):
         """Images as the network sees them, with their targets, by the step."""
         from ssl_seg.augment.recipes import TRAIN_VIEWS
         from ssl_seg.augment.views import evaluation_view
-        from ssl_seg.data.batches import Batch, Batches
-        from ssl_seg.engine.supervised import mixup
+        from ssl_seg.data.loader import Batch, Batches
+        from ssl_seg.tasks.classification import mixup
 
         given, device = self.given, self.device
         size, seed = given["batch_size"], given["seed"]
@@ -167,7 +167,7 @@ class Classification(Finetuning):
     def features_feed(self, module: "Supervised", store: "Store", order: "Order") -> Any:
         """Features in place of images: a frozen backbone computes them once."""
         from ssl_seg.augment.recipes import TRAIN_VIEWS
-        from ssl_seg.engine.supervised import pooled_features
+        from ssl_seg.tasks.classification import pooled_features
 
         given = self.given
         view = TRAIN_VIEWS.get(given["augment"])

@@ -7,12 +7,12 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Self
 
-from ssl_seg.run import log
+from ssl_seg.utils.log import log
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from ssl_seg.engine.meter import Pulse
+    from ssl_seg.engine.metric_logger import Pulse
 
 _LINE_SECONDS = 10.0
 _BAR, _WIDE = 25, 115  # columns of the bar, and of a terminal that has room for one

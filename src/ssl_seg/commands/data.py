@@ -7,8 +7,8 @@ from typing import Literal
 
 from ssl_seg.base import Dataset
 from ssl_seg.commands.console import Console
-from ssl_seg.data.store import Store, open_store, pick_canvas, whole_canvas
-from ssl_seg.engine.stop import Stop
+from ssl_seg.data.image_cache import Store, open_store, pick_canvas, whole_canvas
+from ssl_seg.engine.signals import Stop
 from ssl_seg.errors import DataError, Stopped, UsageError
 from ssl_seg.registry import Registry
 

@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from ssl_seg.errors import UsageError, counted, did_you_mean
-from ssl_seg.run import read_toml
+from ssl_seg.utils.toml import read_toml
 
 _OPTIONS = "ssl_seg.options"  # where a context keeps the options of a TOML file
 GROUPS = ("ssl", "backbone", "head", "data", "val", "probe", "metric")

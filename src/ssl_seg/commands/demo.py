@@ -49,7 +49,7 @@ def _write(file: Path) -> None:
         UsageError: there is another.
         ResourceError: it cannot be written.
     """
-    from ssl_seg.run import replace_text
+    from ssl_seg.utils.files import replace_text
 
     text = files("ssl_seg.commands").joinpath("demo.toml").read_text(encoding="utf-8")
     text = f"out = {json.dumps(str(file.parent), ensure_ascii=False)}\n{text}"

@@ -70,7 +70,7 @@ def evaluate(
         numbers = _measure(named, how, data, tiling, bank, chosen)
     _tell(numbers)
     if out:
-        from ssl_seg.run import replace_text
+        from ssl_seg.utils.files import replace_text
 
         replace_text(out, json.dumps({"run": run, "data": data, **numbers}, indent=1) + "\n")
 
@@ -159,7 +159,7 @@ def _logistic(
     classes: int, learn: tuple["Tensor", "Tensor"], ask: tuple["Tensor", "Tensor"]
 ) -> dict[str, Any]:
     from ssl_seg.commands.probe import split_of
-    from ssl_seg.engine.logistic import logistic_probe
+    from ssl_seg.engine.linear_probe import logistic_probe
 
     held = split_of(learn[1].cpu(), _HELD).to(learn[1].device)
     logits, strength = logistic_probe(*learn, ask[0], classes, held)

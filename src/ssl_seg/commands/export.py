@@ -10,8 +10,8 @@ from ssl_seg.commands import flags
 from ssl_seg.commands.console import Console, size_of
 
 if TYPE_CHECKING:
-    from ssl_seg.export.record import Record
-    from ssl_seg.export.subject import Exported, Subject
+    from ssl_seg.export.base import Exported, Subject
+    from ssl_seg.export.run_record import Record
 
 
 def export(
@@ -47,9 +47,9 @@ def export(
 
 def _subject(run: str, which: Literal["last", "best"]) -> "Subject":
     from ssl_seg.commands.trained import open_trained
-    from ssl_seg.engine.weights import read_about
-    from ssl_seg.export.subject import Subject
+    from ssl_seg.export.base import Subject
     from ssl_seg.plugins import load_plugins
+    from ssl_seg.weights.backbone_file import read_about
 
     with Console() as console:
         console.quiet = True
@@ -88,7 +88,7 @@ def _write(
 
 def _record(subject: "Subject", place: Path, which: Literal["last", "best"]) -> "Record":
     """What the run tells of these weights: the numbers of a classifier are not its backbone's."""
-    from ssl_seg.export.record import read_record
+    from ssl_seg.export.run_record import read_record
 
     best = which == "best" or place.name == "best.safetensors"
     record = read_record(place if place.is_dir() else place.parent, "best" if best else "last")

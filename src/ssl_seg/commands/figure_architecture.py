@@ -10,11 +10,11 @@ import typer
 from ssl_seg.commands import defaults, flags
 from ssl_seg.commands.console import Console
 from ssl_seg.errors import SslSegError, UsageError, WeightsError
-from ssl_seg.installed import brief
+from ssl_seg.utils.entry_points import brief
 
 if TYPE_CHECKING:
     from ssl_seg.base import Backbone, Model
-    from ssl_seg.figures.network import Network
+    from ssl_seg.figures.architecture.network import Network
     from ssl_seg.registry import Registry
 
 _SIZE = 512  # what the papers of segmentation use
@@ -45,9 +45,9 @@ def architecture(
 
     Writes STEM.png, STEM.svg, and STEM.json with the numbers.
     """
-    from ssl_seg.figures.architecture import draw_architecture
+    from ssl_seg.figures.architecture.draw import draw_architecture
     from ssl_seg.plugins import load_plugins
-    from ssl_seg.run import replace_text
+    from ssl_seg.utils.files import replace_text
 
     registry, options = load_plugins().registry, defaults.read_options(option or [])
     opened = [_open(named, registry, options, classes) for named in dict.fromkeys(networks)]
@@ -64,7 +64,7 @@ def architecture(
 
 
 def _tell(networks: list["Network"], paths: list[Path]) -> None:
-    from ssl_seg.figures.network import brief as short
+    from ssl_seg.figures.architecture.network import brief as short
 
     for network in networks:
         typer.echo(
@@ -93,10 +93,10 @@ def _title(backbone: str, head: str) -> str:
 
 def _of_run(path: Path, registry: "Registry", classes: int) -> tuple[str, "Model | Backbone", int | None]:
     """From the header of its model; without one from that of its backbone, or from its settings."""
-    from ssl_seg.engine.model_file import read_model_about
-    from ssl_seg.engine.weights import read_about
-    from ssl_seg.run import read_toml
-    from ssl_seg.trained import new_model
+    from ssl_seg.utils.toml import read_toml
+    from ssl_seg.weights.backbone_file import read_about
+    from ssl_seg.weights.load import new_model
+    from ssl_seg.weights.model_file import read_model_about
 
     file = path / "model.safetensors" if path.is_dir() else path
     about: Mapping[str, Any]
@@ -138,7 +138,7 @@ def _build(
 
 
 def _describe(model: "Model | Backbone", size: int, title: str) -> "Network":
-    from ssl_seg.engine.anatomy import describe
+    from ssl_seg.figures.architecture.describe import describe
 
     try:
         return describe(model, (size, size), title)

@@ -9,7 +9,7 @@ import typer
 
 from ssl_seg.commands.console import Console
 from ssl_seg.errors import DataError, UsageError
-from ssl_seg.run import read_toml
+from ssl_seg.utils.toml import read_toml
 
 
 def curves(

@@ -10,7 +10,7 @@ from ssl_seg.commands.defaults import names_in
 from ssl_seg.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from ssl_seg.watched import Watched
+    from ssl_seg.results.mask_snapshots import Watched
 
 _SHOWN = 8
 
@@ -56,7 +56,7 @@ def open_runs(folders: Sequence[Path], titles: Sequence[str]) -> tuple[dict[str,
         UsageError: not as many titles as runs, or the runs have different classes.
         DataError: none can be shown.
     """
-    from ssl_seg.watched import read_watched
+    from ssl_seg.results.mask_snapshots import read_watched
 
     if titles and len(titles) != len(folders):
         raise UsageError(f"--names has {len(titles)} titles for {len(folders)} runs")

@@ -13,7 +13,8 @@ import typer
 
 from ssl_seg.commands.console import Console
 from ssl_seg.errors import DataError, UsageError
-from ssl_seg.run import read_toml, replace_text
+from ssl_seg.utils.files import replace_text
+from ssl_seg.utils.toml import read_toml
 
 if TYPE_CHECKING:
     import numpy as np

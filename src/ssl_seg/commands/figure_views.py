@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from ssl_seg.augment.views import View
     from ssl_seg.base import SSLMethod
-    from ssl_seg.data.batches import Batch
-    from ssl_seg.data.store import Store
+    from ssl_seg.data.image_cache import Store
+    from ssl_seg.data.loader import Batch
     from ssl_seg.registry import Registry
 
 
@@ -53,7 +53,7 @@ def views(
     from ssl_seg.commands.console import Console
     from ssl_seg.commands.data import load, open_dataset
     from ssl_seg.commands.mask_classes import about_masks
-    from ssl_seg.engine.stop import Stop
+    from ssl_seg.engine.signals import Stop
     from ssl_seg.figures.views import draw_views
     from ssl_seg.plugins import load_plugins
 
@@ -87,7 +87,7 @@ def _first(store: "Store", count: int, seed: int) -> "Batch":
     """The first images that training takes; that does not depend on the size of a batch."""
     import torch
 
-    from ssl_seg.data.batches import Order, in_order
+    from ssl_seg.data.loader import Order, in_order
 
     rows = Order(len(store), min(count, len(store)), seed).rows(0)
     return next(in_order(store, len(rows), torch.device("cpu"), rows))

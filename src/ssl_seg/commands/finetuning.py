@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from ssl_seg.base import Model
     from ssl_seg.commands.handover import Start
     from ssl_seg.commands.judge import Judge
-    from ssl_seg.data.batches import Order
-    from ssl_seg.data.store import Store
+    from ssl_seg.data.image_cache import Store
+    from ssl_seg.data.loader import Order
 
 
 def parts_of(given: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -52,7 +52,7 @@ class Finetuning(Training):
         """Train, and leave the run's folder complete."""
         from ssl_seg.commands.handover import start_from
         from ssl_seg.commands.settings import plan_of, record
-        from ssl_seg.data.batches import Order
+        from ssl_seg.data.loader import Order
 
         given, device = self.given, self.device
         start = start_from(given, self.options, any_size=given.get("any_size", True))
@@ -102,7 +102,7 @@ class Finetuning(Training):
 
     def recipe_of(self, model: "Model") -> dict[str, Any]:
         """What suits the model."""
-        from ssl_seg.norms import has_batch_norm
+        from ssl_seg.nn.batch_norm import has_batch_norm
 
         if self.given["freeze"]:
             return self.recipe | self.head_recipe
@@ -136,7 +136,7 @@ class Finetuning(Training):
 
     def save(self, model: "Model", classes: list[str]) -> None:
         """Write `model.safetensors`, and the backbone alone for others to start from."""
-        from ssl_seg.engine.model_file import save_model
+        from ssl_seg.weights.model_file import save_model
 
         save_model(self.run.folder / "model.safetensors", model, self.about(classes))
         self.save_backbone(model.backbone, trained_by=self.command, **self.how)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ssl_seg.commands.console import duration
 from ssl_seg.errors import SslSegError
-from ssl_seg.results import read_scores
-from ssl_seg.run import read_toml
-from ssl_seg.study import Study
+from ssl_seg.results.runs import read_scores
+from ssl_seg.study.planner import Study
+from ssl_seg.utils.toml import read_toml
 
 
 def forecast(plan: Study, sam: bool) -> Iterator[str]:

@@ -32,7 +32,7 @@ class Start:
         """
         if self.path is None or resumed:
             return
-        from ssl_seg.engine.weights import load_backbone
+        from ssl_seg.weights.backbone_file import load_backbone
 
         console.say(f"{self.path}: {load_backbone(self.path, backbone)}")
 
@@ -49,7 +49,7 @@ def start_from(given: dict[str, Any], options: dict[str, dict[str, str]], *, any
         WeightsError: the weights were trained at another image size than the one asked for.
     """
     from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD
-    from ssl_seg.engine.weights import read_about
+    from ssl_seg.weights.backbone_file import read_about
 
     path = Path(given["init"]).expanduser() if given["init"] else None
     about: Mapping[str, Any] = read_about(path) if path else {}

@@ -6,15 +6,15 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ssl_seg.engine.model_file import save_model
 from ssl_seg.errors import Stopped
-from ssl_seg.run import replace_text
+from ssl_seg.utils.files import replace_text
+from ssl_seg.weights.model_file import save_model
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset, Metric, Model
     from ssl_seg.commands.finetuning import Finetuning
     from ssl_seg.commands.further import Further
-    from ssl_seg.data.store import Store
+    from ssl_seg.data.image_cache import Store
 
 
 class Judge:

@@ -8,13 +8,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ssl_seg.augment.views import evaluation_view
-from ssl_seg.data.batches import in_order
-from ssl_seg.engine.evaluate import joined, outputs
+from ssl_seg.data.loader import in_order
+from ssl_seg.engine.inference import joined, outputs
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset, Model
     from ssl_seg.commands.finetuning import Finetuning
-    from ssl_seg.data.store import Store
+    from ssl_seg.data.image_cache import Store
 
 THUMBNAIL = 32  # pixels
 COLUMNS = 64  # thumbnails in a row of the sheet

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from ssl_seg.errors import DataError
-from ssl_seg.run import log
+from ssl_seg.utils.log import log
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset
-    from ssl_seg.data.store import Store
+    from ssl_seg.data.image_cache import Store
 
 
 def align(store: "Store", dataset: "Dataset", classes: list[str], spec: str) -> None:

@@ -12,17 +12,17 @@ from ssl_seg.commands.defaults import names_in
 from ssl_seg.commands.further import Further
 from ssl_seg.commands.judge import Judge, write_csv
 from ssl_seg.commands.mask_classes import class_table, epochs_to_watch, mask_name
-from ssl_seg.engine.evaluate import evaluating
-from ssl_seg.engine.segmenter import whole_images
+from ssl_seg.distributed.collectives import total
+from ssl_seg.engine.inference import evaluating
 from ssl_seg.errors import UsageError, did_you_mean
 from ssl_seg.figures.masks import save_image, save_mask
-from ssl_seg.ranks import total
-from ssl_seg.run import replace_text
+from ssl_seg.tasks.segmentation import whole_images
+from ssl_seg.utils.files import replace_text
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset, Model
     from ssl_seg.commands.segment import Segmentation
-    from ssl_seg.data.store import Store
+    from ssl_seg.data.image_cache import Store
 
 _SIZES = 4
 

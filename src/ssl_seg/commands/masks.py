@@ -91,7 +91,7 @@ def mask_of(reading: "Reading", dataset: "Dataset", row: int, tiling: Tiling) ->
     import numpy as np
     import torch
 
-    from ssl_seg.engine.tiles import tiled_logits
+    from ssl_seg.engine.sliding_window import tiled_logits
 
     trained = reading.trained
     assert trained.model is not None

@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssl_seg.augment import chance
+from ssl_seg.augment import stateless_rng as chance
 from ssl_seg.base import Backbone
-from ssl_seg.data.store import Store
+from ssl_seg.data.image_cache import Store
 from ssl_seg.engine.device import Device
-from ssl_seg.engine.evaluate import embed
-from ssl_seg.engine.stop import Stop
+from ssl_seg.engine.inference import embed
+from ssl_seg.engine.signals import Stop
 from ssl_seg.errors import DataError
 from ssl_seg.registry import Registry
 

@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ssl_seg.commands.console import Console
-from ssl_seg.engine.stop import Stop
+from ssl_seg.engine.signals import Stop
 from ssl_seg.errors import Stopped
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ssl_seg.base import Dataset
-    from ssl_seg.data.store import Store
+    from ssl_seg.data.image_cache import Store
 
 
 class Reading:
@@ -83,7 +83,7 @@ class Reading:
 
     def features(self, store: "Store") -> "Tensor":
         """(N, C) pooled features."""
-        from ssl_seg.engine.evaluate import embed
+        from ssl_seg.engine.inference import embed
 
         trained = self.trained
         how: dict[str, Any] = {"size": trained.size, "stopped": self._asked, **trained.how}
@@ -95,7 +95,7 @@ class Reading:
         """(N, classes) logits of a model with a head."""
         import torch
 
-        from ssl_seg.engine.evaluate import outputs
+        from ssl_seg.engine.inference import outputs
 
         trained = self.trained
         assert trained.model is not None

@@ -24,9 +24,9 @@ def report(
     The page needs no other file and no network. What is missing is said, with the command that makes it.
     """
     from ssl_seg.report.build import build
+    from ssl_seg.report.latex import write_tables
     from ssl_seg.report.markdown import write_markdown
     from ssl_seg.report.page import write_page
-    from ssl_seg.report.papers import write_tables
 
     folders = list(dict.fromkeys(folder.expanduser() for folder in folders))
     for folder in folders:

@@ -8,8 +8,9 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from typing import Any
 
+from ssl_seg.engine.run_dir import Run
 from ssl_seg.errors import RankError, ResourceError, SslSegError, Stopped
-from ssl_seg.run import Run, log
+from ssl_seg.utils.log import log
 
 _RECORDED = ("ssl-seg", "torch", "torchvision", "timm")
 
@@ -57,7 +58,7 @@ def _is_memory(error: Exception) -> bool:
 
 def complete(error: SslSegError, run: Run) -> None:
     """Say with an error what is kept, and how to go on from it."""
-    from ssl_seg.engine.checkpoint import newest_name
+    from ssl_seg.weights.checkpoint import newest_name
 
     error.kept = error.kept or newest_name(run.checkpoints)
     if error.kept and not error.next:

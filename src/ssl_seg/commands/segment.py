@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from ssl_seg.base import Backbone, Dataset, Model
     from ssl_seg.commands.handover import Start
     from ssl_seg.commands.judge import Judge
-    from ssl_seg.data.batches import Order
-    from ssl_seg.data.store import Store
-    from ssl_seg.engine.segmenter import Segmenter
+    from ssl_seg.data.image_cache import Store
+    from ssl_seg.data.loader import Order
+    from ssl_seg.tasks.segmentation import Segmenter
 
 
 def segment(
@@ -109,7 +109,7 @@ class Segmentation(Finetuning):
         Raises:
             DataError: nothing.
         """
-        from ssl_seg.engine.segmenter import count_pixels
+        from ssl_seg.tasks.segmentation import count_pixels
 
         counts, empty = count_pixels(store, self._excluded(store))
         total = max(1, int(counts.sum()))
@@ -142,7 +142,7 @@ class Segmentation(Finetuning):
         load = getattr(model.head, "load_classifier", None)
         if start.path is None or load is None:
             return
-        from ssl_seg.engine.weight_files import find_file, read_file
+        from ssl_seg.weights.readers import find_file, read_file
 
         tensors, _ = read_file(find_file(start.path))
         self.console.say(
@@ -151,7 +151,7 @@ class Segmentation(Finetuning):
 
     def new_module(self, model: "Model", store: "Store") -> "Segmenter":
         """The loss of the model's logits on masks."""
-        from ssl_seg.engine.segmenter import Segmenter, class_weights
+        from ssl_seg.tasks.segmentation import Segmenter, class_weights
 
         given, excluded = self.given, self._excluded(store)
         weights = class_weights(store, len(store.classes), excluded) if given["class_weights"] else None
@@ -170,7 +170,7 @@ class Segmentation(Finetuning):
 
         from ssl_seg.augment.recipes import mask_view
         from ssl_seg.augment.views import augment_pairs, normalised
-        from ssl_seg.data.batches import Batch, Batches
+        from ssl_seg.data.loader import Batch, Batches
         from ssl_seg.figures.masks import paint
 
         given, device = self.given, self.device

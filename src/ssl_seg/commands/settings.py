@@ -8,12 +8,13 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ssl_seg.commands.running import versions
-from ssl_seg.data.store import Store
+from ssl_seg.data.image_cache import Store
 from ssl_seg.engine.device import Device
-from ssl_seg.engine.fit import Plan
+from ssl_seg.engine.loop import Plan
 from ssl_seg.engine.optim import build_optimizer, parameter_groups, rate_at, scaled_lr
+from ssl_seg.engine.run_dir import Run
 from ssl_seg.errors import UsageError
-from ssl_seg.run import Run, log
+from ssl_seg.utils.log import log
 
 
 def plan_of(

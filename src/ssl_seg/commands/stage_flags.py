@@ -8,8 +8,8 @@ import typer
 
 from ssl_seg.commands import defaults
 from ssl_seg.errors import PluginError, UsageError, did_you_mean
-from ssl_seg.stages import Stage, StudyFile, is_reference
-from ssl_seg.study import Check
+from ssl_seg.study.config import Stage, StudyFile, is_reference
+from ssl_seg.study.planner import Check
 
 _OURS = frozenset({"out", "config", "resume", "option"})
 # flags that name components

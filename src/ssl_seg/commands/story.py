@@ -11,8 +11,8 @@ import typer
 from ssl_seg.errors import SslSegError, UsageError
 
 if TYPE_CHECKING:
-    from ssl_seg.stages import Stage, StudyFile
-    from ssl_seg.study import Study
+    from ssl_seg.study.config import Stage, StudyFile
+    from ssl_seg.study.planner import Study
 
 
 def tell(plan: "Study", say: Callable[[str], None], sam: list[str] | None) -> None:
@@ -66,7 +66,7 @@ def _mapped(stages: list["Stage"], plan: "Study") -> list[str]:
 def _networks(picture: Path, runs: list[Path]) -> None:
     """Draw the networks of runs on one scale, equal ones once."""
     from ssl_seg.commands.figure_architecture import architecture
-    from ssl_seg.engine.model_file import read_model_about
+    from ssl_seg.weights.model_file import read_model_about
 
     found: dict[str, Path] = {}
     for run in runs:

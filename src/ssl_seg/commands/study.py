@@ -17,9 +17,9 @@ from ssl_seg.commands import story
 from ssl_seg.commands.console import Console
 from ssl_seg.commands.stage_flags import check_parts, checker
 from ssl_seg.errors import OccupiedError, ResourceError, SslSegError, Stopped
-from ssl_seg.run import _take_lock
-from ssl_seg.stages import StudyFile
-from ssl_seg.study import Job, Study
+from ssl_seg.study.config import StudyFile
+from ssl_seg.study.planner import Job, Study
+from ssl_seg.utils.lock import take_lock
 
 # -P: what lies in the current folder must not stand in for a module
 PROGRAM = (sys.executable, "-P", "-m", "ssl_seg")
@@ -35,8 +35,8 @@ def study(
 
     What is finished is not run again: after a stop, give the same command.
     """
-    from ssl_seg.results import read_row
-    from ssl_seg.tables import Table
+    from ssl_seg.results.runs import read_row
+    from ssl_seg.results.tables import Table
 
     plan = Study(StudyFile(file), checker(context))
     check_parts(plan.file)
@@ -78,7 +78,7 @@ def _held(folder: Path) -> Iterator[None]:
     """The study's folder is this process's alone."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = _take_lock(folder)
+        lock = take_lock(folder)
     except OccupiedError as error:
         error.next = "wait for it to end"
         raise

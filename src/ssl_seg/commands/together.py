@@ -11,7 +11,7 @@ from ssl_seg.errors import RankError, SslSegError, Stopped, render
 
 if TYPE_CHECKING:
     from ssl_seg.engine.device import Device
-    from ssl_seg.run import Run
+    from ssl_seg.engine.run_dir import Run
 
 _NEWS = 2.0  # seconds between a broken exchange and the word that a process is gone, at most
 

@@ -66,8 +66,8 @@ class Pretraining(Training):
         """Train, and leave the run's folder complete."""
         from ssl_seg.base import SSLMethod
         from ssl_seg.commands.settings import plan_of, record
-        from ssl_seg.data.batches import Batches
-        from ssl_seg.engine.health import CollapseAlarm
+        from ssl_seg.data.loader import Batches
+        from ssl_seg.engine.monitors import CollapseAlarm
 
         given, device = self.given, self.device
         method: SSLMethod = self.build("ssl", given["ssl"], self.new_backbone(), part="ssl")

@@ -50,7 +50,7 @@ def open_trained(
     Raises:
         WeightsError: nothing there, or it does not fit.
     """
-    from ssl_seg.trained import is_backbone
+    from ssl_seg.weights.load import is_backbone
 
     path = Path(run).expanduser()
     name = {"last": "model.safetensors", "best": "best.safetensors"}[which]
@@ -65,8 +65,8 @@ def open_trained(
 
 
 def _model(file: Path, plugins: "Plugins") -> Trained:
-    from ssl_seg.engine.model_file import load_model, read_model_about
-    from ssl_seg.trained import new_model
+    from ssl_seg.weights.load import new_model
+    from ssl_seg.weights.model_file import load_model, read_model_about
 
     about = read_model_about(file)
     model = new_model(about, plugins.registry)

@@ -8,8 +8,8 @@ from ssl_seg.commands import defaults
 from ssl_seg.commands.console import Console
 from ssl_seg.commands.running import recorded
 from ssl_seg.commands.together import blamed, together
-from ssl_seg.engine.stop import Stop
-from ssl_seg.run import Run
+from ssl_seg.engine.run_dir import Run
+from ssl_seg.engine.signals import Stop
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from ssl_seg.augment.views import View
     from ssl_seg.base import Backbone, Dataset
-    from ssl_seg.data.batches import Batch
-    from ssl_seg.data.store import Store
+    from ssl_seg.data.image_cache import Store
+    from ssl_seg.data.loader import Batch
     from ssl_seg.engine.device import Device
-    from ssl_seg.engine.fit import Feed, Plan
-    from ssl_seg.engine.health import CollapseAlarm
+    from ssl_seg.engine.loop import Feed, Plan
+    from ssl_seg.engine.monitors import CollapseAlarm
     from ssl_seg.plugins import Plugins
 
 
@@ -57,7 +57,7 @@ class Training:
             given: see the class.
             names: kinds and names of components: a typing error is found before anything is read.
         """
-        from ssl_seg.engine.tracking import check_trackers
+        from ssl_seg.engine.loggers import check_trackers
         from ssl_seg.plugins import load_plugins
 
         with Stop() as stop, Console() as console:
@@ -162,8 +162,8 @@ class Training:
         alarm: "CollapseAlarm | None" = None,
     ) -> None:
         """The loop, with this run's folder, signals, progress and trackers."""
-        from ssl_seg.engine.fit import fit
-        from ssl_seg.engine.tracking import Tracking, check_trackers
+        from ssl_seg.engine.loggers import Tracking, check_trackers
+        from ssl_seg.engine.loop import fit
 
         def after_epoch(epoch: int, scores: Mapping[str, float]) -> None:
             tracking.log(scores)
@@ -190,7 +190,7 @@ class Training:
     def save_backbone(self, backbone: "Backbone", **about: Any) -> None:
         """Write `backbone.safetensors`; its header says what it is and how it wants its images."""
         from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD
-        from ssl_seg.engine.weights import save_backbone
+        from ssl_seg.weights.backbone_file import save_backbone
 
         header = {
             "backbone": self.given["backbone"],

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl_seg.base import IGNORE
+from ssl_seg.data.file_pairs import ends, first, pair
 from ssl_seg.data.files import FileDataset
 from ssl_seg.data.mask_files import MaskCount, MaskReader, recognise, reduce_mask
-from ssl_seg.data.pairing import ends, first, pair
 from ssl_seg.data.palettes import read_palette
 from ssl_seg.errors import DataError, UsageError
 from ssl_seg.hooks import hookimpl

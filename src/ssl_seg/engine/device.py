@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from ssl_seg.augment import chance
-from ssl_seg.engine.link import Link
-from ssl_seg.engine.wire import accept, connect, listen
+from ssl_seg.augment import stateless_rng as chance
+from ssl_seg.distributed.connection import accept, connect, listen
+from ssl_seg.distributed.failure_monitor import Link
+from ssl_seg.distributed.launcher import adopt_slurm, processes
 from ssl_seg.errors import RankError, UsageError, counted
-from ssl_seg.launch import adopt_slurm, processes
-from ssl_seg.norms import synchronise
+from ssl_seg.nn.batch_norm import synchronise
 
 Precision = Literal["auto", "bf16", "fp32"]
 

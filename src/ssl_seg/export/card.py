@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ssl_seg.export.record import Record
-from ssl_seg.export.subject import Subject
-from ssl_seg.tables import as_markdown
+from ssl_seg.export.base import Subject
+from ssl_seg.export.run_record import Record
+from ssl_seg.results.tables import as_markdown
 
 _TASKS = {"classify": "image-classification", "segment": "image-segmentation"}
 _METRICS = {"top1": "accuracy", "miou": "mean_iou", "probe_knn": "accuracy"}

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from ssl_seg.engine.model_file import save_model
 from ssl_seg.errors import UsageError, WeightsError
 from ssl_seg.export import timm as timm_layout
+from ssl_seg.export.base import Exported, Subject
 from ssl_seg.export.card import write_card
-from ssl_seg.export.placing import placed, write_json, write_tensors
-from ssl_seg.export.record import Record
-from ssl_seg.export.subject import Exported, Subject
+from ssl_seg.export.output import placed, write_json, write_tensors
+from ssl_seg.export.run_record import Record
+from ssl_seg.weights.model_file import save_model
 
 _COMMANDS = """```sh
 {commands}

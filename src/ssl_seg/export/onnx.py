@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from ssl_seg.base import Backbone
 from ssl_seg.errors import UsageError
-from ssl_seg.export.placing import placed
-from ssl_seg.export.subject import Exported, Subject, cannot, check, difference
-from ssl_seg.layers import pool
+from ssl_seg.export.base import Exported, Subject, cannot, check, difference
+from ssl_seg.export.output import placed
+from ssl_seg.nn.layers import pool
 
 _ALLOWED = 1e-4
 _LARGEST = 1_900_000_000  # bytes; a file of protobuf ends at 2 GB

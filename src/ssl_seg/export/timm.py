@@ -7,9 +7,9 @@ import timm
 import torch
 from torch import nn
 
-from ssl_seg.export.placing import placed, write_json, write_tensors
-from ssl_seg.export.subject import Exported, Subject, affine, cannot, check, difference
-from ssl_seg.layers import pool
+from ssl_seg.export.base import Exported, Subject, affine, cannot, check, difference
+from ssl_seg.export.output import placed, write_json, write_tensors
+from ssl_seg.nn.layers import pool
 
 _ALLOWED = 1e-5
 _ELSEWHERE = ("url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source", "tag", "architecture")

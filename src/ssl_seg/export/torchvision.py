@@ -10,8 +10,8 @@ import torchvision
 from torch import Tensor, nn
 
 from ssl_seg.errors import UsageError
-from ssl_seg.export.placing import placed, write_tensors
-from ssl_seg.export.subject import Exported, Subject, affine, cannot, check, difference, last_child
+from ssl_seg.export.base import Exported, Subject, affine, cannot, check, difference, last_child
+from ssl_seg.export.output import placed, write_tensors
 
 _ALLOWED = 1e-5
 

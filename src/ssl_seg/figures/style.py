@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_seg.errors import ResourceError
-from ssl_seg.run import replace_bytes
+from ssl_seg.utils.files import replace_bytes
 
 # Petroff, "Accessible color sequences for data visualization", arXiv:2107.02270: ten colours, searched for
 # so that neighbours and all pairs stay apart under the three kinds of colour blindness

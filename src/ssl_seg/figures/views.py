@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD
 from ssl_seg.errors import ResourceError
-from ssl_seg.run import replace_bytes
+from ssl_seg.utils.files import replace_bytes
 
 _GAP = 4
 _LETTERS = 13  # height in pixels

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ssl_seg.base import Head
 from ssl_seg.errors import UsageError
 from ssl_seg.hooks import hookimpl
-from ssl_seg.norms import PooledBatchNorm2d
+from ssl_seg.nn.batch_norm import PooledBatchNorm2d
 
 _REACH = 96  # pixels that the first rate spans: rate 12 at stride 8, 6 at stride 16
 

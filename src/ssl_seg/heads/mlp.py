@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ssl_seg.base import Head
 from ssl_seg.hooks import hookimpl
-from ssl_seg.layers import mlp, pool
+from ssl_seg.nn.layers import mlp, pool
 
 
 class MLP(Head):

@@ -12,9 +12,9 @@ from typing import Any, Literal
 from torch import nn
 
 from ssl_seg.base import Head
-from ssl_seg.decoders import DecoderHead, Level, doubling, unsuited
 from ssl_seg.errors import UsageError
 from ssl_seg.hooks import hookimpl
+from ssl_seg.nn.pyramid_adapter import DecoderHead, Level, doubling, unsuited
 
 Ints = Sequence[int]
 

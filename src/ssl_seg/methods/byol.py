@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ssl_seg.augment.views import BYOL_VIEWS
 from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.hooks import hookimpl
-from ssl_seg.layers import frozen_copy, mlp, move_average, pool
+from ssl_seg.nn.layers import frozen_copy, mlp, move_average, pool
 
 
 def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from ssl_seg.augment.views import View
 from ssl_seg.base import Backbone, SSLMethod
+from ssl_seg.distributed.collectives import gather, mine
 from ssl_seg.hooks import hookimpl
-from ssl_seg.layers import mlp, pool, wide
-from ssl_seg.ranks import gather, mine
+from ssl_seg.nn.layers import mlp, pool, wide
 
 # The paper's colour distortion of strength 0.5, which it takes for small images (appendix B.9), with
 # its blur. Strength 1, which it takes for ImageNet, costs a short run on small images much.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ssl_seg.augment.views import View
 from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.hooks import hookimpl
-from ssl_seg.layers import mlp, pool
+from ssl_seg.nn.layers import mlp, pool
 
 # MoCo v2's augmentation, which the paper uses for both views.
 _VIEW = replace(View(), scale=(0.2, 1.0), saturation=0.4, blur_p=0.5)

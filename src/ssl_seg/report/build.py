@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from ssl_seg.report import conditions, health, summaries
-from ssl_seg.report.drawing import Line, curves, intervals, points
-from ssl_seg.report.facts import Facts, RunFacts
+from ssl_seg.report import settings_diff as conditions
+from ssl_seg.report import summaries
+from ssl_seg.report import training_health as health
+from ssl_seg.report.collect import SCORES, gather
+from ssl_seg.report.embedding_maps import Map, read_map
 from ssl_seg.report.figures import Figures, picture_files, read_masks, read_sam
-from ssl_seg.report.gather import SCORES, gather
-from ssl_seg.report.maps import Map, read_map
-from ssl_seg.tables import Table
+from ssl_seg.report.records import Facts, RunFacts
+from ssl_seg.report.svg import Line, curves, intervals, points
+from ssl_seg.results.tables import Table
 
 
 @dataclass(frozen=True)

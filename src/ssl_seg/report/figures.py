@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ssl_seg.report.facts import Facts, RunFacts
-from ssl_seg.report.gather import read_json
-from ssl_seg.report.maps import Map, number_of
-from ssl_seg.report.pictures import Picture, drawing, mask, photo
+from ssl_seg.report.collect import read_json
+from ssl_seg.report.embedding_maps import Map, number_of
+from ssl_seg.report.images import Picture, drawing, mask, photo
+from ssl_seg.report.records import Facts, RunFacts
 from ssl_seg.report.summaries import Cell
 
 _ALL = "the networks of the study, on one scale"

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from ssl_seg.errors import ResourceError
 from ssl_seg.report.build import Report, pair_of
-from ssl_seg.report.drawing import plain, standalone
 from ssl_seg.report.figures import Watched
-from ssl_seg.report.pictures import Picture
+from ssl_seg.report.images import Picture
 from ssl_seg.report.summaries import ClassTable
-from ssl_seg.run import replace_bytes, replace_text
-from ssl_seg.tables import as_markdown
+from ssl_seg.report.svg import plain, standalone
+from ssl_seg.results.tables import as_markdown
+from ssl_seg.utils.files import replace_bytes, replace_text
 
 NAMES = {"train": "Pre-training", "classify": "Classification", "segment": "Segmentation"}
 

@@ -9,9 +9,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ssl_seg.report.build import Report, pair_of
-from ssl_seg.report.drawing import plain, theme
-from ssl_seg.report.maps import Map, map_json
-from ssl_seg.run import replace_text
+from ssl_seg.report.embedding_maps import Map, map_json
+from ssl_seg.report.svg import plain, theme
+from ssl_seg.utils.files import replace_text
 
 _HERE = Path(__file__).parent
 

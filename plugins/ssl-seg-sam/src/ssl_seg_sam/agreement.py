@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_seg.mask_results import CONFUSIONS, mean_iou, read_confusions
+from ssl_seg.results.iou import CONFUSIONS, mean_iou, read_confusions
 
 IGNORED = 255  # in a label map: a pixel without a class
 

@@ -65,7 +65,7 @@ class SegmentRun:
             UsageError: it is no run of `ssl-seg segment`.
             DataError: its `masks.json` is damaged.
         """
-        from ssl_seg.run import read_toml
+        from ssl_seg.utils.toml import read_toml
 
         given = read_toml(folder / "run.toml")
         command = given.get("record", {}).get("command", "")

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl_seg.commands.console import Console
-from ssl_seg.engine.stop import Stop
+from ssl_seg.engine.signals import Stop
 from ssl_seg.errors import Stopped, UsageError
-from ssl_seg.run import replace_text
+from ssl_seg.utils.files import replace_text
 from ssl_seg_sam import asking, prompts
 from ssl_seg_sam.album import Album, shown
 from ssl_seg_sam.drawing import overlay

@@ -1,0 +1,168 @@
+"""The store: every image decoded once, side by side in one memory-mapped file.
+
+A store is a folder of plain arrays, named by a fingerprint of the dataset and the canvas:
+
+    index.json    format, count, canvas, classes
+    images.u8     (N, 3, canvas, canvas) the picture in the upper left corner, 0 elsewhere
+    sizes.i64     (N, 2) height and width of the picture on the canvas
+    rows.i64      (N,) index in the dataset (bad images may have been left out)
+    targets.i64   (N,) class index, or -1
+    digests.i64   (N,) hash of the picture: equal pictures have equal ones
+    masks.u8      (N, canvas, canvas) class of every pixel, 255 where there is none; only with masks
+
+It is written aside and renamed when whole, so a store that exists is complete. One process at a
+time builds it, the others wait.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from time import sleep
+from typing import IO, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssl_seg.base import Dataset
+from ssl_seg.data.cache_builder import FORMAT, Tick, build
+from ssl_seg.errors import ResourceError
+
+
+class Store:
+    """An open store. Its tensors are views of mapped files: opening costs no memory.
+
+    Attributes:
+        images: (N, 3, canvas, canvas) uint8.
+        sizes: (N, 2) int64. rows, targets, digests: (N,) int64.
+        masks: (N, canvas, canvas) uint8, or None.
+        classes: names; empty when unlabelled.
+        skipped: how many bad images were left out.
+        bad: their indices in the dataset, and what is wrong with each.
+        fingerprint: of the dataset and the canvas.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        index = json.loads((folder / "index.json").read_text())
+        self.folder, self.fingerprint = folder, folder.name
+        self.canvas: int = index["canvas"]
+        self.classes: list[str] = index["classes"]
+        self.skipped: int = index["skipped"]
+        self.bad = {int(row): str(why) for row, why in index["bad"].items()}
+        count = index["count"]
+        self.images = _map(folder / "images.u8", (count, 3, self.canvas, self.canvas), torch.uint8)
+        self.sizes = _map(folder / "sizes.i64", (count, 2), torch.int64)
+        self.rows = _map(folder / "rows.i64", (count,), torch.int64)
+        self.targets = _map(folder / "targets.i64", (count,), torch.int64)
+        self.digests = _map(folder / "digests.i64", (count,), torch.int64)
+        masks = folder / "masks.u8"
+        shape = (count, self.canvas, self.canvas)
+        self.masks = _map(masks, shape, torch.uint8) if masks.exists() else None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def _map(path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    count = int(np.prod(shape))
+    return torch.from_file(str(path), shared=False, size=count, dtype=dtype).view(shape)
+
+
+def open_store(
+    dataset: Dataset,
+    canvas: int,
+    cache: Path,
+    *,
+    bad_images: Literal["stop", "skip"] = "stop",
+    threads: int | None = None,
+    tick: Tick = lambda done, total: None,
+) -> Store:
+    """Open the store of a dataset; build it first if there is none.
+
+    Args:
+        dataset: what to decode.
+        canvas: side of a canvas in pixels; larger images are reduced to fit.
+        cache: the folder in which stores lie.
+        bad_images: `stop` raises when an image cannot be read, `skip` leaves it out.
+        threads: that decode; all cores by default.
+        tick: called with (done, total) while the store is built, here or by another process.
+
+    Raises:
+        DataError: there are images that cannot be read, or none that can.
+        ResourceError: the disk is too small or cannot be written.
+    """
+    folder = cache / fingerprint(dataset, canvas, bad_images)
+    if not (folder / "index.json").exists():
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            with _only_builder(folder, lambda: tick(0, len(dataset))):
+                if not (folder / "index.json").exists():  # another process may have been faster
+                    _sweep(cache)
+                    build(dataset, canvas, folder, bad_images, threads or os.cpu_count() or 1, tick)
+        except OSError as error:
+            raise ResourceError(
+                f"cannot write the image store: {error.strerror or error}",
+                where=str(cache),
+                next="ssl-seg train ... --cache FOLDER  # on a disk with more room",
+            ) from error
+    return Store(folder)
+
+
+def fingerprint(dataset: Dataset, canvas: int, bad_images: str) -> str:
+    """A name that changes with any image, label, class or option that the store depends on."""
+    digest = hashlib.sha256(f"{FORMAT} {canvas} {bad_images} {list(dataset.classes)}".encode())
+    for index, (_, target) in enumerate(dataset.samples):
+        digest.update(f"{dataset.identity(index)}\0{target}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:20]
+
+
+def pick_canvas(dataset: Dataset, image_size: int) -> int:
+    """Twice the image size, or less when the images themselves are smaller.
+
+    Of at most 64 images, evenly spaced, the longest side is looked at.
+    """
+    longest = 0
+    for index in range(0, len(dataset), max(1, len(dataset) // 64)):
+        with suppress(ValueError):
+            longest = max(longest, *dataset.image(index, 2 * image_size)[0].shape[:2])
+    return min(2 * image_size, longest) if longest else image_size
+
+
+def whole_canvas(dataset: Dataset) -> int:
+    """The longest side of all images: no image is reduced."""
+    longest = 1
+    for index in range(len(dataset)):
+        with suppress(ValueError):
+            longest = max(longest, *dataset.size(index))
+    return longest
+
+
+@contextmanager
+def _only_builder(folder: Path, wait: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock of a store. The system lets go of it when its process dies; the file stays."""
+    with folder.with_name(f".{folder.name}.lock").open("w") as lock:
+        while not _take(lock):
+            wait()
+            sleep(0.2)
+        yield
+
+
+def _take(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _sweep(cache: Path) -> None:
+    """Remove what builds of other stores that were killed have left behind."""
+    for leftover in cache.glob(".*.tmp"):
+        with leftover.with_suffix(".lock").open("w") as lock:
+            if _take(lock):
+                shutil.rmtree(leftover, ignore_errors=True)

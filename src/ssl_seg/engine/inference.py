@@ -1,0 +1,109 @@
+"""A model over batches, without learning."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD, evaluation_view
+from ssl_seg.base import Backbone
+from ssl_seg.data.image_cache import Store
+from ssl_seg.data.loader import Batch, in_order
+from ssl_seg.distributed.collectives import total
+from ssl_seg.engine.device import Device
+from ssl_seg.nn.layers import pool
+
+BATCH = 256
+
+
+@torch.no_grad()
+def outputs(
+    module: nn.Module,
+    store: Store,
+    device: Device,
+    *,
+    size: int,
+    batch_size: int = BATCH,
+    mean: tuple[float, ...] = IMAGENET_MEAN,
+    std: tuple[float, ...] = IMAGENET_STD,
+    rows: Tensor | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[Any, Batch]]:
+    """What a module says of every image's central square, a batch at a time, in the store's order.
+
+    The module is in evaluation mode meanwhile, so its running statistics do not move. Of several
+    processes each gets its share of the batches; `joined` puts together what they make of them.
+
+    Args:
+        size: side of the square in pixels.
+        mean, std: of the normalisation, for images in [0, 1].
+        rows: of the store; all by default.
+        stopped: asked after every batch; once it says so, no more batches come.
+    """
+    with evaluating(module):
+        share = {"rank": device.rank, "ranks": device.ranks}
+        for batch in in_order(store, batch_size, device.device, rows, **share):
+            views = evaluation_view(batch.images, batch.sizes, size=size, mean=mean, std=std)
+            with device.autocast():
+                out = module(views)
+            yield out, batch
+            if stopped():
+                break
+
+
+@torch.no_grad()
+def embed(
+    backbone: Backbone,
+    store: Store,
+    device: Device,
+    **how: Any,
+) -> tuple[Tensor, Tensor]:
+    """Pooled features of every image's central square.
+
+    Args:
+        how: see `outputs`.
+
+    Returns:
+        (N, C) float32 features and (N,) int64 targets, on the device; fewer rows if `stopped`.
+    """
+    rows, batch_size = how.get("rows"), how.get("batch_size", BATCH)
+    targets = store.targets if rows is None else store.targets[rows]
+    parts = [pool(maps).float() for maps, _ in outputs(backbone, store, device, **how)]
+    features = joined(parts, len(targets), device, batch_size)
+    return features, targets[: len(features)].to(features.device)
+
+
+def joined(parts: Sequence[Tensor], count: int, device: Device, batch_size: int = BATCH) -> Tensor:
+    """The rows that all processes have made of the batches of `outputs`, in the store's order.
+
+    Args:
+        parts: (B, C) float32 of each batch of this process; there may be none.
+        count: images over all.
+
+    Returns:
+        (count, C). Alone, fewer rows if the parts have been cut short; with others, zeros for them.
+    """
+    if device.ranks == 1:
+        return torch.cat(list(parts))
+    (width,) = device.largest(parts[0].shape[1] if parts else 0)
+    rows = torch.zeros(count, int(width), device=device.device)
+    for index, part in enumerate(parts):
+        start = (device.rank + index * device.ranks) * batch_size
+        rows[start : start + len(part)] = part
+    return total(rows)  # each row is of one process, and 0 in all others: the sum is exact
+
+
+class evaluating:
+    """Evaluation mode for every part, and afterwards exactly the modes there were."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._modes = [(part, part.training) for part in module.modules()]
+        self._module = module
+
+    def __enter__(self) -> None:
+        self._module.eval()
+
+    def __exit__(self, *_: object) -> None:
+        for part, mode in self._modes:
+            part.training = mode

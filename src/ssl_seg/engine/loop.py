@@ -1,0 +1,223 @@
+"""The one training loop: it trains whatever returns a loss."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ssl_seg.distributed.collectives import gather
+from ssl_seg.engine.device import Device
+from ssl_seg.engine.energy import energy_of
+from ssl_seg.engine.metric_logger import Meter, Pulse
+from ssl_seg.engine.monitors import CollapseAlarm, FiniteCheck, check_weights
+from ssl_seg.engine.optim import set_rate
+from ssl_seg.engine.run_dir import Run
+from ssl_seg.engine.signals import Stop
+from ssl_seg.errors import HealthError, Stopped
+from ssl_seg.utils.log import log
+from ssl_seg.weights.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint, tidy
+
+Feed = Callable[[int], Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to train and how often to save.
+
+    Attributes:
+        total: steps of the run.
+        per_epoch: steps of an epoch.
+        batch_size: images of a step.
+        rate: the learning rate as a function of the step, counted from 0.
+        clip: largest norm of the gradients; 0 leaves them as they are.
+        save_every: steps between checkpoints; 0 leaves it to the clock.
+        save_seconds: between checkpoints, when the clock decides.
+    """
+
+    total: int
+    per_epoch: int
+    batch_size: int
+    rate: Callable[[int], float]
+    clip: float = 0.0
+    save_every: int = 0
+    save_seconds: float = 300.0
+
+
+def fit(
+    module: nn.Module,
+    feed: Feed,
+    optimizer: Optimizer,
+    plan: Plan,
+    *,
+    device: Device,
+    run: Run,
+    stop: Stop,
+    alarm: CollapseAlarm | None = None,
+    on_epoch: Callable[[int], Mapping[str, float]] = lambda epoch: {},
+    after_epoch: Callable[[int, Mapping[str, float]], None] = lambda epoch, scores: None,
+    report: Callable[[Pulse], None] = lambda pulse: None,
+) -> None:
+    """Train until `plan.total` steps are done; go on from the newest checkpoint if `run.resume`.
+
+    Args:
+        module: its `forward` takes what `feed` gives and returns `loss` and scalars to log; its
+            `after_step`, if it has one, is called right after the optimizer's step.
+        feed: step -> the inputs of that step, one for each part of an accumulated batch.
+        on_epoch: called after each epoch (from 1); its numbers join the epoch's scores.
+        after_epoch: called with the epoch and all its scores, once they are written down.
+        report: called with the state of the run about twice a second.
+
+    Raises:
+        HealthError: loss or gradient not finite (before any weight moves), or a collapse.
+        Stopped: a signal came; everything is saved.
+        ResourceError: a checkpoint could not be written; the older ones are whole.
+    """
+    forward = device.place(module)
+    meter = Meter(plan.total, plan.per_epoch, plan.batch_size, energy_of(device.device))
+    keeper = _Keeper(module, optimizer, plan, device, run, stop, meter, alarm, on_epoch, after_epoch)
+    finite, after_step = FiniteCheck(), getattr(module, "after_step", lambda progress: None)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    step = keeper.begin()
+    inputs = meter.timed(feed, step) if step < plan.total else ()
+    while step < plan.total:
+        device.scatter_chance(step)
+        set_rate(optimizer, rate := plan.rate(step))
+        losses = []
+        for part in inputs:
+            with device.autocast():
+                out: dict[str, Tensor] = forward(part)
+            device.backward(out["loss"] / len(inputs))
+            meter.add(out, 1.0 / len(inputs))
+            losses.append(out["loss"].detach())
+        norm = finite.ask(torch.stack(losses).sum(), parameters)
+        # the next batch is prepared while the device answers whether this one is sound
+        inputs = meter.timed(feed, step + 1) if step + 1 < plan.total else ()
+        keeper.check(finite, out.get("embedding"), step, rate)
+        if plan.clip:
+            torch.nn.utils.clip_grads_with_norm_(parameters, plan.clip, norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        after_step((step + 1) / plan.total)
+        step += 1
+        meter.step_done()
+        keeper.settle(step)
+        if pulse := meter.pulse(step, device.peak_memory()):
+            report(pulse)
+
+
+@dataclass
+class _Keeper:
+    """Sees to it that nothing is lost: scores, checkpoints, and where to go on."""
+
+    module: nn.Module
+    optimizer: Optimizer
+    plan: Plan
+    device: Device
+    run: Run
+    stop: Stop
+    meter: Meter
+    alarm: CollapseAlarm | None
+    on_epoch: Callable[[int], Mapping[str, float]]
+    after_epoch: Callable[[int, Mapping[str, float]], None]
+    newest: str | None = None
+    _saved: int = -1
+    _last: float = field(default_factory=monotonic)
+
+    def begin(self) -> int:
+        """The step to go on from; a new run saves at once, which shows that the disk works."""
+        step = self._restore() if self.run.resume else self._save(0)
+        self.device.agree(step, "the step they go on from")
+        self.module.train()
+        self.meter.start()
+        self.settle(step)
+        return step
+
+    def settle(self, step: int) -> None:
+        """What comes after a step: an epoch's scores, a checkpoint, the end if it was asked for."""
+        if self.meter.epoch_is_due(step):
+            self._end_epoch(step)
+        unfinished = step < self.plan.total or self.meter.epoch_is_due(step)
+        # each process has its own clock and may get its own signal: one answer for all
+        signal, due = self.device.largest(self.stop.signal, self._is_due(step))
+        if unfinished and signal:
+            self.stop.signal = int(signal)
+            self._save(step)
+            raise Stopped(self.stop.signal, kept=self.newest, next=self.run.again)
+        if due:
+            self._save(step)
+
+    def check(self, finite: FiniteCheck, embedding: Tensor | None, step: int, rate: float) -> None:
+        """Read the answer about the numbers of a step and, now and then, look at its embeddings."""
+        try:
+            finite.read(f"step {step + 1}, epoch {step // self.plan.per_epoch + 1}, lr {rate:.3g}")
+            if self.alarm and self.alarm.due(step):
+                self._look(self.alarm, embedding, step)
+        except HealthError as error:
+            error.kept = self.newest
+            raise
+
+    def _look(self, alarm: CollapseAlarm, embedding: Tensor | None, step: int) -> None:
+        if embedding is not None:
+            self.meter.note(alarm.look(gather(embedding.detach()), step))
+        else:
+            log.warning("the method returns no `embedding`: a collapse would not be noticed")
+            self.alarm = None
+
+    def _end_epoch(self, step: int) -> None:
+        epoch = step // self.plan.per_epoch
+        self._share()
+        scores = self.meter.epoch_scores(step)
+        scores |= self.on_epoch(epoch)
+        if self.stop.came(self.device):
+            return  # `on_epoch` may have been cut short: the resumed run ends this epoch
+        if self.device.is_main:
+            self.run.add_scores(scores)
+        log.info("epoch %d: %s", epoch, ", ".join(f"{k} {v:.5g}" for k, v in scores.items()))
+        self.after_epoch(epoch, scores)
+        self.device.meet()
+        self.meter.epoch_begins()
+
+    def _is_due(self, step: int) -> bool:
+        plan = self.plan
+        if step == plan.total:
+            return True
+        if plan.save_every:
+            return step % plan.save_every == 0
+        return monotonic() - self._last >= plan.save_seconds
+
+    def _save(self, step: int) -> int:
+        if step == self._saved:
+            return step
+        check_weights(self.module, f"step {step}", self.newest)
+        self._share()
+        if self.device.is_main:
+            state = {"strikes": self.alarm.strikes if self.alarm else 0, "meter": self.meter.state()}
+            path = save_checkpoint(self.run.checkpoints, step, self.module, self.optimizer, state)
+            self.newest = str(path)
+            self.run.set_status("running", step=step, checkpoint=path.name)
+        self.device.meet()
+        self._saved, self._last = step, monotonic()
+        return step
+
+    def _share(self) -> None:
+        self.meter.share(self.device.mean, self.device.ranks)
+
+    def _restore(self) -> int:
+        path, refused = newest_checkpoint(self.run.checkpoints)
+        for trouble in refused:
+            log.warning("damaged checkpoint passed over: %s; using %s", trouble, path.name)
+        state = load_checkpoint(path, self.module, self.optimizer)
+        step: int = state["step"]
+        self.meter.restore(state["meter"])
+        if self.alarm:
+            self.alarm.strikes = state["strikes"]
+        self.newest, self._saved = str(path), step
+        if self.device.is_main:
+            tidy(self.run.checkpoints, step)
+            # a row of this very step may be there although the checkpoint still has to end the epoch
+            self.run.forget_scores_after(step - 1 if self.meter.epoch_is_due(step) else step)
+        return step

@@ -1,0 +1,232 @@
+"""Charts as SVG: curves over epochs, scores with their intervals, and maps of points.
+
+Colours are CSS variables, so that a page gives them its theme; `standalone` makes a file of a chart.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from ssl_seg.results.runs import Row
+
+# told apart by people who do not see red or green, three to one against the ground; light, dark
+COLOURS = (
+    ("#0072b2", "#62b5ea"),
+    ("#d55e00", "#ff9152"),
+    ("#008f68", "#35c79c"),
+    ("#aa3377", "#e88cc2"),
+    ("#a87900", "#e8bd4e"),
+    ("#3d8fb8", "#a3dcff"),
+    ("#6b6b6b", "#b4b4b4"),
+    ("#1b1b1b", "#f0f0f0"),
+)
+_DASHES = ("", "7 3", "2 3", "9 3 2 3")
+_MARKS = 40  # points of a line that show their number
+_STYLE = (
+    "text{font:12px system-ui,sans-serif;fill:#333}.grid{stroke:#ddd}.axis{stroke:#888}"
+    ".line{fill:none;stroke-width:2}.faint{fill:#777}.range{stroke-width:2}"
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve.
+
+    Attributes:
+        name: told with each point.
+        place: of its colour and dashes.
+        points: (x, y).
+    """
+
+    name: str
+    place: int
+    points: Sequence[tuple[float, float]]
+
+
+def plain(text: object) -> str:
+    """A text that can be written: no half of a surrogate pair (file names of other bytes), no control."""
+    whole = str(text).encode("utf-8", "replace").decode()
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff]", "\ufffd", whole)
+
+
+def curves(lines: Sequence[Line], title: str, *, width: int = 420, height: int = 240) -> str:
+    """Lines over epochs; each point tells its number on hover.
+
+    Points that are not finite are gaps.
+    """
+    left, right, top, bottom = 52, 12, 12, 30
+    finite = [(x, y) for line in lines for x, y in line.points if math.isfinite(y)]
+    if not finite:
+        return ""
+    xs, ys = [x for x, _ in finite], [y for _, y in finite]
+    x_ticks, y_ticks = _ticks(min(xs), max(xs), 6, whole=True), _ticks(min(ys), max(ys), 5)
+    x_low, x_high = min([*x_ticks, *xs]), max([*x_ticks, *xs])
+    across = _scale(x_low, x_high, left + 6, width - right - 6)
+    up = _scale(y_ticks[0], y_ticks[-1], height - bottom, top)
+    parts = []
+    for tick in y_ticks:
+        parts.append(f'<path class="grid" d="M{left} {up(tick):.1f}H{width - right}"/>')
+        parts.append(f'<text x="{left - 6}" y="{up(tick) + 4:.1f}" text-anchor="end">{_short(tick)}</text>')
+    for tick in x_ticks:
+        parts.append(
+            f'<text x="{across(tick):.1f}" y="{height - 10}" text-anchor="middle">{_short(tick)}</text>'
+        )
+    parts.append(f'<path class="axis" d="M{left} {height - bottom}H{width - right}"/>')
+    for line in lines:
+        parts.append(_curve(line, [(across(x), up(y), x, y) for x, y in line.points], title))
+    return _svg(width, height, f"{title} over epochs", parts)
+
+
+def _curve(line: Line, points: Sequence[tuple[float, float, float, float]], title: str) -> str:
+    pieces, pen = [], "M"
+    for x, y, _, value in points:
+        if math.isfinite(value):
+            pieces.append(f"{pen}{x:.1f} {y:.1f}")
+        pen = "L" if math.isfinite(value) else "M"
+    step = max(1, math.ceil(len(points) / _MARKS))
+    shown = [*points[::step], *([points[-1]] if (len(points) - 1) % step else [])]
+    marks = "".join(
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"><title>'
+        f"{escape(plain(line.name))}\nepoch {epoch:g}: {escape(plain(title))} {value:.4f}</title></circle>"
+        for x, y, epoch, value in shown
+        if math.isfinite(value)
+    )
+    dash = _DASHES[line.place // len(COLOURS) % len(_DASHES)]
+    dashes = f' stroke-dasharray="{dash}"' if dash else ""
+    colour = colour_of(line.place)
+    return (
+        f'<g fill="{colour}" stroke="none"><path class="line" stroke="{colour}"{dashes} '
+        f'd="{"".join(pieces)}"/>{marks}</g>'
+    )
+
+
+def intervals(rows: Sequence[Row], places: Mapping[str, int], *, width: int = 760) -> str:
+    """Each row's mean, its runs, its interval, and what others have reported.
+
+    Args:
+        places: row -> place of its colour.
+    """
+    known = [row for row in rows if row.last]
+    if not known:
+        return ""
+    high = 34
+    left, right, height = 264, 20, 34 + high * len(rows)
+    seen = [end for row in known for end in (*row.last.values(), *(row.interval or ()))]
+    seen += [row.published for row in rows if row.published is not None]
+    ticks = _ticks(min(seen), max(seen), 6)
+    across = _scale(ticks[0], ticks[-1], left, width - right)
+    parts = []
+    for tick in ticks:
+        parts.append(f'<path class="grid" d="M{across(tick):.1f} 4V{height - 26}"/>')
+        parts.append(
+            f'<text x="{across(tick):.1f}" y="{height - 8}" text-anchor="middle">{_short(tick)}</text>'
+        )
+    for number, row in enumerate(rows):
+        middle = 4 + high * number + high / 2
+        name = plain(row.label)
+        cut = name if len(name) <= 35 else f"{name[:34]}…"
+        parts.append(f'<text x="{left - 14}" y="{middle + 4}" text-anchor="end">{escape(cut)}</text>')
+        parts.append(_interval(row, places[row.name], middle, across))
+    return _svg(width, height, "scores with their intervals", parts)
+
+
+def _interval(row: Row, place: int, y: float, across: "_Scale") -> str:
+    name, colour, parts = escape(plain(row.label)), colour_of(place), []
+    if row.interval:
+        low, high = row.interval
+        tip = f"<title>{name}\n95 % interval {low:.4f} to {high:.4f}</title>"
+        span = f"M{across(low):.1f} {y - 5}v10m0 -5H{across(high):.1f}m0 -5v10"
+        parts.append(f'<path class="range" stroke="{colour}" fill="none" d="{span}">{tip}</path>')
+    for seed, value in row.last.items():
+        tip = f"<title>{name}\nseed {seed}: {value:.4f}</title>"
+        parts.append(
+            f'<circle cx="{across(value):.1f}" cy="{y + 10}" r="2.5" fill="{colour}" opacity=".7">{tip}</circle>'
+        )
+    if row.last:
+        mean = math.fsum(row.last.values()) / len(row.last)
+        tip = f"<title>{name}\nmean of {len(row.last)}: {mean:.4f}</title>"
+        parts.append(f'<circle cx="{across(mean):.1f}" cy="{y}" r="5" fill="{colour}">{tip}</circle>')
+    if row.published is not None:
+        x, tip = across(row.published), f"<title>{name}\npublished {row.published:.4f}</title>"
+        parts.append(
+            f'<path class="faint" d="M{x:.1f} {y - 6}l6 6l-6 6l-6 -6z" fill-opacity=".75">{tip}</path>'
+        )
+    return "".join(parts)
+
+
+def points(
+    groups: Sequence[Sequence[tuple[float, float]]], title: str, *, size: int = 300, radius: float = 4
+) -> str:
+    """A map of points in [0, 1], coloured by group; y goes up."""
+    pad = 2 * radius
+    parts = []
+    for place, group in enumerate(groups):
+        inner = size - 2 * pad
+        dots = "".join(f"M{pad + x * inner:.1f} {pad + (1 - y) * inner:.1f}h0" for x, y in group)
+        if dots:
+            # lines of no length with round or square ends: a fifth of the text that circles take
+            cap = ("round", "square")[place // len(COLOURS) % 2]
+            look = f'stroke-width="{2 * radius}" stroke-linecap="{cap}" stroke-opacity=".8"'
+            parts.append(f'<path d="{dots}" stroke="{colour_of(place)}" {look}/>')
+    return _svg(size, size, title, parts)
+
+
+def colour_of(place: int) -> str:
+    """The CSS variable of a colour; they come again after the last."""
+    return f"var(--k{place % len(COLOURS)})"
+
+
+def theme() -> str:
+    """The CSS variables of all colours, light and dark."""
+    pairs = (f"--k{place}:light-dark({light},{dark})" for place, (light, dark) in enumerate(COLOURS))
+    return f":root{{{';'.join(pairs)}}}"
+
+
+def standalone(svg: str) -> str:
+    """A chart as a file of its own, in light colours that need no CSS variables."""
+    for place, (light, _) in enumerate(COLOURS):
+        svg = svg.replace(f"var(--k{place})", light)
+    ground = '<rect width="100%" height="100%" fill="#fff"/>'
+    return svg.replace(">", f' xmlns="http://www.w3.org/2000/svg"><style>{_STYLE}</style>{ground}', 1) + "\n"
+
+
+class _Scale:
+    """From values to places on the drawing."""
+
+    def __init__(self, low: float, high: float, start: float, end: float) -> None:
+        self._low, self._start = low, start if high > low else (start + end) / 2
+        self._step = (end - start) / (high - low) if high > low else 0.0
+
+    def __call__(self, value: float) -> float:
+        return self._start + (value - self._low) * self._step
+
+
+_scale = _Scale
+
+
+def _ticks(low: float, high: float, count: int, *, whole: bool = False) -> list[float]:
+    """Round numbers around a range, about `count` of them."""
+    if high <= low:
+        low, high = (low, low) if whole else (low - abs(low) * 0.1 - 1e-3, high + abs(high) * 0.1 + 1e-3)
+    if whole and high == low:
+        return [low]
+    raw = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(nice * power for nice in (1, 2, 2.5, 5, 10) if nice * power >= raw * 0.999)
+    if whole:
+        step = max(1.0, math.ceil(step))
+        return [tick * step for tick in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [tick * step for tick in range(first, last + 1)]
+
+
+def _short(value: float) -> str:
+    return f"{value:.4g}" if value else "0"
+
+
+def _svg(width: int, height: int, title: str, parts: Sequence[str]) -> str:
+    label = escape(plain(title), quote=True)
+    head = f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}">'
+    return f"{head}{''.join(parts)}</svg>"

@@ -1,0 +1,143 @@
+"""What a segmentation run keeps of the images it watches: `masks.json` and the pictures below `masks/`."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from ssl_seg.base import IGNORE
+from ssl_seg.data.decode import read_image
+from ssl_seg.data.mask_files import MaskReader
+from ssl_seg.data.palettes import STRAY, Palette
+from ssl_seg.errors import DataError
+from ssl_seg.results.iou import image_iou
+from ssl_seg.utils.toml import read_toml
+
+_WHOLE = 1 << 16  # a canvas on which no image is reduced
+_HOW = "ssl-seg segment ... --watch 0013,0062  # keeps the masks of these validation images"
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The watched images of one run; they are read when they are asked for.
+
+    Attributes:
+        folder: of the run.
+        palette: classes, their colours, and those excluded from the mean.
+        lenient: whether pixels of an excluded class do not count at all.
+        epochs: whose masks were kept, ascending.
+        names: of the images, as `0013_mask.png`: the file's name below each folder.
+        suffix: how the names end, without `.png`.
+    """
+
+    folder: Path
+    palette: Palette
+    lenient: bool
+    epochs: list[int]
+    names: list[str]
+    suffix: str
+
+    def image(self, name: str, canvas: int = _WHOLE) -> NDArray[np.uint8]:
+        """(h, w, 3) RGB, reduced to fit a square of side `canvas`.
+
+        Raises:
+            ValueError: it is missing or cannot be read; the text says which.
+        """
+        return read_image(self._file("images", name), canvas)[0]
+
+    def label(self, name: str) -> NDArray[np.uint8]:
+        """(H, W) true classes, 255 where there is none.
+
+        Raises:
+            ValueError: see `image`.
+        """
+        return self._mask("labels", name, IGNORE)
+
+    def said(self, epoch: int, name: str) -> NDArray[np.uint8]:
+        """(H, W) what was predicted.
+
+        Raises:
+            ValueError: see `image`.
+        """
+        return self._mask(folder_of(epoch), name, STRAY)
+
+    def iou(self, said: NDArray[np.uint8], label: NDArray[np.uint8]) -> float:
+        """See `image_iou`.
+
+        Raises:
+            ValueError: the two differ in size, or two classes have one colour.
+        """
+        if label.shape != said.shape:
+            raise ValueError("label and prediction differ in size")
+        if len(set(self.palette.colours)) < len(self.palette.colours):
+            raise ValueError("two classes have one colour")
+        kept = np.array([name not in self.palette.exclude for name in self.palette.names])
+        return image_iou(said, label, kept, lenient=self.lenient)
+
+    def title(self, name: str) -> str:
+        """`0013_mask.png` -> `0013`."""
+        path = PurePath(name)
+        return path.with_name(path.stem.removesuffix(self.suffix) or path.stem).as_posix()
+
+    def _mask(self, folder: str, name: str, other: int) -> NDArray[np.uint8]:
+        return MaskReader(self.palette, stray=other).read(self._file(folder, name))[0]
+
+    def _file(self, folder: str, name: str) -> Path:
+        path = self.folder / "masks" / folder / name
+        if not path.is_file():
+            raise ValueError("missing")
+        return path
+
+
+def folder_of(epoch: int) -> str:
+    """Where the masks of an epoch lie, below `masks/`."""
+    return f"epoch-{epoch:04d}"
+
+
+def read_watched(folder: Path) -> Watched:
+    """What a run has kept so far.
+
+    Raises:
+        DataError: no run, one that watches nothing, or one that has not kept anything yet.
+    """
+    if not folder.is_dir():
+        raise DataError(f"no such run: {folder}")
+    if not (folder / "masks.json").is_file():
+        raise DataError(f"{folder} has no masks: it watches no images", next=_HOW)
+    palette, suffix = _read_about(folder / "masks.json")
+    kept = {
+        kind.name: {path.relative_to(kind).as_posix() for path in kind.rglob("*.png")}
+        for kind in (folder / "masks").glob("*")
+    }
+    epochs = [int(name[6:]) for name, files in kept.items() if re.fullmatch(r"epoch-\d{4,}", name) and files]
+    if not epochs:
+        raise DataError(f"{folder} has no masks yet", next="they are kept when an epoch ends")
+    names = sorted(set().union(*kept.values()))
+    return Watched(folder, palette, _is_lenient(folder), sorted(epochs), names, suffix)
+
+
+def _read_about(path: Path) -> tuple[Palette, str]:
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        colours = tuple((int(red), int(green), int(blue)) for red, green, blue in about["colours"])
+        names = tuple(map(str, about["classes"]))
+        if wrong := [colour for colour in colours if not all(0 <= part <= 255 for part in colour)]:
+            raise ValueError(f"{wrong[0]} is no colour")
+        if not len(names) == len(colours) > 0:
+            raise ValueError(f"{len(names)} classes and {len(colours)} colours")
+        palette = Palette(names, colours, exclude=tuple(about["exclude"]), source=str(path))
+        return palette, str(about.get("mask_suffix", ""))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+
+
+def _is_lenient(folder: Path) -> bool:
+    """What the run's `-o metric.lenient` says; the numbers here shall be those of its scores."""
+    path = folder / "run.toml"
+    options: dict[str, Any] = read_toml(path).get("o", {}) if path.is_file() else {}
+    return TypeAdapter(bool).validate_python(options.get("metric", {}).get("lenient", False))

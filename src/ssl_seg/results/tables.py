@@ -1,0 +1,156 @@
+"""The table of a study, as text, Markdown, LaTeX and CSV."""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+
+from ssl_seg.results.runs import Pair, Row, compare
+from ssl_seg.utils.files import replace_text
+
+LEVEL = 0.05  # of p: below it, a difference counts as larger than chance
+_COLUMNS = "name,title,seeds,last_mean,last_sd,best_mean,best_sd,images,low,high,published"
+_FIRST = (
+    "The last epoch is the honest one: the best is chosen on the very images it is measured on.",
+    "Difference: of the last epoch, seed by seed.",
+)
+_ANSWERS = (
+    "Interval: what other images of the kind could give (Wilson, for the number of images).",
+    "p: sign-flip test on the same images, right answers averaged over seeds; corrected for all pairs (Holm).",
+)
+_MASKS = (
+    "Interval: what as many images, drawn anew from these, give (bootstrap).",
+    "p: the two models' answers exchanged at random, image by image; corrected for all pairs (Holm).",
+)
+_LAST = "Interval and p ask what other images would give for these runs; the deviation is about other seeds."
+
+
+class Table:
+    """Rows and their comparison, to be written in several forms.
+
+    Args:
+        rows: of the table.
+        score: what it is about.
+
+    Attributes:
+        grids: the cells of both tables as they are shown, the first line the head: the rows, the pairs.
+        notes: what is to be known of the numbers.
+    """
+
+    def __init__(self, rows: Sequence[Row], score: str) -> None:
+        self.rows, self.score, self.pairs = rows, score, compare(rows)
+        head = ["", "last epoch", "best epoch", "seeds", "95 % interval", "images"]
+        first = [head, *map(_cells, rows)]
+        if any(row.published is not None for row in rows):
+            said = ["n/a" if row.published is None else f"{row.published:.4f}" for row in rows]
+            first = [[*line, more] for line, more in zip(first, ["published", *said], strict=True)]
+        self.grids = [
+            first,
+            [["", "difference", "p", "larger than chance"], *map(_pair_cells, self.pairs)],
+        ]
+        reasons = {f"{row.name}: {row.why}": None for row in rows if row.why}
+        reasons |= {f"{p.names}: {p.why}": None for p in self.pairs if p.why and ": " not in p.why}
+        kinds = _MASKS if any(row.kept is not None for row in rows) else _ANSWERS
+        lacking = (f"No test or interval for {' '.join(reason.split())}." for reason in reasons)
+        self.notes = [*_FIRST, *kinds, _LAST, *lacking]
+
+    def write(self, folder: Path, stem: str = "table") -> None:
+        """Write `table.txt`, `table.md`, `table.tex`, `table.csv` and `table-pairs.csv`.
+
+        Args:
+            stem: of the files' names, instead of `table`.
+
+        Raises:
+            ResourceError: they cannot be written.
+        """
+        for name, text in (("txt", self.text()), ("md", self.markdown()), ("tex", self.latex())):
+            replace_text(folder / f"{stem}.{name}", text)
+        replace_text(folder / f"{stem}.csv", _csv([_COLUMNS.split(","), *map(_numbers, self.rows)]))
+        pairs = [[p.names, *mean_sd(p.differences), p.p, p.why] for p in self.pairs]
+        replace_text(folder / f"{stem}-pairs.csv", _csv([["names", "mean", "sd", "p", "why"], *pairs]))
+
+    def text(self) -> str:
+        """For the terminal."""
+        parts = [f"{self.score}, mean ± standard deviation over seeds"]
+        for grid in self.grids:
+            widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
+            padded = (map(str.ljust, line, widths) for line in grid)
+            parts.append("\n".join("  ".join(line).rstrip() for line in padded))
+        return "\n\n".join([*parts, "\n".join(self.notes)]) + "\n"
+
+    def markdown(self) -> str:
+        """For a README."""
+        parts = [f"{as_markdown(self.score)}, mean ± standard deviation over seeds"]
+        for grid in self.grids:
+            head, *body = ["| " + " | ".join(map(as_markdown, line)) + " |" for line in grid]
+            parts.append("\n".join([head, "|" + "---|" * len(grid[0]), *body]))
+        return "\n\n".join([*parts, "\n".join(f"- {as_markdown(note)}" for note in self.notes)]) + "\n"
+
+    def latex(self) -> str:
+        """For a paper; needs no package."""
+        parts = [f"% {' '.join(self.score.split())}, mean and standard deviation over seeds"]
+        for grid in self.grids:
+            head, *body = [" & ".join(map(as_latex, line)) + r" \\" for line in grid]
+            begin = rf"\begin{{tabular}}{{{'l' * len(grid[0])}}}"
+            parts.append("\n".join([begin, r"\hline", head, r"\hline", *body, r"\hline", r"\end{tabular}"]))
+        return "\n\n".join([*parts, "\n".join(f"% {note}" for note in self.notes)]) + "\n"
+
+
+def _cells(row: Row) -> list[str]:
+    last, best = spread(row.last.values()), spread(row.best.values())
+    seeds = str(len(row.last)) if len(row.last) == row.planned else f"{len(row.last)} of {row.planned}"
+    interval = "{:.4f} to {:.4f}".format(*row.interval) if row.interval else "n/a"
+    return [row.label, last, best, seeds, interval, str(len(row.images) or "n/a")]
+
+
+def _pair_cells(pair: Pair) -> list[str]:
+    tested = ["n/a", "n/a"] if pair.p is None else [f"{pair.p:.4f}", "yes" if pair.p < LEVEL else "no"]
+    return [pair.names, spread(pair.differences, "+"), *tested]
+
+
+def spread(values: Iterable[float], sign: str = "") -> str:
+    """Mean ± standard deviation; `n/a` for what there is not."""
+    mean, sd = mean_sd(values)
+    return "n/a" if mean is None else f"{mean:{sign}.4f} ± {'n/a' if sd is None else f'{sd:.4f}'}"
+
+
+def mean_sd(values: Iterable[float]) -> tuple[float | None, float | None]:
+    """Mean and standard deviation (of the sample); None without a value, or without a second one."""
+    found = list(values)
+    return fmean(found) if found else None, stdev(found) if len(found) > 1 else None
+
+
+def _numbers(row: Row) -> list[object]:
+    spreads = [*mean_sd(row.last.values()), *mean_sd(row.best.values())]
+    return [
+        row.name,
+        row.title,
+        len(row.last),
+        *spreads,
+        len(row.images) or None,
+        *(row.interval or (None, None)),
+        row.published,
+    ]
+
+
+def _csv(lines: Iterable[Iterable[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue()
+
+
+def as_markdown(text: str) -> str:
+    """A text that Markdown shows as it is, on one line: a line break would end a row of a table."""
+    return re.sub(r"([\\`*_\[\]<>|~#$&])", r"\\\1", " ".join(text.split()))
+
+
+def as_latex(text: str) -> str:
+    """A text that LaTeX shows as it is, on one line."""
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special |= {"±": r"$\pm$", "<": "$<$", ">": "$>$", "|": "$|$", "·": r"$\cdot$"}
+    special |= {letter: f"\\{letter}" for letter in "&%$#_{}"}
+    line = " ".join(text.split())
+    guard = "{}" if line[:1] in ("[", "*") else ""  # after the row before, these are arguments of its \\
+    return guard + "".join(special.get(letter, letter) for letter in line)

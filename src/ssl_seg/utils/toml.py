@@ -1,0 +1,53 @@
+"""Reading and writing TOML."""
+
+import json
+import math
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ssl_seg.errors import UsageError
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        UsageError: it is missing or malformed; with the line.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"not valid TOML: {error}", where=str(path)) from error
+
+
+def to_toml(values: Mapping[str, Any], table: str = "") -> str:
+    """A nested dict of numbers, texts, lists and truths as TOML; None is left out.
+
+    Raises:
+        UsageError: a text that is not Unicode (a file name of other bytes), which TOML cannot hold.
+    """
+    lines, tables = [], []
+    for key, value in values.items():
+        name = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml_value(key)
+        if isinstance(value, Mapping):
+            path = f"{table}.{name}" if table else name
+            tables.append(f"\n[{path}]\n{to_toml(value, path)}")
+        elif value is not None:
+            lines.append(f"{name} = {_toml_value(value)}\n")
+    return "".join(lines + tables)
+
+
+def _toml_value(value: Any) -> str:
+    """As JSON, where TOML is the same: all but DEL, and numbers that are not finite."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml_value, value))}]"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise UsageError(f"not a Unicode text: {value!r}")
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,408 @@
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ssl_seg.data import cache_builder as building
+from ssl_seg.data import image_cache as module
+from ssl_seg.data.decode import read_image
+from ssl_seg.data.files import FileDataset, find_images
+from ssl_seg.data.image_cache import fingerprint, open_store, pick_canvas
+from ssl_seg.errors import DataError, ResourceError, Stopped
+
+CANVAS = 32
+
+
+class Photos(FileDataset):
+    """The images below a folder, the class of each being its number modulo three."""
+
+    def __init__(self, root, classes=("x", "y", "z")):
+        super().__init__(root, ((n, i % 3) for i, n in enumerate(find_images(root))), classes)
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def no_decoding(monkeypatch):
+    """Whoever decodes after this has been called fails."""
+
+    def decode(*_):
+        raise AssertionError("an image was decoded")
+
+    return lambda: monkeypatch.setattr("ssl_seg.data.files.read_image", decode)
+
+
+def left(cache):
+    """What lies in the cache, but for locks."""
+    return sorted(path.name for path in cache.glob("*") if path.suffix != ".lock")
+
+
+def test_pixels_sizes_and_targets(photos, cache):
+    dataset = Photos(photos)
+    store = open_store(dataset, CANVAS, cache)
+    assert len(store) == 24 and store.images.shape == (24, 3, CANVAS, CANVAS)
+    assert store.images.dtype == torch.uint8 and store.canvas == CANVAS
+    assert store.classes == ["x", "y", "z"] and store.skipped == 0
+    assert store.rows.tolist() == list(range(24))
+    assert store.targets.tolist() == [target for _, target in dataset.samples]
+    for row, (name, _) in enumerate(dataset.samples):
+        image, _ = read_image(photos / name, CANVAS)
+        height, width = image.shape[:2]
+        assert store.sizes[row].tolist() == [height, width]
+        assert np.array_equal(store.images[row, :, :height, :width], image.transpose(2, 0, 1))
+        assert not store.images[row, :, height:].any() and not store.images[row, :, :, width:].any()
+
+
+def test_equal_pictures_have_equal_digests_and_others_have_others(photos, cache):
+    first = min(photos.rglob("*.jpg"))
+    (first.parent / "copy.jpg").write_bytes(first.read_bytes())
+    store = open_store(Photos(photos), CANVAS, cache)
+    pictures = [store.images[row].numpy().tobytes() for row in range(len(store))]
+    digests = store.digests.tolist()
+    assert len(set(digests)) == len(set(pictures)) == 24 and len(store) == 25
+    for one in range(25):
+        for two in range(25):
+            assert (digests[one] == digests[two]) == (pictures[one] == pictures[two])
+
+
+def test_a_smaller_picture_on_an_equal_canvas_is_another(tmp_path, cache):
+    for name, size in (("a", (8, 4)), ("b", (4, 8)), ("c", (8, 8))):  # all black, as the canvas is
+        Image.new("RGB", size).save(tmp_path / f"{name}.png")
+    store = open_store(Photos(tmp_path), CANVAS, cache)
+    assert len(set(store.digests.tolist())) == 3
+
+
+class Masked(Photos):
+    """The mask of a photo is its red channel modulo five."""
+
+    masks = True
+
+    def mask(self, index, canvas):
+        return self.image(index, canvas)[0][:, :, 0] % 5
+
+
+def test_masks_lie_beside_their_pictures(photos, cache):
+    dataset = Masked(photos)
+    store = open_store(dataset, CANVAS, cache)
+    assert store.masks.shape == (24, CANVAS, CANVAS) and store.masks.dtype == torch.uint8
+    for row in range(24):
+        height, width = store.sizes[row].tolist()
+        assert torch.equal(store.masks[row, :height, :width], store.images[row, 0, :height, :width] % 5)
+        assert (store.masks[row, height:] == 255).all() and (store.masks[row, :, width:] == 255).all()
+    assert open_store(Photos(photos), CANVAS, cache / "other").masks is None
+
+
+def test_a_mask_of_another_size_is_a_bad_image(photos, cache, monkeypatch):
+    monkeypatch.setattr(Masked, "mask", lambda self, index, canvas: np.zeros((3, 4), np.uint8))
+    with pytest.raises(DataError, match="24 of 24 images cannot be read") as error:
+        open_store(Masked(photos), CANVAS, cache)
+    assert "the mask is 3 x 4, the image" in error.value.where
+
+
+def test_the_second_opening_decodes_nothing(photos, cache, no_decoding):
+    first = open_store(Photos(photos), CANVAS, cache)
+    no_decoding()
+    second = open_store(Photos(photos), CANVAS, cache)
+    assert torch.equal(first.images, second.images) and second.fingerprint == first.fingerprint
+    assert second.classes == first.classes and torch.equal(first.targets, second.targets)
+    with pytest.raises(AssertionError, match="decoded"):
+        open_store(Photos(photos), CANVAS + 1, cache)
+
+
+def test_writing_into_an_open_store_does_not_reach_the_file(photos, cache):
+    open_store(Photos(photos), CANVAS, cache).images.zero_()
+    assert open_store(Photos(photos), CANVAS, cache).images.any()
+
+
+def test_many_blocks(photos, cache, monkeypatch):
+    """More images than one block of decoding, and a last block that is not full."""
+    whole = open_store(Photos(photos), CANVAS, cache)
+    monkeypatch.setattr(building, "_BLOCK", 5)
+    ticks = []
+    cut = open_store(Photos(photos), CANVAS, cache / "other", tick=lambda *done: ticks.append(done))
+    assert torch.equal(whole.images, cut.images)
+    assert ticks == [(5, 24), (10, 24), (15, 24), (20, 24), (24, 24)]
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_number_of_threads_changes_no_byte(photos, cache):
+    one = open_store(Photos(photos), CANVAS, cache / "1", threads=1)
+    many = open_store(Photos(photos), CANVAS, cache / "8", threads=8)
+    assert files(one.folder) == files(many.folder)
+
+
+def change(path):
+    stat = path.stat()
+    path.write_bytes(path.read_bytes() + b"x")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_what_the_fingerprint_changes_with(photos):
+    first = min(photos.rglob("*.jpg"))
+    seen = [fingerprint(Photos(photos), CANVAS, "stop")]
+    assert seen[0] == fingerprint(Photos(photos), CANVAS, "stop")
+    seen.append(fingerprint(Photos(photos), CANVAS + 1, "stop"))
+    seen.append(fingerprint(Photos(photos), CANVAS, "skip"))
+    seen.append(fingerprint(Photos(photos, ("x", "y", "w")), CANVAS, "stop"))
+    relabelled = FileDataset(photos, ((name, 0) for name in find_images(photos)), ("x", "y", "z"))
+    seen.append(fingerprint(relabelled, CANVAS, "stop"))
+    for act in (
+        lambda: change(first),
+        lambda: os.utime(first, (1, 1)),
+        lambda: first.rename(first.with_name("renamed.jpg")),
+        lambda: shutil.copy(photos / "a" / "003.jpg", photos / "a" / "new.jpg"),
+        lambda: (photos / "a" / "005.jpg").unlink(),
+    ):
+        act()
+        seen.append(fingerprint(Photos(photos), CANVAS, "stop"))
+    assert len(set(seen)) == len(seen)
+
+
+def test_a_changed_image_is_decoded_anew(photos, cache):
+    before = open_store(Photos(photos), CANVAS, cache)
+    Image.new("RGB", (30, 30), "blue").save(photos / "a" / "001.jpg")
+    after = open_store(Photos(photos), CANVAS, cache)
+    assert after.fingerprint != before.fingerprint
+    assert after.images[0, 2, 5, 5] > 240 and after.images[0, 0, 5, 5] < 15
+
+
+BAD = {
+    "010-empty.jpg": "the file is empty",
+    "020-text.png": "no image, or of a kind",
+    "100-noise.jpg": "",
+    "195-short.jpg": "",
+}
+
+
+@pytest.fixture
+def among_200(tmp_path):
+    """Two hundred images, four of which cannot be read."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for index in range(196):
+        colour = tuple(int(part) for part in random.integers(0, 256, 3))
+        Image.new("RGB", (12, 10), colour).save(folder / f"{index:03d}.jpg")
+    (folder / "010-empty.jpg").touch()
+    (folder / "020-text.png").write_text("not found")
+    content = (folder / "000.jpg").read_bytes()
+    (folder / "100-noise.jpg").write_bytes(content[:20] + random.bytes(len(content)))
+    Image.fromarray(random.integers(0, 256, (60, 60, 3), dtype=np.uint8)).save(folder / "195-short.jpg")
+    (folder / "195-short.jpg").write_bytes((folder / "195-short.jpg").read_bytes()[:-900])
+    return folder
+
+
+def test_bad_images_are_named(among_200, cache):
+    with pytest.raises(DataError, match="4 of 200 images cannot be read") as error:
+        open_store(Photos(among_200), CANVAS, cache)
+    for name, why in BAD.items():
+        assert f"{name}: {why}" in error.value.where
+    assert "skip" in error.value.next
+    assert left(cache) == []
+
+
+def test_bad_images_can_be_left_out(among_200, cache):
+    dataset = Photos(among_200)
+    store = open_store(dataset, CANVAS, cache, bad_images="skip")
+    assert store.skipped == 4 and len(store) == 196 == len(store.images) == len(store.targets)
+    kept = [dataset.samples[row] for row in store.rows.tolist()]
+    assert not BAD.keys() & {name for name, _ in kept}
+    assert store.targets.tolist() == [target for _, target in kept]
+    for row, (name, _) in enumerate(kept):
+        assert np.array_equal(store.images[row, :, 3, 3], read_image(among_200 / name, CANVAS)[0][3, 3])
+    index = json.loads((store.folder / "index.json").read_text())
+    assert len(index["bad"]) == 4
+
+
+def test_of_many_bad_images_a_few_are_named(tmp_path, cache):
+    for index in range(40):
+        (tmp_path / f"{index:02d}.jpg").touch()
+    with pytest.raises(DataError, match="40 of 40") as error:
+        open_store(Photos(tmp_path), CANVAS, cache)
+    assert "and 35 more" in error.value.where and len(error.value.where.splitlines()) == 6
+    with pytest.raises(DataError, match="none of the images can be read"):
+        open_store(Photos(tmp_path), CANVAS, cache, bad_images="skip")
+    assert left(cache) == []
+
+
+def test_a_build_that_raises_leaves_nothing(photos, cache, no_decoding):
+    def stop(done, total):
+        raise Stopped(15)
+
+    with pytest.raises(Stopped):
+        open_store(Photos(photos), CANVAS, cache, tick=stop)
+    assert left(cache) == []
+    no_decoding()
+    with pytest.raises(AssertionError, match="decoded"):
+        open_store(Photos(photos), CANVAS, cache)
+    assert left(cache) == []
+
+
+def test_too_small_a_disk_is_told_before_the_work(photos, cache, monkeypatch, no_decoding):
+    usage = namedtuple("usage", "total used free")
+    need = 24 * 3 * CANVAS * CANVAS
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 10**12 - need + 1, need - 1))
+    no_decoding()
+    with pytest.raises(ResourceError, match="needs .* GiB and .* GiB are free") as error:
+        open_store(Photos(photos), CANVAS, cache)
+    assert str(cache) in error.value.where and "--cache" in error.value.next
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 0, need))
+    with pytest.raises(AssertionError, match="decoded"):
+        open_store(Photos(photos), CANVAS, cache)
+
+
+def test_a_disk_that_fills_up(photos, cache, monkeypatch):
+    def sync(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(building, "_sync", sync)
+    with pytest.raises(ResourceError, match="No space left on device") as error:
+        open_store(Photos(photos), CANVAS, cache)
+    assert error.value.where == str(cache)
+    assert left(cache) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_disk_that_is_full(photos, cache, monkeypatch):
+    monkeypatch.setattr(building, "_open", lambda path: Path("/dev/full").open("wb"))  # noqa: SIM115
+    with pytest.raises(ResourceError, match="No space left on device"):
+        open_store(Photos(photos), CANVAS, cache)
+    assert left(cache) == []
+
+
+def test_a_cache_that_cannot_be_made(photos, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ResourceError, match="cannot write the image store") as error:
+        open_store(Photos(photos), CANVAS, tmp_path / "file" / "cache")
+    assert str(tmp_path / "file") in error.value.where
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from ssl_seg.data.files import FileDataset, find_images
+from ssl_seg.data.image_cache import open_store
+
+class Slow(FileDataset):
+    def image(self, index, canvas):
+        Path(sys.argv[3]).touch()
+        time.sleep(float(sys.argv[4]))
+        return super().image(index, canvas)
+
+root = Path(sys.argv[1])
+open_store(Slow(root, ((name, -1) for name in find_images(root))), 32, Path(sys.argv[2]), threads=1)
+"""
+
+
+def test_a_killed_build_leaves_no_store_and_is_swept(photos, tmp_path, cache):
+    """Also if the next build is of another store; one that is still being built is left alone."""
+    mark = tmp_path / "mark"
+    command = [sys.executable, "-c", SLOW, str(photos), str(cache), str(mark), "600"]
+    with subprocess.Popen(command) as process:
+        try:
+            while not mark.exists():
+                assert process.poll() is None
+                time.sleep(0.02)
+            half = [name for name in left(cache) if name.endswith(".tmp")]
+            assert len(half) == 1 and len(left(cache)) == 1
+            other = open_store(Photos(photos / "a"), CANVAS, cache)
+            assert left(cache) == sorted([*half, other.fingerprint])
+        finally:
+            process.send_signal(signal.SIGKILL)
+    another = open_store(Photos(photos / "b"), CANVAS, cache)
+    assert left(cache) == sorted([other.fingerprint, another.fingerprint])
+
+
+def test_the_leftover_of_the_same_store_and_a_store_without_index_are_replaced(photos, cache):
+    whole = open_store(Photos(photos), CANVAS, cache)
+    expected = files(whole.folder)
+    (whole.folder / "index.json").unlink()
+    shutil.copytree(whole.folder, cache / f".{whole.fingerprint}.tmp")
+    again = open_store(Photos(photos), CANVAS, cache)
+    assert files(again.folder) == expected and left(cache) == [again.fingerprint]
+
+
+def test_builders_at_the_same_time_build_once(photos, cache):
+    """Four threads that hold locks of their own, as processes do."""
+
+    class Counting(Photos):
+        def image(self, index, canvas):
+            decoded.append(index)
+            return super().image(index, canvas)
+
+    decoded, waiting = [], []
+    with ThreadPoolExecutor(4) as pool:
+        asked = [
+            pool.submit(
+                open_store, Counting(photos), CANVAS, cache, tick=lambda done, _: waiting.append(done)
+            )
+            for _ in range(4)
+        ]
+        stores = [future.result() for future in asked]
+    assert sorted(decoded) == list(range(24))
+    assert all(torch.equal(store.images, stores[0].images) for store in stores)
+    assert left(cache) == [stores[0].fingerprint]
+
+
+@pytest.mark.slow
+def test_two_processes_at_the_same_time(photos, tmp_path, cache):
+    commands = [
+        [sys.executable, "-c", SLOW, str(photos), str(cache), str(tmp_path / f"mark{number}"), "0.05"]
+        for number in range(2)
+    ]
+    both = [subprocess.Popen(command) for command in commands]
+    assert [process.wait(120) for process in both] == [0, 0]
+    assert len(left(cache)) == 1
+    dataset = FileDataset(photos, ((name, -1) for name in find_images(photos)))
+    assert open_store(dataset, CANVAS, cache).fingerprint == left(cache)[0]
+
+
+def test_one_who_waits_can_be_stopped(photos, cache):
+    """While another builds, `tick` is called, and may raise."""
+    dataset = Photos(photos)
+    folder = cache / fingerprint(dataset, CANVAS, "stop")
+    cache.mkdir()
+
+    def stop(done, total):
+        assert (done, total) == (0, 24)
+        raise Stopped(2)
+
+    with module._only_builder(folder, lambda: None), pytest.raises(Stopped):
+        open_store(dataset, CANVAS, cache, tick=stop)
+
+
+def test_odd_names_and_classes(tmp_path, cache):
+    name = os.fsdecode(b"caf\xe9.jpg")
+    with (tmp_path / name).open("wb") as file:
+        Image.new("RGB", (9, 9), "red").save(file, "PNG")
+    store = open_store(Photos(tmp_path, (os.fsdecode(b"\xff"), "日本")), CANVAS, cache)
+    assert len(store) == 1 and store.classes == [os.fsdecode(b"\xff"), "日本"]
+
+
+def test_pick_canvas(photos, tmp_path):
+    dataset = Photos(photos)
+    longest = max(max(dataset.image(index, 999)[1]) for index in range(24))
+    assert 40 < longest < 64
+    assert pick_canvas(dataset, 64) == longest
+    assert pick_canvas(dataset, 16) == 32
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "a.jpg").touch()
+    assert pick_canvas(Photos(tmp_path / "bad"), 16) == 16

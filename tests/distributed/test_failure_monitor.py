@@ -1,0 +1,175 @@
+"""Processes that hear of each other's end; here they are threads of one, joined by pairs of sockets."""
+
+import json
+import socket
+from contextlib import suppress
+from threading import Event, Thread
+
+import pytest
+
+from ssl_seg.distributed import connection as wires
+from ssl_seg.distributed import failure_monitor as links
+from ssl_seg.distributed.connection import Wire, accept
+from ssl_seg.distributed.failure_monitor import Link
+from ssl_seg.errors import DataError, RankError, Stopped
+
+
+@pytest.fixture
+def three():
+    """The links of three processes, and the ends of the connections by which each could die."""
+    mains, others, ends = {}, [], {}
+    for rank in (1, 2):
+        here, there = socket.socketpair()
+        mains[rank] = Wire(here), f"pid {rank} on host"
+        ends[rank] = Wire(there)
+        others.append((rank, {0: (ends[rank], "the main process")}))
+    ends[0] = mains[1][0]  # what the main process has of its connection to process 1
+    made = [Link(0, 3, mains), *(Link(rank, 3, wire) for rank, wire in others)]
+    yield made, ends
+    for link in made:
+        link.close()
+
+
+def later(function):
+    """Call it in a thread; gives what it raised, once it is joined."""
+    caught = []
+
+    def run():
+        try:
+            function()
+        except BaseException as error:
+            caught.append(error)
+
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    return thread, caught
+
+
+def test_all_wait_for_the_last(three):
+    (main, one, two), _ = three
+    for last in (main, one, two, one):
+        first = [later(link.meet) for link in (main, one, two) if link is not last]
+        assert all(thread.is_alive() for thread, _ in first)
+        last.meet()
+        for thread, caught in first:
+            thread.join(5)
+            assert not thread.is_alive() and not caught
+
+
+def test_a_death_is_told_to_all_that_wait(three):
+    (main, one, _), ends = three
+    waiting = [later(link.meet) for link in (main, one)]
+    ends[2].close()
+    for thread, _ in waiting:
+        thread.join(5)
+    (of_main,), (of_one,) = (caught for _, caught in waiting)
+    assert isinstance(of_main, RankError) and isinstance(of_one, RankError)
+    assert of_main.what == of_one.what == "process 2 died"
+    assert "pid 2 on host" in of_main.where
+    assert (of_main.told, of_one.told) == (False, True), "the main one says it"
+
+
+def test_of_the_main_ones_death_each_must_tell(three):
+    (main, one, two), ends = three
+    ends[0].close()
+    del main, two
+    error = one.cause(5)
+    assert isinstance(error, RankError) and "process 0 died" in error.what
+    assert not error.told
+
+
+def test_an_error_is_told_by_the_main_process_alone(three):
+    (main, one, two), _ = three
+    assert one.fail(DataError("no such image", where="a.jpg", next="mend it")) is True
+    error = main.cause(5)
+    assert isinstance(error, RankError) and not error.told
+    assert (error.what, error.where, error.next) == ("process 1 failed: no such image", "a.jpg", "mend it")
+    assert two.cause(5).told
+    assert main.fail(error) is False
+
+
+def test_a_signal_in_one_process_is_one_in_all(three):
+    (main, one, _), _ = three
+    one.fail(Stopped(15))
+    error = main.cause(5)
+    assert isinstance(error, Stopped) and error.code == 143
+
+
+def test_the_same_error_everywhere_is_told_once(three):
+    (main, one, two), _ = three
+    assert main.fail(DataError("no such image")) is False
+    assert one.fail(DataError("no such image")) is True
+    assert two.fail(DataError("no such image")) is True
+
+
+def test_who_ends_in_peace_harms_nobody(three):
+    (main, one, two), _ = three
+    one.close()
+    assert main.cause(0.3) is None and two.cause(0) is None
+
+
+def test_a_process_that_cannot_be_interrupted_is_ended(three, monkeypatch):
+    monkeypatch.setattr(links, "GRACE", 0.1)
+    (main, one, _), ends = three
+    ended = Event()
+    main.stuck = lambda error: ended.set()
+    one.stuck = lambda error: pytest.fail("it is ending already")
+    one.fail(KeyError("x"))
+    assert ended.wait(5)
+    assert ends
+
+
+def test_a_process_that_is_ending_is_left_alone(three, monkeypatch):
+    monkeypatch.setattr(links, "GRACE", 0.1)
+    (main, _, _), ends = three
+    ended = Event()
+    main.stuck = lambda error: ended.set()
+    ends[1].close()
+    assert main.cause(5)
+    main.fail(RankError("process 1 died"))
+    assert not ended.wait(0.5)
+
+
+def test_who_does_not_answer_is_found(three, monkeypatch):
+    monkeypatch.setattr(links, "_ANSWER", 0.5)
+    (main, _, two), _ = three
+    assert main.silent() == []
+    monkeypatch.setattr(two, "_take", lambda rank, said: None)
+    assert main.silent() == [2]
+
+
+def test_strangers_are_sent_away_and_a_missing_process_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(wires, "_CONNECT", 1.0)
+    path = str(tmp_path / "door")
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(path)
+    server.listen()
+    guests = []
+    for hello in (b"GET / HTTP/1.0\r\n\r\n", b'{"token": "wrong", "rank": 1, "who": "x"}\n', b"[1]\n"):
+        guests.append(socket.socket(socket.AF_UNIX))
+        guests[-1].connect(path)
+        guests[-1].sendall(hello)
+    guests.append(socket.socket(socket.AF_UNIX))
+    guests[-1].connect(path)
+    guests[-1].sendall(json.dumps({"token": "right", "rank": 2, "who": "me"}).encode() + b"\n")
+    with pytest.raises(RankError, match="process 1 has not come"):
+        accept(server, 3, "right")
+    for guest in guests:
+        with suppress(ConnectionResetError):
+            assert guest.recv(10) == b"", "a closed connection, and not a word"
+        guest.close()
+    server.close()
+
+
+def test_what_comes_right_behind_the_first_word_is_not_lost(tmp_path):
+    path = str(tmp_path / "door")
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(path)
+    server.listen()
+    guest = socket.socket(socket.AF_UNIX)
+    guest.connect(path)
+    guest.sendall(b'{"token": "right", "rank": 1, "who": "me"}\n{"here": 1}\n')
+    ((wire, who),) = accept(server, 2, "right").values()
+    assert who == "me" and wire.read() == [{"here": 1}]
+    wire.close()
+    guest.close()

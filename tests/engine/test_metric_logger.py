@@ -1,0 +1,224 @@
+"""Sums, means and times, by a clock that the test turns."""
+
+import json
+
+import pytest
+import torch
+
+from ssl_seg.engine import metric_logger as module
+from ssl_seg.engine.energy import Counter, Energy
+from ssl_seg.engine.metric_logger import Meter
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(module, "perf_counter", clock)
+    return clock
+
+
+LOSSES = [5.0, 4.0, 3.5, 2.0, 1.5, 1.0, 0.5, 0.25]
+
+
+def step(meter, index, parts=1):
+    """A step whose parts have losses around `LOSSES[index]`."""
+    for part in range(parts):
+        spread = part - (parts - 1) / 2
+        loss = torch.tensor(LOSSES[index] + spread, requires_grad=True)
+        meter.add(
+            {"loss": loss, "extra": torch.tensor(10.0 * index), "embedding": torch.ones(3, 2)}, 1 / parts
+        )
+    meter.step_done()
+
+
+def numbers(scores):
+    """The scores that do not depend on the clock."""
+    return {name: value for name, value in scores.items() if name not in ("seconds", "images_per_second")}
+
+
+@pytest.mark.parametrize("parts", [1, 2, 5])
+def test_scores_are_the_means_of_each_epoch(clock, parts):
+    meter, scores = Meter(total=8, per_epoch=4, batch_size=16), []
+    meter.start()
+    for index in range(8):
+        step(meter, index, parts)
+        if (index + 1) % 4 == 0:
+            scores.append(meter.epoch_scores(index + 1))
+            meter.epoch_begins()
+    assert numbers(scores[0]) == pytest.approx({"epoch": 1, "step": 4, "loss": 14.5 / 4, "extra": 15.0})
+    assert numbers(scores[1]) == pytest.approx({"epoch": 2, "step": 8, "loss": 3.25 / 4, "extra": 55.0})
+
+
+def test_long_sums_are_kept_in_double():
+    meter = Meter(total=1, per_epoch=20_000, batch_size=1)
+    for _ in range(20_000):
+        meter.add({"loss": torch.tensor(0.1)}, 1.0)
+    loss = meter.epoch_scores(20_000)["loss"]
+    assert loss == pytest.approx(torch.tensor(0.1).item(), rel=1e-12)
+
+
+def test_of_notes_the_last_ones_count_and_an_epoch_forgets_them(clock):
+    meter = Meter(total=8, per_epoch=4, batch_size=16)
+    step(meter, 0)
+    meter.note({"rank": 3.0, "spread": 0.5})
+    meter.note({"rank": 7.0})
+    scores = meter.epoch_scores(4)
+    assert (scores["rank"], scores["spread"]) == (7.0, 0.5)
+    meter.epoch_begins()
+    step(meter, 4)
+    assert "rank" not in meter.epoch_scores(8)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 4, 5, 7])
+def test_a_meter_restored_in_the_middle_gives_the_same_scores(clock, cut):
+    def run(meter, start, stop):
+        scores = []
+        for index in range(start, stop):
+            clock.now += 2.0 + index
+            step(meter, index)
+            if index in (1, 5):
+                meter.note({"rank": float(index)})
+            if (index + 1) % 4 == 0:
+                scores.append(meter.epoch_scores(index + 1))
+                meter.epoch_begins()
+        return scores
+
+    whole = Meter(total=8, per_epoch=4, batch_size=16)
+    expected = run(whole, 0, 8)
+    first = Meter(total=8, per_epoch=4, batch_size=16)
+    scores = run(first, 0, cut)
+    state = json.loads(json.dumps(first.state()))  # as a checkpoint holds it
+    clock.now += 500.0  # nothing was running meanwhile
+    second = Meter(total=8, per_epoch=4, batch_size=16)
+    second.restore(state)
+    second.start()
+    scores += run(second, cut, 8)
+    for mine, theirs in zip(scores, expected, strict=True):
+        assert mine == pytest.approx(theirs)
+
+
+def test_speed_is_that_of_the_epoch_without_what_came_between(clock):
+    meter = Meter(total=8, per_epoch=4, batch_size=16)
+    meter.start()
+    for index in range(4):
+        clock.now += 2.0
+        step(meter, index)
+    assert meter.epoch_scores(4)["images_per_second"] == 8.0
+    clock.now += 100.0  # a probe, say
+    meter.epoch_begins()
+    for index in range(4, 8):
+        clock.now += 0.5
+        step(meter, index)
+    scores = meter.epoch_scores(8)
+    assert scores["images_per_second"] == 32.0
+    assert scores["seconds"] == 110.0
+
+
+def test_the_pulse(clock):
+    meter = Meter(total=10, per_epoch=4, batch_size=16)
+    meter.start()
+
+    def feed(index):
+        clock.now += 0.5
+        return [index]
+
+    for index in range(5):
+        assert meter.timed(feed, index) == [index]
+        clock.now += 1.5
+        step(meter, index)
+    pulse = meter.pulse(5, memory=123)
+    assert (pulse.step, pulse.total, pulse.epoch, pulse.epochs) == (5, 10, 2, 3)
+    assert pulse.loss == LOSSES[4]
+    assert pulse.images_per_second == pytest.approx(8.0)
+    assert pulse.remaining == pytest.approx(10.0)
+    assert pulse.data_share == pytest.approx(0.25)
+    assert (pulse.memory, pulse.fresh) == (123, 5)
+
+
+def test_a_pulse_comes_twice_a_second_and_at_the_end(clock):
+    meter = Meter(total=100, per_epoch=4, batch_size=16)
+    meter.start()
+    told = []
+    for index in range(1, 101):
+        clock.now += 0.125
+        meter.add({"loss": torch.tensor(1.0)}, 1.0)
+        meter.step_done()
+        if meter.pulse(index, 0):
+            told.append(index)
+    assert told == list(range(4, 101, 4))
+    assert meter.pulse(99, 0) is None
+    assert meter.pulse(100, 0) is not None, "the last step is always told"
+
+
+def test_a_resumed_run_counts_its_speed_from_its_own_steps(clock):
+    meter = Meter(total=10, per_epoch=5, batch_size=16)
+    meter.restore({"sums": {"loss": 9.0}, "notes": {}, "seconds": 77.0, "epoch": [6.0, 3]})
+    meter.start()
+    clock.now += 2.0
+    step(meter, 3)
+    pulse = meter.pulse(4, 0)
+    assert (pulse.images_per_second, pulse.fresh, pulse.remaining) == (8.0, 1, 12.0)
+    assert meter.seconds == 79.0
+
+
+class Socket:
+    """What is drawn from it, in joules, if anybody knows."""
+
+    joules = 5000.0
+
+    def energy(self):
+        return Energy([Counter(lambda: self.joules)])
+
+
+def alone(*numbers):
+    return numbers
+
+
+def energy_of_epoch(meter, ranks=1):
+    step(meter, 3)
+    meter.share(alone, ranks)
+    return meter.epoch_scores(4).get("energy_wh")
+
+
+def test_energy_goes_on_where_an_earlier_process_stopped():
+    socket = Socket()
+    first = Meter(total=8, per_epoch=4, batch_size=16, energy=socket.energy())
+    socket.joules += 3600.0
+    assert energy_of_epoch(first) == 1.0
+    state = json.loads(json.dumps(first.state()))
+    socket.joules += 999_999.0  # others used it meanwhile
+    second = Meter(total=8, per_epoch=4, batch_size=16, energy=socket.energy())
+    second.restore(state)
+    socket.joules += 1800.0
+    assert energy_of_epoch(second) == 1.5
+
+
+def test_energy_of_several_processes_is_their_sum_and_counted_once():
+    """Three that use as much as this one; each restores the sum, and none of them adds it again."""
+    socket = Socket()
+    first = Meter(total=8, per_epoch=4, batch_size=16, energy=socket.energy())
+    socket.joules += 3600.0
+    assert energy_of_epoch(first, ranks=3) == energy_of_epoch(first, ranks=3) == 3.0
+    second = Meter(total=8, per_epoch=4, batch_size=16, energy=socket.energy())
+    second.restore(first.state())
+    socket.joules += 3600.0
+    assert energy_of_epoch(second, ranks=3) == 6.0
+
+
+def test_energy_that_a_part_of_the_run_could_not_tell_is_not_told():
+    silent = Meter(total=8, per_epoch=4, batch_size=16)
+    assert energy_of_epoch(silent) is None
+    second = Meter(total=8, per_epoch=4, batch_size=16, energy=Socket().energy())
+    second.restore(silent.state())
+    assert energy_of_epoch(second) is None
+    third = Meter(total=8, per_epoch=4, batch_size=16, energy=Socket().energy())
+    step(third, 0)
+    third.share(lambda joules, known, *sums: (joules, known / 2, *sums), 2)  # the other one does not know
+    assert "energy_wh" not in third.epoch_scores(4)

@@ -1,0 +1,71 @@
+"""Tiles: every pixel once, and the answer that the whole image gives."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from ssl_seg.augment.views import normalised
+from ssl_seg.base import Backbone, Head, Model
+from ssl_seg.engine.device import Device
+from ssl_seg.engine.sliding_window import spans, tiled_logits
+
+HOW = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.4)}
+
+
+class Near(Backbone):
+    """Looks two pixels far."""
+
+    def __init__(self):
+        super().__init__()
+        self.channels, self.strides = [6], [1]
+        self.net = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 6, 3, padding=1))
+
+    def forward(self, images):
+        return [self.net(images)]
+
+
+class PerPixel(Head):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Conv2d(6, 4, 1)
+
+    def forward(self, features, size):
+        return self.net(features[-1])
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return Model(Near(), PerPixel())
+
+
+@pytest.mark.parametrize("length", [1, 31, 32, 33, 56, 57, 100, 257])
+@pytest.mark.parametrize("overlap", [0, 1, 8, 31])
+def test_spans_cover_an_axis_once(length, overlap):
+    found = spans(length, 32, overlap)
+    assert found[0][2] == 0 and found[-1][3] == length and found[-1][1] == length
+    for start, end, first, last in found:
+        assert end - start == min(32, length) and start <= first < last <= end
+    for (_, end, _, last), (start, _, first, _) in pairwise(found):
+        assert first == last and end - start >= overlap
+
+
+@pytest.mark.parametrize("flips", [False, True])
+@pytest.mark.parametrize("shape", [(40, 75), (17, 90), (33, 33)])
+def test_tiles_give_what_the_whole_image_gives(model, shape, flips):
+    device = Device("fp32", cpu=True)
+    image = torch.randint(0, 256, (3, *shape), dtype=torch.uint8)
+    found, times = torch.zeros(4, *shape), torch.zeros(shape)
+    for top, left, logits in tiled_logits(model, image, device, tile=24, overlap=8, flips=flips, **HOW):
+        place = (slice(top, top + logits.shape[1]), slice(left, left + logits.shape[2]))
+        found[:, *place] = logits
+        times[place] += 1
+    assert (times == 1).all()
+    with torch.no_grad():
+        whole = normalised(image[None], **HOW)
+        expected = model(whole)
+        if flips:
+            expected = (expected + model(whole.flip(-1)).flip(-1)) / 2
+    torch.testing.assert_close(found, expected[0], atol=1e-5, rtol=1e-5)

@@ -1,0 +1,68 @@
+"""BatchNorm on a single value per channel."""
+
+import copy
+
+import pytest
+import torch
+from timm.layers import BatchNormAct2d
+from torch import nn
+
+from ssl_seg.nn.batch_norm import PooledBatchNorm2d, synchronise, take_single_images
+
+
+@pytest.fixture
+def norm():
+    made = PooledBatchNorm2d(4)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for tensor in (made.weight, made.bias, made.running_mean, made.running_var):
+            tensor.copy_(torch.rand(4, generator=generator) + 0.5)
+    return made
+
+
+def test_a_single_value_is_normalised_as_in_evaluation_and_leaves_no_trace(norm):
+    x = torch.randn(1, 4, 1, 1, requires_grad=True)
+    before = copy.deepcopy(norm.state_dict())
+    found = norm.train()(x)
+    torch.testing.assert_close(found, nn.BatchNorm2d.forward(norm.eval(), x))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in norm.state_dict().items())
+    found.sum().backward()
+    torch.testing.assert_close(x.grad.flatten(), norm.weight / (norm.running_var + norm.eps).sqrt())
+    assert norm.weight.grad is not None and norm.bias.grad is not None
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 1, 1), (1, 4, 1, 2), (3, 4, 5, 5)])
+def test_more_values_are_torchs_business(norm, shape):
+    theirs = nn.BatchNorm2d(4)
+    theirs.load_state_dict(norm.state_dict())
+    x = torch.randn(shape)
+    assert torch.equal(norm(x), theirs(x))
+    assert all(torch.equal(tensor, theirs.state_dict()[name]) for name, tensor in norm.state_dict().items())
+
+
+def test_a_module_learns_to_take_single_images():
+    net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)))
+    state, x = copy.deepcopy(net.state_dict()), torch.randn(1, 3, 5, 5)
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        net(x)
+    take_single_images(net)
+    assert torch.isfinite(net(x)).all()
+    assert list(net.state_dict()) == list(state)
+
+
+def test_synchronised_norms_stay_what_they_are():
+    """Tensors, names and what a subclass does beside normalising; alone, the numbers too."""
+    act = BatchNormAct2d(4)  # timm's: a norm with its activation
+    net = nn.Sequential(nn.BatchNorm2d(4), act, PooledBatchNorm2d(4), nn.Flatten(), nn.BatchNorm1d(36))
+    state, twin = copy.deepcopy(net.state_dict()), copy.deepcopy(net)
+    parameters = list(net.parameters())
+    synchronise(net)
+    synchronise(net)
+    assert all(a is b for a, b in zip(parameters, net.parameters(), strict=True))
+    assert list(net.state_dict()) == list(state)
+    assert isinstance(net[1], BatchNormAct2d) and isinstance(net[2], PooledBatchNorm2d)
+    for mode in (True, False):
+        x = torch.randn(5, 4, 3, 3)
+        assert torch.equal(net.train(mode)(x), twin.train(mode)(x))
+    for name, tensor in twin.state_dict().items():
+        assert torch.equal(net.state_dict()[name], tensor)

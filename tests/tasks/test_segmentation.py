@@ -1,0 +1,155 @@
+"""Training on masks: the loss, what does not count, and whole images."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ssl_seg.augment.views import normalised
+from ssl_seg.base import Dataset, Head, Model
+from ssl_seg.data.image_cache import open_store
+from ssl_seg.engine.device import Device
+from ssl_seg.tasks.segmentation import Segmenter, class_weights, whole_images
+from ssl_seg.testing import TinyBackbone
+
+CLASSES = 4
+
+
+class Pixels(Head):
+    """One layer on the deepest map, enlarged; the shallow map as auxiliary."""
+
+    def __init__(self, aux=False):
+        super().__init__()
+        self.net, self.aux = nn.Conv2d(16, CLASSES, 1), nn.Conv2d(8, CLASSES, 1) if aux else None
+
+    def forward(self, features, size):
+        return F.interpolate(self.net(features[1]), size, mode="bilinear")
+
+    def auxiliary(self, features, size):
+        return F.interpolate(self.aux(features[0]), size, mode="bilinear") if self.aux else None
+
+
+def new_model(aux=False):
+    torch.manual_seed(0)
+    return Model(TinyBackbone(), Pixels(aux))
+
+
+def a_batch():
+    generator = torch.Generator().manual_seed(1)
+    masks = torch.randint(0, CLASSES, (3, 16, 16), generator=generator)
+    masks[:, :4] = 255
+    return torch.randn(3, 3, 16, 16, generator=generator), masks
+
+
+def numpy_loss(logits, masks, weights):
+    logits = logits.detach().double().numpy().transpose(0, 2, 3, 1)
+    log = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    known = masks.numpy() != 255
+    target = masks.numpy()[known]
+    weight = np.asarray(weights)[target]
+    return -(weight * log[known][np.arange(len(target)), target]).sum() / weight.sum()
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 2.0, 0.5, 3.0]])
+def test_cross_entropy_is_numpys(weights):
+    model, (images, masks) = new_model(), a_batch()
+    module = Segmenter(model, weights=None if weights is None else torch.tensor(weights)).eval()
+    out = module([images, masks])
+    expected = numpy_loss(model(images), masks, weights or [1.0] * CLASSES)
+    assert out["loss"].item() == pytest.approx(expected, abs=1e-5)
+    known = masks != 255
+    right = (model(images).argmax(1) == masks)[known].double().mean().item()
+    assert out["pixel_accuracy"].item() == pytest.approx(right, abs=1e-6)
+
+
+def test_excluded_classes_do_not_count():
+    model, (images, masks) = new_model(), a_batch()
+    out = Segmenter(model, excluded=[1, 3]).eval()([images, masks])
+    left_out = masks.masked_fill((masks == 1) | (masks == 3), 255)
+    assert out["loss"].item() == pytest.approx(numpy_loss(model(images), left_out, [1.0] * CLASSES), abs=1e-5)
+
+
+def test_a_batch_without_a_class_gives_no_nan():
+    module, (images, masks) = Segmenter(new_model()), a_batch()
+    out = module([images, torch.full_like(masks, 255)])
+    assert out["loss"].item() == 0.0 and out["pixel_accuracy"].item() == 0.0
+    out["loss"].backward()
+    assert all(torch.isfinite(p.grad).all() for p in module.parameters() if p.grad is not None)
+
+
+def test_the_auxiliary_head_counts_by_its_weight():
+    model, (images, masks) = new_model(aux=True), a_batch()
+    features = model.backbone.eval()(images)
+    ones = [1.0] * CLASSES
+    main = numpy_loss(model.head(features, (16, 16)), masks, ones)
+    extra = numpy_loss(model.head.auxiliary(features, (16, 16)), masks, ones)
+    loss = Segmenter(model, aux_weight=0.3).eval()([images, masks])["loss"].item()
+    assert loss == pytest.approx(main + 0.3 * extra, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["dice", "lovasz", "ce+dice", "ce+lovasz"])
+def test_other_losses_fall_when_the_answer_is_right(name):
+    model, (images, masks) = new_model(), a_batch()
+    module = Segmenter(model, loss=name)
+    sure = F.one_hot(masks.clamp(max=CLASSES - 1), CLASSES).permute(0, 3, 1, 2).float() * 20
+    assert module._loss(sure, masks).item() < 0.05 < module._loss(model(images), masks).item()
+
+
+def test_a_frozen_backbone_stays():
+    module, (images, masks) = Segmenter(new_model(), frozen=True).train(), a_batch()
+    before = {name: tensor.clone() for name, tensor in module.model.backbone.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], 0.1)
+    module([images, masks])["loss"].backward()
+    optimizer.step()
+    assert all(torch.equal(t, before[n]) for n, t in module.model.backbone.state_dict().items())
+
+
+class Tiles(Dataset):
+    """Images of several sizes; a mask is the red channel modulo four."""
+
+    masks = True
+
+    def __init__(self, sizes):
+        self.classes, self.sizes = list("abcd"), sizes
+        self.samples = [(f"{i}.png", -1) for i in range(len(sizes))]
+
+    def identity(self, index):
+        return str(index)
+
+    def image(self, index, canvas):
+        random = np.random.default_rng(index)
+        size = self.sizes[index]
+        return random.integers(0, 256, (*size, 3), dtype=np.uint8), size
+
+    def mask(self, index, canvas):
+        return self.image(index, canvas)[0][:, :, 0] % 4
+
+
+@pytest.mark.parametrize("sizes", [[(32, 32)] * 5, [(32, 24), (16, 32), (32, 32), (8, 8), (32, 24)]])
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_whole_images_are_answered_at_their_own_size(sizes, batch_size, tmp_path):
+    dataset, model = Tiles(sizes), new_model()
+    model.backbone(torch.randn(16, 3, 32, 32))
+    store = open_store(dataset, 32, tmp_path)
+    seen = []
+    how = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.4)}
+    for logits, batch in whole_images(model, store, Device("fp32", cpu=True), batch_size=batch_size, **how):
+        for row, answer, mask in zip(batch.samples.tolist(), logits, batch.masks, strict=True):
+            seen.append(row)
+            image = torch.from_numpy(dataset.image(row, 32)[0].transpose(2, 0, 1).copy())[None]
+            model.eval()
+            with torch.no_grad():
+                torch.testing.assert_close(answer, model(normalised(image, **how))[0], atol=1e-5, rtol=1e-5)
+            assert np.array_equal(mask.numpy(), dataset.mask(row, 32))
+    assert seen == list(range(5))
+
+
+def test_class_weights_are_enets(tmp_path):
+    store = open_store(Tiles([(32, 32)] * 3), 32, tmp_path)
+    counts = np.bincount(store.masks.flatten().numpy(), minlength=4).astype(float)
+    counts[2] = 0
+    raw = 1 / np.log(1.02 + counts / counts.sum())
+    raw[2] = 0
+    expected = raw / raw[[0, 1, 3]].mean()
+    np.testing.assert_allclose(class_weights(store, 4, [2]).numpy(), expected, rtol=1e-5)
