@@ -126,7 +126,13 @@ def _child(request: dict[str, Any]) -> NoReturn:
 @cache
 def _preload() -> None:
     """Import what a command imports, so that a child need not; nothing is computed."""
-    for name in ("commands.settings", "commands.probe", "data.loader", "weights.backbone_file", "figures.views"):
+    for name in (
+        "commands.settings",
+        "commands.probe",
+        "data.loader",
+        "weights.backbone_file",
+        "figures.views",
+    ):
         importlib.import_module(f"ssl_seg.{name}")
     import torch._dynamo  # noqa: F401  torch's optimizers want it
     from pydantic import TypeAdapter

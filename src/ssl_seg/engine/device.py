@@ -1,6 +1,6 @@
 """Where and how tensors are computed: device, precision, processes, compilation.
 
-With `tracking.py` the only file that knows Accelerate, which finds the device and joins the processes that
+With `loggers.py` the only file that knows Accelerate, which finds the device and joins the processes that
 `accelerate launch`, `torchrun` or `srun` have started.
 """
 
@@ -24,6 +24,7 @@ from ssl_seg.distributed.failure_monitor import Link
 from ssl_seg.distributed.launcher import adopt_slurm, processes
 from ssl_seg.errors import RankError, UsageError, counted
 from ssl_seg.nn.batch_norm import synchronise
+from ssl_seg.nn.small_maps import pad_small_maps
 
 Precision = Literal["auto", "bf16", "fp32"]
 
@@ -65,6 +66,8 @@ class Device:
         """Move a module here in channels-last layout."""
         module.to(self.device)
         module.to(memory_format=torch.channels_last)
+        if self.device.type == "cpu" and self.precision == "bf16":
+            pad_small_maps(module)
 
     def place(self, module: nn.Module) -> Any:
         """Move a module here; of several processes, join it with the others' copies.
