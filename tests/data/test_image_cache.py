@@ -321,7 +321,7 @@ def test_a_killed_build_leaves_no_store_and_is_swept(photos, tmp_path, cache):
             while not mark.exists():
                 assert process.poll() is None
                 time.sleep(0.02)
-            half = [name for name in left(cache) if name.endswith(".tmp")]
+            half = [name for name in left(cache) if ".tmp-" in name]
             assert len(half) == 1 and len(left(cache)) == 1
             other = open_store(Photos(photos / "a"), CANVAS, cache)
             assert left(cache) == sorted([*half, other.fingerprint])
@@ -335,7 +335,7 @@ def test_the_leftover_of_the_same_store_and_a_store_without_index_are_replaced(p
     whole = open_store(Photos(photos), CANVAS, cache)
     expected = files(whole.folder)
     (whole.folder / "index.json").unlink()
-    shutil.copytree(whole.folder, cache / f".{whole.fingerprint}.tmp")
+    shutil.copytree(whole.folder, cache / f".{whole.fingerprint}.tmp-1-ab")
     again = open_store(Photos(photos), CANVAS, cache)
     assert files(again.folder) == expected and left(cache) == [again.fingerprint]
 

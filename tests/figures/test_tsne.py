@@ -324,7 +324,7 @@ def test_names_on_the_map_do_not_overlap_and_lie_within():
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     maps, targets = scattered(2)
-    with pytest.raises(ResourceError, match="cannot make"):
+    with pytest.raises(ResourceError, match="cannot write"):
         draw_maps(tmp_path / "file" / "map", maps, targets, ["a", "b"])
 
 

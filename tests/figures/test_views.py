@@ -68,7 +68,7 @@ def test_a_white_view_can_be_told_from_the_paper(tmp_path):
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(ResourceError, match="cannot make"):
+    with pytest.raises(ResourceError, match="cannot write"):
         drawn(tmp_path / "file" / "views.png", pictures(1, 8).to(torch.uint8), [torch.zeros(1, 3, 8, 8)])
 
 

@@ -1,5 +1,6 @@
 import argparse
 import datetime
+import errno
 import io
 import json
 import os
@@ -107,11 +108,10 @@ def test_saving_leaves_one_file(file):
 def test_a_file_that_cannot_be_written_leaves_the_old_one(file, monkeypatch):
     before = file.read_bytes()
 
-    def full(*args, **kwargs):
-        args[1].write_bytes(b"half")
-        raise RuntimeError("no space left on device")
+    def full(handle):
+        raise OSError(errno.ENOSPC, "no space left on device")
 
-    monkeypatch.setattr("ssl_seg.weights.state_dict.save_file", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ResourceError, match="no space left"):
         save_backbone(file, backbone(2), ABOUT)
     assert file.read_bytes() == before

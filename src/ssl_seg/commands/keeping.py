@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ssl_seg.augment.views import evaluation_view
 from ssl_seg.data.loader import in_order
 from ssl_seg.engine.inference import joined, outputs
+from ssl_seg.utils.files import atomic_file
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset, Model
@@ -49,17 +50,18 @@ class FeatureKeeper:
         if run.stopped() or not run.device.is_main:
             return
         folder = run.run.folder / "features"
-        folder.mkdir(exist_ok=True)
         names = [self._dataset.samples[row][0] for row in self._store.rows[self._rows].tolist()]
-        np.savez_compressed(
-            folder / f"epoch-{epoch:04d}.npz",
-            features=features.cpu().numpy(),
-            targets=self._store.targets[self._rows].numpy(),
-            filenames=np.array(names),
-            classes=np.array(self._store.classes),
-        )
+        with atomic_file(folder / f"epoch-{epoch:04d}.npz") as file:
+            np.savez_compressed(
+                file,
+                features=features.cpu().numpy(),
+                targets=self._store.targets[self._rows].numpy(),
+                filenames=np.array(names),
+                classes=np.array(self._store.classes),
+            )
         if not (folder / "thumbnails.jpg").exists():
-            Image.fromarray(self._sheet()).save(folder / "thumbnails.jpg", quality=85)
+            with atomic_file(folder / "thumbnails.jpg") as file:
+                Image.fromarray(self._sheet()).save(file, format="JPEG", quality=85)
 
     def _sheet(self) -> np.ndarray:
         count = len(self._rows)

@@ -17,7 +17,7 @@ from ssl_seg.engine.inference import evaluating
 from ssl_seg.errors import UsageError, did_you_mean
 from ssl_seg.figures.masks import save_image, save_mask
 from ssl_seg.tasks.segmentation import whole_images
-from ssl_seg.utils.files import replace_text
+from ssl_seg.utils.files import atomic_file, replace_text
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset, Model
@@ -136,13 +136,14 @@ class MaskJudge(Judge):
         rows = [[name, *line] for name, line in zip(names, confusions.sum(axis=0).tolist(), strict=True)]
         write_csv(folder / "confusion.csv", ["true \\ predicted", *names, "no class"], rows)
         files = [self.dataset.samples[row][0] for row in self.store.rows.tolist()]
-        np.savez_compressed(
-            folder / "val_confusions.npz",
-            confusions=confusions,
-            filenames=np.array(files),
-            classes=np.array(names),
-            exclude=np.array(self.run.about_data["exclude"], dtype=str),
-        )
+        with atomic_file(folder / "val_confusions.npz") as file:
+            np.savez_compressed(
+                file,
+                confusions=confusions,
+                filenames=np.array(files),
+                classes=np.array(names),
+                exclude=np.array(self.run.about_data["exclude"], dtype=str),
+            )
 
     def table(self, result: dict[str, Any]) -> list[str]:
         last, best = result["last"], result["best"]

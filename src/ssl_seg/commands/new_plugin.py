@@ -1,8 +1,6 @@
 """`ssl-seg new-plugin`: a package that works, to be changed."""
 
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from importlib.resources import files
 from importlib.util import find_spec
@@ -13,7 +11,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from ssl_seg.errors import OccupiedError, ResourceError, UsageError
+from ssl_seg.errors import OccupiedError, UsageError
+from ssl_seg.utils.files import atomic_path
 
 _PREFIX = "ssl-seg-"
 _LONGEST = 24  # lines of the skeleton stay short
@@ -115,17 +114,7 @@ def _write(folder: Path, texts: dict[str, str]) -> None:
     Raises:
         ResourceError: they cannot be written.
     """
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
-            for path, text in texts.items():
-                (aside / path).parent.mkdir(exist_ok=True)
-                (aside / path).write_text(text)
-            aside.chmod(0o755)
-            aside.rename(folder)
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
-    except OSError as error:
-        raise ResourceError(f"cannot write {folder}: {error.strerror}") from error
+    with atomic_path(folder) as aside:
+        for path, text in texts.items():
+            (aside / path).parent.mkdir(parents=True, exist_ok=True)
+            (aside / path).write_text(text)

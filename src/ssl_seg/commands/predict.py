@@ -126,13 +126,7 @@ def ids_of(dataset: "Dataset") -> dict[str, str]:
 def _save_npz(out: Path, **arrays: Any) -> None:
     import numpy as np
 
-    from ssl_seg.errors import ResourceError
+    from ssl_seg.utils.files import atomic_file
 
-    aside = out.with_name(f".{out.name}.tmp")
-    try:
-        with aside.open("wb") as file:
-            np.savez_compressed(file, **arrays)
-        aside.replace(out)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise ResourceError(f"cannot write {out}: {error.strerror}") from error
+    with atomic_file(out) as file:
+        np.savez_compressed(file, **arrays)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ssl_seg.commands.console import size_of
-from ssl_seg.errors import DataError, ResourceError, UsageError
+from ssl_seg.errors import DataError, UsageError
 
 
 def report(
@@ -36,10 +36,6 @@ def report(
     if path.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"--out is a page: {path} does not end with .html")
     made = build(folders, title)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ResourceError(f"cannot make {path.parent}: {error.strerror}") from error
     write_page(made, path)
     write_markdown(made, path.with_suffix(".md"))
     write_tables(made, path.with_name(f"{path.stem}_tables.tex"))

@@ -15,6 +15,7 @@ import numpy as np
 
 from ssl_seg.base import IGNORE, Dataset
 from ssl_seg.errors import DataError, ResourceError
+from ssl_seg.utils.files import atomic_path
 
 FORMAT = 2
 _BLOCK = 256
@@ -48,11 +49,9 @@ def build(dataset: Dataset, canvas: int, folder: Path, bad_images: str, threads:
             where=str(folder.parent),
             next="ssl-seg train ... --cache FOLDER  # or a smaller --canvas",
         )
-    aside = folder.with_name(f".{folder.name}.tmp")
-    for leftover in (aside, folder):
-        shutil.rmtree(leftover, ignore_errors=True)
-    aside.mkdir()
-    try:
+    shutil.rmtree(folder, ignore_errors=True)
+    with atomic_path(folder) as aside:
+        aside.mkdir()
         columns, bad = _fill(dataset, canvas, aside, threads, tick)
         if bad and bad_images == "stop":
             raise _bad_images(dataset, bad)
@@ -65,9 +64,6 @@ def build(dataset: Dataset, canvas: int, folder: Path, bad_images: str, threads:
         index = {"format": FORMAT, "count": len(rows), "canvas": canvas, "skipped": len(bad), "bad": bad}
         index["classes"] = list(dataset.classes)
         (aside / "index.json").write_text(json.dumps(index))
-        os.rename(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _fill(

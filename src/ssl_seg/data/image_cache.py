@@ -102,11 +102,14 @@ def open_store(
             cache.mkdir(parents=True, exist_ok=True)
             with _only_builder(folder, lambda: tick(0, len(dataset))):
                 if not (folder / "index.json").exists():  # another process may have been faster
-                    _sweep(cache)
+                    _sweep(cache, folder)
                     build(dataset, canvas, folder, bad_images, threads or os.cpu_count() or 1, tick)
-        except OSError as error:
+        except (OSError, ResourceError) as error:
+            if isinstance(error, ResourceError) and error.next:
+                raise
+            reason = error if isinstance(error, OSError) else error.__cause__
             raise ResourceError(
-                f"cannot write the image store: {error.strerror or error}",
+                f"cannot write the image store: {getattr(reason, 'strerror', '') or reason}",
                 where=str(cache),
                 next="ssl-seg train ... --cache FOLDER  # on a disk with more room",
             ) from error
@@ -160,9 +163,13 @@ def _take(lock: IO[str]) -> bool:
     return True
 
 
-def _sweep(cache: Path) -> None:
-    """Remove what builds of other stores that were killed have left behind."""
-    for leftover in cache.glob(".*.tmp"):
-        with leftover.with_suffix(".lock").open("w") as lock:
+def _sweep(cache: Path, folder: Path) -> None:
+    """Remove what killed builds have left behind: of `folder`, whose lock is held, and of other stores."""
+    for leftover in cache.glob(".*.tmp-*"):
+        name = leftover.name.rpartition(".tmp-")[0]
+        if name == f".{folder.name}":
+            shutil.rmtree(leftover, ignore_errors=True)
+            continue
+        with leftover.with_name(f"{name}.lock").open("w") as lock:
             if _take(lock):
                 shutil.rmtree(leftover, ignore_errors=True)

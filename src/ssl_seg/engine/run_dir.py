@@ -152,4 +152,4 @@ def _is_of_a_start(path: Path) -> bool:
     if path.name in ("figures", "checkpoints"):
         return not any(child.name.startswith("step-") for child in path.iterdir())
     own = ("run.toml", "run.log", "status.json")
-    return path.name in own or re.fullmatch(r"\..+\.tmp-\d+", path.name) is not None
+    return path.name in own or re.fullmatch(r"\..+\.tmp-[\w-]+", path.name) is not None

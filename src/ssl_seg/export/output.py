@@ -1,10 +1,8 @@
 """Files and folders that are there whole, or not at all."""
 
 import json
-import os
-import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ssl_seg.errors import OccupiedError, ResourceError
-from ssl_seg.utils.files import sync_folder
+from ssl_seg.utils.files import atomic_path
 from ssl_seg.weights.backbone_file import FORMAT
 
 
@@ -26,20 +24,8 @@ def placed(path: Path) -> Iterator[Path]:
     """
     if path.is_symlink() or path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise OccupiedError(f"{path} is there already", next="another --out, or remove it first")
-    aside = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as aside:
         yield aside
-        os.replace(aside, path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise ResourceError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        if aside.is_dir():
-            shutil.rmtree(aside, ignore_errors=True)
-        else:
-            with suppress(OSError):  # as a rule it is in its place by now
-                aside.unlink()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:

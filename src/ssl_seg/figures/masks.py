@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ssl_seg.errors import ResourceError
+from ssl_seg.utils.files import atomic_file
 
 
 def paint(mask: NDArray[np.uint8], colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -46,8 +46,5 @@ def save_image(path: Path, pixels: NDArray[np.uint8]) -> None:
     Raises:
         ResourceError: it cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(path, format="PNG")
-    except OSError as error:
-        raise ResourceError(f"cannot write {path}: {error.strerror or error}") from error
+    with atomic_file(path) as file:
+        Image.fromarray(pixels).save(file, format="PNG")

@@ -7,15 +7,13 @@ with drawing():
     save(page, Path("figures/curves"))  # .png and .svg
 """
 
-import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ssl_seg.errors import ResourceError
-from ssl_seg.utils.files import replace_bytes
+from ssl_seg.utils.files import atomic_file
 
 # Petroff, "Accessible color sequences for data visualization", arXiv:2107.02270: ten colours, searched for
 # so that neighbours and all pairs stay apart under the three kinds of colour blindness
@@ -101,14 +99,9 @@ def save(page: Any, stem: Path, dpi: int = DPI) -> list[Path]:
     Raises:
         ResourceError: they cannot be written.
     """
-    try:
-        stem.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ResourceError(f"cannot make {stem.parent}: {error.strerror}") from error
     paths = []
     for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-        content = io.BytesIO()
-        page.savefig(content, format=ending, dpi=dpi, metadata=metadata)
         paths.append(stem.with_name(f"{stem.name}.{ending}"))
-        replace_bytes(paths[-1], content.getvalue())
+        with atomic_file(paths[-1]) as file:
+            page.savefig(file, format=ending, dpi=dpi, metadata=metadata)
     return paths

@@ -8,6 +8,7 @@ starts from the other's layout at full size is nearer still, but shows them wors
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -102,6 +103,7 @@ def make_maps(
                 f"features of {lost} of {len(values)} images are not finite", where=f"epoch {epoch}"
             )
     maps: list[Map] = []
+    import_module("sklearn.manifold")  # pools that are loaded inside the block would not be limited
     with threadpool_limits(1):
         for epoch, values in features.items():
             tick(len(maps), len(features))

@@ -1,6 +1,5 @@
 """A sheet of images beside the views that training makes of them."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD
-from ssl_seg.errors import ResourceError
-from ssl_seg.utils.files import replace_bytes
+from ssl_seg.utils.files import atomic_file
 
 _GAP = 4
 _LETTERS = 13  # height in pixels
@@ -54,16 +52,12 @@ def draw_views(
         for column, picture in enumerate(pictures.clamp(0, 1)):
             y, x = row * step + _GAP, left + column * step
             sheet[y : y + side, x : x + side] = (picture.permute(1, 2, 0).numpy() * 255).round()
-    image, file = Image.fromarray(sheet), io.BytesIO()
+    image = Image.fromarray(sheet)
     draw = ImageDraw.Draw(image)
     for row, name in enumerate(names):
         y = row * step + _GAP
         draw.text((left - _GAP, y + side // 2), name, "black", font, anchor="rm")
         for x in range(left, left + len(images) * step, step):  # a white view on white paper has an end
             draw.rectangle((x - 1, y - 1, x + side, y + side), outline=_FRAME)
-    image.save(file, format="PNG")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ResourceError(f"cannot make {path.parent}: {error.strerror}") from error
-    replace_bytes(path, file.getvalue())
+    with atomic_file(path) as file:
+        image.save(file, format="PNG")

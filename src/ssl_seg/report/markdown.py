@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ssl_seg.errors import ResourceError
 from ssl_seg.report.build import Report, pair_of
 from ssl_seg.report.figures import Watched
 from ssl_seg.report.images import Picture
@@ -56,10 +55,6 @@ class _Writer:
         """Write a picture, and return what shows it; the file's name is ours, whatever the label."""
         made = Picture(standalone(picture).encode(), "svg+xml") if isinstance(picture, str) else picture
         file, folder = f"{name}{made.suffix}", self._path.parent / self._files
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ResourceError(f"cannot write {folder}: {error.strerror}") from error
         replace_bytes(folder / file, made.data)
         place = re.sub(
             r"[^\w./-]", lambda found: "".join(f"%{b:02X}" for b in os.fsencode(found[0])), self._files

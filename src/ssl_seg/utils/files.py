@@ -1,14 +1,65 @@
-"""Files that are there whole or not at all."""
+"""The one way to write a file that has a final name: aside, whole, then renamed."""
 
 import os
-from contextlib import suppress
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from ssl_seg.errors import ResourceError
 
+_LONGEST = 200  # bytes of a name that are kept in that of its temporary file: 255 are the limit
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A path beside `path` for a file or a folder; it gets its final name when the block ends well.
+
+    Until then readers see what was there before. A link at `path` is replaced, never followed.
+    Missing parent folders are made.
+
+    Raises:
+        ResourceError: it cannot be written; what was there before is untouched.
+    """
+    aside = temporary(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield aside
+        if aside.is_file():
+            sync(aside)
+        os.replace(aside, path)
+        sync(path.parent)
+    except OSError as error:
+        raise ResourceError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        _discard(aside)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """As `atomic_path`, opened for writing bytes. Nobody else can have planted the temporary file.
+
+    Raises:
+        ResourceError: it cannot be written; what was there before is untouched.
+    """
+    with atomic_path(path) as aside, aside.open("xb") as file:
+        yield file
+
+
+def replace_bytes(path: Path, content: bytes) -> None:
+    """Write a small file so that a reader sees the old one or the new one, never a part.
+
+    Raises:
+        ResourceError: it cannot be written; the old one stays.
+    """
+    with atomic_file(path) as file:
+        file.write(content)
+
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a small file so that a reader sees the old one or the new one, never a part.
+    """As `replace_bytes`, of text in UTF-8.
 
     Raises:
         ResourceError: it cannot be written; the old one stays.
@@ -16,26 +67,24 @@ def replace_text(path: Path, text: str) -> None:
     replace_bytes(path, text.encode())
 
 
-def replace_bytes(path: Path, content: bytes) -> None:
-    """As `replace_text`, of bytes."""
-    aside = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-        sync_folder(path.parent)
-    except OSError as error:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
-        raise ResourceError(f"cannot write {path}: {error.strerror}") from error
+def temporary(path: Path) -> Path:
+    """A free name beside `path`, so that renaming never crosses file systems."""
+    name = os.fsdecode(os.fsencode(path.name)[:_LONGEST])
+    return path.with_name(f".{name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
 
 
-def sync_folder(folder: Path) -> None:
-    """Have the names in a folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _discard(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):  # as a rule it has its final name by now
+            path.unlink()

@@ -19,7 +19,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ssl_seg.errors import ResourceError, WeightsError
-from ssl_seg.utils.files import sync_folder
+from ssl_seg.utils.files import atomic_path, sync
 from ssl_seg.weights.state_dict import (
     generators,
     optimizer_tensors,
@@ -51,7 +51,6 @@ def save_checkpoint(
         PluginError: the module's state holds something that is no tensor.
     """
     final = folder / f"step-{step:06d}"
-    aside = folder / f".{final.name}.tmp-{os.getpid()}"
     contents = (
         save(plain(module.state_dict())),
         save(plain(optimizer_tensors(optimizer) | generators())),
@@ -61,26 +60,26 @@ def save_checkpoint(
     manifest = {name: {"size": len(data), "sha256": _digest(data)} for name, data in files.items()}
     files["manifest.json"] = json.dumps(manifest, indent=1).encode()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         _sweep(folder)
-        aside.mkdir()
-        for name, data in files.items():
-            _write(aside / name, data)
-        sync_folder(aside)
-        if trouble := verify(aside):
-            raise OSError(errno.EIO, f"it could not be read back, {trouble}")
-        _replace(aside, final)
-        sync_folder(folder)
+        with atomic_path(final) as aside:
+            aside.mkdir()
+            for name, data in files.items():
+                _write(aside / name, data)
+            sync(aside)
+            if trouble := verify(aside):
+                raise OSError(errno.EIO, f"it could not be read back, {trouble}")
+            if final.exists():  # saved twice at one step: by the clock and at the end, or after a resume
+                _remove(final)
         # a later one was refused when this run was resumed from an earlier one
         for refused in [path for path in list_checkpoints(folder) if _step(path) > step]:
             _remove(refused)
         tidy(folder, step)
-    except OSError as error:
-        shutil.rmtree(aside, ignore_errors=True)
+    except (ResourceError, OSError) as error:
+        reason = error.__cause__ or error
         need = sum(len(data) for data in files.values()) / 2**20
         free = shutil.disk_usage(folder).free / 2**20 if folder.exists() else 0.0
         raise ResourceError(
-            f"cannot write a checkpoint: {error.strerror or error}; "
+            f"cannot write a checkpoint: {getattr(reason, 'strerror', '') or reason}; "
             f"it needs {need:.0f} MiB, {free:.0f} MiB are free",
             where=str(final),
             kept=newest_name(folder),
@@ -188,12 +187,6 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _replace(aside: Path, final: Path) -> None:
-    if final.exists():  # saved twice at one step: by the clock and at the end, or after a resume
-        _remove(final)
-    os.rename(aside, final)
 
 
 def _remove(path: Path) -> None:

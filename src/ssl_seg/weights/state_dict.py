@@ -1,17 +1,17 @@
 """The state of a module, an optimizer and torch's generators as named tensors, and back."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ssl_seg.errors import PluginError, ResourceError, WeightsError
+from ssl_seg.errors import PluginError, WeightsError
+from ssl_seg.utils.files import replace_bytes
 
 
 def plain(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -38,15 +38,8 @@ def write_module(path: Path, module: nn.Module, form: str, about: Mapping[str, A
     Raises:
         ResourceError: the file cannot be written; the old one stays.
     """
-    aside = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        save_file(
-            plain(module.state_dict()), aside, metadata={"format": form, "about": json.dumps(dict(about))}
-        )
-        os.replace(aside, path)
-    except Exception as error:  # safetensors raises its own kind for a full disk
-        aside.unlink(missing_ok=True)
-        raise ResourceError(f"cannot write {path}: {error}") from error
+    header = {"format": form, "about": json.dumps(dict(about))}
+    replace_bytes(path, save(plain(module.state_dict()), metadata=header))
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Any]:

@@ -1,14 +1,14 @@
 """Pictures and arrays, written whole or not at all."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ssl_seg.errors import ResourceError
+from ssl_seg.utils.files import atomic_file
 from ssl_seg_sam.segments import Segment
 
 
@@ -18,7 +18,8 @@ def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
     Raises:
         ResourceError: it cannot be written.
     """
-    _replace(path, lambda file: Image.fromarray(pixels).save(file, format="PNG"))
+    with atomic_file(path) as file:
+        Image.fromarray(pixels).save(file, format="PNG")
 
 
 def write_npz(path: Path, index: NDArray[np.int32], segments: Sequence[Segment]) -> None:
@@ -34,16 +35,5 @@ def write_npz(path: Path, index: NDArray[np.int32], segments: Sequence[Segment])
         "scores": np.array([segment.score for segment in segments], dtype=np.float32),
         "stability": np.array([segment.stability for segment in segments], dtype=np.float32),
     }
-    _replace(path, lambda file: np.savez_compressed(file, **arrays))
-
-
-def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    aside = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("wb") as file:
-            write(file)
-        aside.replace(path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise ResourceError(f"cannot write {path}: {error.strerror or error}") from error
+    with atomic_file(path) as file:
+        np.savez_compressed(file, **arrays)
