@@ -17,8 +17,10 @@ from ssl_seg.augment.views import (
     IMAGENET_STD,
     View,
     augment,
+    augment_pairs,
     evaluation_view,
     multi_crop,
+    normalised,
 )
 
 if __name__ != "another process":  # which has no need of it
@@ -226,3 +228,24 @@ def test_values_stay_in_the_range_of_an_image():
     (view,) = make(*canvases(), (strong,), mean=(0, 0, 0), std=(1, 1, 1))
     assert view.min() >= -1e-6 and view.max() <= 1 + 1e-6
     assert np.ptp(view.numpy()) > 0.9
+
+
+def test_views_are_float32_where_the_caller_computes_in_bfloat16():
+    images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    sizes, ids = torch.full((4, 2), 32), torch.arange(4)
+    masks = torch.zeros(4, 32, 32, dtype=torch.uint8)
+    fixed = {"seed": 0, "epoch": 0, "size": 16}
+
+    def all_views():
+        return [
+            *augment(images, sizes, ids, BYOL_VIEWS, **fixed),
+            augment_pairs(images, masks, sizes, ids, BYOL_VIEWS[0], **fixed)[0],
+            evaluation_view(images, sizes, size=16),
+            normalised(images),
+        ]
+
+    plain = all_views()
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = all_views()
+    for one, two in zip(plain, inside, strict=True):
+        assert two.dtype == torch.float32 and torch.equal(one, two)

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import wraps
 from itertools import permutations
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +22,8 @@ _GRAY, _BLUR, _SIGMA, _SOLARIZE = range(_HUE + 1, _HUE + 5)
 _TURN = _SOLARIZE + 1
 _SLOTS = _TURN + 1
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 _ORDERS = torch.tensor(list(permutations(range(4))))
 
 
@@ -61,6 +65,18 @@ def multi_crop(views: Sequence[View], small: int, zoom: float = 0.5) -> tuple[Vi
     return wide + tuple(replace(views[-1], scale=(least, most), zoom=zoom) for _ in range(small))
 
 
+def _without_autocast(make: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Views are float32 also where the caller computes in bfloat16: 8 bits of colour need more than its 8."""
+
+    @wraps(make)
+    def made(*args: _P.args, **options: _P.kwargs) -> _T:
+        with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
+            return make(*args, **options)
+
+    return made
+
+
+@_without_autocast
 def augment(
     images: Tensor,
     sizes: Tensor,
@@ -96,6 +112,7 @@ def augment(
     ]
 
 
+@_without_autocast
 def augment_pairs(
     images: Tensor,
     masks: Tensor,
@@ -130,6 +147,7 @@ def normalised(
     return _finish(images / 255.0, mean, std)
 
 
+@_without_autocast
 def evaluation_view(
     images: Tensor,
     sizes: Tensor,
