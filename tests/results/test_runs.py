@@ -1,95 +1,14 @@
-"""Intervals, tests and rows, against SciPy and against counting."""
+"""Rows of finished runs and their comparison."""
 
 import json
-from itertools import product
 
 import numpy as np
 import pytest
-from scipy import stats
 
-from ssl_seg.results.iou import mean_iou
-from ssl_seg.results.runs import FLIPS, compare, holm, read_row, read_scores, sign_flips, wilson
+from ssl_seg.results.chance import holm, sign_flips, wilson
+from ssl_seg.results.iou import areas, mean_iou, swaps
+from ssl_seg.results.runs import compare, read_row, read_scores
 from ssl_seg.study.config import Stage
-
-
-@pytest.mark.parametrize("count", [1, 7, 406, 50_000])
-def test_wilson_is_scipys(count):
-    for right in sorted({0, 1, count // 3, count // 2, count - 1, count}):
-        expected = stats.binomtest(right, count).proportion_ci(method="wilson")
-        assert wilson(right / count, count) == pytest.approx((expected.low, expected.high), abs=1e-12)
-
-
-def test_wilson_solves_its_equation():
-    """Its ends are the shares at which what was found lies 1.96 standard errors away."""
-    for share, count in ((0.4606, 406), (0.5123, 327)):  # a mean over seeds is no whole number of images
-        for end in wilson(share, count):
-            distance = abs(share - end) / np.sqrt(end * (1 - end) / count)
-            assert distance == pytest.approx(stats.norm.ppf(0.975), abs=1e-9)
-
-
-def test_the_interval_holds_what_it_promises():
-    """Of many data sets of a known share, 95 of 100 intervals hold it."""
-    random = np.random.default_rng(0)
-    held = [low < 0.3 < high for low, high in (wilson(k / 406, 406) for k in random.binomial(406, 0.3, 4000))]
-    assert np.mean(held) == pytest.approx(0.95, abs=0.012)
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_few_differences_are_tested_exactly_as_by_scipy(seed):
-    random = np.random.default_rng(seed)
-    one, two = random.integers(0, 4, (2, 11))
-    expected = stats.permutation_test(
-        (one, two),
-        lambda x, y, axis: np.sum(x - y, axis=axis),
-        vectorized=True,
-        permutation_type="samples",
-        n_resamples=np.inf,
-    )
-    quiet = np.zeros(400, np.int64)  # images on which both agree change nothing
-    assert sign_flips(np.concatenate([one - two, quiet])) == pytest.approx(expected.pvalue, abs=1e-12)
-
-
-def test_few_differences_are_tested_by_counting():
-    moved = np.array([3, -1, 2, 2])
-    sums = [abs(np.dot(signs, moved)) for signs in product((-1, 1), repeat=4)]
-    assert sign_flips(moved) == np.mean([s >= 6 for s in sums])
-
-
-def test_many_differences_are_tested_by_sampling():
-    """With steps of one, it is the sign test, whose p-value is known."""
-    for more in (110, 120, 128):
-        moved = np.array([1] * more + [-1] * (200 - more))
-        p = stats.binomtest(more, 200).pvalue
-        assert sign_flips(moved) == pytest.approx(p, abs=4 * np.sqrt(p * (1 - p) / FLIPS) + 1 / FLIPS)
-    assert sign_flips(np.ones(300, np.int64)) == 1 / (FLIPS + 1), "never 0: the data are one of the flips"
-    assert sign_flips(moved) == sign_flips(moved)
-
-
-def test_no_difference_at_all():
-    assert sign_flips(np.zeros(30, np.int64)) == 1.0
-    assert sign_flips(np.zeros(0, np.int64)) == 1.0
-
-
-def test_equal_models_are_told_apart_no_more_often_than_promised():
-    random = np.random.default_rng(1)
-    right = (random.random((300, 2, 60)) < 0.6).astype(int)
-    assert np.mean([sign_flips(one - two) < 0.05 for one, two in right]) == pytest.approx(0.05, abs=0.035)
-
-
-def test_holm_rejects_what_the_stepwise_procedure_rejects():
-    random = np.random.default_rng(2)
-    for _ in range(200):
-        values = (random.random(random.integers(1, 12)) ** 4).tolist()
-        corrected = holm(values)
-        for level in (0.01, 0.05, 0.2):
-            rejected = set()
-            for rank, index in enumerate(np.argsort(values, kind="stable")):
-                if values[index] > level / (len(values) - rank):
-                    break
-                rejected.add(int(index))
-            assert {i for i, p in enumerate(corrected) if p <= level} == rejected
-    assert holm([]) == []
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
 
 
 def run(folder, scores, answers=None, *, labels=None, key="val_top1"):
@@ -115,7 +34,7 @@ def row(tmp_path, name, *runs, planned=None, score="val_top1", **given):
 def test_a_row(tmp_path):
     found = row(tmp_path, "A", ([0.5, 0.9, 0.75], [1, 1, 0, 1]), ([0.2, 0.25], [0, 1, 0, 0]))
     assert (found.last, found.best) == ({0: 0.75, 1: 0.25}, {0: 0.9, 1: 0.25})
-    assert found.right.tolist() == [1, 2, 0, 1]
+    assert found.right.tolist() == [[1, 1, 0, 1], [0, 1, 0, 0]]
     assert found.images[2] == ("2.jpg", "cat")
     assert found.interval == wilson(0.5, 4)
     assert found.why == ""
@@ -196,11 +115,11 @@ def test_masks_that_are_not_of_the_score(tmp_path):
     assert found[1].why == ""
     assert found[2].why.startswith("val_confusions.npz cannot be read")
     other = read_row(stage("D"), {0: masked(tmp_path / "D", counts)}, "val_miou")
-    assert compare([found[1], other])[0].why == "different classes count"
+    assert compare([found[1], other])[0].why == "measured on different classes"
 
 
 def test_pairs(tmp_path):
-    """Each pair is tested on its images, with weight by the number of seeds; all pairs are corrected together."""
+    """Each pair is tested on its images and the seeds that both have; all pairs are corrected together."""
     random = np.random.default_rng(0)
     answers = {
         name: (random.random((2, 60)) < share) * 1 for name, share in (("A", 0.2), ("B", 0.8), ("C", 0.7))
@@ -213,16 +132,50 @@ def test_pairs(tmp_path):
     rows.append(row(tmp_path, "E", ([0.5], [1, 0] * 30), labels=[f"{i}.jpg,cat" for i in range(60, 120)]))
     pairs = {pair.names: pair for pair in compare(rows)}
     assert list(pairs)[:4] == ["A - B", "A - C", "A - D", "A - E"]
-    means = {"A": answers["A"].mean(0), "B": answers["B"].mean(0), "C": answers["C"][0]}
-    raw = [sign_flips(np.rint(2 * (means[x] - means[y])).astype(int)) for x, y in ("AB", "AC", "BC")]
-    assert [pairs[n].p for n in ("A - B", "A - C", "B - C")] == holm(raw)
+    both = {"A - B": 2, "A - C": 1, "B - C": 1}
+    raw = [sign_flips((answers[n[0]][:s] - answers[n[-1]][:s]).sum(0)) for n, s in both.items()]
+    assert [pairs[n].p for n in both] == holm(raw)
+    assert [pairs[n].partly for n in both] == [False, True, True]
     assert pairs["A - B"].p < 0.05
     expected = [float(one - two) for one, two in zip(answers["A"].mean(1), answers["B"].mean(1), strict=True)]
-    assert pairs["A - B"].differences == pytest.approx(expected)
-    assert len(pairs["B - C"].differences) == 1
+    assert list(pairs["A - B"].differences.values()) == pytest.approx(expected)
+    assert list(pairs["B - C"].differences) == [0]
     assert pairs["A - D"].p is None
     assert pairs["A - D"].why.startswith("D: no val_predictions.csv")
     assert pairs["A - E"].why == "measured on different images"
+
+
+def test_rows_without_a_seed_in_common_are_not_tested(tmp_path):
+    rows = [
+        read_row(stage(name), {seed: run(tmp_path / name, [0.5], [1, 0])}, "val_top1")
+        for seed, name in enumerate("AB")
+    ]
+    (pair,) = compare(rows)
+    assert (pair.differences, pair.p, pair.why) == ({}, None, "no seed in common")
+
+
+def test_masks_are_tested_on_the_seeds_that_both_rows_have(tmp_path):
+    """A third, failed seed of one row is in its mean, but not in the difference, nor in its test."""
+    random = np.random.default_rng(1)
+    good, other, failed = random.integers(1, 9, (3, 20, 3, 4)) + np.eye(3, 4, dtype=int) * 40
+    failed = failed[:, ::-1]
+    folders = {
+        "A": [masked(tmp_path / "A0", good), masked(tmp_path / "A1", failed)],
+        "B": [masked(tmp_path / "B0", other)],
+    }
+    rows = [read_row(stage(n, 2), dict(enumerate(each)), "val_miou") for n, each in folders.items()]
+    (pair,) = compare(rows)
+    kept = np.ones(3, bool)
+    assert pair.p == swaps(areas(good)[None], areas(other)[None], kept)
+    assert pair.p > 0.05
+    assert pair.differences == {0: rows[0].last[0] - rows[1].last[0]}
+    low, high = rows[0].interval
+    assert low < np.mean([*rows[0].last.values()]) < high
+
+
+def test_another_score_that_is_nearly_the_share_has_no_interval(tmp_path):
+    """The mean over classes can be within half an image of the share of right answers."""
+    assert row(tmp_path, "A", ([0.75 + 0.1 / 4], [1, 1, 0, 1])).why.startswith("val_top1 is not the share")
 
 
 def test_scores_of_a_killed_run(tmp_path):

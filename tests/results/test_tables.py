@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ssl_seg.results.runs import Row, wilson
+from ssl_seg.results.chance import wilson
+from ssl_seg.results.runs import Row
 from ssl_seg.results.tables import Table
 
 HOSTILE = r"A & 50 % of_it #1 {x} $5$ \cmd ~ ^ | <b> [link](x) *bold* `code` ±"
@@ -17,15 +18,22 @@ HOSTILE = r"A & 50 % of_it #1 {x} $5$ \cmd ~ ^ | <b> [link](x) *bold* `code` ±"
 def row(name, last, *, best=None, title=None, planned=None, answers=None, why=""):
     last = dict(enumerate(last))
     best = dict(enumerate(best)) if best else last
-    images = [(f"{i}.jpg", "cat") for i in range(len(answers or []))]
     right = np.array(answers or [], np.int64)
+    images = [(f"{i}.jpg", "cat") for i in range(right.shape[-1])]
+    right = right if right.ndim > 1 else right[None]
     return Row(name, title or name, planned or len(last), last, best, images, right, why)
 
 
 @pytest.fixture
 def table():
     rows = [
-        row("A", [0.25, 0.75], best=[0.5, 0.75], answers=[2, 1, 1, 0], title="A · from scratch"),
+        row(
+            "A",
+            [0.25, 0.75],
+            best=[0.5, 0.75],
+            answers=[[1, 0, 0, 0], [1, 1, 1, 0]],
+            title="A · from scratch",
+        ),
         row("B", [0.5], planned=3, answers=[1, 0, 1, 0], title="with labels"),
         row("C", [], planned=3, why="no run is finished"),
     ]
@@ -66,6 +74,23 @@ def test_published_numbers_stand_beside(tmp_path):
 def test_a_real_difference_is_told():
     table = Table([row("A", [1.0], answers=[1] * 12), row("B", [0.0], answers=[0] * 12)], "val_top1")
     assert "A - B  +1.0000 ± n/a  0.0005  yes" in table.text()
+
+
+def test_unequal_seeds_are_noted():
+    rows = [
+        row("A", [1.0, 0.5], answers=[[1, 1], [1, 0]]),
+        row("B", [0.0], answers=[[0, 0]]),
+        row("C", [0.5], answers=[[1, 0]]),
+    ]
+    notes = Table(rows, "val_top1").notes
+    assert "A - B: difference and p of the seeds that both have: 0." in notes
+    assert not any(note.startswith("B - C") for note in notes)
+
+
+def test_more_pairs_than_the_exchanges_can_tell_apart_are_noted():
+    rows = [row(f"R{i}", [1.0], answers=[1]) for i in range(33)]
+    assert Table(rows, "val_top1").notes[-1].startswith("528 pairs are too many")
+    assert not any("too many" in note for note in Table(rows[:30], "val_top1").notes)
 
 
 def test_rows_measured_on_different_images():

@@ -158,21 +158,30 @@ def answer(table: Table) -> str:
     text = f"{first.label} has {table.score} {spread(first.last.values())}"
     if len(rows) == 1:
         return f"{text}."
-    pairs = {frozenset(names): pair for pair, names in zip(table.pairs, _names(table), strict=True)}
-    sure: list[str] = []
-    open_: list[str] = []
-    untested: list[str] = []
+    groups: dict[str, list[str]] = {words: [] for words in _WORDS}
     for row in rows[1:]:
-        p = pairs[frozenset((first.name, row.name))].p if row.name != first.name else None
-        (untested if p is None else sure if p < LEVEL else open_).append(row.name)
-    parts = [f"{text}, the highest of {len(rows)}."]
-    if sure:
-        parts.append(f"That is more than chance explains against {_listed(sure)}.")
-    if open_:
-        parts.append(f"Against {_listed(open_)} the difference is within what chance explains.")
-    if untested:
-        parts.append(f"Against {_listed(untested)} there is no test.")
-    return " ".join(parts)
+        groups[_verdict(table, first.name, row.name)].append(row.name)
+    said = [words.format(_listed(names)) for words, names in groups.items() if names]
+    return " ".join([f"{text}, the highest of {len(rows)}.", *said])
+
+
+_WORDS = (
+    "That is more than chance explains against {}.",
+    "Against {} the difference is within what chance explains.",
+    "Over the seeds that both have, {} is higher.",
+    "Against {} there is no test.",
+)
+
+
+def _verdict(table: Table, first: str, other: str) -> str:
+    """Which of `_WORDS` holds; the highest mean over its own seeds may be lower over those of a pair."""
+    sure, within, lower, untested = _WORDS
+    for (one, two), pair in zip(_names(table), table.pairs, strict=True):
+        if {one, two} != {first, other} or first == other or pair.p is None:
+            continue
+        ahead = (mean_sd(pair.differences.values())[0] or 0.0) * (1 if one == first else -1)
+        return within if pair.p >= LEVEL else sure if ahead > 0 else lower
+    return untested
 
 
 def _names(table: Table) -> list[tuple[str, str]]:

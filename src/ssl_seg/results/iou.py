@@ -5,18 +5,20 @@ made from one confusion matrix per image.
 """
 
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssl_seg.base import IGNORE
+from ssl_seg.results.chance import permutation_p
 
 CONFUSIONS = "val_confusions.npz"
 DRAWS = 2_000
 _PART = 100  # draws at a time, to bound the memory
 
-Counts = NDArray[np.float64]
+Counts = NDArray[Any]  # whole numbers, as int64 or float64
 
 
 def mean_iou(confusion: Counts, kept: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -29,12 +31,7 @@ def mean_iou(confusion: Counts, kept: NDArray[np.bool_]) -> NDArray[np.float64]:
     Returns:
         (...) the mean over the kept classes that are there or predicted; 0 where there are none.
     """
-    right = np.diagonal(confusion, axis1=-2, axis2=-1)
-    union = confusion.sum(axis=-1) + confusion[..., :-1].sum(axis=-2) - right
-    present = kept & (union > 0)
-    iou = np.where(present, right / np.maximum(union, 1e-9), 0.0)
-    mean: NDArray[np.float64] = iou.sum(axis=-1) / np.maximum(present.sum(axis=-1), 1)
-    return mean
+    return mean_of_areas(areas(confusion), kept)
 
 
 def image_iou(
@@ -61,19 +58,41 @@ def image_iou(
     return float(mean_iou(counts.astype(np.float64), kept))
 
 
-def bootstrap(confusions: Counts, kept: NDArray[np.bool_]) -> tuple[float, float]:
-    """The 95 % interval of a mean IoU: what as many images drawn from these, with repetition, give.
+def areas(confusions: Counts) -> Counts:
+    """What a mean IoU is made of, and can be summed over images: (N, C, C + 1) -> (N, 2, C) pixels.
+
+    The first row holds each class's intersection of truth and prediction, the second their union.
+    """
+    right = np.diagonal(confusions, axis1=-2, axis2=-1)
+    union = confusions.sum(axis=-1) + confusions[..., :-1].sum(axis=-2) - right
+    return np.stack([right, union], axis=-2)
+
+
+def mean_of_areas(sums: Counts, kept: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The mean IoU over classes: (..., 2, C) of `areas`, summed over images -> (...)."""
+    right, union = sums[..., 0, :], sums[..., 1, :]
+    present = kept & (union > 0)
+    iou = np.where(present, right / np.maximum(union, 1e-9), 0.0)
+    mean: NDArray[np.float64] = iou.sum(axis=-1) / np.maximum(present.sum(axis=-1), 1)
+    return mean
+
+
+def bootstrap(seeds: Counts, kept: NDArray[np.bool_]) -> tuple[float, float]:
+    """The 95 % interval of the mean over seeds of the mean IoU.
+
+    Each draw takes as many images, with repetition, the same ones for every seed. The mean IoU is no
+    sum, so it is computed of each seed and then averaged, as the number is that the interval belongs to.
 
     Args:
-        confusions: (N, C, C + 1), one matrix per image.
+        seeds: (S, N, 2, C), the `areas` of each image.
         kept: (C,) whether a class counts.
     """
-    count, shape = len(confusions), confusions.shape[1:]
-    random, flat = np.random.default_rng(0), confusions.reshape(count, -1)
+    count = seeds.shape[1]
+    random, flat = np.random.default_rng(0), _by_image(seeds)
     found = []
     for _ in range(DRAWS // _PART):
         times = random.multinomial(count, np.full(count, 1.0 / count), _PART).astype(np.float64)
-        found.append(mean_iou((times @ flat).reshape(-1, *shape), kept))
+        found.append(_over_seeds(times @ flat, seeds.shape, kept))
     low, high = np.quantile(np.concatenate(found), (0.025, 0.975))
     return float(low), float(high)
 
@@ -81,23 +100,37 @@ def bootstrap(confusions: Counts, kept: NDArray[np.bool_]) -> tuple[float, float
 def swaps(one: Counts, two: Counts, kept: NDArray[np.bool_]) -> float:
     """How often chance alone gives a difference as large: the paired permutation test, two-sided.
 
-    If two models are equally good, their answers on any image could as well have been exchanged.
+    If two models are equally good, their answers on any image could as well have been exchanged: those
+    of every seed together. What is compared is the mean over seeds of the mean IoU.
 
     Args:
-        one, two: (N, C, C + 1), one matrix per image.
+        one, two: (S, N, 2, C), the `areas` of each image, by the same seeds.
         kept: (C,) whether a class counts.
     """
-    shape, random = one.shape[1:], np.random.default_rng(0)
-    half = ((one - two) / 2.0).reshape(len(one), -1)
-    middle = ((one + two) / 2.0).sum(axis=0)
-    seen = abs(mean_iou(one.sum(axis=0), kept) - mean_iou(two.sum(axis=0), kept))
-    extreme = 0
-    for _ in range(DRAWS // _PART):
-        signs = random.integers(0, 2, (_PART, len(one))) * 2.0 - 1.0
-        moved = (signs @ half).reshape(-1, *shape)
-        differences = mean_iou(middle + moved, kept) - mean_iou(middle - moved, kept)
-        extreme += int(np.count_nonzero(np.abs(differences) >= seen - 1e-12))
-    return (extreme + 1) / (DRAWS + 1)
+    half = _by_image(one - two) / 2.0
+    half = half[half.any(axis=1)]  # exchanging equal answers changes nothing
+    middle = (one + two).sum(axis=1).reshape(-1) / 2.0
+
+    def difference(moved: Counts) -> NDArray[np.float64]:
+        return np.abs(
+            _over_seeds(middle + moved, one.shape, kept) - _over_seeds(middle - moved, one.shape, kept)
+        )
+
+    seen = difference(half.sum(axis=0))
+    return permutation_p(len(half), lambda signs: difference(signs @ half) >= seen - 1e-12)
+
+
+def _by_image(seeds: Counts) -> Counts:
+    """(S, N, 2, C) -> (N, S * 2 * C)."""
+    return seeds.swapaxes(0, 1).reshape(seeds.shape[1], -1).astype(np.float64)
+
+
+def _over_seeds(sums: Counts, shape: tuple[int, ...], kept: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(..., S * 2 * C) -> (...) the mean over seeds of the mean IoU of each."""
+    mean: NDArray[np.float64] = mean_of_areas(
+        sums.reshape(*sums.shape[:-1], shape[0], *shape[2:]), kept
+    ).mean(axis=-1)
+    return mean
 
 
 def read_confusions(path: Path) -> tuple[list[str], NDArray[np.int64], NDArray[np.bool_]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
+from ssl_seg.results.chance import FLIPS
 from ssl_seg.results.runs import Pair, Row, compare
 from ssl_seg.utils.files import replace_text
 
@@ -21,7 +22,7 @@ _ANSWERS = (
     "p: sign-flip test on the same images, right answers averaged over seeds; corrected for all pairs (Holm).",
 )
 _MASKS = (
-    "Interval: what as many images, drawn anew from these, give (bootstrap).",
+    "Interval: what as many images, drawn anew from these, give for the mean over seeds (bootstrap).",
     "p: the two models' answers exchanged at random, image by image; corrected for all pairs (Holm).",
 )
 _LAST = "Interval and p ask what other images would give for these runs; the deviation is about other seeds."
@@ -54,7 +55,19 @@ class Table:
         reasons |= {f"{p.names}: {p.why}": None for p in self.pairs if p.why and ": " not in p.why}
         kinds = _MASKS if any(row.kept is not None for row in rows) else _ANSWERS
         lacking = (f"No test or interval for {' '.join(reason.split())}." for reason in reasons)
-        self.notes = [*_FIRST, *kinds, _LAST, *lacking]
+        self.notes = [*_FIRST, *kinds, _LAST, *self._limits(), *lacking]
+
+    def _limits(self) -> list[str]:
+        """What the tests cannot show."""
+        notes = [
+            f"{pair.names}: difference and p of the seeds that both have: {', '.join(map(str, pair.differences))}."
+            for pair in self.pairs
+            if pair.partly
+        ]
+        tested = sum(pair.p is not None for pair in self.pairs)
+        if tested > LEVEL * FLIPS:
+            notes.append(f"{tested:,} pairs are too many for {FLIPS:,} exchanges: make tables of fewer rows.")
+        return notes
 
     def write(self, folder: Path, stem: str = "table") -> None:
         """Write `table.txt`, `table.md`, `table.tex`, `table.csv` and `table-pairs.csv`.
@@ -68,7 +81,7 @@ class Table:
         for name, text in (("txt", self.text()), ("md", self.markdown()), ("tex", self.latex())):
             replace_text(folder / f"{stem}.{name}", text)
         replace_text(folder / f"{stem}.csv", _csv([_COLUMNS.split(","), *map(_numbers, self.rows)]))
-        pairs = [[p.names, *mean_sd(p.differences), p.p, p.why] for p in self.pairs]
+        pairs = [[p.names, *mean_sd(p.differences.values()), p.p, p.why] for p in self.pairs]
         replace_text(folder / f"{stem}-pairs.csv", _csv([["names", "mean", "sd", "p", "why"], *pairs]))
 
     def text(self) -> str:
@@ -107,7 +120,7 @@ def _cells(row: Row) -> list[str]:
 
 def _pair_cells(pair: Pair) -> list[str]:
     tested = ["n/a", "n/a"] if pair.p is None else [f"{pair.p:.4f}", "yes" if pair.p < LEVEL else "no"]
-    return [pair.names, spread(pair.differences, "+"), *tested]
+    return [pair.names, spread(pair.differences.values(), "+"), *tested]
 
 
 def spread(values: Iterable[float], sign: str = "") -> str:

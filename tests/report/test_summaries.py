@@ -1,0 +1,25 @@
+"""The sentence above a table."""
+
+import numpy as np
+
+from ssl_seg.report.summaries import answer
+from ssl_seg.results.runs import Row
+from ssl_seg.results.tables import Table
+
+
+def row(name, last, right):
+    images = [(f"{i}.jpg", "cat") for i in range(len(right[0]))]
+    return Row(name, name, len(last), last, last, images, np.array(right, np.int64))
+
+
+def test_the_highest_mean_is_not_said_to_be_ahead_where_the_test_says_the_opposite():
+    """A's second seed makes its mean the highest; on the seed that both have, B is ahead of it."""
+    rows = [
+        row("A", {0: 0.1, 1: 1.0}, [[1] * 2 + [0] * 18, [1] * 20]),
+        row("B", {0: 0.5}, [[1] * 10 + [0] * 10]),
+        row("C", {1: 0.0}, [[0] * 20]),
+    ]
+    text = answer(Table(rows, "val_top1"))
+    assert text.startswith("A has val_top1 0.5500 ± 0.6364, the highest of 3.")
+    assert "Over the seeds that both have, B is higher." in text
+    assert "That is more than chance explains against C." in text
