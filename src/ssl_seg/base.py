@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -45,16 +46,29 @@ class Head(nn.Module):
 
 
 class Model(nn.Module):
-    """A backbone with a head on it."""
+    """A backbone with a head on it.
 
-    def __init__(self, backbone: Backbone, head: Head) -> None:
+    Args:
+        backbone, head: the parts.
+        excluded: class indices that are never predicted. They are not trained, so what the head says of
+            them means nothing: their logits are minus infinity, in training as afterwards.
+    """
+
+    excluded: Tensor
+
+    def __init__(self, backbone: Backbone, head: Head, *, excluded: Sequence[int] = ()) -> None:
         super().__init__()
         self.backbone, self.head = backbone, head
+        self.register_buffer("excluded", torch.tensor(list(excluded), dtype=torch.int64), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised images -> the head's logits."""
+        """(B, 3, H, W) normalised images -> (B, classes) or (B, classes, H, W) logits."""
         logits: Tensor = self.head(self.backbone(images), (images.shape[-2], images.shape[-1]))
-        return logits
+        return self.without_excluded(logits)
+
+    def without_excluded(self, logits: Tensor) -> Tensor:
+        """The head's (B, classes, ...) logits, minus infinity for the excluded classes."""
+        return logits.index_fill(1, self.excluded, -torch.inf) if len(self.excluded) else logits
 
 
 class SSLMethod(nn.Module):

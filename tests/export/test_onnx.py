@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -71,6 +72,23 @@ def test_masks_of_images_of_any_size(subject, tmp_path, head):
         assert logits.shape == (shape[0], 2, *shape[2:])
         torch.testing.assert_close(torch.from_numpy(logits), given.model(batch), rtol=1e-4, atol=1e-4)
     assert json.loads(runtime.get_modelmeta().custom_metadata_map["colours"]) == colours
+
+
+@torch.no_grad()
+def test_an_excluded_class_is_never_predicted(subject, tmp_path):
+    given = subject(
+        "test_resnet",
+        head=lambda *shape: DeepLabV3(*shape, width=8),
+        classes=3,
+        about={"task": "segment", "exclude": ["class 1"]},
+    )
+    given.head.classifier[-1].bias[1] = 100.0  # it would win everywhere
+    made = to_onnx(given, tmp_path / "m.onnx")
+    assert made.difference <= 1e-4 and made.notes == []
+    batch = images(2, 3, 70, 51)
+    (logits,) = session(tmp_path / "m.onnx").run(None, {"images": batch.numpy()})
+    assert not (logits.argmax(1) == 1).any()
+    assert np.array_equal(logits.argmax(1), given.model(batch).argmax(1).numpy())
 
 
 class _Whole(TinyBackbone):

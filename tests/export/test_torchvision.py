@@ -69,6 +69,20 @@ def test_deeplabv3_whole(subject, tmp_path, aux):
     assert match.matched == match.total and match.prefix == "backbone."
 
 
+@torch.no_grad()
+def test_an_excluded_class_is_never_predicted(subject, tmp_path):
+    about = {"task": "segment", "exclude": ["class 2"]}
+    given = subject("resnet50", head=DeepLabV3, classes=4, output_stride=8, about=about)
+    given.head.classifier[-1].bias[2] = 100.0  # it would win everywhere
+    assert to_torchvision(given, tmp_path / "w.pth").whole
+    net = torchvision.models.segmentation.deeplabv3_resnet50(
+        weights_backbone=None, num_classes=4, aux_loss=False
+    )
+    net.load_state_dict(torch.load(tmp_path / "w.pth"))
+    said = net.eval()(IMAGES)["out"].argmax(1)
+    assert not (said == 2).any() and torch.equal(said, given.model(IMAGES).argmax(1))
+
+
 def test_the_code_that_is_told_runs(subject, tmp_path):
     for name, given in (
         ("a.pth", subject("resnet18")),

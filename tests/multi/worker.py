@@ -92,7 +92,7 @@ def segmenter(loss, weights=None):
     def case():
         backbone = TinyBackbone()
         head = DeepLabV3(backbone.channels, backbone.strides, CLASSES, width=8, dropout=0.0)
-        module = Segmenter(Model(backbone, head), loss=loss, weights=weights, excluded=[2])
+        module = Segmenter(Model(backbone, head, excluded=[2]), loss=loss, weights=weights)
 
         def look(batch):
             fixed = {"seed": 1, "epoch": batch.epoch, "size": SIZE}

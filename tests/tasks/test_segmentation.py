@@ -30,9 +30,9 @@ class Pixels(Head):
         return F.interpolate(self.aux(features[0]), size, mode="bilinear") if self.aux else None
 
 
-def new_model(aux=False):
+def new_model(aux=False, excluded=()):
     torch.manual_seed(0)
-    return Model(TinyBackbone(), Pixels(aux))
+    return Model(TinyBackbone(), Pixels(aux), excluded=excluded)
 
 
 def a_batch():
@@ -63,11 +63,29 @@ def test_cross_entropy_is_numpys(weights):
     assert out["pixel_accuracy"].item() == pytest.approx(right, abs=1e-6)
 
 
-def test_excluded_classes_do_not_count():
-    model, (images, masks) = new_model(), a_batch()
-    out = Segmenter(model, excluded=[1, 3]).eval()([images, masks])
+def test_excluded_classes_are_as_if_the_network_had_no_output_for_them():
+    model, (images, masks) = new_model(excluded=[1, 3]), a_batch()
+    out = Segmenter(model).eval()([images, masks])
     left_out = masks.masked_fill((masks == 1) | (masks == 3), 255)
-    assert out["loss"].item() == pytest.approx(numpy_loss(model(images), left_out, [1.0] * CLASSES), abs=1e-5)
+    logits = new_model().eval()(images)[:, [0, 2]]
+    relabelled = left_out.masked_fill(left_out == 2, 1)
+    assert out["loss"].item() == pytest.approx(numpy_loss(logits, relabelled, [1.0, 1.0]), abs=1e-5)
+    known = relabelled != 255
+    right = (logits.argmax(1) == relabelled)[known].double().mean().item()
+    assert out["pixel_accuracy"].item() == pytest.approx(right, abs=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["ce", "dice", "lovasz", "ce+dice", "ce+lovasz"])
+def test_excluded_classes_are_never_predicted_and_not_trained(loss):
+    model, (images, masks) = new_model(aux=True, excluded=[1]), a_batch()
+    with torch.no_grad():
+        model.head.net.bias[1] = 100.0  # it would win everywhere
+    out = Segmenter(model, loss=loss)([images, masks])
+    out["loss"].backward()
+    assert torch.isfinite(out["loss"]) and not (model(images).argmax(1) == 1).any()
+    for layer in (model.head.net, model.head.aux):
+        assert torch.isfinite(layer.weight.grad).all() and layer.weight.grad[0].any()
+        assert not layer.weight.grad[1].any() and not layer.bias.grad[1].any()
 
 
 def test_a_batch_without_a_class_gives_no_nan():

@@ -44,7 +44,7 @@ def by_pixels(index, label, classes):
 def test_by_its_definition(seed):
     index, label = random_case(seed)
     said, expected = by_pixels(index, label, 4)
-    ours = named(index, label, 4)
+    ours = named(index, label, np.ones(4, dtype=bool))
     assert np.array_equal(ours, said)
     assert score(confusion(ours, label, 4), np.ones(4, dtype=bool)) == pytest.approx(expected, abs=1e-12)
 
@@ -56,37 +56,46 @@ def test_no_other_naming_has_more_right_pixels(seed):
         int(((np.array([3, *names])[index] == label) & (label != 255)).sum())
         for names in product(range(3), repeat=4)
     )
-    assert int(((named(index, label, 3) == label) & (label != 255)).sum()) == most
+    assert int(((named(index, label, np.ones(3, dtype=bool)) == label) & (label != 255)).sum()) == most
 
 
 @pytest.mark.parametrize("exclude", [(), ("c",)])
 def test_it_is_the_librarys_mean_iou_of_the_named_segments(exclude):
     index, label = random_case(3)
-    said = named(index, label, 4)
+    kept = np.array([name not in exclude for name in "abcd"])
+    said = named(index, label, kept)
     metric = MeanIoU(list("abcd"), exclude=exclude)
     metric.update(torch.from_numpy(said)[None], torch.from_numpy(label)[None])
-    kept = np.array([name not in exclude for name in "abcd"])
     counts = confusion(said, label, 4)
     assert np.array_equal(counts, metric.confusion.numpy())
     assert score(counts, kept) == pytest.approx(metric.compute()["miou"], abs=1e-12)
+
+
+def test_no_segment_is_named_after_an_excluded_class():
+    label = np.array([[2, 2, 2, 0], [2, 2, 2, 2]], dtype=np.uint8)
+    index = np.array([[1, 1, 1, 1], [2, 2, 2, 2]], dtype=np.int32)
+    kept = np.array([True, True, False])
+    assert named(index, label, kept).tolist() == [[0, 0, 0, 0], [3, 3, 3, 3]]
+    assert named(index, label, np.ones(3, dtype=bool)).tolist() == [[2, 2, 2, 2], [2, 2, 2, 2]]
 
 
 def test_perfect_segments_have_one_and_none_have_zero():
     _, label = random_case(0)
     index = np.where(label == 255, 0, label.astype(np.int32) + 1).astype(np.int32)
     kept = np.ones(4, dtype=bool)
-    assert score(confusion(named(index, label, 4), label, 4), kept) == 1.0
-    assert score(confusion(named(np.zeros_like(index), label, 4), label, 4), kept) == 0.0
+    assert score(confusion(named(index, label, kept), label, 4), kept) == 1.0
+    assert score(confusion(named(np.zeros_like(index), label, kept), label, 4), kept) == 0.0
 
 
 def test_one_class_and_no_class():
     label, kept = np.zeros((4, 4), dtype=np.uint8), np.array([True])
     index = np.zeros((4, 4), dtype=np.int32)
     index[:, 2:] = 1
-    assert score(confusion(named(index, label, 1), label, 1), kept) == 0.5
+    assert score(confusion(named(index, label, kept), label, 1), kept) == 0.5
     label[:] = 255
-    assert score(confusion(named(index, label, 1), label, 1), kept) is None
-    assert score(confusion(named(index, label * 0, 1), label * 0, 1), np.array([False])) is None
+    assert score(confusion(named(index, label, kept), label, 1), kept) is None
+    none = np.array([False])
+    assert score(confusion(named(index, label * 0, none), label * 0, 1), none) is None
     assert score(None, kept) is None
 
 

@@ -1,6 +1,6 @@
 """What `classify` and `segment` do alike: a backbone with a head, trained on labels and measured."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssl_seg.commands.defaults import names_in
@@ -35,6 +35,7 @@ class Finetuning(Training):
         head_recipe: what differs when the head is trained alone.
         how: `mean` and `std` of the normalisation; they come with the weights.
         about_data: what a model file says of the data.
+        excluded: indices of the classes that are never predicted.
     """
 
     recipe: ClassVar[dict[str, Any]]
@@ -42,6 +43,7 @@ class Finetuning(Training):
     head_recipe: ClassVar[dict[str, Any]] = {}
     how: dict[str, Any]
     about_data: dict[str, Any]
+    excluded: Sequence[int] = ()
 
     @property
     def further(self) -> list[str]:
@@ -129,7 +131,8 @@ class Finetuning(Training):
 
         backbone = self.new_backbone()
         shape = backbone.channels, backbone.strides
-        return Model(backbone, self.build("heads", self.given["head"], *shape, classes, part="head"))
+        head = self.build("heads", self.given["head"], *shape, classes, part="head")
+        return Model(backbone, head, excluded=self.excluded)
 
     def start_head(self, model: "Model", start: "Start") -> None:
         """Give the head what the weights hold for it."""

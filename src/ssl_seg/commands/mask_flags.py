@@ -18,7 +18,7 @@ ClassWeights = Annotated[
 Exclude = Annotated[
     str | None,
     typer.Option(
-        help="Classes, with commas between, neither trained on nor in the mean.",
+        help="Classes, with commas between, neither trained on, nor predicted, nor in the mean.",
         show_default="what the palette calls none, as unknown",
     ),
 ]

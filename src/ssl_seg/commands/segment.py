@@ -100,6 +100,7 @@ class Segmentation(Finetuning):
             check_classes(self.val, stores["val"].classes, stores["train"].classes, given["val"])
             stores["val"].classes = stores["train"].classes
             tell_overlap(train, stores["train"], self.val, stores["val"])
+        self.excluded = self._excluded(stores["train"])
         self._tell_classes(stores["train"])
         return stores
 
@@ -111,7 +112,7 @@ class Segmentation(Finetuning):
         """
         from ssl_seg.tasks.segmentation import count_pixels
 
-        counts, empty = count_pixels(store, self._excluded(store))
+        counts, empty = count_pixels(store, self.excluded)
         total = max(1, int(counts.sum()))
         shares = [f"{name} {int(n) / total:.1%}" for name, n in zip(store.classes, counts, strict=False)]
         self.console.say(f"classes by pixels: {', '.join(shares)}")
@@ -153,10 +154,9 @@ class Segmentation(Finetuning):
         """The loss of the model's logits on masks."""
         from ssl_seg.tasks.segmentation import Segmenter, class_weights
 
-        given, excluded = self.given, self._excluded(store)
-        weights = class_weights(store, len(store.classes), excluded) if given["class_weights"] else None
-        how: dict[str, Any] = {"weights": weights, "excluded": excluded, "frozen": given["freeze"]}
-        return Segmenter(model, loss=given["loss"], **how)
+        given, classes = self.given, len(store.classes)
+        weights = class_weights(store, classes, self.excluded) if given["class_weights"] else None
+        return Segmenter(model, loss=given["loss"], weights=weights, frozen=given["freeze"])
 
     def new_judge(self, module: "Segmenter", store: "Store") -> "Judge":
         """Mean IoU on whole images."""

@@ -12,6 +12,7 @@ from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD
 from ssl_seg.base import Backbone, Head, Model
 from ssl_seg.errors import UsageError, WeightsError
 from ssl_seg.nn.layers import pool
+from ssl_seg.weights.load import excluded_in
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,14 @@ class Subject:
     @property
     def model(self) -> Model | None:
         """Backbone and head, if there is a head."""
-        return None if self.head is None else Model(self.backbone, self.head).eval()
+        if self.head is None:
+            return None
+        return Model(self.backbone, self.head, excluded=self.excluded).eval()
+
+    @property
+    def excluded(self) -> list[int]:
+        """Indices of the classes that are never predicted."""
+        return excluded_in({**self.about, "classes": self.classes})
 
     @property
     def timm_call(self) -> tuple[str, dict[str, Any]] | None:
@@ -113,9 +121,11 @@ def affine(head: Head, channels: int) -> tuple[Tensor, Tensor] | None:
 
 
 def difference(one: Tensor, other: Tensor) -> float:
-    """The largest difference, as a share of the largest number of the second."""
-    if one.shape != other.shape:
+    """The largest difference, as a share of the largest number of the second; infinities must be the same."""
+    finite = other.isfinite()
+    if one.shape != other.shape or not torch.equal(one[~finite], other[~finite]):
         return float("inf")
+    one, other = one[finite], other[finite]
     return float((one - other).abs().max() / other.abs().max().clamp(min=1e-12))
 
 

@@ -14,6 +14,7 @@ from ssl_seg.export.base import Exported, Subject, affine, cannot, check, differ
 from ssl_seg.export.output import placed, write_tensors
 
 _ALLOWED = 1e-5
+_LOST = -1e4  # a logit that wins nowhere; minus infinity is no number once it is interpolated
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def _candidates(subject: Subject, name: str, dilated: dict[str, Any]) -> Iterato
     if head is not None and dilated.get("replace_stride_with_dilation") == [False, True, True]:
         whole = f"deeplabv3_{name}"
         if whole in torchvision.models.list_models(torchvision.models.segmentation):
-            state = {f"backbone.{key}": tensor for key, tensor in own.items()} | head.state_dict()
+            state = {f"backbone.{key}": tensor for key, tensor in own.items()} | _never(subject)
             aux = any(key.startswith("aux_classifier.") for key in state)
             given = {"weights": None, "weights_backbone": None, "num_classes": classes, "aux_loss": aux}
             words = f"{whole}(weights_backbone=None, num_classes={classes}, aux_loss={aux})"
@@ -110,6 +111,15 @@ def _candidates(subject: Subject, name: str, dilated: dict[str, Any]) -> Iterato
     yield _Candidate(network, own, code, False)
 
 
+def _never(subject: Subject) -> dict[str, Tensor]:
+    """DeepLabv3's tensors, so that the excluded classes lose everywhere: torchvision's network has no mask."""
+    assert subject.head is not None
+    state = dict(subject.head.state_dict())
+    weight, bias = (state[f"classifier.4.{name}"].clone() for name in ("weight", "bias"))
+    weight[subject.excluded], bias[subject.excluded] = 0.0, _LOST
+    return {**state, "classifier.4.weight": weight, "classifier.4.bias": bias}
+
+
 def _network(name: str, **how: Any) -> nn.Module:
     """A network without numbers: it gets all of them from the subject."""
     with torch.device("meta"):
@@ -130,6 +140,6 @@ def _distance(subject: Subject, candidate: _Candidate) -> float:
     if candidate.whole:
         assert subject.model is not None
         logits = theirs["out"] if isinstance(theirs, dict) else theirs
-        return difference(logits, subject.model(images))
+        return difference(subject.model.without_excluded(logits), subject.model(images))
     pooling = getattr(network, "avgpool", nn.AdaptiveAvgPool2d(1))
     return difference(theirs.flatten(1), pooling(subject.backbone(images)[-1]).flatten(1))

@@ -20,18 +20,16 @@ Loss = Literal["ce", "dice", "lovasz", "ce+dice", "ce+lovasz"]
 
 
 class Segmenter(nn.Module):
-    """The loss of a model's logits against masks; pixels of `IGNORE` do not count.
+    """The loss of a model's logits against masks; pixels of `IGNORE` and of the model's excluded classes
+    do not count.
 
     Args:
         model: is trained.
         loss: cross entropy, Dice (Milletari et al. 2016), Lovasz-softmax (Berman et al. 2018), or a sum.
         weights: (classes,) factors of the cross entropy.
-        excluded: classes that do not count either.
         frozen: the backbone stays as it is, bit for bit.
         aux_weight: of the loss of a head's `auxiliary` logits, if it has such.
     """
-
-    excluded: Tensor
 
     def __init__(
         self,
@@ -39,14 +37,12 @@ class Segmenter(nn.Module):
         *,
         loss: Loss = "ce",
         weights: Tensor | None = None,
-        excluded: Sequence[int] = (),
         frozen: bool = False,
         aux_weight: float = 0.4,
     ) -> None:
         super().__init__()
         self.model, self.frozen, self.aux_weight = model, frozen, aux_weight
         self.criteria = nn.ModuleList(_criterion(name, weights) for name in loss.split("+"))
-        self.register_buffer("excluded", torch.tensor(list(excluded), dtype=torch.int64), persistent=False)
         if frozen:
             model.backbone.requires_grad_(False)
 
@@ -64,15 +60,15 @@ class Segmenter(nn.Module):
             part: (B, 3, H, W) images and (B, H, W) int64 classes.
         """
         images, masks = part
-        masks = masks.masked_fill(torch.isin(masks, self.excluded), IGNORE)
-        size = (images.shape[-2], images.shape[-1])
-        features = self.model.backbone(images)
-        logits = self.model.head(features, size)
+        model, size = self.model, (images.shape[-2], images.shape[-1])
+        masks = masks.masked_fill(torch.isin(masks, model.excluded), IGNORE)
+        features = model.backbone(images)
+        logits = model.without_excluded(model.head(features, size))
         loss = self._loss(logits, masks)
-        auxiliary = getattr(self.model.head, "auxiliary", None)
+        auxiliary = getattr(model.head, "auxiliary", None)
         extra = auxiliary(features, size) if auxiliary else None
         if extra is not None:
-            loss = loss + self.aux_weight * self._loss(extra, masks)
+            loss = loss + self.aux_weight * self._loss(model.without_excluded(extra), masks)
         known = masks != IGNORE
         # of all processes together: they may hold unequal numbers of pixels with a class
         right = ((logits.argmax(dim=1) == masks) & known).sum() / average(known.sum()).clamp(min=1)

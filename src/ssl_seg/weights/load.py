@@ -50,7 +50,14 @@ def new_model(about: Mapping[str, Any], registry: Registry) -> Model:
     """The model that a model file says it is, untrained."""
     backbone = registry.build("backbones", about["backbone"], options=about["options"])
     shape = backbone.channels, backbone.strides, len(about["classes"])
-    return Model(backbone, registry.build("heads", about["head"], *shape, options=about["head_options"]))
+    head = registry.build("heads", about["head"], *shape, options=about["head_options"])
+    return Model(backbone, head, excluded=excluded_in(about))
+
+
+def excluded_in(about: Mapping[str, Any]) -> list[int]:
+    """Indices of the classes that a model file says are never predicted; in old files, too."""
+    names = set(about.get("exclude", ()))
+    return [index for index, name in enumerate(about.get("classes", ())) if name in names]
 
 
 def is_backbone(file: Path) -> bool:

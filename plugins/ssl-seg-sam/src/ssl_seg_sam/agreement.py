@@ -1,6 +1,7 @@
 """How well segments without names agree with a label map, and what models say of the same image.
 
-The achievable mean IoU: every segment is named after the class that most of its labelled pixels have,
+The achievable mean IoU: every segment is named after the class that most of its labelled pixels have, of
+those that are not excluded, for a model predicts no excluded class either,
 and the mean IoU of what comes of it is taken, as of a model's prediction. The naming is that of the
 achievable segmentation accuracy of Liu et al., Entropy rate superpixel segmentation, CVPR 2011. It uses
 the labels, so it is an upper bound for whoever would name the segments, and more and smaller segments
@@ -20,21 +21,22 @@ IGNORED = 255  # in a label map: a pixel without a class
 Counts = NDArray[np.int64]
 
 
-def named(index: NDArray[np.int32], label: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
-    """The class of every pixel when each segment has the most frequent one of its labelled pixels.
+def named(index: NDArray[np.int32], label: NDArray[np.uint8], kept: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The class of every pixel when each segment has the most frequent kept one of its labelled pixels.
 
     Args:
         index: (H, W) number of the segment, 0 where there is none.
         label: (H, W) class indices, 255 where there is none.
-        classes: how many there are.
+        kept: (C,) whether a class counts.
 
     Returns:
-        (H, W) class indices; `classes` in no segment, and in segments without a labelled pixel. Of
+        (H, W) class indices; C in no segment, and in segments without a pixel of a kept class. Of
         equally frequent classes the first.
     """
-    known = label != IGNORED
+    known, classes = label != IGNORED, len(kept)
     pairs = index[known].astype(np.int64) * classes + label[known]
     counts = np.bincount(pairs, minlength=(int(index.max(initial=0)) + 1) * classes).reshape(-1, classes)
+    counts[:, ~kept] = 0
     names = np.where(counts.any(axis=1), counts.argmax(axis=1), classes)
     names[0] = classes
     return names[index]

@@ -49,7 +49,7 @@ class Numbers:
         """`agreement` of one image, None without a label map, and `models`: mean IoU by run, or None."""
         album, counts = self._album, None
         if label is not None:
-            said = agreement.named(index, label, len(album.classes))
+            said = agreement.named(index, label, album.kept)
             counts = agreement.confusion(said, label, len(album.classes))
         self._counts[""].append(counts)
         models: dict[str, float | None] = dict.fromkeys(self.labels)
