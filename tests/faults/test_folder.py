@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -198,8 +199,28 @@ def test_changed_images_are_refused(role, trials, tmp_path):
     (photos / "1.png").rename(tmp_path / "1.png")
     refused(31)
     (tmp_path / "1.png").rename(photos / "1.png")
-    os.utime(photos / "1.png", (1, 1))
+    whole = (photos / "1.png").read_bytes()
+    (photos / "1.png").write_bytes((photos / "2.png").read_bytes())
     refused(32)
+    (photos / "1.png").write_bytes(whole)  # with another date
+    (tmp_path / "photos").rename(tmp_path / "moved")
+    place = [str(tmp_path / "moved")] if role == "data" else ["--probe", str(tmp_path / "moved")]
+    assert trial.go(words=["train", *place, "--resume", "--out", str(trial.folder)]) == 0, trial.output
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_as_many_images(trials, tmp_path):
+    """Its fingerprint is of names, sizes and dates."""
+    trial = half(trials, "earlier")
+    path = trial.folder / "run.toml"
+    text = re.sub("fingerprint_of = .*\n", "", path.read_text())
+    text = re.sub('fingerprint = ".*"', 'fingerprint = "01234"', text)
+    path.write_text(text.replace("images = 32", "images = 31"))
+    assert trial.go() == 2
+    assert trial.errors()[0] == "error[2] the images of 'data' are not those the run was started with"
+    path.write_text(text)
+    assert trial.go() == 0, trial.output
+    assert trial.output.count("whether the images of 'data' are the same is not known") == 1
+    assert trial.output.count("whether the images of 'probe' are the same is not known") == 1
 
 
 def test_run_toml_repeats_the_run(trials):

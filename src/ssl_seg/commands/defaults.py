@@ -19,6 +19,8 @@ _OPTIONS = "ssl_seg.options"  # where a context keeps the options of a TOML file
 GROUPS = ("ssl", "backbone", "head", "data", "val", "probe", "metric")
 # flags that a resumed run may change: they do not touch what is computed
 FREE = frozenset({"save_every", "cache", "out", "config", "resume", "compile", "track"})
+# where images lie: a resumed run may find them elsewhere, `record` compares what is in them
+PLACES = frozenset({"data", "probe", "train", "val"})
 
 
 def short(spec: str) -> str:
@@ -182,10 +184,11 @@ def refuse_changes(given: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
     Raises:
         UsageError: a flag differs; with a line `key: was -> now` for each.
     """
+    moved = {key for key in PLACES if stored.get(key) is not None}
     changed = [
         f"{key}: was {stored.get(key)!r}, now {value!r}"
         for key, value in given.items()
-        if key not in FREE and value != stored.get(key) and not (value is None or value == {})
+        if key not in FREE | moved and value != stored.get(key) and not (value is None or value == {})
     ]
     if changed:
         raise UsageError(

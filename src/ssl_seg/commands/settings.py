@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ssl_seg.commands.running import versions
-from ssl_seg.data.image_cache import Store
+from ssl_seg.data.image_cache import FINGERPRINT, Store
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.loop import Plan
 from ssl_seg.engine.optim import build_optimizer, parameter_groups, rate_at, scaled_lr
@@ -83,12 +83,7 @@ def record(
         return
     before = run.settings()["record"]
     for name, store in stores.items():
-        if before[name]["fingerprint"] != store.fingerprint:
-            raise UsageError(
-                f"the images of {name!r} are not those the run was started with",
-                where=f"{before[name]['images']} then, {len(store)} now; a file, label or date differs",
-                next="start a new run with another --out",
-            )
+        _hold_against(name, before[name], _images_of(store))
     for key in ("device", "versions"):
         if before[key] != found[key]:
             log.warning("not bit-exact: %s was %s, is %s", key, before[key], found[key])
@@ -100,4 +95,27 @@ def _images_of(store: Store) -> dict[str, Any]:
         "skipped": store.skipped,
         "canvas": store.canvas,
         "fingerprint": store.fingerprint,
+        "fingerprint_of": FINGERPRINT,
     }
+
+
+def _hold_against(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """The images of a resumed run must be those that it was started with, wherever they lie.
+
+    Raises:
+        UsageError: they are not.
+    """
+    if before["fingerprint"] == now["fingerprint"]:
+        return
+    made_alike = before.get("fingerprint_of") == now["fingerprint_of"]
+    if made_alike or any(before[key] != now[key] for key in ("images", "canvas")):
+        raise UsageError(
+            f"the images of {name!r} are not those the run was started with",
+            where=f"{before['images']} then, {now['images']} now; a file, its name or its label differs",
+            next="start a new run with another --out",
+        )
+    log.warning(
+        "another version of ssl-seg has started this run: whether the images of %r are the same is not known, "
+        "their number is",
+        name,
+    )

@@ -1,8 +1,6 @@
 """Lists of image files that stay small in memory, and the dataset made of one."""
 
 import os
-import stat
-import zlib
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,9 +12,9 @@ from numpy.typing import NDArray
 
 from ssl_seg.base import Dataset
 from ssl_seg.data.decode import EXTENSIONS, read_image, read_size
+from ssl_seg.data.file_digests import content_digest
 from ssl_seg.errors import DataError
 
-_LOOKED_AT = 16
 _SYSTEM = frozenset({"__MACOSX", "@eaDir", "System Volume Information"})
 
 
@@ -66,20 +64,12 @@ class FileDataset(Dataset):
         self.classes = list(classes)
 
     def identity(self, index: int) -> str:
-        """Name, size and time of the file; of a few files also what is in them.
-
-        Archives may give files of equal size equal times: without a look inside, two folders of
-        bitmaps could be taken for one another.
-        """
+        """Name and content of the file: a copy, or a folder that was moved, has the same."""
         name, _ = self.samples[index]
-        path = self.root / name
         try:
-            info = os.stat(path)
-            looked_at = index % max(1, len(self) // _LOOKED_AT) == 0 and stat.S_ISREG(info.st_mode)
-            content = zlib.crc32(path.read_bytes()) if looked_at else 0
+            return f"{name}\0{content_digest(os.path.join(self.root, name))}"
         except OSError:
             return f"{name}\0missing"
-        return f"{name}\0{info.st_size}\0{info.st_mtime_ns}\0{content}"
 
     def size(self, index: int) -> tuple[int, int]:
         return read_size(self.root / self.samples[index][0])

@@ -14,16 +14,13 @@ It is written aside and renamed when whole, so a store that exists is complete. 
 time builds it, the others wait.
 """
 
-import fcntl
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from time import sleep
-from typing import IO, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -31,7 +28,14 @@ from torch import Tensor
 
 from ssl_seg.base import Dataset
 from ssl_seg.data.cache_builder import FORMAT, Tick, build
+from ssl_seg.data.file_digests import TABLE, identities
 from ssl_seg.errors import ResourceError
+from ssl_seg.utils.files import discard
+from ssl_seg.utils.lock import try_lock
+
+FINGERPRINT = (
+    f"content, {FORMAT}"  # what a fingerprint is made of: of two that were made alike, a difference counts
+)
 
 
 class Store:
@@ -96,14 +100,16 @@ def open_store(
         DataError: there are images that cannot be read, or none that can.
         ResourceError: the disk is too small or cannot be written.
     """
-    folder = cache / fingerprint(dataset, canvas, bad_images)
+    count = threads or os.cpu_count() or 1
+    known: dict[str, Any] = {"table": cache / TABLE, "threads": count, "tick": tick}
+    folder = cache / fingerprint(dataset, canvas, bad_images, **known)
     if not (folder / "index.json").exists():
         try:
             cache.mkdir(parents=True, exist_ok=True)
             with _only_builder(folder, lambda: tick(0, len(dataset))):
                 if not (folder / "index.json").exists():  # another process may have been faster
                     _sweep(cache, folder)
-                    build(dataset, canvas, folder, bad_images, threads or os.cpu_count() or 1, tick)
+                    build(dataset, canvas, folder, bad_images, count, tick)
         except (OSError, ResourceError) as error:
             if isinstance(error, ResourceError) and error.next:
                 raise
@@ -116,11 +122,24 @@ def open_store(
     return Store(folder)
 
 
-def fingerprint(dataset: Dataset, canvas: int, bad_images: str) -> str:
-    """A name that changes with any image, label, class or option that the store depends on."""
+def fingerprint(
+    dataset: Dataset,
+    canvas: int,
+    bad_images: str,
+    *,
+    table: Path | None = None,
+    threads: int = 1,
+    tick: Tick = lambda done, total: None,
+) -> str:
+    """A name that changes with any image, label, class or option that the store depends on.
+
+    Args:
+        table, threads, tick: see `identities`.
+    """
     digest = hashlib.sha256(f"{FORMAT} {canvas} {bad_images} {list(dataset.classes)}".encode())
-    for index, (_, target) in enumerate(dataset.samples):
-        digest.update(f"{dataset.identity(index)}\0{target}\n".encode("utf-8", "surrogateescape"))
+    found = identities(dataset, table, threads, tick)
+    for identity, (_, target) in zip(found, dataset.samples, strict=True):
+        digest.update(f"{identity}\0{target}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:20]
 
 
@@ -149,18 +168,9 @@ def whole_canvas(dataset: Dataset) -> int:
 def _only_builder(folder: Path, wait: Callable[[], None]) -> Iterator[None]:
     """Hold the lock of a store. The system lets go of it when its process dies; the file stays."""
     with folder.with_name(f".{folder.name}.lock").open("w") as lock:
-        while not _take(lock):
+        while not try_lock(lock, seconds=0.2):
             wait()
-            sleep(0.2)
         yield
-
-
-def _take(lock: IO[str]) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _sweep(cache: Path, folder: Path) -> None:
@@ -168,8 +178,8 @@ def _sweep(cache: Path, folder: Path) -> None:
     for leftover in cache.glob(".*.tmp-*"):
         name = leftover.name.rpartition(".tmp-")[0]
         if name == f".{folder.name}":
-            shutil.rmtree(leftover, ignore_errors=True)
+            discard(leftover)
             continue
         with leftover.with_name(f"{name}.lock").open("w") as lock:
-            if _take(lock):
-                shutil.rmtree(leftover, ignore_errors=True)
+            if try_lock(lock):
+                discard(leftover)

@@ -11,8 +11,8 @@ def fingerprint(text: str, out: Path) -> str:
     """A hash of the files that a flag names: `photos`, `csv:office/train.csv`, `mine.py:Net`; or nothing.
 
     Of a file it is the content, of a run its weights; beside a CSV file also the folder of its name, as
-    images lie there. Of a folder it is name, size and time of every file below, as in the fingerprint that
-    a run holds its images to: to read a million images takes an hour. Hidden files and `out` do not count.
+    images lie there. Of a folder it is name, size and time of every file below: a plan is made at once, and
+    to read a million images takes an hour. Hidden files and `out` do not count.
     """
     head, _, tail = text.partition(":")
     parts = [text, tail, *tail.split("=")[1:], head if head.endswith(".py") else ""]

@@ -34,7 +34,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise ResourceError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        _discard(aside)
+        discard(aside)
 
 
 @contextmanager
@@ -82,7 +82,8 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def _discard(path: Path) -> None:
+def discard(path: Path) -> None:
+    """Remove a file or a folder that nobody needs; a link, and not what it leads to."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

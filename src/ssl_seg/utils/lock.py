@@ -6,15 +6,33 @@ import socket
 from datetime import datetime
 from io import TextIOWrapper
 from pathlib import Path
+from time import monotonic, sleep
+from typing import IO, Any
 
 from ssl_seg.errors import OccupiedError
 
 
+def try_lock(file: IO[Any], seconds: float = 0.0) -> bool:
+    """Lock an open file for this process, waiting at most so long; the system frees it with its last handle."""
+    deadline = monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if monotonic() >= deadline:
+                return False
+        sleep(0.05)
+
+
 def take_lock(folder: Path) -> TextIOWrapper:
+    """Lock a folder for this process, and say in its file `.lock` who holds it.
+
+    Raises:
+        OccupiedError: another process holds it.
+    """
     file = (folder / ".lock").open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not try_lock(file):
         file.seek(0)
         holder = file.read().strip() or "another process"
         file.close()
