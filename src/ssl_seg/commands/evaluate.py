@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ssl_seg.commands import defaults, flags
-from ssl_seg.errors import UsageError
+from ssl_seg.errors import DataError, UsageError, counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -137,6 +137,10 @@ def _probe(reading: "Reading", data: str, bank: str | None, probes: tuple[str, .
     else:
         held = split_of(store.targets).to(features.device)
         learn, ask = (features[~held], targets[~held]), (features[held], targets[held])
+    if not len(learn[1]):
+        raise DataError(
+            f"no class of {data} has two images: the probes have nothing to learn from", next="--train DATA"
+        )
     numbers: dict[str, Any] = {"learnt from": len(learn[1]), "images": len(ask[1])}
     if "knn" in probes:
         numbers["knn"] = _knn(reading, classes, learn, ask)
@@ -162,6 +166,11 @@ def _logistic(
     from ssl_seg.engine.linear_probe import logistic_probe
 
     held = split_of(learn[1].cpu(), _HELD).to(learn[1].device)
+    if held.all():
+        raise DataError(
+            f"{counted(len(held), 'image')}, one of each class, are too few for the logistic regression",
+            next="--probe knn",
+        )
     logits, strength = logistic_probe(*learn, ask[0], classes, held)
     right = (logits.argmax(dim=1) == ask[1]).double().mean().item()
     return {"logistic": right, "logistic strength": strength}
