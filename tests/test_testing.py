@@ -1,5 +1,7 @@
 """The conformance kit: green on sound components, red with the right sentence on planted faults."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
@@ -101,6 +103,10 @@ class TargetBecomesView(Sound):
     def after_step(self, progress):
         for mine, theirs in zip(self.target[1].parameters(), self.projector.parameters(), strict=True):
             mine.data = theirs.data
+
+
+class RecipeIsNotRead(Sound):
+    recipe: ClassVar = {"optimizer": "sgd", "learning_rate": 0.05}
 
 
 class BufferIsShared(Sound):
@@ -238,6 +244,7 @@ METHOD_FAULTS = [
     (TargetIsOnline, "target.0.one.0.weight shares its storage with backbone.one.0.weight"),
     (TargetIsOnlineInList, "target.0.one.0.weight shares its storage with backbone.one.0.weight"),
     (TargetIsView, "target.0.one.0.weight shares its storage with backbone.one.0.weight"),
+    (RecipeIsNotRead, "the recipe: the unknown key 'learning_rate'"),
     (BufferIsShared, "target.0.one.1.running_mean shares its storage with backbone.one.1.running_mean"),
     (TargetBecomesView, "the optimizer moved target.1.0.weight, which requires no gradient"),
     (AverageBeforeOptimizer, r"training_step moved target\..*: a target moves in after_step"),

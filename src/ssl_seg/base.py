@@ -82,7 +82,9 @@ class SSLMethod(nn.Module):
         backbone: what is kept.
         views: the recipe of each view that `training_step` wants.
         recipe: the run options (`optimizer`, `lr`, `weight_decay`, `warmup`) that suit the method
-            and hold where the user gives none; `lr` is for a batch of 256.
+            and hold where the user gives none; `lr` is for a batch of 256. `lr` and `weight_decay` of
+            another optimizer stand in a table of its name: `"lars": {"lr": 0.2}`. Where an optimizer
+            has none, `--lr` has to be given.
     """
 
     backbone: Backbone

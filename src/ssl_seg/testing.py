@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ssl_seg.base import Backbone, Dataset, Head, Metric, SSLMethod
 from ssl_seg.engine.optim import parameter_groups
+from ssl_seg.engine.recipe import trouble_in
 from ssl_seg.nn.tensor_walk import reachable
 from ssl_seg.weights.checkpoint import load_checkpoint, save_checkpoint
 
@@ -48,7 +49,7 @@ def check_method(factory: Callable[..., SSLMethod]) -> None:
     - No tensor hangs on two attributes of the method, be it in a list or as a view of the same
       storage: a target is a copy, never the online network under a second name.
     - Every tensor that changes in training is in `state_dict()`.
-    - Saved and loaded into a fresh instance, training goes on bit for bit.
+    - Saved and loaded into a fresh instance, training goes on bit for bit. `recipe` is one that a run reads.
     """
     method = _build(factory, seed=0)
     _check_sharing(method)
@@ -159,6 +160,7 @@ def _build(factory: Callable[..., SSLMethod], seed: int) -> SSLMethod:
     method = factory(TinyBackbone())
     assert isinstance(method, nn.Module), "a method must be an nn.Module"
     assert len(method.views) > 0, "a method must say which views it wants"
+    assert not (trouble := trouble_in(method.recipe)), f"the recipe: {trouble}"
     return method.train()
 
 
@@ -186,8 +188,7 @@ def _views(method: SSLMethod, step: int) -> list[Tensor]:
 
 
 def _check_step(method: SSLMethod, optimizer: torch.optim.Optimizer, step: int) -> None:
-    start = _parameters(method)
-    out = method(_views(method, step))
+    start, out = _parameters(method), method(_views(method, step))
     assert isinstance(out, dict) and "loss" in out, "training_step must return a dict with 'loss'"
     loss = out["loss"]
     assert isinstance(loss, Tensor), f"the loss must be a tensor, not {type(loss).__name__}"
@@ -198,8 +199,7 @@ def _check_step(method: SSLMethod, optimizer: torch.optim.Optimizer, step: int) 
     assert not moved, f"training_step moved {moved[0]}: a target moves in after_step, after the optimizer"
     _check_gradients(method)
     optimizer.step()
-    stepped = _parameters(method)
-    frozen = {name for name, p in method.named_parameters() if not p.requires_grad}
+    stepped, frozen = _parameters(method), {n for n, p in method.named_parameters() if not p.requires_grad}
     pulled = frozen.intersection(_changed(start, stepped))
     assert not pulled, f"the optimizer moved {min(pulled, default='')}, which requires no gradient"
     grads = {name for name, p in method.named_parameters() if p.grad is not None}

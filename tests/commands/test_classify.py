@@ -5,7 +5,6 @@ import json
 import signal
 import tomllib
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -315,6 +314,28 @@ def test_words_that_do_not_go_together(cli, tmp_path):
     assert code == 4
 
 
+@pytest.mark.parametrize("words", [("train",), ("classify",), ("segment",)])
+def test_an_optimizer_without_a_rate_is_refused_before_images_are_read(words, cli, tmp_path):
+    """Not given another optimizer's: SimSiam, classify and segment say nothing of LARS."""
+    more = ["--ssl", "simsiam"] if words == ("train",) else ["--val", "nowhere"]
+    flags = ["--backbone", "test_resnet", "--optimizer", "lars", "--cpu", "--out", tmp_path / "r"]
+    code, _, err = cli(*words, "nowhere", *more, *flags)
+    assert code == 2 and "has no learning rate for lars, only for adamw, adam, sgd" in err
+    assert "next: --lr" in err
+
+
+def test_a_backbone_learns_although_the_head_does_not(run):
+    """`--lr 0` is a rate, and the backbone's is no multiple of it."""
+    start = load_file(run("start", "--epochs", 1, "--lr", 0) / "model.safetensors")
+    moved = load_file(run("a", "--epochs", 1, "--lr", 0, "--backbone-lr", "1e-3") / "model.safetensors")
+    learnt = {
+        name.partition(".")[0]
+        for name in start
+        if name.endswith(("weight", "bias")) and not torch.equal(start[name], moved[name])
+    }
+    assert learnt == {"backbone"}
+
+
 @pytest.mark.parametrize(
     ("name", "freeze", "lr"),
     [
@@ -328,7 +349,7 @@ def test_the_learning_rate_suits_the_norms_of_the_backbone(name, freeze, lr):
     """Without BatchNorm a rate of 3e-3 would throw a trained network out of its way."""
     command = object.__new__(Classification)
     command.given = {"freeze": freeze}
-    assert command.recipe_of(SimpleNamespace(backbone=TimmBackbone(name)))["lr"] == lr
+    assert command.recipe_of(TimmBackbone(name))["lr"] == lr
 
 
 def test_a_run_records_its_learning_rate(run):

@@ -84,7 +84,13 @@ class DINO(SSLMethod):
         freeze: share of the run in which the prototypes stand still: 1 of 100 epochs.
     """
 
-    recipe: ClassVar = {"optimizer": "sgd", "lr": 0.03, "weight_decay": 1e-4, "warmup": 0.1}
+    recipe: ClassVar = {
+        "optimizer": "sgd",
+        "lr": 0.03,
+        "weight_decay": 1e-4,
+        "warmup": 0.1,
+        "adamw": {"lr": 5e-4, "weight_decay": 0.04},
+    }
 
     def __init__(
         self,

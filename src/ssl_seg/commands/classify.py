@@ -85,10 +85,18 @@ class Classification(Finetuning):
 
     command = "classify"
     # what suits a labelled data set of some thousand images
-    recipe: ClassVar = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.05, "warmup": 0.05}
+    recipe: ClassVar = {
+        "optimizer": "adamw",
+        "lr": 1e-3,
+        "weight_decay": 0.05,
+        "warmup": 0.05,
+        "adam": {"lr": 1e-3, "weight_decay": 1e-4},  # in Adam, decay is part of the gradient
+        "sgd": {"lr": 0.01, "weight_decay": 1e-4},
+    }
     # a trained network's weights are long, and where BatchNorm undoes their length, 1e-3 hardly turns them
-    norm_recipe: ClassVar = {"lr": 3e-3}
-    head_recipe: ClassVar = {"lr": 1e-2}  # at 1e-3 a linear head has not arrived after 30 epochs
+    norm_recipe: ClassVar = {"lr": 3e-3, "adam": {"lr": 3e-3}, "sgd": {"lr": 0.1}}
+    # at 1e-3 a linear head has not arrived after 30 epochs
+    head_recipe: ClassVar = {"lr": 1e-2, "adam": {"lr": 1e-2}, "sgd": {"lr": 0.1, "weight_decay": 0.0}}
     train_data: "Dataset"
     val: "Dataset"
 

@@ -10,7 +10,7 @@ from ssl_seg.errors import counted
 if TYPE_CHECKING:
     from torch import nn
 
-    from ssl_seg.base import Model
+    from ssl_seg.base import Backbone, Model
     from ssl_seg.commands.handover import Start
     from ssl_seg.commands.judge import Judge
     from ssl_seg.data.image_cache import Store
@@ -30,7 +30,8 @@ class Finetuning(Training):
     (`new_feed`), and how it is measured (`new_judge`).
 
     Attributes:
-        recipe: optimizer, learning rate, weight decay and warm-up where the user gives none.
+        recipe: optimizer, learning rate, weight decay and warm-up where the user gives none; see
+            `ssl_seg.engine.recipe.resolve`.
         norm_recipe: what differs when a backbone with BatchNorm is trained.
         head_recipe: what differs when the head is trained alone.
         how: `mean` and `std` of the normalisation; they come with the weights.
@@ -55,8 +56,10 @@ class Finetuning(Training):
         from ssl_seg.commands.handover import start_from
         from ssl_seg.commands.settings import plan_of, record
         from ssl_seg.data.loader import Order
+        from ssl_seg.engine.recipe import resolve
 
-        given, device = self.given, self.device
+        given, device, whose = self.given, self.device, f"ssl-seg {self.command}"
+        resolve(given, self.recipe_of(None), whose)  # what is missing is found before images are read
         start = start_from(given, self.options, any_size=given.get("any_size", True))
         self.how = start.normalisation
         self.about_data = {}
@@ -71,7 +74,11 @@ class Finetuning(Training):
         module = self.new_module(model, store)
         order = Order(len(store), given["batch_size"], given["seed"], rank=device.rank, ranks=device.ranks)
         plan, optimizer = plan_of(
-            given, module, self.recipe_of(model), order.per_epoch, backbone="model.backbone."
+            given,
+            module,
+            resolve(given, self.recipe_of(model.backbone), whose),
+            order.per_epoch,
+            backbone="model.backbone.",
         )
         record(self.run, given, stores, order.per_epoch, device)
         self.console.say(
@@ -102,13 +109,15 @@ class Finetuning(Training):
         """The images: `train`, and `val` if there are some to measure on."""
         raise NotImplementedError
 
-    def recipe_of(self, model: "Model") -> dict[str, Any]:
-        """What suits the model."""
+    def recipe_of(self, backbone: "Backbone | None") -> dict[str, Any]:
+        """What suits the model; without a backbone, what suits all."""
+        from ssl_seg.engine.recipe import merged
         from ssl_seg.nn.batch_norm import has_batch_norm
 
         if self.given["freeze"]:
-            return self.recipe | self.head_recipe
-        return self.recipe | (self.norm_recipe if has_batch_norm(model.backbone) else {})
+            return merged(self.recipe, self.head_recipe)
+        norm = backbone is not None and has_batch_norm(backbone)
+        return merged(self.recipe, self.norm_recipe if norm else {})
 
     def new_module(self, model: "Model", store: "Store") -> "nn.Module":
         """What `fit` trains."""

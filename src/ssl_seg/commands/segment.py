@@ -79,7 +79,15 @@ class Segmentation(Finetuning):
 
     command = "segment"
     # what suits some hundred images, from scratch or not
-    recipe: ClassVar = {"optimizer": "adamw", "lr": 3e-4, "weight_decay": 0.01, "warmup": 0.05}
+    recipe: ClassVar = {
+        "optimizer": "adamw",
+        "lr": 3e-4,
+        "weight_decay": 0.01,
+        "warmup": 0.05,
+        "adam": {"lr": 3e-4, "weight_decay": 1e-4},  # in Adam, decay is part of the gradient
+        "sgd": {"lr": 0.016, "weight_decay": 5e-4},
+    }
+    norm_recipe: ClassVar = {"sgd": {"lr": 0.16}}  # 0.01 for a batch of 16, as DeepLab and FCN are trained
     val: "Dataset"
 
     def stores(self) -> dict[str, "Store"]:

@@ -11,7 +11,7 @@ from ssl_seg.commands.running import versions
 from ssl_seg.data.image_cache import FINGERPRINT, Store
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.loop import Plan
-from ssl_seg.engine.optim import build_optimizer, parameter_groups, rate_at, scaled_lr
+from ssl_seg.engine.optim import build_optimizer, parameter_groups, rate_at
 from ssl_seg.engine.run_dir import Run
 from ssl_seg.errors import UsageError
 from ssl_seg.utils.log import log
@@ -20,7 +20,7 @@ from ssl_seg.utils.log import log
 def plan_of(
     settings: dict[str, Any],
     module: nn.Module,
-    recipe: Mapping[str, Any],
+    suits: Mapping[str, Any],
     per_epoch: int,
     backbone: str = "",
 ) -> tuple[Plan, Optimizer]:
@@ -29,30 +29,26 @@ def plan_of(
     Args:
         settings: of the run; gets the values that were open.
         module: what is trained.
-        recipe: `optimizer`, `lr` (for a batch of 256), `weight_decay` and `warmup` of the method.
+        suits: see `ssl_seg.engine.recipe.resolve`.
         per_epoch: steps of an epoch.
         backbone: how the names of the parameters begin for which `backbone_lr` holds.
     """
-    suits: dict[str, Any] = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-4, "warmup": 0.05, **recipe}
-    for name in ("optimizer", "weight_decay", "warmup"):
-        if settings[name] is None:
-            settings[name] = suits[name]
-    if settings["lr"] is None:
-        settings["lr"] = scaled_lr(settings["optimizer"], suits["lr"], settings["batch_size"])
-    own = settings.get("backbone_lr")
-    scales = {} if own is None else {backbone: own / settings["lr"]}
+    settings.update(suits)
+    own, peak = settings.get("backbone_lr"), settings["lr"]
+    scales = {} if own is None else {backbone: own / peak} if peak else {backbone: 1.0, "": 0.0}
+    peak = peak or own or 0.0
     groups = parameter_groups(module, settings["weight_decay"], scales)
     total = settings["epochs"] * per_epoch
-    warmup, lr, schedule = round(settings["warmup"] * total), settings["lr"], settings["schedule"]
+    warmup, schedule = round(settings["warmup"] * total), settings["schedule"]
     plan = Plan(
         total=total,
         per_epoch=per_epoch,
         batch_size=settings["batch_size"],
-        rate=lambda step: rate_at(step, total, lr, warmup, schedule),
+        rate=lambda step: rate_at(step, total, peak, warmup, schedule),
         clip=settings["clip"],
         save_every=settings["save_every"],
     )
-    return plan, build_optimizer(settings["optimizer"], groups, lr)
+    return plan, build_optimizer(settings["optimizer"], groups, peak)
 
 
 def record(

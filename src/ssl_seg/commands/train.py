@@ -68,15 +68,17 @@ class Pretraining(Training):
         from ssl_seg.commands.settings import plan_of, record
         from ssl_seg.data.loader import Batches
         from ssl_seg.engine.monitors import CollapseAlarm
+        from ssl_seg.engine.recipe import resolve
 
         given, device = self.given, self.device
         method: SSLMethod = self.build("ssl", given["ssl"], self.new_backbone(), part="ssl")
+        suits = resolve(given, method.recipe, f"ssl method {given['ssl']}")
         stores = {"data": self.store(self.dataset(given["data"]))}
         if given["probe"]:
             stores["probe"] = self.store(self.dataset(given["probe"], parts=(), split="train", labelled=True))
         store, size, seed = stores["data"], given["batch_size"], given["seed"]
         batches = Batches(store, size, seed, device.device, rank=device.rank, ranks=device.ranks)
-        plan, optimizer = plan_of(given, method, method.recipe, batches.per_epoch)
+        plan, optimizer = plan_of(given, method, suits, batches.per_epoch)
         record(self.run, given, stores, batches.per_epoch, device)
         probe = self.make_probe(stores["probe"]) if given["probe"] else None
         self.console.say(

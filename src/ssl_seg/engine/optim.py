@@ -46,7 +46,7 @@ def build_optimizer(name: str, groups: list[dict[str, Any]], lr: float, momentum
     Raises:
         UsageError: an unknown name.
     """
-    if name == "lars":
+    if check_optimizer(name) == "lars":
         from timm.optim.lars import Lars
 
         for group in groups:  # timm's Lars adapts where there is decay, or where it is told to
@@ -57,11 +57,20 @@ def build_optimizer(name: str, groups: list[dict[str, Any]], lr: float, momentum
         return torch.optim.AdamW(groups, lr=lr, fused=True)
     if name == "adam":
         return torch.optim.Adam(groups, lr=lr, fused=True)
-    if name == "sgd":
-        return torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=True)
-    raise UsageError(
-        f"no optimizer {name!r}{did_you_mean(name, OPTIMIZERS)}", next=f"one of {', '.join(OPTIMIZERS)}"
-    )
+    return torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=True)
+
+
+def check_optimizer(name: str) -> str:
+    """The name itself.
+
+    Raises:
+        UsageError: there is no such optimizer.
+    """
+    if name not in OPTIMIZERS:
+        raise UsageError(
+            f"no optimizer {name!r}{did_you_mean(name, OPTIMIZERS)}", next=f"one of {', '.join(OPTIMIZERS)}"
+        )
+    return name
 
 
 def scaled_lr(optimizer: str, lr: float, batch_size: int) -> float:

@@ -42,7 +42,15 @@ class BYOL(SSLMethod):
     """
 
     views = BYOL_VIEWS
-    recipe: ClassVar = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-4, "warmup": 0.05}
+    recipe: ClassVar = {
+        "optimizer": "adamw",
+        "lr": 1e-3,
+        "weight_decay": 1e-4,
+        "warmup": 0.05,
+        "adam": {"lr": 1e-3, "weight_decay": 1e-4},
+        "sgd": {"lr": 0.06, "weight_decay": 5e-4},
+        "lars": {"lr": 0.2, "weight_decay": 1.5e-6},  # the paper's
+    }
 
     def __init__(
         self,

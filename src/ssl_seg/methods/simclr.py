@@ -47,7 +47,15 @@ class SimCLR(SSLMethod):
     """
 
     views = (_VIEW, _VIEW)
-    recipe: ClassVar = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-4, "warmup": 0.05}
+    recipe: ClassVar = {
+        "optimizer": "adamw",
+        "lr": 1e-3,
+        "weight_decay": 1e-4,
+        "warmup": 0.05,
+        "adam": {"lr": 1e-3, "weight_decay": 1e-4},
+        "sgd": {"lr": 0.06, "weight_decay": 5e-4},
+        "lars": {"lr": 0.3, "weight_decay": 1e-6},  # the paper's
+    }
 
     def __init__(
         self, backbone: Backbone, *, hidden: int = 2048, dimensions: int = 128, temperature: float = 0.2

@@ -34,7 +34,14 @@ class SimSiam(SSLMethod):
     """
 
     views = (_VIEW, _VIEW)
-    recipe: ClassVar = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-4, "warmup": 0.05}
+    recipe: ClassVar = {
+        "optimizer": "adamw",
+        "lr": 1e-3,
+        "weight_decay": 1e-4,
+        "warmup": 0.05,
+        "adam": {"lr": 1e-3, "weight_decay": 1e-4},
+        "sgd": {"lr": 0.05, "weight_decay": 1e-4},  # the paper's
+    }
 
     def __init__(self, backbone: Backbone, *, dimensions: int = 2048, bottleneck: int = 512) -> None:
         super().__init__()

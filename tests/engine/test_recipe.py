@@ -1,0 +1,135 @@
+"""A learning rate belongs to one optimizer."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ssl_seg.commands.classify import Classification
+from ssl_seg.commands.segment import Segmentation
+from ssl_seg.engine.optim import OPTIMIZERS, scaled_lr
+from ssl_seg.engine.recipe import merged, resolve
+from ssl_seg.errors import PluginError, UsageError
+from ssl_seg.methods.byol import BYOL
+from ssl_seg.plugins import load_plugins
+
+
+def given(optimizer=None, lr=None, weight_decay=None, warmup=None, batch_size=64):
+    return dict(locals())
+
+
+@dataclass
+class Found:
+    name: str
+    recipe: dict
+
+
+def recipes():
+    registry = load_plugins().registry
+    found = [
+        Found(name, getattr(registry.factory("ssl", name), "recipe", {})) for name in registry.names("ssl")
+    ]
+    for command in (Classification, Segmentation):
+        found += [Found(command.command, command.recipe)]
+        for more in (command.norm_recipe, command.head_recipe):
+            found.append(Found(command.command, merged(command.recipe, more)))
+    return found
+
+
+@pytest.mark.parametrize("found", recipes(), ids=lambda found: found.name)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_an_optimizer_has_its_own_rate_or_asks_for_one(found, optimizer):
+    own = found.recipe.get("optimizer", "adamw") == optimizer
+    stated = found.recipe if own else found.recipe.get(optimizer, {})
+    if "lr" not in stated and not (own and not found.recipe):
+        with pytest.raises(UsageError, match=f"{found.name} has no learning rate for {optimizer}") as caught:
+            resolve(given(optimizer), found.recipe, found.name)
+        assert caught.value.next.startswith("--lr ")
+        return
+    suits = resolve(given(optimizer), found.recipe, found.name)
+    assert suits["lr"] == scaled_lr(optimizer, stated.get("lr", 1e-3), 64)
+    assert suits["weight_decay"] == stated.get("weight_decay", 1e-4)
+    assert suits["optimizer"] == optimizer
+    low, high = {"adamw": (1e-4, 1e-2), "adam": (1e-4, 1e-2), "sgd": (1e-3, 0.1), "lars": (0.02, 0.5)}[
+        optimizer
+    ]
+    assert low <= suits["lr"] <= high
+
+
+@pytest.mark.parametrize("command", [Classification, Segmentation])
+def test_what_differs_for_a_norm_or_a_head_adds_no_optimizer(command):
+    """Otherwise what is asked for before images are read would not be what holds afterwards."""
+    for more in (command.norm_recipe, command.head_recipe):
+        assert {key for key in more if key in OPTIMIZERS} <= command.recipe.keys()
+
+
+def test_byol_with_lars_learns_at_the_papers_rate():
+    suits = resolve(given("lars"), BYOL.recipe, "byol")
+    assert (suits["lr"], suits["weight_decay"]) == (pytest.approx(0.2 * 64 / 256), 1.5e-6)
+    assert resolve(given(), BYOL.recipe, "byol")["lr"] == 1e-3
+
+
+def test_what_is_given_holds():
+    suits = resolve(given("lars", 0.3, 0.0, 0.0), {}, "mine")
+    assert suits == {"optimizer": "lars", "lr": 0.3, "weight_decay": 0.0, "warmup": 0.0}
+    assert resolve(given("lars", lr=0.3), {}, "mine")["weight_decay"] == 1e-6
+    assert resolve(given(lr=0.0), BYOL.recipe, "byol")["lr"] == 0.0
+
+
+def test_a_recipe_of_another_optimizer_without_a_rate_asks_for_one():
+    with pytest.raises(UsageError, match="mine has no learning rate for lars, only for adamw"):
+        resolve(given(), {"optimizer": "lars"}, "mine")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        ({"learning_rate": 1}, "the unknown key 'learning_rate'"),
+        ({"weight_deca": 1}, "did you mean 'weight_decay'"),
+        ({"lars": {"rate": 1}}, "the unknown key 'lars.rate'"),
+        ({"lars": 0.2}, "'lars' must be a table"),
+        ({"lr": "1e-3"}, "lr must be a number, got '1e-3'"),
+        ({"sgd": {"lr": float("nan")}}, "sgd.lr must be a number"),
+        ({"optimizer": "adamm"}, "did you mean 'adam'"),
+    ],
+)
+def test_a_recipe_that_says_what_nobody_reads_is_refused(recipe, said):
+    with pytest.raises(PluginError, match=said):
+        resolve(given(), recipe, "mine")
+
+
+def test_tables_are_merged():
+    assert merged({"lr": 1, "sgd": {"lr": 2, "weight_decay": 3}}, {"sgd": {"lr": 4}}) == {
+        "lr": 1,
+        "sgd": {"lr": 4, "weight_decay": 3},
+    }
+
+
+def test_the_page_has_the_rates_of_the_code():
+    """Rates of runs.md, by line and optimizer; a rate with BatchNorm stands behind the other."""
+    page = (Path(__file__).parents[2] / "docs" / "runs.md").read_text()
+    lines = [
+        line.strip("|\n ").split("|")
+        for line in page.splitlines()
+        if re.match(r"\| `(\w+)( --\w+)?` \| \d", line)
+    ]
+    registry = load_plugins().registry
+    rows = {name: registry.factory("ssl", name).recipe for name in ("byol", "simclr", "simsiam")}
+    norms = {"classify": merged(Classification.recipe, Classification.norm_recipe)}
+    norms["segment"] = merged(Segmentation.recipe, Segmentation.norm_recipe)
+    rows |= {"classify": Classification.recipe, "segment": Segmentation.recipe}
+    rows["classify --freeze"] = merged(Classification.recipe, Classification.head_recipe)
+    assert {line[0].strip(" `") for line in lines} == rows.keys()
+    for name, *cells in lines:
+        name = name.strip(" `")
+        for optimizer, cell in zip(OPTIMIZERS, [*cells, ""], strict=False):
+            cell = cells[0] if "the same" in cell else cell
+            stated = [
+                recipe if optimizer == "adamw" else recipe.get(optimizer, {})
+                for recipe in (rows[name], norms.get(name, {}))[
+                    : len(re.findall(r"\d+(?:\.\d+)?(?:e-\d)?", cell)) or 1
+                ]
+            ]
+            found = [float(number) for number in re.findall(r"\d+(?:\.\d+)?(?:e-\d)?", cell)]
+            assert found == [table["lr"] for table in stated if "lr" in table], (name, optimizer)
