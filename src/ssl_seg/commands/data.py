@@ -1,5 +1,6 @@
 """From what a person writes for DATA to an open store."""
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,12 +8,16 @@ from typing import Literal
 
 from ssl_seg.base import Dataset
 from ssl_seg.commands.console import Console
+from ssl_seg.data.files import FileDataset
+from ssl_seg.data.first_look import look_at
 from ssl_seg.data.image_cache import Store, open_store, pick_canvas, whole_canvas
 from ssl_seg.engine.signals import Stop
 from ssl_seg.errors import DataError, Stopped, UsageError
-from ssl_seg.registry import Registry
+from ssl_seg.registry import Registry, options_of
+from ssl_seg.utils.log import log
 
 _SHOWN = 3
+_OF_PIXELS = ("range",)
 
 
 def open_dataset(
@@ -23,10 +28,16 @@ def open_dataset(
     labelled: bool = False,
     masks: bool = False,
     options: Mapping[str, str],
+    shared: Mapping[str, str] | None = None,
 ) -> Dataset:
     """`folder`, `file.csv`, `demo`, or `format:path`, where a format may be cut short (`csv:`).
 
     Where masks are needed, `demo` is `demo_masks`, and so it is with any format that has such a twin.
+    A few images of a folder or CSV file are read at once, and what is doubtful about them is warned of.
+
+    Args:
+        options: of the format.
+        shared: further ones, which the format need not have: `options_of_run`.
 
     Raises:
         UsageError: no such format, or an option it does not have.
@@ -35,12 +46,29 @@ def open_dataset(
     format_, root = _recognise(registry, spec, labelled, masks)
     if masks and f"{format_}_masks" in registry.names("datasets"):
         format_ = f"{format_}_masks"
+    known = options_of(registry.factory("datasets", format_))
+    options = {key: value for key, value in (shared or {}).items() if key in known} | dict(options)
     dataset: Dataset = registry.build("datasets", format_, root, split, options=options)
     if labelled and not dataset.classes:
         raise DataError(f"{spec} has no labels", next="image_folder:FOLDER or csv:FILE.csv")
     if masks and not dataset.masks:
         raise DataError(f"{spec} has no masks", next="mask_pairs:FOLDER  # NAME_sat.jpg with NAME_mask.png")
+    if isinstance(dataset, FileDataset) and (doubt := look_at(dataset)):
+        log.warning("%s: %s", spec, doubt)
     return dataset
+
+
+def options_of_run(options: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Those of `data` that say how pixels are read: they hold for all images that a model ever sees."""
+    return {key: value for key, value in options.get("data", {}).items() if key in _OF_PIXELS}
+
+
+def range_in(options: Mapping[str, str]) -> dict[str, list[float]]:
+    """`range=0,4095` as a weight file says it: `{"range": [0, 4095]}`; empty if none is stated."""
+    text = options.get("range", "none")
+    if text.lower() == "none":
+        return {}
+    return {"range": json.loads(text if text.startswith("[") else f"[{text}]")}
 
 
 def _recognise(registry: Registry, spec: str, labelled: bool, masks: bool) -> tuple[str, str]:

@@ -155,6 +155,8 @@ class Finetuning(Training):
 
     def about(self, classes: list[str]) -> dict[str, Any]:
         """What a model file says of itself."""
+        from ssl_seg.commands.data import options_of_run, range_in
+
         given = self.given
         return {
             "task": self.command,
@@ -166,4 +168,5 @@ class Finetuning(Training):
             "image_size": self.size,
             **self.how,
             **self.about_data,
+            **range_in(options_of_run(self.options)),
         }

@@ -19,10 +19,12 @@ class Start:
     Attributes:
         path: of the weights; None starts from scratch.
         normalisation: `mean` and `std` that the weights were trained with.
+        range: the values of more than 8 bits that were black and white then, if stated.
     """
 
     path: Path | None
     normalisation: dict[str, Any]
+    range: list[float] | None = None
 
     def load(self, backbone: "Backbone", console: "Console", *, resumed: bool = False) -> None:
         """Hand the weights over, all of them or none; a resumed run has its own.
@@ -67,4 +69,4 @@ def start_from(given: dict[str, Any], options: dict[str, dict[str, str]], *, any
             next=f"--image-size {trained_at}, or --any-size to use them at another size",
         )
     mean, std = about.get("mean", IMAGENET_MEAN), about.get("std", IMAGENET_STD)
-    return Start(path, {"mean": tuple(mean), "std": tuple(std)})
+    return Start(path, {"mean": tuple(mean), "std": tuple(std)}, about.get("range"))

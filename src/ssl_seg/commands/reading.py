@@ -70,8 +70,9 @@ class Reading:
         """The images that `spec` names; `needs` is `labelled` or `masks`."""
         from ssl_seg.commands.data import open_dataset
 
-        options = self.options.get("data", {})
-        return open_dataset(self.plugins.registry, spec, split=split, options=options, **needs)
+        options, shared = self.options.get("data", {}), self.trained.pixels
+        how: dict[str, Any] = {"split": split, "shared": shared, **needs}
+        return open_dataset(self.plugins.registry, spec, options=options, **how)
 
     def open(self, spec: str, *, labelled: bool = False, split: str = "val") -> tuple["Dataset", "Store"]:
         """The images that `spec` names, decoded."""

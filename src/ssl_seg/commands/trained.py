@@ -22,6 +22,7 @@ class Trained:
         about: what the file says: `classes`, `task`, ...
         size: of an image in pixels.
         how: `mean` and `std` of the normalisation.
+        range: the values of more than 8 bits that were black and white in training, if stated.
     """
 
     backbone: "Backbone"
@@ -29,6 +30,12 @@ class Trained:
     about: dict[str, Any]
     size: int
     how: dict[str, Any]
+    range: list[float] | None = None
+
+    @property
+    def pixels(self) -> dict[str, str]:
+        """Options of datasets with which images are read as they were in training."""
+        return {"range": ",".join(map(str, self.range))} if self.range else {}
 
 
 def open_trained(
@@ -72,7 +79,7 @@ def _model(file: Path, plugins: "Plugins") -> Trained:
     model = new_model(about, plugins.registry)
     load_model(file, model)
     how = {"mean": tuple(about["mean"]), "std": tuple(about["std"])}
-    return Trained(model.backbone, model, about, about["image_size"], how)
+    return Trained(model.backbone, model, about, about["image_size"], how, about.get("range"))
 
 
 def _backbone(
@@ -85,4 +92,4 @@ def _backbone(
     start = start_from(given, options, any_size=True)
     backbone = plugins.registry.build("backbones", given["backbone"], options=options.get("backbone"))
     start.load(backbone, console)
-    return Trained(backbone, None, {}, given["image_size"], start.normalisation)
+    return Trained(backbone, None, {}, given["image_size"], start.normalisation, start.range)

@@ -108,10 +108,11 @@ class Training:
         Args:
             needs: `labelled` or `masks`.
         """
-        from ssl_seg.commands.data import open_dataset
+        from ssl_seg.commands.data import open_dataset, options_of_run
 
         options = {key: value for part in parts for key, value in self.options.get(part, {}).items()}
-        return open_dataset(self.plugins.registry, spec, split=split, options=options, **needs)
+        how: dict[str, Any] = {"split": split, "shared": options_of_run(self.options), **needs}
+        return open_dataset(self.plugins.registry, spec, options=options, **how)
 
     def store(self, dataset: "Dataset", *, whole: bool = False) -> "Store":
         """Its images, decoded once."""
@@ -190,6 +191,7 @@ class Training:
     def save_backbone(self, backbone: "Backbone", **about: Any) -> None:
         """Write `backbone.safetensors`; its header says what it is and how it wants its images."""
         from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD
+        from ssl_seg.commands.data import options_of_run, range_in
         from ssl_seg.weights.backbone_file import save_backbone
 
         header = {
@@ -199,6 +201,7 @@ class Training:
             "mean": IMAGENET_MEAN,
             "std": IMAGENET_STD,
             "epochs": self.given["epochs"],
+            **range_in(options_of_run(self.options)),
         }
         save_backbone(self.run.folder / "backbone.safetensors", backbone, header | about)
 

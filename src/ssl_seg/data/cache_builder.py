@@ -17,7 +17,7 @@ from ssl_seg.base import IGNORE, Dataset
 from ssl_seg.errors import DataError, ResourceError
 from ssl_seg.utils.files import atomic_path
 
-FORMAT = 2
+FORMAT = 3
 _BLOCK = 256
 _SHOWN = 5
 

@@ -3,7 +3,8 @@
 - JPEG, PNG, WebP, TIFF and BMP, told by content; anything else is refused.
 - EXIF orientation is applied. Of an animation the first frame counts.
 - Grey, palette, CMYK, YCbCr and Lab become RGB. Transparency is laid over white.
-- 16-bit grey is scaled to 8 bits, 65,535 to 255; floating-point images are refused.
+- 16 bits become 8, 65,535 being 255, unless a range is stated; floating-point values need one.
+- More bands than colours and transparency are refused, and so are pages of one band each.
 - More than 89,478,485 pixels (Pillow's own limit) are refused before decoding.
 - A file that ends early is refused, never filled up.
 """
@@ -11,28 +12,36 @@
 import os
 import stat
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from ssl_seg.data.deep_colours import deep_colours, grey_key
+from ssl_seg.data.levels import Levels, PixelError
+from ssl_seg.data.tiff_header import TiffHeader, read_tiff_header
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 MAX_PIXELS = 89_478_485
 
 
-def read_image(path: Path, canvas: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+def read_image(
+    path: Path, canvas: int, levels: Levels | None = None
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """Read an image and reduce it, antialiased, so that its longer side is at most `canvas`.
 
     Args:
         path: of the file.
         canvas: in pixels; a smaller image keeps its size.
+        levels: what becomes of values of more than 8 bits; by default 65,535 becomes 255.
 
     Returns:
         (h, w, 3) uint8 RGB, and the height and width in the file (after EXIF orientation).
 
     Raises:
-        ValueError: the file cannot be used; the text says why.
+        ValueError: the file cannot be used; the text says why, and a `PixelError` what can be done.
     """
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # a global that other libraries set
     try:
@@ -42,12 +51,13 @@ def read_image(path: Path, canvas: int) -> tuple[NDArray[np.uint8], tuple[int, i
         if info.st_size == 0:
             raise ValueError("the file is empty")
         # by handle: what Pillow opens by name it may map, and a mapped TIFF comes out turned wrongly
-        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
+        with path.open("rb") as file:
+            image, header = _open(file)
+            levels = levels or Levels()
+            deep = deep_colours(image, file, FORMATS)  # first: to look for EXIF data may load the image
             size = _true_size(image)
             image.draft("RGB" if image.mode == "YCbCr" else None, _draft_size(image, canvas))
-            small = _rgb(image)
+            small = _rgb(image, header, levels) if deep is None else _from_deep(image, *deep, levels)
             small.thumbnail((canvas, canvas), Image.Resampling.BICUBIC, reducing_gap=3.0)
             small = ImageOps.exif_transpose(small)
             return np.asarray(small), size
@@ -55,6 +65,27 @@ def read_image(path: Path, canvas: int) -> tuple[NDArray[np.uint8], tuple[int, i
         raise
     except Exception as error:  # Pillow raises many kinds, not all of them OSError
         raise ValueError(why(error)) from error
+
+
+def _open(file: IO[bytes]) -> tuple[ImageFile.ImageFile, TiffHeader | None]:
+    """An image with the header of a TIFF file, whose bands can all be read, and whose size is bearable.
+
+    Raises:
+        PixelError: bands would be dropped, or it is a TIFF of a kind that is not read.
+    """
+    header = read_tiff_header(file)
+    if header:
+        header.check()
+    try:
+        image = Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError as error:
+        if header is None:
+            raise
+        advice = "write it with 8 or 16 bits, unsigned, or as 32-bit floating-point numbers"
+        raise PixelError(f"{header}, of a kind that is not read", advice) from error
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
+    return image, header
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -88,19 +119,21 @@ def _draft_size(image: Image.Image, canvas: int) -> tuple[int, int]:
     return round(image.width * share), round(image.height * share)
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _from_deep(
+    image: ImageFile.ImageFile, values: NDArray[np.uint16], alpha: NDArray[np.uint16] | None, levels: Levels
+) -> Image.Image:
+    """Colours of 16 bits as RGB."""
+    layers = _over_white(levels.scale(values), alpha)
+    return layers if image.format == "TIFF" else _keep_exif(layers, image)  # a TIFF is turned on opening
+
+
+def _rgb(image: ImageFile.ImageFile, header: TiffHeader | None, levels: Levels) -> Image.Image:
     mode = image.mode
-    if mode == "RGB":
+    if mode == "RGB" and "transparency" not in image.info:
         image.load()
         return image
-    if mode.startswith("I"):
-        values = np.asarray(image, dtype=np.int64)
-        if values.min() < 0 or values.max() > 65_535:
-            raise ValueError(f"grey values {values.min()} to {values.max()} do not fit 16 bits")
-        grey = ((values * 255 + 32_767) // 65_535).astype(np.uint8)
-        return _keep_exif(Image.fromarray(grey).convert("RGB"), image)
-    if mode == "F":
-        raise ValueError("floating-point pixels have no stated range")
+    if mode.startswith("I") or mode == "F":
+        return _keep_exif(_scaled(image, header, levels), image)
     if mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in image.info:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
@@ -108,6 +141,25 @@ def _rgb(image: Image.Image) -> Image.Image:
     if mode == "LAB":
         return _keep_exif(_lab_to_rgb(image), image)
     return _keep_exif(image.convert("RGB"), image)
+
+
+def _scaled(image: ImageFile.ImageFile, header: TiffHeader | None, levels: Levels) -> Image.Image:
+    """Grey of more than 8 bits as RGB."""
+    values = np.asarray(image)
+    if header and (header.bits, header.kind) == (32, 1):
+        values = values.view(np.uint32)  # Pillow's whole numbers are signed
+    grey = levels.scale(values, header.bits if header and header.bits < 16 else 16)
+    if header and header.inverted:
+        grey = 255 - grey
+    return _over_white(grey[..., None], grey_key(image, values))
+
+
+def _over_white(pixels: NDArray[np.uint8], alpha: NDArray[np.uint16] | None) -> Image.Image:
+    """(H, W, 3) or (H, W, 1) colours as an RGB image, with (H, W, 1) transparency laid over white."""
+    if alpha is not None:
+        share = alpha / np.float32(65_535)
+        pixels = np.rint(255 + (pixels - np.float32(255)) * share).astype(np.uint8)
+    return Image.fromarray(np.repeat(pixels, 3, 2) if pixels.shape[2] == 1 else pixels)
 
 
 def _lab_to_rgb(image: Image.Image) -> Image.Image:

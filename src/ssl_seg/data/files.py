@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ssl_seg.base import Dataset
 from ssl_seg.data.decode import EXTENSIONS, read_image, read_size
 from ssl_seg.data.file_digests import content_digest
+from ssl_seg.data.levels import Levels
 from ssl_seg.errors import DataError
 
 _SYSTEM = frozenset({"__MACOSX", "@eaDir", "System Volume Information"})
@@ -54,20 +55,31 @@ class FileDataset(Dataset):
         root: the folder.
         pairs: (path relative to `root`, class index or -1).
         classes: names of the classes.
+        range: the values that become black and white in images of more than 8 bits; see `Levels`.
+
+    Attributes:
+        levels: how such values are scaled, and which ones were seen.
     """
 
     samples: FileList
 
-    def __init__(self, root: Path, pairs: Iterable[tuple[str, int]], classes: Sequence[str] = ()) -> None:
-        self.root = root
+    def __init__(
+        self,
+        root: Path,
+        pairs: Iterable[tuple[str, int]],
+        classes: Sequence[str] = (),
+        *,
+        range: tuple[float, float] | None = None,
+    ) -> None:
+        self.root, self.levels = root, Levels(range)
         self.samples = FileList(pairs)
         self.classes = list(classes)
 
     def identity(self, index: int) -> str:
-        """Name and content of the file: a copy, or a folder that was moved, has the same."""
+        """Name and content of the file, and how it is read: a copy, or a folder that was moved, has the same."""
         name, _ = self.samples[index]
         try:
-            return f"{name}\0{content_digest(os.path.join(self.root, name))}"
+            return f"{name}\0{content_digest(os.path.join(self.root, name))}{self.levels}"
         except OSError:
             return f"{name}\0missing"
 
@@ -75,7 +87,7 @@ class FileDataset(Dataset):
         return read_size(self.root / self.samples[index][0])
 
     def image(self, index: int, canvas: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-        return read_image(self.root / self.samples[index][0], canvas)
+        return read_image(self.root / self.samples[index][0], canvas, self.levels)
 
 
 def find_images(root: Path) -> Iterator[str]:

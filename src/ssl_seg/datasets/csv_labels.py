@@ -10,7 +10,9 @@ from ssl_seg.errors import DataError, did_you_mean
 from ssl_seg.hooks import hookimpl
 
 
-def csv_labels(root: str, split: str, *, images: str | None = None) -> "CsvDataset":
+def csv_labels(
+    root: str, split: str, *, images: str | None = None, range: tuple[float, float] | None = None
+) -> "CsvDataset":
     """The images of a CSV file with the columns `filename` and, unless unlabelled, `label`.
 
     Args:
@@ -18,6 +20,7 @@ def csv_labels(root: str, split: str, *, images: str | None = None) -> "CsvDatas
         split: used when `root` is a folder.
         images: the folder the names are relative to. By default the folder beside the CSV with its
             name (`train/` for `train.csv`) if the first image is there, else the CSV's own.
+        range: the values that become black and white in images of more than 8 bits.
 
     Raises:
         DataError: a column, a file or a label is missing, or a file or an id is there twice; with
@@ -33,9 +36,8 @@ def csv_labels(root: str, split: str, *, images: str | None = None) -> "CsvDatas
     _check(path, folder, rows)
     classes = sorted({label for _, _, label in rows if label}, key=_label_order)
     index = {label: place for place, label in enumerate(classes)}
-    return CsvDataset(
-        path, folder, [(line, name, index.get(label, -1)) for line, name, label in rows], classes
-    )
+    pairs = [(line, name, index.get(label, -1)) for line, name, label in rows]
+    return CsvDataset(path, folder, pairs, classes, range=range)
 
 
 class CsvDataset(FileDataset):
@@ -46,12 +48,19 @@ class CsvDataset(FileDataset):
         folder: the names in it are relative to.
         rows: (line, file name, class index or -1).
         classes: names of the classes.
+        range: see `FileDataset`.
     """
 
     def __init__(
-        self, path: Path, folder: Path, rows: Sequence[tuple[int, str, int]], classes: Sequence[str]
+        self,
+        path: Path,
+        folder: Path,
+        rows: Sequence[tuple[int, str, int]],
+        classes: Sequence[str],
+        *,
+        range: tuple[float, float] | None = None,
     ) -> None:
-        super().__init__(folder, ((name, target) for _, name, target in rows), classes)
+        super().__init__(folder, ((name, target) for _, name, target in rows), classes, range=range)
         self.path, self._lines = path, array("q", (line for line, _, _ in rows))
 
     def origin(self, index: int) -> str:

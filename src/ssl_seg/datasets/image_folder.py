@@ -11,10 +11,15 @@ from ssl_seg.hooks import hookimpl
 _SPLITS = frozenset(("train", "training", "val", "valid", "validation", "test"))
 
 
-def image_folder(root: str, split: str) -> FileDataset:
+def image_folder(root: str, split: str, *, range: tuple[float, float] | None = None) -> FileDataset:
     """Images under `root/CLASS/`, or `root/split/CLASS/` if there is such a folder.
 
     Classes are in natural order (`class2` before `class10`). Folders below a class belong to it.
+
+    Args:
+        root: the folder.
+        split: `train` or `val`; passed over if there is no such folder.
+        range: the values that become black and white in images of more than 8 bits.
 
     Raises:
         DataError: no class folder, an empty one, two whose names differ only in case, or folders
@@ -43,7 +48,7 @@ def image_folder(root: str, split: str) -> FileDataset:
     for name in classes:
         if lower.count(name.lower()) > 1:
             raise DataError(f"two class folders differ only in case: {name}", where=str(folder))
-    return FileDataset(folder, _pairs(folder, classes), classes)
+    return FileDataset(folder, _pairs(folder, classes), classes, range=range)
 
 
 def _is_class(path: Path) -> bool:

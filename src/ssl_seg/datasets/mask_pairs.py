@@ -32,6 +32,7 @@ def mask_pairs(
     palette: str | None = None,
     colours: Literal["exact", "bits"] = "exact",
     stray: Literal["stop", "ignore", "unknown"] = "stop",
+    range: tuple[float, float] | None = None,
 ) -> "MaskPairs":
     """Pairs like `0013_sat.jpg` and `0013_mask.png` in one folder, or in two folders of their own.
 
@@ -51,6 +52,7 @@ def mask_pairs(
         stray: what is done about a colour or an index of no class: `stop`; `ignore` the pixel, which
             is neither trained on nor measured; or take it for the class that the palette calls none,
             as graders do, for whom any class predicted there is wrong.
+        range: the values that become black and white in images of more than 8 bits.
 
     Raises:
         DataError: a mask without an image, an image without a mask, two of either for one name, a
@@ -69,7 +71,7 @@ def mask_pairs(
     if stray == "unknown" and value is None:
         raise UsageError(f"stray=unknown: the palette ({found.palette.source}) has no class for none")
     reader = MaskReader(found.palette, found.coding, bits=colours == "bits", stray=value)
-    dataset = MaskPairs(image_root, mask_root, pairs, reader)
+    dataset = MaskPairs(image_root, mask_root, pairs, reader, range=range)
     dataset.image_suffix = image_suffix if ends(pairs[0][0], image_suffix) else ""
     dataset.mask_suffix = mask_suffix if ends(pairs[0][1], mask_suffix) else ""
     return dataset
@@ -82,6 +84,7 @@ class MaskPairs(FileDataset):
         images, masks: the folders.
         pairs: (image, mask), relative to them.
         reader: of the masks.
+        range: see `FileDataset`.
 
     Attributes:
         reader: as given.
@@ -96,10 +99,16 @@ class MaskPairs(FileDataset):
     image_suffix = mask_suffix = ""
 
     def __init__(
-        self, images: Path, masks: Path, pairs: Iterable[tuple[str, str]], reader: MaskReader
+        self,
+        images: Path,
+        masks: Path,
+        pairs: Iterable[tuple[str, str]],
+        reader: MaskReader,
+        *,
+        range: tuple[float, float] | None = None,
     ) -> None:
         pairs = list(pairs)
-        super().__init__(images, ((image, -1) for image, _ in pairs), reader.palette.names)
+        super().__init__(images, ((image, -1) for image, _ in pairs), reader.palette.names, range=range)
         self.mask_files = FileDataset(masks, ((mask, -1) for _, mask in pairs))
         self.palette, self.palette_source = reader.palette.array, reader.palette.source
         self.exclude = list(reader.palette.exclude)
