@@ -165,7 +165,7 @@ def test_what_vgg_lacks_for_timm_keeps_it_out_of_timm(subject, tmp_path):
 
 
 def test_what_is_read_back_must_be_what_was_written(subject, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "load_file", lambda path: {})
+    monkeypatch.setattr(module, "read_file", lambda path: ({}, {}))
     with pytest.raises(WeightsError, match="read back"):
         to_hub(subject("test_resnet"), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,5 @@
 """From what a person writes for DATA to an open store."""
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from ssl_seg.engine.signals import Stop
 from ssl_seg.errors import DataError, Stopped, UsageError
 from ssl_seg.registry import Registry, options_of
 from ssl_seg.utils.log import log
+from ssl_seg.utils.toml import parse_json
 
 _SHOWN = 3
 _OF_PIXELS = ("range",)
@@ -68,7 +68,7 @@ def range_in(options: Mapping[str, str]) -> dict[str, list[float]]:
     text = options.get("range", "none")
     if text.lower() == "none":
         return {}
-    return {"range": json.loads(text if text.startswith("[") else f"[{text}]")}
+    return {"range": parse_json(text if text.startswith("[") else f"[{text}]")}
 
 
 def _recognise(registry: Registry, spec: str, labelled: bool, masks: bool) -> tuple[str, str]:

@@ -1,6 +1,5 @@
 """`ssl-seg figure curves`: how runs went, from what they wrote after every epoch."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +8,7 @@ import typer
 
 from ssl_seg.commands.console import Console
 from ssl_seg.errors import DataError, UsageError
-from ssl_seg.utils.toml import read_toml
+from ssl_seg.utils.toml import read_json_lines, read_toml
 
 
 def curves(
@@ -58,17 +57,14 @@ def _read(folder: Path) -> list[Mapping[str, float]]:
     if not folder.is_dir():
         raise UsageError(f"no such folder: {folder}")
     path = folder / "scores.jsonl"
-    lines = []
     try:
-        texts = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        for number, text in enumerate(texts, start=1):
-            if text.endswith("}"):  # else the last line, half written
-                lines.append(json.loads(text))
-                if not isinstance(lines[-1], dict) or "epoch" not in lines[-1]:
-                    raise ValueError(f"line {number} has no epoch")
+        lines = read_json_lines(path)
+        for number, line in enumerate(lines, start=1):
+            if "epoch" not in line:
+                raise ValueError(f"line {number} has no epoch")
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read scores: {error}", where=str(path)) from error
-    return lines
+    return list(lines)
 
 
 def _missing(folder: Path, lines: Sequence[Mapping[str, float]]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssl_seg.errors import Stopped
 from ssl_seg.utils.files import replace_text
+from ssl_seg.utils.toml import read_json
 from ssl_seg.weights.model_file import save_model
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class Judge:
 
     def summary(self) -> str:
         """The numbers of the run, for people."""
-        result = json.loads((self.run.run.folder / "result.json").read_text())
+        result = read_json(self.run.run.folder / "result.json")
         others = [
             f"{name}: {result['last'][name]:.4f}, in the best epoch {result['best'][name]:.4f}"
             for name in self.further.compute(())

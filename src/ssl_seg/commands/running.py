@@ -1,6 +1,5 @@
 """What every training command does around its own work: end a run's folder in a known state."""
 
-import json
 import platform
 import traceback
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from typing import Any
 from ssl_seg.engine.run_dir import Run
 from ssl_seg.errors import RankError, ResourceError, SslSegError, Stopped
 from ssl_seg.utils.log import log
+from ssl_seg.utils.toml import read_json
 
 _RECORDED = ("ssl-seg", "torch", "torchvision", "timm")
 
@@ -69,7 +69,7 @@ def end(run: Run, state: str, code: int) -> None:
     """Leave in `status.json` how a run ended; its step and checkpoint stay."""
     last: dict[str, Any] = {"step": 0, "checkpoint": ""}
     with suppress(OSError, ValueError):  # it is not there before the first checkpoint
-        last |= json.loads((run.folder / "status.json").read_text())
+        last |= read_json(run.folder / "status.json")
     try:
         run.set_status(state, step=last["step"], code=code, checkpoint=str(last["checkpoint"]))
     except SslSegError:

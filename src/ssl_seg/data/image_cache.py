@@ -15,7 +15,6 @@ time builds it, the others wait.
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -32,6 +31,7 @@ from ssl_seg.data.file_digests import TABLE, identities
 from ssl_seg.errors import ResourceError
 from ssl_seg.utils.files import discard
 from ssl_seg.utils.lock import try_lock
+from ssl_seg.utils.toml import read_json
 
 FINGERPRINT = (
     f"content, {FORMAT}"  # what a fingerprint is made of: of two that were made alike, a difference counts
@@ -52,7 +52,7 @@ class Store:
     """
 
     def __init__(self, folder: Path) -> None:
-        index = json.loads((folder / "index.json").read_text())
+        index = read_json(folder / "index.json")
         self.folder, self.fingerprint = folder, folder.name
         self.canvas: int = index["canvas"]
         self.classes: list[str] = index["classes"]

@@ -1,6 +1,5 @@
 """Palettes: which colour of a mask is which class."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from ssl_seg.base import IGNORE
 from ssl_seg.errors import DataError, UsageError, did_you_mean
+from ssl_seg.utils.toml import parse_json
 
 STRAY = 254  # in a table: a colour that the palette does not have
 MOST = 254  # classes; 254 and 255 have meanings of their own
@@ -166,7 +166,7 @@ def read_palette(text: str) -> Palette:
             next=f"one of {', '.join(BUILT_IN)}, a number of classes, or a JSON file",
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = parse_json(path.read_text(encoding="utf-8-sig"))
         return _checked(_from_json(content, str(path)))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)

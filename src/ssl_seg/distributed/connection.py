@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any
 
 from ssl_seg.errors import RankError
+from ssl_seg.utils.toml import parse_json
 
 _OPTIONS = {"TCP_NODELAY": 1} | {
     name: value
@@ -51,7 +52,7 @@ class Wire:
         except OSError:
             return None
         *texts, self._rest = (self._rest + data).split(b"\n")
-        return [json.loads(text) for text in texts] if data else None
+        return [parse_json(text) for text in texts] if data else None
 
     def close(self) -> None:
         """Close it, whoever is reading."""
@@ -83,7 +84,7 @@ def accept(server: socket.socket, ranks: int, token: str) -> dict[int, tuple[Wir
         try:
             line = server.accept()[0]
             line.settimeout(10.0)
-            hello = json.loads(_first_line(line))
+            hello = parse_json(_first_line(line))
             if not hmac.compare_digest(str(hello["token"]), token):
                 raise ValueError("a stranger")
             found[int(hello["rank"])] = Wire(line), str(hello["who"])

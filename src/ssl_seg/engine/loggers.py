@@ -14,6 +14,7 @@ from ssl_seg.engine.run_dir import Run
 from ssl_seg.errors import UsageError, did_you_mean
 from ssl_seg.utils.files import replace_text
 from ssl_seg.utils.log import log
+from ssl_seg.utils.toml import read_json
 
 NAMES = ("tensorboard", "wandb", "mlflow")
 _IDS = "tracking.json"
@@ -108,7 +109,7 @@ class Tracking:
 
     def _ids(self) -> dict[str, str]:
         path = self._run.folder / _IDS
-        return dict(json.loads(path.read_text())) if path.exists() else {}
+        return read_json(path) if path.exists() else {}
 
     def _remember(self, name: str, number: str) -> None:
         replace_text(self._run.folder / _IDS, json.dumps({**self._ids(), name: number}) + "\n")

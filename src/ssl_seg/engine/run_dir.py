@@ -14,7 +14,7 @@ from ssl_seg.errors import OccupiedError, ResourceError, WeightsError
 from ssl_seg.utils.files import replace_text
 from ssl_seg.utils.lock import take_lock
 from ssl_seg.utils.log import log
-from ssl_seg.utils.toml import read_toml, to_toml
+from ssl_seg.utils.toml import read_json_lines, read_toml, to_toml
 
 
 class Run:
@@ -112,10 +112,17 @@ class Run:
             raise ResourceError(f"cannot write {path}: {error.strerror}") from error
 
     def scores(self) -> list[dict[str, float]]:
-        """All lines of `scores.jsonl`."""
+        """All lines of `scores.jsonl`.
+
+        Raises:
+            WeightsError: it is damaged.
+        """
         path = self.folder / "scores.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("}")]
+        try:
+            return read_json_lines(path)
+        except ValueError as error:
+            way = f"mend or remove that line, then {self.again}"
+            raise WeightsError(f"scores.jsonl is damaged: {error}", where=str(path), next=way) from error
 
     def forget_scores_after(self, step: int) -> None:
         """Drop the lines of steps that will be done again."""

@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 
 from ssl_seg.errors import UsageError, WeightsError
 from ssl_seg.export import timm as timm_layout
 from ssl_seg.export.base import Exported, Subject
 from ssl_seg.export.card import write_card
-from ssl_seg.export.output import placed, write_json, write_tensors
+from ssl_seg.export.output import placed, write_json
 from ssl_seg.export.run_record import Record
+from ssl_seg.weights.backbone_file import FORMAT
 from ssl_seg.weights.model_file import save_model
+from ssl_seg.weights.readers import read_file
+from ssl_seg.weights.state_dict import write_tensors
 
 _COMMANDS = """```sh
 {commands}
@@ -61,11 +63,12 @@ def to_hub(
         file = aside / "model.safetensors"
         if subject.model is None:
             state = subject.backbone.state_dict()
-            write_tensors(file, state, {**subject.about, **subject.header})
+            write_tensors(file, state, FORMAT, {**subject.about, **subject.header})
         else:
             state = subject.model.state_dict()
-            save_model(file, subject.model, subject.about)
-        again = load_file(file)
+            about = {**subject.about, **subject.header, "classes": list(subject.classes)}
+            save_model(file, subject.model, about)
+        again, _ = read_file(file)
         if again.keys() != state.keys() or not all(torch.equal(again[key], state[key]) for key in state):
             raise WeightsError("not exported: what was read back is not what was written", where=str(folder))
         write_json(aside / "config.json", _config(subject, net))

@@ -6,12 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-from torch import Tensor
-
-from ssl_seg.errors import OccupiedError, ResourceError
+from ssl_seg.errors import OccupiedError
 from ssl_seg.utils.files import atomic_path
-from ssl_seg.weights.backbone_file import FORMAT
 
 
 @contextmanager
@@ -26,20 +22,6 @@ def placed(path: Path) -> Iterator[Path]:
         raise OccupiedError(f"{path} is there already", next="another --out, or remove it first")
     with atomic_path(path) as aside:
         yield aside
-
-
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """A safetensors file of a backbone, whose header says what it is: `--init` reads it.
-
-    Raises:
-        ResourceError: it cannot be written.
-    """
-    # a tensor with two names becomes two: safetensors refuses tensors that share memory
-    own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    try:
-        save_file(own, path, metadata={"format": FORMAT, "about": json.dumps(dict(about))})
-    except Exception as error:  # safetensors raises its own kind for a full disk
-        raise ResourceError(f"cannot write {path.name}: {error}") from error
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

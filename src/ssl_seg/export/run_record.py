@@ -1,6 +1,5 @@
 """What a run's folder tells of how its weights were made."""
 
-import json
 import math
 from collections.abc import Mapping
 from contextlib import suppress
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ssl_seg.results.runs import read_scores
-from ssl_seg.utils.toml import read_toml
+from ssl_seg.utils.toml import read_json, read_toml
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,7 @@ def read_record(folder: Path, which: Literal["last", "best"] = "last") -> Record
 
 def _json(path: Path) -> dict[str, Any]:
     with suppress(OSError, ValueError):  # without it there are no numbers to tell
-        values = json.loads(path.read_text())
-        return values if isinstance(values, dict) else {}
+        return read_json(path)
     return {}
 
 

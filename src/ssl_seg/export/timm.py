@@ -8,8 +8,10 @@ import torch
 from torch import nn
 
 from ssl_seg.export.base import Exported, Subject, affine, cannot, check, difference
-from ssl_seg.export.output import placed, write_json, write_tensors
+from ssl_seg.export.output import placed, write_json
 from ssl_seg.nn.layers import pool
+from ssl_seg.weights.backbone_file import FORMAT
+from ssl_seg.weights.state_dict import write_tensors
 
 _ALLOWED = 1e-5
 _ELSEWHERE = ("url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source", "tag", "architecture")
@@ -39,7 +41,7 @@ def to_timm(subject: Subject, folder: Path) -> Exported:
     with placed(folder) as aside:
         aside.mkdir()
         write_json(aside / "config.json", config(subject, net, whole=whole))
-        write_tensors(aside / "model.safetensors", net.state_dict(), subject.header)
+        write_tensors(aside / "model.safetensors", net.state_dict(), FORMAT, subject.header)
         found = compare(subject, aside, whole=whole)
     code = f"timm.create_model({f'local-dir:{folder.absolute()}'!r}, pretrained=True).eval()"
     return Exported(whole, found, f"import timm\nmodel = {code}", notes)

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from ssl_seg.errors import UsageError
 from ssl_seg.export.base import Exported, Subject, affine, cannot, check, difference, last_child
-from ssl_seg.export.output import placed, write_tensors
+from ssl_seg.export.output import placed
+from ssl_seg.weights.backbone_file import FORMAT
+from ssl_seg.weights.state_dict import write_tensors
 
 _ALLOWED = 1e-5
 _LOST = -1e4  # a logit that wins nowhere; minus infinity is no number once it is interpolated
@@ -53,7 +55,7 @@ def to_torchvision(subject: Subject, path: Path) -> Exported:
     found = check(_distance(subject, chosen), _ALLOWED, "torchvision")
     with placed(path) as aside:
         if path.suffix == ".safetensors":
-            write_tensors(aside, chosen.state, subject.header)
+            write_tensors(aside, chosen.state, FORMAT, subject.header)
         else:
             torch.save({name: tensor.contiguous().clone() for name, tensor in chosen.state.items()}, aside)
     read = {".safetensors": f"safetensors.torch.load_file({str(path)!r})"}

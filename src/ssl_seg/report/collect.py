@@ -5,7 +5,6 @@ missing or damaged is noted, and the rest is read.
 """
 
 import csv
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +16,7 @@ from ssl_seg.report.records import Facts, RunFacts, StageFacts
 from ssl_seg.results.runs import Row, read_row, read_scores
 from ssl_seg.results.tables import Table
 from ssl_seg.study.config import Stage
-from ssl_seg.utils.toml import read_toml
+from ssl_seg.utils.toml import read_json, read_toml
 
 # what tells best what a run of a command is worth
 SCORES = {"classify": "val_top1", "segment": "val_miou", "train": "probe_knn"}
@@ -55,7 +54,7 @@ def gather(folders: Sequence[Path]) -> Facts:
 
 def _study(out: Path, prefix: str) -> tuple[list[StageFacts], list[tuple[str, Table]]]:
     try:
-        about = json.loads((out / "study.json").read_text(encoding="utf-8"))
+        about = read_json(out / "study.json")
         stages = {
             name: _stage(out, f"{prefix}{name}", known) for name, known in dict(about["stages"]).items()
         }
@@ -117,27 +116,23 @@ def _run(folder: Path, stage: str, seed: int | None, command: str) -> RunFacts:
         settings,
         record,
         scores,
-        read_json(folder / "status.json", troubles),
-        read_json(folder / "result.json", troubles),
+        read_or_note(folder / "status.json", troubles),
+        read_or_note(folder / "result.json", troubles),
         _classes(folder / "confusion.csv", troubles),
         _warnings(folder / "run.log"),
         troubles,
     )
 
 
-def read_json(path: Path, troubles: list[str]) -> dict[str, Any]:
+def read_or_note(path: Path, troubles: list[str]) -> dict[str, Any]:
     """A JSON object; empty if the file is missing, or, with a word in `troubles`, if it is damaged."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         troubles.append(f"{path.name}: {error}")
         return {}
-    if not isinstance(found, dict):
-        troubles.append(f"{path.name} holds no table")
-        return {}
-    return found
 
 
 def _classes(path: Path, troubles: list[str]) -> list[str]:

@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from ssl_seg.report.collect import read_json
+from ssl_seg.report.collect import read_or_note
 from ssl_seg.report.images import Picture, photo
 from ssl_seg.report.records import RunFacts
 
@@ -48,7 +48,7 @@ class Map:
 def read_map(run: RunFacts, troubles: list[str]) -> Map | None:
     """`figures/tsne.json`; None if it is missing, or, with a word in `troubles`, if it is damaged."""
     path = run.folder / "figures" / "tsne.json"
-    found = read_json(path, troubles)
+    found = read_or_note(path, troubles)
     if not found:
         return None
     try:

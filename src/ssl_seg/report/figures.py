@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ssl_seg.report.collect import read_json
+from ssl_seg.report.collect import read_or_note
 from ssl_seg.report.embedding_maps import Map, number_of
 from ssl_seg.report.images import Picture, drawing, mask, photo
 from ssl_seg.report.records import Facts, RunFacts
@@ -110,7 +110,7 @@ def read_masks(runs: Sequence[tuple[str, RunFacts]], found: Figures) -> None:
 
 
 def _read_legend(run: RunFacts, found: Figures) -> None:
-    about = read_json(run.folder / "masks.json", found.troubles)
+    about = read_or_note(run.folder / "masks.json", found.troubles)
     try:
         pairs = zip(about.get("classes", []), about.get("colours", []), strict=False)
         made = [(str(name), "#{:02x}{:02x}{:02x}".format(*map(int, colour))) for name, colour in pairs]
@@ -123,7 +123,7 @@ def _read_legend(run: RunFacts, found: Figures) -> None:
 def read_sam(run: RunFacts, troubles: list[str]) -> Sam | None:
     """`sam/sam.json` and its pictures; None if it is missing or damaged."""
     folder = run.folder / "sam"
-    found = read_json(folder / "sam.json", troubles)
+    found = read_or_note(folder / "sam.json", troubles)
     try:
         entries = list(found.get("images", []))
         if entries and found.get("all"):  # over all images, from summed pixels

@@ -1,6 +1,5 @@
 """What a segmentation run keeps of the images it watches: `masks.json` and the pictures below `masks/`."""
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -16,7 +15,7 @@ from ssl_seg.data.mask_files import MaskReader
 from ssl_seg.data.palettes import STRAY, Palette
 from ssl_seg.errors import DataError
 from ssl_seg.results.iou import image_iou
-from ssl_seg.utils.toml import read_toml
+from ssl_seg.utils.toml import read_json, read_toml
 
 _WHOLE = 1 << 16  # a canvas on which no image is reduced
 _HOW = "ssl-seg segment ... --watch 0013,0062  # keeps the masks of these validation images"
@@ -123,7 +122,7 @@ def read_watched(folder: Path) -> Watched:
 
 def _read_about(path: Path) -> tuple[Palette, str]:
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        about = read_json(path)
         colours = tuple((int(red), int(green), int(blue)) for red, green, blue in about["colours"])
         names = tuple(map(str, about["classes"]))
         if wrong := [colour for colour in colours if not all(0 <= part <= 255 for part in colour)]:

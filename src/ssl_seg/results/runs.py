@@ -1,7 +1,6 @@
 """What finished runs show: scores over seeds, their intervals, and which differences are more than chance."""
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from ssl_seg.results.chance import holm, sign_flips, wilson
 from ssl_seg.results.iou import CONFUSIONS, areas, bootstrap, mean_of_areas, read_confusions, swaps
 from ssl_seg.study.config import Stage
+from ssl_seg.utils.toml import read_json_lines
 
 PREDICTIONS = "val_predictions.csv"
 _EQUAL = 1e-9  # a score is written in full
@@ -99,10 +99,12 @@ def read_row(stage: Stage, folders: Mapping[int, Path], score: str) -> Row:
 
 
 def read_scores(folder: Path) -> list[dict[str, float]]:
-    """All whole lines of a run's `scores.jsonl`."""
-    path = folder / "scores.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("}")]
+    """All whole lines of a run's `scores.jsonl`.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    return read_json_lines(folder / "scores.jsonl")
 
 
 class _Unusable(Exception):

@@ -17,7 +17,7 @@ from ssl_seg.errors import ResourceError, UsageError
 from ssl_seg.study.config import Stage, StudyFile
 from ssl_seg.study.fingerprint import fingerprint
 from ssl_seg.utils.files import replace_text
-from ssl_seg.utils.toml import read_toml, to_toml
+from ssl_seg.utils.toml import read_json, read_toml, to_toml
 
 FORMAT = 1  # of what a key is made of; another number repeats every job
 
@@ -57,7 +57,7 @@ class Job:
     def state(self) -> str:
         """`finished`, `begun` (there is something to go on with), or `new`."""
         with suppress(OSError, ValueError, KeyError, TypeError):  # it has not come so far
-            if json.loads((self.folder / "status.json").read_text())["state"] == "finished":
+            if read_json(self.folder / "status.json")["state"] == "finished":
                 return "finished"
         saved = any(self.folder.glob("checkpoints/step-*")) and (self.folder / "run.toml").exists()
         return "begun" if saved else "new"
@@ -153,7 +153,7 @@ class Study:
         """Why a job is new although a stage of its name has been run: `lr`, or the files it reads."""
         with suppress(OSError, ValueError, KeyError, TypeError, UsageError):  # a first time
             stage, _, seed = job.names[0].rpartition(", seed ")
-            before = json.loads((self.file.out / "study.json").read_text())["stages"][stage]["runs"][seed]
+            before = read_json(self.file.out / "study.json")["stages"][stage]["runs"][seed]
             old, new = read_toml(self.file.out / f"{before}.toml"), job.flags
             differing = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
             if before != job.folder.name and job.state != "finished":

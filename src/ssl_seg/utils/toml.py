@@ -1,4 +1,4 @@
-"""Reading and writing TOML."""
+"""Reading and writing TOML, and reading JSON."""
 
 import json
 import math
@@ -21,8 +21,57 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise UsageError("not valid TOML: nested too deeply", where=str(path)) from error
+    except ValueError as error:  # among others of a number with too many digits
         raise UsageError(f"not valid TOML: {error}", where=str(path)) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object that a file holds.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it holds something else.
+    """
+    return _object(path.read_text(encoding="utf-8-sig"))
+
+
+def _object(text: str) -> dict[str, Any]:
+    content = parse_json(text)
+    if isinstance(content, dict):
+        return content
+    raise ValueError("not a JSON object")
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The JSON objects in a file, one a line; none if there is no file. A last line cut short is passed over.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: a line is something else.
+    """
+    texts = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    lines = []
+    for number, text in enumerate(texts, start=1):
+        if text.endswith("}") or (text.strip() and number < len(texts)):
+            try:
+                lines.append(_object(text))
+            except ValueError as error:
+                raise ValueError(f"line {number}: {error}") from error
+    return lines
+
+
+def parse_json(text: str | bytes) -> Any:
+    """A JSON value.
+
+    Raises:
+        ValueError: it is none, or nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def to_toml(values: Mapping[str, Any], table: str = "") -> str:

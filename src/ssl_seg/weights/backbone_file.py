@@ -1,6 +1,5 @@
 """A trained backbone as one file that says what it is, and the strict hand-over of any other."""
 
-import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,9 +12,10 @@ from torch import Tensor
 from ssl_seg.base import Backbone
 from ssl_seg.errors import WeightsError
 from ssl_seg.weights import model_file
+from ssl_seg.weights.header import MODEL, values_of
 from ssl_seg.weights.key_matching import COUNTER, Fit, choose, find_fits, some
 from ssl_seg.weights.readers import find_file, read_file, read_header
-from ssl_seg.weights.state_dict import write_module
+from ssl_seg.weights.state_dict import write_tensors
 
 FORMAT = "ssl-seg backbone 1"
 _OURS = (FORMAT, model_file.FORMAT)
@@ -54,7 +54,7 @@ def save_backbone(path: Path, backbone: Backbone, about: Mapping[str, Any]) -> N
     Raises:
         ResourceError: the file cannot be written; the old one stays.
     """
-    write_module(path, backbone, FORMAT, about)
+    write_tensors(path, backbone.state_dict(), FORMAT, about)
 
 
 def read_about(path: Path) -> dict[str, Any]:
@@ -110,10 +110,7 @@ def load_backbone(path: Path, backbone: Backbone, prefix: str | None = None) -> 
 def _about(header: Mapping[str, str], file: Path) -> dict[str, Any]:
     made = header.get("format", "")
     if made in _OURS:
-        try:
-            return dict(json.loads(header["about"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise WeightsError("cannot read weights: the header is damaged", where=str(file)) from error
+        return values_of(header, file, () if made == FORMAT else MODEL)
     if made.startswith(FORMAT.rstrip("0123456789")):
         raise WeightsError(f"weights of format {made!r}, this version reads {FORMAT!r}", where=str(file))
     return {}

@@ -14,12 +14,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import nn
 from torch.optim import Optimizer
 
 from ssl_seg.errors import ResourceError, WeightsError
 from ssl_seg.utils.files import atomic_path, sync
+from ssl_seg.utils.toml import read_json
 from ssl_seg.weights.state_dict import (
     generators,
     optimizer_tensors,
@@ -27,6 +28,7 @@ from ssl_seg.weights.state_dict import (
     restore_generators,
     restore_optimizer,
 )
+from ssl_seg.weights.tensor_file import encode
 
 FORMAT = 1
 _FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
@@ -52,8 +54,8 @@ def save_checkpoint(
     """
     final = folder / f"step-{step:06d}"
     contents = (
-        save(plain(module.state_dict())),
-        save(plain(optimizer_tensors(optimizer) | generators())),
+        encode(plain(module.state_dict()), {}),
+        encode(plain(optimizer_tensors(optimizer) | generators()), {}),
         json.dumps({"format": FORMAT, "step": step, **state}).encode(),
     )
     files = dict(zip(_FILES, contents, strict=True))
@@ -97,7 +99,7 @@ def load_checkpoint(path: Path, module: nn.Module, optimizer: Optimizer) -> dict
     Raises:
         WeightsError: the tensors are not exactly those of the module and the optimizer.
     """
-    state: dict[str, Any] = json.loads((path / "state.json").read_text())
+    state = read_json(path / "state.json")
     if state.get("format") != FORMAT:
         raise WeightsError(
             f"checkpoint of format {state.get('format')}, this version reads {FORMAT}", where=str(path)
@@ -152,7 +154,7 @@ def newest_name(folder: Path) -> str | None:
 def verify(path: Path) -> str:
     """What is wrong with a checkpoint; empty when its files are those that were written."""
     try:
-        manifest = json.loads((path / "manifest.json").read_text())
+        manifest = read_json(path / "manifest.json")
         for name in _FILES:
             entry, data = manifest[name], (path / name).read_bytes()
             if len(data) != entry["size"]:

@@ -20,6 +20,7 @@ from torch import Tensor
 from ssl_seg.errors import SslSegError, WeightsError, did_you_mean
 from ssl_seg.utils.toml import read_toml
 from ssl_seg.weights.checkpoint import newest_name, verify
+from ssl_seg.weights.tensor_file import damage
 
 _MAGIC = bytes.fromhex("6cfc9c46f9206aa85019")  # with what torch.save began before it wrote zip files
 _SETTINGS = {  # what training scripts save beside the tensors, as far as it is data
@@ -109,8 +110,10 @@ def _command_of(run: Path) -> str:
 def read_header(file: Path) -> dict[str, str]:
     """The texts in the header of a safetensors file; empty for a torch file, which has none.
 
+    The whole file is held against the digest in the header, if there is one.
+
     Raises:
-        WeightsError: it is neither.
+        WeightsError: it is neither, or damaged.
     """
     return _read_safetensors(file, tensors=False)[1] if _kind_of(file) == "safetensors" else {}
 
@@ -164,12 +167,27 @@ def _kind_of(file: Path) -> str:
 def _read_safetensors(file: Path, *, tensors: bool) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(file, framework="pt") as opened:
+            if trouble := damage(file):
+                raise ValueError(trouble)
             names = opened.keys() if tensors else []
             return {name: opened.get_tensor(name) for name in names}, opened.metadata() or {}
     except Exception as error:  # safetensors raises its own kind
-        raise WeightsError(
-            f"cannot read weights: it is damaged or cut short ({error})", where=str(file)
-        ) from error
+        raise unusable(file, f"it is damaged or cut short ({error})") from error
+
+
+def unusable(file: Path, why: str) -> WeightsError:
+    """What is said of a weight file that is not what was written, and the way out."""
+    what, run = f"cannot read weights: {why}", file.parent
+    if not (run / "run.toml").is_file():
+        return WeightsError(what, where=str(file), next="get the file again from where it was made")
+    kept = newest_name(run / "checkpoints")
+    if file.name == "best.safetensors":
+        way = "--which last; the best epoch's weights are in no other file"
+    elif kept:
+        way = f"ssl-seg {_command_of(run)} --resume --out {run}  # writes it again, from the checkpoint"
+    else:
+        way = "train again with another --out: the run has no checkpoint that verifies"
+    return WeightsError(what, where=str(file), kept=kept, next=way)
 
 
 def _read_torch(file: Path) -> Any:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from ssl_seg.errors import PluginError, WeightsError
 from ssl_seg.utils.files import replace_bytes
+from ssl_seg.weights.tensor_file import encode
 
 
 def plain(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -32,14 +32,16 @@ def plain(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
     }
 
 
-def write_module(path: Path, module: nn.Module, form: str, about: Mapping[str, Any]) -> None:
-    """Write the weights of a module, with `form` and `about` in the header.
+def write_tensors(path: Path, tensors: Mapping[str, Any], form: str, about: Mapping[str, Any]) -> None:
+    """Write weights, with `form` and `about` in the header.
 
     Raises:
         ResourceError: the file cannot be written; the old one stays.
+        PluginError: a value is no tensor.
     """
-    header = {"format": form, "about": json.dumps(dict(about))}
-    replace_bytes(path, save(plain(module.state_dict()), metadata=header))
+    # sorted: options that were given in another order make the same file
+    texts = {"format": form, "about": json.dumps(dict(about), sort_keys=True)}
+    replace_bytes(path, encode(plain(tensors), texts))
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """A run of `ssl-seg segment`: its images, wherever they are still to be had, and what it predicted."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +64,7 @@ class SegmentRun:
             UsageError: it is no run of `ssl-seg segment`.
             DataError: its `masks.json` is damaged.
         """
-        from ssl_seg.utils.toml import read_toml
+        from ssl_seg.utils.toml import read_json, read_toml
 
         given = read_toml(folder / "run.toml")
         command = given.get("record", {}).get("command", "")
@@ -74,7 +73,7 @@ class SegmentRun:
         path, about = folder / "masks.json", {}
         if path.is_file():
             try:
-                about = json.loads(path.read_text(encoding="utf-8"))
+                about = read_json(path)
                 {key: about[key] for key in ("classes", "colours", "exclude", "image_suffix", "mask_suffix")}
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise DataError(f"{path} is damaged: {error}") from error

@@ -1,0 +1,139 @@
+"""What the header of a weight file may say: the type and the range of every value that something is made of."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ssl_seg.utils.toml import parse_json
+from ssl_seg.weights.readers import unusable
+
+LARGEST = 8192  # pixels of an image's side
+_SHOWN = 60
+
+# keys without which no network, or no answer, can be made
+MODEL = ("task", "backbone", "options", "head", "head_options", "classes", "image_size", "mean", "std")
+_OF_MASKS = ("colours", "exclude", "image_suffix", "mask_suffix")
+
+
+class _Rule(NamedTuple):
+    """What a value must be: in words, and as a test of any JSON value."""
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _whole(low: int, high: int) -> _Rule:
+    return _Rule(f"a whole number from {low} to {high:,}", lambda v: type(v) is int and low <= v <= high)
+
+
+def _three(low: float, high: float) -> _Rule:
+    def holds(value: Any) -> bool:
+        return _is_list(value, lambda v: type(v) in (int, float) and low <= v <= high) and len(value) == 3
+
+    return _Rule(f"three numbers from {low:g} to {high:g}", holds)
+
+
+def _is_range(value: Any) -> bool:
+    return _is_list(value, lambda v: _is_scalar(v) and type(v) in (int, float)) and _ascends(value)
+
+
+def _ascends(value: list[float]) -> bool:
+    return len(value) == 2 and value[0] < value[1]
+
+
+def _is_list(value: Any, holds: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list) and all(map(holds, value))
+
+
+def _is_scalar(value: Any) -> bool:
+    return (
+        value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+    )
+
+
+def _are_options(value: Any) -> bool:
+    return isinstance(value, dict) and all(_is_scalar(v) or _is_list(v, _is_scalar) for v in value.values())
+
+
+def _is_colour(value: Any) -> bool:
+    return _is_list(value, lambda v: type(v) is int and 0 <= v <= 255) and len(value) == 3
+
+
+def _is_suffix(value: Any) -> bool:
+    return isinstance(value, str) and not set(value) & set("/\\\0")
+
+
+_TEXT = _Rule("a text", _is_text)
+_OPTIONS = _Rule("a table of numbers and texts", _are_options)
+_SUFFIX = _Rule("the end of a file's name", _is_suffix)
+_NAMES = _Rule("a list of texts", lambda value: _is_list(value, lambda v: isinstance(v, str)))
+_RULES = {
+    "backbone": _TEXT,
+    "options": _OPTIONS,
+    "head": _TEXT,
+    "head_options": _OPTIONS,
+    "task": _Rule("classify or segment", lambda value: value in ("classify", "segment")),
+    "classes": _Rule("a list of at least one text", lambda value: bool(value) and _NAMES.holds(value)),
+    "image_size": _whole(1, LARGEST),
+    "mean": _three(-1e3, 1e3),
+    "std": _three(1e-6, 1e3),
+    "range": _Rule("two numbers, the smaller one first", _is_range),
+    "epoch": _whole(0, 10**9),
+    "epochs": _whole(0, 10**9),
+    "trained_by": _TEXT,
+    "colours": _Rule(
+        "a list of colours, three whole numbers from 0 to 255", lambda v: _is_list(v, _is_colour)
+    ),
+    "exclude": _NAMES,
+    "image_suffix": _SUFFIX,
+    "mask_suffix": _SUFFIX,
+}
+
+
+def values_of(header: Mapping[str, str], file: Path, needed: Sequence[str] = ()) -> dict[str, Any]:
+    """What a file of ours says of itself, once all of it can be; keys that are not known here are kept.
+
+    Args:
+        header: texts of the file's header.
+        file: for the error.
+        needed: keys that must be there; `MODEL` for a backbone with a head.
+
+    Raises:
+        WeightsError: it is no JSON object, a key is missing, or a value has another type or range.
+    """
+    try:
+        about = parse_json(header.get("about", ""))
+    except ValueError as error:
+        raise unusable(file, f"the header is damaged ({error})") from error
+    if not isinstance(about, dict):
+        raise unusable(file, "the header is damaged (not a JSON object)")
+    for key, rule in _RULES.items():
+        if key in about and not rule.holds(about[key]):
+            raise _refused(file, key, about[key], rule.words)
+    for key in (*needed, *(_OF_MASKS if about.get("task") == "segment" else ())):
+        if key not in about:
+            raise unusable(file, f"the header lacks {key!r}")
+    _check_classes(about, file)
+    return about
+
+
+def _check_classes(about: Mapping[str, Any], file: Path) -> None:
+    """Colours and excluded names are those of the classes."""
+    if "classes" not in about:
+        return
+    classes = about["classes"]
+    if len(about.get("colours", classes)) != len(classes):
+        raise _refused(file, "colours", about["colours"], f"one colour for each of {len(classes)} classes")
+    if not set(about.get("exclude", ())) <= set(classes):
+        raise _refused(file, "exclude", about["exclude"], "names of classes")
+
+
+def _refused(file: Path, key: str, value: Any, words: str) -> Exception:
+    shown = repr(value)
+    shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
+    return unusable(file, f"the header says {key} = {shown}, and it must be {words}")
