@@ -249,10 +249,10 @@ def test_watching_changes_nothing(flags, trials):
     trial = trials.new(f"watched {flags}", flags=flags)
     assert trial.go() == 0, trial.output
     result, expected = trial.result(), trials.expected
-    assert result["tensors"].keys() == expected["tensors"].keys()
+    assert result.keys() == expected.keys()
     if flags[0] == "--probe-every":  # only the last epoch is probed
-        assert [("probe_knn" in row) for row in result["scores"]] == [False, True]
-        result["scores"] = expected["scores"]
+        assert [("probe_knn" in row) for row in result["scores.jsonl"]] == [False, True]
+        result["scores.jsonl"] = expected["scores.jsonl"]
     assert trials.same(result, expected)
 
 
@@ -262,8 +262,8 @@ def test_no_probe_changes_nothing(trials):
     at = words.index("--probe")
     assert trial.go(words=words[:at] + words[at + 2 :]) == 0, trial.output
     result = trial.result()
-    assert all("probe_knn" not in row for row in result["scores"])
-    result["scores"] = trials.expected["scores"]
+    assert all("probe_knn" not in row for row in result["scores.jsonl"])
+    result["scores.jsonl"] = trials.expected["scores.jsonl"]
     assert trials.same(result, trials.expected)
 
 

@@ -1,0 +1,1 @@
+"""Fault injection: whole commands, hurt in every way we know; see docs/faults.md."""

@@ -1,0 +1,87 @@
+"""Protections that can be removed, one by one, in a child: a campaign must notice that they are gone."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.faults.traps import owner_of
+
+_REMOVED: dict[str, Callable[[], None]] = {}
+
+
+def remove(name: str) -> None:
+    """Take one protection away, in this process."""
+    _REMOVED[name]()
+
+
+def _removes(name: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    def note(function: Callable[[], None]) -> Callable[[], None]:
+        _REMOVED[name] = function
+        return function
+
+    return note
+
+
+def put(path: str, value: Any) -> Any:
+    """Put something in the place of what a dotted path names; returns what was there."""
+    owner, name = owner_of(path)
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    return before
+
+
+@_removes("no generators")
+def _() -> None:
+    """A resumed run draws other random numbers."""
+    put("ssl_seg.weights.checkpoint.restore_generators", lambda tensors: None)
+
+
+@_removes("no optimizer")
+def _() -> None:
+    """A resumed run has an optimizer that has seen nothing."""
+    put("ssl_seg.weights.checkpoint.restore_optimizer", lambda optimizer, tensors, path: None)
+
+
+@_removes("old scores stay")
+def _() -> None:
+    """Rows of epochs that are done again stay."""
+    put("ssl_seg.engine.run_dir.Run.forget_scores_after", lambda self, step: None)
+
+
+@_removes("a step too many")
+def _() -> None:
+    """A checkpoint says that one step less was done."""
+    real: Any = None
+
+    def load(path: Path, *given: Any) -> Mapping[str, Any]:
+        state = dict(real(path, *given))
+        return state | {"step": max(0, state["step"] - 1)}
+
+    real = put("ssl_seg.engine.loop.load_checkpoint", load)
+
+
+@_removes("unverified")
+def _unverified() -> None:
+    """Checkpoints are taken for whole."""
+    put("ssl_seg.weights.checkpoint.verify", lambda path: "")
+    put("ssl_seg.weights.readers.verify", lambda path: "")
+
+
+@contextmanager
+def _in_place(path: Path) -> Iterator[Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    yield path
+
+
+@_removes("written in place, unverified")
+def _() -> None:
+    """Checkpoints are written under their final name, and taken for whole."""
+    put("ssl_seg.weights.checkpoint.atomic_path", _in_place)
+    _unverified()
+
+
+@_removes("written in place")
+def _() -> None:
+    """Files are written under their final names."""
+    put("ssl_seg.utils.files.atomic_path", _in_place)

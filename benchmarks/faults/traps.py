@@ -1,0 +1,105 @@
+"""Points in a command at which a fault can come, by name."""
+
+import importlib
+import os
+from collections.abc import Callable
+from typing import Any
+
+# name -> what is called there, a part of its path, and whether the fault comes before or after it
+POINTS = {
+    "while images are read": ("ssl_seg.data.cache_builder._fill", "", "before"),
+    "before a file is opened": ("ssl_seg.weights.checkpoint._write", "model", "before"),
+    "before a file is synced": ("os.fsync", "optimizer.safetensors", "before"),
+    "after a file is synced": ("os.fsync", "optimizer.safetensors", "after"),
+    "before the rename": ("os.replace", "/step-", "before"),
+    "after the rename": ("os.replace", "/step-", "after"),
+    "before the oldest goes": ("os.rename", "/.trash-", "before"),
+    "while the oldest goes": ("os.rename", "/.trash-", "after"),
+    "before the target moves": ("ssl_seg.methods.byol.BYOL.after_step", "", "before"),
+    "after the target has moved": ("ssl_seg.methods.byol.BYOL.after_step", "", "after"),
+    "in the probe": ("ssl_seg.commands.probe.embed", "", "before"),
+    "before the scores": ("ssl_seg.engine.run_dir.Run.add_scores", "", "before"),
+    "after the scores": ("ssl_seg.engine.run_dir.Run.add_scores", "", "after"),
+    "in the status": ("os.replace", "status.json", "before"),
+    "in run.toml": ("os.replace", "run.toml", "before"),
+    "before the first step": ("ssl_seg.commands.train.Pretraining.draw_views", "", "before"),
+    "in the backbone file": ("os.replace", "backbone.safetensors", "before"),
+}
+# of classify and segment besides
+SUPERVISED = {
+    "before a step": ("ssl_seg.engine.loop.set_rate", "", "before"),
+    "in the look": ("ssl_seg.commands.judge.Judge._look", "", "before"),
+    "after the look": ("ssl_seg.commands.judge.Judge._look", "", "after"),
+    "before the best model": ("os.replace", "best.safetensors", "before"),
+    "after the best model": ("os.replace", "best.safetensors", "after"),
+    "in the model file": ("os.replace", "/model.safetensors", "before"),
+    "in the result": ("os.replace", "result.json", "before"),
+    "after the result": ("os.replace", "result.json", "after"),
+    "in the confusion matrix": ("os.replace", "confusion.csv", "before"),
+}
+CLASSIFY = {
+    "in the features": ("os.replace", "features/epoch-", "before"),
+    "in the thumbnails": ("os.replace", "thumbnails.jpg", "before"),
+    "in the predictions": ("os.replace", "val_predictions.csv", "before"),
+}
+SEGMENT = {
+    "in a mask": ("os.replace", "masks/epoch-", "before"),
+    "in masks.json": ("os.replace", "masks.json", "before"),
+    "in the confusions": ("os.replace", "val_confusions.npz", "before"),
+}
+_OF_TRAIN = {name for name in POINTS if "target" in name or "probe" in name or "first step" in name}
+_COMMON = [name for name in POINTS if name not in _OF_TRAIN]
+POINTS_OF = {
+    "train": list(POINTS),
+    "classify": [*_COMMON, *SUPERVISED, *CLASSIFY],
+    "frozen": [*_COMMON, *SUPERVISED, *CLASSIFY],
+    "segment": [*_COMMON, *SUPERVISED, *SEGMENT],
+}
+ALL = POINTS | SUPERVISED | CLASSIFY | SEGMENT
+
+
+def owner_of(path: str) -> tuple[Any, str]:
+    """The module or class that a dotted path names something in, and the name."""
+    module, _, name = path.rpartition(".")
+    try:
+        return importlib.import_module(module), name
+    except ModuleNotFoundError:
+        module, _, class_ = module.rpartition(".")
+        return getattr(importlib.import_module(module), class_), name
+
+
+def strike(point: str, hit: int, number: int) -> None:
+    """Send this process a signal at the `hit`-th time that it comes to a point."""
+    path, part, moment = ALL[point]
+    owner, name = owner_of(path)
+    real, count = getattr(owner, name), [0]
+
+    def trapped(*given: Any, **named: Any) -> Any:
+        is_handle = bool(given) and isinstance(given[0], int)
+        texts = [os.readlink(f"/proc/self/fd/{given[0]}")] if is_handle else [str(given[-1:]), str(given[:1])]
+        count[0] += part in (texts[0] if name in ("rename", "replace") else " ".join(texts))
+        strikes = count[0] == hit
+        if strikes:
+            count[0] += 1
+        if strikes and moment == "before":
+            os.kill(os.getpid(), number)
+        result = real(*given, **named)
+        if strikes and moment == "after":
+            os.kill(os.getpid(), number)
+        return result
+
+    setattr(owner, name, trapped)
+
+
+def count_steps(path: str, steps: int) -> None:
+    """Write the number of every step that a run of BYOL has done, of `steps`, into a file, line by line."""
+    from ssl_seg.methods.byol import BYOL
+
+    real: Callable[..., None] = BYOL.after_step
+
+    def counted(self: Any, progress: float) -> None:
+        real(self, progress)
+        with open(path, "a") as file:
+            file.write(f"{round(progress * steps)}\n")
+
+    BYOL.after_step = counted  # type: ignore[method-assign]

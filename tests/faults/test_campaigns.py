@@ -1,0 +1,122 @@
+"""The harness of the campaigns itself: it counts, it groups, and it sees when a protection is gone."""
+
+import json
+
+import pytest
+
+from benchmarks.faults import __main__ as harness
+from benchmarks.faults.campaign import Campaign, Case, Result, alike, sample
+from benchmarks.faults.lab import Lab
+from benchmarks.faults.traps import ALL, POINTS_OF, owner_of
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    made = Lab(tmp_path_factory.mktemp("lab"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def campaign(monkeypatch):
+    """Runs the harness on a campaign of given outcomes: `campaign([case, ...], [control, ...])`."""
+
+    class NoLab:
+        def __init__(self, folder, jobs):
+            pass
+
+        def close(self):
+            pass
+
+    def go(cases, controls, *words):
+        def of(outcomes):
+            return [Case(f"kind {at % 2}", f"case {at}", lambda w=w: w) for at, w in enumerate(outcomes)]
+
+        made = Campaign("made", "up", lambda lab, seed: of(cases), lambda lab: of(controls))
+        monkeypatch.setattr(harness, "CAMPAIGNS", [made])
+        monkeypatch.setattr(harness, "Lab", NoLab)
+        return harness.main(words)
+
+    return go
+
+
+@pytest.mark.parametrize(
+    ("cases", "controls", "code"),
+    [
+        (["", ""], ["caught"], 0),
+        (["", "wrong"], ["caught"], 1),
+        (["", ""], ["caught", ""], 2),
+        (["wrong"], [""], 2),
+    ],
+)
+def test_the_exit_code(cases, controls, code, campaign, capsys):
+    assert campaign(cases, controls) == code
+    assert ("CONTROL PASSED" in capsys.readouterr().out) == (code == 2)
+
+
+def test_what_is_written(campaign, capsys, tmp_path):
+    wrong = ["", "/a/b differs by 17", "", "/c differs by 3", "other"]
+    assert campaign(wrong, ["x"], "--out", str(tmp_path / "n.json")) == 1
+    text = capsys.readouterr().out
+    assert "5 of 5         3      2       1/1" in text
+    assert "made, kind 1: 2x /a/b differs by 17\n" in text
+    assert "--only made --seed 0 --case 'case 1'" in text
+    numbers = json.loads((tmp_path / "n.json").read_text())["made"]
+    assert (numbers["trials"], len(numbers["failures"])) == (5, 3)
+
+
+def test_one_case_again(campaign, capsys):
+    assert campaign(["wrong", "", "wrong"], [""], "--case", "case 2") == 1
+    assert "1 of 3" in capsys.readouterr().out
+
+
+def test_a_case_that_breaks_has_not_passed(campaign, monkeypatch, capsys):
+    def broken(lab, seed):
+        return [Case("kind", "case", lambda: 1 / 0)]
+
+    campaign([""], ["caught"])
+    monkeypatch.setattr(harness, "CAMPAIGNS", [Campaign("made", "up", broken, lambda lab: [])])
+    assert harness.main([]) == 1
+    assert "the case itself broke: ZeroDivisionError" in capsys.readouterr().out
+
+
+def test_a_sample_has_some_of_every_kind():
+    cases = [
+        Case(kind, f"{kind}{n}", str) for kind, count in (("a", 90), ("b", 9), ("c", 1)) for n in range(count)
+    ]
+    for count, kinds in ((3, {"a": 1, "b": 1, "c": 1}), (50, {"a": 45, "b": 5, "c": 1})):
+        taken = [case.kind for case in sample(cases, count, seed=1)]
+        assert all(abs(taken.count(kind) - kinds[kind]) <= 2 for kind in kinds)
+        assert set(taken) == set(kinds)
+    assert sample(cases, None, 1) == sample(cases, None, 1) != sample(cases, None, 2)
+    assert len(sample(cases, None, 1)) == 100
+
+
+def test_what_is_alike():
+    assert alike("exit 1: KeyError: 'a' in /x/y:3\nmore") == alike("exit 1: KeyError: 'bc' in /z:44")
+    assert alike("exit 1: KeyError") != alike("exit 1: ValueError")
+    assert Result(failures=[(Case("k", "n", str), "a 1"), (Case("k", "m", str), "a 2")]).grouped().keys() == {
+        ("k", "a N")
+    }
+
+
+@pytest.mark.parametrize("point", ALL)
+def test_a_point_is_there(point):
+    owner, name = owner_of(ALL[point][0])
+    assert callable(getattr(owner, name))
+
+
+def test_every_point_is_of_a_command():
+    assert {point for points in POINTS_OF.values() for point in points} == set(ALL)
+
+
+SEEN = {"kills": ["no generators"]}  # the quickest; `python -m benchmarks.faults` runs all
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_a_campaign_sees_its_controls(name, lab):
+    (campaign,) = (each for each in harness.CAMPAIGNS if each.name == name)
+    chosen = [control for control in campaign.controls(lab) if control.name in SEEN[name]]
+    assert len(chosen) == len(SEEN[name])
+    for control in chosen:
+        assert control.check(), f"nobody notices: {control.name}"
