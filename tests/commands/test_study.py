@@ -426,6 +426,8 @@ init = "@ssl"
         ("backbone = 'resnet5'", ["no backbone 'resnet5'", "did you mean 'resnet"]),
         ("o.ssl.decai = 3\nssl = 'byol'", ["'decai'", "did you mean 'decay'?"]),
         ("o.ssl.decay = 'x'\nssl = 'byol'", ["'x'"]),
+        ("optimizer = 'lars'\nssl = 'simsiam'", ["no learning rate for lars", "next: --lr "]),
+        ("optimizer = 'adamm'", ["no optimizer 'adamm'", "did you mean 'adam'?"]),
     ],
 )
 def test_flags_are_held_against_the_commands_before_anything_runs(cli, tmp_path, monkeypatch, flag, parts):

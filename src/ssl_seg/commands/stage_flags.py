@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -10,6 +10,9 @@ from ssl_seg.commands import defaults
 from ssl_seg.errors import PluginError, UsageError, did_you_mean
 from ssl_seg.study.config import Stage, StudyFile, is_reference
 from ssl_seg.study.planner import Check
+
+if TYPE_CHECKING:
+    from ssl_seg.registry import Registry
 
 _OURS = frozenset({"out", "config", "resume", "option"})
 # flags that name components
@@ -83,12 +86,15 @@ def _check_value(context: typer.Context, parameter: Any, value: object, where: C
 def check_parts(file: StudyFile) -> None:
     """Whether there are the methods, backbones, heads and metrics that stages name, and have the options given to them.
 
+    Likewise whether a rate is known for an optimizer that a stage names.
+
     Raises:
         UsageError: with the line in the study's file.
         PluginError: one cannot be loaded.
     """
     named = [(stage, flag) for stage in file.stages.values() for flag in _KINDS if flag in stage.flags]
-    if not named:  # the usual ones
+    optimized = [stage for stage in file.stages.values() if "optimizer" in stage.flags]
+    if not named and not optimized:  # the usual ones
         return
     from ssl_seg.plugins import load_plugins
     from ssl_seg.registry import check_options
@@ -110,6 +116,27 @@ def check_parts(file: StudyFile) -> None:
         except (UsageError, PluginError) as error:
             error.where = place
             raise
+    for stage in optimized:
+        try:
+            _check_rate(stage, registry)
+        except (UsageError, PluginError) as error:
+            error.where = file.where_flag(stage, "optimizer")
+            raise
+
+
+def _check_rate(stage: Stage, registry: "Registry") -> None:
+    from ssl_seg.commands.classify import Classification
+    from ssl_seg.commands.segment import Segmentation
+    from ssl_seg.engine.recipe import resolve
+
+    recipes = {"classify": Classification.recipe, "segment": Segmentation.recipe}
+    whose, recipe = f"ssl-seg {stage.command}", recipes.get(stage.command)
+    if stage.command == "train":
+        whose = f"ssl method {stage.flags.get('ssl', 'byol')}"
+        recipe = getattr(registry.factory("ssl", str(stage.flags.get("ssl", "byol"))), "recipe", {})
+    if recipe is not None:
+        given = {"lr": None, "weight_decay": None, "warmup": None, "batch_size": 64} | dict(stage.flags)
+        resolve(given, recipe, whose)
 
 
 def _where_option(file: StudyFile, stage: Stage, flag: str) -> str:
