@@ -39,6 +39,7 @@ _HOME = {
     "engine.run_dir": ("Run",),
     "weights.load": ("load",),
     "errors": ("SslSegError",),
+    "utils.autocast": ("full_precision",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

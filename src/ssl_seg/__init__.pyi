@@ -48,6 +48,7 @@ from ssl_seg.nn.layers import move_average as move_average
 from ssl_seg.nn.layers import pool as pool
 from ssl_seg.tasks.classification import Supervised as Supervised
 from ssl_seg.tasks.classification import mixup as mixup
+from ssl_seg.utils.autocast import full_precision as full_precision
 from ssl_seg.weights.backbone_file import load_backbone as load_backbone
 from ssl_seg.weights.backbone_file import save_backbone as save_backbone
 from ssl_seg.weights.load import load as load

@@ -1,9 +1,14 @@
+from itertools import permutations
+
 import numpy as np
 import pytest
 import torch
-from scipy.stats import kstest
+from scipy import stats
 
 from ssl_seg.augment.stateless_rng import permutation, uniform
+
+ORDER_OF_17 = [8, 1, 16, 15, 4, 2, 5, 6, 13, 0, 7, 9, 10, 12, 11, 3, 14]
+ORDER_OF_1000 = [141, 465, 908, 603, 728, 299, 189, 552]
 
 M = 0xFFFFFFFF
 
@@ -46,7 +51,7 @@ def test_numbers_lie_in_the_half_open_unit_interval():
 @pytest.mark.parametrize("key", [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (123_456_789_012, 299, 1)])
 def test_every_slot_is_uniform(key):
     for slot in draws(*key):
-        assert kstest(slot, "uniform").pvalue > 1e-3
+        assert stats.kstest(slot, "uniform").pvalue > 1e-3
 
 
 @pytest.mark.parametrize("other", [{"epoch": 1}, {"view": 1}, {"seed": 1}, {"seed": 2**32}, {"epoch": 256}])
@@ -99,6 +104,28 @@ def test_permutation_depends_on_seed_and_epoch_alone():
     for other in (permutation(1, 6, 1000), permutation(2, 5, 1000), torch.arange(1000)):
         assert (one == other).sum() < 10  # one fixed point is expected
         assert abs(np.corrcoef(one, other)[0, 1]) < 4.5 / np.sqrt(1000)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+@pytest.mark.parametrize("over", ["seeds", "epochs"])
+def test_every_order_of_a_few_is_equally_likely(count, over):
+    """All 24 orders of four, all 120 of five: a Feistel network of so few numbers prefers some."""
+    orders = {order: 0 for order in permutations(range(count))}
+    for draw in range(60 * len(orders)):
+        found = permutation(draw, 0, count) if over == "seeds" else permutation(3, draw, count)
+        orders[tuple(found.tolist())] += 1
+    assert stats.chisquare(list(orders.values())).pvalue > 1e-3
+
+
+def test_orders_of_more_than_sixteen_are_what_they_were():
+    """Runs that were saved by version 0.1.0 go on with them."""
+    assert permutation(0, 0, 17).tolist() == ORDER_OF_17
+    assert permutation(7, 3, 1000)[:8].tolist() == ORDER_OF_1000
+
+
+def test_a_part_of_the_order_of_a_few_is_that_part():
+    places = torch.tensor([11, 3, 5, 0])
+    assert torch.equal(permutation(4, 2, 12, places), permutation(4, 2, 12)[places])
 
 
 def test_every_sample_is_equally_likely_in_every_place():

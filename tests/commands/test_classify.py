@@ -15,6 +15,10 @@ from sklearn.metrics import accuracy_score, confusion_matrix
 
 from ssl_seg.backbones.timm import TimmBackbone
 from ssl_seg.commands.classify import Classification
+from ssl_seg.data.image_cache import open_store
+from ssl_seg.engine.device import Device
+from ssl_seg.engine.inference import outputs
+from ssl_seg.plugins import load_plugins
 
 TINY = Path(__file__).parents[1] / "faults" / "tiny.py"
 SHORT = ["--image-size", 16, "--batch-size", 8, "--epochs", 3, "--cpu"]
@@ -79,6 +83,60 @@ def test_features_are_kept_at_the_first_and_last_epoch(run, head):
     assert last["features"].shape[1] == model[name].shape[1], "what the last layer takes"
     assert np.asarray(Image.open(out / "features" / "thumbnails.jpg")).shape == (32, 16 * 32, 3)
     assert not (run("b", "--keep-features", 0) / "features").exists()
+
+
+HEADS = """
+import torch
+from torch import nn
+from ssl_seg import Head, pool
+
+class Base(Head):
+    def __init__(self, channels, strides, classes):
+        super().__init__()
+        self.layer = self.make(channels[-1], classes)
+
+class Convolution(Base):
+    make = staticmethod(lambda width, classes: nn.Conv2d(width, classes, 1))
+    def forward(self, features, size):
+        return self.layer(features[-1]).mean((2, 3))
+
+class Prototypes(Base):
+    make = staticmethod(lambda width, classes: nn.Identity())
+    def forward(self, features, size):
+        torch.manual_seed(0)
+        return pool(features) @ torch.randn(features[-1].shape[1], self.classes)
+    def __init__(self, channels, strides, classes):
+        super().__init__(channels, strides, classes)
+        self.classes = classes
+
+class Twice(Base):
+    make = staticmethod(lambda width, classes: nn.Linear(width, classes))
+    def forward(self, features, size):  # its rows are no images
+        both = self.layer(pool(features).repeat_interleave(2, 0))
+        return both[::2] + both[1::2]
+
+class Tokens(Base):
+    make = staticmethod(lambda width, classes: nn.Linear(width, classes))
+    def forward(self, features, size):
+        return self.layer(features[-1].flatten(2).transpose(1, 2)).mean(1)
+"""
+
+
+@pytest.mark.parametrize("head", ["Convolution", "Prototypes", "Twice", "Tokens"])
+def test_features_of_any_head_are_kept(run, tmp_path, cli, head):
+    """Where the last layer is no linear one, takes a map or tokens, or where there is none."""
+    (tmp_path / "heads.py").write_text(HEADS)
+    out = run("a", "--head", f"{tmp_path / 'heads.py'}:{head}", "--keep-features", 16, "--epochs", 1)
+    features = np.load(out / "features" / "epoch-0001.npz")["features"]
+    assert features.shape == (16, 16) and features.dtype == np.float32
+    backbone = load_plugins().registry.build("backbones", f"{TINY}:TinyBackbone").eval()
+    backbone.load_state_dict(load_file(out / "backbone.safetensors"))
+    dataset = load_plugins().registry.build("datasets", "demo", "40", "train")
+    store = open_store(dataset, 32, tmp_path / "cache")
+    rows = torch.linspace(0, len(store) - 1, 16).round().long()
+    how = {"size": 16, "rows": rows}
+    maps = [found[-1] for found, _ in outputs(backbone, store, Device(cpu=True, precision="fp32"), **how)]
+    np.testing.assert_allclose(features, torch.cat(maps).mean((2, 3)).numpy(), atol=2e-2, rtol=2e-2)
 
 
 def test_evaluate_and_predict_agree_with_the_run(run, cli, tmp_path):

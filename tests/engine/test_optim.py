@@ -4,10 +4,19 @@ import math
 
 import numpy as np
 import pytest
+import timm
 import torch
+from timm.optim import param_groups_weight_decay
 from torch import nn
 
-from ssl_seg.engine.optim import build_optimizer, parameter_groups, rate_at, scaled_lr, set_rate
+from ssl_seg.engine.optim import (
+    build_optimizer,
+    parameter_groups,
+    rate_at,
+    scaled_lr,
+    set_rate,
+    undecayed,
+)
 from ssl_seg.errors import UsageError
 from ssl_seg.methods.byol import BYOL
 from ssl_seg.testing import TinyBackbone
@@ -27,6 +36,10 @@ def net():
     )
 
 
+def timm_groups(net, weight_decay):
+    return param_groups_weight_decay(net, weight_decay, no_weight_decay_list=net.no_weight_decay())
+
+
 def names_of(module, group):
     return {name for name, p in module.named_parameters() if any(p is member for member in group["params"])}
 
@@ -38,6 +51,35 @@ def test_biases_and_norms_do_not_decay():
     assert groups[0.3]["adapt"] and not groups[0.0]["adapt"]
     rest = {"0.bias", "1.weight", "1.bias", "2.weight", "2.bias", "4.bias", "5.weight", "5.bias"}
     assert names_of(module, groups[0.0]) == rest
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "swin_tiny_patch4_window7_224", "levit_128s"],
+)
+def test_what_timm_says_must_not_decay_does_not(name):
+    """Class tokens, positions and tables of relative positions, wherever the network is in what is trained."""
+    net = timm.create_model(name, num_classes=0)
+    decaying = {id(p) for group in timm_groups(net, 0.3) if group["weight_decay"] for p in group["params"]}
+    spared = [p for p in net.parameters() if p.ndim > 1 and id(p) not in decaying]
+    assert spared, "the network names some"
+    module = nn.ModuleDict({"backbone": nn.ModuleDict({"net": net}), "head": nn.Linear(3, 3)})
+    groups = parameter_groups(module, 0.3)
+    ours = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
+    assert ours == decaying | {id(module["head"].weight)}
+    assert all(group["adapt"] == (group["weight_decay"] > 0) for group in groups)
+
+
+def test_a_method_can_name_what_must_not_decay():
+    method = BYOL(TinyBackbone(), hidden=8, dimensions=4)
+    method.no_weight_decay = lambda: {"projector.0.weight", "nowhere"}
+    assert undecayed(method) == ["projector.0.weight"]
+    found = {
+        id(p) for group in parameter_groups(method, 0.1) if group["weight_decay"] for p in group["params"]
+    }
+    assert id(method.projector[0].weight) not in found
+    everything = parameter_groups(method, 0.1, spared=())
+    assert id(method.projector[0].weight) in {id(p) for p in everything[0]["params"]}
 
 
 def test_every_trainable_parameter_is_in_one_group_and_a_frozen_one_in_none():

@@ -50,6 +50,25 @@ def test_images_without_a_target_do_not_count(problem):
     assert found == expected
 
 
+def test_equal_logits_are_five_answers_not_all():
+    """A network that says the same of every class has five of a thousand among its first five."""
+    names = [str(index) for index in range(1000)]
+    _, found = measured(torch.zeros(1000, 1000), torch.arange(1000), names=names)
+    assert (found["top1"], found["top5"]) == (1 / 1000, 5 / 1000)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ties_never_count_more_than_breaking_them_in_the_order_of_the_classes(seed):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randint(0, 3, (200, 9), generator=generator).float()
+    target = torch.randint(0, 9, (200,), generator=generator)
+    broken = logits.double() - torch.arange(9) * 1e-3
+    expected = sklearn.metrics.top_k_accuracy_score(target, broken, k=5, labels=range(9))
+    _, found = measured(logits, target)
+    assert found["top5"] == pytest.approx(expected, abs=1e-12)
+    assert found["top1"] <= found["top5"]
+
+
 def test_ties_and_few_classes():
     metric, found = measured(torch.zeros(4, 3), torch.tensor([0, 0, 1, 2]), names=["a", "b", "c"])
     assert found["top1"] == 0.5 and found["top5"] == 1.0

@@ -171,3 +171,16 @@ def test_class_weights_are_enets(tmp_path):
     raw[2] = 0
     expected = raw / raw[[0, 1, 3]].mean()
     np.testing.assert_allclose(class_weights(store, 4, [2]).numpy(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("excluded", [(), (2,)])
+@pytest.mark.parametrize("loss", ["ce", "dice", "lovasz", "ce+dice", "ce+lovasz"])
+def test_a_batch_without_a_pixel_to_learn_from_changes_nothing(loss, excluded):
+    module = Segmenter(new_model(excluded=excluded), loss=loss)
+    images, masks = a_batch()
+    out = module([images, torch.full_like(masks, 255)])
+    assert out["loss"].item() == 0.0
+    out["loss"].backward()
+    for name, parameter in module.named_parameters():
+        assert parameter.grad is None or not parameter.grad.any(), name
+    assert module([images, masks])["loss"] > 0

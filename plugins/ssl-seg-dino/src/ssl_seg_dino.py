@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, distributed, nn
 
-from ssl_seg import BYOL_VIEWS, Backbone, SSLMethod, View, hookimpl, pool
+from ssl_seg import BYOL_VIEWS, Backbone, SSLMethod, View, full_precision, hookimpl, pool
 
 # The authors' code: two views as BYOL's, and small ones of 96 px where those have 224. Scales are
 # those it gives for convolutional networks. Its blur is in pixels, ours in pixels of a 224 px view.
@@ -18,6 +18,7 @@ _LARGE = tuple(replace(view, scale=(0.14, 1.0)) for view in BYOL_VIEWS)
 _LOCAL = View(scale=(0.05, 0.14), blur_p=0.5, blur_sigma=(0.1 / _SMALL, 2.0 / _SMALL), zoom=_SMALL)
 
 
+@full_precision
 def dino_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean cross entropy of every student view with every teacher view but its own.
 

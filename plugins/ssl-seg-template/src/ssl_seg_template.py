@@ -1,4 +1,11 @@
-from ssl_seg import BYOL_VIEWS, SSLMethod, hookimpl, mlp, pool
+from ssl_seg import BYOL_VIEWS, SSLMethod, full_precision, hookimpl, mlp, pool
+
+
+@full_precision
+def barlow_loss(one, two, weight):
+    correlation = one.T @ two / len(one)
+    same = correlation.diagonal()
+    return (1 - same).square().sum() + weight * (correlation.square().sum() - same.square().sum())
 
 
 class TemplateMethod(SSLMethod):
@@ -12,11 +19,8 @@ class TemplateMethod(SSLMethod):
         self.projector = mlp(backbone.channels[-1], width, width, last_norm=True)
 
     def training_step(self, views):
-        one, two = (self.projector(pool(self.backbone(view))).float() for view in views)
-        correlation = one.T @ two / len(one)
-        same = correlation.diagonal()
-        apart = correlation.square().sum() - same.square().sum()
-        return {"loss": (1 - same).square().sum() + self.weight * apart, "embedding": one}
+        one, two = (self.projector(pool(self.backbone(view))) for view in views)
+        return {"loss": barlow_loss(one, two, self.weight), "embedding": one}
 
 
 @hookimpl

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 _MASK = 0xFFFFFFFF
+_FEW = 17  # so small a Feistel network prefers some orders
 
 
 def _mix(x: int) -> int:
@@ -53,7 +54,8 @@ def permutation(seed: int, epoch: int, count: int, places: Tensor | None = None)
     """The order in which `count` samples are seen in one epoch.
 
     A Feistel network over the least power of four that holds `count` numbers; one that lands
-    outside is sent through again. So no list is kept: any part of the order can be asked for.
+    outside is sent through again. So no list is kept: any part of the order can be asked for. Fewer
+    than 17 samples are sorted by random keys instead.
 
     Args:
         seed, epoch: fix the order.
@@ -66,11 +68,23 @@ def permutation(seed: int, epoch: int, count: int, places: Tensor | None = None)
     half = max(1, ((count - 1).bit_length() + 1) // 2)
     keys = [_mix(_mix(seed ^ 0x51ED270B) ^ (seed >> 32) ^ _mix(epoch + 1) ^ i * 0x9E3779B1) for i in range(6)]
     rows = torch.arange(count) if places is None else places.clone()
+    if count < _FEW:
+        return _by_keys(keys, count).to(rows.device)[rows]
     outside = torch.ones_like(rows, dtype=torch.bool)
     while outside.any():
         rows[outside] = _feistel(rows[outside], half, keys)
         outside = rows >= count
     return rows
+
+
+def _by_keys(keys: list[int], count: int) -> Tensor:
+    """The order of `count` numbers by random keys of 64 bits: all orders are equally likely.
+
+    A Feistel network of so few numbers prefers some.
+    """
+    numbers = torch.arange(count)
+    high, low = (_mix_tensor(_mix_tensor(numbers ^ one) ^ two) for one, two in (keys[:2], keys[2:4]))
+    return ((high << 31) ^ low).argsort()
 
 
 def _feistel(numbers: Tensor, half: int, keys: list[int]) -> Tensor:

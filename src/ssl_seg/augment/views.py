@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import wraps
 from itertools import permutations
-from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
 from ssl_seg.augment import geometry, photometry
 from ssl_seg.augment import stateless_rng as chance
+from ssl_seg.utils.autocast import without_autocast
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -22,8 +21,6 @@ _GRAY, _BLUR, _SIGMA, _SOLARIZE = range(_HUE + 1, _HUE + 5)
 _TURN = _SOLARIZE + 1
 _SLOTS = _TURN + 1
 
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 _ORDERS = torch.tensor(list(permutations(range(4))))
 
 
@@ -65,18 +62,7 @@ def multi_crop(views: Sequence[View], small: int, zoom: float = 0.5) -> tuple[Vi
     return wide + tuple(replace(views[-1], scale=(least, most), zoom=zoom) for _ in range(small))
 
 
-def _without_autocast(make: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Views are float32 also where the caller computes in bfloat16: 8 bits of colour need more than its 8."""
-
-    @wraps(make)
-    def made(*args: _P.args, **options: _P.kwargs) -> _T:
-        with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
-            return make(*args, **options)
-
-    return made
-
-
-@_without_autocast
+@without_autocast  # 8 bits of colour need more than the 8 of bfloat16; likewise below
 def augment(
     images: Tensor,
     sizes: Tensor,
@@ -112,7 +98,7 @@ def augment(
     ]
 
 
-@_without_autocast
+@without_autocast
 def augment_pairs(
     images: Tensor,
     masks: Tensor,
@@ -147,7 +133,7 @@ def normalised(
     return _finish(images / 255.0, mean, std)
 
 
-@_without_autocast
+@without_autocast
 def evaluation_view(
     images: Tensor,
     sizes: Tensor,

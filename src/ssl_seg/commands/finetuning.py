@@ -78,9 +78,10 @@ class Finetuning(Training):
             module,
             resolve(given, self.recipe_of(model.backbone), whose),
             order.per_epoch,
+            self.run,
             backbone="model.backbone.",
         )
-        record(self.run, given, stores, order.per_epoch, device)
+        record(self.run, given, stores, module, order.per_epoch, device)
         self.console.say(
             f"{given['head']} on {given['backbone']}{' (frozen)' if given['freeze'] else ''}: {len(store)} "
             f"images, {len(store.classes)} classes, {counted(given['epochs'], 'epoch')} of "

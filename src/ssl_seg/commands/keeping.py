@@ -1,6 +1,6 @@
 """What a run keeps on the way, for pictures: features of training images at the first and the last epoch."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ssl_seg.augment.views import evaluation_view
 from ssl_seg.data.loader import in_order
 from ssl_seg.engine.inference import joined, outputs
+from ssl_seg.nn.layers import pool
 from ssl_seg.utils.files import atomic_file
 
 if TYPE_CHECKING:
@@ -80,14 +81,47 @@ class FeatureKeeper:
 
 @torch.no_grad()
 def penultimate(model: "Model", run: "Finetuning", store: "Store", rows: Tensor) -> Tensor:
-    """(N, C) float32 inputs of the last linear layer of a model's head."""
-    layers = [part for part in model.head.modules() if isinstance(part, nn.Linear)]
-    kept: list[Tensor] = []
-    hook = layers[-1].register_forward_pre_hook(lambda _, args: kept.append(args[0].float()))
-    try:
-        how = {"stopped": lambda: bool(run.stop.signal), **run.how}
-        for _ in outputs(model, store, run.device, size=run.size, rows=rows, **how):
-            pass
-    finally:
-        hook.remove()
+    """(N, C) float32 inputs of the last layer of a model's head; see `_Listener`."""
+    how = {"stopped": lambda: bool(run.stop.signal), **run.how}
+    with _Listener(model) as heard:
+        kept = [heard.features() for _ in outputs(model, store, run.device, size=run.size, rows=rows, **how)]
     return joined(kept, len(rows), run.device)
+
+
+class _Listener:
+    """What the last layer of the head is given: the last linear one, or else the last that has parameters.
+
+    Where a head has neither, or does not give it one row an image, it is the backbone's pooled features.
+    """
+
+    def __init__(self, model: "Model") -> None:
+        own = [
+            part for part in model.head.modules() if next(part.parameters(recurse=False), None) is not None
+        ]
+        last = [*own, *(part for part in own if isinstance(part, nn.Linear))][-1:]
+        self._rows: Tensor | None = None
+        self._hooks = [model.backbone.register_forward_hook(self._backbone)]
+        self._hooks += [layer.register_forward_pre_hook(self._layer) for layer in last]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def features(self) -> Tensor:
+        """(B, C) float32, of the newest batch."""
+        assert self._rows is not None
+        return self._rows
+
+    def _backbone(self, _: nn.Module, __: Any, maps: list[Tensor]) -> None:
+        self._rows = pool(maps).float()
+
+    def _layer(self, _: nn.Module, given: tuple[Any, ...]) -> None:
+        assert self._rows is not None
+        found = given[0] if given else None
+        if isinstance(found, Tensor) and found.ndim > 1 and len(found) == len(self._rows):
+            # (B, C), (B, C, H, W) or, of tokens, (B, N, C)
+            places = {2: (), 3: (1,)}.get(found.ndim, tuple(range(2, found.ndim)))
+            self._rows = found.float().mean(dim=places) if places else found.float()

@@ -11,7 +11,7 @@ from ssl_seg.commands.running import versions
 from ssl_seg.data.image_cache import FINGERPRINT, Store
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.loop import Plan
-from ssl_seg.engine.optim import build_optimizer, parameter_groups, rate_at
+from ssl_seg.engine.optim import build_optimizer, parameter_groups, rate_at, undecayed
 from ssl_seg.engine.run_dir import Run
 from ssl_seg.errors import UsageError
 from ssl_seg.utils.log import log
@@ -22,6 +22,7 @@ def plan_of(
     module: nn.Module,
     suits: Mapping[str, Any],
     per_epoch: int,
+    run: Run,
     backbone: str = "",
 ) -> tuple[Plan, Optimizer]:
     """The schedule and the optimizer; what the user left open becomes what suits the method.
@@ -31,13 +32,16 @@ def plan_of(
         module: what is trained.
         suits: see `ssl_seg.engine.recipe.resolve`.
         per_epoch: steps of an epoch.
+        run: if it is resumed, it goes on with the groups of parameters that it began with.
         backbone: how the names of the parameters begin for which `backbone_lr` holds.
     """
     settings.update(suits)
     own, peak = settings.get("backbone_lr"), settings["lr"]
     scales = {} if own is None else {backbone: own / peak} if peak else {backbone: 1.0, "": 0.0}
     peak = peak or own or 0.0
-    groups = parameter_groups(module, settings["weight_decay"], scales)
+    # of version 0.1.0: everything decayed that has two dimensions, and the optimizer's state is in that order
+    early = run.resume and "no_weight_decay" not in run.settings()["record"]
+    groups = parameter_groups(module, settings["weight_decay"], scales, () if early else None)
     total = settings["epochs"] * per_epoch
     warmup, schedule = round(settings["warmup"] * total), settings["schedule"]
     plan = Plan(
@@ -52,12 +56,18 @@ def plan_of(
 
 
 def record(
-    run: Run, settings: Mapping[str, Any], stores: Mapping[str, Store], per_epoch: int, device: Device
+    run: Run,
+    settings: Mapping[str, Any],
+    stores: Mapping[str, Store],
+    module: nn.Module,
+    per_epoch: int,
+    device: Device,
 ) -> None:
     """Write `run.toml`, or hold a resumed run against it.
 
     Args:
         stores: the images by what they are for: `data`, `probe`, ...
+        module: what is trained.
 
     Raises:
         UsageError: a resumed run finds other images than it was started with.
@@ -70,6 +80,7 @@ def record(
     found = {
         "command": run.command,
         "steps_per_epoch": per_epoch,
+        "no_weight_decay": undecayed(module),
         "device": device.describe(),
         "versions": versions(),
         **{name: _images_of(store) for name, store in stores.items()},

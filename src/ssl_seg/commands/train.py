@@ -78,8 +78,8 @@ class Pretraining(Training):
             stores["probe"] = self.store(self.dataset(given["probe"], parts=(), split="train", labelled=True))
         store, size, seed = stores["data"], given["batch_size"], given["seed"]
         batches = Batches(store, size, seed, device.device, rank=device.rank, ranks=device.ranks)
-        plan, optimizer = plan_of(given, method, suits, batches.per_epoch)
-        record(self.run, given, stores, batches.per_epoch, device)
+        plan, optimizer = plan_of(given, method, suits, batches.per_epoch, self.run)
+        record(self.run, given, stores, method, batches.per_epoch, device)
         probe = self.make_probe(stores["probe"]) if given["probe"] else None
         self.console.say(
             f"{given['ssl']} on {given['backbone']}: {len(store)} images, {counted(given['epochs'], 'epoch')} of "

@@ -1,7 +1,7 @@
 """Parameter groups, optimizers, and schedules as functions of the step."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -13,27 +13,47 @@ from ssl_seg.errors import UsageError, did_you_mean
 OPTIMIZERS = ("adamw", "adam", "sgd", "lars")
 
 
+def undecayed(module: nn.Module) -> list[str]:
+    """Names of the parameters that the module and its parts want without weight decay.
+
+    A part says so with timm's `no_weight_decay()`, which names its own parameters: class tokens,
+    positions, tables of relative positions.
+    """
+    known = dict(module.named_parameters())
+    names: dict[str, None] = {}
+    for path, part in module.named_modules():
+        declare = getattr(part, "no_weight_decay", None)
+        if callable(declare):
+            names |= dict.fromkeys(f"{path}.{name}" if path else name for name in sorted(declare()))
+    return [name for name in names if name in known]
+
+
 def parameter_groups(
-    module: nn.Module, weight_decay: float, scales: Mapping[str, float] | None = None
+    module: nn.Module,
+    weight_decay: float,
+    scales: Mapping[str, float] | None = None,
+    spared: Collection[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Split the trainable parameters into those that decay and those that do not.
 
     Biases and normalisation parameters (one dimension or none) neither decay nor take part in
-    LARS's adaptation, as in BYOL and SimCLR.
+    LARS's adaptation, as in BYOL and SimCLR; nor do those that `undecayed` names.
 
     Args:
         module: its parameters that require gradients are taken.
         weight_decay: of the others.
         scales: factor on the learning rate for parameters whose name starts with the key.
+        spared: names in place of those of `undecayed`.
 
     Returns:
         Groups with `params`, `weight_decay`, `scale`, and `adapt` for LARS.
     """
     groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    spared = undecayed(module) if spared is None else spared
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             scale = next((s for key, s in (scales or {}).items() if name.startswith(key)), 1.0)
-            groups.setdefault((parameter.ndim > 1, scale), []).append(parameter)
+            groups.setdefault((parameter.ndim > 1 and name not in spared, scale), []).append(parameter)
     return [
         {"params": members, "weight_decay": weight_decay if decays else 0.0, "scale": scale, "adapt": decays}
         for (decays, scale), members in groups.items()

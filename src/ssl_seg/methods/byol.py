@@ -11,8 +11,10 @@ from ssl_seg.augment.views import BYOL_VIEWS
 from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.layers import frozen_copy, mlp, move_average, pool
+from ssl_seg.utils.autocast import full_precision
 
 
+@full_precision
 def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:
     """Mean squared distance of the two after L2 normalisation: 2 - 2 cos, in [0, 4].
 

@@ -11,13 +11,15 @@ from ssl_seg.augment.views import View
 from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.distributed.collectives import gather, mine
 from ssl_seg.hooks import hookimpl
-from ssl_seg.nn.layers import mlp, pool, wide
+from ssl_seg.nn.layers import mlp, pool
+from ssl_seg.utils.autocast import full_precision
 
 # The paper's colour distortion of strength 0.5, which it takes for small images (appendix B.9), with
 # its blur. Strength 1, which it takes for ImageNet, costs a short run on small images much.
 _VIEW = replace(View(), brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, blur_p=0.5)
 
 
+@full_precision
 def nt_xent(one: Tensor, two: Tensor, temperature: float) -> Tensor:
     """Cross entropy of finding each image's other view among all other views of the batch.
 
@@ -27,7 +29,7 @@ def nt_xent(one: Tensor, two: Tensor, temperature: float) -> Tensor:
         one, two: (B, D) projections of the two views, row by row of the same images.
         temperature: > 0; divides the cosine similarities.
     """
-    points = F.normalize(wide(torch.cat([one, two])), dim=1)
+    points = F.normalize(torch.cat([one, two]), dim=1)
     all_points = torch.cat([gather(view) for view in points.chunk(2)])
     similarity = points @ all_points.T / temperature
     count = len(all_points) // 2

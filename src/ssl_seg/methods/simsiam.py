@@ -10,11 +10,13 @@ from ssl_seg.augment.views import View
 from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.layers import mlp, pool
+from ssl_seg.utils.autocast import full_precision
 
 # MoCo v2's augmentation, which the paper uses for both views.
 _VIEW = replace(View(), scale=(0.2, 1.0), saturation=0.4, blur_p=0.5)
 
 
+@full_precision
 def simsiam_loss(prediction: Tensor, projection: Tensor) -> Tensor:
     """Negative cosine similarity, in [-1, 1]; no gradient flows into `projection`.
 

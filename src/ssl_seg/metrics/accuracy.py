@@ -36,8 +36,9 @@ class Accuracy(Metric):
         count = len(self.classes)
         pairs = torch.bincount(target * count + logits.argmax(dim=1), minlength=count * count)
         self.confusion = self.confusion.to(pairs.device) + pairs.view(count, count)
-        own = logits.gather(1, target[:, None])
-        self._among_five = self._among_five.to(pairs.device) + ((logits > own).sum(dim=1) < 5).sum()
+        own, place = logits.gather(1, target[:, None]), torch.arange(logits.shape[1], device=logits.device)
+        before = (logits > own) | ((logits == own) & (place < target[:, None]))
+        self._among_five = self._among_five.to(pairs.device) + (before.sum(dim=1) < 5).sum()
 
     def compute(self) -> dict[str, float]:
         """`top1`, `top5`, `mean_class`, and `top1/<class>`, each in [0, 1]."""

@@ -29,11 +29,6 @@ def mlp(inputs: int, hidden: int, outputs: int, *, layers: int = 2, last_norm: b
     return nn.Sequential(*parts)
 
 
-def wide(numbers: Tensor) -> Tensor:
-    """In float32 at least, as losses want it: half precision is widened, float64 stays."""
-    return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
-
-
 def pool(features: Sequence[Tensor]) -> Tensor:
     """The mean over space of the deepest map: list of (B, C, H, W) -> (B, C)."""
     return features[-1].mean(dim=(2, 3))

@@ -15,7 +15,10 @@ from ssl_seg.data.loader import in_order
 from ssl_seg.distributed.collectives import gather, mine
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.inference import BATCH, evaluating, joined, outputs
-from ssl_seg.nn.layers import pool, wide
+from ssl_seg.nn.layers import pool
+from ssl_seg.utils.autocast import full_precision
+
+cross_entropy = full_precision(F.cross_entropy)
 
 
 class Supervised(nn.Module):
@@ -49,7 +52,7 @@ class Supervised(nn.Module):
         """
         inputs, targets = part
         logits = logits_of(self.model, inputs) if inputs.ndim == 2 else self.model(inputs)
-        loss = F.cross_entropy(wide(logits), targets, label_smoothing=self.label_smoothing)
+        loss = cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
         if targets.ndim == 2:
             return {"loss": loss}
         return {"loss": loss, "accuracy": (logits.argmax(dim=1) == targets).float().mean()}

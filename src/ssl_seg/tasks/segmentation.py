@@ -14,7 +14,7 @@ from ssl_seg.data.loader import Batch, in_order
 from ssl_seg.distributed.collectives import average, average_number, gather
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.inference import evaluating
-from ssl_seg.nn.layers import wide
+from ssl_seg.utils.autocast import full_precision
 
 Loss = Literal["ce", "dice", "lovasz", "ce+dice", "ce+lovasz"]
 
@@ -74,9 +74,9 @@ class Segmenter(nn.Module):
         right = ((logits.argmax(dim=1) == masks) & known).sum() / average(known.sum()).clamp(min=1)
         return {"loss": loss, "pixel_accuracy": right}
 
+    @full_precision
     def _loss(self, logits: Tensor, masks: Tensor) -> Tensor:
-        losses = [criterion(wide(logits), masks) for criterion in self.criteria]
-        return torch.stack(losses).sum()
+        return torch.stack([criterion(logits, masks) for criterion in self.criteria]).sum()
 
 
 class CrossEntropy(nn.Module):
@@ -117,7 +117,12 @@ class _OverBatch(nn.Module):
         self.criterion = criterion
 
     def forward(self, logits: Tensor, masks: Tensor) -> Tensor:
-        loss: Tensor = self.criterion(gather(logits), gather(masks))
+        logits, masks = gather(logits), gather(masks)
+        if not (masks != IGNORE).any():
+            return (
+                logits.masked_fill(logits == -torch.inf, 0.0).sum() * 0.0
+            )  # Lovasz of no pixel has no value
+        loss: Tensor = self.criterion(logits, masks)
         return loss
 
 

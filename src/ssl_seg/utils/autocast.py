@@ -1,0 +1,45 @@
+"""Numbers that are float32 also where the caller computes in bfloat16."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def without_autocast(make: Callable[_P, _T]) -> Callable[_P, _T]:
+    """A function that computes in the precision of what it is given, inside autocast too."""
+
+    @wraps(make)
+    def made(*args: _P.args, **options: _P.kwargs) -> _T:
+        with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
+            return make(*args, **options)
+
+    return made
+
+
+def full_precision(loss: Callable[_P, _T]) -> Callable[_P, _T]:
+    """A loss in float32, inside autocast too: half precision is widened, float64 stays.
+
+    bfloat16 has 8 bits, and a cosine of 0.999 needs more. Autocast computes matrix products in
+    bfloat16 even of float32, so widening what a loss is given is only the half of it.
+    """
+
+    @wraps(loss)
+    def widened(*args: Any, **options: Any) -> Any:
+        return without_autocast(loss)(*map(_wide, args), **{k: _wide(v) for k, v in options.items()})
+
+    return widened
+
+
+def wide(numbers: Tensor) -> Tensor:
+    """In float32 at least: half precision is widened, float64 stays."""
+    return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
+
+
+def _wide(value: Any) -> Any:
+    return wide(value) if isinstance(value, Tensor) and value.is_floating_point() else value

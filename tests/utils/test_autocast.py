@@ -1,0 +1,107 @@
+"""Losses are float32 where the network computes in bfloat16."""
+
+import importlib
+import inspect
+import pkgutil
+
+import pytest
+import ssl_seg_dino
+import torch
+from torch import nn
+
+import ssl_seg.methods
+from ssl_seg.base import Model
+from ssl_seg.heads.linear import Linear
+from ssl_seg.plugins import load_plugins
+from ssl_seg.tasks import classification
+from ssl_seg.tasks.classification import Supervised
+from ssl_seg.tasks.segmentation import Segmenter
+from ssl_seg.testing import TinyBackbone, _views
+from ssl_seg.utils.autocast import full_precision, without_autocast
+
+BF16 = {"device_type": "cpu", "dtype": torch.bfloat16}
+REGISTRY = load_plugins().registry
+
+
+def losses():
+    """Every function of a method's module whose name says that it is a loss, and that of `classify`."""
+    modules = [
+        importlib.import_module(f"ssl_seg.methods.{each.name}")
+        for each in pkgutil.iter_modules(ssl_seg.methods.__path__)
+    ]
+    found = {
+        name: value
+        for module in [*modules, ssl_seg_dino]
+        for name, value in vars(module).items()
+        if inspect.isfunction(value) and name.endswith(("_loss", "_xent"))
+    }
+    return found | {"cross_entropy": classification.cross_entropy}
+
+
+def given(name):
+    """What a loss is given: numbers that bfloat16 holds, so that rounding is the loss's own."""
+    torch.manual_seed(0)
+    one, two = torch.randn(2, 12, 32).bfloat16()
+    two = (one + 0.05 * two).bfloat16()  # nearly equal, as at the end of a training
+    if name == "dino_loss":
+        return torch.stack([one, two, one + two]) * 4, torch.stack([one, two]).softmax(-1)
+    return {"cross_entropy": (one, torch.arange(12)), "nt_xent": (one, two, 0.1)}.get(name, (one, two))
+
+
+@pytest.mark.parametrize("name", losses())
+def test_a_loss_is_as_exact_inside_autocast_as_in_float64(name):
+    loss, values = losses()[name], given(name)
+    with torch.autocast(**BF16):
+        found = loss(*values)
+    double = [v.double() if torch.is_tensor(v) and v.is_floating_point() else v for v in values]
+    expected = loss(*double)
+    assert (found.dtype, expected.dtype) == (torch.float32, torch.float64)
+    assert found.item() == pytest.approx(expected.item(), rel=2e-6, abs=2e-6)
+
+
+def test_the_losses_are_all_there():
+    assert losses().keys() >= {"byol_loss", "simsiam_loss", "nt_xent", "dino_loss", "cross_entropy"}
+
+
+@pytest.mark.parametrize("name", REGISTRY.names("ssl"))
+def test_the_loss_of_every_method_is_float32(name):
+    method = REGISTRY.build("ssl", name, TinyBackbone())
+    with torch.autocast(**BF16):
+        assert method(_views(method, 0))["loss"].dtype == torch.float32
+
+
+class Pixels(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(16, 3, 1)
+
+    def forward(self, features, size):
+        return nn.functional.interpolate(self.layer(features[-1]), size)
+
+
+@pytest.mark.parametrize("loss", ["ce", "dice", "lovasz", "ce+dice", "ce+lovasz"])
+def test_the_loss_of_masks_is_float32(loss):
+    module = Segmenter(Model(TinyBackbone(), Pixels()), loss=loss)
+    with torch.autocast(**BF16):
+        found = module([torch.randn(2, 3, 16, 16), torch.randint(0, 3, (2, 16, 16))])["loss"]
+    assert found.dtype == torch.float32
+
+
+def test_the_loss_of_classes_is_float32():
+    module = Supervised(Model(TinyBackbone(), Linear((8, 16), (2, 4), 3)))
+    with torch.autocast(**BF16):
+        found = module([torch.randn(2, 3, 16, 16), torch.tensor([0, 2])])["loss"]
+    assert found.dtype == torch.float32
+
+
+def test_a_decorated_function_keeps_its_name_and_what_is_no_number_of_half_precision():
+    @full_precision
+    def seen(rows, places, *, scale=1.0):
+        """Theirs."""
+        return rows.dtype, places.dtype, scale, (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+
+    assert (seen.__name__, seen.__doc__) == ("seen", "Theirs.")
+    with torch.autocast(**BF16):
+        found = seen(torch.ones(2, dtype=torch.float16), torch.ones(2, dtype=torch.int32), scale=2.0)
+        assert without_autocast(lambda rows: rows.dtype)(torch.ones(1).bfloat16()) == torch.bfloat16
+    assert found == (torch.float32, torch.int32, 2.0, torch.float32)
