@@ -334,3 +334,44 @@ def test_masks_of_other_programs(run, cli, tiles, tmp_path):
     path.unlink()
     code, _, err = cli("evaluate", copy, tiles / "validation")
     assert code == 3 and "1 of 3 masks are not in" in err and "0013_mask.png" in err
+
+
+ABSOLUTE = '''
+from pathlib import Path
+from ssl_seg.data.files import FileList
+from ssl_seg.datasets.mask_pairs import mask_pairs
+
+def absolute(root, split):
+    """Masks and images by their absolute names."""
+    found = mask_pairs(root, split)
+    found.samples = FileList((str(Path(root, name).absolute()), -1) for name, _ in found.samples)
+    return found
+'''
+
+
+def test_kept_masks_stay_in_the_run_whatever_the_images_are_called(cli, tiles, tmp_path):
+    """Absolute names joined to the run's folder would lead to the images themselves."""
+    (tmp_path / "absolute.py").write_text(ABSOLUTE)
+    before = {path: path.read_bytes() for path in tiles.rglob("*.*")}
+    spec, out = f"{tmp_path}/absolute.py:absolute={tiles}/validation", tmp_path / "r"
+    words = ("segment", tiles / "train", "--val", spec, *ON_TINY, "--epochs", 1, "--watch", "0013,0062")
+    code, _, err = cli(*words, "--out", out)
+    assert code == 0, err
+    kept = {path.relative_to(out).as_posix() for path in (out / "masks").rglob("*.png")}
+    assert kept == {
+        f"masks/{kind}/{name}_mask.png"
+        for kind in ("images", "labels", "epoch-0001")
+        for name in ("0013", "0062")
+    }
+    assert {path: path.read_bytes() for path in tiles.rglob("*.*")} == before
+
+
+def test_a_link_among_kept_masks_is_found_before_the_training(cli, tiles, tmp_path):
+    out, victim = tmp_path / "r", tmp_path / "victim"
+    words = ("segment", tiles / "train", "--val", tiles / "validation", *ON_TINY, "--watch", "0013")
+    assert cli(*words, "--out", out, "--epochs", 1)[0] == 0
+    victim.mkdir()
+    (out / "masks").rename(tmp_path / "elsewhere")
+    (out / "masks").symlink_to(victim)
+    code, _, err = cli("segment", "--resume", "--out", out)
+    assert code == 2 and f"{out}/masks is a link" in err and not list(victim.iterdir())

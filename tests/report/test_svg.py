@@ -6,8 +6,9 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from ssl_seg.report.svg import COLOURS, Line, curves, intervals, plain, points, standalone, theme
+from ssl_seg.report.svg import COLOURS, Line, curves, intervals, points, standalone, theme
 from ssl_seg.results.runs import Row
+from ssl_seg.utils.text import plain
 
 SVG = "{http://www.w3.org/2000/svg}"
 

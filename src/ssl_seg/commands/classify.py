@@ -75,8 +75,8 @@ def classify(
         raise UsageError("no TRAIN given", next="ssl-seg classify TRAIN --val VAL")
     if freeze and mixup:
         raise UsageError("--mixup mixes images, and --freeze has only their features", next="leave one out")
-    name = backbone or (defaults.short(init) if init else "resnet50")
-    folder = out or Path("runs") / "-".join(("classify", name, defaults.short(train)))
+    names = map(defaults.short, (backbone or init or "resnet50", train))
+    folder = out or Path("runs") / "-".join(("classify", *names))
     Classification.start(given, folder, resume=resume, names=parts_of(given))
 
 

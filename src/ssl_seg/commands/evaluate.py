@@ -1,6 +1,7 @@
 """`ssl-seg evaluate`: how good is what was learnt, on labelled images."""
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,6 +64,7 @@ def evaluate(
         raise UsageError(f"no probe {strange.pop()!r}", next=f"one of {', '.join(PROBES)}")
     how: dict[str, Any] = {"precision": precision, "cpu": cpu, "cache": cache, "bad_images": bad_images}
     options = defaults.read_options(option or [])
+    _check_out(out)
     if is_mask_folder(Path(run).expanduser()):
         numbers = measure_masks(Path(run).expanduser(), data, options)
     else:
@@ -73,6 +75,22 @@ def evaluate(
         from ssl_seg.utils.files import replace_text
 
         replace_text(out, json.dumps({"run": run, "data": data, **numbers}, indent=1) + "\n")
+
+
+def _check_out(out: Path | None) -> None:
+    """What is there may be replaced if it is the numbers of another time, and nothing else.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if out is None or not os.path.lexists(out):
+        return
+    try:
+        found = json.loads(out.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict) or not found.keys() >= {"run", "data", "images"}:
+        raise UsageError(f"--out {out} is there, and holds no numbers of `evaluate`", next="another --out")
 
 
 def _measure(

@@ -9,6 +9,7 @@ import typer
 
 from ssl_seg.commands import defaults, flags
 from ssl_seg.commands.console import Console
+from ssl_seg.commands.reading import run_files
 from ssl_seg.errors import SslSegError, UsageError, WeightsError
 from ssl_seg.utils.entry_points import brief
 
@@ -48,6 +49,7 @@ def architecture(
     from ssl_seg.figures.architecture.draw import draw_architecture
     from ssl_seg.plugins import load_plugins
     from ssl_seg.utils.files import replace_text
+    from ssl_seg.utils.outputs import refuse_inputs
 
     registry, options = load_plugins().registry, defaults.read_options(option or [])
     opened = [_open(named, registry, options, classes) for named in dict.fromkeys(networks)]
@@ -56,10 +58,12 @@ def architecture(
     only = Path(networks[0]).expanduser()
     stem = out or (only / "figures" if len(networks) == 1 and only.is_dir() else Path()) / "architecture"
     stem = stem.with_suffix("") if stem.suffix in _OWN else stem
+    number_file = stem.with_name(f"{stem.name}.json")
+    refuse_inputs([number_file], (file for name in networks for file in run_files(Path(name).expanduser())))
     paths = draw_architecture(stem, described)
     numbers = {"image_size": size, "networks": [network.numbers() for network in described]}
-    paths.append(stem.with_name(f"{stem.name}.json"))
-    replace_text(paths[-1], json.dumps(numbers, indent=1) + "\n")
+    paths.append(number_file)
+    replace_text(number_file, json.dumps(numbers, indent=1) + "\n")
     _tell(described, paths)
 
 

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ssl_seg.commands.console import Console
+from ssl_seg.commands.reading import run_files
 from ssl_seg.errors import DataError, UsageError
 from ssl_seg.utils.files import replace_text
+from ssl_seg.utils.outputs import refuse_inputs
 from ssl_seg.utils.toml import read_toml
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ def tsne(
     from ssl_seg.figures.tsne_picture import draw_maps
 
     stem = out or run / "figures" / "tsne"
+    content_file = stem.with_name(f"{stem.name}.json")
+    refuse_inputs([content_file], run_files(run))
     with Console() as console:
         kept, notes = _chosen(run, epochs)
         kept, more = _mappable(kept)
@@ -66,18 +70,10 @@ def tsne(
         "seed": seed,
         "chance": chance(kept.targets),
         "notes": [*notes, *more],
-        "maps": [
-            {
-                "epoch": each.epoch,
-                "xy": each.xy.tolist(),
-                "purity": each.purity,
-                "silhouette": each.silhouette,
-            }
-            for each in maps
-        ],
+        "maps": [vars(each) | {"xy": each.xy.tolist()} for each in maps],
     }
-    paths.append(stem.with_name(f"{stem.name}.json"))
-    replace_text(paths[-1], json.dumps(content) + "\n")
+    paths.append(content_file)
+    replace_text(content_file, json.dumps(content) + "\n")
     for each in maps:
         apart = "n/a" if each.silhouette is None else f"{each.silhouette:.3f}"
         typer.echo(f"epoch {each.epoch}: purity {each.purity:.3f}, silhouette {apart}")

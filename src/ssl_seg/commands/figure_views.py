@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ssl_seg.commands import defaults, flags
+from ssl_seg.commands.reading import files_of
 from ssl_seg.errors import UsageError
+from ssl_seg.utils.outputs import refuse_inputs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from ssl_seg.data.image_cache import Store
     from ssl_seg.data.loader import Batch
     from ssl_seg.registry import Registry
+
+_PAIR = ("image", "view", "mask")
 
 
 def views(
@@ -67,16 +71,14 @@ def views(
     with Stop() as stop, Console() as console:
         split = "train" if masks or augment else ""
         dataset = open_dataset(registry, data, split=split, masks=masks, options=options.get("data", {}))
+        refuse_inputs([out], files_of(dataset))
         how: dict[str, Any] = {"whole": masks, "cache": cache, "bad_images": bad_images}
         store = load(dataset, size, console, stop, **how)
     batch = _first(store, count, seed)
     fixed: dict[str, Any] = {"seed": seed, "epoch": batch.epoch, "size": size}
     if masks:
         colours = np.array(about_masks(dataset)["colours"], dtype=np.uint8)
-        made, names = (
-            _pairs(batch, store.sizes, augment or "light", colours, fixed),
-            ("image", "view", "mask"),
-        )
+        made, names = _pairs(batch, store.sizes, augment or "light", colours, fixed), _PAIR
     else:
         made, names = augmented(batch.images, batch.sizes, batch.samples, recipes, **fixed), None
     draw_views(out, batch.images, made, names=names)

@@ -75,6 +75,7 @@ Precision = Annotated[
     Literal["auto", "bf16", "fp32"], typer.Option(help="auto: bf16 where the device is fast at it.")
 ]
 Compile = Annotated[bool, typer.Option("--compile", help="Run through torch.compile.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that are there.")]
 Cpu = Annotated[bool, typer.Option("--cpu", help="Do not use a GPU.")]
 Out = Annotated[
     Path | None,

@@ -1,13 +1,12 @@
 """A model on its validation images: after every epoch, and at the end."""
 
-import csv
-import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssl_seg.errors import Stopped
 from ssl_seg.utils.files import replace_text
+from ssl_seg.utils.text import csv_text
 from ssl_seg.utils.toml import read_json
 from ssl_seg.weights.model_file import save_model
 
@@ -122,8 +121,4 @@ class Judge:
 
 def write_csv(path: Path, header: list[str], rows: list[list[Any]]) -> None:
     """A table as CSV, whole or not there."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    replace_text(path, text.getvalue())
+    replace_text(path, csv_text(header, rows))

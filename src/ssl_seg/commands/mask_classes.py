@@ -1,11 +1,12 @@
 """What a segmentation model knows of its data's files: colours, names, classes."""
 
-from collections.abc import Sequence
-from pathlib import PurePath
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from ssl_seg.commands.defaults import names_in
 from ssl_seg.errors import DataError, UsageError
+from ssl_seg.utils.outputs import names_below
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset
@@ -43,11 +44,18 @@ def epochs_to_watch(text: str, epochs: int) -> set[int]:
     return set(map(int, words))
 
 
-def mask_name(image: str, about: dict[str, Any]) -> str:
-    """How the mask of an image is called: `0013_sat.jpg` -> `0013_mask.png`."""
-    path = PurePath(image)
-    stem = path.stem.removesuffix(about["image_suffix"])
-    return str(path.with_name(f"{stem}{about['mask_suffix']}.png"))
+def mask_names(dataset: "Dataset", rows: Iterable[int], about: dict[str, Any]) -> list[str]:
+    """How the masks of images are called: `0013_sat.jpg` -> `0013_mask.png`.
+
+    They are relative to a folder for masks, as `names_below` has it for images from anywhere.
+    """
+    names = names_below([dataset.samples[row][0] for row in rows], Path(getattr(dataset, "root", "")))
+    return [_mask_name(PurePath(name), about) for name in names]
+
+
+def _mask_name(image: PurePath, about: dict[str, Any]) -> str:
+    stem = image.stem.removesuffix(about["image_suffix"])
+    return str(image.with_name(f"{stem}{about['mask_suffix']}.png"))
 
 
 def check_classes(dataset: "Dataset", classes: Sequence[str], known: Sequence[str], spec: str) -> None:

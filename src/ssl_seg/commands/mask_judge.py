@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from ssl_seg.commands.defaults import names_in
 from ssl_seg.commands.further import Further
 from ssl_seg.commands.judge import Judge, write_csv
-from ssl_seg.commands.mask_classes import class_table, epochs_to_watch, mask_name
+from ssl_seg.commands.mask_classes import class_table, epochs_to_watch, mask_names
 from ssl_seg.distributed.collectives import total
 from ssl_seg.engine.inference import evaluating
 from ssl_seg.errors import UsageError, did_you_mean
 from ssl_seg.figures.masks import save_image, save_mask
+from ssl_seg.results.mask_snapshots import folder_of
 from ssl_seg.tasks.segmentation import whole_images
 from ssl_seg.utils.files import atomic_file, replace_text
+from ssl_seg.utils.outputs import output_path, output_paths
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset, Model
@@ -51,6 +53,7 @@ class MaskJudge(Judge):
         super().__init__(run, model, dataset, store, metric, further)
         self._watched = self._rows_of(run.given["watch"])
         self._epochs = epochs_to_watch(run.given["watch_epochs"], run.given["epochs"])
+        self._check_outputs()
         self._confusions = torch.empty(0)
         self._try_sizes()
         if self._watched and run.device.is_main:
@@ -60,9 +63,10 @@ class MaskJudge(Judge):
             )
 
     def _rows_of(self, names: str) -> dict[int, str]:
-        """Row of the store -> file name of the image."""
+        """Row of the store -> file name of the mask."""
         rows = self.store.rows.tolist()
         files = {row: self.dataset.samples[row][0] for row in rows}
+        masks = dict(enumerate(mask_names(self.dataset, range(len(self.dataset)), self.run.about_data)))
         suffix = self.run.about_data["image_suffix"]
         by_name: dict[str, int] = {}
         for place, row in enumerate(rows):
@@ -74,8 +78,14 @@ class MaskJudge(Judge):
             if name not in by_name:
                 hint = did_you_mean(name, by_name)
                 raise UsageError(f"no validation image {name!r} to watch{hint}", where=self.run.given["val"])
-            watched[by_name[name]] = files[rows[by_name[name]]]
+            watched[by_name[name]] = masks[rows[by_name[name]]]
         return watched
+
+    def _check_outputs(self) -> None:
+        """Ask now whether the masks can be kept, not after an epoch of training."""
+        names = list(self._watched.values())
+        for kind in ("labels", "images", *map(folder_of, self._epochs)):
+            output_paths(self.run.run.folder, [f"masks/{kind}/{name}" for name in names], names)
 
     @torch.no_grad()
     def _try_sizes(self) -> None:
@@ -119,15 +129,16 @@ class MaskJudge(Judge):
         return True
 
     def _keep(self, epoch: int, said: dict[int, NDArray[np.uint8]]) -> None:
-        store, folder, colours = self.store, self.run.run.folder / "masks", self.run.colours
+        store, folder, colours = self.store, self.run.run.folder, self.run.colours
         assert store.masks is not None
         for row, mask in said.items():
             height, width = store.sizes[row].tolist()
-            name = mask_name(self._watched[row], self.run.about_data)
-            save_mask(folder / f"epoch-{epoch:04d}" / name, mask[:height, :width], colours)
-            save_mask(folder / "labels" / name, store.masks[row, :height, :width].numpy(), colours)
+            name, true = self._watched[row], store.masks[row, :height, :width].numpy()
+            said_here = output_path(folder, f"masks/{folder_of(epoch)}/{name}")
+            save_mask(said_here, mask[:height, :width], colours)
+            save_mask(output_path(folder, f"masks/labels/{name}"), true, colours)
             image = store.images[row, :, :height, :width].permute(1, 2, 0)
-            save_image(folder / "images" / name, image.contiguous().numpy())
+            save_image(output_path(folder, f"masks/images/{name}"), image.contiguous().numpy())
 
     def details(self) -> None:
         """`confusion.csv`, and `val_confusions.npz` with one matrix per image."""

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from ssl_seg.commands.mask_classes import about_masks, check_classes, mask_name
-from ssl_seg.errors import DataError, UsageError
+from ssl_seg.commands.mask_classes import about_masks, check_classes, mask_names
+from ssl_seg.errors import DataError, SslSegError, UsageError, counted
+from ssl_seg.utils.outputs import output_path, output_paths, refuse_taken
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,14 +39,17 @@ class Tiling:
             raise UsageError(f"--overlap {self.overlap} must be less than --tile {self.tile}")
 
 
-def predict_masks(reading: "Reading", images: str, out: Path, tiling: Tiling, *, indices: bool) -> int:
+def predict_masks(
+    reading: "Reading", images: str, out: Path, tiling: Tiling, *, indices: bool, overwrite: bool
+) -> int:
     """Write the mask of every image below a folder, in the palette's colours or as indices.
 
     Returns:
         How many.
 
     Raises:
-        UsageError: `out` is a file, or two images would have the same mask.
+        UsageError: `out` is a file, two images would have the same mask, or see `output_path`.
+        OccupiedError: there are such masks already, and not `overwrite`.
         DataError: an image cannot be read; masks that were written before stay.
     """
     import numpy as np
@@ -57,20 +61,23 @@ def predict_masks(reading: "Reading", images: str, out: Path, tiling: Tiling, *,
     about = reading.trained.about
     dataset = reading.dataset(images)
     rows = _without_masks([name for name, _ in dataset.samples], about)
-    targets: dict[str, str] = {}
-    for row in rows:
-        image = dataset.samples[row][0]
-        if other := targets.get(name := mask_name(image, about)):
-            raise UsageError(f"{image} and {other} would have the same mask {name}", where=images)
-        targets[name] = image
+    names = mask_names(dataset, rows, about)
+    paths = output_paths(out, names, [dataset.samples[row][0] for row in rows])
+    refuse_taken(paths, reading.inputs(dataset), overwrite=overwrite)
     colours = None if indices else np.array(about["colours"], dtype=np.uint8)
     written = 0
-    for name, row in zip(targets, rows, strict=True):
-        mask = mask_of(reading, dataset, row, tiling)
-        if mask is not None:
-            save_mask(out / name, mask, colours)
-            written += 1
-        reading.tick(len(rows))
+    try:
+        for name, row in zip(names, rows, strict=True):
+            mask = mask_of(reading, dataset, row, tiling)
+            if mask is not None:
+                save_mask(output_path(out, name), mask, colours)  # asked again: a link may be new
+                written += 1
+            reading.tick(len(rows))
+    except SslSegError as error:
+        if written:
+            error.kept = f"{counted(written, 'mask')} in {out}"
+            error.next = f"{error.next} --overwrite" if error.next else "the same command with --overwrite"
+        raise
     return written
 
 
@@ -150,7 +157,7 @@ def measure_masks(folder: Path, data: str, options: dict[str, dict[str, str]]) -
     registry = load_plugins().registry
     dataset = open_dataset(registry, data, split="val", masks=True, options=options.get("data", {}))
     about = about_masks(dataset)
-    files = [folder / mask_name(dataset.samples[row][0], about) for row in range(len(dataset))]
+    files = [folder / name for name in mask_names(dataset, range(len(dataset)), about)]
     if missing := [file.name for file in files if not file.is_file()]:
         raise DataError(
             f"{len(missing)} of {len(files)} masks are not in {folder}",

@@ -8,6 +8,7 @@ import typer
 
 from ssl_seg.commands import defaults, flags
 from ssl_seg.errors import UsageError, WeightsError
+from ssl_seg.utils.outputs import refuse_taken
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset
@@ -31,6 +32,7 @@ def predict(
     indices: Annotated[
         bool, typer.Option("--indices", help="Masks hold class indices instead of colours.")
     ] = False,
+    overwrite: flags.Overwrite = False,
     precision: flags.Precision = "auto",
     cpu: flags.Cpu = False,
     option: flags.Option = None,
@@ -39,7 +41,8 @@ def predict(
 ) -> None:
     """Label images with a trained classifier: a CSV file with one line for each, in their order.
 
-    With a segmentation model: one mask for each, of its size, named NAME_mask.png.
+    With a segmentation model: one mask for each, of its size, named NAME_mask.png. Images are never
+    overwritten, and nothing is written outside --out.
     """
     from ssl_seg.commands.masks import Tiling, predict_masks
     from ssl_seg.commands.reading import Reading
@@ -52,19 +55,20 @@ def predict(
                 f"{run} has a backbone but no classifier", next=f"ssl-seg classify TRAIN --init {run}"
             )
         if reading.trained.about["task"] == "segment":
-            count = predict_masks(reading, images, out, tiling, indices=indices)
+            count = predict_masks(reading, images, out, tiling, indices=indices, overwrite=overwrite)
             done = f"{count} masks: {out}"
         else:
-            done = f"{_predict_labels(reading, images, out)} labels: {out}"
+            done = f"{_predict_labels(reading, images, out, overwrite)} labels: {out}"
     typer.echo(done)
 
 
-def _predict_labels(reading: "Reading", images: str, out: Path) -> int:
+def _predict_labels(reading: "Reading", images: str, out: Path, overwrite: bool) -> int:
     """Write the label of every image; returns how many."""
     from ssl_seg.commands.judge import write_csv
 
     _check_out(out, ".csv")
-    dataset, store = reading.open(images)
+    refuse_taken([out], reading.inputs(dataset := reading.dataset(images)), overwrite=overwrite)
+    store = reading.store(dataset)
     said = reading.logits(store).argmax(dim=1).tolist()
     classes = reading.trained.about["classes"]
     ids = ids_of(dataset)
@@ -85,6 +89,7 @@ def embed(
     which: flags.Which = "last",
     backbone: flags.ModelBackbone = None,
     image_size: flags.ModelImageSize = None,
+    overwrite: flags.Overwrite = False,
     precision: flags.Precision = "auto",
     cpu: flags.Cpu = False,
     option: flags.Option = None,
@@ -97,7 +102,8 @@ def embed(
     how: dict[str, Any] = {"precision": precision, "cpu": cpu, "cache": cache, "bad_images": bad_images}
     _check_out(out, ".npz")
     with Reading(run, which, backbone, image_size, defaults.read_options(option or []), **how) as reading:
-        dataset, store = reading.open(images)
+        refuse_taken([out], reading.inputs(dataset := reading.dataset(images)), overwrite=overwrite)
+        store = reading.store(dataset)
         features = reading.features(store).cpu().numpy()
     names = [dataset.samples[row][0] for row in store.rows.tolist()]
     _save_npz(

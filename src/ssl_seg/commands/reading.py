@@ -1,9 +1,11 @@
 """What `evaluate`, `predict` and `embed` do alike: a finished run, read over images."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ssl_seg.commands.console import Console
+from ssl_seg.engine.run_dir import RUN_FILES
 from ssl_seg.engine.signals import Stop
 from ssl_seg.errors import Stopped
 
@@ -12,6 +14,21 @@ if TYPE_CHECKING:
 
     from ssl_seg.base import Dataset
     from ssl_seg.data.image_cache import Store
+
+
+def files_of(dataset: "Dataset") -> Iterator[Path]:
+    """The files of a data set, as far as it says where they lie: images, masks, and the list of them."""
+    for each in (dataset, getattr(dataset, "mask_files", None)):
+        root = Path(getattr(each, "root", ""))
+        yield from (root / name for name, _ in getattr(each, "samples", ()))
+    if path := getattr(dataset, "path", None):
+        yield Path(path)
+
+
+def run_files(run: Path) -> Iterator[Path]:
+    """The files of a run that commands read; of a weight file itself."""
+    yield run
+    yield from (run / name for name in RUN_FILES)
 
 
 class Reading:
@@ -74,13 +91,23 @@ class Reading:
         how: dict[str, Any] = {"split": split, "shared": shared, **needs}
         return open_dataset(self.plugins.registry, spec, options=options, **how)
 
+    def inputs(self, *datasets: "Dataset") -> Iterator[Path]:
+        """The files that nothing may be written over: those of the data sets, and the run's own."""
+        yield from run_files(Path(self._open[0]).expanduser())
+        for dataset in datasets:
+            yield from files_of(dataset)
+
     def open(self, spec: str, *, labelled: bool = False, split: str = "val") -> tuple["Dataset", "Store"]:
         """The images that `spec` names, decoded."""
+        dataset = self.dataset(spec, split=split, labelled=labelled)
+        return dataset, self.store(dataset)
+
+    def store(self, dataset: "Dataset") -> "Store":
+        """The images of a data set, decoded."""
         from ssl_seg.commands.data import load
 
-        dataset = self.dataset(spec, split=split, labelled=labelled)
         common: dict[str, Any] = {"cache": self._cache, "bad_images": self.bad_images}
-        return dataset, load(dataset, self.trained.size, self.console, self.stop, **common)
+        return load(dataset, self.trained.size, self.console, self.stop, **common)
 
     def features(self, store: "Store") -> "Tensor":
         """(N, C) pooled features."""

@@ -69,8 +69,8 @@ def segment(
         raise UsageError("no TRAIN given", next="ssl-seg segment TRAIN --val VAL")
     if watch and not val:
         raise UsageError("--watch names validation images, and there is no --val")
-    name = backbone or (defaults.short(init) if init else "resnet50")
-    folder = out or Path("runs") / "-".join((head.replace(":", "-"), name, defaults.short(train)))
+    names = [defaults.short(each) for each in (head, backbone or init or "resnet50", train)]
+    folder = out or Path("runs") / "-".join([names[0].replace(":", "-"), *names[1:]])
     Segmentation.start(given, folder, resume=resume, names=parts_of(given))
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from time import sleep
 from types import FrameType
 from typing import Annotated, Any, Self
@@ -16,10 +16,11 @@ import typer
 from ssl_seg.commands import story
 from ssl_seg.commands.console import Console
 from ssl_seg.commands.stage_flags import check_parts, checker
-from ssl_seg.errors import OccupiedError, ResourceError, SslSegError, Stopped
+from ssl_seg.errors import OccupiedError, ResourceError, SslSegError, Stopped, UsageError
 from ssl_seg.study.config import StudyFile
 from ssl_seg.study.planner import Job, Study
 from ssl_seg.utils.lock import take_lock
+from ssl_seg.utils.outputs import output_paths
 
 # -P: what lies in the current folder must not stand in for a module
 PROGRAM = (sys.executable, "-P", "-m", "ssl_seg")
@@ -40,6 +41,7 @@ def study(
 
     plan = Study(StudyFile(file), checker(context))
     check_parts(plan.file)
+    _check_tables(plan.file)
     sam = story.sam_flags(context, plan.file)
     if dry_run:
         from ssl_seg.commands.forecast import forecast
@@ -71,6 +73,27 @@ def study(
         )
         error.code = failed[0].code
         raise error
+
+
+def _check_tables(file: StudyFile) -> None:
+    """Each table must have files of its own, in the study's folder.
+
+    Raises:
+        UsageError: one has not.
+    """
+    from ssl_seg.results.tables import ENDINGS
+
+    named = [(f"{table.name}{ending}", table.name) for table in file.tables for ending in ENDINGS]
+    named += [("report.md", "the report"), ("report_tables.tex", "the report")]
+    for table in file.tables:
+        if PurePath(table.name).name != table.name:
+            where = file.where("tables", table.name)
+            raise UsageError(f"a table cannot be called {table.name!r}", where=where, next="[tables.main]")
+    try:
+        output_paths(file.out, [name for name, _ in named], [owner for _, owner in named])
+    except UsageError as error:
+        error.where, error.next = file.where("tables"), "another name of the table"
+        raise
 
 
 @contextmanager

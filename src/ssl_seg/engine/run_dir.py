@@ -16,6 +16,13 @@ from ssl_seg.utils.lock import take_lock
 from ssl_seg.utils.log import log
 from ssl_seg.utils.toml import read_json_lines, read_toml, to_toml
 
+# what commands write into a run's folder, and other commands read
+RUN_FILES = (
+    *("run.toml", "scores.jsonl", "status.json", "run.log", "result.json", "masks.json", "tracking.json"),
+    *("backbone.safetensors", "model.safetensors", "best.safetensors"),
+    *("confusion.csv", "val_predictions.csv", "val_confusions.npz"),
+)
+
 
 class Run:
     """A locked run folder. Use it as a context manager.

@@ -9,6 +9,7 @@ from typing import Any
 from ssl_seg.export.base import Subject
 from ssl_seg.export.run_record import Record
 from ssl_seg.results.tables import as_markdown
+from ssl_seg.utils.text import plain
 
 _TASKS = {"classify": "image-classification", "segment": "image-segmentation"}
 _METRICS = {"top1": "accuracy", "miou": "mean_iou", "probe_knn": "accuracy"}
@@ -205,8 +206,7 @@ def _slug(text: str) -> str:
 
 def _md(text: Any) -> str:
     """A text that Markdown shows as it is, on one line, without what cannot be written."""
-    whole = str(text).encode("utf-8", "replace").decode()
-    return as_markdown(re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "\ufffd", whole))
+    return as_markdown(plain(text))
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

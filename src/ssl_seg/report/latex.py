@@ -5,9 +5,9 @@ from pathlib import Path
 
 from ssl_seg.report.build import Report
 from ssl_seg.report.summaries import ClassTable
-from ssl_seg.report.svg import plain
 from ssl_seg.results.tables import as_latex
 from ssl_seg.utils.files import replace_text
+from ssl_seg.utils.text import plain
 
 
 def write_tables(report: Report, path: Path) -> None:

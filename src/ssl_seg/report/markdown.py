@@ -9,9 +9,11 @@ from ssl_seg.report.build import Report, pair_of
 from ssl_seg.report.figures import Watched
 from ssl_seg.report.images import Picture
 from ssl_seg.report.summaries import ClassTable
-from ssl_seg.report.svg import plain, standalone
+from ssl_seg.report.svg import standalone
 from ssl_seg.results.tables import as_markdown
 from ssl_seg.utils.files import replace_bytes, replace_text
+from ssl_seg.utils.outputs import output_path
+from ssl_seg.utils.text import plain
 
 NAMES = {"train": "Pre-training", "classify": "Classification", "segment": "Segmentation"}
 
@@ -54,8 +56,8 @@ class _Writer:
     def _image(self, name: str, picture: Picture | str, label: str) -> str:
         """Write a picture, and return what shows it; the file's name is ours, whatever the label."""
         made = Picture(standalone(picture).encode(), "svg+xml") if isinstance(picture, str) else picture
-        file, folder = f"{name}{made.suffix}", self._path.parent / self._files
-        replace_bytes(folder / file, made.data)
+        file = f"{name}{made.suffix}"
+        replace_bytes(output_path(self._path.parent, f"{self._files}/{file}"), made.data)
         place = re.sub(
             r"[^\w./-]", lambda found: "".join(f"%{b:02X}" for b in os.fsencode(found[0])), self._files
         )

@@ -10,8 +10,9 @@ from markupsafe import Markup
 
 from ssl_seg.report.build import Report, pair_of
 from ssl_seg.report.embedding_maps import Map, map_json
-from ssl_seg.report.svg import plain, theme
+from ssl_seg.report.svg import theme
 from ssl_seg.utils.files import replace_text
+from ssl_seg.utils.text import plain
 
 _HERE = Path(__file__).parent
 

@@ -4,12 +4,12 @@ Colours are CSS variables, so that a page gives them its theme; `standalone` mak
 """
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
 from ssl_seg.results.runs import Row
+from ssl_seg.utils.text import plain
 
 # told apart by people who do not see red or green, three to one against the ground; light, dark
 COLOURS = (
@@ -43,12 +43,6 @@ class Line:
     name: str
     place: int
     points: Sequence[tuple[float, float]]
-
-
-def plain(text: object) -> str:
-    """A text that can be written: no half of a surrogate pair (file names of other bytes), no control."""
-    whole = str(text).encode("utf-8", "replace").decode()
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff]", "\ufffd", whole)
 
 
 def curves(lines: Sequence[Line], title: str, *, width: int = 420, height: int = 240) -> str:

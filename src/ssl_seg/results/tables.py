@@ -1,7 +1,5 @@
 """The table of a study, as text, Markdown, LaTeX and CSV."""
 
-import csv
-import io
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,6 +8,8 @@ from statistics import fmean, stdev
 from ssl_seg.results.chance import FLIPS
 from ssl_seg.results.runs import Pair, Row, compare
 from ssl_seg.utils.files import replace_text
+from ssl_seg.utils.outputs import output_path
+from ssl_seg.utils.text import csv_text
 
 LEVEL = 0.05  # of p: below it, a difference counts as larger than chance
 _COLUMNS = "name,title,seeds,last_mean,last_sd,best_mean,best_sd,images,low,high,published"
@@ -26,6 +26,9 @@ _MASKS = (
     "p: the two models' answers exchanged at random, image by image; corrected for all pairs (Holm).",
 )
 _LAST = "Interval and p ask what other images would give for these runs; the deviation is about other seeds."
+
+
+ENDINGS = (".txt", ".md", ".tex", ".csv", "-pairs.csv")  # of the files of a table
 
 
 class Table:
@@ -76,13 +79,17 @@ class Table:
             stem: of the files' names, instead of `table`.
 
         Raises:
+            UsageError: see `output_path`.
             ResourceError: they cannot be written.
         """
-        for name, text in (("txt", self.text()), ("md", self.markdown()), ("tex", self.latex())):
-            replace_text(folder / f"{stem}.{name}", text)
-        replace_text(folder / f"{stem}.csv", _csv([_COLUMNS.split(","), *map(_numbers, self.rows)]))
         pairs = [[p.names, *mean_sd(p.differences.values()), p.p, p.why] for p in self.pairs]
-        replace_text(folder / f"{stem}-pairs.csv", _csv([["names", "mean", "sd", "p", "why"], *pairs]))
+        texts = (
+            *(self.text(), self.markdown(), self.latex()),
+            csv_text(_COLUMNS.split(","), map(_numbers, self.rows)),
+            csv_text(("names", "mean", "sd", "p", "why"), pairs),
+        )
+        for ending, text in zip(ENDINGS, texts, strict=True):
+            replace_text(output_path(folder, f"{stem}{ending}"), text)
 
     def text(self) -> str:
         """For the terminal."""
@@ -146,12 +153,6 @@ def _numbers(row: Row) -> list[object]:
         *(row.interval or (None, None)),
         row.published,
     ]
-
-
-def _csv(lines: Iterable[Iterable[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    return text.getvalue()
 
 
 def as_markdown(text: str) -> str:

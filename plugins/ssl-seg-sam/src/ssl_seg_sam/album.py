@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ssl_seg.commands.reading import files_of
 from ssl_seg.errors import DataError, UsageError, did_you_mean
+from ssl_seg.utils.outputs import names_below
+from ssl_seg.utils.text import shown
 from ssl_seg_sam.agreement import rows_of
 
 if TYPE_CHECKING:
@@ -22,12 +25,16 @@ class Album:
 
     Attributes:
         files: their names in the data.
+        names: the same, relative to one folder that holds them all.
+        inputs: the files themselves.
         suffix: what follows the short name of an image in its file's, as `_sat`.
         classes: of the labels; none without labels.
         exclude: those that do not count.
     """
 
     files: Sequence[str]
+    names: Sequence[str]
+    inputs: Sequence[Path] = ()
     suffix = ""
     classes: Sequence[str] = ()
     exclude: Sequence[str] = ()
@@ -72,7 +79,7 @@ class Album:
 
     def short(self, row: int) -> str:
         """`a/0013_sat.jpg` -> `a/0013`: what is written for an image begins so."""
-        path = PurePath(self.files[row])
+        path = PurePath(self.names[row])
         return str(path.with_name(path.stem.removesuffix(self.suffix) or path.stem))
 
 
@@ -82,6 +89,8 @@ class DataAlbum(Album):
     def __init__(self, dataset: "Dataset", exclude: Sequence[str] | None = None) -> None:
         self._dataset = dataset
         self.files = [name for name, _ in dataset.samples]
+        self.names = names_below(self.files, Path(getattr(dataset, "root", "")))
+        self.inputs = list(files_of(dataset))
         self.suffix = getattr(dataset, "image_suffix", "")
         if dataset.masks:
             self.classes = list(dataset.classes)
@@ -124,8 +133,3 @@ def open_images(spec: str, options: Mapping[str, str], *, masks: bool) -> "Datas
     from ssl_seg.plugins import load_plugins
 
     return open_dataset(load_plugins().registry, spec, split="val", masks=masks, options=options)
-
-
-def shown(name: str) -> str:
-    """A name as it may be shown: control characters and bytes that are no letters are escaped."""
-    return name if name.isprintable() else ascii(name)

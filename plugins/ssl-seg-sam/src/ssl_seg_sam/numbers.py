@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl_seg.errors import UsageError
+from ssl_seg.utils.text import shown
 from ssl_seg_sam import agreement
 from ssl_seg_sam.agreement import Compared, Counts
-from ssl_seg_sam.album import Album, shown
+from ssl_seg_sam.album import Album
 
 
 class Numbers:

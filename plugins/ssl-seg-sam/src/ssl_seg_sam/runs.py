@@ -25,6 +25,7 @@ class KeptAlbum(Album):
         self.files = sorted(
             path.relative_to(folder / "images").as_posix() for path in folder.glob("images/**/*.png")
         )
+        self.names, self.inputs = self.files, [folder / "images" / name for name in self.files]
         self.suffix, self.classes = about["mask_suffix"], about["classes"]
         self.exclude, self._colours = about["exclude"], about["colours"]
 

@@ -13,8 +13,10 @@ from ssl_seg.commands.console import Console
 from ssl_seg.engine.signals import Stop
 from ssl_seg.errors import Stopped, UsageError
 from ssl_seg.utils.files import replace_text
+from ssl_seg.utils.outputs import output_path, output_paths, refuse_inputs
+from ssl_seg.utils.text import shown
 from ssl_seg_sam import asking, prompts
-from ssl_seg_sam.album import Album, shown
+from ssl_seg_sam.album import Album
 from ssl_seg_sam.drawing import overlay
 from ssl_seg_sam.model import Sam, load_sam
 from ssl_seg_sam.numbers import Numbers
@@ -24,6 +26,8 @@ from ssl_seg_sam.writing import write_npz, write_png
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_ENDINGS = (".png", "_masks.npz")  # of what is written for an image
 
 
 @dataclass(frozen=True)
@@ -107,16 +111,16 @@ class Session:
         """What is written for an image begins so.
 
         Raises:
-            UsageError: no images, or two would be written to one place.
+            UsageError: no images, or a place that cannot be written to; see `output_paths`.
         """
-        owners: dict[str, int] = {}
-        for row in rows:
-            if (other := owners.setdefault(self._album.short(row), row)) != row:
-                two = " and ".join(shown(self._album.files[one]) for one in (other, row))
-                raise UsageError(f"two images would be written to one place: {two}")
-        if not owners:
+        if not rows:
             raise UsageError("the run watched no images: name some", next="--images NAME,NAME")
-        return list(owners)
+        names, album = [self._album.short(row) for row in rows], self._album
+        for ending in _ENDINGS:
+            owners = [album.files[row] for row in rows]
+            paths = output_paths(self._out, [f"{name}{ending}" for name in names], owners)
+            refuse_inputs(paths, album.inputs)
+        return names
 
     def _one(self, sam: Sam, row: int, name: str, images: int) -> None:
         image = self._album.image(row)
@@ -124,8 +128,9 @@ class Session:
         label = self._label(row, name, (height, width))
         segments = self._segments(sam, image, name, images)
         index = flatten(segments, height, width)
-        write_png(self._out / f"{name}.png", overlay(image, index))
-        write_npz(self._out / f"{name}_masks.npz", index, segments)
+        picture, arrays = (output_path(self._out, f"{name}{ending}") for ending in _ENDINGS)
+        write_png(picture, overlay(image, index))
+        write_npz(arrays, index, segments)
         file, covered = self._album.files[row], float((index > 0).mean())
         entry = {"name": name, "file": file, "width": width, "height": height, "segments": len(segments)}
         entry |= {"coverage": covered, **self._numbers.of(file, index, label)}
