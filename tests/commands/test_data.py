@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from PIL import Image
 
 from ssl_seg.commands.console import Console
 from ssl_seg.commands.data import default_cache, load, open_dataset
@@ -52,6 +53,61 @@ def test_a_folder_with_train_csv_has_labels(registry, csv, tmp_path):
     shutil.move(folder / "train", tmp_path / "elsewhere")
     dataset = opened(registry, folder, labelled=True, images=str(tmp_path / "elsewhere"))
     assert (len(dataset), list(dataset.classes)) == (12, ["x"])
+
+
+@pytest.fixture
+def both(tmp_path):
+    """A folder per class below `train/` and `val/`, and `train.csv` with labels: `both("cat", ...)`."""
+
+    def write(*labels):
+        folder = tmp_path / "both"
+        rows = ["filename,label"]
+        for split in ("train", "val"):
+            for index, label in enumerate(labels):
+                path = folder / split / "ab"[index] / f"{index}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (4, 4)).save(path)
+                rows += [f"{path.relative_to(folder / 'train')},{label}"] if split == "train" else []
+        (folder / "train.csv").write_text("\n".join(rows))
+        (folder / "test.csv").write_text("filename\nc/9.png\n")
+        return folder
+
+    return write
+
+
+def test_labels_in_a_file_that_contradict_those_of_folders_are_asked_about(registry, both):
+    folder = both("cat", "b")
+    with pytest.raises(
+        DataError, match=r"labels in test\.csv and train\.csv, and others as names of folders"
+    ) as error:
+        opened(registry, folder, True)
+    assert error.value.where == f"{folder / 'train.csv'}, line 2: a/0.png is 'cat'"
+    assert error.value.next == f"csv:{folder} or image_folder:{folder}"
+    assert opened(registry, f"csv:{folder}", True).classes == ["b", "cat"]
+    for agreeing in (("a", "b"), ("", "")):  # the second has no labels
+        dataset = open_dataset(registry, str(both(*agreeing)), split="val", labelled=True, options={})
+        assert dataset.classes == ["a", "b"] and dataset.root.name == "val"
+
+
+def test_folders_of_images_beside_a_csv_file_are_no_classes(registry, both):
+    """`train/` and `val/` full of images, their labels in `train.csv`: the classes are not train and val."""
+    folder = both("a", "b")
+    for split in ("train", "val"):
+        for path in sorted((folder / split).rglob("*.png")):
+            path.rename(folder / split / path.name)
+            path.parent.rmdir()
+        (folder / f"{split}.csv").write_text("filename,label\n0.png,cat\n1.png,dog\n")
+    for split in ("train", "val"):
+        dataset = open_dataset(registry, str(folder), split=split, labelled=True, options={})
+        assert dataset.classes == ["cat", "dog"] and dataset.root == folder / split
+
+
+def test_a_folder_with_a_csv_of_another_name_names_it(registry, tmp_path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "labels.csv").write_text("filename,label\n")
+    with pytest.raises(DataError, match="has no labels") as error:
+        opened(registry, tmp_path / "d", True)
+    assert error.value.next.startswith(f"{tmp_path}/d/labels.csv")
 
 
 def test_a_stated_format(registry, photos):

@@ -1,10 +1,21 @@
+import ast
+import subprocess
+from pathlib import Path
+
 import pytest
 from PIL import Image
 
+import ssl_seg
 from ssl_seg.datasets.csv_labels import csv_labels
 from ssl_seg.errors import DataError
 from ssl_seg.testing import check_dataset
 
+SOURCE = Path(ssl_seg.__file__).parent
+WITH_ADVICE = [
+    *(SOURCE / "data" / f"{name}.py" for name in ("files", "first_look", "splits", "tables")),
+    *(SOURCE / "datasets" / f"{name}.py" for name in ("csv_labels", "flat_folder", "image_folder")),
+    *(SOURCE / "commands" / f"{name}.py" for name in ("data", "labels")),
+]
 NAMES = ["a.png", "b.png", "c, d.png", "sub/e.png", "ü.png"]
 
 
@@ -125,8 +136,9 @@ def test_what_is_no_csv(folder):
         csv_labels(str(folder / "gone.csv"), "")
     with pytest.raises(DataError, match="cannot read"):
         csv_labels(write(folder / "x.csv", "filename,label\nü.png,x\n", "latin-1"), "")
-    with pytest.raises(DataError, match="cannot read"):
+    with pytest.raises(DataError, match=r"no train\.csv or val\.csv") as error:
         csv_labels(str(folder), "val")
+    assert error.value.next.endswith("/x.csv")
 
 
 def test_where_a_sample_is_named(folder):
@@ -140,3 +152,138 @@ def test_an_id_twice_is_refused_and_ids_may_be_left_out(folder):
         csv_labels(write(folder / "x.csv", "id,filename,label\n7,a.png,a\n7,b.png,b\n"), "")
     assert error.value.where.endswith("x.csv, line 3")
     assert len(csv_labels(write(folder / "x.csv", "id,filename,label\n,a.png,a\n,b.png,b\n"), "")) == 2
+
+
+# ------------------------------------------------------------------------------- what others write, and mean
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_semicolons_and_tabs(folder, separator):
+    text = f'filename{separator}label\na.png{separator}"cat{separator}2"\n"c, d.png"{separator}1,5\n'
+    dataset = csv_labels(write(folder / "x.csv", text, "utf-8-sig"), "")
+    assert list(dataset.samples) == [("a.png", 1), ("c, d.png", 0)]
+    assert dataset.classes == ["1,5", f"cat{separator}2"]
+
+
+def test_names_of_columns_in_any_case_with_space_around_them(folder):
+    dataset = csv_labels(write(folder / "x.csv", ' FileName , "Label"\na.png, cat\n'), "")
+    assert list(dataset.samples) == [("a.png", 0)] and dataset.classes == ["cat"]
+
+
+def refused(path, what):
+    with pytest.raises(DataError) as error:
+        csv_labels(path, "")
+    assert what in error.value.what and error.value.next, error.value.what
+    return error.value
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        ("image_id,label", "image_id"),
+        ("id,image,label", "image"),
+        ("path,class", "path"),
+        ("label;file", "file"),
+        ("Img Path,label", "img path"),
+    ],
+)
+def test_a_column_of_another_name_is_renamed_by_the_command_that_is_said(folder, header, found):
+    row = {"id": "7", "label": "cat", "class": "cat"}
+    separator = ";" if ";" in header else ","
+    values = [row.get(name, "a.png") for name in header.split(separator)]
+    path = write(folder / "x.csv", f"{header}\n{separator.join(values)}\n")
+    error = refused(path, f"no column 'filename'; did you mean {found!r}?")
+    subprocess.run(error.next, shell=True, check=True)
+    assert next(iter(csv_labels(path, "").samples))[0] == "a.png"
+
+
+def test_a_file_without_names_of_columns_gets_them_by_the_command_that_is_said(folder):
+    path = write(folder / "x.csv", "a.png,cat\nb.png,dog\n")
+    error = refused(path, "the first line has no names of columns")
+    subprocess.run(error.next, shell=True, check=True)
+    assert csv_labels(path, "").classes == ["cat", "dog"]
+
+
+def test_columns_of_which_none_is_alike(folder):
+    error = refused(write(folder / "x.csv", "a,b\n1,2\n"), "no column 'filename'")
+    assert "a, b" in error.where
+
+
+@pytest.mark.parametrize(("encoding", "coding"), [("utf-16", "UTF-16"), ("cp1252", "WINDOWS-1252")])
+def test_another_encoding_is_converted_by_the_command_that_is_said(folder, encoding, coding, monkeypatch):
+    path = write(folder / "x.csv", "filename,label\nü.png,x\n", encoding)
+    error = refused(path, "no text in UTF-8")
+    assert coding in error.next
+    monkeypatch.chdir(folder)
+    subprocess.run(error.next, shell=True, check=True)
+    assert [name for name, _ in csv_labels(path, "").samples] == ["ü.png"]
+
+
+def test_folders_separated_by_backslashes_are_mended_by_the_command_that_is_said(folder):
+    path = write(folder / "x.csv", "filename,label\nsub\\e.png,x\na.png,x\n")
+    error = refused(path, "no such image")
+    command = error.next.partition(": ")[2]
+    subprocess.run(command, shell=True, check=True)
+    assert [name for name, _ in csv_labels(path, "").samples] == ["sub/e.png", "a.png"]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("a", "write a.png"),
+        ("sub/e", "write sub/e.png"),
+        ("'a.png'", "write a.png"),
+        ("A.PNG", "write a.png"),
+        ("/home/me/data/sub/e.png", "names are relative to FOLDER: write sub/e.png"),
+        ("e.png", "-o data.images=FOLDER/sub "),
+        ("gone.png", "-o data.images=FOLDER "),
+    ],
+)
+def test_what_may_have_been_meant_by_a_name(folder, name, meant):
+    error = refused(
+        write(folder / "x.csv", f"filename,label\n{name},x\nb.png,y\nno.png,y\n"), "no such image"
+    )
+    meant = meant.replace("FOLDER", "FOLDER" if name == "gone.png" else str(folder))
+    assert error.next.startswith(meant)
+    assert error.where.endswith("line 2, and 1 more")
+
+
+def test_two_columns_of_one_name(folder):
+    error = refused(
+        write(folder / "x.csv", "filename,label,Label\na.png,x,y\n"), "two columns are called 'label'"
+    )
+    assert error.where.endswith("line 1: filename, label, label")
+
+
+def test_a_row_of_too_many_values(folder):
+    error = refused(
+        write(folder / "x.csv", "filename,label\na.png,x\nc, d.png,x\n"), "3 values for 2 columns"
+    )
+    assert error.where.endswith("line 3") and "double quotes" in error.next
+    assert (
+        len(csv_labels(write(folder / "y.csv", "filename,label\na.png,x,\n"), "")) == 1
+    )  # as Excel writes it
+
+
+@pytest.mark.parametrize("label", ["1.0", "12.00", "-3.0"])
+def test_whole_numbers_with_a_fraction_are_no_labels(folder, label):
+    """`1` and `1.0` would be two classes."""
+    error = refused(write(folder / "x.csv", f"filename,label\na.png,2\nb.png,{label}\n"), "with a fraction")
+    assert error.where.endswith("line 3") and error.next.startswith(f"write {label.partition('.')[0]};")
+    assert csv_labels(write(folder / "y.csv", "filename,label\na.png,3.11\n"), "").classes == ["3.11"]
+
+
+@pytest.mark.parametrize("other", ["./a.png", "sub/../a.png", "sub//../a.png"])
+def test_a_file_twice_under_two_names(folder, other):
+    error = refused(
+        write(folder / "x.csv", f"filename,label\na.png,x\n{other},y\n"), f"{other} is also in line 2"
+    )
+    assert "as a.png" in error.what and error.where.endswith("line 3")
+
+
+def test_every_refusal_says_what_to_do():
+    """Walks the source: a `DataError` here without `next` leaves a stranger alone."""
+    for path in WITH_ADVICE:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "DataError":
+                assert any(word.arg == "next" for word in node.keywords), f"{path}:{node.lineno}"

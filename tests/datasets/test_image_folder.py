@@ -44,11 +44,9 @@ def test_a_split_is_a_subfolder_if_there_is_one(tmp_path):
 def test_splits_are_no_classes(tmp_path):
     """A score over the classes `train` and `val` would look splendid and mean nothing."""
     root = folder(tmp_path / "a", "train/x/1.png", "train/y/2.png", "val/x/3.png", "val/y/4.png")
-    with pytest.raises(DataError, match="would be train and val") as error:
+    with pytest.raises(DataError, match="would be train, val") as error:
         image_folder(root, "")
-    assert error.value.next.endswith("/a/train")
-    trains = folder(tmp_path / "b", "train/1.png", "test/2.png")  # pictures of trains
-    assert image_folder(trains, "").classes == ["test", "train"]
+    assert f"{root}/train or {root}/val" in error.value.next
 
 
 def test_hidden_and_system_folders_and_loose_files_are_no_class(tmp_path):

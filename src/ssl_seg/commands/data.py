@@ -7,9 +7,10 @@ from typing import Literal
 
 from ssl_seg.base import Dataset
 from ssl_seg.commands.console import Console
-from ssl_seg.data.files import FileDataset
+from ssl_seg.data.files import FileDataset, subfolders
 from ssl_seg.data.first_look import look_at
 from ssl_seg.data.image_cache import Store, open_store, pick_canvas, whole_canvas
+from ssl_seg.data.splits import has_classes, label_against_folder, split_tables, tables
 from ssl_seg.engine.signals import Stop
 from ssl_seg.errors import DataError, Stopped, UsageError
 from ssl_seg.registry import Registry, options_of
@@ -17,7 +18,7 @@ from ssl_seg.utils.log import log
 from ssl_seg.utils.toml import parse_json
 
 _SHOWN = 3
-_OF_PIXELS = ("range",)
+_OF_RUN = ("range", "splits")
 
 
 def open_dataset(
@@ -50,7 +51,8 @@ def open_dataset(
     options = {key: value for key, value in (shared or {}).items() if key in known} | dict(options)
     dataset: Dataset = registry.build("datasets", format_, root, split, options=options)
     if labelled and not dataset.classes:
-        raise DataError(f"{spec} has no labels", next="image_folder:FOLDER or csv:FILE.csv")
+        advice = getattr(dataset, "advice", "image_folder:FOLDER or csv:FILE.csv")
+        raise DataError(f"{spec} has no labels", next=advice)
     if masks and not dataset.masks:
         raise DataError(f"{spec} has no masks", next="mask_pairs:FOLDER  # NAME_sat.jpg with NAME_mask.png")
     if isinstance(dataset, FileDataset) and (doubt := look_at(dataset)):
@@ -59,8 +61,8 @@ def open_dataset(
 
 
 def options_of_run(options: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """Those of `data` that say how pixels are read: they hold for all images that a model ever sees."""
-    return {key: value for key, value in options.get("data", {}).items() if key in _OF_PIXELS}
+    """Those of `data` that hold for all images of a run, whatever they are for."""
+    return {key: value for key, value in options.get("data", {}).items() if key in _OF_RUN}
 
 
 def range_in(options: Mapping[str, str]) -> dict[str, list[float]]:
@@ -99,14 +101,23 @@ def _recognise(registry: Registry, spec: str, labelled: bool, masks: bool) -> tu
 def _format_of(folder: Path, labelled: bool) -> str:
     if not labelled:
         return "flat_folder"
-    if any(child.is_dir() and not child.name.startswith(".") for child in folder.iterdir()):
-        return "image_folder"
-    if (folder / "train.csv").exists():
-        return "csv_labels"
-    raise DataError(
-        f"{folder} has no labels: neither a subfolder per class nor train.csv",
-        next="csv:FILE.csv with the columns filename and label",
-    )
+    labels = split_tables(folder)
+    if not labels and not subfolders(folder):
+        others = tables(folder)
+        path = str(folder / others[0]) if others else "csv:FILE.csv"
+        raise DataError(
+            f"{folder} has no labels: neither a subfolder per class nor train.csv",
+            next=f"{path}  # with the columns filename and label",
+        )
+    if not labels or not has_classes(folder):
+        return "csv_labels" if labels else "image_folder"
+    if line := next(filter(None, (label_against_folder(folder / name) for name in labels)), None):
+        raise DataError(
+            f"{folder} has labels in {' and '.join(labels)}, and others as names of folders",
+            where=line,
+            next=f"csv:{folder} or image_folder:{folder}",
+        )
+    return "image_folder"
 
 
 def load(

@@ -1,6 +1,5 @@
 """`ssl-seg predict`: what a trained model says of images; `ssl-seg embed`: what it sees in them."""
 
-import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -121,12 +120,12 @@ def _check_out(out: Path, ending: str) -> None:
 
 def ids_of(dataset: "Dataset") -> dict[str, str]:
     """File name -> id, for images that were named in a CSV file with the column `id`."""
+    from ssl_seg.data.tables import read_table
+
     path = getattr(dataset, "path", None)
     if path is None:
         return {}
-    with Path(path).open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
-    return {row["filename"].strip(): row["id"].strip() for row in rows if row.get("id")}
+    return {row["filename"]: row["id"] for _, row in read_table(Path(path)) if row.get("id")}
 
 
 def _save_npz(out: Path, **arrays: Any) -> None:

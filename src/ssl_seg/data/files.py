@@ -90,10 +90,14 @@ class FileDataset(Dataset):
         return read_image(self.root / self.samples[index][0], canvas, self.levels)
 
 
-def find_images(root: Path) -> Iterator[str]:
+def find_images(root: Path, advice: str = "put images there, or name another folder") -> Iterator[str]:
     """Paths of all image files below `root`, relative to it, folder by folder in sorted order.
 
     Hidden and system folders and files are passed over; links are followed, once.
+
+    Args:
+        root: the folder.
+        advice: what to do if there is no image.
 
     Raises:
         DataError: there is no such folder, or no image in it.
@@ -110,7 +114,44 @@ def find_images(root: Path) -> Iterator[str]:
         raise DataError(
             f"no image below {root}",
             where=f"found {seen}; images end in {' '.join(sorted(EXTENSIONS))}",
+            next=advice,
         )
+
+
+def has_images(folder: Path, *, below: bool = True) -> bool:
+    """Whether there is an image file in a folder, or anywhere below it."""
+    if below:
+        return next(_walk(folder, "", set(), Counter()), None) is not None
+    return any(not is_folder and _is_image(name) for name, is_folder in _entries(folder))
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Names of the folders in a folder, sorted; none of hidden and system ones.
+
+    Raises:
+        DataError: there is no such folder, or it cannot be read.
+    """
+    if not folder.is_dir():
+        raise DataError(f"no such folder: {folder}", next=f"ls {folder.parent}")
+    return [name for name, is_folder in _entries(folder) if is_folder]
+
+
+def _entries(folder: str | Path) -> list[tuple[str, bool]]:
+    """Names in a folder, and whether they are folders; sorted, without hidden and system ones."""
+    try:
+        with os.scandir(folder) as found:
+            entries = [(entry.name, _is_folder(entry)) for entry in found]
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    return sorted(entry for entry in entries if not entry[0].startswith(".") and entry[0] not in _SYSTEM)
+
+
+def _unreadable(folder: str | Path, error: OSError) -> DataError:
+    return DataError(f"cannot read the folder {folder}: {error.strerror}", next=f"ls -ld {folder}")
+
+
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in EXTENSIONS
 
 
 def _walk(root: Path, below: str, visited: set[tuple[int, int]], others: Counter[str]) -> Iterator[str]:
@@ -120,18 +161,14 @@ def _walk(root: Path, below: str, visited: set[tuple[int, int]], others: Counter
         if (info.st_dev, info.st_ino) in visited:
             return
         visited.add((info.st_dev, info.st_ino))
-        with os.scandir(folder) as found:
-            entries = sorted((entry.name, _is_folder(entry)) for entry in found)
     except OSError as error:
-        raise DataError(f"cannot read the folder {folder}: {error.strerror}") from error
+        raise _unreadable(folder, error) from error
     folders = []
-    for name, is_folder in entries:
-        if name.startswith(".") or name in _SYSTEM:
-            continue
+    for name, is_folder in _entries(folder):
         path = os.path.join(below, name)
         if is_folder:
             folders.append(path)
-        elif os.path.splitext(name)[1].lower() in EXTENSIONS:
+        elif _is_image(name):
             yield path
         else:
             others[os.path.splitext(name)[1] or "without an ending"] += 1

@@ -1,13 +1,20 @@
 """Image files named, with their labels, in a CSV file: `id,filename,label`."""
 
-import csv
+import os
+import re
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ssl_seg.data.files import FileDataset
-from ssl_seg.errors import DataError, did_you_mean
+from ssl_seg.data.missing_files import meant
+from ssl_seg.data.splits import split_table
+from ssl_seg.data.tables import column_names, how_to_name, read_table
+from ssl_seg.errors import DataError
 from ssl_seg.hooks import hookimpl
+
+_FRACTION = re.compile(r"-?\d+\.0+")  # what pandas writes of whole numbers, where one of them is missing
+_ONE = "keep one of the two lines"
 
 
 def csv_labels(
@@ -16,8 +23,8 @@ def csv_labels(
     """The images of a CSV file with the columns `filename` and, unless unlabelled, `label`.
 
     Args:
-        root: the CSV file, or a folder that holds `split.csv`.
-        split: used when `root` is a folder.
+        root: the CSV file, or a folder that holds `train.csv`, `val.csv` and the like.
+        split: `train` (the default), `val` or `test`; used when `root` is a folder.
         images: the folder the names are relative to. By default the folder beside the CSV with its
             name (`train/` for `train.csv`) if the first image is there, else the CSV's own.
         range: the values that become black and white in images of more than 8 bits.
@@ -26,13 +33,13 @@ def csv_labels(
         DataError: a column, a file or a label is missing, or a file or an id is there twice; with
             the line.
     """
-    path = Path(root)
+    path = Path(root).expanduser()
     if path.is_dir():
-        path = path / f"{split or 'train'}.csv"
+        path = split_table(path, split)
     rows = list(_read(path))
     if not rows:
-        raise DataError(f"{path} names no image")
-    folder = Path(images) if images else _find_folder(path, rows[0][1])
+        raise DataError(f"{path} names no image", next="a line for each image, below: filename,label")
+    folder = Path(images).expanduser() if images else _find_folder(path, rows[0][1])
     _check(path, folder, rows)
     classes = sorted({label for _, _, label in rows if label}, key=_label_order)
     index = {label: place for place, label in enumerate(classes)}
@@ -63,38 +70,36 @@ class CsvDataset(FileDataset):
         super().__init__(folder, ((name, target) for _, name, target in rows), classes, range=range)
         self.path, self._lines = path, array("q", (line for line, _, _ in rows))
 
+    @property
+    def advice(self) -> str:
+        """How it gets the labels that it lacks."""
+        return how_to_name(self.path, "label", column_names(self.path))
+
     def origin(self, index: int) -> str:
         return f"{self.path}, line {self._lines[index]}: {self.samples[index][0]}"
 
 
 def _read(path: Path) -> Iterator[tuple[int, str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
-            if "filename" not in columns:
-                raise DataError(
-                    f"no column 'filename'{did_you_mean('filename', columns)}",
-                    where=f"{path}, line 1: {', '.join(columns)}",
-                )
-            ids: dict[str, int] = {}
-            for row in reader:
-                _only_once(ids, (row.get("id") or "").strip(), reader.line_num, path)
-                name, label = (row["filename"] or "").strip(), (row.get("label") or "").strip()
-                if not name:
-                    raise DataError("an empty file name", where=f"{path}, line {reader.line_num}")
-                if "label" in columns and not label:
-                    raise DataError("an empty label", where=f"{path}, line {reader.line_num}")
-                yield reader.line_num, name, label
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
-
-
-def _only_once(ids: dict[str, int], id_: str, line: int, path: Path) -> None:
-    if id_ in ids:
-        raise DataError(f"id {id_!r} is also in line {ids[id_]}", where=f"{path}, line {line}")
-    if id_:
-        ids[id_] = line
+    """Line, file name and label of each row; no label is empty."""
+    ids: dict[str, int] = {}
+    for line, row in read_table(path):
+        where = f"{path}, line {line}"
+        if (id_ := row.get("id", "")) in ids:
+            raise DataError(f"id {id_!r} is also in line {ids[id_]}", where=where, next=_ONE)
+        if id_:
+            ids[id_] = line
+        name, label = row["filename"], row.get("label", "")
+        if not name:
+            raise DataError("an empty file name", where=where, next="write the name, or remove the line")
+        if "label" in row and not label:
+            raise DataError("an empty label", where=where, next="write the label, or remove the line")
+        if _FRACTION.fullmatch(label):
+            raise DataError(
+                f"the label {label!r} is a number with a fraction",
+                where=where,
+                next=f"write {label.partition('.')[0]}; with pandas: frame.label.astype(int)",
+            )
+        yield line, name, label
 
 
 def _find_folder(path: Path, first: str) -> Path:
@@ -103,13 +108,22 @@ def _find_folder(path: Path, first: str) -> Path:
 
 
 def _check(path: Path, folder: Path, rows: list[tuple[int, str, str]]) -> None:
-    seen: dict[str, int] = {}
+    """Every file is there, and in one line alone, however its name is spelled."""
+    seen: dict[str, tuple[str, int]] = {}
     for line, name, _ in rows:
-        if name in seen:
-            raise DataError(f"{name} is also in line {seen[name]}", where=f"{path}, line {line}")
-        seen[name] = line
-        if not (folder / name).exists():
-            raise DataError(f"no such image: {folder / name}", where=f"{path}, line {line}")
+        key = os.path.normpath(name)
+        if key in seen:
+            first, earlier = seen[key]
+            other = f" as {first}" if first != name else ""
+            where = f"{path}, line {line}"
+            raise DataError(f"{name} is also in line {earlier}{other}", where=where, next=_ONE)
+        seen[key] = name, line
+    missing = [(line, name) for line, name, _ in rows if not os.path.exists(folder / name)]
+    if missing:
+        line, name = missing[0]
+        more = f", and {len(missing) - 1} more" if missing[1:] else ""
+        where = f"{path}, line {line}{more}"
+        raise DataError(f"no such image: {folder / name}", where=where, next=meant(path, folder, name))
 
 
 def _label_order(label: str) -> tuple[int, int, str]:

@@ -2,22 +2,53 @@
 
 from pathlib import Path
 
-from ssl_seg.data.files import FileDataset, find_images
+from ssl_seg.data.files import FileDataset, find_images, subfolders
+from ssl_seg.data.splits import kind_of, split_folder
 from ssl_seg.hooks import hookimpl
+from ssl_seg.utils.log import log
 
 
-def flat_folder(root: str, split: str, *, range: tuple[float, float] | None = None) -> FileDataset:
+def flat_folder(
+    root: str, split: str, *, splits: bool = True, range: tuple[float, float] | None = None
+) -> FileDataset:
     """Every image below `root`, unlabelled.
 
     Args:
         root: the folder.
-        split: a subfolder, if there is one.
+        split: `val` finds `root/valid` and the like, if nothing else holds images; empty takes them all, with
+            a warning if some are those to be measured on. Another name is that of a subfolder.
+        splits: false takes all in any case.
         range: the values that become black and white in images of more than 8 bits.
+
+    Raises:
+        DataError: there are splits and none fits, or no image.
     """
-    folder = Path(root)
-    if split and (folder / split).is_dir():
-        folder = folder / split
-    return FileDataset(folder, ((name, -1) for name in find_images(folder)), range=range)
+    whole = Path(root).expanduser()
+    folder = split_folder(whole, split, mixed="whole") if splits else whole
+    dataset = FileDataset(folder, ((name, -1) for name in find_images(folder)), range=range)
+    if splits and folder == whole:
+        _warn_of_splits(dataset)
+    return dataset
+
+
+def _warn_of_splits(dataset: FileDataset) -> None:
+    """Say it where images of validation or test are among those of training."""
+    kinds = {name: kind_of(name) for name in subfolders(dataset.root)}
+    held = {f"{name}/": 0 for name, kind in kinds.items() if kind in ("val", "test")}
+    train = [name for name, kind in kinds.items() if kind == "train"]
+    if not held or not train:
+        return
+    for path, _ in dataset.samples:
+        start = path[: path.find("/") + 1]
+        if start in held:
+            held[start] += 1
+    log.warning(
+        "%d of %d images are in %s: all are used; %s leaves them out",
+        sum(held.values()),
+        len(dataset),
+        " and ".join(held),
+        dataset.root / train[0],
+    )
 
 
 @hookimpl

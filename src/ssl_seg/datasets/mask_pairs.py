@@ -15,6 +15,7 @@ from ssl_seg.data.file_pairs import ends, first, pair
 from ssl_seg.data.files import FileDataset
 from ssl_seg.data.mask_files import MaskCount, MaskReader, recognise, reduce_mask
 from ssl_seg.data.palettes import read_palette
+from ssl_seg.data.splits import split_folder
 from ssl_seg.errors import DataError, UsageError
 from ssl_seg.hooks import hookimpl
 
@@ -32,13 +33,14 @@ def mask_pairs(
     palette: str | None = None,
     colours: Literal["exact", "bits"] = "exact",
     stray: Literal["stop", "ignore", "unknown"] = "stop",
+    splits: bool = True,
     range: tuple[float, float] | None = None,
 ) -> "MaskPairs":
     """Pairs like `0013_sat.jpg` and `0013_mask.png` in one folder, or in two folders of their own.
 
     Args:
         root: the folder, or one that holds the folder `split`.
-        split: passed over if there is no such folder.
+        split: `train`, `val` or `test`, which finds folders of these names in any spelling: `Training`, `valid`.
         images, masks: two folders, relative to that; also if each holds the folder `split` itself.
         image_suffix, mask_suffix: what follows the common part of the two names. In two folders a
             suffix that no name there has is passed over; in one, an empty `image_suffix` means all
@@ -52,12 +54,14 @@ def mask_pairs(
         stray: what is done about a colour or an index of no class: `stop`; `ignore` the pixel, which
             is neither trained on nor measured; or take it for the class that the palette calls none,
             as graders do, for whom any class predicted there is wrong.
+        splits: false takes folders of such names for any others.
         range: the values that become black and white in images of more than 8 bits.
 
     Raises:
-        DataError: a mask without an image, an image without a mask, two of either for one name, a
-            JPEG as mask, or no palette for the colours. What is wrong inside a file, `mask` says.
+        DataError: no split that fits, a mask without an image, an image without a mask, two of either
+            for one name, a JPEG as mask, or no palette for the colours. What is wrong inside a file, `mask` says.
     """
+    split = split if splits else ""
     base = _split_of(Path(root).expanduser(), split)
     if (images is None) != (masks is None):
         raise UsageError("images and masks are two folders: give both or neither")
@@ -202,7 +206,7 @@ class MaskPairs(FileDataset):
 
 
 def _split_of(folder: Path, split: str) -> Path:
-    return folder / split if split and (folder / split).is_dir() else folder
+    return split_folder(folder, split)
 
 
 @hookimpl
