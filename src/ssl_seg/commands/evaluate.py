@@ -9,6 +9,7 @@ import typer
 
 from ssl_seg.commands import defaults, flags
 from ssl_seg.errors import DataError, UsageError, counted
+from ssl_seg.utils.toml import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,10 +87,10 @@ def _check_out(out: Path | None) -> None:
     if out is None or not os.path.lexists(out):
         return
     try:
-        found = json.loads(out.read_text(encoding="utf-8"))
+        found = read_json(out)
     except (OSError, ValueError):
-        found = None
-    if not isinstance(found, dict) or not found.keys() >= {"run", "data", "images"}:
+        found = {}
+    if not found.keys() >= {"run", "data", "images"}:
         raise UsageError(f"--out {out} is there, and holds no numbers of `evaluate`", next="another --out")
 
 
