@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 _TIMES = ("seconds", "images_per_second", "energy_wh")  # of a row of scores; of the machine, not of the run
+_ELSEWHERE = ("meter", "scores", "settings")  # of state.json: times, and what scores.jsonl and run.toml say
 _PASSED_OVER = (".lock", "run.log")
 
 
@@ -42,7 +43,7 @@ def contents(path: Path) -> Any:
             rows = [json.loads(line) for line in data.decode().splitlines()]
             return [{key: value for key, value in row.items() if key not in _TIMES} for row in rows]
         if path.name == "state.json":
-            return {key: value for key, value in json.loads(data).items() if key != "meter"}
+            return {key: value for key, value in json.loads(data).items() if key not in _ELSEWHERE}
         if path.suffix == ".json":
             return json.loads(data)
     except Exception as error:  # damaged: compared as it is

@@ -221,30 +221,39 @@ def test_the_lock_is_let_go_even_after_an_error(tmp_path):
 # Scores and status
 
 
-def test_scores_are_exact_and_forgotten_by_step(tmp_path):
-    rows = [
-        {"epoch": i, "step": 4 * i, "loss": 0.1 * i, "odd": math.nan if i == 2 else 1.0} for i in (1, 2, 3)
-    ]
+ROWS = [{"epoch": i, "step": 4 * i, "loss": 0.1 * i, "odd": math.nan if i == 2 else 1.0} for i in (1, 2, 3)]
+
+
+def test_scores_are_exact_and_restored_by_step(tmp_path):
     with Run(tmp_path) as run:
+        run.write_settings({"epochs": 3})
         assert run.scores() == []
-        for row in rows:
+        for row in ROWS:
             run.add_scores(row)
-        assert repr(run.scores()) == repr(rows)
-        run.forget_scores_after(8)
-        assert repr(run.scores()) == repr(rows[:2])
-        run.add_scores(rows[2])
-        assert repr(run.scores()) == repr(rows)
+        assert repr(run.scores()) == repr(ROWS)
+        kept = json.loads(json.dumps(run.kept()))
+        assert repr(kept) == repr({"scores": ROWS, "settings": {"epochs": 3}})
+    for scores in (None, kept["scores"]):
+        with Run(tmp_path, resume=True) as run:
+            run.restore(scores, 8)
+            assert repr(run.scores()) == repr(ROWS[:2])
+            run.add_scores(ROWS[2])
+            assert repr(run.scores()) == repr(ROWS)
+        assert repr(Run(tmp_path, resume=True, main=False).scores()) == repr(ROWS)
 
 
-def test_a_row_cut_by_a_power_failure_is_passed_over(tmp_path):
+def test_a_row_cut_by_a_power_failure_is_passed_over(tmp_path, caplog):
     with Run(tmp_path) as run:
-        run.add_scores({"step": 4, "loss": 0.5})
+        run.write_settings({})
+        run.add_scores(ROWS[0])
         with (tmp_path / "scores.jsonl").open("a") as file:
             file.write('{"step": 8, "lo')
-        assert run.scores() == [{"step": 4, "loss": 0.5}]
-        run.forget_scores_after(8)
-        run.add_scores({"step": 8, "loss": 0.25})
-        assert run.scores() == [{"step": 4, "loss": 0.5}, {"step": 8, "loss": 0.25}]
+    with Run(tmp_path, resume=True) as run:
+        assert run.scores() == ROWS[:1]
+        run.restore(None, 8)
+        run.add_scores(ROWS[2])
+        assert run.scores() == [ROWS[0], ROWS[2]]
+    assert not caplog.records and not list(tmp_path.glob("*.damaged*")), "that is no damage"
 
 
 def test_status(tmp_path):

@@ -4,10 +4,13 @@ The fork server is that of `benchmarks.faults`. It is forked while pytest collec
 has been started.
 """
 
+import itertools
 import json
 import os
+import shutil
 import signal
 import time
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,6 +110,11 @@ class Trial:
     def saved(self) -> list[int]:
         return sorted(int(path.name[5:]) for path in self.folder.glob("checkpoints/step-*"))
 
+    def contents(self) -> dict[str, bytes]:
+        """All files of the run but its log and its lock."""
+        files = [p for p in self.folder.rglob("*") if p.is_file() and p.name not in (".lock", "run.log")]
+        return {path.relative_to(self.folder).as_posix(): path.read_bytes() for path in files}
+
     def _log(self) -> Path:
         return self.folder.with_suffix(".out")
 
@@ -120,6 +128,10 @@ class Trial:
         last = self.folder / "checkpoints" / f"step-{STEPS:06d}"
         status = {"state": "finished", "step": STEPS, "code": 0, "checkpoint": last.name}
         assert self.status() == status
+        state = json.loads((last / "state.json").read_text())
+        scores = [json.loads(line) for line in (self.folder / "scores.jsonl").read_text().splitlines()]
+        assert state["scores"] == scores
+        assert state["settings"] == tomllib.loads((self.folder / "run.toml").read_text())
         kept = ("backbone.safetensors", "checkpoints/newest/", "scores.jsonl")
         return {name: what for name, what in snapshot(self.folder).items() if name.startswith(kept)}
 
@@ -145,6 +157,13 @@ class Trials:
         """Whether two results are equal, bit for bit."""
         return one == two
 
+    def half(self, name: str, **given: Any) -> Trial:
+        """A run that was stopped after five of its steps."""
+        trial = self.new(name, **given)
+        assert trial.go(traps=[("before the target moves", 5, signal.SIGTERM)]) == 143, trial.output
+        assert trial.saved() == [4, 5]
+        return trial
+
     def new(self, name: str, **given: Any) -> Trial:
         return Trial(self.folder / name / "run", given.pop("cache", self.folder / "cache"), **given)
 
@@ -152,3 +171,17 @@ class Trials:
 @pytest.fixture(scope="session")
 def trials(tmp_path_factory) -> Iterator[Trials]:
     yield Trials(tmp_path_factory.mktemp("trials"))
+
+
+@pytest.fixture(scope="session")
+def halfway(trials: Trials) -> Any:
+    """A function that gives copies of a run that was stopped after five of its steps."""
+    first, count = trials.half("halfway"), itertools.count()
+
+    def copied(name: str) -> Trial:
+        trial = trials.new(f"{name} {next(count)}")
+        shutil.copytree(first.folder, trial.folder)
+        shutil.copy(first.folder.with_suffix(".steps"), trial.folder.with_suffix(".steps"))
+        return trial
+
+    return copied

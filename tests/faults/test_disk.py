@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from ssl_seg.weights.checkpoint import list_checkpoints, verify
+from ssl_seg.weights.checkpoint_files import list_checkpoints, verify
 
 
 def check_kept(trial) -> bool:

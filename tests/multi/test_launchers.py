@@ -10,7 +10,7 @@ import time
 import pytest
 
 from ssl_seg.utils.toml import read_toml
-from ssl_seg.weights.checkpoint import newest_checkpoint, verify
+from ssl_seg.weights.checkpoint_files import newest_checkpoint, verify
 
 LAUNCHERS = {
     "torchrun": ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "ssl_seg"],

@@ -7,7 +7,7 @@ import pytest
 
 import ssl_seg
 from ssl_seg.errors import UsageError
-from ssl_seg.utils.toml import parse_json, read_json, read_json_lines, read_toml
+from ssl_seg.utils.toml import parse_json, read_json, read_toml
 
 ROOT = Path(ssl_seg.__file__).parents[2]
 SOURCES = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "plugins").glob("*/src/**/*.py")])
@@ -41,22 +41,6 @@ def test_parse_json():
     assert parse_json("[1, null]") == [1, None] == parse_json(b"[1, null]")
     with pytest.raises(ValueError, match="nested too deeply"):
         parse_json("[" * DEEP)
-
-
-def test_lines(tmp_path):
-    path = tmp_path / "x.jsonl"
-    assert read_json_lines(path) == []
-    path.write_text('{"a": 1}\n\n{"a": 2}\n{"a": ')
-    assert read_json_lines(path) == [{"a": 1}, {"a": 2}]
-    for number, text in (
-        (1, "x\n{}\n"),
-        (2, "{}\n[1]\n{}\n"),
-        (2, "{}\n" + '{"a":' * DEEP + "}"),
-        (1, '{"a": 1\n{}'),
-    ):
-        path.write_text(text)
-        with pytest.raises(ValueError, match=f"line {number}: "):
-            read_json_lines(path)
 
 
 @pytest.mark.parametrize("text", ["a = " + "[" * DEEP, "a = " + "1" * 5000, "a", "a = 1\na = 2", "\0"])

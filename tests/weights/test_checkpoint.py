@@ -13,13 +13,8 @@ from torch import nn
 
 from ssl_seg.errors import PluginError, ResourceError, WeightsError, render
 from ssl_seg.weights import checkpoint
-from ssl_seg.weights.checkpoint import (
-    list_checkpoints,
-    load_checkpoint,
-    newest_checkpoint,
-    save_checkpoint,
-    verify,
-)
+from ssl_seg.weights.checkpoint import load_checkpoint, save_checkpoint
+from ssl_seg.weights.checkpoint_files import list_checkpoints, newest_checkpoint, verify
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "manifest.json")
 

@@ -12,15 +12,12 @@ from typing import Any
 
 import typer
 
-from ssl_seg.errors import UsageError, counted, did_you_mean
+from ssl_seg.engine.run_settings import FREE, PLACES, read_settings
+from ssl_seg.errors import UsageError, WeightsError, counted, did_you_mean
 from ssl_seg.utils.toml import read_toml
 
 _OPTIONS = "ssl_seg.options"  # where a context keeps the options of a TOML file
 GROUPS = ("ssl", "backbone", "head", "data", "val", "probe", "metric")
-# flags that a resumed run may change: they do not touch what is computed
-FREE = frozenset({"save_every", "cache", "out", "config", "resume", "compile", "track"})
-# where images lie: a resumed run may find them elsewhere, `record` compares what is in them
-PLACES = frozenset({"data", "probe", "train", "val"})
 
 
 def short(spec: str) -> str:
@@ -80,14 +77,18 @@ def read_options(texts: list[str]) -> dict[str, dict[str, str]]:
     return options
 
 
-def defaults_from(path: Path, known: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+def defaults_from(
+    values: Mapping[str, Any], path: Path, known: Iterable[str]
+) -> tuple[dict[str, str], list[str]]:
     """What a TOML file says, as the shell would have said it: values of flags, and texts for `-o`.
+
+    Args:
+        values: what was read from the file at `path`.
 
     Raises:
         UsageError: a key that is no flag, or a value that no flag takes; with its line.
     """
-    values = read_toml(path)
-    values.pop("record", None)
+    values = {key: value for key, value in values.items() if key != "record"}
     options = [
         f"{group}.{key}={as_text(value)}"
         for group, table in _table(path, "o", values.pop("o", {})).items()
@@ -120,6 +121,8 @@ def as_text(value: Any) -> str:
 
 
 def _line(path: Path, key: str) -> str:
+    if not path.exists():  # it is read from a checkpoint
+        return ""
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
         words = line.split("=")[0].strip().strip("[]").replace("-", "_").split(".")
         if key.replace("-", "_") in (word.strip().strip("\"'") for word in words):
@@ -130,13 +133,17 @@ def _line(path: Path, key: str) -> str:
 def take_config(context: typer.Context, path: Path | None) -> Path | None:
     """Callback of `--config`: what the file says become defaults."""
     if path is not None:
-        known = {parameter.name: parameter for parameter in context.command.params if parameter.name}
-        defaults, options = defaults_from(path, known)
-        for name, value in defaults.items():
-            _check_value(context, known[name], value, path)
-        context.default_map = {**(context.default_map or {}), **defaults}
-        context.meta[_OPTIONS] = [*context.meta.get(_OPTIONS, []), *options]
+        _take_values(context, read_toml(path), path)
     return path
+
+
+def _take_values(context: typer.Context, values: Mapping[str, Any], path: Path) -> None:
+    known = {parameter.name: parameter for parameter in context.command.params if parameter.name}
+    defaults, options = defaults_from(values, path, known)
+    for name, value in defaults.items():
+        _check_value(context, known[name], value, path)
+    context.default_map = {**(context.default_map or {}), **defaults}
+    context.meta[_OPTIONS] = [*context.meta.get(_OPTIONS, []), *options]
 
 
 def _check_value(context: typer.Context, parameter: Any, value: str, path: Path) -> None:
@@ -173,9 +180,25 @@ def note_resume(context: typer.Context, resume: bool) -> bool:
 
 
 def _take_run(context: typer.Context, out: Path | None, resume: bool) -> None:
-    """`--resume --out RUN`: what the run was started with holds, unless a flag says otherwise."""
-    if resume and out is not None and (out / "run.toml").exists():
-        take_config(context, out / "run.toml")
+    """`--resume --out RUN`: what the run was started with holds, unless a flag says otherwise.
+
+    Raises:
+        WeightsError: there is no run; `run.toml` is damaged or was edited. UsageError: it is of another command.
+    """
+    if not resume or out is None:
+        return
+    settings, path = read_settings(out), out / "run.toml"
+    record = settings.get("record")
+    command = record.get("command") if isinstance(record, dict) else None
+    if not isinstance(command, str):
+        raise WeightsError("run.toml is damaged: its table [record] names no command", where=str(path))
+    if command != context.info_name:
+        next_ = f"ssl-seg {command} --resume --out {out}"
+        raise UsageError(f"{out} holds a run of `ssl-seg {command}`", next=next_)
+    try:
+        _take_values(context, settings, path)
+    except UsageError as error:
+        raise WeightsError(f"run.toml is damaged: {error.what}", where=error.where or str(path)) from error
 
 
 def refuse_changes(given: Mapping[str, Any], stored: Mapping[str, Any]) -> None:

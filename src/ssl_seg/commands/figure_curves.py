@@ -1,14 +1,15 @@
 """`ssl-seg figure curves`: how runs went, from what they wrote after every epoch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ssl_seg.commands.console import Console
 from ssl_seg.errors import DataError, UsageError
-from ssl_seg.utils.toml import read_json_lines, read_toml
+from ssl_seg.results.scores import load_scores
+from ssl_seg.utils.toml import read_toml
 
 
 def curves(
@@ -33,7 +34,7 @@ def curves(
     console = Console()
     found = {}
     for name, folder in zip(names(runs), runs, strict=True):
-        lines = _read(folder)
+        lines = _read(folder, console.say)
         for note in _missing(folder, lines):
             console.say(f"{name}: {note}")
         if lines:
@@ -53,18 +54,13 @@ def names(folders: Sequence[Path]) -> list[str]:
     return short
 
 
-def _read(folder: Path) -> list[Mapping[str, float]]:
+def _read(folder: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
     if not folder.is_dir():
         raise UsageError(f"no such folder: {folder}")
-    path = folder / "scores.jsonl"
-    try:
-        lines = read_json_lines(path)
-        for number, line in enumerate(lines, start=1):
-            if "epoch" not in line:
-                raise ValueError(f"line {number} has no epoch")
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read scores: {error}", where=str(path)) from error
-    return list(lines)
+    found = load_scores(folder)
+    if found.damage:
+        say(f"warning: {folder / 'scores.jsonl'}: {found.damage}")
+    return found.lines
 
 
 def _missing(folder: Path, lines: Sequence[Mapping[str, float]]) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ssl_seg.commands.console import duration
 from ssl_seg.errors import SslSegError
-from ssl_seg.results.runs import read_scores
+from ssl_seg.results.scores import read_scores
 from ssl_seg.study.planner import Study
 from ssl_seg.utils.toml import read_toml
 

@@ -1,6 +1,8 @@
 """A model on its validation images: after every epoch, and at the end."""
 
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -70,9 +72,7 @@ class Judge:
             return {}
         scores = {f"val_{name}": value for name, value in self.numbers().items() if "/" not in name}
         mine = scores[f"val_{self.score}"]
-        if self.run.device.is_main and mine > max(
-            (line[f"val_{self.score}"] for line in self._lines()), default=-1.0
-        ):
+        if self.run.device.is_main and mine > max(map(self._worth, self._lines()), default=-math.inf):
             about = self.run.about(self.store.classes) | {"epoch": epoch}
             save_model(self.run.run.folder / "best.safetensors", self.model, about)
         others = [f"val_{name} {value:.3f}" for name, value in self.further.compute(()).items()]
@@ -89,6 +89,11 @@ class Judge:
         """The epochs that were measured."""
         return [line for line in self.run.run.scores() if f"val_{self.score}" in line]
 
+    def _worth(self, line: Mapping[str, Any]) -> float:
+        """The score that tells the best epoch; the lowest if it is not finite."""
+        value = float(line[f"val_{self.score}"])
+        return value if math.isfinite(value) else -math.inf
+
     def write(self) -> None:
         """Leave `result.json` and the details of the last epoch in the run's folder."""
         # measured, unless the run was stopped between its last epoch and this
@@ -96,11 +101,14 @@ class Judge:
             raise Stopped(self.run.stop.signal, next=self.run.run.again)
         if not self.run.device.is_main:
             return
-        lines = self._lines()
-        best = max(lines, key=lambda line: line[f"val_{self.score}"])
+        numbers = self.numbers()
+        # of a finished run of 0.1.0 the lines may be lost
+        now = {"epoch": self.run.given["epochs"], **{f"val_{name}": n for name, n in numbers.items()}}
+        lines = self._lines() or [now]
+        best = max(lines, key=self._worth)
         result = {
             "images": len(self.store),
-            "last": {"epoch": lines[-1]["epoch"], **self.numbers()},
+            "last": {"epoch": lines[-1]["epoch"], **numbers},
             "best": {"epoch": best["epoch"], **{n[4:]: v for n, v in best.items() if n.startswith("val_")}},
         }
         text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"

@@ -56,7 +56,7 @@ class MaskJudge(Judge):
         self._check_outputs()
         self._confusions = torch.empty(0)
         self._try_sizes()
-        if self._watched and run.device.is_main:
+        if self._watched and run.device.is_main and not run.run.resume:
             about = {"classes": store.classes, **run.about_data}
             replace_text(
                 run.run.folder / "masks.json", json.dumps(about, indent=1, ensure_ascii=False) + "\n"

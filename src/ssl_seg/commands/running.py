@@ -58,7 +58,7 @@ def _is_memory(error: Exception) -> bool:
 
 def complete(error: SslSegError, run: Run) -> None:
     """Say with an error what is kept, and how to go on from it."""
-    from ssl_seg.weights.checkpoint import newest_name
+    from ssl_seg.weights.checkpoint_files import newest_name
 
     error.kept = error.kept or newest_name(run.checkpoints)
     if error.kept and not error.next:
@@ -66,7 +66,13 @@ def complete(error: SslSegError, run: Run) -> None:
 
 
 def end(run: Run, state: str, code: int) -> None:
-    """Leave in `status.json` how a run ended; its step and checkpoint stay."""
+    """Leave in `status.json` how a run ended; its step and checkpoint stay.
+
+    What ends before this process trained leaves the word of an earlier one: a finished run stays finished when
+    going on with it was refused.
+    """
+    if not run.begun and (run.folder / "status.json").exists():
+        return
     last: dict[str, Any] = {"step": 0, "checkpoint": ""}
     with suppress(OSError, ValueError):  # it is not there before the first checkpoint
         last |= read_json(run.folder / "status.json")

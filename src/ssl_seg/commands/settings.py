@@ -13,7 +13,7 @@ from ssl_seg.engine.device import Device
 from ssl_seg.engine.loop import Plan
 from ssl_seg.engine.optim import build_optimizer, parameter_groups, rate_at, undecayed
 from ssl_seg.engine.run_dir import Run
-from ssl_seg.errors import UsageError
+from ssl_seg.errors import UsageError, WeightsError
 from ssl_seg.utils.log import log
 
 
@@ -88,12 +88,17 @@ def record(
     if not run.resume:
         run.write_settings({**settings, "record": found})
         return
-    before = run.settings()["record"]
+    before = run.settings().get("record", {})
     for name, store in stores.items():
+        if not isinstance(before, dict) or not {"fingerprint", "images", "canvas"} <= set(
+            before.get(name, ())
+        ):
+            where = f"{run.folder / 'run.toml'}: nothing in [record.{name}] says which they were"
+            raise WeightsError(f"run.toml is damaged: the images of {name!r} cannot be compared", where=where)
         _hold_against(name, before[name], _images_of(store))
     for key in ("device", "versions"):
-        if before[key] != found[key]:
-            log.warning("not bit-exact: %s was %s, is %s", key, before[key], found[key])
+        if before.get(key) != found[key]:
+            log.warning("not bit-exact: %s was %s, is %s", key, before.get(key), found[key])
 
 
 def _images_of(store: Store) -> dict[str, Any]:

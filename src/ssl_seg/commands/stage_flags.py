@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ssl_seg.commands import defaults
+from ssl_seg.engine.run_settings import FREE
 from ssl_seg.errors import PluginError, UsageError, did_you_mean
 from ssl_seg.study.config import Stage, StudyFile, is_reference
 from ssl_seg.study.planner import Check
@@ -50,8 +51,8 @@ def checker(context: typer.Context) -> Check:
                 _check_value(context, parameters[key], value, where)
                 # a bare word may be a folder only where one is asked for: `byol` is a method
                 named = isinstance(value, str) and (parameters[key].metavar or not value.isidentifier())
-                texts += [str(value)] if named and key not in defaults.FREE else []
-        return {key: value for key, value in given.items() if key not in defaults.FREE}, texts
+                texts += [str(value)] if named and key not in FREE else []
+        return {key: value for key, value in given.items() if key not in FREE}, texts
 
     return check
 

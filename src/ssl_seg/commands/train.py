@@ -110,7 +110,7 @@ class Pretraining(Training):
         self.finish(plan.total)
         if not device.is_main:
             return
-        last = self.run.scores()[-1]
+        last = (self.run.scores() or [{}])[-1]  # of a finished run of 0.1.0 they may be lost
         scores = ", ".join(f"{name} {last[name]:.3f}" for name in last if name.startswith(("loss", "probe")))
         self.console.say(f"finished: {scores}\nweights: {self.run.folder / 'backbone.safetensors'}")
 

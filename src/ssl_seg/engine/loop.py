@@ -19,7 +19,8 @@ from ssl_seg.engine.run_dir import Run
 from ssl_seg.engine.signals import Stop
 from ssl_seg.errors import HealthError, Stopped
 from ssl_seg.utils.log import log
-from ssl_seg.weights.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint, tidy
+from ssl_seg.weights.checkpoint import load_checkpoint, save_checkpoint
+from ssl_seg.weights.checkpoint_files import newest_checkpoint, tidy
 
 Feed = Callable[[int], Sequence[Any]]
 
@@ -129,8 +130,10 @@ class _Keeper:
 
     def begin(self) -> int:
         """The step to go on from; a new run saves at once, which shows that the disk works."""
-        step = self._restore() if self.run.resume else self._save(0)
+        state = self._restore() if self.run.resume else {"step": 0}
+        step: int = state["step"]
         self.device.agree(step, "the step they go on from")
+        self._take_over(state) if self.run.resume else self._save(0)
         self.module.train()
         self.meter.start()
         self.settle(step)
@@ -180,6 +183,7 @@ class _Keeper:
         self.after_epoch(epoch, scores)
         self.device.meet()
         self.meter.epoch_begins()
+        self._saved = -1  # what a checkpoint of this very step holds is no longer all
 
     def _is_due(self, step: int) -> bool:
         plan = self.plan
@@ -196,6 +200,7 @@ class _Keeper:
         self._share()
         if self.device.is_main:
             state = {"strikes": self.alarm.strikes if self.alarm else 0, "meter": self.meter.state()}
+            state |= self.run.kept()
             path = save_checkpoint(self.run.checkpoints, step, self.module, self.optimizer, state)
             self.newest = str(path)
             self.run.set_status("running", step=step, checkpoint=path.name)
@@ -206,18 +211,26 @@ class _Keeper:
     def _share(self) -> None:
         self.meter.share(self.device.mean, self.device.ranks)
 
-    def _restore(self) -> int:
+    def _restore(self) -> dict[str, Any]:
+        """Put everything in memory where the newest checkpoint has it; nothing is written."""
         path, refused = newest_checkpoint(self.run.checkpoints)
         for trouble in refused:
             log.warning("damaged checkpoint passed over: %s; using %s", trouble, path.name)
         state = load_checkpoint(path, self.module, self.optimizer)
-        step: int = state["step"]
         self.meter.restore(state["meter"])
         if self.alarm:
             self.alarm.strikes = state["strikes"]
-        self.newest, self._saved = str(path), step
-        if self.device.is_main:
-            tidy(self.run.checkpoints, step)
-            # a row of this very step may be there although the checkpoint still has to end the epoch
-            self.run.forget_scores_after(step - 1 if self.meter.epoch_is_due(step) else step)
-        return step
+        self.newest, self._saved = str(path), state["step"]
+        return state
+
+    def _take_over(self, state: dict[str, Any]) -> None:
+        """From here on what lies in the run's folder is this process's to write."""
+        if not self.device.is_main:
+            return
+        step: int = state["step"]
+        # a row of this very step may be there although the checkpoint still has to end the epoch
+        due = self.meter.epoch_is_due(step)
+        self.run.restore(state.get("scores"), step - 1 if due else step)
+        if due or step < self.plan.total:
+            self.run.set_status("running", step=step, checkpoint=f"step-{step:06d}")
+        tidy(self.run.checkpoints, step)

@@ -1,20 +1,23 @@
 """One run's folder: who holds it, what it was asked to do, what came of it."""
 
+import copy
 import json
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Self
 
+from ssl_seg.engine.run_settings import is_run, read_settings
 from ssl_seg.errors import OccupiedError, ResourceError, WeightsError
+from ssl_seg.results.scores import load_scores, read_scores
 from ssl_seg.utils.files import replace_text
 from ssl_seg.utils.lock import take_lock
 from ssl_seg.utils.log import log
-from ssl_seg.utils.toml import read_json_lines, read_toml, to_toml
+from ssl_seg.utils.toml import read_toml, to_toml
 
 # what commands write into a run's folder, and other commands read
 RUN_FILES = (
@@ -34,6 +37,10 @@ class Run:
             a run that ended before its first checkpoint has left there.
         main: of several processes that train together, only the main one locks and writes.
 
+    Attributes:
+        begun: whether this process trains or has trained; until then what an earlier one has written stays as
+            it is.
+
     Raises:
         OccupiedError: another process holds the folder, or it is not empty.
         WeightsError: `resume` and there is no run in the folder.
@@ -47,8 +54,11 @@ class Run:
         self.resume, self.main = resume, main
         self._lock: TextIOWrapper | None = None
         self.checkpoints = folder / "checkpoints"
+        self.begun = False
         self._handler: logging.Handler | None = None
-        if resume and not (folder / "run.toml").exists():
+        self._settings: dict[str, Any] | None = None
+        self._lines: list[dict[str, Any]] | None = None
+        if resume and not is_run(folder):
             raise WeightsError(f"no run to resume in {folder}", next="leave out --resume to start one")
         if not main:
             return
@@ -98,18 +108,47 @@ class Run:
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """Write `run.toml`; `ssl-seg train --config run.toml` repeats the run."""
         replace_text(self.folder / "run.toml", to_toml(settings))
+        self._settings = read_toml(self.folder / "run.toml")
 
     def settings(self) -> dict[str, Any]:
-        """What `run.toml` holds."""
-        return read_toml(self.folder / "run.toml")
+        """What the run was started with: the content of `run.toml`.
+
+        Raises:
+            WeightsError: see `read_settings`.
+        """
+        if self._settings is None:
+            self._settings = read_settings(self.folder)
+        return copy.deepcopy(self._settings)
+
+    def restore(self, scores: Sequence[Mapping[str, Any]] | None, step: int) -> None:
+        """Put `run.toml` and `scores.jsonl` where a checkpoint has them, whatever became of the files.
+
+        Args:
+            scores: as `kept` gave them to the checkpoint; None, as from version 0.1.0, keeps what the file has.
+            step: the lines of later steps will be measured again.
+        """
+        settings = self.settings()
+        if not (self.folder / "run.toml").exists():
+            log.warning("run.toml was missing: it is written anew from the checkpoint of step %d", step)
+            self.write_settings(settings)
+        found = load_scores(self.folder, resume=True)
+        known = found.lines if scores is None else scores
+        self._lines = [dict(line) for line in known if line["step"] <= step]
+        path = self.folder / "scores.jsonl"
+        if found.damage:
+            aside = _free_name(path.with_name(f"{path.name}.damaged"))
+            os.rename(path, aside)
+            what = "those lines are lost" if scores is None else "they are restored from the checkpoint"
+            log.warning("scores.jsonl: %s; %s, and the file as it was is %s", found.damage, what, aside.name)
+        replace_text(path, "".join(json.dumps(line) + "\n" for line in self._lines))
 
     def add_scores(self, scores: Mapping[str, float]) -> None:
-        """Append one line to `scores.jsonl`.
+        """Append one line to `scores.jsonl`; `epoch` and `step` are among its numbers.
 
         Raises:
             ResourceError: it cannot be written.
         """
-        path = self.folder / "scores.jsonl"
+        path, known = self.folder / "scores.jsonl", self.scores()
         try:
             with path.open("a") as file:
                 file.write(json.dumps(scores) + "\n")
@@ -117,29 +156,21 @@ class Run:
                 os.fsync(file.fileno())
         except OSError as error:
             raise ResourceError(f"cannot write {path}: {error.strerror}") from error
+        self._lines = [*known, dict(scores)]
 
-    def scores(self) -> list[dict[str, float]]:
-        """All lines of `scores.jsonl`.
+    def scores(self) -> list[dict[str, Any]]:
+        """The lines of `scores.jsonl`, one for each epoch, in order."""
+        return list(read_scores(self.folder) if self._lines is None else self._lines)
 
-        Raises:
-            WeightsError: it is damaged.
-        """
-        path = self.folder / "scores.jsonl"
-        try:
-            return read_json_lines(path)
-        except ValueError as error:
-            way = f"mend or remove that line, then {self.again}"
-            raise WeightsError(f"scores.jsonl is damaged: {error}", where=str(path), next=way) from error
-
-    def forget_scores_after(self, step: int) -> None:
-        """Drop the lines of steps that will be done again."""
-        kept = [json.dumps(line) for line in self.scores() if line["step"] <= step]
-        replace_text(self.folder / "scores.jsonl", "".join(line + "\n" for line in kept))
+    def kept(self) -> dict[str, Any]:
+        """What a checkpoint holds of the small files, so that they can be restored: `scores` and `settings`."""
+        return {"scores": self.scores()} | ({"settings": self._settings} if self._settings else {})
 
     def set_status(self, state: str, *, step: int, code: int | None = None, checkpoint: str = "") -> None:
         """Replace `status.json`; `state` is running, finished, stopped or failed."""
         if not self.main:
             return
+        self.begun = self.begun or state == "running"
         status = {"state": state, "step": step, "code": code, "checkpoint": checkpoint}
         replace_text(self.folder / "status.json", json.dumps(status) + "\n")
 
@@ -149,6 +180,12 @@ class _LogFile(logging.FileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Let it pass."""
+
+
+def _free_name(path: Path) -> Path:
+    """The path, or with a number if there is something."""
+    names = [path, *(path.with_name(f"{path.name}-{number}") for number in range(2, 1000))]
+    return next(name for name in names if not name.exists())
 
 
 def _refuse_if_filled(folder: Path) -> None:
@@ -165,5 +202,5 @@ def _is_of_a_start(path: Path) -> bool:
     """Whether this is all that a run leaves which ends before its first checkpoint."""
     if path.name in ("figures", "checkpoints"):
         return not any(child.name.startswith("step-") for child in path.iterdir())
-    own = ("run.toml", "run.log", "status.json")
+    own = ("run.toml", "run.log", "status.json", "masks.json")
     return path.name in own or re.fullmatch(r"\..+\.tmp-[\w-]+", path.name) is not None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ssl_seg.results.runs import read_scores
+from ssl_seg.results.scores import read_scores
 from ssl_seg.utils.toml import read_json, read_toml
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from ssl_seg.errors import DataError, SslSegError
 from ssl_seg.report.records import Facts, RunFacts, StageFacts
-from ssl_seg.results.runs import Row, read_row, read_scores
+from ssl_seg.results.runs import Row, read_row
+from ssl_seg.results.scores import load_scores
 from ssl_seg.results.tables import Table
 from ssl_seg.study.config import Stage
 from ssl_seg.utils.toml import read_json, read_toml
@@ -103,11 +104,9 @@ def _run(folder: Path, stage: str, seed: int | None, command: str) -> RunFacts:
             troubles.append(error.what)
     record = settings.pop("record", {})
     record = record if isinstance(record, dict) else {}
-    try:
-        scores: list[dict[str, Any]] = list(read_scores(folder))
-    except ValueError as error:
-        scores = []
-        troubles.append(f"scores.jsonl: {error}")
+    scores = load_scores(folder)
+    if scores.damage:
+        troubles.append(f"scores.jsonl: {scores.damage}")
     return RunFacts(
         folder,
         stage,
@@ -115,7 +114,7 @@ def _run(folder: Path, stage: str, seed: int | None, command: str) -> RunFacts:
         command or str(record.get("command", "")),
         settings,
         record,
-        scores,
+        scores.lines,
         read_or_note(folder / "status.json", troubles),
         read_or_note(folder / "result.json", troubles),
         _classes(folder / "confusion.csv", troubles),

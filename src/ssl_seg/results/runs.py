@@ -4,6 +4,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from math import isfinite
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
@@ -13,8 +14,8 @@ from numpy.typing import NDArray
 
 from ssl_seg.results.chance import holm, sign_flips, wilson
 from ssl_seg.results.iou import CONFUSIONS, areas, bootstrap, mean_of_areas, read_confusions, swaps
+from ssl_seg.results.scores import read_scores
 from ssl_seg.study.config import Stage
-from ssl_seg.utils.toml import read_json_lines
 
 PREDICTIONS = "val_predictions.csv"
 _EQUAL = 1e-9  # a score is written in full
@@ -76,10 +77,11 @@ def read_row(stage: Stage, folders: Mapping[int, Path], score: str) -> Row:
     last, best, found, why = {}, {}, [], ""
     for seed, folder in folders.items():
         values = [line[score] for line in read_scores(folder) if score in line]
-        if not values:
-            why = f"no {score} in {folder.name}"
+        if not values or not isfinite(values[-1]):
+            what = f"{score} is {values[-1]}" if values else f"no {score}"
+            why = f"{what} in {folder.name}"
             continue
-        last[seed], best[seed] = values[-1], max(values)
+        last[seed], best[seed] = values[-1], max(filter(isfinite, values))
         try:
             read = _masks if (folder / CONFUSIONS).exists() else _predictions
             found.append(read(folder, score, values[-1]))
@@ -96,15 +98,6 @@ def read_row(stage: Stage, folders: Mapping[int, Path], score: str) -> Row:
     return Row(
         stage.name, stage.title, len(stage.seeds), last, best, images, right, why, kept, stage.published
     )
-
-
-def read_scores(folder: Path) -> list[dict[str, float]]:
-    """All whole lines of a run's `scores.jsonl`.
-
-    Raises:
-        ValueError: it is damaged.
-    """
-    return read_json_lines(folder / "scores.jsonl")
 
 
 class _Unusable(Exception):

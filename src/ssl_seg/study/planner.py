@@ -59,8 +59,7 @@ class Job:
         with suppress(OSError, ValueError, KeyError, TypeError):  # it has not come so far
             if read_json(self.folder / "status.json")["state"] == "finished":
                 return "finished"
-        saved = any(self.folder.glob("checkpoints/step-*")) and (self.folder / "run.toml").exists()
-        return "begun" if saved else "new"
+        return "begun" if any(self.folder.glob("checkpoints/step-*")) else "new"
 
 
 @dataclass(frozen=True)

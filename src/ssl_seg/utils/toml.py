@@ -44,24 +44,6 @@ def _object(text: str) -> dict[str, Any]:
     raise ValueError("not a JSON object")
 
 
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects in a file, one a line; none if there is no file. A last line cut short is passed over.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: a line is something else.
-    """
-    texts = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    lines = []
-    for number, text in enumerate(texts, start=1):
-        if text.endswith("}") or (text.strip() and number < len(texts)):
-            try:
-                lines.append(_object(text))
-            except ValueError as error:
-                raise ValueError(f"line {number}: {error}") from error
-    return lines
-
-
 def parse_json(text: str | bytes) -> Any:
     """A JSON value.
 

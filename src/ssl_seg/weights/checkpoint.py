@@ -6,7 +6,6 @@ The manifest holds the size and SHA-256 of the others. There is no pickle in it,
 """
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -21,6 +20,17 @@ from torch.optim import Optimizer
 from ssl_seg.errors import ResourceError, WeightsError
 from ssl_seg.utils.files import atomic_path, sync
 from ssl_seg.utils.toml import read_json
+from ssl_seg.weights.checkpoint_files import (
+    FILES,
+    digest_of,
+    list_checkpoints,
+    newest_name,
+    remove_checkpoint,
+    step_of,
+    sweep,
+    tidy,
+    verify,
+)
 from ssl_seg.weights.state_dict import (
     generators,
     optimizer_tensors,
@@ -31,7 +41,6 @@ from ssl_seg.weights.state_dict import (
 from ssl_seg.weights.tensor_file import encode
 
 FORMAT = 1
-_FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
 
 
 def save_checkpoint(
@@ -58,11 +67,11 @@ def save_checkpoint(
         encode(plain(optimizer_tensors(optimizer) | generators()), {}),
         json.dumps({"format": FORMAT, "step": step, **state}).encode(),
     )
-    files = dict(zip(_FILES, contents, strict=True))
-    manifest = {name: {"size": len(data), "sha256": _digest(data)} for name, data in files.items()}
+    files = dict(zip(FILES, contents, strict=True))
+    manifest = {name: {"size": len(data), "sha256": digest_of(data)} for name, data in files.items()}
     files["manifest.json"] = json.dumps(manifest, indent=1).encode()
     try:
-        _sweep(folder)
+        sweep(folder)
         with atomic_path(final) as aside:
             aside.mkdir()
             for name, data in files.items():
@@ -71,10 +80,10 @@ def save_checkpoint(
             if trouble := verify(aside):
                 raise OSError(errno.EIO, f"it could not be read back, {trouble}")
             if final.exists():  # saved twice at one step: by the clock and at the end, or after a resume
-                _remove(final)
+                remove_checkpoint(final)
         # a later one was refused when this run was resumed from an earlier one
-        for refused in [path for path in list_checkpoints(folder) if _step(path) > step]:
-            _remove(refused)
+        for refused in [path for path in list_checkpoints(folder) if step_of(path) > step]:
+            remove_checkpoint(refused)
         tidy(folder, step)
     except (ResourceError, OSError) as error:
         reason = error.__cause__ or error
@@ -114,85 +123,8 @@ def load_checkpoint(path: Path, module: nn.Module, optimizer: Optimizer) -> dict
     return state
 
 
-def list_checkpoints(folder: Path) -> list[Path]:
-    """Finished checkpoints, oldest first."""
-    found = [path for path in folder.glob("step-*") if path.name[5:].isdecimal() and path.is_dir()]
-    return sorted(found, key=_step)  # by number: of more than six digits, names do not sort
-
-
-def _step(path: Path) -> int:
-    return int(path.name[5:])
-
-
-def newest_checkpoint(folder: Path) -> tuple[Path, list[str]]:
-    """The newest checkpoint that verifies, and what is wrong with the newer ones.
-
-    Raises:
-        WeightsError: there is none.
-    """
-    refused: list[str] = []
-    for path in reversed(list_checkpoints(folder)):
-        trouble = verify(path)
-        if not trouble:
-            return path, refused
-        refused.append(f"{path.name}: {trouble}")
-    raise WeightsError(
-        "no usable checkpoint",
-        where="; ".join(refused) or f"{folder} holds none",
-        next="start again with another --out",
-    )
-
-
-def newest_name(folder: Path) -> str | None:
-    """The path of the newest checkpoint that verifies, to be told with an error; None without one."""
-    try:
-        return str(newest_checkpoint(folder)[0])
-    except WeightsError:
-        return None
-
-
-def verify(path: Path) -> str:
-    """What is wrong with a checkpoint; empty when its files are those that were written."""
-    try:
-        manifest = read_json(path / "manifest.json")
-        for name in _FILES:
-            entry, data = manifest[name], (path / name).read_bytes()
-            if len(data) != entry["size"]:
-                return f"{name} has {len(data)} bytes instead of {entry['size']}"
-            if _digest(data) != entry["sha256"]:
-                return f"{name}: SHA-256 differs"
-    except OSError as error:
-        return f"{Path(error.filename or path).name}: {error.strerror}"
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return "manifest.json is damaged"
-    return ""
-
-
-def tidy(folder: Path, step: int) -> None:
-    """Remove what killed processes left behind, and of the checkpoints before `step` all but one."""
-    _sweep(folder)
-    for old in [path for path in list_checkpoints(folder) if _step(path) < step][:-1]:
-        _remove(old)
-
-
-def _sweep(folder: Path) -> None:
-    for leftover in [*folder.glob(".step-*"), *folder.glob(".trash-*")]:
-        shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
 def _write(path: Path, data: bytes) -> None:
     with path.open("xb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _remove(path: Path) -> None:
-    """Rename first, so that a half-removed checkpoint is never taken for a whole one."""
-    trash = path.with_name(f".trash-{path.name}")
-    os.rename(path, trash)
-    shutil.rmtree(trash, ignore_errors=True)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ssl_seg.errors import SslSegError, WeightsError, did_you_mean
 from ssl_seg.utils.toml import read_toml
-from ssl_seg.weights.checkpoint import newest_name, verify
+from ssl_seg.weights.checkpoint_files import newest_name, verify
 from ssl_seg.weights.tensor_file import damage
 
 _MAGIC = bytes.fromhex("6cfc9c46f9206aa85019")  # with what torch.save began before it wrote zip files

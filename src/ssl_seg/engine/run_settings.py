@@ -1,0 +1,73 @@
+"""What a run was started with: `run.toml`, held against what its newest checkpoint says."""
+
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ssl_seg.errors import UsageError, WeightsError
+from ssl_seg.utils.toml import read_toml
+from ssl_seg.weights.checkpoint_files import newest_state
+
+NAME = "run.toml"
+# flags that a resumed run may change: they do not touch what is computed
+FREE = frozenset({"save_every", "cache", "out", "config", "resume", "compile", "track"})
+# where images lie: a resumed run may find them elsewhere, `record` compares what is in them
+PLACES = frozenset({"data", "probe", "train", "val"})
+_SHOWN = 6
+
+
+def is_run(folder: Path) -> bool:
+    """Whether there is something to resume: `run.toml`, or a checkpoint that holds what it said."""
+    return (folder / NAME).exists() or "settings" in newest_state(folder / "checkpoints")[1]
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """What the run in a folder was started with. Without `run.toml` it is what the newest checkpoint holds.
+
+    Checkpoints of version 0.1.0 hold no settings: there `run.toml` is taken at its word.
+
+    Raises:
+        WeightsError: there is no run; or `run.toml` is damaged, or was edited where that changes the result.
+    """
+    path = folder / NAME
+    name, state = newest_state(folder / "checkpoints")
+    started: dict[str, Any] | None = state.get("settings")
+    if not path.exists():
+        if started is None:
+            raise WeightsError(f"no run to resume in {folder}", next="leave out --resume to start one")
+        return started
+    way = None if started is None else _way_back(folder, started)
+    try:
+        found = read_toml(path)
+    except UsageError as error:
+        raise WeightsError(f"run.toml is damaged: {error.what}", where=str(path), next=way) from error
+    if changed := [] if started is None else list(differences(started, found)):
+        raise WeightsError(
+            f"run.toml does not say what the run was started with, as {name} has it",
+            where="\n       ".join([f"{path}: {changed[0]}", *changed[1:_SHOWN]]),
+            next=way,
+        )
+    return found
+
+
+def differences(started: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """`lr: was 0.001, is 0.9` for each setting that differs and must not; tables are compared key by key."""
+    for key in dict.fromkeys([*started, *now]):
+        if not prefix and key in FREE or (key in PLACES and key in started and key in now and not prefix):
+            continue
+        old, new = started.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from differences(old, new, f"{prefix}{key}.")
+        elif old != new or type(old) is not type(new):
+            yield f"{prefix}{key}: was {_shown(old)}, is {_shown(new)}"
+
+
+def _shown(value: Any) -> str:
+    return "missing" if value is None else repr(value)[:80]
+
+
+def _way_back(folder: Path, settings: Mapping[str, Any]) -> str:
+    command, place = settings.get("record", {}).get("command", "train"), shlex.quote(str(folder))
+    move = shlex.join(["mv", str(folder / NAME), str(folder / f"{NAME}.old")])
+    return f"{move}; ssl-seg {command} --resume --out {place}  # writes it anew from the checkpoint"
