@@ -413,3 +413,37 @@ def test_the_learning_rate_suits_the_norms_of_the_backbone(name, freeze, lr):
 def test_a_run_records_its_learning_rate(run):
     settings = tomllib.loads((run("a", "--epochs", 1) / "run.toml").read_text())
     assert settings["lr"] == 3e-3
+
+
+def test_what_is_doubtful_about_labels_is_said_before_the_first_step(office, cli, tmp_path):
+    train, val = office("train", rows(16, ["cat", "dog", "eel"])), office("val", rows(4, ["dog", "eel"], "v"))
+    for name, twin in (("3.png", "5.png"), ("4.png", "7.png")):
+        (tmp_path / "train" / name).write_bytes((tmp_path / "train" / twin).read_bytes())
+    (tmp_path / "val" / "v1.png").write_bytes((tmp_path / "val" / "v0.png").read_bytes())
+    code, _, err = cli("classify", train, "--val", val, *ON_TINY, "--out", tmp_path / "r")
+    assert code == 0
+    before = err.partition("epochs of")[0]
+    assert (
+        f"2 of 16 images of {train} are under another label, too: {train}, line 5: 3.png (cat) is" in before
+    )
+    assert f"1 of 16 images of {train} are copies of others of their class: " in before
+    assert f"1 of 3 classes have no image in {val} and are not measured: cat" in before
+    assert f"2 of 4 images of {val} are under another label, too" in before
+
+
+@pytest.mark.parametrize("command", ["classify", "train", "evaluate"])
+def test_a_single_class_is_refused_wherever_something_learns_from_it(command, run, office, cli, tmp_path):
+    one = office("train", rows(16, ["cat"]))
+    words = {
+        "classify": ["classify", one, *ON_TINY, "--out", tmp_path / "r"],
+        "train": ["train", "demo:16", "--probe", one, *ON_TINY, "--out", tmp_path / "r"],
+        "evaluate": ["evaluate", run("a"), one, "--probe", "knn", "--cpu"] if command == "evaluate" else [],
+    }
+    code, _, err = cli(*words[command])
+    assert code == 3 and f"all 16 images of {one} are of one class: cat" in err
+
+
+def test_a_class_in_another_spelling_is_no_other_class(office, cli, tmp_path):
+    train, val = office("train", rows(16, ["cat", "dog"])), office("val", rows(4, ["cat", "Dog"], "v"))
+    code, _, err = cli("classify", train, "--val", val, *ON_TINY, "--out", tmp_path / "r")
+    assert code == 3 and "class 'Dog'" in err and "did you mean 'dog'?" in err

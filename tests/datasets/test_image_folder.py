@@ -101,3 +101,13 @@ def test_natural_order_leaves_nothing_to_the_file_system():
     names = ["a1", "a01", "a001", "1", "01"]
     turned = names[::-1]
     assert sorted(names, key=natural) == sorted(turned, key=natural)
+
+
+def test_splits_one_folder_further_down_are_no_class(tmp_path):
+    """Archives often hold a folder of their own name."""
+    root = folder(tmp_path, "xray/train/x/1.png", "xray/train/y/2.png", "xray/val/x/3.png")
+    with pytest.raises(
+        DataError, match="the only class of .* would be xray, which holds train, val"
+    ) as error:
+        image_folder(root, "train")
+    assert error.value.next.endswith("/xray")

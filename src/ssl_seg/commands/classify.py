@@ -103,14 +103,18 @@ class Classification(Finetuning):
     def stores(self) -> dict[str, "Store"]:
         """Training and validation images; class indices are those of the training images."""
         from ssl_seg.commands.labels import align, tell_overlap
+        from ssl_seg.data.label_checks import check_labels, warn_of_twins, warn_of_unmeasured
 
         given = self.given
         self.train_data = train = self.dataset(given["train"], split="train", labelled=True)
         stores = {"train": self.store(train)}
+        check_labels(stores["train"], train, given["train"])
         if given["val"]:
             self.val = self.dataset(given["val"], parts=("val",), split="val", labelled=True)
             stores["val"] = self.store(self.val)
             align(stores["val"], self.val, stores["train"].classes, given["val"])
+            warn_of_unmeasured(stores["val"], given["val"])
+            warn_of_twins(stores["val"], self.val, given["val"])
             tell_overlap(train, stores["train"], self.val, stores["val"])
         return stores
 

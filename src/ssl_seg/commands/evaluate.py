@@ -141,14 +141,15 @@ def _probe(reading: "Reading", data: str, bank: str | None, probes: tuple[str, .
     """What simple classifiers achieve on the backbone's features."""
     from ssl_seg.commands.labels import align
     from ssl_seg.commands.probe import split_of
+    from ssl_seg.data.label_checks import check_labels
 
     dataset, store = reading.open(data, labelled=True)
-    classes: list[str] = store.classes
+    bank_dataset, known = reading.open(bank, labelled=True, split="train") if bank else (dataset, store)
+    check_labels(known, bank_dataset, bank or data)
+    classes: list[str] = known.classes
     features = reading.features(store)
     targets = store.targets.to(features.device)
     if bank:
-        _, known = reading.open(bank, labelled=True, split="train")
-        classes = known.classes
         align(store, dataset, classes, data)
         targets = store.targets.to(features.device)
         learn = reading.features(known), known.targets.to(features.device)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ssl_seg.errors import DataError
+from ssl_seg.errors import DataError, did_you_mean
 from ssl_seg.utils.log import log
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ def align(store: "Store", dataset: "Dataset", classes: list[str], spec: str) -> 
         if len(rows):
             name = store.classes[place]
             raise DataError(
-                f"class {name!r} of {spec} ({len(rows)} images) is not among the training images",
+                f"class {name!r} of {spec} ({len(rows)} images) is not among the training images"
+                f"{did_you_mean(name, classes)}",
                 where=dataset.origin(int(store.rows[rows[0]])),
                 next=f"the training classes are {', '.join(classes[:8])}{', ...' if len(classes) > 8 else ''}",
             )

@@ -66,6 +66,7 @@ class Pretraining(Training):
         """Train, and leave the run's folder complete."""
         from ssl_seg.base import SSLMethod
         from ssl_seg.commands.settings import plan_of, record
+        from ssl_seg.data.label_checks import check_labels
         from ssl_seg.data.loader import Batches
         from ssl_seg.engine.monitors import CollapseAlarm
         from ssl_seg.engine.recipe import resolve
@@ -75,7 +76,9 @@ class Pretraining(Training):
         suits = resolve(given, method.recipe, f"ssl method {given['ssl']}")
         stores = {"data": self.store(self.dataset(given["data"]))}
         if given["probe"]:
-            stores["probe"] = self.store(self.dataset(given["probe"], parts=(), split="train", labelled=True))
+            probed = self.dataset(given["probe"], parts=(), split="train", labelled=True)
+            stores["probe"] = self.store(probed)
+            check_labels(stores["probe"], probed, given["probe"])
         store, size, seed = stores["data"], given["batch_size"], given["seed"]
         batches = Batches(store, size, seed, device.device, rank=device.rank, ranks=device.ranks)
         plan, optimizer = plan_of(given, method, suits, batches.per_epoch, self.run)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ssl_seg.data.files import FileDataset, find_images, subfolders
-from ssl_seg.data.splits import split_folder
+from ssl_seg.data.splits import kind_of, split_folder
 from ssl_seg.errors import DataError
 from ssl_seg.hooks import hookimpl
 
@@ -34,6 +34,11 @@ def image_folder(
     if not classes:
         raise DataError(
             f"{folder} has no subfolder per class", next=f"flat_folder:{folder}  # without labels"
+        )
+    if len(classes) == 1 and (inside := [name for name in subfolders(folder / classes[0]) if kind_of(name)]):
+        raise DataError(
+            f"the only class of {folder} would be {classes[0]}, which holds {', '.join(inside)}",
+            next=f"type the path: {folder / classes[0]}",
         )
     lower = [name.lower() for name in classes]
     for name in classes:

@@ -1,0 +1,83 @@
+"""Labels that contradict themselves are spoken of before the first step."""
+
+import logging
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ssl_seg.data.files import FileDataset
+from ssl_seg.data.image_cache import open_store
+from ssl_seg.data.label_checks import check_labels, warn_of_twins, warn_of_unmeasured
+from ssl_seg.errors import DataError
+
+CLASSES = ["ant", "bee", "cow"]
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """`labelled((picture, class), ...)`: a dataset of files a, b, ...; equal numbers are equal pictures."""
+
+    def make(*rows):
+        pairs = []
+        for name, (picture, target) in zip("abcdefgh", rows, strict=False):
+            pixels = np.random.default_rng(picture).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+            pairs.append((f"{name}.png", target))
+        dataset = FileDataset(tmp_path, pairs, CLASSES)
+        return open_store(dataset, 8, tmp_path / "cache"), dataset
+
+    return make
+
+
+def said(caplog):
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+def test_nothing_is_said_of_labels_without_fault(labelled, caplog):
+    check_labels(*labelled((1, 0), (2, 1), (3, 2), (4, 0)), "D")
+    assert said(caplog) == []
+
+
+def test_equal_pictures_under_two_labels(labelled, caplog):
+    check_labels(*labelled((1, 2), (2, 1), (1, 0), (1, 2), (3, 1)), "D")
+    assert said(caplog) == [
+        "3 of 5 images of D are under another label, too: c.png (ant) is a.png (cow)",
+        "1 of 5 images of D are copies of others of their class: a.png (cow) is d.png (cow)",
+    ]
+
+
+def test_many_are_cut_short(labelled, caplog):
+    warn_of_twins(*labelled((1, 0), (1, 0), (1, 0), (1, 0), (2, 1), (2, 1), (2, 1), (3, 2)), "D")
+    (text,) = said(caplog)
+    assert text.startswith("5 of 8 images of D are copies") and text.endswith(" and 2 more")
+    assert text.count(" is ") == 3
+
+
+def test_the_same_file_by_links(labelled, caplog, tmp_path):
+    _, dataset = labelled((1, 0), (2, 1), (3, 2))
+    (tmp_path / "hard.png").hardlink_to(tmp_path / "a.png")
+    (tmp_path / "soft.png").symlink_to(tmp_path / "b.png")
+    pairs = [*dataset.samples, ("hard.png", 0), ("soft.png", 2)]
+    dataset = FileDataset(tmp_path, pairs, CLASSES)
+    check_labels(open_store(dataset, 8, tmp_path / "cache"), dataset, "D")
+    assert [text.split(": ")[1] for text in said(caplog)] == [
+        "b.png (bee) is soft.png (cow)",
+        "a.png (ant) is hard.png (ant)",
+    ]
+
+
+def test_one_class_is_no_task(labelled):
+    with pytest.raises(DataError, match="all 2 images of D are of one class: bee") as error:
+        check_labels(*labelled((1, 1), (2, 1)), "D")
+    assert error.value.where == "a.png" and "all classes" in error.value.next
+
+
+def test_a_class_without_images(labelled, caplog):
+    store, dataset = labelled((1, 0), (2, 2))
+    check_labels(store, dataset, "D")
+    warn_of_unmeasured(store, "V")
+    assert said(caplog) == [
+        "1 classes of D have no image: bee",
+        "1 of 3 classes have no image in V and are not measured: bee",
+    ]
