@@ -8,6 +8,7 @@ import pytest
 from ssl_seg.errors import PluginError, UsageError
 from ssl_seg.plugins import load_plugins
 from ssl_seg.registry import check_options, options_of
+from ssl_seg.utils.code_names import TypedName
 
 Pair = tuple[float, float]
 
@@ -141,23 +142,25 @@ def file(tmp_path):
 
 def test_every_kind_can_come_from_a_file(file):
     registry = load_plugins().registry
-    backbone = registry.build("backbones", f"{file}:tiny_backbone", options={"width": "5"})
+    backbone = registry.build("backbones", TypedName(f"{file}:tiny_backbone"), options={"width": "5"})
     assert backbone.width == 5
-    method = registry.build("ssl", f"{file}:MyMethod", backbone, options={"hidden": "12"})
+    method = registry.build("ssl", TypedName(f"{file}:MyMethod"), backbone, options={"hidden": "12"})
     assert method.projector[0].out_features == 12
-    assert registry.build("heads", f"{file}:head", 1, 2, 3, options={"depth": "4"}) == (1, 2, 3, 4)
-    assert len(registry.build("datasets", f"{file}:pictures", "7", "", options={"extra": "2"})) == 9
-    assert registry.build("metrics", f"{file}:MyMetric", ["a"]).compute() == {"knn": 0.0}
+    assert registry.build("heads", TypedName(f"{file}:head"), 1, 2, 3, options={"depth": "4"}) == (1, 2, 3, 4)
+    assert (
+        len(registry.build("datasets", TypedName(f"{file}:pictures"), "7", "", options={"extra": "2"})) == 9
+    )
+    assert registry.build("metrics", TypedName(f"{file}:MyMetric"), ["a"]).compute() == {"knn": 0.0}
 
 
 def test_a_file_is_imported_once(file):
     registry = load_plugins().registry
-    one = registry.factory("ssl", f"{file}:MyMethod")
-    assert one is registry.factory("ssl", f"{file}:MyMethod")
+    one = registry.factory("ssl", TypedName(f"{file}:MyMethod"))
+    assert one is registry.factory("ssl", TypedName(f"{file}:MyMethod"))
     other = file.parent / "other" / "mine.py"
     other.parent.mkdir()
     other.write_text(FILE)
-    assert one is not registry.factory("ssl", f"{other}:MyMethod")
+    assert one is not registry.factory("ssl", TypedName(f"{other}:MyMethod"))
 
 
 @pytest.mark.parametrize(
@@ -176,7 +179,7 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path, code, name, error, text):
     if code:
         path.write_text(code)
     with pytest.raises(error) as caught:
-        load_plugins().registry.factory("ssl", f"{path}:{name}")
+        load_plugins().registry.factory("ssl", TypedName(f"{path}:{name}"))
     assert text in caught.value.what
 
 
@@ -185,6 +188,6 @@ def test_a_file_that_failed_is_read_again_once_it_is_mended(tmp_path):
     path.write_text("import nowhere_at_all")
     registry = load_plugins().registry
     with pytest.raises(PluginError):
-        registry.factory("ssl", f"{path}:MyMethod")
+        registry.factory("ssl", TypedName(f"{path}:MyMethod"))
     path.write_text(FILE)
-    assert registry.factory("ssl", f"{path}:MyMethod").__name__ == "MyMethod"
+    assert registry.factory("ssl", TypedName(f"{path}:MyMethod")).__name__ == "MyMethod"

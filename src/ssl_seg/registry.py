@@ -1,18 +1,14 @@
 """Components by name, who brought each, and how a name and options become an object."""
 
-import hashlib
-import importlib.util
 import inspect
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from ssl_seg.errors import PluginError, UsageError, did_you_mean
+from ssl_seg.utils.code_names import load_named, names_code, refuse_code
 from ssl_seg.utils.entry_points import Source, brief
 
 KINDS = {
@@ -77,14 +73,16 @@ class Registry:
         return f"{name!r} ({kind}) is brought by {' and by '.join(map(str, self.sources(kind, name)))}"
 
     def factory(self, kind: str, name: str) -> Factory:
-        """What makes the component of this name; `file.py:Name` is read from a file.
+        """What makes the component of this name; a `TypedName` may be `file.py:Name`, any other may not.
 
         Raises:
             UsageError: no such name.
+            WeightsError: it names code, and nobody has typed it.
             PluginError: two plugins bring it, or the file cannot be imported.
         """
-        if ".py:" in name:
-            return _from_file(name)
+        if names_code(name):
+            refuse_code(name, kind)
+            return _callable(load_named(name), name)
         owners = [table for table in self._tables[kind] if name in table.names]
         if len(owners) > 1:
             raise PluginError(self._conflict(kind, name), next="uninstall one of them")
@@ -180,35 +178,3 @@ def _read(annotation: Any, value: Any) -> Any:
             with suppress(ValidationError):
                 return adapter.validate_json(value if value.startswith("[") else f"[{value}]")
         raise ValueError(error.errors()[0]["msg"].lower()) from error
-
-
-def _from_file(name: str) -> Factory:
-    file, _, attribute = name.rpartition(":")
-    path = Path(file).expanduser()
-    if not path.is_file():
-        raise UsageError(f"no such file: {path}", where=name)
-    module = _module_of(path.resolve())
-    if not hasattr(module, attribute):
-        own = [key for key in vars(module) if not key.startswith("_")]
-        raise UsageError(f"{path} has no {attribute!r}{did_you_mean(attribute, own)}")
-    return _callable(getattr(module, attribute), name)
-
-
-def _module_of(path: Path) -> ModuleType:
-    """The module of a file, imported once however often it is asked for.
-
-    Raises:
-        PluginError: it cannot be imported.
-    """
-    name = f"ssl_seg_file_{hashlib.sha256(bytes(path)).hexdigest()[:12]}_{path.stem}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
-        raise PluginError(f"{path} cannot be imported: {brief(error)}") from error
-    return module

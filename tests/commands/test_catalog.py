@@ -8,6 +8,7 @@ from ssl_seg.commands import catalog, check
 from ssl_seg.errors import UsageError
 from ssl_seg.methods.byol import BYOL
 from ssl_seg.registry import KINDS, Registry, options_of
+from ssl_seg.utils.code_names import TypedName
 
 FAULTY = """
 from ssl_seg.base import Backbone, Dataset, Head, Metric, SSLMethod
@@ -83,9 +84,9 @@ def test_list_name_shows_purpose_and_options(cli):
 )
 def test_what_a_factory_makes_is_told_by_class_annotation_or_arguments(file, name, kind):
     registry = Registry()
-    assert check.kind_of(registry.factory("ssl", f"{file}:{name}")) == kind
+    assert check.kind_of(registry.factory("ssl", TypedName(f"{file}:{name}"))) == kind
     with pytest.raises(UsageError, match="cannot tell"):
-        check.kind_of(registry.factory("ssl", f"{file}:odd"))
+        check.kind_of(registry.factory("ssl", TypedName(f"{file}:odd")))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import signal
 import tomllib
 from pathlib import Path
@@ -22,7 +23,8 @@ from ssl_seg.plugins import load_plugins
 
 TINY = Path(__file__).parents[1] / "faults" / "tiny.py"
 SHORT = ["--image-size", 16, "--batch-size", 8, "--epochs", 3, "--cpu"]
-ON_TINY = ["--backbone", f"{TINY}:TinyBackbone", *SHORT]
+NET = ["--backbone", f"{TINY}:TinyBackbone"]  # code is named anew for every command
+ON_TINY = [*NET, *SHORT]
 
 
 def rows_of(path):
@@ -144,12 +146,12 @@ def test_evaluate_and_predict_agree_with_the_run(run, cli, tmp_path):
     result = json.loads((out / "result.json").read_text())
     for which in ("last", "best"):
         code, text, _ = cli(
-            "evaluate", out, "demo:24", "--which", which, "--out", tmp_path / "n.json", "--cpu"
+            "evaluate", out, "demo:24", *NET, "--which", which, "--out", tmp_path / "n.json", "--cpu"
         )
         assert code == 0 and "top1" in text
         numbers = json.loads((tmp_path / "n.json").read_text())
         assert numbers["top1"] == pytest.approx(result[which]["top1"])
-    code, _, err = cli("predict", out, "demo:24", "--out", tmp_path / "p.csv", "--cpu")
+    code, _, err = cli("predict", out, "demo:24", *NET, "--out", tmp_path / "p.csv", "--cpu")
     assert code == 0, err
     said = rows_of(tmp_path / "p.csv")
     assert list(said[0]) == ["id", "filename", "label"]
@@ -206,10 +208,10 @@ def test_init_gives_backbone_size_and_weights(cli, tmp_path):
 
 def test_probes_of_a_backbone(run, cli, tmp_path):
     out = run("a")
-    code, text, err = cli("evaluate", out / "backbone.safetensors", "demo:60", "--cpu")
+    code, text, err = cli("evaluate", out / "backbone.safetensors", "demo:60", *NET, "--cpu")
     assert code == 0, err
     assert "knn" in text and "logistic" in text and "learnt from             48" in text
-    code, text, _ = cli("evaluate", out, "demo:24", "--train", "demo:40", "--probe", "knn", "--cpu")
+    code, text, _ = cli("evaluate", out, "demo:24", *NET, "--train", "demo:40", "--probe", "knn", "--cpu")
     assert code == 0 and "learnt from             40" in text and "logistic" not in text
     code, _, err = cli("evaluate", out, "demo:24", "--probe", "kn")
     assert code == 2 and "no probe 'kn'" in err
@@ -217,7 +219,7 @@ def test_probes_of_a_backbone(run, cli, tmp_path):
 
 def test_embed(run, cli, tmp_path):
     out = run("a")
-    code, _, err = cli("embed", out, "demo:10", "--out", tmp_path / "e.npz", "--cpu")
+    code, _, err = cli("embed", out, "demo:10", "--out", tmp_path / "e.npz", *NET, "--cpu")
     assert code == 0, err
     with np.load(tmp_path / "e.npz") as file:
         assert file["features"].shape == (10, 16) and np.isfinite(file["features"]).all()
@@ -251,9 +253,9 @@ def test_a_stopped_run_goes_on_to_the_same_result(frozen, run, cli, tmp_path, mo
     out = tmp_path / "cut"
     stop_at(7)
     code, _, err = cli(*words, "--out", out)
-    assert code == 143 and f"ssl-seg classify --resume --out {out}" in err
+    assert code == 143 and f"ssl-seg classify {shlex.join(NET)} --resume --out {out}" in err
     monkeypatch.setattr(module.Meter, "step_done", real)
-    code, _, err = cli("classify", "--resume", "--out", out)
+    code, _, err = cli("classify", *NET, "--resume", "--out", out)
     assert code == 0, err
     for name in ("model", "best", "backbone"):
         assert same(tensors(whole / f"{name}.safetensors"), tensors(out / f"{name}.safetensors")), name
@@ -308,7 +310,7 @@ def test_classes_are_matched_by_name(office, cli, tmp_path):
     assert code == 0, err
     truth = [row["label"] for row in rows_of(tmp_path / "r" / "val_predictions.csv")]
     assert truth == ["eel", "dog"] * 3
-    code, _, err = cli("predict", tmp_path / "r", val, "--out", tmp_path / "p.csv", "--cpu")
+    code, _, err = cli("predict", tmp_path / "r", val, "--out", tmp_path / "p.csv", *NET, "--cpu")
     said = rows_of(tmp_path / "p.csv")
     assert [row["id"] for row in said] == [str(i) for i in range(6)]
     assert [row["filename"] for row in said] == [f"v{i}.png" for i in range(6)]

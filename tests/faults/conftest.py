@@ -49,6 +49,10 @@ class Trial:
         given += f" --image-size 16 --batch-size 8 --epochs {STEPS // PER_EPOCH} --save-every 2 --probe {self.probe}"
         return [*given.split(), *self.flags, "--out", str(self.folder)]
 
+    def resuming(self) -> list[str]:
+        """The command that goes on with the run; code must be named again."""
+        return ["train", "--backbone", f"{TINY}:TinyBackbone", "--resume", "--out", str(self.folder)]
+
     def start(
         self,
         *,
@@ -60,7 +64,7 @@ class Trial:
         """Start the command, or go on if there is something to go on with; returns its process id."""
         if words is None:
             begun = any(self.folder.glob("checkpoints/step-*"))
-            words = ["train", "--resume", "--out", str(self.folder)] if begun else self.words()
+            words = self.resuming() if begun else self.words()
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         self._log().write_text("")
         setup = [(f"{TRAPS}:count_steps", [str(self.folder.with_suffix(".steps")), STEPS])]

@@ -26,7 +26,7 @@ def test_the_second_of_two_is_refused(trials):
     pid = trial.start(traps=[("before the target moves", 3, signal.SIGSTOP)])
     wait_for(lambda: trial.steps() == [1, 2])
     other = trials.new("two-other")
-    for words in (trial.words(), ["train", "--resume", "--out", str(trial.folder)]):
+    for words in (trial.words(), trial.resuming()):
         assert other.go(words=words) == 9
         (what, *_) = other.errors()
         assert f"in use by pid {pid} on " in what
@@ -83,7 +83,7 @@ def test_nothing_to_resume(trials):
 def test_no_checkpoint_to_resume(halfway):
     trial = halfway("no checkpoint")
     shutil.rmtree(trial.folder / "checkpoints")
-    assert trial.go(words=["train", "--resume", "--out", str(trial.folder)]) == 4
+    assert trial.go(words=trial.resuming()) == 4
     assert "no usable checkpoint" in trial.errors()[0]
 
 
@@ -139,7 +139,7 @@ def test_all_damaged_is_an_error(halfway):
 )
 def test_a_changed_flag_is_refused(flags, line, halfway):
     trial = halfway(f"changed {flags[0]}")
-    assert trial.go(words=["train", "--resume", "--out", str(trial.folder), *flags]) == 2
+    assert trial.go(words=[*trial.resuming(), *flags]) == 2
     found = trial.errors()
     assert found[0] == "error[2] a resumed run cannot change its flags"
     assert found[1].startswith(f"where: {line}")
@@ -149,7 +149,7 @@ def test_a_changed_flag_is_refused(flags, line, halfway):
 
 def test_flags_that_do_not_touch_the_result_may_change(trials, halfway):
     trial = halfway("free")
-    words = ["train", "--resume", "--out", str(trial.folder), "--save-every", "1"]
+    words = [*trial.resuming(), "--save-every", "1"]
     assert trial.go(words=words) == 0, trial.output
     assert trials.same(trial.result(), trials.expected)
 

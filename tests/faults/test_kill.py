@@ -103,7 +103,7 @@ def test_a_fresh_interpreter_that_is_killed(trials):
     kills = 0
     for _ in range(20):
         begun = any(trial.folder.glob("checkpoints/step-*"))
-        words = ["train", "--resume", "--out", str(trial.folder)] if begun else trial.words()
+        words = trial.resuming() if begun else trial.words()
         command = [sys.executable, "-c", script, *words]
         with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
             if kills < 3:

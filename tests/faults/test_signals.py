@@ -1,6 +1,7 @@
 """Signals: everything is saved, the exit code says which it was, and going on is exact."""
 
 import os
+import shlex
 import signal
 import time
 from random import Random
@@ -23,7 +24,7 @@ def check_stopped(trial, number: int) -> None:
     assert trial.errors() == [
         f"error[{128 + number}] stopped by signal {number} ({name})",
         f"kept: {trial.folder}/checkpoints/{status['checkpoint']}",
-        f"next: ssl-seg train --resume --out {trial.folder}",
+        f"next: {shlex.join(['ssl-seg', *trial.resuming()])}",
     ]
 
 

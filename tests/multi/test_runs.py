@@ -74,7 +74,7 @@ def test_two_processes_make_the_run_of_one(whole):
 
 
 @pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
-def test_a_killed_process_ends_the_other_and_the_run_goes_on(worlds, training, whole, tmp_path, rank):
+def test_a_killed_process_ends_the_other_and_the_run_goes_on(worlds, training, whole, tmp_path, rank, tiny):
     run = tmp_path / "run"
     words = training(run, "--probe", "demo:24", "-o", "backbone.dropout=0.0")
     world = worlds.start(words, FAULT=f"{rank}:11:SIGKILL")  # in step 6 of 8
@@ -85,14 +85,14 @@ def test_a_killed_process_ends_the_other_and_the_run_goes_on(worlds, training, w
     said = world.outputs[1 - rank]
     assert f"error[8] process {rank} died" in said and "Traceback" not in said
     assert f"kept: {run / 'checkpoints' / 'step-000004'}" in said
-    assert f"next: ssl-seg train --resume --out {run}" in said
-    again = worlds.go(["train", "--resume", "--out", run])
+    assert f"next: ssl-seg train --backbone {tiny} --resume --out {run}" in said
+    again = worlds.go(["train", "--backbone", tiny, "--resume", "--out", run])
     assert again.outputs[1] == ""
     equal(whole[2], run)
 
 
 @pytest.mark.slow
-def test_one_process_goes_on_with_what_two_began(worlds, training, whole, tmp_path):
+def test_one_process_goes_on_with_what_two_began(worlds, training, whole, tmp_path, tiny):
     run = tmp_path / "run"
     world = worlds.start(training(run, "--probe", "demo:24"), FAULT="1:11:SIGTERM").wait()
     assert world.codes == [143, 143], world.outputs
@@ -100,20 +100,20 @@ def test_one_process_goes_on_with_what_two_began(worlds, training, whole, tmp_pa
     steps = [path.name for path in run.glob("checkpoints/*")]
     assert sorted(steps) == ["step-000004", "step-000006"], "the signal of one saves once for all"
     assert json.loads((run / "status.json").read_text())["state"] == "stopped"
-    said = worlds.go(["train", "--resume", "--out", run], 1).outputs[0]
+    said = worlds.go(["train", "--backbone", tiny, "--resume", "--out", run], 1).outputs[0]
     assert "not bit-exact: device was" in said
     close(whole[1], run)
 
 
 @pytest.mark.slow
-def test_random_numbers_of_a_process_come_back_with_a_run(worlds, training, tmp_path):
+def test_random_numbers_of_a_process_come_back_with_a_run(worlds, training, tmp_path, tiny):
     """Dropout is drawn apart in every process, and a resumed run draws what it would have drawn."""
     runs = [tmp_path / name for name in ("whole", "stopped")]
     flags = ["-o", "backbone.dropout=0.5"]
     worlds.go(training(runs[0], *flags))
     world = worlds.start(training(runs[1], *flags), FAULT="0:6:SIGTERM").wait()
     assert world.codes == [143, 143], world.outputs
-    worlds.go(["train", "--resume", "--out", runs[1]])
+    worlds.go(["train", "--backbone", tiny, "--resume", "--out", runs[1]])
     equal(*runs)
 
 

@@ -13,6 +13,7 @@ from ssl_seg.base import Backbone, Dataset, Head, Metric, SSLMethod
 from ssl_seg.errors import PluginError, SslSegError, UsageError, did_you_mean, render
 from ssl_seg.plugins import load_plugins
 from ssl_seg.registry import KINDS, Registry
+from ssl_seg.utils.code_names import TypedName, names_code
 from ssl_seg.utils.entry_points import brief
 
 NOUNS: dict[str, type] = {
@@ -74,7 +75,8 @@ def main(name: str) -> int:
     try:
         registry = load_plugins().registry
         kinds = [kind for kind in KINDS if registry.sources(kind, name)]
-        if ".py:" in name:
+        if names_code(name):
+            name = TypedName(name)
             kinds = [kind_of(registry.factory("ssl", name))]
         if not kinds:
             known = [known for kind in KINDS for known in registry.names(kind)]

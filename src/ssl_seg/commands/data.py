@@ -14,6 +14,7 @@ from ssl_seg.data.splits import has_classes, label_against_folder, split_tables,
 from ssl_seg.engine.signals import Stop
 from ssl_seg.errors import DataError, Stopped, UsageError
 from ssl_seg.registry import Registry, options_of
+from ssl_seg.utils.code_names import names_code
 from ssl_seg.utils.log import log
 from ssl_seg.utils.toml import parse_json
 
@@ -32,6 +33,8 @@ def open_dataset(
     shared: Mapping[str, str] | None = None,
 ) -> Dataset:
     """`folder`, `file.csv`, `demo`, or `format:path`, where a format may be cut short (`csv:`).
+
+    A `TypedName` may also be `file.py:Name=path`.
 
     Where masks are needed, `demo` is `demo_masks`, and so it is with any format that has such a twin.
     A few images of a folder or CSV file are read at once, and what is doubtful about them is warned of.
@@ -77,9 +80,9 @@ def _recognise(registry: Registry, spec: str, labelled: bool, masks: bool) -> tu
     names = registry.names("datasets")
     if spec in names:
         return spec, ""
-    if ".py:" in spec:
+    if names_code(spec):
         file, _, root = spec.partition("=")
-        return file, root
+        return type(spec)(file), root
     head, colon, rest = spec.partition(":")
     path = Path(spec).expanduser()
     if colon and not path.exists():

@@ -7,6 +7,7 @@ A TOML file holds nothing but defaults for flags: `batch_size = 64`, or `o.ssl.d
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import typer
 
 from ssl_seg.engine.run_settings import FREE, PLACES, read_settings
 from ssl_seg.errors import UsageError, WeightsError, counted, did_you_mean
+from ssl_seg.utils.code_names import TypedName, name_it_again, names_code, resuming, same_code
 from ssl_seg.utils.toml import read_toml
 
 _OPTIONS = "ssl_seg.options"  # where a context keeps the options of a TOML file
@@ -28,10 +30,14 @@ def short(spec: str) -> str:
 def settings(values: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a training command's parameters as `run.toml` holds them, `-o` read as `o`.
 
+    All of them have been typed by a person: what `run.toml` names at `--resume` gets no further than `_take_values`.
+
     Raises:
         UsageError: a malformed `-o`, or a batch that cannot be cut as `--accumulate` asks.
     """
-    given = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+    given = {
+        name: TypedName(value) if isinstance(value, str | Path) else value for name, value in values.items()
+    }
     for name in ("out", "config", "resume", "option"):
         del given[name]
     given["o"] = read_options(values["option"] or [])
@@ -137,12 +143,26 @@ def take_config(context: typer.Context, path: Path | None) -> Path | None:
     return path
 
 
-def _take_values(context: typer.Context, values: Mapping[str, Any], path: Path) -> None:
+def _take_values(
+    context: typer.Context, values: Mapping[str, Any], path: Path, run: Path | None = None
+) -> None:
+    """Make what a TOML file says the defaults of flags.
+
+    Args:
+        run: the file is this run's own, and not the person's: code that it names must be typed again. A
+            default that is a function is called only where there is no other value.
+    """
     known = {parameter.name: parameter for parameter in context.command.params if parameter.name}
-    defaults, options = defaults_from(values, path, known)
-    for name, value in defaults.items():
-        _check_value(context, known[name], value, path)
-    context.default_map = {**(context.default_map or {}), **defaults}
+    found, options = defaults_from(values, path, known)
+    defaults: dict[str, Any] = dict(context.default_map or {})
+    for name, value in found.items():
+        if run is not None and name not in FREE and names_code(value):
+            again = resuming(str(context.info_name), run, found)
+            defaults.setdefault(name, partial(name_it_again, value, path, again))
+        else:
+            _check_value(context, known[name], value, path)
+            defaults[name] = value
+    context.default_map = defaults
     context.meta[_OPTIONS] = [*context.meta.get(_OPTIONS, []), *options]
 
 
@@ -196,7 +216,7 @@ def _take_run(context: typer.Context, out: Path | None, resume: bool) -> None:
         next_ = f"ssl-seg {command} --resume --out {out}"
         raise UsageError(f"{out} holds a run of `ssl-seg {command}`", next=next_)
     try:
-        _take_values(context, settings, path)
+        _take_values(context, settings, path, out)
     except UsageError as error:
         raise WeightsError(f"run.toml is damaged: {error.what}", where=error.where or str(path)) from error
 
@@ -211,7 +231,9 @@ def refuse_changes(given: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
     changed = [
         f"{key}: was {stored.get(key)!r}, now {value!r}"
         for key, value in given.items()
-        if key not in FREE | moved and value != stored.get(key) and not (value is None or value == {})
+        if key not in FREE | moved
+        and not same_code(value, stored.get(key))
+        and not (value is None or value == {})
     ]
     if changed:
         raise UsageError(
@@ -222,5 +244,5 @@ def refuse_changes(given: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
 
 
 def names_in(text: str) -> list[str]:
-    """`a, b` -> `["a", "b"]`."""
-    return [name for word in text.split(",") if (name := word.strip())]
+    """`a, b` -> `["a", "b"]`; typed names if the text was typed."""
+    return [type(text)(name) for word in text.split(",") if (name := word.strip())]

@@ -44,6 +44,7 @@ def evaluate(
     overlap: flags.Overlap = 128,
     flips: flags.Flips = False,
     backbone: flags.ModelBackbone = None,
+    head: flags.CodeOfHead = None,
     image_size: flags.ModelImageSize = None,
     precision: flags.Precision = "auto",
     cpu: flags.Cpu = False,
@@ -69,7 +70,7 @@ def evaluate(
     if is_mask_folder(Path(run).expanduser()):
         numbers = measure_masks(Path(run).expanduser(), data, options)
     else:
-        named = (run, which, backbone, image_size, options)
+        named = (run, which, backbone, head, image_size, options)
         numbers = _measure(named, how, data, tiling, bank, chosen)
     _tell(numbers)
     if out:

@@ -24,6 +24,8 @@ def export(
         Path, typer.Option(help="timm, hub: a folder; torchvision: .pth or .safetensors; onnx: .onnx.")
     ],
     which: flags.Which = "last",
+    backbone: flags.CodeOfBackbone = None,
+    head: flags.CodeOfHead = None,
     license: Annotated[
         str, typer.Option(metavar="ID", help="For the model card, as mit or cc-by-4.0.")
     ] = "unknown",
@@ -34,7 +36,7 @@ def export(
     the format can hold it.
     """
     out = out.expanduser()
-    subject = _subject(run, which)
+    subject = _subject(run, which, backbone, head)
     made = _write(subject, to, out, run, which, license)
     for path in sorted(out.iterdir()) if out.is_dir() else [out]:
         typer.echo(f"{path}  {size_of(path)}")
@@ -45,15 +47,19 @@ def export(
     typer.echo(f"\n{made.code}")
 
 
-def _subject(run: str, which: Literal["last", "best"]) -> "Subject":
+def _subject(run: str, which: Literal["last", "best"], backbone: str | None, head: str | None) -> "Subject":
     from ssl_seg.commands.trained import open_trained
     from ssl_seg.export.base import Subject
     from ssl_seg.plugins import load_plugins
+    from ssl_seg.utils.code_names import TypedName
     from ssl_seg.weights.backbone_file import read_about
 
+    typed: dict[str, Any] = {
+        part: TypedName(name) for part, name in (("backbone", backbone), ("head", head)) if name
+    }
     with Console() as console:
         console.quiet = True
-        trained = open_trained(run, load_plugins(), console, which=which)
+        trained = open_trained(run, load_plugins(), console, which=which, **typed)
     about: dict[str, Any] = trained.about or read_about(Path(run).expanduser())
     return Subject(
         trained.backbone,

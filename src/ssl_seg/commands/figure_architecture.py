@@ -1,7 +1,7 @@
 """`ssl-seg figure architecture`: what networks are made of, drawn from the networks themselves."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +11,7 @@ from ssl_seg.commands import defaults, flags
 from ssl_seg.commands.console import Console
 from ssl_seg.commands.reading import run_files
 from ssl_seg.errors import SslSegError, UsageError, WeightsError
+from ssl_seg.utils.code_names import TypedName, names_code, same_code
 from ssl_seg.utils.entry_points import brief
 
 if TYPE_CHECKING:
@@ -32,6 +33,14 @@ def architecture(
         typer.Option(min=8, help="Side of the image, in pixels.", show_default="that of the runs, or 512"),
     ] = None,
     classes: Annotated[int, typer.Option(min=1, help="Classes of heads that are named.")] = 7,
+    backbone: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE.py:NAME", help="A run's backbone from a file; may be repeated."),
+    ] = None,
+    head: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE.py:NAME", help="A run's head from a file; may be repeated."),
+    ] = None,
     option: flags.Option = None,
     out: Annotated[
         Path | None,
@@ -52,7 +61,8 @@ def architecture(
     from ssl_seg.utils.outputs import refuse_inputs
 
     registry, options = load_plugins().registry, defaults.read_options(option or [])
-    opened = [_open(named, registry, options, classes) for named in dict.fromkeys(networks)]
+    trusted = [TypedName(name) for name in [*(backbone or ()), *(head or ())]]
+    opened = [_open(TypedName(n), registry, options, classes, trusted) for n in dict.fromkeys(networks)]
     size = image_size or max((at for *_, at in opened if at), default=_SIZE)
     described = [_describe(model, size, title) for title, model, _ in opened]
     only = Path(networks[0]).expanduser()
@@ -79,44 +89,62 @@ def _tell(networks: list["Network"], paths: list[Path]) -> None:
 
 
 def _open(
-    named: str, registry: "Registry", options: dict[str, dict[str, str]], classes: int
+    named: TypedName,
+    registry: "Registry",
+    options: dict[str, dict[str, str]],
+    classes: int,
+    trusted: Sequence[TypedName],
 ) -> tuple[str, "Model | Backbone", int | None]:
     """A network without its weights: what it is called, the modules, the image size of a run."""
     path = Path(named).expanduser()
-    if path.exists() and ".py:" not in named:
-        return _of_run(path, registry, classes)
-    backbone, _, head = named.partition("+")
-    if not head and "/" in named and ".py:" not in named:
+    if path.exists() and not names_code(named):
+        return _of_run(path, registry, classes, trusted)
+    backbone, _, head = map(TypedName, named.partition("+"))
+    if not head and "/" in named and not names_code(named):
         raise UsageError(f"no run {named!r}", next="RUN, or BACKBONE+HEAD as resnet50+deeplabv3")
     return _title(backbone, head), _build(registry, backbone, head, options, classes), None
 
 
 def _title(backbone: str, head: str) -> str:
-    return " + ".join(defaults.short(name) if ".py:" in name else name for name in (backbone, head) if name)
+    return " + ".join(defaults.short(name) if names_code(name) else name for name in (backbone, head) if name)
 
 
-def _of_run(path: Path, registry: "Registry", classes: int) -> tuple[str, "Model | Backbone", int | None]:
-    """From the header of its model; without one from that of its backbone, or from its settings."""
+def _of_run(
+    path: Path, registry: "Registry", classes: int, trusted: Sequence[TypedName]
+) -> tuple[str, "Model | Backbone", int | None]:
+    """From the header of its model; without one from that of its backbone, or from its settings.
+
+    Args:
+        trusted: stand in for code that it names.
+    """
     from ssl_seg.utils.toml import read_toml
     from ssl_seg.weights.backbone_file import read_about
-    from ssl_seg.weights.load import new_model
+    from ssl_seg.weights.load import chosen, new_model
     from ssl_seg.weights.model_file import read_model_about
+
+    def typed(name: object) -> TypedName | None:
+        return next((each for each in trusted if names_code(name) and same_code(name, each)), None)
 
     file = path / "model.safetensors" if path.is_dir() else path
     about: Mapping[str, Any]
     if file.name in ("model.safetensors", "best.safetensors") and file.exists():
         about = read_model_about(file)
-        return _title(about["backbone"], about["head"]), new_model(about, registry), about["image_size"]
+        parts = {part: typed(about[part]) for part in ("backbone", "head")}
+        model = new_model(about, registry, file, **parts)
+        return _title(about["backbone"], about["head"]), model, about["image_size"]
     if (path / "run.toml").exists():
         given = read_toml(path / "run.toml")
-        backbone, head = given.get("backbone", ""), given.get("head", "")
+        backbone, head = str(given.get("backbone", "")), str(given.get("head", ""))
+        backbone = chosen("backbones", backbone, typed(backbone), path / "run.toml")
+        head = chosen("heads", head, typed(head), path / "run.toml")
         built = _build(registry, backbone, head, given.get("o", {}), classes)
         return _title(backbone, head), built, given.get("image_size")
     about = read_about(path)
     if "backbone" not in about:
         raise WeightsError("the file does not say what network it is of", where=str(path))
     own = {"backbone": about.get("options", {})}
-    return about["backbone"], _build(registry, about["backbone"], "", own, classes), about.get("image_size")
+    backbone = chosen("backbones", about["backbone"], typed(about["backbone"]), path)
+    return _title(backbone, ""), _build(registry, backbone, "", own, classes), about.get("image_size")
 
 
 def _build(

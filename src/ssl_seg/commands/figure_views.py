@@ -9,6 +9,7 @@ import typer
 from ssl_seg.commands import defaults, flags
 from ssl_seg.commands.reading import files_of
 from ssl_seg.errors import UsageError
+from ssl_seg.utils.code_names import TypedName
 from ssl_seg.utils.outputs import refuse_inputs
 
 if TYPE_CHECKING:
@@ -67,10 +68,10 @@ def views(
         raise UsageError("--augment turns is for images with masks", next="--masks --augment turns")
     registry, options = load_plugins().registry, defaults.read_options(option or [])
     size = image_size or (256 if masks else 128)
-    recipes = [] if masks else _recipes(registry, ssl or "byol", augment, options.get("ssl", {}))
+    recipes = [] if masks else _recipes(registry, TypedName(ssl or "byol"), augment, options.get("ssl", {}))
     with Stop() as stop, Console() as console:
-        split = "train" if masks or augment else ""
-        dataset = open_dataset(registry, data, split=split, masks=masks, options=options.get("data", {}))
+        split, own = "train" if masks or augment else "", options.get("data", {})
+        dataset = open_dataset(registry, TypedName(data), split=split, masks=masks, options=own)
         refuse_inputs([out], files_of(dataset))
         how: dict[str, Any] = {"whole": masks, "cache": cache, "bad_images": bad_images}
         store = load(dataset, size, console, stop, **how)

@@ -31,6 +31,12 @@ ModelBackbone = Annotated[
         help="Network: any of `ssl-seg list backbones`.", show_default="that of --init, or resnet50"
     ),
 ]
+CodeOfBackbone = Annotated[
+    str | None, typer.Option(metavar="FILE.py:NAME", help="The backbone, of a run with one from a file.")
+]
+CodeOfHead = Annotated[
+    str | None, typer.Option(metavar="FILE.py:NAME", help="The head, of a run with one from a file.")
+]
 Init = Annotated[
     str | None, typer.Option(metavar="RUN|FILE", help="Weights the backbone starts from; all must fit.")
 ]

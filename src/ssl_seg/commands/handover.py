@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl_seg.errors import WeightsError
+from ssl_seg.utils.code_names import refuse_code, same_code
 
 if TYPE_CHECKING:
     from ssl_seg.base import Backbone
@@ -48,16 +49,19 @@ def start_from(given: dict[str, Any], options: dict[str, dict[str, str]], *, any
         any_size: the weights may have been trained at another image size.
 
     Raises:
-        WeightsError: the weights were trained at another image size than the one asked for.
+        WeightsError: the weights were trained at another image size than the one asked for, or their file asks
+            for code of which nobody has typed the name.
     """
     from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD
     from ssl_seg.weights.backbone_file import read_about
 
     path = Path(given["init"]).expanduser() if given["init"] else None
     about: Mapping[str, Any] = read_about(path) if path else {}
+    named = str(about.get("backbone", "resnet50"))
     if given["backbone"] is None:
-        given["backbone"] = about.get("backbone", "resnet50")
-    if given["backbone"] == about.get("backbone") and about.get("options"):
+        refuse_code(named, "backbones", path)
+        given["backbone"] = named
+    if "backbone" in about and same_code(given["backbone"], named) and about.get("options"):
         options["backbone"] = {**about["options"], **options.get("backbone", {})}
     trained_at = about.get("image_size")
     if given["image_size"] is None:

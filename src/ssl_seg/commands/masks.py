@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssl_seg.commands.mask_classes import about_masks, check_classes, mask_names
 from ssl_seg.errors import DataError, SslSegError, UsageError, counted
+from ssl_seg.utils.code_names import TypedName
 from ssl_seg.utils.outputs import output_path, output_paths, refuse_taken
 
 if TYPE_CHECKING:
@@ -155,7 +156,8 @@ def measure_masks(folder: Path, data: str, options: dict[str, dict[str, str]]) -
     from ssl_seg.plugins import load_plugins
 
     registry = load_plugins().registry
-    dataset = open_dataset(registry, data, split="val", masks=True, options=options.get("data", {}))
+    how: dict[str, Any] = {"split": "val", "masks": True, "options": options.get("data", {})}
+    dataset = open_dataset(registry, TypedName(data), **how)  # a person has typed it
     about = about_masks(dataset)
     files = [folder / name for name in mask_names(dataset, range(len(dataset)), about)]
     if missing := [file.name for file in files if not file.is_file()]:

@@ -32,6 +32,8 @@ def predict(
         bool, typer.Option("--indices", help="Masks hold class indices instead of colours.")
     ] = False,
     overwrite: flags.Overwrite = False,
+    backbone: flags.CodeOfBackbone = None,
+    head: flags.CodeOfHead = None,
     precision: flags.Precision = "auto",
     cpu: flags.Cpu = False,
     option: flags.Option = None,
@@ -48,7 +50,8 @@ def predict(
 
     how: dict[str, Any] = {"precision": precision, "cpu": cpu, "cache": cache, "bad_images": bad_images}
     tiling = Tiling(tile, overlap, flips)
-    with Reading(run, which, None, None, defaults.read_options(option or []), **how) as reading:
+    options = defaults.read_options(option or [])
+    with Reading(run, which, backbone, head, None, options, **how) as reading:
         if reading.trained.model is None:
             raise WeightsError(
                 f"{run} has a backbone but no classifier", next=f"ssl-seg classify TRAIN --init {run}"
@@ -87,6 +90,7 @@ def embed(
     ],
     which: flags.Which = "last",
     backbone: flags.ModelBackbone = None,
+    head: flags.CodeOfHead = None,
     image_size: flags.ModelImageSize = None,
     overwrite: flags.Overwrite = False,
     precision: flags.Precision = "auto",
@@ -100,7 +104,8 @@ def embed(
 
     how: dict[str, Any] = {"precision": precision, "cpu": cpu, "cache": cache, "bad_images": bad_images}
     _check_out(out, ".npz")
-    with Reading(run, which, backbone, image_size, defaults.read_options(option or []), **how) as reading:
+    options = defaults.read_options(option or [])
+    with Reading(run, which, backbone, head, image_size, options, **how) as reading:
         refuse_taken([out], reading.inputs(dataset := reading.dataset(images)), overwrite=overwrite)
         store = reading.store(dataset)
         features = reading.features(store).cpu().numpy()

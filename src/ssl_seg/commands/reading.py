@@ -8,6 +8,7 @@ from ssl_seg.commands.console import Console
 from ssl_seg.engine.run_dir import RUN_FILES
 from ssl_seg.engine.signals import Stop
 from ssl_seg.errors import Stopped
+from ssl_seg.utils.code_names import TypedName
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +36,7 @@ class Reading:
     """A trained model on a device, and images for it. Use it as a context manager.
 
     Args:
-        run, which, backbone, image_size: see `open_trained`.
+        run, which, backbone, head, image_size: see `open_trained`; a person has typed them.
         options: of the parts `data` and `probe`.
         precision, cpu, cache, bad_images: the flags.
     """
@@ -45,6 +46,7 @@ class Reading:
         run: str,
         which: Literal["last", "best"],
         backbone: str | None,
+        head: str | None,
         image_size: int | None,
         options: dict[str, dict[str, str]],
         *,
@@ -54,7 +56,10 @@ class Reading:
         bad_images: Literal["stop", "skip"],
     ) -> None:
         self.options, self._cache, self.bad_images = options, cache, bad_images
-        self._open = (run, which, backbone, image_size)
+        self._run, self._which, self._image_size = run, which, image_size
+        self._parts = {
+            part: TypedName(name) for part, name in (("backbone", backbone), ("head", head)) if name
+        }
         self._precision, self._cpu = precision, cpu
         self.console, self.stop = Console(), Stop()
         self._done = 0
@@ -67,12 +72,11 @@ class Reading:
         self.stop.__enter__()
         self.console.__enter__()
         try:
-            run, which, backbone, image_size = self._open
             self.plugins = load_plugins()
             self.device = Device(self._precision, cpu=self._cpu)
             self.console.quiet = not self.device.is_main
-            named = {"which": which, "backbone": backbone, "image_size": image_size}
-            self.trained = open_trained(run, self.plugins, self.console, **named)  # type: ignore[arg-type]
+            how = {"which": self._which, "image_size": self._image_size, **self._parts}
+            self.trained = open_trained(self._run, self.plugins, self.console, **how)  # type: ignore[arg-type]
             self.device.place(self.trained.model or self.trained.backbone)
         except BaseException:
             self.__exit__()
@@ -84,12 +88,12 @@ class Reading:
         self.stop.__exit__()
 
     def dataset(self, spec: str, *, split: str = "val", **needs: bool) -> "Dataset":
-        """The images that `spec` names; `needs` is `labelled` or `masks`."""
+        """The images that `spec`, which a person has typed, names; `needs` is `labelled` or `masks`."""
         from ssl_seg.commands.data import open_dataset
 
         options, shared = self.options.get("data", {}), self.trained.pixels
         how: dict[str, Any] = {"split": split, "shared": shared, **needs}
-        return open_dataset(self.plugins.registry, spec, options=options, **how)
+        return open_dataset(self.plugins.registry, TypedName(spec), options=options, **how)
 
     def inputs(self, *datasets: "Dataset") -> Iterator[Path]:
         """The files that nothing may be written over: those of the data sets, and the run's own."""

@@ -11,6 +11,7 @@ from ssl_seg.engine.run_settings import FREE
 from ssl_seg.errors import PluginError, UsageError, did_you_mean
 from ssl_seg.study.config import Stage, StudyFile, is_reference
 from ssl_seg.study.planner import Check
+from ssl_seg.utils.code_names import TypedName
 
 if TYPE_CHECKING:
     from ssl_seg.registry import Registry
@@ -102,7 +103,7 @@ def check_parts(file: StudyFile) -> None:
 
     registry = load_plugins().registry
     for stage, flag in named:
-        text, place = str(stage.flags[flag]), file.where_flag(stage, flag)
+        text, place = TypedName(stage.flags[flag]), file.where_flag(stage, flag)  # in a person's own file
         try:
             if flag == "metric":  # its options are those of the command's own
                 for name in defaults.names_in(text):

@@ -2,13 +2,14 @@
 
 import json
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from ssl_seg.errors import SslSegError, UsageError
+from ssl_seg.utils.code_names import names_code
 
 if TYPE_CHECKING:
     from ssl_seg.study.config import Stage, StudyFile
@@ -39,7 +40,8 @@ def tell(plan: "Study", say: Callable[[str], None], sam: list[str] | None) -> No
         if _outdated(folder / "figures" / "masks.svg", folder.glob("masks.json")):
             _try(lambda folder=folder: masks([folder]), say)  # type: ignore[misc]
     segmented = [folder for name, folder in shown.items() if plan.file.stages[name].command == "segment"]
-    _try(lambda: _networks(plan.file.out / "figures" / "architecture.svg", segmented), say)
+    code = _code_of([job.flags for job in plan.jobs])
+    _try(lambda: _networks(plan.file.out / "figures" / "architecture.svg", segmented, code), say)
     if sam:
         _ask_sam(sam, [folder for folder in segmented if any(folder.glob("masks/images/**/*.png"))], say)
     _try(lambda: report([plan.file.out]), say)
@@ -63,7 +65,15 @@ def _mapped(stages: list["Stage"], plan: "Study") -> list[str]:
     return chosen or [stage.name for stage in able[:1]]
 
 
-def _networks(picture: Path, runs: list[Path]) -> None:
+def _code_of(jobs: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Backbones and heads that the study, a person's own file, takes from files of code."""
+    return {
+        part: [str(flags[part]) for flags in jobs if names_code(flags.get(part))]
+        for part in ("backbone", "head")
+    }
+
+
+def _networks(picture: Path, runs: list[Path], code: Mapping[str, list[str]]) -> None:
     """Draw the networks of runs on one scale, equal ones once."""
     from ssl_seg.commands.figure_architecture import architecture
     from ssl_seg.weights.model_file import read_model_about
@@ -75,7 +85,12 @@ def _networks(picture: Path, runs: list[Path]) -> None:
         found.setdefault(json.dumps(parts, sort_keys=True), run)
     if found:
         picture.parent.mkdir(exist_ok=True)
-        architecture([str(run) for run in found.values()], out=picture.with_suffix(""))
+        architecture(
+            [str(run) for run in found.values()],
+            out=picture.with_suffix(""),
+            backbone=code["backbone"],
+            head=code["head"],
+        )
 
 
 def sam_flags(context: typer.Context, file: "StudyFile") -> list[str] | None:

@@ -54,7 +54,9 @@ def train(
     if data is None:
         raise UsageError("no DATA given", next="ssl-seg train FOLDER, or ssl-seg train --resume --out RUN")
     folder = out or Path("runs") / "-".join(map(defaults.short, (ssl, backbone, data)))
-    Pretraining.start(given, folder, resume=resume, names=[("ssl", ssl), ("backbones", backbone)])
+    Pretraining.start(
+        given, folder, resume=resume, names=[("ssl", given["ssl"]), ("backbones", given["backbone"])]
+    )
 
 
 class Pretraining(Training):

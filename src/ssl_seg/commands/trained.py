@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ssl_seg.base import Backbone, Model
     from ssl_seg.commands.console import Console
     from ssl_seg.plugins import Plugins
+    from ssl_seg.utils.code_names import TypedName
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ def open_trained(
     console: "Console",
     *,
     which: Literal["last", "best"] = "last",
-    backbone: str | None = None,
+    backbone: "TypedName | None" = None,
+    head: "TypedName | None" = None,
     image_size: int | None = None,
 ) -> Trained:
     """Read the model of a run; of a run or file without a head, the backbone.
@@ -53,9 +55,10 @@ def open_trained(
         run: a run's folder, a model file, or weights of a backbone.
         which: the last epoch's model or the best one's.
         backbone, image_size: for weight files that do not say what they are.
+        backbone, head: `file.py:Name`, for a run with such code.
 
     Raises:
-        WeightsError: nothing there, or it does not fit.
+        WeightsError: nothing there, it does not fit, or it asks for code that is not named here.
     """
     from ssl_seg.weights.load import is_backbone
 
@@ -63,7 +66,7 @@ def open_trained(
     name = {"last": "model.safetensors", "best": "best.safetensors"}[which]
     file = path / name if path.is_dir() else path
     if file.name in ("model.safetensors", "best.safetensors") and file.exists() and not is_backbone(file):
-        return _model(file, plugins)
+        return _model(file, plugins, backbone, head)
     if which == "best":
         raise WeightsError(f"{run} has no best epoch", next="--which last")
     if (path / "run.toml").exists() and not (path / "backbone.safetensors").exists():
@@ -71,19 +74,19 @@ def open_trained(
     return _backbone(path, plugins, console, backbone, image_size)
 
 
-def _model(file: Path, plugins: "Plugins") -> Trained:
+def _model(file: Path, plugins: "Plugins", backbone: "TypedName | None", head: "TypedName | None") -> Trained:
     from ssl_seg.weights.load import new_model
     from ssl_seg.weights.model_file import load_model, read_model_about
 
     about = read_model_about(file)
-    model = new_model(about, plugins.registry)
+    model = new_model(about, plugins.registry, file, backbone=backbone, head=head)
     load_model(file, model)
     how = {"mean": tuple(about["mean"]), "std": tuple(about["std"])}
     return Trained(model.backbone, model, about, about["image_size"], how, about.get("range"))
 
 
 def _backbone(
-    path: Path, plugins: "Plugins", console: "Console", name: str | None, image_size: int | None
+    path: Path, plugins: "Plugins", console: "Console", name: "TypedName | None", image_size: int | None
 ) -> Trained:
     from ssl_seg.commands.handover import start_from
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from ssl_seg.engine.run_settings import is_run, read_settings
-from ssl_seg.errors import OccupiedError, ResourceError, WeightsError
+from ssl_seg.errors import OccupiedError, ResourceError, SslSegError, WeightsError
 from ssl_seg.results.scores import load_scores, read_scores
+from ssl_seg.utils.code_names import resuming
 from ssl_seg.utils.files import replace_text
 from ssl_seg.utils.lock import take_lock
 from ssl_seg.utils.log import log
@@ -102,8 +103,11 @@ class Run:
 
     @property
     def again(self) -> str:
-        """What to type to go on with it."""
-        return f"ssl-seg {self.command} --resume --out {self.folder}"
+        """What to type to go on with it; code is named again, as only a person may do that."""
+        given: dict[str, Any] = {}
+        with suppress(SslSegError):  # not there before the first step
+            given = self.settings()
+        return resuming(self.command, self.folder, given)
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """Write `run.toml`; `ssl-seg train --config run.toml` repeats the run."""

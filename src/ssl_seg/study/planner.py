@@ -16,6 +16,7 @@ from typing import Any
 from ssl_seg.errors import ResourceError, UsageError
 from ssl_seg.study.config import Stage, StudyFile
 from ssl_seg.study.fingerprint import fingerprint
+from ssl_seg.utils.code_names import names_code
 from ssl_seg.utils.files import replace_text
 from ssl_seg.utils.toml import read_json, read_toml, to_toml
 
@@ -130,6 +131,8 @@ class Study:
         if job is None:
             kind = _digest([stage.command, {**counts, "seed": None}])
             flags = given | {flag: str(needed.folder) for flag, needed in needs.items()}
+            if "init" in needs and names_code(code := needs["init"].flags.get("backbone")):
+                flags.setdefault("backbone", code)  # weights alone do not name code: this file does
             job = Job(stage.command, flags, folder, list(needs.values()), kind)
             self.jobs.append(job)
         job.names.append(f"{stage.name}, seed {seed}")

@@ -10,23 +10,28 @@ from ssl_seg.base import Model
 from ssl_seg.errors import WeightsError
 from ssl_seg.plugins import load_plugins
 from ssl_seg.registry import Registry
+from ssl_seg.utils.code_names import TypedName, names_code, refuse_code
 from ssl_seg.weights import model_file
 from ssl_seg.weights.backbone_file import FORMAT, load_backbone, read_about
 from ssl_seg.weights.readers import find_file, read_header
 
 
-def load(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+def load(
+    path: str | Path, *, backbone: str | None = None, head: str | None = None
+) -> tuple[nn.Module, dict[str, Any]]:
     """The network, on the CPU and in evaluation mode, and what its file says of it.
 
     Args:
         path: a run's folder, one of `ssl-seg export --to hub`, or a weight file of either.
+        backbone, head: `file.py:Name`, where the network was made with such code: what a weight file names
+            is never imported.
 
     Returns:
         A `Model` (images (B, 3, H, W) -> logits), or a `Backbone` (-> feature maps) where there is no head;
         and `backbone`, `image_size`, `mean` and `std` of the normalisation, with a head also `classes`, ...
 
     Raises:
-        WeightsError: nothing there, not written by this library, or it does not fit.
+        WeightsError: nothing there, not written by this library, it does not fit, or it asks for code.
         PluginError: a part of the network is of a plugin that is not installed.
     """
     path = Path(path).expanduser()
@@ -35,23 +40,62 @@ def load(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     registry = load_plugins().registry
     if read_header(file).get("format") == model_file.FORMAT:
         about = model_file.read_model_about(file)
-        model = new_model(about, registry)
+        model = new_model(about, registry, file, backbone=_typed(backbone), head=_typed(head))
         model_file.load_model(file, model)
         return model.eval(), about
     about = read_about(file)
     if "backbone" not in about:
         raise WeightsError("the file does not say which network it is of", where=str(file))
-    backbone = registry.build("backbones", about["backbone"], options=about.get("options"))
-    load_backbone(file, backbone)
-    return backbone.eval(), about
+    name = chosen("backbones", about["backbone"], _typed(backbone), file)
+    made = registry.build("backbones", name, options=about.get("options"))
+    load_backbone(file, made)
+    return made.eval(), about
 
 
-def new_model(about: Mapping[str, Any], registry: Registry) -> Model:
-    """The model that a model file says it is, untrained."""
-    backbone = registry.build("backbones", about["backbone"], options=about["options"])
-    shape = backbone.channels, backbone.strides, len(about["classes"])
-    head = registry.build("heads", about["head"], *shape, options=about["head_options"])
-    return Model(backbone, head, excluded=excluded_in(about))
+def _typed(name: str | None) -> TypedName | None:
+    return None if name is None else TypedName(name)
+
+
+def new_model(
+    about: Mapping[str, Any],
+    registry: Registry,
+    file: Path,
+    *,
+    backbone: TypedName | None = None,
+    head: TypedName | None = None,
+) -> Model:
+    """The model that a model file says it is, untrained.
+
+    Args:
+        about: what the file says.
+        file: where that is read.
+        backbone, head: see `chosen`.
+
+    Raises:
+        WeightsError: see `chosen`.
+    """
+    names = chosen("backbones", about["backbone"], backbone, file), chosen("heads", about["head"], head, file)
+    body = registry.build("backbones", names[0], options=about["options"])
+    shape = body.channels, body.strides, len(about["classes"])
+    top = registry.build("heads", names[1], *shape, options=about["head_options"])
+    return Model(body, top, excluded=excluded_in(about))
+
+
+def chosen(kind: str, named: str, typed: TypedName | None, file: Path) -> str:
+    """The name of a part: where the file asks for code, what a person has typed stands in for it.
+
+    Raises:
+        WeightsError: nobody has, or the file names another part than the person.
+    """
+    if typed is None:
+        refuse_code(named, kind, file)
+        return named
+    if not (names_code(named) or named == typed):
+        part = kind.rstrip("s")
+        raise WeightsError(
+            f"its {part} is {named!r}, not {typed!r}", where=str(file), next=f"leave out --{part}"
+        )
+    return typed
 
 
 def excluded_in(about: Mapping[str, Any]) -> list[int]:

@@ -80,6 +80,7 @@ def _open(target: str, option: list[str], prompt: str) -> "tuple[SegmentRun | No
     """The run, if it is one, its images or those of the folder, and what is to be said of them."""
     from ssl_seg.commands.defaults import read_options
     from ssl_seg.errors import UsageError
+    from ssl_seg.utils.code_names import TypedName
     from ssl_seg_sam.album import folder_album
     from ssl_seg_sam.runs import SegmentRun
 
@@ -93,7 +94,7 @@ def _open(target: str, option: list[str], prompt: str) -> "tuple[SegmentRun | No
                 f"--prompt {prompt} takes what a run predicted, and {target} is no run",
                 next="--box LEFT,TOP,RIGHT,BOTTOM, or --point X,Y",
             )
-        return None, folder_album(target, options.get("data", {})), ""
+        return None, folder_album(TypedName(target), options.get("data", {})), ""
     run = SegmentRun.open(path)
     return run, *run.album(options.get("data", {}))
 
