@@ -20,6 +20,7 @@ from ssl_seg.data.image_cache import open_store
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.inference import outputs
 from ssl_seg.plugins import load_plugins
+from ssl_seg.utils.code_names import TypedName
 
 TINY = Path(__file__).parents[1] / "faults" / "tiny.py"
 SHORT = ["--image-size", 16, "--batch-size", 8, "--epochs", 3, "--cpu"]
@@ -131,7 +132,7 @@ def test_features_of_any_head_are_kept(run, tmp_path, cli, head):
     out = run("a", "--head", f"{tmp_path / 'heads.py'}:{head}", "--keep-features", 16, "--epochs", 1)
     features = np.load(out / "features" / "epoch-0001.npz")["features"]
     assert features.shape == (16, 16) and features.dtype == np.float32
-    backbone = load_plugins().registry.build("backbones", f"{TINY}:TinyBackbone").eval()
+    backbone = load_plugins().registry.build("backbones", TypedName(NET[1])).eval()
     backbone.load_state_dict(load_file(out / "backbone.safetensors"))
     dataset = load_plugins().registry.build("datasets", "demo", "40", "train")
     store = open_store(dataset, 32, tmp_path / "cache")

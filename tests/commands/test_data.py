@@ -11,6 +11,7 @@ from ssl_seg.engine.signals import Stop
 from ssl_seg.errors import DataError, Stopped, UsageError
 from ssl_seg.plugins import load_plugins
 from ssl_seg.registry import Source, Table
+from ssl_seg.utils.code_names import TypedName
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def registry():
 
 
 def opened(registry, spec, labelled=False, **options):
-    return open_dataset(registry, str(spec), labelled=labelled, options=options)
+    return open_dataset(registry, TypedName(spec), labelled=labelled, options=options)
 
 
 @pytest.fixture

@@ -49,9 +49,10 @@ def tiles(tmp_path):
 def test_nowhere_is_an_excluded_class_predicted(cli, tiles):
     (tiles / "loud.py").write_text(LOUD)
     out, val = tiles / "run", tiles / "val"
-    words = ("--backbone", f"{TINY}:TinyBackbone", "--head", f"{tiles / 'loud.py'}:Loud", "--watch", "4,5")
+    backbone, head = f"{TINY}:TinyBackbone", f"{tiles / 'loud.py'}:Loud"
+    words = ("--backbone", backbone, "--head", head)
     more = ("--image-size", 32, "--batch-size", 4, "--epochs", 1, "--cpu", "--out", out)
-    code, _, err = cli("segment", tiles / "train", "--val", val, *words, *more)
+    code, _, err = cli("segment", tiles / "train", "--val", val, *words, "--watch", "4,5", *more)
     assert code == 0, err
     with np.load(out / "val_confusions.npz") as file:
         confusions = file["confusions"]
@@ -59,14 +60,14 @@ def test_nowhere_is_an_excluded_class_predicted(cli, tiles):
     assert json.loads((out / "result.json").read_text())["last"]["miou"] > 0
 
     code, _, err = cli(
-        "predict", out, val, "--out", tiles / "said", "--cpu", "--flips", "--tile", 32, "--overlap", 4
+        "predict", out, val, "--out", tiles / "said", *words, "--cpu", "--flips", "--tile", 32, "--overlap", 4
     )
     assert code == 0, err
     kept = [*(out / "masks" / "epoch-0001").iterdir(), *(tiles / "said").iterdir()]
     assert len(kept) == 4
     assert not any((np.asarray(Image.open(path)) == COLOURS[6]).all(-1).any() for path in kept)
 
-    model, about = load(out)
+    model, about = load(out, backbone=backbone, head=head)
     assert about["exclude"] == ["unknown"]
     with torch.no_grad():
         logits = model(torch.randn(2, 3, 40, 40))
@@ -82,7 +83,7 @@ def test_a_class_that_is_not_in_the_mean_can_still_be_learnt(cli, tiles):
         "segment", tiles / "train", "--val", tiles / "val", *words, "-o", "metric.exclude=unknown", *more
     )
     assert code == 0, err
-    assert load(out)[1]["exclude"] == []
+    assert load(out, backbone=words[1])[1]["exclude"] == []
     last = json.loads((out / "result.json").read_text())["last"]
     assert "iou/unknown" not in last and "miou" in last
 

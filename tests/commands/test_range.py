@@ -11,7 +11,8 @@ from ssl_seg.commands.reading import Reading
 from ssl_seg.weights.backbone_file import read_about
 
 TINY = Path(__file__).parents[1] / "faults" / "tiny.py"
-QUICK = ["--backbone", f"{TINY}:TinyBackbone", "--image-size", 16, "--batch-size", 4, "--epochs", 1, "--cpu"]
+NET = ["--backbone", f"{TINY}:TinyBackbone"]  # code is named anew for every command
+QUICK = [*NET, "--image-size", 16, "--batch-size", 4, "--epochs", 1, "--cpu"]
 
 
 @pytest.fixture
@@ -44,14 +45,13 @@ def test_a_range_holds_for_all_images_and_later_for_what_the_model_sees(plates, 
     assert read_about(out / "backbone.safetensors")["range"] == [0, 4095]
     for run in (out, out / "backbone.safetensors"):
         how = {"precision": "fp32", "cpu": True, "cache": None, "bad_images": "stop"}
-        backbone = None if run == out else f"{TINY}:TinyBackbone"
-        with Reading(str(run), "last", backbone, None, {}, **how) as reading:
+        with Reading(str(run), "last", NET[1], None, None, {}, **how) as reading:
             assert reading.dataset(str(plates)).levels.range == (0, 4095)
             assert reading.dataset("demo:4")  # a format without a range has none
             reading.options["data"] = {"range": "0,8000"}
             assert reading.dataset(str(plates)).levels.range == (0, 8000)
     for words in (["evaluate", out, plates], ["predict", out, plates, "--out", tmp_path / "p.csv"]):
-        code, _, err = cli(*words, "--cpu")
+        code, _, err = cli(*words, *NET, "--cpu")
         assert code == 0 and "warning" not in err
 
 

@@ -12,7 +12,8 @@ from ssl_seg.weights.header import _RULES
 
 TINY = Path(__file__).parents[1] / "faults" / "tiny.py"
 SHORT = ["--image-size", "16", "--batch-size", "8", "--epochs", "2", "--cpu", "--seed", "3"]
-ON_TINY = ["--backbone", f"{TINY}:TinyBackbone", *SHORT]
+NET = ["--backbone", f"{TINY}:TinyBackbone"]  # code is named anew for every command
+ON_TINY = [*NET, *SHORT]
 RUNS = {
     "train": ["train", "demo:16", "--probe", "demo:16", *ON_TINY],
     "classify": ["classify", "demo:24", "--val", "demo:16", *ON_TINY],
@@ -113,7 +114,7 @@ def test_a_damaged_file_of_a_run_is_refused_and_written_again(run, cli, tmp_path
     out = run(*RUNS["classify"], out="run")
     whole = results(out)
     users = {
-        "model.safetensors": ["evaluate", out, "demo:16", "--cpu"],
+        "model.safetensors": ["evaluate", out, "demo:16", *NET, "--cpu"],
         "best.safetensors": [
             "predict",
             out,
@@ -123,8 +124,9 @@ def test_a_damaged_file_of_a_run_is_refused_and_written_again(run, cli, tmp_path
             "--out",
             tmp_path / "p.csv",
             "--cpu",
+            *NET,
         ],
-        "backbone.safetensors": ["classify", "demo:16", "--init", out, *SHORT, "--out", tmp_path / "other"],
+        "backbone.safetensors": ["classify", "demo:16", "--init", out, *ON_TINY, "--out", tmp_path / "other"],
     }
     for name, words in users.items():
         before = (out / name).read_bytes()
@@ -138,7 +140,7 @@ def test_a_damaged_file_of_a_run_is_refused_and_written_again(run, cli, tmp_path
             if name == "best.safetensors":
                 (out / name).write_bytes(before)
                 continue
-            code, _, err = cli("classify", "--resume", "--out", out)
+            code, _, err = cli("classify", *NET, "--resume", "--out", out)
             assert code == 0, err
             assert (out / name).read_bytes() == before
     assert results(out) == whole
@@ -146,15 +148,15 @@ def test_a_damaged_file_of_a_run_is_refused_and_written_again(run, cli, tmp_path
     flip(next(out.glob("checkpoints/step-000006/model.safetensors")))
     for older in out.glob("checkpoints/step-00000[0-5]/model.safetensors"):
         flip(older)
-    code, _, err = cli("evaluate", out, "demo:16", "--cpu")
+    code, _, err = cli("evaluate", out, "demo:16", *NET, "--cpu")
     assert code == 4 and "no checkpoint that verifies" in err and "kept: " not in err
 
 
 def test_a_damaged_export_is_refused(run, cli, tmp_path):
     out = run(*RUNS["classify"], out="run")
-    hub = run("export", out, "--to", "hub", out="hub")
+    hub = run("export", out, "--to", "hub", *NET, out="hub")
     flip(hub / "model.safetensors")
-    code, _, err = cli("predict", hub, "demo:16", "--out", tmp_path / "p.csv", "--cpu")
+    code, _, err = cli("predict", hub, "demo:16", *NET, "--out", tmp_path / "p.csv", "--cpu")
     assert code == 4 and str(hub / "model.safetensors") in err and "next: get the file again" in err
 
 
@@ -164,11 +166,11 @@ def test_a_file_without_a_digest_is_used_as_before(run, cli):
     from safetensors.torch import save_file
 
     out = run(*RUNS["classify"], out="run")
-    code, before, _ = cli("evaluate", out, "demo:16", "--cpu")
+    code, before, _ = cli("evaluate", out, "demo:16", *NET, "--cpu")
     assert code == 0
     path = out / "model.safetensors"
     with safe_open(path, framework="pt") as file:
         header = {key: text for key, text in file.metadata().items() if key in ("format", "about")}
     save_file(load_file(path), path, metadata=header)
-    code, after, _ = cli("evaluate", out, "demo:16", "--cpu")
+    code, after, _ = cli("evaluate", out, "demo:16", *NET, "--cpu")
     assert code == 0 and after == before

@@ -376,5 +376,5 @@ def test_a_link_among_kept_masks_is_found_before_the_training(cli, tiles, tmp_pa
     victim.mkdir()
     (out / "masks").rename(tmp_path / "elsewhere")
     (out / "masks").symlink_to(victim)
-    code, _, err = cli("segment", "--resume", "--out", out)
+    code, _, err = cli("segment", *NET, "--resume", "--out", out)
     assert code == 2 and f"{out}/masks is a link" in err and not list(victim.iterdir())

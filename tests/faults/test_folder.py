@@ -182,7 +182,7 @@ def test_changed_images_are_refused(role, trials, tmp_path):
     (photos / "1.png").write_bytes(whole)  # with another date
     (tmp_path / "photos").rename(tmp_path / "moved")
     place = [str(tmp_path / "moved")] if role == "data" else ["--probe", str(tmp_path / "moved")]
-    assert trial.go(words=["train", *place, "--resume", "--out", str(trial.folder)]) == 0, trial.output
+    assert trial.go(words=[*trial.resuming(), *place]) == 0, trial.output
 
 
 def test_run_toml_repeats_the_run(trials):

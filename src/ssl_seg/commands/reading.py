@@ -97,7 +97,7 @@ class Reading:
 
     def inputs(self, *datasets: "Dataset") -> Iterator[Path]:
         """The files that nothing may be written over: those of the data sets, and the run's own."""
-        yield from run_files(Path(self._open[0]).expanduser())
+        yield from run_files(Path(self._run).expanduser())
         for dataset in datasets:
             yield from files_of(dataset)
 
