@@ -266,6 +266,10 @@ def test_a_run_with_code_is_resumed_when_it_is_typed_again(files, code, cli, com
     assert "is code that the run was started with" in err
     line = err.splitlines()[-1]
     assert line.startswith("next: ssl-seg ") and line.endswith("  # if you trust that code")
+    (run / "run.toml").rename(files / "kept.toml")  # then the newest checkpoint has the settings
+    exit_code, _, err = cli(command, "--resume", "--out", run)
+    assert exit_code == 4 and not code() and line in err, err
+    (files / "kept.toml").rename(run / "run.toml")
     printed = shlex.split(line.removeprefix("next: ssl-seg "), comments=True)
     assert set(map(str, RUNS[command])) < set(printed)
     exit_code, _, err = cli(*printed)
@@ -390,6 +394,7 @@ READING["read_toml"] = {
     "commands/forecast.py",
     "commands/mask_gallery.py",
     "engine/run_dir.py",
+    "engine/run_settings.py",
     "export/run_record.py",
     "plugins/ssl-seg-sam/src/ssl_seg_sam/runs.py",
     "report/collect.py",
