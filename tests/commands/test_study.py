@@ -265,6 +265,34 @@ def test_waiting_can_be_stopped(trial):
     assert study.wait(300) == 143
 
 
+def test_a_suspended_stage_is_not_waited_for(trial, monkeypatch):
+    """It would never end by itself."""
+    monkeypatch.setenv("SSL_SEG_PATIENCE", "0.5")
+    one = trial(text=SLOW)
+    one.gate.write_text("1")
+    study = one.start()
+    orphan = one.wait_for("holds")
+    study.kill()
+    study.wait()
+    os.kill(orphan, signal.SIGSTOP)
+    assert one.start().wait(300) == 9
+    assert f"error[9] a run of an earlier study is suspended: pid {orphan}" in one.said
+    assert f"next: kill -CONT {orphan}" in one.said
+
+
+def test_a_stage_that_does_not_end_after_a_signal_is_killed(trial, monkeypatch):
+    monkeypatch.setenv("SSL_SEG_PATIENCE", "0.5")
+    one = trial(text=SLOW)
+    one.gate.write_text("1 deaf")
+    study = one.start()
+    stage = one.wait_for("holds")
+    study.terminate()
+    assert study.wait(300) == 143
+    assert f"pid {stage} has not ended 0 s after the signal: it is killed" in one.said
+    with pytest.raises(ProcessLookupError):
+        os.kill(stage, 0)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_reaches_the_stage_once_and_ends_the_study(trial, expected, number):
     one = trial(text=SLOW)

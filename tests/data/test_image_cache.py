@@ -386,6 +386,36 @@ def test_two_processes_at_the_same_time(photos, tmp_path, cache):
     assert open_store(dataset, CANVAS, cache).fingerprint == left(cache)[0]
 
 
+def test_a_builder_that_is_frozen_is_not_waited_for(photos, cache, monkeypatch):
+    monkeypatch.setenv("SSL_SEG_PATIENCE", "0.5")
+    dataset = Photos(photos)
+    folder = cache / fingerprint(dataset, CANVAS, "stop")
+    cache.mkdir()
+    with module._only_builder(folder, lambda: None), pytest.raises(ResourceError) as error:
+        open_store(dataset, CANVAS, cache)
+    assert error.value.what == "another process builds the image store, and has written nothing for 0 s"
+    assert f"pid {os.getpid()} on " in error.value.where and "--cache" in error.value.next
+    assert len(open_store(dataset, CANVAS, cache)) == 24
+
+
+def test_a_builder_that_writes_is_waited_for(photos, cache, monkeypatch):
+    """However long it takes; here for thrice the patience."""
+    monkeypatch.setenv("SSL_SEG_PATIENCE", "0.5")
+    dataset, looks = Photos(photos), []
+    folder = cache / fingerprint(dataset, CANVAS, "stop")
+    part = cache / f".{folder.name}.tmp-1-ab" / "images.u8"
+    part.parent.mkdir(parents=True)
+
+    def write(done, total):
+        looks.append(done)
+        part.write_bytes(b"0" * len(looks))
+        if len(looks) == 8:
+            raise Stopped(2)
+
+    with module._only_builder(folder, lambda: None), pytest.raises(Stopped):
+        open_store(dataset, CANVAS, cache, tick=write)
+
+
 def test_one_who_waits_can_be_stopped(photos, cache):
     """While another builds, `tick` is called, and may raise."""
     dataset = Photos(photos)

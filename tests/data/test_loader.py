@@ -1,3 +1,4 @@
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
@@ -8,7 +9,7 @@ from ssl_seg.data import loader as module
 from ssl_seg.data.files import FileDataset, find_images
 from ssl_seg.data.image_cache import open_store
 from ssl_seg.data.loader import Batches, fits, in_order
-from ssl_seg.errors import UsageError
+from ssl_seg.errors import ResourceError, UsageError
 
 CPU = torch.device("cpu")
 
@@ -127,6 +128,18 @@ def test_the_reader_is_ahead(store, streamed):
     feed = Batches(store, 5, 0, CPU)
     feed.at(3)
     assert sorted(feed._pending) == [4, 5]
+
+
+def test_a_disk_that_does_not_answer_is_not_waited_for(store, streamed, monkeypatch):
+    monkeypatch.setenv("SSL_SEG_PATIENCE", "0.2")
+    feed, answer = Batches(store, 5, 1, CPU), threading.Event()
+    monkeypatch.setattr(feed, "_read", lambda rows: answer.wait(30))
+    with pytest.raises(
+        ResourceError, match="the disk has not given the images of a step within 0 s"
+    ) as error:
+        feed.at(0)
+    answer.set()
+    assert error.value.where == str(store.folder)
 
 
 def test_what_goes_wrong_while_reading_ahead_is_raised(store, streamed, monkeypatch):

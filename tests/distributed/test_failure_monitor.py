@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from contextlib import suppress
 from threading import Event, Thread
 
@@ -136,6 +137,81 @@ def test_who_does_not_answer_is_found(three, monkeypatch):
     assert main.silent() == []
     monkeypatch.setattr(two, "_take", lambda rank, said: None)
     assert main.silent() == [2]
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Whoever does not answer a few questions is given up."""
+    monkeypatch.setattr(links, "_ASK", 0.05)
+    monkeypatch.setenv("SSL_SEG_PATIENCE", "0.5")
+
+
+def test_a_frozen_process_is_given_up_by_those_that_wait_for_it(three, hasty, monkeypatch):
+    (main, one, two), _ = three
+    for link in (main, two):
+        monkeypatch.setattr(link, "_take", lambda rank, said: None)  # its threads are stopped, all of them
+    thread, caught = later(one.meet)
+    thread.join(30)
+    (error,) = caught
+    assert isinstance(error, RankError) and error.code == 8
+    assert error.what == "process 0 is frozen: it has not answered for 0 s"
+    assert error.where == "the main process"
+
+
+def test_the_main_process_gives_up_the_one_that_is_frozen_and_tells_the_others(three, hasty, monkeypatch):
+    (main, one, two), _ = three
+    monkeypatch.setattr(two, "_take", lambda rank, said: None)
+    waiting = later(one.meet)
+    with pytest.raises(RankError, match="process 2 is frozen: it has not answered") as caught:
+        main.meet()
+    assert caught.value.where == "pid 2 on host"
+    main.fail(caught.value)
+    waiting[0].join(30)
+    assert "process 2 is frozen" in waiting[1][0].what
+
+
+def test_a_process_that_is_at_work_is_waited_for(three, hasty):
+    (main, one, two), _ = three
+    waiting = [later(link.meet) for link in (main, one)]
+    time.sleep(1.5)  # thrice the patience
+    assert all(thread.is_alive() for thread, _ in waiting)
+    two.meet()
+    for thread, caught in waiting:
+        thread.join(30)
+        assert not thread.is_alive() and not caught
+
+
+def test_a_word_that_nobody_takes_is_given_up(monkeypatch):
+    monkeypatch.setattr(wires, "_WRITE", 0.2)
+    here, there = socket.socketpair()
+    wire = Wire(here)
+    assert wire.send(text="x" * 2**24) is False
+    wire.close()
+    there.close()
+
+
+def test_who_says_its_name_letter_by_letter_is_sent_away(tmp_path, monkeypatch):
+    monkeypatch.setattr(wires, "_CONNECT", 1.0)
+    monkeypatch.setattr(wires, "_HELLO", 0.3)
+    path = str(tmp_path / "door")
+    server, guest = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+    server.bind(path)
+    server.listen()
+    guest.connect(path)
+    over = Event()
+
+    def dribble():
+        with suppress(OSError):
+            while not over.wait(0.05):
+                guest.sendall(b" ")
+
+    thread, _ = later(dribble)
+    with pytest.raises(RankError, match="process 1 has not come"):
+        accept(server, 2, "right")
+    over.set()
+    thread.join(5)
+    guest.close()
+    server.close()
 
 
 def test_strangers_are_sent_away_and_a_missing_process_is_named(tmp_path, monkeypatch):

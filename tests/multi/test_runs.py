@@ -139,6 +139,21 @@ def test_a_frozen_process_is_given_up(worlds, training, tmp_path):
         world.wait(1)
 
 
+def test_a_main_process_that_is_frozen_after_a_checkpoint_is_given_up(worlds, training, tmp_path):
+    """The other one waits for it without an exchange of tensors, which alone would have an end."""
+    run = tmp_path / "run"
+    world = worlds.start(training(run), FAULT="0:saved:SIGSTOP", SSL_SEG_PATIENCE="3")
+    try:
+        world.wait(1)
+        assert world.codes == [8], world.outputs
+        assert "error[8] process 0 is frozen: it has not answered for 3 s" in world.outputs[1]
+        assert f"kept: {run}/checkpoints/step-000002" in world.outputs[1]
+    finally:
+        world.kill(0)
+        world.wait(0)
+    worlds.go(["train", "--resume", "--out", run])
+
+
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [
@@ -169,18 +184,46 @@ def test_a_folder_in_use_ends_all(worlds, training, tmp_path):
     assert "error[9]" in world.outputs[0] and world.outputs[1] == ""
 
 
-@pytest.mark.slow
-def test_processes_that_were_told_different_things(worlds, training, tmp_path):
-    """One command line for each: a seed that differs is found before the first step."""
+@pytest.mark.parametrize(
+    ("flags", "name", "mine", "other"),
+    [
+        (["--seed", "RANK"], "seed", "0", "1"),
+        (["-o", "backbone.dropout=0.RANK"], "o.backbone.dropout", "'0.0'", "'0.1'"),
+        (["--probe", "demo:1RANK"], "probe", "'demo:10'", "'demo:11'"),
+        pytest.param(["--data", ""], "images.data.fingerprint", "", "", marks=pytest.mark.slow),
+    ],
+)
+def test_processes_that_were_told_different_things(worlds, training, tmp_path, flags, name, mine, other):
+    """A command line for each: what differs is named before the first step."""
+    words = [str(word) for word in training(tmp_path / "run", *flags)]
+    if flags[0] == "--data":  # a folder of one name with other images in it, as on two machines
+        words = [str(word) for word in training(tmp_path / "run")]
+        words[1] = str(tmp_path / "photos")
+        pictures(tmp_path)
     file = tmp_path / "start.py"
-    words = [str(word) for word in training(tmp_path / "run")]
     file.write_text(
-        f"import os, sys\nsys.argv = ['ssl-seg', *{words!r}, '--seed', os.environ['RANK']]\n"
+        f"import os, sys\nfrom pathlib import Path\nrank = os.environ['RANK']\n"
+        f"sys.argv = ['ssl-seg', *[word.replace('RANK', rank) for word in {words!r}]]\n"
+        f"os.chdir({str(tmp_path)!r})\n"
+        "import ssl_seg.data.files as files\nreal = files.content_digest\n"
+        "files.content_digest = lambda path: real(path) + rank\n"
         "from ssl_seg.cli import main\nmain()\n"
     )
     world = worlds.start([], file=str(file)).wait()
     assert world.codes == [2, 2], world.outputs
-    assert "the 2 processes differ in settings, images or versions" in world.outputs[0]
+    said = world.outputs[0]
+    assert f"error[2] the 2 processes differ in {name}\n" in said
+    assert f"where: process 0 has {mine}" in said and f", process 1 has {other}" in said
+    assert said.count("error[") == 1 and world.outputs[1] == ""
+    assert not (tmp_path / "run" / "run.toml").exists()
+
+
+def pictures(folder):
+    from PIL import Image
+
+    (folder / "photos").mkdir()
+    for index in range(32):
+        Image.new("RGB", (16, 16), (index, 0, 0)).save(folder / "photos" / f"{index}.png")
 
 
 def test_work_for_one_process_is_refused(worlds):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -10,7 +11,7 @@ from ssl_seg.base import Backbone
 
 class TinyBackbone(Backbone):
     """`FAULT=1:5:SIGKILL`: in the fifth forward pass of a training step, process 1 gets that signal;
-    `raise` in its place is an error there."""
+    `raise` in its place is an error there. `FAULT=0:saved:SIGSTOP`: right after its second checkpoint."""
 
     channels, strides = (8, 16), (2, 4)
 
@@ -20,6 +21,8 @@ class TinyBackbone(Backbone):
         self.two = nn.Sequential(nn.Conv2d(8, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU())
         self.dropout = nn.Dropout(dropout)
         self.passes = 0
+        if os.environ.get("RANK") == "0" and os.environ.get("FAULT", "").startswith("0:saved:"):
+            strike_after_saving(getattr(signal, os.environ["FAULT"].rpartition(":")[2]))
 
     def forward(self, images: Tensor) -> list[Tensor]:
         one = self.one(images)
@@ -31,3 +34,18 @@ class TinyBackbone(Backbone):
                     raise KeyError("a bug in process 1 alone")
                 os.kill(os.getpid(), getattr(signal, what))
         return [one, self.dropout(self.two(one))]
+
+
+def strike_after_saving(number: int) -> None:
+    from ssl_seg.engine import loop
+
+    real, count = loop.save_checkpoint, [0]
+
+    def save(*given: Any) -> Any:
+        made = real(*given)
+        count[0] += 1
+        if count[0] == 2:
+            os.kill(os.getpid(), number)
+        return made
+
+    loop.save_checkpoint = save

@@ -1,6 +1,5 @@
 """From the settings of a run to what the engine needs; every training command does it this way."""
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -70,11 +69,15 @@ def record(
         module: what is trained.
 
     Raises:
-        UsageError: a resumed run finds other images than it was started with.
+        UsageError: a resumed run finds other images than it was started with; or several processes are not of
+            one mind.
     """
-    told = f"{settings}{[store.fingerprint for store in stores.values()]}{device.precision}{versions()}"
-    # settings and images that differ would go unnoticed: gradients of anything can be averaged
-    device.agree(int(hashlib.sha256(told.encode()).hexdigest()[:12], 16), "settings, images or versions")
+    # what differs would go unnoticed: gradients of anything can be averaged
+    images = {
+        name: {"images": len(store), "fingerprint": store.fingerprint} for name, store in stores.items()
+    }
+    more = {"precision": device.precision, "versions": versions(), "images": images}
+    device.agree_on({**settings, **more})
     if not device.is_main:
         return
     found = {

@@ -1,13 +1,11 @@
 """`ssl-seg study`: a chain of stages over seeds, and the table that comes of it."""
 
-import fcntl
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
-from time import sleep
 from types import FrameType
 from typing import Annotated, Any, Self
 
@@ -19,11 +17,13 @@ from ssl_seg.commands.stage_flags import check_parts, checker
 from ssl_seg.errors import OccupiedError, ResourceError, SslSegError, Stopped, UsageError
 from ssl_seg.study.config import StudyFile
 from ssl_seg.study.planner import Job, Study
-from ssl_seg.utils.lock import take_lock
+from ssl_seg.utils.lock import take_lock, try_lock
 from ssl_seg.utils.outputs import output_paths
+from ssl_seg.utils.patience import Idle, patience
 
 # -P: what lies in the current folder must not stand in for a module
 PROGRAM = (sys.executable, "-P", "-m", "ssl_seg")
+_LOOK = 0.1  # seconds between two looks at a run
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
@@ -166,28 +166,46 @@ class Relay:
             self._stage.truncate(0)
             self._stage.write(f"pid {child.pid}")
             self._stage.flush()
-            while True:
-                try:
-                    code = child.wait(0.1)
-                    break
-                except subprocess.TimeoutExpired:
-                    while self._pending:
-                        child.send_signal(self._pending.pop(0))
+            code = self._wait_for(child)
         self._stop_if_asked()
         return code if code >= 0 else 128 - code
 
-    def _wait_for_the_last(self) -> None:
-        """If a study was killed here, what it had started may still be at work: it has the file too."""
-        told = False
+    def _wait_for(self, child: "subprocess.Popen[bytes]") -> int:
+        """Until a run ends, however long it is at work; one that does not end when it was asked to is killed."""
+        idle = Idle(_LOOK)
         while True:
             try:
-                return fcntl.flock(self._stage, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if not told:
-                    self._stage.seek(0)
-                    self._say(
-                        f"a run of an earlier study is still at work ({self._stage.read()}): waiting for it"
-                    )
+                return child.wait(_LOOK)
+            except subprocess.TimeoutExpired:
+                while self._pending:
+                    child.send_signal(self._pending.pop(0))
+            if self._signal and idle.look("asked"):
+                self._say(f"pid {child.pid} has not ended {patience():.0f} s after the signal: it is killed")
+                child.kill()
+                return child.wait(patience())
+
+    def _wait_for_the_last(self) -> None:
+        """If a study was killed here, what it had started may still be at work: it has the file too.
+
+        Raises:
+            OccupiedError: it is suspended, and stays so for `patience()` seconds.
+        """
+        told, idle = False, Idle(_LOOK)
+        while not try_lock(self._stage, seconds=_LOOK):
+            self._stage.seek(0)
+            last = self._stage.read()
+            if not told:
+                self._say(f"a run of an earlier study is still at work ({last}): waiting for it")
                 told = True
-            sleep(0.2)
+            pid = last.removeprefix("pid ")
+            if idle.look("suspended" if _is_suspended(pid) else object()):
+                way = f"kill -CONT {pid}  # or kill -KILL {pid}: its newest checkpoint stays"
+                raise OccupiedError(f"a run of an earlier study is suspended: {last}", next=way)
             self._stop_if_asked()
+
+
+def _is_suspended(pid: str) -> bool:
+    """Whether a process was stopped, as by Ctrl-Z; where the system does not say, it was not."""
+    with suppress(OSError, IndexError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "Tt"
+    return False

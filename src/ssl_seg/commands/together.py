@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ssl_seg.commands.running import complete, end
 from ssl_seg.errors import RankError, SslSegError, Stopped, render
+from ssl_seg.utils.patience import patience
 
 if TYPE_CHECKING:
     from ssl_seg.engine.device import Device
@@ -60,9 +61,7 @@ def blamed(device: "Device", run: "Run") -> Iterator[None]:
 
 
 def _frozen(ranks: list[int]) -> RankError:
-    from ssl_seg.engine.device import patience
-
-    seconds = f"{patience().total_seconds():.0f} s"
+    seconds = f"{patience():.0f} s"
     if not ranks:
         return RankError(f"the processes have waited {seconds} for one of them", next="SSL_SEG_PATIENCE=900")
     return RankError(f"process {ranks[0]} is frozen: it has not answered for {seconds}")

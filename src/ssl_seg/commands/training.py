@@ -64,6 +64,7 @@ class Training:
             device = _device(given["precision"], given["compile"], given["cpu"])
             console.quiet = not device.is_main
             with together(device):
+                device.agree_on({"command": cls.command, "out": str(folder), **given, "resume": resume})
                 defaults.check_parts(given, device.ranks)
                 check_trackers(given["track"] or "")
                 plugins = load_plugins()

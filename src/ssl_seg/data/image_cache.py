@@ -30,9 +30,11 @@ from ssl_seg.data.cache_builder import FORMAT, Tick, build
 from ssl_seg.data.file_digests import TABLE, identities
 from ssl_seg.errors import ResourceError
 from ssl_seg.utils.files import discard
-from ssl_seg.utils.lock import try_lock
+from ssl_seg.utils.lock import sign, signature, try_lock
+from ssl_seg.utils.patience import Idle, patience
 from ssl_seg.utils.toml import read_json
 
+_LOOK = 0.2  # seconds between two looks at a store that another process builds
 FINGERPRINT = (
     f"content, {FORMAT}"  # what a fingerprint is made of: of two that were made alike, a difference counts
 )
@@ -166,11 +168,32 @@ def whole_canvas(dataset: Dataset) -> int:
 
 @contextmanager
 def _only_builder(folder: Path, wait: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock of a store. The system lets go of it when its process dies; the file stays."""
-    with folder.with_name(f".{folder.name}.lock").open("w") as lock:
-        while not try_lock(lock, seconds=0.2):
+    """Hold the lock of a store. The system lets go of it when its process dies; the file stays.
+
+    Raises:
+        ResourceError: another process holds it, and has not written to the store for `patience()` seconds.
+    """
+    with folder.with_name(f".{folder.name}.lock").open("a+") as lock:
+        idle = Idle(_LOOK)
+        while not try_lock(lock, seconds=_LOOK):
             wait()
+            if idle.look(_written(folder)):
+                raise ResourceError(
+                    f"another process builds the image store, and has written nothing for {patience():.0f} s",
+                    where=f"{folder}: {signature(lock)}",
+                    next="end that process, or --cache OTHER_FOLDER",
+                )
+        sign(lock)
         yield
+
+
+def _written(folder: Path) -> int:
+    """Bytes that a build of a store has written so far."""
+    sizes = 0
+    for path in folder.parent.glob(f".{folder.name}.tmp-*/*"):
+        with suppress(OSError):
+            sizes += path.stat().st_size
+    return sizes
 
 
 def _sweep(cache: Path, folder: Path) -> None:
@@ -180,6 +203,6 @@ def _sweep(cache: Path, folder: Path) -> None:
         if name == f".{folder.name}":
             discard(leftover)
             continue
-        with leftover.with_name(f"{name}.lock").open("w") as lock:
+        with leftover.with_name(f"{name}.lock").open("a") as lock:
             if try_lock(lock):
                 discard(leftover)

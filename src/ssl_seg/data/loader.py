@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ssl_seg.augment import stateless_rng as chance
 from ssl_seg.data.image_cache import Store
-from ssl_seg.errors import UsageError
+from ssl_seg.errors import ResourceError, UsageError
+from ssl_seg.utils.patience import patience
 
 _AHEAD = 3
 
@@ -132,7 +133,11 @@ class Batches:
                 self._pending[wanted] = self._reader.submit(self._read, self.order.rows(wanted))
         for other in [known for known in self._pending if not step <= known < step + _AHEAD]:
             self._pending.pop(other).cancel()
-        return self._pending.pop(step).result()
+        try:
+            return self._pending.pop(step).result(patience())
+        except TimeoutError as error:
+            what = f"the disk has not given the images of a step within {patience():.0f} s"
+            raise ResourceError(what, where=str(self.store.folder)) from error
 
     def _read(self, rows: Tensor) -> list[Tensor]:
         parts = [column.index_select(0, rows) for column in self._columns]

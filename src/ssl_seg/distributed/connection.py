@@ -18,13 +18,15 @@ _OPTIONS = {"TCP_NODELAY": 1} | {
     if hasattr(socket, name)  # not on every system
 }
 _CONNECT = 120.0  # seconds until all processes must have come
+_HELLO = 10.0  # until one that has come has said who it is
+_WRITE = 30.0  # until the other end must have taken what is sent: it is never more than a few lines
 
 
 class Wire:
     """One end of a connection. Several threads may send; one reads."""
 
     def __init__(self, line: socket.socket) -> None:
-        line.settimeout(None)
+        line.settimeout(_WRITE)  # who reads is told by `selectors` that there is something
         with suppress(OSError):
             # have the system notice within some seconds that the other machine is gone
             line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -80,30 +82,30 @@ def accept(server: socket.socket, ranks: int, token: str) -> dict[int, tuple[Wir
     found: dict[int, tuple[Wire, str]] = {}
     deadline = monotonic() + _CONNECT
     while len(found) < ranks - 1:
+        if monotonic() >= deadline:
+            missing = sorted(set(range(1, ranks)).difference(found))
+            for wire, _ in found.values():
+                wire.close()
+            raise RankError(f"process {missing[0]} has not come within {_CONNECT:.0f} s")
         server.settimeout(max(0.1, deadline - monotonic()))
-        try:
+        with suppress(TimeoutError):
             line = server.accept()[0]
-            line.settimeout(10.0)
-            hello = parse_json(_first_line(line))
-            if not hmac.compare_digest(str(hello["token"]), token):
-                raise ValueError("a stranger")
-            found[int(hello["rank"])] = Wire(line), str(hello["who"])
-        except TimeoutError:
-            if monotonic() >= deadline:
-                missing = sorted(set(range(1, ranks)).difference(found))
-                for wire, _ in found.values():
-                    wire.close()
-                raise RankError(f"process {missing[0]} has not come within {_CONNECT:.0f} s") from None
-        except (ValueError, KeyError, TypeError, OSError):
-            line.close()
+            try:
+                hello = parse_json(_first_line(line))
+                if not hmac.compare_digest(str(hello["token"]), token):
+                    raise ValueError("a stranger")
+                found[int(hello["rank"])] = Wire(line), str(hello["who"])
+            except (ValueError, KeyError, TypeError, OSError):
+                line.close()
     server.close()
     return found
 
 
 def _first_line(line: socket.socket) -> bytes:
     """Byte by byte: what comes behind it is for the `Wire`."""
-    data = b""
+    data, deadline = b"", monotonic() + _HELLO
     while not data.endswith(b"\n") and len(data) < 1000:
+        line.settimeout(max(0.01, deadline - monotonic()))
         byte = line.recv(1)
         if not byte:
             break

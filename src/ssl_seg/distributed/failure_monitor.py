@@ -14,9 +14,11 @@ from typing import Any
 
 from ssl_seg.distributed.connection import Wire
 from ssl_seg.errors import RankError, SslSegError, Stopped
+from ssl_seg.utils.patience import Idle, patience
 
 GRACE = 4.0  # seconds in which a process may end in good order after another one is gone
 _ANSWER, _MOMENT = 2.0, 1.0
+_ASK = 1.0  # seconds between two questions to those that are waited for
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Link:
         self._who = {other: who for other, (_, who) in wires.items()}
         self._here = dict.fromkeys(range(ranks), 0)  # how many meetings each process has come to
         self._quiet: set[int] = set()
+        self._answers = dict.fromkeys(self._wires, 0)  # how often each has been heard
         self._changed, self._ending, self._heard = Condition(), Event(), Event()
         selector = selectors.DefaultSelector()
         for other, wire in self._wires.items():
@@ -80,16 +83,31 @@ class Link:
         self._reader.start()
 
     def meet(self) -> None:
-        """Wait until all processes have called this as often as this one.
+        """Wait until all processes have called this as often as this one, however long they are at work.
+
+        Those that this one is connected to are asked meanwhile. A process that works answers, as a thread of its
+        own does that; one that does not for `patience()` seconds is frozen, and given up.
 
         Raises:
-            RankError: one of them is gone. Stopped: by a signal.
+            RankError: one of them is gone, or frozen. Stopped: by a signal.
         """
         with self._changed:
             self._here[self.rank] += 1
             count = self._here[self.rank]
             self._tell_arrival(count)
-            self._changed.wait_for(lambda: min(self._here.values()) >= count or self.trouble)
+            idle = {other: Idle(_ASK) for other in self._wires}
+
+            def over() -> bool:
+                return min(self._here.values()) >= count or self.trouble is not None
+
+            while not self._changed.wait_for(over, _ASK):
+                frozen = [other for other, looks in idle.items() if looks.look(self._answers[other])]
+                if frozen:
+                    raise RankError(
+                        f"process {frozen[0]} is frozen: it has not answered for {patience():.0f} s",
+                        where=self._who[frozen[0]],
+                    )
+                self._send_all(ping=True)
             arrived = min(self._here.values()) >= count
         if not arrived and (error := self.cause(0)):
             raise error
@@ -154,7 +172,7 @@ class Link:
     def _read(self, selector: selectors.BaseSelector) -> None:
         with suppress(OSError, ValueError):  # connections are closed under it at the end
             while selector.get_map():
-                for key, _ in selector.select():
+                for key, _ in selector.select(_MOMENT):
                     rank, wire = key.data
                     said = wire.read()
                     for each in said or ():
@@ -166,6 +184,7 @@ class Link:
 
     def _take(self, rank: int, said: dict[str, Any]) -> None:
         with self._changed:
+            self._answers[rank] += 1
             if "here" in said:
                 self._here[rank] = said["here"]
                 self._tell_arrival(said["here"])

@@ -8,6 +8,7 @@ import inspect
 import os
 import secrets
 import warnings
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any, Literal
@@ -19,16 +20,16 @@ from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from ssl_seg.augment import stateless_rng as chance
+from ssl_seg.distributed.agreement import first_difference
 from ssl_seg.distributed.connection import accept, connect, listen
 from ssl_seg.distributed.failure_monitor import Link
 from ssl_seg.distributed.launcher import adopt_slurm, processes
 from ssl_seg.errors import RankError, UsageError, counted
 from ssl_seg.nn.batch_norm import synchronise
 from ssl_seg.nn.small_maps import pad_small_maps
+from ssl_seg.utils.patience import patience
 
 Precision = Literal["auto", "bf16", "fp32"]
-
-PATIENCE = 300.0  # seconds that a process may let the others wait in an exchange of tensors
 
 
 class Device:
@@ -52,7 +53,7 @@ class Device:
         self._seed = 0
         # numbers on the CPU go their own way, so that asking for one does not wait for a GPU
         aside = self.ranks > 1 and self.device.type == "cuda"
-        self._group: Any = dist.new_group(backend="gloo", timeout=patience()) if aside else None
+        self._group: Any = dist.new_group(backend="gloo", timeout=_timeout()) if aside else None
         if self.device.type == "cuda":
             torch.set_float32_matmul_precision("high")
             torch.backends.cudnn.benchmark = True
@@ -123,6 +124,22 @@ class Device:
             raise UsageError(
                 f"the {self.ranks} processes differ in {what}",
                 where=f"process {self.rank} has {number}; others have {int(-least)} to {int(most)}",
+                next="start all of them with the same command, on folders that all machines share",
+            )
+
+    def agree_on(self, values: Mapping[str, Any]) -> None:
+        """See to it that all processes have the same values, nested ones too.
+
+        Raises:
+            UsageError: they have not; with the first one that differs.
+        """
+        if self.ranks == 1:
+            return
+        if differing := first_difference(values, self._group):
+            name, rank, one, other = differing
+            raise UsageError(
+                f"the {self.ranks} processes differ in {name}",
+                where=f"process 0 has {one!r}, process {rank} has {other!r}",
                 next="start all of them with the same command, on folders that all machines share",
             )
 
@@ -199,9 +216,9 @@ def _averaging(module: nn.Module) -> nn.Module:
     return DistributedDataParallel(module, **options)
 
 
-def patience() -> timedelta:
+def _timeout() -> timedelta:
     """How long an exchange of tensors may take before the others are given up."""
-    return timedelta(seconds=float(os.environ.get("SSL_SEG_PATIENCE") or PATIENCE))
+    return timedelta(seconds=patience())
 
 
 def _join(cpu: bool) -> PartialState:
@@ -219,7 +236,7 @@ def _join(cpu: bool) -> PartialState:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it tells how it shares the cores, which is as it should be
-            state = PartialState(cpu=cpu or not torch.cuda.is_available(), timeout=patience())
+            state = PartialState(cpu=cpu or not torch.cuda.is_available(), timeout=_timeout())
     except ValueError as error:
         raise UsageError(f"{apart}: {error}", next=way) from error
     except RuntimeError as error:

@@ -33,12 +33,22 @@ def take_lock(folder: Path) -> TextIOWrapper:
     """
     file = (folder / ".lock").open("a+")
     if not try_lock(file):
-        file.seek(0)
-        holder = file.read().strip() or "another process"
+        holder = signature(file)
         file.close()
         way = "--out OTHER_FOLDER, or wait for it to end"
         raise OccupiedError(f"{folder} is in use by {holder}", next=way) from None
+    sign(file)
+    return file
+
+
+def sign(file: IO[str]) -> None:
+    """Say in a file that this process has locked who that is."""
     file.truncate(0)
     file.write(f"pid {os.getpid()} on {socket.gethostname()} since {datetime.now():%Y-%m-%d %H:%M}\n")
     file.flush()
-    return file
+
+
+def signature(file: IO[str]) -> str:
+    """Who has locked a file."""
+    file.seek(0)
+    return file.read().strip() or "another process"
