@@ -195,7 +195,7 @@ def test_masks_without_a_class_are_counted(cli, tiles, tmp_path):
     assert "weights:" in err and not (tmp_path / "run" / "result.json").exists(), "nothing to measure on"
 
 
-def test_classes_of_validation_must_be_those_of_training(cli, tmp_path):
+def test_validation_masks_are_read_as_those_of_training(cli, tmp_path):
     for part, count in (("train", 3), ("val", 5)):
         for index in range(4):
             folder = tmp_path / part
@@ -207,9 +207,15 @@ def test_classes_of_validation_must_be_those_of_training(cli, tmp_path):
             )
     words = ("segment", tmp_path / "train", "--val", tmp_path / "val", *ON_TINY, "--out", tmp_path / "run")
     code, _, err = cli(*words)
-    assert code == 3 and "are not those of the training masks" in err and "palette" in err
+    assert code == 3 and "index 3, which is no class of 3" in err
     code, _, err = cli(*words, "-o", "data.palette=5")
     assert code == 0, err
+    assert (
+        "has a pixel of 3, 4: never learnt" in err and "hold 3, 4, of which those trained on have no" in err
+    )
+    (tmp_path / "val" / "palette.json").write_text('{"x": [1, 1, 1], "y": [2, 2, 2], "z": [3, 3, 3]}')
+    code, _, err = cli(*words[:-1], tmp_path / "other", "-o", "val.stray=ignore")
+    assert code == 3 and "are not those of the training masks" in err and "palette" in err
 
 
 def test_the_output_stride_follows_the_head(run, cli, tiles, tmp_path):

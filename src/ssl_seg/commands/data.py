@@ -29,6 +29,7 @@ def open_dataset(
     split: str = "",
     labelled: bool = False,
     masks: bool = False,
+    palette: str = "",
     options: Mapping[str, str],
     shared: Mapping[str, str] | None = None,
 ) -> Dataset:
@@ -40,6 +41,7 @@ def open_dataset(
     A few images of a folder or CSV file are read at once, and what is doubtful about them is warned of.
 
     Args:
+        palette: of masks whose palette neither an option nor a file says, if the format asks for one.
         options: of the format.
         shared: further ones, which the format need not have: `options_of_run`.
 
@@ -51,7 +53,8 @@ def open_dataset(
     if masks and f"{format_}_masks" in registry.names("datasets"):
         format_ = f"{format_}_masks"
     known = options_of(registry.factory("datasets", format_))
-    options = {key: value for key, value in (shared or {}).items() if key in known} | dict(options)
+    further = {**(shared or {}), **({"default_palette": palette} if palette else {})}
+    options = {key: value for key, value in further.items() if key in known} | dict(options)
     dataset: Dataset = registry.build("datasets", format_, root, split, options=options)
     if labelled and not dataset.classes:
         advice = getattr(dataset, "advice", "image_folder:FOLDER or csv:FILE.csv")

@@ -57,7 +57,7 @@ def views(
     from ssl_seg.augment.views import augment as augmented
     from ssl_seg.commands.console import Console
     from ssl_seg.commands.data import load, open_dataset
-    from ssl_seg.commands.mask_classes import about_masks
+    from ssl_seg.commands.mask_classes import about_masks, tell_masks
     from ssl_seg.engine.signals import Stop
     from ssl_seg.figures.views import draw_views
     from ssl_seg.plugins import load_plugins
@@ -73,6 +73,7 @@ def views(
         split, own = "train" if masks or augment else "", options.get("data", {})
         dataset = open_dataset(registry, TypedName(data), split=split, masks=masks, options=own)
         refuse_inputs([out], files_of(dataset))
+        tell_masks(dataset, data, console.say)
         how: dict[str, Any] = {"whole": masks, "cache": cache, "bad_images": bad_images}
         store = load(dataset, size, console, stop, **how)
     batch = _first(store, count, seed)

@@ -1,6 +1,6 @@
 """What a segmentation model knows of its data's files: colours, names, classes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,15 @@ if TYPE_CHECKING:
     from ssl_seg.base import Dataset
 
 
-def about_masks(dataset: "Dataset") -> dict[str, Any]:
-    """`colours` of the classes, those to `exclude`, and how file names of masks and images end.
+_AFFIXES = ("image_prefix", "image_suffix", "mask_prefix", "mask_suffix")
+_SHOWN = 24
 
-    Data sets that say nothing of these get the colours of PASCAL VOC and exclude nothing.
+
+def about_masks(dataset: "Dataset") -> dict[str, Any]:
+    """`colours` of the classes, those to `exclude`, and what file names of images and masks begin and end with.
+
+    `palette` says how masks are read, as the option of that name. Data sets that say nothing of these get
+    the colours of PASCAL VOC and exclude nothing.
     """
     from ssl_seg.data.palettes import voc_colours
 
@@ -24,9 +29,35 @@ def about_masks(dataset: "Dataset") -> dict[str, Any]:
     return {
         "colours": [list(colour) for colour in colours],
         "exclude": list(getattr(dataset, "exclude", [])),
-        "image_suffix": getattr(dataset, "image_suffix", ""),
-        "mask_suffix": getattr(dataset, "mask_suffix", ""),
+        **{name: getattr(dataset, name, "") for name in _AFFIXES},
+        "palette": getattr(dataset, "palette_text", ""),
     }
+
+
+def palette_of(about: Mapping[str, Any]) -> str:
+    """How a run's masks were read, as the option `palette`; version 0.1.0 has recorded classes and colours."""
+    from ssl_seg.data.palette_text import as_text
+    from ssl_seg.data.palettes import Palette
+
+    if "palette" in about:
+        return str(about["palette"])
+    names = tuple(map(str, about["classes"]))
+    colours = tuple((red, green, blue) for red, green, blue in about["colours"])
+    counted = names == tuple(map(str, range(len(names))))
+    return as_text(
+        Palette(names, colours, exclude=tuple(about["exclude"]), by="indices" if counted else "colours")
+    )
+
+
+def tell_masks(dataset: "Dataset", spec: str, say: Callable[[str], None]) -> None:
+    """Say how masks are read, and which classes that makes."""
+    if how := getattr(dataset, "how", ""):
+        classes = [
+            f"{name} (excluded)" if name in getattr(dataset, "exclude", ()) else name
+            for name in dataset.classes
+        ]
+        more = [f"{len(classes) - _SHOWN} more"] if len(classes) > _SHOWN else []
+        say(f"masks of {spec}: {how}; {len(classes)} classes: {', '.join([*classes[:_SHOWN], *more])}")
 
 
 def epochs_to_watch(text: str, epochs: int) -> set[int]:
@@ -54,8 +85,8 @@ def mask_names(dataset: "Dataset", rows: Iterable[int], about: dict[str, Any]) -
 
 
 def _mask_name(image: PurePath, about: dict[str, Any]) -> str:
-    stem = image.stem.removesuffix(about["image_suffix"])
-    return str(image.with_name(f"{stem}{about['mask_suffix']}.png"))
+    stem = image.stem.removeprefix(about.get("image_prefix", "")).removesuffix(about["image_suffix"])
+    return str(image.with_name(f"{about.get('mask_prefix', '')}{stem}{about['mask_suffix']}.png"))
 
 
 def check_classes(dataset: "Dataset", classes: Sequence[str], known: Sequence[str], spec: str) -> None:

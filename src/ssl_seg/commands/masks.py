@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from ssl_seg.commands.mask_classes import about_masks, check_classes, mask_names
+from ssl_seg.commands.defaults import names_in
+from ssl_seg.commands.mask_classes import about_masks, check_classes, mask_names, palette_of, tell_masks
+from ssl_seg.data.pair_names import core_of
 from ssl_seg.errors import DataError, SslSegError, UsageError, counted
 from ssl_seg.utils.code_names import TypedName
+from ssl_seg.utils.log import log
 from ssl_seg.utils.outputs import output_path, output_paths, refuse_taken
 
 if TYPE_CHECKING:
@@ -85,9 +88,9 @@ def predict_masks(
 def _without_masks(names: list[str], about: dict[str, Any]) -> list[int]:
     """Rows of the images; where masks lie beside them, these are told by their names and left out."""
     ends = [PurePath(name).stem for name in names]
-    image, mask = about["image_suffix"], about["mask_suffix"]
-    wanted = [row for row, end in enumerate(ends) if image and end.endswith(image)]
-    return wanted or [row for row, end in enumerate(ends) if not (mask and end.endswith(mask))]
+    image, mask = ((about.get(f"{kind}_prefix", ""), about[f"{kind}_suffix"]) for kind in ("image", "mask"))
+    wanted = [row for row, end in enumerate(ends) if any(image) and core_of(end, image) is not None]
+    return wanted or [row for row, end in enumerate(ends) if not any(mask) or core_of(end, mask) is None]
 
 
 def mask_of(reading: "Reading", dataset: "Dataset", row: int, tiling: Tiling) -> "NDArray[np.uint8] | None":
@@ -122,7 +125,9 @@ def mask_of(reading: "Reading", dataset: "Dataset", row: int, tiling: Tiling) ->
 
 def measure_model(reading: "Reading", data: str, tiling: Tiling) -> dict[str, Any]:
     """What a run's model achieves on images with masks, whole."""
-    dataset, about = reading.dataset(data, masks=True), reading.trained.about
+    about = reading.trained.about
+    dataset = reading.dataset(data, masks=True, palette=palette_of(about))
+    tell_masks(dataset, data, reading.console.say)
     check_classes(dataset, dataset.classes, about["classes"], data)
 
     def said() -> Iterator["NDArray[np.uint8] | None"]:
@@ -131,7 +136,9 @@ def measure_model(reading: "Reading", data: str, tiling: Tiling) -> dict[str, An
             reading.tick(len(dataset))
 
     exclude = ",".join(about["exclude"])
-    return _measure(reading.plugins.registry, dataset, said(), about["classes"], exclude, reading.options)
+    return _measure(
+        reading.plugins.registry, dataset, said(), about["classes"], exclude, reading.options, data
+    )
 
 
 def is_mask_folder(path: Path) -> bool:
@@ -152,6 +159,7 @@ def measure_masks(folder: Path, data: str, options: dict[str, dict[str, str]]) -
     Raises:
         DataError: a mask is missing, cannot be read, or has another size than the true one.
     """
+    from ssl_seg.commands.console import Console
     from ssl_seg.commands.data import open_dataset
     from ssl_seg.plugins import load_plugins
 
@@ -171,24 +179,28 @@ def measure_masks(folder: Path, data: str, options: dict[str, dict[str, str]]) -
     def said() -> Iterator["NDArray[np.uint8]"]:
         for file in files:
             try:
-                yield reader.read(file)[0]
+                yield reader.read(file)
             except ValueError as error:
                 raise DataError(f"cannot use {file}: {error}") from error
 
-    return _measure(registry, dataset, said(), list(dataset.classes), ",".join(about["exclude"]), options)
+    classes, exclude = list(dataset.classes), ",".join(about["exclude"])
+    with Console() as console:
+        tell_masks(dataset, data, console.say)
+        return _measure(registry, dataset, said(), classes, exclude, options, data)
 
 
 def _reader(dataset: "Dataset", files: list[Path], about: dict[str, Any]) -> "MaskReader":
     """How predicted masks are read: by the true masks' palette, as colours or as indices."""
     from dataclasses import replace
 
-    from ssl_seg.data.mask_files import recognise
+    from ssl_seg.data.mask_coding import recognise
     from ssl_seg.data.palettes import STRAY, Palette
 
     own = getattr(dataset, "reader", None)
     colours = tuple((red, green, blue) for red, green, blue in about["colours"])
     palette = own.palette if own else Palette(tuple(dataset.classes), colours)
-    return replace(recognise(files, palette), stray=STRAY, bits=own.bits if own else False)
+    found, _ = recognise(files, palette, bits=own.bits if own else False)
+    return replace(found, stray=STRAY)
 
 
 def _measure(
@@ -198,17 +210,25 @@ def _measure(
     classes: list[str],
     exclude: str,
     options: dict[str, dict[str, str]],
+    data: str,
 ) -> dict[str, Any]:
-    """The metric's numbers on masks in the data set's order, and how many images they are of."""
+    """The metric's numbers on masks in the data set's order, and how many images they are of.
+
+    Args:
+        said: predicted masks; None where there is none.
+        data: what they are held against, for people.
+    """
+    import numpy as np
     import torch
+
+    from ssl_seg.data.mask_counts import MaskCount, check_measurable
 
     how = {"exclude": exclude, **options.get("metric", {})}
     metric = registry.build("metrics", "mean_iou", classes, options=how)
-    measured = 0
+    found = MaskCount.of(classes, names_in(how["exclude"]))
     for row, mask in enumerate(said):
         if mask is None:
             continue
-        measured += 1
         try:
             truth = dataset.mask(row, _WHOLE)
         except ValueError as error:
@@ -219,4 +239,7 @@ def _measure(
                 f"the mask of {name} is {one[0]} x {one[1]} pixels, the true one {two[0]} x {two[1]}"
             )
         metric.update(torch.from_numpy(mask)[None], torch.from_numpy(truth)[None])
-    return {"images": measured, "classes": classes, **metric.compute()}
+        found.add(np.bincount(truth.ravel(), minlength=256))
+    for warning in check_measurable(found, data):
+        log.warning(warning)
+    return {"images": found.masks, "classes": classes, **metric.compute()}

@@ -87,8 +87,8 @@ class Reading:
         self.console.__exit__()
         self.stop.__exit__()
 
-    def dataset(self, spec: str, *, split: str = "val", **needs: bool) -> "Dataset":
-        """The images that `spec`, which a person has typed, names; `needs` is `labelled` or `masks`."""
+    def dataset(self, spec: str, *, split: str = "val", **needs: Any) -> "Dataset":
+        """The images that `spec`, which a person has typed, names; `needs`: see `open_dataset`."""
         from ssl_seg.commands.data import open_dataset
 
         options, shared = self.options.get("data", {}), self.trained.pixels

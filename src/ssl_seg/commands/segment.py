@@ -1,5 +1,6 @@
 """`ssl-seg segment`: train a network that tells the class of every pixel."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -7,7 +8,7 @@ import typer
 
 from ssl_seg.commands import defaults, flags, mask_flags
 from ssl_seg.commands.finetuning import Finetuning, parts_of
-from ssl_seg.errors import DataError, UsageError
+from ssl_seg.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from ssl_seg.commands.judge import Judge
     from ssl_seg.data.image_cache import Store
     from ssl_seg.data.loader import Order
+    from ssl_seg.data.mask_counts import MaskCount
+    from ssl_seg.data.mask_files import MaskReader
     from ssl_seg.tasks.segmentation import Segmenter
 
 
@@ -89,45 +92,56 @@ class Segmentation(Finetuning):
     }
     norm_recipe: ClassVar = {"sgd": {"lr": 0.16}}  # 0.01 for a batch of 16, as DeepLab and FCN are trained
     val: "Dataset"
+    counts: "MaskCount"
 
     def stores(self) -> dict[str, "Store"]:
         """Training and validation images with their masks."""
         from ssl_seg.commands.labels import tell_overlap
-        from ssl_seg.commands.mask_classes import about_masks, check_classes
+        from ssl_seg.commands.mask_classes import about_masks, check_classes, tell_masks
 
         given = self.given
-        train = self.dataset(given["train"], split="train", masks=True)
+        # a resumed run does not find out again how masks are read
+        known = self.run.settings()["record"]["train"].get("palette", "") if self.run.resume else ""
+        train = self.dataset(given["train"], split="train", masks=True, palette=known)
+        tell_masks(train, given["train"], self.console.say)
         stores = {"train": self.store(train, whole=True)}
-        self.about_data = about_masks(train)
+        self.about_data = about = about_masks(train)
+        stores["train"].notes = {"masks": getattr(train, "how", ""), "palette": about["palette"]}
         if given["exclude"] is None:
             given["exclude"] = ",".join(self.about_data["exclude"])
         self.about_data["exclude"] = defaults.names_in(given["exclude"])
         if given["val"]:
-            self.val = self.dataset(given["val"], parts=("data", "val"), split="val", masks=True)
+            how = {"parts": ("data", "val"), "palette": about["palette"]}
+            self.val = self.dataset(given["val"], split="val", masks=True, **how)
+            tell_masks(self.val, given["val"], self.console.say)
             stores["val"] = self.store(self.val, whole=True)
             check_classes(self.val, stores["val"].classes, stores["train"].classes, given["val"])
             stores["val"].classes = stores["train"].classes
             tell_overlap(train, stores["train"], self.val, stores["val"])
         self.excluded = self._excluded(stores["train"])
-        self._tell_classes(stores["train"])
+        self._count_masks(stores, getattr(train, "reader", None))
         return stores
 
-    def _tell_classes(self, store: "Store") -> None:
-        """Say what there is to learn from.
+    def _count_masks(self, stores: Mapping[str, "Store"], reader: "MaskReader | None") -> None:
+        """Say what there is to learn from and to measure on.
 
         Raises:
-            DataError: nothing.
+            DataError: not enough.
         """
-        from ssl_seg.tasks.segmentation import count_pixels
+        from ssl_seg.base import IGNORE
+        from ssl_seg.data.mask_counts import check_learnable, check_measurable, count_masks
+        from ssl_seg.utils.log import log
 
-        counts, empty = count_pixels(store, self.excluded)
-        total = max(1, int(counts.sum()))
-        shares = [f"{name} {int(n) / total:.1%}" for name, n in zip(store.classes, counts, strict=False)]
-        self.console.say(f"classes by pixels: {', '.join(shares)}")
-        if empty == len(store):
-            raise DataError("no mask has a pixel to learn from", where=self.given["train"])
-        if empty:
-            self.console.say(f"{empty} of {len(store)} masks have no pixel to learn from")
+        given, exclude = self.given, self.about_data["exclude"]
+        self.counts = found = count_masks(stores["train"], exclude)
+        warnings = check_learnable(found, given["train"], guesses_void=bool(reader and reader.guesses_void))
+        self.console.say(f"classes by pixels: {found.histogram(most=IGNORE)}")
+        if found.empty:
+            self.console.say(f"{found.empty} of {found.masks} masks have no pixel to learn from")
+        if "val" in stores:
+            warnings += check_measurable(count_masks(stores["val"], exclude), given["val"], found)
+        for warning in warnings:
+            log.warning(warning)
 
     def _excluded(self, store: "Store") -> list[int]:
         from ssl_seg.errors import did_you_mean
@@ -160,10 +174,12 @@ class Segmentation(Finetuning):
 
     def new_module(self, model: "Model", store: "Store") -> "Segmenter":
         """The loss of the model's logits on masks."""
+        import torch
+
         from ssl_seg.tasks.segmentation import Segmenter, class_weights
 
-        given, classes = self.given, len(store.classes)
-        weights = class_weights(store, classes, self.excluded) if given["class_weights"] else None
+        given, counts = self.given, torch.from_numpy(self.counts.pixels[: len(store.classes)])
+        weights = class_weights(counts, self.excluded) if given["class_weights"] else None
         return Segmenter(model, loss=given["loss"], weights=weights, frozen=given["freeze"])
 
     def new_judge(self, module: "Segmenter", store: "Store") -> "Judge":

@@ -111,6 +111,7 @@ def _images_of(store: Store) -> dict[str, Any]:
         "canvas": store.canvas,
         "fingerprint": store.fingerprint,
         "fingerprint_of": FINGERPRINT,
+        **store.notes,
     }
 
 

@@ -102,12 +102,12 @@ class Training:
         return self.plugins.registry.build(kind, name, *given, options=self.options.get(part))
 
     def dataset(
-        self, spec: str, *, parts: Sequence[str] = ("data",), split: str = "", **needs: bool
+        self, spec: str, *, parts: Sequence[str] = ("data",), split: str = "", **needs: Any
     ) -> "Dataset":
         """What `spec` names, with the options of `parts`; of an option that several give, the last holds.
 
         Args:
-            needs: `labelled` or `masks`.
+            needs: `labelled`, `masks` and `palette`, see `open_dataset`.
         """
         from ssl_seg.commands.data import open_dataset, options_of_run
 

@@ -51,11 +51,13 @@ class Store:
         skipped: how many bad images were left out.
         bad: their indices in the dataset, and what is wrong with each.
         fingerprint: of the dataset and the canvas.
+        notes: what else `run.toml` is to say of it.
     """
 
     def __init__(self, folder: Path) -> None:
         index = read_json(folder / "index.json")
         self.folder, self.fingerprint = folder, folder.name
+        self.notes: dict[str, str] = {}
         self.canvas: int = index["canvas"]
         self.classes: list[str] = index["classes"]
         self.skipped: int = index["skipped"]

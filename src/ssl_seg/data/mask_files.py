@@ -1,19 +1,17 @@
-"""Reading one mask file into class indices, exactly; and finding out how a set of masks is written.
+"""Reading one mask file into class indices, exactly.
 
 - `colours`: the RGB colour of a pixel, looked up in a palette. A palette PNG is looked up by the
   colours it shows.
-- `indices`: the value of a grey or palette pixel is the class; 255 is none.
+- `indices`: a whole number for each pixel, of a grey, palette, 16-bit or floating-point mask, or of an RGB
+  mask whose three channels are equal. A table says which class it is; 255 is none unless it is a class.
 
-A JPEG is refused, for its colours are not exact, and so are half-transparent and floating-point
-pixels. EXIF orientation is applied, as it is to images.
+A JPEG is refused, for its colours are not exact, and so are half-transparent pixels. EXIF orientation is
+applied, as it is to images.
 """
 
-import os
-from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,12 +21,11 @@ from PIL import Image, ImageFile, ImageOps
 
 from ssl_seg.base import IGNORE
 from ssl_seg.data.decode import FORMATS, MAX_PIXELS, why
-from ssl_seg.data.palettes import BUILT_IN, MOST, STRAY, Palette, codes, colour_of, numbered
-from ssl_seg.errors import DataError
+from ssl_seg.data.palettes import STRAY, Palette, codes, colour_of
+from ssl_seg.errors import counted
 
-_LOOKED_AT = 16
-_ENOUGH = 0.99  # share of the pixels looked at whose colour a palette must have, to be the one
 _SHOWN = 3
+_LARGEST = 65_535  # of a value
 
 
 @dataclass(frozen=True)
@@ -40,64 +37,67 @@ class MaskReader:
         coding: what a pixel holds.
         bits: each channel counts as 0 below 128 and as 255 from there on, before it is looked up.
         stray: what a value that is no class is read as; None makes it an error.
+        values: of indices, those of each class; by default 0, 1, ...
     """
 
     palette: Palette
     coding: Literal["colours", "indices"] = "colours"
     bits: bool = False
     stray: int | None = None
+    values: tuple[tuple[int, ...], ...] | None = None
 
-    def read(self, path: Path) -> tuple[NDArray[np.uint8], int]:
-        """The class of every pixel, (H, W), 255 where there is none; and how many values were stray.
+    def read(self, path: Path) -> NDArray[np.uint8]:
+        """The class of every pixel, (H, W), 255 where there is none.
 
         Raises:
             ValueError: it cannot be read, or has a value that is no class; the text says why.
         """
         image = open_mask(path)
+        classes: NDArray[np.uint8]
         if self.coding == "colours":
-            values = codes(_as_colours(image, bits=self.bits))
+            values: NDArray[Any] = codes(colours_of(image, bits=self.bits))
             classes = self.palette.table[values]
         else:
-            values = _as_indices(image)
-            known = (values >= 0) & (values < len(self.palette.names))
-            classes = np.where(known, values, STRAY).astype(np.uint8)
-            classes[values == IGNORE] = IGNORE
+            values = values_of(image, bits=self.bits)
+            classes = self._table[np.where((values >= 0) & (values <= _LARGEST), values, _LARGEST + 1)]
         stray = classes == STRAY
-        count = int(np.count_nonzero(stray))
-        if count:
+        if stray.any():
             if self.stray is None:
-                raise ValueError(self._told(values[stray]))
+                raise ValueError(self._described(values[stray]))
             classes[stray] = self.stray
-        return classes, count
+        return classes
 
-    def _told(self, values: NDArray[Any]) -> str:
+    @cached_property
+    def _table(self) -> NDArray[np.uint8]:
+        """(65537,) class of every value; the last stands for all others."""
+        table = np.full(_LARGEST + 2, STRAY, dtype=np.uint8)
+        table[IGNORE] = IGNORE
+        for index, values in enumerate(self.values or [(index,) for index in range(len(self.palette.names))]):
+            table[list(values)] = index
+        table[list(self.palette.void_values)] = IGNORE
+        return table
+
+    @property
+    def guesses_void(self) -> bool:
+        """Whether 255 is read as no class only because that is the custom."""
+        is_class = any(IGNORE in values for values in self.values or ())
+        return self.coding == "indices" and not is_class and IGNORE not in self.palette.void_values
+
+    def _described(self, values: NDArray[Any]) -> str:
         found, counts = np.unique(values, return_counts=True)
         most = sorted(zip(counts.tolist(), found.tolist(), strict=True), reverse=True)
         if self.coding == "colours":
-            shown = [f"{count} pixels of colour {colour_of(code)}" for count, code in most[:_SHOWN]]
+            shown = [
+                f"{counted(count, 'pixel')} of colour {colour_of(code)}" for count, code in most[:_SHOWN]
+            ]
             what = "the palette does not have"
         else:
-            shown = [f"{count} pixels of index {index}" for count, index in most[:_SHOWN]]
-            what = f"is no class of {len(self.palette.names)}"
+            shown = [f"{counted(count, 'pixel')} of index {index:g}" for count, index in most[:_SHOWN]]
+            what = f"is no class of {', '.join(self.palette.names)}"
+            if self.palette.by == "indices":
+                what = f"is no class of {len(self.palette.names)}"
         more = [f"{len(most) - _SHOWN} other values"] if len(most) > _SHOWN else []
         return f"{', '.join(shown + more)}, which {what} (stray=ignore leaves them out)"
-
-
-@dataclass(frozen=True)
-class MaskCount:
-    """What is in the masks of a dataset.
-
-    Attributes:
-        pixels: (C,) int64 of each class.
-        ignored: pixels without a class.
-        stray: pixels that hold a value of no class.
-        empty: names of masks without any pixel of a class.
-    """
-
-    pixels: NDArray[np.int64]
-    ignored: int
-    stray: int
-    empty: list[str]
 
 
 def reduce_mask(mask: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -131,94 +131,70 @@ def open_mask(path: Path) -> Image.Image:
         raise ValueError(why(error)) from error
 
 
-def _as_colours(image: Image.Image, *, bits: bool) -> NDArray[np.uint8]:
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        if np.asarray(image)[:, :, 3].min() < 255:
-            raise ValueError("it has transparent pixels, whose colour is not clear")
+def colours_of(image: Image.Image, *, bits: bool = False) -> NDArray[np.uint8]:
+    """The (H, W, 3) colours that a mask shows.
+
+    A colour that a palette PNG or a colour key calls transparent is still a colour; an alpha channel hides it.
+
+    Raises:
+        ValueError: it shows none, or they are half hidden.
+    """
+    if image.mode in ("RGBA", "LA", "PA"):
+        image = _opaque(image)
     elif image.mode not in ("RGB", "L", "P", "1"):
-        raise ValueError(f"its pixels are of kind {image.mode}, not RGB colours of 8 bits")
+        values = values_of(image)
+        if values.min() < 0 or values.max() > 255:
+            raise ValueError(f"its pixels are of kind {image.mode}, not RGB colours of 8 bits")
+        image = Image.fromarray(values.astype(np.uint8))
+    image.info.pop("transparency", None)
     rgb = np.asarray(image.convert("RGB"))
     return np.where(rgb >= 128, 255, 0).astype(np.uint8) if bits else rgb
 
 
-def _as_indices(image: Image.Image) -> NDArray[Any]:
-    if image.mode == "1":
-        return np.asarray(image).astype(np.uint8)
-    if image.mode in ("L", "P") or image.mode.startswith("I"):
-        return np.asarray(image)
-    raise ValueError(f"its pixels are of kind {image.mode}, where a class index is wanted")
-
-
-def recognise(paths: Sequence[Path], palette: Palette | None) -> MaskReader:
-    """Find out how masks are written, from at most 16 of them, evenly spaced.
-
-    Grey masks hold colours if the palette is all grey, else indices. Palette PNGs hold colours if the
-    palette has those that they show. Without a palette, colours decide among the built-in ones, and
-    indices are counted over all masks.
-
-    Args:
-        paths: of all masks.
-        palette: if it is known.
+def values_of(image: Image.Image, *, bits: bool = False) -> NDArray[Any]:
+    """The (H, W) whole numbers that a mask holds: of a palette PNG the indices.
 
     Raises:
-        DataError: none can be read, or there is no palette for their colours.
+        ValueError: it holds none.
     """
-    seen = []
-    for path in paths[:: max(1, len(paths) // _LOOKED_AT)][:_LOOKED_AT]:
-        with suppress(ValueError):
-            seen.append(open_mask(path))
-    coloured = [image for image in seen if image.mode in ("RGB", "RGBA")]
-    if palette is None:
-        return MaskReader(_known(coloured)) if coloured else _counted(paths, seen)
-    if coloured or (palette.is_grey and all(image.mode in ("L", "1") for image in seen)):
-        return MaskReader(palette)
-    indexed = [image for image in seen if image.mode == "P"]
-    if indexed and _share(_colours_in(indexed), palette) >= _ENOUGH:
-        return MaskReader(palette)
-    return MaskReader(palette, coding="indices")
+    mode = image.mode
+    if mode in ("LA", "RGBA", "PA"):
+        image = _opaque(image)
+    pixels = np.asarray(image)
+    if mode == "1":
+        pixels = pixels.astype(np.uint8)
+    elif pixels.ndim == 3:
+        if mode not in ("RGB", "RGBA") or not is_grey(pixels):
+            raise ValueError(f"its pixels are of kind {mode}, where a class index is wanted")
+        pixels = pixels[:, :, 0]
+    elif pixels.dtype.kind == "f":
+        if not (np.isfinite(pixels).all() and (pixels == np.rint(pixels)).all()):
+            fractions = pixels[~(pixels == np.rint(pixels))]
+            shown = f"{fractions[0]:g}" if fractions.size else "infinity"
+            raise ValueError(f"its pixels are floating-point numbers that are not whole, as {shown}")
+        pixels = np.clip(pixels, -1.0, 1e9).astype(np.int64)
+    elif not (mode in ("L", "P", "LA", "PA") or mode.startswith("I")):
+        raise ValueError(f"its pixels are of kind {mode}, where a class index is wanted")
+    return np.where(pixels >= 128, 255, 0).astype(np.uint8) if bits else pixels
 
 
-def _colours_in(images: Sequence[Image.Image]) -> Counter[int]:
-    found: Counter[int] = Counter()
-    for image in images:
-        values, counts = np.unique(codes(np.asarray(image.convert("RGB"))), return_counts=True)
-        found.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
-    return found
+def is_grey(pixels: NDArray[np.uint8]) -> bool:
+    """Whether the three channels of (H, W, 3) pixels are equal."""
+    return bool((pixels[:, :, 0] == pixels[:, :, 1]).all() and (pixels[:, :, 0] == pixels[:, :, 2]).all())
 
 
-def _share(found: Counter[int], palette: Palette) -> float:
-    known = sum(count for code, count in found.items() if palette.table[code] != STRAY)
-    return known / max(1, found.total())
+def palette_of(image: Image.Image) -> list[tuple[int, int, int]]:
+    """The colours of a palette PNG, by their indices."""
+    flat: Sequence[int] = image.getpalette("RGB") or []
+    return [(flat[i], flat[i + 1], flat[i + 2]) for i in range(0, len(flat) // 3 * 3, 3)]
 
 
-def _known(images: Sequence[Image.Image]) -> Palette:
-    found = _colours_in(images)
-    best = max(BUILT_IN.values(), key=lambda palette: _share(found, palette))
-    if _share(found, best) < _ENOUGH:
-        most = ", ".join(f"{colour_of(code)}" for code, _ in found.most_common(5))
-        raise DataError(
-            "the masks' colours are those of no built-in palette",
-            where=f"the most common: {most}",
-            next='palette=FILE.json with {"NAME": [RED, GREEN, BLUE], ...}',
-        )
-    return replace(best, source=f"{best.source}, recognised by its colours")
+def _opaque(image: Image.Image) -> Image.Image:
+    """Without its alpha channel.
 
-
-def _counted(paths: Sequence[Path], seen: Sequence[Image.Image]) -> MaskReader:
-    """As many classes as the highest index below 255 says, with the colours of a palette PNG."""
-
-    def highest(path: Path) -> int:
-        with suppress(ValueError):
-            values = _as_indices(open_mask(path))
-            held = values[values < IGNORE]
-            return int(held.max()) if held.size else -1
-        return -1
-
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        count = 1 + max(pool.map(highest, paths), default=-1)
-    if not 0 < count <= MOST:
-        raise DataError("no mask can be read, or none holds a class", where=f"{paths[0]}, ...")
-    flat = next((image.getpalette("RGB") or [] for image in seen if image.mode == "P"), [])
-    colours = [(flat[i], flat[i + 1], flat[i + 2]) for i in range(0, len(flat) // 3 * 3, 3)]
-    return MaskReader(numbered(count, "as many classes as the masks hold", colours), coding="indices")
+    Raises:
+        ValueError: it hides something.
+    """
+    if np.asarray(image.getchannel("A")).min() < 255:
+        raise ValueError("it has transparent pixels, whose colour is not clear")
+    return image.convert({"RGBA": "RGB", "LA": "L", "PA": "P"}[image.mode])

@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssl_seg.base import IGNORE
-from ssl_seg.errors import DataError, UsageError, did_you_mean
-from ssl_seg.utils.toml import parse_json
+from ssl_seg.errors import UsageError
 
 STRAY = 254  # in a table: a colour that the palette does not have
 MOST = 254  # classes; 254 and 255 have meanings of their own
@@ -27,8 +25,11 @@ class Palette:
         names: of the classes.
         colours: RGB, 0 to 255, of each class.
         void: further colours, of pixels without a class.
+        void_values: in masks of indices, values of pixels without a class.
         exclude: names of classes that stand for "none of these", as `unknown` does.
         source: where it comes from, for people.
+        by: what it says of masks with one channel. `colours`: they hold grey colours if it has these, else
+            indices; `indices`: indices; `two values`: 0 and one other value, whichever it is.
     """
 
     names: tuple[str, ...]
@@ -36,6 +37,8 @@ class Palette:
     void: tuple[Colour, ...] = ()
     exclude: tuple[str, ...] = ()
     source: str = ""
+    by: Literal["colours", "indices", "two values"] = "colours"
+    void_values: tuple[int, ...] = ()
 
     @property
     def array(self) -> NDArray[np.uint8]:
@@ -93,10 +96,11 @@ def numbered(count: int, source: str, colours: Sequence[Colour] = ()) -> Palette
     if not 0 < count <= MOST:
         raise UsageError(f"a mask holds 1 to {MOST} classes, not {count}", where=source)
     filled = (*colours, *voc_colours(count)[len(colours) :])[:count]
-    return Palette(tuple(map(str, range(count))), filled, source=source)
+    return Palette(tuple(map(str, range(count))), filled, source=source, by="indices")
 
 
-def _named(source: str, entries: Sequence[tuple[str, Colour]], **more: Any) -> Palette:
+def named(source: str, entries: Sequence[tuple[str, Colour]], **more: Any) -> Palette:
+    """A palette of (name, colour) pairs; `more`: its other attributes."""
     names, colours = zip(*entries, strict=True)
     return Palette(names, colours, source=source, **more)
 
@@ -108,7 +112,7 @@ _VOC = (
 
 BUILT_IN = {
     # satellite images; grey levels of each channel are read as bits by its graders
-    "deepglobe": _named(
+    "deepglobe": named(
         "deepglobe",
         [
             ("urban", (0, 255, 255)),
@@ -122,7 +126,7 @@ BUILT_IN = {
         exclude=("unknown",),
     ),
     # the eleven classes of Badrinarayanan et al. 2017, arXiv:1511.00561
-    "camvid": _named(
+    "camvid": named(
         "camvid",
         [
             ("sky", (128, 128, 128)),
@@ -143,71 +147,5 @@ BUILT_IN = {
     "voc": Palette(tuple(_VOC.split()), voc_colours(21), void=((224, 224, 192),), source="voc"),
 }
 
-
-def read_palette(text: str) -> Palette:
-    """A built-in name, a number of classes without names, or a JSON file.
-
-    The file holds `{"NAME": [RED, GREEN, BLUE], ...}`, or `{"classes": [{"name": ..., "rgb": [...],
-    "id": ...}, ...]}` where `id` may be left out, and `"ignore": NAME or ID` names the class that
-    stands for none.
-
-    Raises:
-        UsageError: no such name or file.
-        DataError: the file is no palette; the text says why.
-    """
-    if text in BUILT_IN:
-        return BUILT_IN[text]
-    if text.isdecimal():
-        return numbered(int(text), f"palette={text}")
-    path = Path(text).expanduser()
-    if not path.is_file():
-        raise UsageError(
-            f"no palette {text!r}{did_you_mean(text, BUILT_IN)}",
-            next=f"one of {', '.join(BUILT_IN)}, a number of classes, or a JSON file",
-        )
-    try:
-        content = parse_json(path.read_text(encoding="utf-8-sig"))
-        return _checked(_from_json(content, str(path)))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise DataError(
-            f"{path} is no palette: {reason}", next='write {"NAME": [RED, GREEN, BLUE], ...}'
-        ) from error
-
-
-def _from_json(content: Any, source: str) -> Palette:
-    if not content or not isinstance(content, dict):
-        raise ValueError("it names no class")
-    if "classes" not in content or not isinstance(content["classes"], list):
-        return _named(source, [(name, _colour(rgb)) for name, rgb in content.items()])
-    entries = content["classes"]
-    ids = [entry.get("id", place) for place, entry in enumerate(entries)]
-    if sorted(ids) != list(range(len(ids))):
-        raise ValueError(f"the ids are {ids}, not 0 to {len(ids) - 1}")
-    ordered = [entry for _, entry in sorted(zip(ids, entries, strict=True), key=lambda pair: pair[0])]
-    names = [str(entry["name"]) for entry in ordered]
-    ignore = content.get("ignore")
-    if ignore == IGNORE:  # it is that in any mask
-        ignore = None
-    if ignore is not None and ignore not in names and ignore not in ids:
-        raise ValueError(f"there is no class {ignore!r} to ignore")
-    exclude = () if ignore is None else (ignore if ignore in names else names[ignore],)
-    return _named(
-        source, [(name, _colour(e["rgb"])) for name, e in zip(names, ordered, strict=True)], exclude=exclude
-    )
-
-
-def _colour(rgb: Any) -> Colour:
-    if not isinstance(rgb, list) or len(rgb) != 3 or not all(type(v) is int and 0 <= v <= 255 for v in rgb):
-        raise ValueError(f"{rgb} is no colour: three whole numbers from 0 to 255")
-    return rgb[0], rgb[1], rgb[2]
-
-
-def _checked(palette: Palette) -> Palette:
-    if not 0 < len(palette.names) <= MOST:
-        raise ValueError(f"it has {len(palette.names)} classes, a mask holds 1 to {MOST}")
-    for values in (palette.names, palette.colours):
-        twice = [value for value in dict.fromkeys(values) if values.count(value) > 1]
-        if twice:
-            raise ValueError(f"{twice[0]} is there twice")
-    return palette
+# any masks of two values: 0 and 1, 0 and 255, black and white, False and True
+BINARY = named("two values", [("background", (0, 0, 0)), ("object", (255, 255, 255))], by="two values")

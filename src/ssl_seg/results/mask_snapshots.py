@@ -84,7 +84,7 @@ class Watched:
         return path.with_name(path.stem.removesuffix(self.suffix) or path.stem).as_posix()
 
     def _mask(self, folder: str, name: str, other: int) -> NDArray[np.uint8]:
-        return MaskReader(self.palette, stray=other).read(self._file(folder, name))[0]
+        return MaskReader(self.palette, stray=other).read(self._file(folder, name))
 
     def _file(self, folder: str, name: str) -> Path:
         path = self.folder / "masks" / folder / name

@@ -126,26 +126,17 @@ class _OverBatch(nn.Module):
         return loss
 
 
-def count_pixels(store: Store, excluded: Sequence[int] = ()) -> tuple[Tensor, int]:
-    """(255,) int64 pixels of each class, 0 of those excluded; and how many masks have none of all."""
-    assert store.masks is not None
-    total, empty = torch.zeros(IGNORE, dtype=torch.int64), 0
-    for mask in store.masks:
-        counts = torch.bincount(mask.flatten(), minlength=256)[:IGNORE]
-        counts[list(excluded)] = 0
-        total += counts
-        empty += not counts.any()
-    return total, empty
-
-
-def class_weights(store: Store, classes: int, excluded: Sequence[int] = ()) -> Tensor:
+def class_weights(counts: Tensor, excluded: Sequence[int] = ()) -> Tensor:
     """Weights that fall with a class's share of the pixels: 1 / log(1.02 + share).
 
     After ENet (Paszke et al. 2016, arXiv:1606.02147), scaled to a mean of 1 over the classes that are
-    there; those without a pixel get 0.
+    there; those without a pixel, and those excluded, get 0.
+
+    Args:
+        counts: (C,) int64 pixels of each class.
+        excluded: classes whose pixels do not count.
     """
-    counts, _ = count_pixels(store, excluded)
-    counts = counts[:classes]
+    counts = counts.index_fill(0, torch.tensor(list(excluded), dtype=torch.int64), 0)
     weights = 1.0 / (1.02 + counts / counts.sum().clamp(min=1)).log()
     weights = torch.where(counts > 0, weights, 0.0)
     return weights / weights[counts > 0].mean().clamp(min=1e-12)

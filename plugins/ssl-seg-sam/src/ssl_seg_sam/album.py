@@ -127,9 +127,14 @@ def _has_masks(spec: str, options: Mapping[str, str]) -> bool:
     return bool(options) or any(PurePath(name).stem.endswith("_mask") for name in find_images(folder))
 
 
-def open_images(spec: str, options: Mapping[str, str], *, masks: bool) -> "Dataset":
-    """The validation images that `spec` names; with `masks` those of a folder have masks."""
+def open_images(spec: str, options: Mapping[str, str], *, masks: bool, palette: str = "") -> "Dataset":
+    """The validation images that `spec` names; with `masks` those of a folder have masks.
+
+    Args:
+        palette: how masks are read where neither an option nor a file says it.
+    """
     from ssl_seg.commands.data import open_dataset
     from ssl_seg.plugins import load_plugins
 
-    return open_dataset(load_plugins().registry, spec, split="val", masks=masks, options=options)
+    registry = load_plugins().registry
+    return open_dataset(registry, spec, split="val", masks=masks, palette=palette, options=options)

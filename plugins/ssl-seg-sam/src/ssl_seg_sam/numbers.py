@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_seg.errors import UsageError
+from ssl_seg.data.mask_counts import MaskCount, check_measurable
+from ssl_seg.errors import DataError, UsageError
 from ssl_seg.utils.text import shown
 from ssl_seg_sam import agreement
 from ssl_seg_sam.agreement import Compared, Counts
@@ -31,7 +32,7 @@ class Numbers:
     """
 
     def __init__(self, album: Album, own: Path | None, compare: Sequence[Path]) -> None:
-        self._album = album
+        self._album, self._count = album, MaskCount.of(album.classes, album.exclude)
         self._counts: dict[str, list[Counts | None]] = {"": []}
         self._others: list[Compared] = []
         self.labels: list[str] = []
@@ -50,6 +51,7 @@ class Numbers:
         """`agreement` of one image, None without a label map, and `models`: mean IoU by run, or None."""
         album, counts = self._album, None
         if label is not None:
+            self._count.add(np.bincount(label.ravel(), minlength=256))
             said = agreement.named(index, label, album.kept)
             counts = agreement.confusion(said, label, len(album.classes))
         self._counts[""].append(counts)
@@ -71,6 +73,15 @@ class Numbers:
         if not counts or len(counts) < len(self._counts[label]):
             return None
         return agreement.score(np.sum(counts, axis=0), kept)
+
+    def warnings(self) -> list[str]:
+        """What the label maps lack."""
+        if not self._count.masks:
+            return []
+        try:
+            return check_measurable(self._count, "these images")
+        except DataError as error:
+            return [error.what]
 
     def table(self, entries: Sequence[Mapping[str, Any]]) -> list[str]:
         """The numbers of `sam.json` for people; `n/a` where there is none."""

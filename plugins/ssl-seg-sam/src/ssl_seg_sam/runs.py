@@ -100,7 +100,8 @@ class SegmentRun:
         try:
             if not spec:
                 raise UsageError("it had no --val")
-            return DataAlbum(open_images(spec, merged, masks=True), exclude), ""
+            images = open_images(spec, merged, masks=True, palette=self._palette)
+            return DataAlbum(images, exclude), ""
         except SslSegError as error:
             kept = KeptAlbum(self.folder / "masks", self.about) if self.about else None
             if kept and kept.files:
@@ -113,6 +114,11 @@ class SegmentRun:
                 where=f"{spec}: {error.what}",
                 next="ssl-seg sam FOLDER_OF_IMAGES, or ssl-seg segment ... --watch NAMES",
             ) from error
+
+    @property
+    def _palette(self) -> str:
+        """How its masks were read, if it says so."""
+        return str(self.given.get("record", {}).get("train", {}).get("palette", ""))
 
     def predicted(self, short: str) -> NDArray[np.uint8]:
         """The newest (H, W, 3) mask that the run has kept of a watched image, in colours.

@@ -105,6 +105,8 @@ class Session:
             sam = load_sam(self._wish.model, Device(precision, cpu=cpu), self._wish.batch)
             for row, name in zip(rows, names, strict=True):
                 self._one(sam, row, name, len(rows))
+            for warning in self._numbers.warnings():
+                self.console.say(f"warning: {warning}")
         return [*self._numbers.table(self._entries), f"written: {shown(str(self._out / 'sam.json'))}"]
 
     def _names(self, rows: Sequence[int]) -> list[str]:

@@ -1,0 +1,161 @@
+"""How many pixels the classes of a set of masks have, and whether one can learn or measure with that."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ssl_seg.base import IGNORE
+from ssl_seg.data.image_cache import Store
+from ssl_seg.data.index_masks import VOID_SHARE
+from ssl_seg.data.mask_census import percent
+from ssl_seg.errors import DataError
+
+_SHOWN = 8  # classes in a line
+
+
+@dataclass
+class MaskCount:
+    """What is in masks.
+
+    Attributes:
+        classes: names.
+        excluded: indices of those that are neither learnt nor measured.
+        pixels: (256,) int64 by class index; those without a class at 255.
+        masks: how many.
+        empty: of these, without a pixel of a class that counts.
+    """
+
+    classes: Sequence[str]
+    excluded: Sequence[int]
+    pixels: NDArray[np.int64]
+    masks: int = 0
+    empty: int = 0
+
+    @classmethod
+    def of(cls, classes: Sequence[str], exclude: Sequence[str]) -> "MaskCount":
+        """Nothing yet; `exclude` names classes."""
+        excluded = [index for index, name in enumerate(classes) if name in exclude]
+        return cls(classes, excluded, np.zeros(256, dtype=np.int64))
+
+    def add(self, counts: NDArray[np.int64]) -> None:
+        """One more mask, with its pixels by class index."""
+        self.pixels += counts
+        self.masks += 1
+        self.empty += not counts[self.kept].any()
+
+    @property
+    def kept(self) -> list[int]:
+        """Classes that count."""
+        return [index for index in range(len(self.classes)) if index not in self.excluded]
+
+    @property
+    def seen(self) -> list[int]:
+        """Classes that count and have a pixel."""
+        return [index for index in self.kept if self.pixels[index]]
+
+    @property
+    def nowhere(self) -> list[str]:
+        """Names of the classes that count and have none."""
+        return [self.classes[index] for index in self.kept if not self.pixels[index]]
+
+    def share(self, *indices: int) -> float:
+        """Of all pixels."""
+        return int(self.pixels[list(indices)].sum()) / max(1, int(self.pixels.sum()))
+
+    def histogram(self, most: int = _SHOWN) -> str:
+        """`water: 61.2 %, unknown (excluded): 30.1 %, no class: 8.7 %`; of more than `most` the most frequent."""
+        names = [f"{name} (excluded)" if i in self.excluded else name for i, name in enumerate(self.classes)]
+        rows = [*enumerate(names), *([(IGNORE, "no class")] if self.pixels[IGNORE] else [])]
+        more = [f"and {len(rows) - most} more"] if len(rows) > most else []
+        if more:
+            rows.sort(key=lambda row: -self.pixels[row[0]])
+        return ", ".join([*(f"{name}: {percent(self.share(index))}" for index, name in rows[:most]), *more])
+
+
+def count_masks(store: Store, exclude: Sequence[str]) -> MaskCount:
+    """Count the masks of a store; what fills its canvas does not count.
+
+    Raises:
+        DataError: a pixel of a class that there is not.
+    """
+    assert store.masks is not None
+    found = MaskCount.of(store.classes, exclude)
+    for mask, (height, width) in zip(store.masks, store.sizes.tolist(), strict=True):
+        found.add(torch.bincount(mask[:height, :width].flatten(), minlength=256).numpy())
+    if (beyond := np.flatnonzero(found.pixels[len(store.classes) : IGNORE])).size:
+        index = int(beyond[0]) + len(store.classes)
+        raise DataError(
+            f"the masks have {found.pixels[index]:,} pixels of class {index} of {len(store.classes)}"
+        )
+    return found
+
+
+def check_learnable(found: MaskCount, where: str, *, guesses_void: bool) -> list[str]:
+    """Whether one can train on such masks; returns what to warn of.
+
+    Args:
+        where: whose masks they are, for people.
+        guesses_void: see `MaskReader`.
+
+    Raises:
+        DataError: fewer than two classes have a pixel, or 255 covers regions and nobody has said that it is none.
+    """
+    void, histogram = found.share(IGNORE), f"{where}: {found.histogram()}"
+    if guesses_void and void > VOID_SHARE:
+        raise DataError(
+            f"255, taken for no class, covers {percent(void)} of the masks",
+            where=histogram,
+            next=f"-o data.ignore={IGNORE}  # it is none; if it is one: -o data.palette=binary, or =FILE.json",
+        )
+    if len(found.seen) < 2:
+        what = "no mask has a pixel to learn from"
+        if found.seen:
+            what = f"only one class has a pixel to learn from: {found.classes[found.seen[0]]}"
+        raise DataError(what, where=histogram, next=_another_class(found, guesses_void=guesses_void))
+    lacking = found.nowhere
+    warnings = [f"no mask of {where} has a pixel of {_names(lacking)}: never learnt"] if lacking else []
+    return warnings + _hardly_used(found, where)
+
+
+def _another_class(found: MaskCount, *, guesses_void: bool) -> str:
+    """What may be one more class to learn."""
+    if excluded := [found.classes[index] for index in found.excluded if found.pixels[index]]:
+        return f'--exclude ""  # if {_names(excluded)} is to be learnt, too'
+    if guesses_void and found.pixels[IGNORE]:
+        return f"-o data.palette=binary  # {IGNORE} is a class"
+    return "masks with two classes"
+
+
+def check_measurable(found: MaskCount, where: str, learnt: MaskCount | None = None) -> list[str]:
+    """Whether one can measure on such masks; returns what to warn of.
+
+    Args:
+        where: whose masks they are, for people.
+        learnt: the masks that were trained on.
+
+    Raises:
+        DataError: no pixel has a class that counts.
+    """
+    if not found.seen:
+        raise DataError("no mask has a pixel to measure on", where=f"{where}: {found.histogram()}")
+    warnings = []
+    if len(found.seen) < 2:
+        warnings.append(f"the masks of {where} hold no class that counts but {found.classes[found.seen[0]]}")
+    if learnt and (new := [found.classes[i] for i in found.seen if not learnt.pixels[i]]):
+        warnings.append(f"the masks of {where} hold {_names(new)}, of which those trained on have no pixel")
+    return warnings + _hardly_used(found, where)
+
+
+def _hardly_used(found: MaskCount, where: str) -> list[str]:
+    unused = found.share(IGNORE, *found.excluded)
+    if unused <= 0.5:
+        return []
+    return [f"{percent(unused)} of the pixels of {where} do not count: {found.histogram()}"]
+
+
+def _names(names: Sequence[str]) -> str:
+    more = [f"{len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
+    return ", ".join([*names[:_SHOWN], *more])

@@ -1,0 +1,131 @@
+"""What may have been meant, where images and masks do not pair: the options that would pair the most."""
+
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import permutations, product
+from pathlib import PurePath
+
+from ssl_seg.data.pair_names import Affixes
+
+_MOST = 1000  # names that are looked at
+_TRIED = 4  # affixes of each kind, and folders
+_SEPARATED = r"[_\-. ]"
+_WORD = r"masks?|labels?|gt|seg"
+_MASKS = re.compile(rf"{_WORD}|annot|truth|target", re.IGNORECASE)
+_IMAGES = re.compile(r"im(a?g|age)|photo|sat|rgb|left|picture", re.IGNORECASE)
+_JPEG = (".jpg", ".jpeg")
+
+Affix = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class _Guess:
+    """Affixes, and what they pair.
+
+    Attributes:
+        affixes: of the names.
+        names, others: of images and masks, or of all files and None.
+        folders: of images and of masks, below the one that was given.
+    """
+
+    affixes: Affixes
+    names: Sequence[str]
+    others: Sequence[str] | None
+    folders: tuple[str, ...] = ()
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Pairs of one image and one mask, where no other has the same key."""
+        images, masks = self.affixes.split(
+            list(self.names), None if self.others is None else list(self.others)
+        )
+        of_images, of_masks = Counter(images.values()), Counter(masks.values())
+        alone = {key: name for name, key in masks.items() if of_masks[key] == of_images[key] == 1}
+        return [(name, alone[key]) for name, key in images.items() if key in alone]
+
+    @property
+    def rank(self) -> tuple[int, ...]:
+        """The more pairs the better; of as many, the one whose names speak for it, and the shortest."""
+        pairs, affixes = self.pairs, self.affixes
+        image, mask = pairs[0] if pairs else ("", "")
+        image_folder, mask_folder = self.folders or ("", "")
+        return (
+            len(pairs),
+            -(affixes.case == "ignore"),
+            -(PurePath(mask).suffix.lower() in _JPEG),
+            bool(_MASKS.search("".join((*affixes.mask, mask_folder))))
+            + bool(_IMAGES.search("".join((*affixes.image, image_folder)))),
+            PurePath(image).suffix.lower() in _JPEG,
+            -sum(map(len, (*affixes.image, *affixes.mask))),
+        )
+
+    def text(self, now: Affixes) -> str:
+        """What to type instead of `now`, with the first pair."""
+        best, pairs = self.affixes, self.pairs
+        for field in fields(Affixes):  # what changes nothing need not be typed
+            tried = replace(best, **{field.name: getattr(now, field.name)})
+            best = tried if len(replace(self, affixes=tried).pairs) == len(pairs) else best
+        names = [(f.name, getattr(best, f.name)) for f in fields(Affixes)]
+        wanted = [(name, value) for name, value in names if value != getattr(now, name)]
+        options = [*zip(("images", "masks"), self.folders, strict=False), *wanted]
+        texts = [f"-o {shlex.quote(f'data.{name}={value}')}" for name, value in options]
+        return f"{' '.join(texts)}  # {len(pairs)} pairs, as {' with '.join(pairs[0])}"
+
+
+def guess(names: Sequence[str], others: Sequence[str] | None, now: Affixes) -> str:
+    """The options that pair the most, if they pair more than `now` does; otherwise nothing.
+
+    Args:
+        names: of images; of all files if there is one folder.
+        others: of masks, or None.
+    """
+    cut = f", looking at {_MOST:,} names" if max(len(names), len(others or ())) > _MOST else ""
+    names, others = names[:_MOST], None if others is None else others[:_MOST]
+    best = max(_guesses(names, others), key=lambda guess: guess.rank, default=None)
+    return (
+        f"{best.text(now)}{cut}" if best and len(best.pairs) > len(_Guess(now, names, others).pairs) else ""
+    )
+
+
+def _guesses(names: Sequence[str], others: Sequence[str] | None) -> Iterator[_Guess]:
+    exact = Affixes()
+    yield from _with_affixes(_Guess(exact, names, others))
+    yield from _with_affixes(_Guess(replace(exact, case="ignore"), names, others))
+    if others is not None:
+        return
+    folders = Counter(name.partition("/")[0] for name in names if "/" in name)
+    for two in permutations([folder for folder, _ in folders.most_common(_TRIED)], 2):
+        images, masks = (
+            [name.partition("/")[2] for name in names if name.startswith(f"{folder}/")] for folder in two
+        )
+        yield from _with_affixes(_Guess(exact, images, masks, two))
+
+
+def _with_affixes(start: _Guess) -> Iterator[_Guess]:
+    of_images = list(_affixes(start.names))
+    of_masks = of_images if start.others is None else list(_affixes(start.others))
+    for image, mask in product(of_images, of_masks):
+        if start.others is not None or (mask != image and mask != ("", "")):
+            yield replace(start, affixes=Affixes(*image, *mask, case=start.affixes.case))
+
+
+def _affixes(names: Sequence[str]) -> Iterator[Affix]:
+    """None, and the most frequent endings and beginnings: what a separator cuts off, and words for masks."""
+    endings, beginnings = Counter[str](), Counter[str]()
+    one = rf"{_SEPARATED}[^_\-. ]*"
+    for name in names:
+        stem = PurePath(name).stem
+        endings.update(_found((f"{one}$", f"{one}{one}$", f"({_WORD})$"), stem))
+        beginnings.update(_found((rf"^[^_\-. ]*{_SEPARATED}", f"^({_WORD})"), stem))
+    least = max(1, len(names) // 10)
+    yield "", ""
+    yield from (("", ending) for ending, count in endings.most_common(_TRIED) if count >= least)
+    yield from ((beginning, "") for beginning, count in beginnings.most_common(_TRIED) if count >= least)
+
+
+def _found(patterns: Sequence[str], stem: str) -> set[str]:
+    matches = (re.search(pattern, stem, re.IGNORECASE) for pattern in patterns)
+    return {match[0] for match in matches if match and match[0] != stem}
