@@ -140,7 +140,7 @@ class Run:
         self._lines = [dict(line) for line in known if line["step"] <= step]
         path = self.folder / "scores.jsonl"
         if found.damage:
-            aside = _free_name(path.with_name(f"{path.name}.damaged"))
+            aside = _free_name(self.folder / "scores.jsonl.damaged")
             os.rename(path, aside)
             what = "those lines are lost" if scores is None else "they are restored from the checkpoint"
             log.warning("scores.jsonl: %s; %s, and the file as it was is %s", found.damage, what, aside.name)
