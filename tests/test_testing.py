@@ -338,7 +338,26 @@ class NotFinite(TinyBackbone):
         return [first, second / (0.0 if not self.training else 1.0)]
 
 
+class HasIdleLayer(TinyBackbone):
+    """As a classifier's own layer, behind the deepest map."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Conv2d(16, 4, 1)
+
+
+class GradientIsNotFinite(TinyBackbone):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.zeros(()))
+
+    def forward(self, images):
+        return [feature + self.scale.sqrt() for feature in super().forward(images)]
+
+
 BACKBONE_FAULTS = [
+    (HasIdleLayer, "last.weight gets no gradient"),
+    (GradientIsNotFinite, "the gradient of scale is not finite"),
     (BatchStatistics, "features depend on the other images"),
     (WrongChannels, r"shapes \[\(4, 8, 32, 32\), \(4, 16, 16, 16\)\]"),
     (WrongStrides, r"shapes \[\(4, 8, 32, 32\), \(4, 16, 16, 16\)\]"),

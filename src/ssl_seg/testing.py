@@ -3,8 +3,7 @@
     from ssl_seg.testing import check_method
     def test_my_method(): check_method(MyMethod)
 
-Each raises `AssertionError` with the broken rule in words. The library's own components are held
-to the same rules.
+Each raises `AssertionError` with the broken rule in words. The library's own components keep them too.
 """
 
 import tempfile
@@ -65,9 +64,9 @@ def check_method(factory: Callable[..., SSLMethod]) -> None:
 def check_backbone(factory: Callable[[], Backbone], size: int = 64) -> None:
     """Hold a backbone to its contract.
 
-    One map per entry of `channels` and `strides`, of that width and size; finite; a gradient from
-    the deepest map; in evaluation mode an image's features do not depend on its neighbours; the
-    weights survive saving.
+    One map per entry of `channels` and `strides`, of that width and size; finite; from the maps a finite
+    gradient to every trainable parameter, or it would be handed over as random as it began; in evaluation
+    mode an image's features do not depend on its neighbours; the weights survive saving.
     """
     torch.manual_seed(0)
     backbone, images = factory(), _images(4, size, seed=1)
@@ -77,8 +76,9 @@ def check_backbone(factory: Callable[[], Backbone], size: int = 64) -> None:
     assert isinstance(maps, list), f"forward must return a list, not {type(maps).__name__}"
     expected = [(4, c, -(-size // s), -(-size // s)) for c, s in levels]
     assert [tuple(m.shape) for m in maps] == expected, f"shapes {[tuple(m.shape) for m in maps]}"
-    maps[-1].float().pow(2).mean().backward()
+    torch.stack([one.float().pow(2).mean() for one in maps]).sum().backward()
     assert any(p.grad is not None and bool(p.grad.any()) for p in backbone.parameters()), "no gradient"
+    _check_gradients(backbone, "")
     backbone.eval()
     with torch.no_grad():
         whole, alone = backbone(images)[-1], backbone(images[:1])[-1]
@@ -197,7 +197,7 @@ def _check_step(method: SSLMethod, optimizer: torch.optim.Optimizer, step: int) 
     loss.backward()
     moved = _changed(start, _parameters(method))
     assert not moved, f"training_step moved {moved[0]}: a target moves in after_step, after the optimizer"
-    _check_gradients(method)
+    _check_gradients(method, "backbone.")
     optimizer.step()
     stepped, frozen = _parameters(method), {n for n, p in method.named_parameters() if not p.requires_grad}
     pulled = frozen.intersection(_changed(start, stepped))
@@ -210,11 +210,11 @@ def _check_step(method: SSLMethod, optimizer: torch.optim.Optimizer, step: int) 
         assert name in frozen, f"{name} is moved by after_step and still requires a gradient"
 
 
-def _check_gradients(method: SSLMethod) -> None:
-    for name, parameter in method.named_parameters():
+def _check_gradients(module: nn.Module, prefix: str) -> None:
+    for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
             assert parameter.grad is None, f"{name} requires no gradient and has one"
-        elif name.startswith("backbone."):
+        elif name.startswith(prefix):
             assert parameter.grad is not None, f"{name} gets no gradient"
             assert bool(torch.isfinite(parameter.grad).all()), f"the gradient of {name} is not finite"
 

@@ -7,7 +7,7 @@ import timm
 import torch
 import torchvision
 
-from ssl_seg.backbones.timm import TimmBackbone, backbones
+from ssl_seg.backbones.timm import TimmBackbone, backbones, changed
 from ssl_seg.errors import UsageError
 from ssl_seg.nn.layers import frozen_copy, pool
 from ssl_seg.plugins import load_plugins
@@ -49,6 +49,81 @@ def test_a_timm_model_keeps_the_contract(name):
 @pytest.mark.slow
 def test_resnet_with_a_small_stem_keeps_the_contract():
     check_backbone(lambda: TimmBackbone("resnet18", stem="small"), size=32)
+
+
+# --- what comes behind the last stage --------------------------------------------------------------
+
+# what no map comes from is left out: timm's layers behind the pooling, or of the class token alone
+LEFT_OUT = {
+    "test_resnet": [],
+    "test_efficientnet": [],
+    "test_convnext": ["head.norm"],
+    "test_mambaout": ["head.norm", "head.pre_logits.fc"],
+    "test_vit": [],
+    "mobilenetv3_small_050": ["conv_head"],
+    "mobilenetv4_conv_small_035": ["conv_head", "norm_head"],
+    "ghostnet_050": ["conv_head"],
+    "vgg11": ["pre_logits.fc1", "pre_logits.fc2"],
+}
+
+
+@pytest.mark.parametrize("name", LEFT_OUT)
+def test_what_would_never_learn_is_left_out(name):
+    backbone = TimmBackbone(name)
+    whole = set(timm.create_model(name, num_classes=0).state_dict())
+    assert list(dict.fromkeys(key.rpartition(".")[0] for key in backbone.idle)) == LEFT_OUT[name]
+    assert set(backbone.state_dict()) == whole - set(backbone.idle)
+    maps = backbone.train()(images(2, 160))
+    torch.stack([map.float().square().mean() for map in maps]).sum().backward()
+    assert [key for key, parameter in backbone.named_parameters() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["test_resnet", "test_efficientnet", "test_convnext", "test_byobnet", "mobilenetv2_035", "ghostnet_050"]
+    + [
+        pytest.param(n, marks=pytest.mark.slow)
+        for n in ("efficientnet_b0", "fastvit_t8", "rexnet_100", "densenet121")
+    ],
+)
+def test_the_deepest_map_is_timms_features(name):
+    """So a published network, frozen, gives the features it was published for."""
+    published = lively(timm.create_model(name))
+    backbone = TimmBackbone(name).eval()
+    state = published.state_dict()
+    backbone.load_state_dict({key: state[key] for key in backbone.state_dict()}, strict=True)
+    with torch.no_grad():
+        expected = published.forward_features(images(2, 96))
+        torch.testing.assert_close(backbone(images(2, 96))[-1], expected, rtol=1e-5, atol=1e-5)
+    assert backbone.channels[-1] == published.num_features == expected.shape[1]
+
+
+@pytest.mark.parametrize("name", ["test_efficientnet", "test_convnext", "test_resnet", "test_mambaout"])
+def test_a_network_of_the_first_version_can_still_be_made(name):
+    """All of timm's tensors, the map of the last stage; and the same first weights from the same seed."""
+    torch.manual_seed(0)
+    early = TimmBackbone(name, idle_layers=True).eval()
+    torch.manual_seed(0)
+    now = TimmBackbone(name)
+    after = torch.rand(())
+    torch.manual_seed(0)
+    net = timm.create_model(name, num_classes=0)
+    assert torch.equal(torch.rand(()), after), "looking for idle layers draws no number"
+    assert list(early.state_dict()) == list(net.state_dict())
+    for key, tensor in now.state_dict().items():
+        assert torch.equal(tensor, early.state_dict()[key]), key
+    how = {"norm": True, "output_fmt": "NCHW", "intermediates_only": True}
+    with torch.no_grad():
+        for map, expected in zip(
+            early(images()), early.net.forward_intermediates(images(), **how), strict=True
+        ):
+            assert torch.equal(map, expected)
+    idle = {key for key in now.idle if key in early.state_dict()} | {
+        key for key in early.state_dict() if now.whole and key.startswith(("conv_head", "bn2"))
+    }
+    assert set(early.idle) == idle
+    assert changed(name, {}) == bool(idle)
+    assert not changed(name, {"idle_layers": "false"}) and not changed("mine.py:Tiny", {})
 
 
 # --- ResNets: the names and numbers of torchvision ------------------------------------------------

@@ -1,17 +1,23 @@
 """From settings to optimizer and record."""
 
-from types import SimpleNamespace
-
 import pytest
 from torch import nn
 
 from ssl_seg.backbones.timm import TimmBackbone
 from ssl_seg.commands.settings import plan_of
 from ssl_seg.engine.optim import parameter_groups, undecayed
+from ssl_seg.engine.run_dir import Run
 from ssl_seg.utils.toml import read_toml
 
 SUITS = {"optimizer": "adamw", "lr": 0.1, "weight_decay": 0.3, "warmup": 0.0}
 GIVEN = {"epochs": 2, "batch_size": 8, "schedule": "cosine", "clip": 0.0, "save_every": 0}
+
+
+class RunOf(Run):
+    """A run with this record, resumed if there is one."""
+
+    def __init__(self, record):
+        self.resume, self.settings = record is not None, lambda: {"record": record}
 
 
 def decaying(optimizer, module):
@@ -29,7 +35,7 @@ def decaying(optimizer, module):
 def test_a_run_of_the_first_version_goes_on_with_its_own_groups(record, old):
     """The optimizer's state is in the order of the groups: in another order it would be of other parameters."""
     module = TimmBackbone("test_vit")
-    run = SimpleNamespace(resume=record is not None, settings=lambda: {"record": record})
+    run = RunOf(record)
     _, optimizer = plan_of(dict(GIVEN), module, SUITS, 3, run)
     expected = parameter_groups(module, 0.3, spared=() if old else undecayed(module))
     for mine, theirs in zip(optimizer.param_groups, expected, strict=True):
@@ -47,7 +53,7 @@ def test_the_record_names_what_does_not_decay(cli, tmp_path):
 
 def test_of_a_rate_of_nothing_the_backbones_is_no_multiple():
     module = nn.ModuleDict({"backbone": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
-    run = SimpleNamespace(resume=False)
+    run = RunOf(None)
     plan, optimizer = plan_of(
         {**GIVEN, "backbone_lr": 1e-3}, module, SUITS | {"lr": 0.0}, 3, run, "backbone."
     )

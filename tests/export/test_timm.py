@@ -13,7 +13,7 @@ from ssl_seg.export.timm import to_timm
 from ssl_seg.heads.linear import Linear
 from ssl_seg.heads.mlp import MLP
 from ssl_seg.testing import TinyBackbone
-from ssl_seg.weights.backbone_file import load_backbone
+from ssl_seg.weights.backbone_file import load_backbone, read_about
 
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(3))
 
@@ -23,11 +23,16 @@ IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(3))
 def test_features_are_those_of_the_backbone(subject, tmp_path, name):
     given = subject(name)
     made = to_timm(given, tmp_path / "out")
-    assert not made.whole and made.notes == []
+    assert not made.whole
+    last = {
+        "test_convnext": ["head.norm belongs to timm's classifier and is not trained: use forward_features()"]
+    }
+    assert made.notes == last.get(name, [])
     model = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
     theirs = model.forward_features(IMAGES)
-    if name != "test_efficientnet":  # its last convolution comes after the deepest map
-        torch.testing.assert_close(theirs, given.backbone(IMAGES)[-1], rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(theirs, given.backbone(IMAGES)[-1], rtol=1e-6, atol=1e-6)
+    header = read_about(tmp_path / "out" / "model.safetensors")
+    assert header["untrained"] == given.backbone.idle, "timm's file has what the backbone lacks"
     for key, tensor in given.backbone.state_dict().items():
         assert torch.equal(model.state_dict()[key], tensor)
 
@@ -83,6 +88,24 @@ def test_another_classifier_is_left_out_and_that_is_told(subject, tmp_path, name
     made = to_timm(subject(name, head=head, classes=3), tmp_path / "out")
     assert not made.whole and "left out" in made.notes[0]
     assert json.loads((tmp_path / "out" / "config.json").read_text())["num_classes"] == 0
+
+
+@torch.no_grad()
+def test_an_efficientnet_takes_its_classifier_along(subject, tmp_path):
+    """It sees timm's own features, so timm's classifier is its own."""
+    given = subject("test_efficientnet", head=Linear, classes=3)
+    assert to_timm(given, tmp_path / "out").whole
+    model = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
+    torch.testing.assert_close(model(IMAGES), given.model(IMAGES), rtol=1e-5, atol=1e-5)
+
+
+def test_of_a_run_of_the_first_version_what_never_learnt_is_told(subject, tmp_path):
+    made = to_timm(subject("test_efficientnet", idle_layers=True), tmp_path / "out")
+    (note,) = made.notes
+    assert note.startswith("conv_head, bn2 is not trained") and "0.1.0" in note
+    assert "forward_intermediates(), not forward_features()" in note
+    about = read_about(tmp_path / "out" / "model.safetensors")
+    assert about["untrained"][:2] == ["conv_head.weight", "bn2.weight"]
 
 
 @torch.no_grad()

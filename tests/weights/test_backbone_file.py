@@ -28,6 +28,7 @@ from ssl_seg.weights.readers import read_file
 from ssl_seg.weights.tensor_file import DIGEST
 
 ABOUT = {"backbone": "tiny", "options": {"stem": "small"}, "image_size": 64, "mean": [0.1, 0.2, 0.3]}
+ABOUT |= {"untrained": []}
 
 
 def backbone(seed):

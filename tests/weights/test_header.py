@@ -13,6 +13,7 @@ from ssl_seg.weights.model_file import read_model_about
 
 BACKBONE = {"backbone": "tiny", "options": {"stem": "small"}, "image_size": 64, "epochs": 3}
 BACKBONE |= {"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2], "trained_by": "byol", "range": [0, 4095.0]}
+BACKBONE["untrained"] = []
 WHOLE = BACKBONE | {
     "task": "segment",
     "head": "fcn32s",
@@ -56,6 +57,7 @@ WRONG = [
     ("std", [0, 0, 0], "three numbers from 1e-06"),
     ("std", [-0.2, 0.2, 0.2], ""),
     ("std", [float("nan")] * 3, ""),
+    ("untrained", "conv_head", "a list of texts"),
     ("range", [0], "two numbers, the smaller one first"),
     ("range", [4095, 0], ""),
     ("range", [0, float("inf")], ""),

@@ -5,19 +5,23 @@ from functools import cache, partial
 from typing import Any, Literal
 
 import timm
+import torch
 from torch import Tensor, nn
 
 from ssl_seg.base import Backbone
 from ssl_seg.errors import UsageError
 from ssl_seg.hooks import hookimpl
+from ssl_seg.nn.timm_ending import Ending, ending, leave_out
 
 
 class TimmBackbone(Backbone):
     """A timm network without its classifier.
 
     `state_dict()` has the names of the timm model (for ResNets also torchvision's), so a saved
-    backbone loads into either library as it is. VGG's two fully connected layers, nine tenths of its
-    weights, belong to the classifier: no map comes from them.
+    backbone loads into either library as it is. The deepest map is that of timm's `forward_features`
+    where layers with weights lie behind the last stage, as in EfficientNet. Layers that no map comes
+    from are left out, for they would never learn: VGG's two fully connected ones, nine tenths of its
+    weights, MobileNetV3's `conv_head`, ConvNeXt's `head.norm`, the class token of XCiT.
 
     Args:
         name: of the timm model.
@@ -26,16 +30,22 @@ class TimmBackbone(Backbone):
         output_stride: image pixels per step of the deepest map: 8, 16 or 32. Less than the network's
             own 32 keeps maps large by atrous convolutions (Chen et al. 2017, arXiv:1706.05587), with
             the same weights. A ResNet-50 takes 1.5 times the operations at 16, 4.7 times at 8.
+        idle_layers: as version 0.1.0 made it: the deepest map is that of the last stage, and layers
+            behind it stay in the network as they began. Files of that version ask for it themselves.
 
     Attributes:
         timm_call: the name and the arguments with which `timm.create_model` makes the same network;
             None with a small stem, which timm does not have.
+        idle: tensors of timm's network that no map comes from; in this one with `idle_layers` alone.
+        whole: whether the deepest map is that of timm's `forward_features`, behind the last stage.
 
     Raises:
         UsageError: the network gives no maps, or has no such stem or stride.
     """
 
     timm_call: tuple[str, dict[str, Any]] | None
+    idle: list[str]
+    whole: bool
 
     def __init__(
         self,
@@ -43,6 +53,7 @@ class TimmBackbone(Backbone):
         *,
         stem: Literal["standard", "small"] = "standard",
         output_stride: int | None = None,
+        idle_layers: bool = False,
     ) -> None:
         super().__init__()
         self._name = name
@@ -55,6 +66,7 @@ class TimmBackbone(Backbone):
             self.net, arguments = _create(name)
         else:
             self.net, arguments = _create_dilated(name, output_stride), {"output_stride": output_stride}
+        names = list(self.net.state_dict())
         self.timm_call = (name, arguments) if stem == "standard" else None
         if hasattr(self.net, "pre_logits"):
             self.net.pre_logits = nn.Identity()
@@ -68,10 +80,28 @@ class TimmBackbone(Backbone):
             _use_small_stem(self.net, name)
             levels = [(channels, max(1, stride // 4)) for channels, stride in levels]
         self._indices = _chosen(levels)
+        self._end(ending(name, arguments, self._indices), names, keep=idle_layers)
         self.channels = [levels[index][0] for index in self._indices]
+        if self.whole:
+            self.channels[-1] = self._final
         self.strides = [levels[index][1] for index in self._indices]
         self._register_state_dict_hook(_without_net)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_with_net)  # type: ignore[no-untyped-call]
+
+    def _end(self, found: Ending, names: list[str], *, keep: bool) -> None:
+        """Leave out what no map comes from, or keep it; `names` are those of timm's tensors."""
+        self._final = 0 if keep else found.final
+        self.whole = self._final > 0
+        if not keep:
+            leave_out(self.net, found.idle)
+        own = self.net.state_dict()
+        still = found.behind if keep else frozenset()
+        layers = {name.rpartition(".")[0] for name in still} - {""}  # with their running statistics
+
+        def is_idle(name: str) -> bool:
+            return name not in own or name in still or name.rpartition(".")[0] in layers
+
+        self.idle = list(filter(is_idle, names))
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """The maps; see `Backbone`.
@@ -80,8 +110,12 @@ class TimmBackbone(Backbone):
             UsageError: the network takes no images of this size.
         """
         try:
-            maps: list[Tensor] = self.net.forward_intermediates(
-                images, indices=self._indices, norm=True, output_fmt="NCHW", intermediates_only=True
+            found = self.net.forward_intermediates(
+                images,
+                indices=self._indices,
+                norm=True,
+                output_fmt="NCHW",
+                intermediates_only=not self.whole,
             )
         except AssertionError as error:  # how timm refuses a size
             height, width = images.shape[-2:]
@@ -89,7 +123,10 @@ class TimmBackbone(Backbone):
                 f"backbone {self._name!r} takes no images of {height} x {width} pixels: {error}",
                 next="another --image-size: often 224, or a multiple of 32",
             ) from error
-        return maps
+        if not self.whole:
+            return list(found)
+        final, maps = found
+        return [*maps[:-1], final]
 
 
 def _create(name: str) -> tuple[Any, dict[str, Any]]:
@@ -157,6 +194,24 @@ def _with_net(module: nn.Module, state: dict[str, Any], prefix: str, *_: object)
 @cache
 def _names() -> dict[str, None]:
     return dict.fromkeys(timm.list_models())
+
+
+def changed(name: str, options: Mapping[str, Any]) -> bool:
+    """Whether version 0.1.0 made another network of these options: one with layers that never learn.
+
+    Args:
+        name: of a backbone; False of one that is not timm's.
+        options: of `TimmBackbone`, as texts or values.
+    """
+    if name not in _names() or "idle_layers" in options:
+        return False
+    stride = int(options.get("output_stride") or 0)
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):  # it is not needed, only looked at
+            made = TimmBackbone(name, output_stride=stride or None)
+    except Exception:  # each family of networks fails in its own way where there are no numbers
+        return False
+    return made.whole or any(not key.startswith("pre_logits.") for key in made.idle)
 
 
 class _Models(Mapping[str, Callable[..., TimmBackbone]]):

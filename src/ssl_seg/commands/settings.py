@@ -39,8 +39,7 @@ def plan_of(
     scales = {} if own is None else {backbone: own / peak} if peak else {backbone: 1.0, "": 0.0}
     peak = peak or own or 0.0
     # of version 0.1.0: everything decayed that has two dimensions, and the optimizer's state is in that order
-    early = run.resume and "no_weight_decay" not in run.settings()["record"]
-    groups = parameter_groups(module, settings["weight_decay"], scales, () if early else None)
+    groups = parameter_groups(module, settings["weight_decay"], scales, () if run.is_early else None)
     total = settings["epochs"] * per_epoch
     warmup, schedule = round(settings["warmup"] * total), settings["schedule"]
     plan = Plan(

@@ -93,6 +93,10 @@ class Training:
         """An untrained backbone; its weights, and those of what is built next, depend on the seed alone."""
         import torch
 
+        from ssl_seg.weights.first_version import as_it_was
+
+        if self.run.is_early:
+            self.options["backbone"] = as_it_was(self.given["backbone"], self.options.get("backbone", {}))
         torch.manual_seed(self.given["seed"])
         backbone: Backbone = self.build("backbones", self.given["backbone"], part="backbone")
         return backbone

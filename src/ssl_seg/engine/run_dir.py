@@ -146,6 +146,11 @@ class Run:
             log.warning("scores.jsonl: %s; %s, and the file as it was is %s", found.damage, what, aside.name)
         replace_text(path, "".join(json.dumps(line) + "\n" for line in self._lines))
 
+    @property
+    def is_early(self) -> bool:
+        """Whether it is resumed and version 0.1.0 began it: it goes on with the network and decay it had."""
+        return self.resume and "no_weight_decay" not in self.settings().get("record", {})
+
     def add_scores(self, scores: Mapping[str, float]) -> None:
         """Append one line to `scores.jsonl`; `epoch` and `step` are among its numbers.
 

@@ -12,6 +12,7 @@ from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD
 from ssl_seg.base import Backbone, Head, Model
 from ssl_seg.errors import UsageError, WeightsError
 from ssl_seg.nn.layers import pool
+from ssl_seg.weights.first_version import MARK, untrained_in
 from ssl_seg.weights.load import excluded_in
 
 
@@ -60,6 +61,7 @@ class Subject:
     def header(self) -> dict[str, Any]:
         """What a backbone's file says of it, so that `--init` knows."""
         known = {key: self.about[key] for key in ("backbone", "options", "trained_by") if key in self.about}
+        known[MARK] = untrained_in(self.backbone)
         return known | {"image_size": self.size, "mean": list(self.mean), "std": list(self.std)}
 
     def images(self, count: int = 2, size: tuple[int, int] | None = None) -> Tensor:

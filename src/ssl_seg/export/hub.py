@@ -56,7 +56,7 @@ def to_hub(
         raise UsageError(
             f"--license {license!r} is no identifier", next="--license mit, cc-by-4.0, other, ..."
         )
-    net = _timm_network(subject)
+    net, notes = _timm_network(subject)
     with_timm = net is not None
     with placed(folder) as aside:
         aside.mkdir()
@@ -78,18 +78,19 @@ def to_hub(
         )
         (aside / "README.md").write_text(card, encoding="utf-8")
     code = _python(with_timm).replace("FOLDER", str(folder))
-    notes = [f"to publish it: hf upload USER/NAME {folder}"]
+    notes = [*notes, f"to publish it: hf upload USER/NAME {folder}"]
     if license == "unknown":
         notes.append("the card says nothing of a licence: --license")
     return Exported(subject.head is not None, found, code, notes)
 
 
-def _timm_network(subject: Subject) -> Any:
-    """The network of timm if the backbone alone is all that it has; otherwise None."""
+def _timm_network(subject: Subject) -> tuple[Any, list[str]]:
+    """The network of timm if the backbone alone is all that it has, otherwise None; and notes on it."""
     if subject.timm_call is None or subject.head is not None:
-        return None
-    net, _, _ = timm_layout.network(subject)
-    return net if net.state_dict().keys() == subject.backbone.state_dict().keys() else None
+        return None, []
+    net, _, notes = timm_layout.network(subject)
+    same = net.state_dict().keys() == subject.backbone.state_dict().keys()
+    return (net, notes) if same else (None, [])
 
 
 def _config(subject: Subject, net: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from ssl_seg.export.base import Exported, Subject, affine, cannot, check, differ
 from ssl_seg.export.output import placed, write_json
 from ssl_seg.nn.layers import pool
 from ssl_seg.weights.backbone_file import FORMAT
+from ssl_seg.weights.first_version import MARK, untrained_in
 from ssl_seg.weights.state_dict import write_tensors
 
 _ALLOWED = 1e-5
@@ -24,9 +25,10 @@ def to_timm(subject: Subject, folder: Path) -> Exported:
     """Write `config.json` and `model.safetensors`: a model of timm with these weights.
 
     A linear classifier is in it where timm's network classifies the same way, from the mean of its
-    deepest map (ResNets do); a BatchNorm before it is folded into its weights. Layers that belong to the
-    classifier of timm's network and that the backbone has not (VGG's two wide ones) get timm's
-    initial weights, and a note says so.
+    deepest map (ResNets and EfficientNets do); a BatchNorm before it is folded into its weights. Layers
+    that belong to the classifier of timm's network and that the backbone has not (VGG's two wide ones,
+    ConvNeXt's last norm) get timm's initial weights, and a note says so; so does one of layers that
+    version 0.1.0 kept and never trained.
 
     Args:
         subject: its backbone has a `timm_call`.
@@ -41,7 +43,8 @@ def to_timm(subject: Subject, folder: Path) -> Exported:
     with placed(folder) as aside:
         aside.mkdir()
         write_json(aside / "config.json", config(subject, net, whole=whole))
-        write_tensors(aside / "model.safetensors", net.state_dict(), FORMAT, subject.header)
+        header = {**subject.header, MARK: [*subject.header[MARK], *_missing(subject, net)]}
+        write_tensors(aside / "model.safetensors", net.state_dict(), FORMAT, header)
         found = compare(subject, aside, whole=whole)
     code = f"timm.create_model({f'local-dir:{folder.absolute()}'!r}, pretrained=True).eval()"
     return Exported(whole, found, f"import timm\nmodel = {code}", notes)
@@ -60,11 +63,17 @@ def network(subject: Subject) -> tuple[Any, bool, list[str]]:
             return net, True, notes
         notes.append("the head is left out: timm's network has another")
     net = _filled(subject, 0)
-    if untrained := sorted({name.split(".")[0] for name in _missing(subject, net)}):
-        notes.append(
-            f"{', '.join(untrained)} belongs to timm's classifier and is not trained: use forward_features()"
-        )
+    if missing := _layers(_missing(subject, net)):
+        notes.append(f"{missing} belongs to timm's classifier and is not trained: use forward_features()")
+    if kept := _layers(untrained_in(subject.backbone)):
+        why = "a run of version 0.1.0, which left it at its random start"
+        notes.append(f"{kept} is not trained ({why}): use forward_intermediates(), not forward_features()")
     return net, False, notes
+
+
+def _layers(names: list[str]) -> str:
+    """`head.norm.weight, head.norm.bias` -> `head.norm`: the layers, to be read."""
+    return ", ".join(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
 
 
 def _filled(subject: Subject, classes: int) -> Any:
@@ -75,7 +84,7 @@ def _filled(subject: Subject, classes: int) -> Any:
     net = timm.create_model(name, pretrained=False, num_classes=classes, **arguments).eval()
     own, state = subject.backbone.state_dict(), net.state_dict()
     for key in _missing(subject, net):
-        if not key.startswith(("pre_logits.", *_classifiers(net))):
+        if key not in getattr(subject.backbone, "idle", ()) and not key.startswith(_classifiers(net)):
             raise cannot("timm", f"the backbone has no {key}, and timm's {name} has", "--to onnx")
     net.load_state_dict({**state, **own})
     return net
@@ -153,6 +162,10 @@ def compare(subject: Subject, folder: Path, *, whole: bool) -> float:
     if whole:
         assert subject.model is not None
         return check(difference(loaded(images), subject.model(images)), _ALLOWED, "timm")
+    if subject.backbone.whole:
+        return check(
+            difference(pool([loaded.forward_features(images)]), subject.pooled(images)), _ALLOWED, "timm"
+        )
     how: dict[str, Any] = {"norm": True, "output_fmt": "NCHW", "intermediates_only": True}
     theirs = loaded.forward_intermediates(images, indices=1, **how)
     return check(difference(pool(theirs), subject.pooled(images)), _ALLOWED, "timm")

@@ -12,6 +12,7 @@ from torch import Tensor
 from ssl_seg.base import Backbone
 from ssl_seg.errors import WeightsError
 from ssl_seg.weights import model_file
+from ssl_seg.weights.first_version import MARK, untrained_in
 from ssl_seg.weights.header import MODEL, values_of
 from ssl_seg.weights.key_matching import COUNTER, Fit, choose, find_fits, some
 from ssl_seg.weights.readers import find_file, read_file, read_header
@@ -54,7 +55,7 @@ def save_backbone(path: Path, backbone: Backbone, about: Mapping[str, Any]) -> N
     Raises:
         ResourceError: the file cannot be written; the old one stays.
     """
-    write_tensors(path, backbone.state_dict(), FORMAT, about)
+    write_tensors(path, backbone.state_dict(), FORMAT, {**about, MARK: untrained_in(backbone)})
 
 
 def read_about(path: Path) -> dict[str, Any]:

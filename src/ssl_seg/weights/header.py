@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ssl_seg.utils.toml import parse_json
+from ssl_seg.weights.first_version import MARK, as_it_was
 from ssl_seg.weights.readers import unusable
 
 LARGEST = 8192  # pixels of an image's side
@@ -90,6 +91,7 @@ _RULES = {
         "a list of colours, three whole numbers from 0 to 255", lambda v: _is_list(v, _is_colour)
     ),
     "exclude": _NAMES,
+    MARK: _NAMES,
     "image_suffix": _SUFFIX,
     "mask_suffix": _SUFFIX,
 }
@@ -119,6 +121,8 @@ def values_of(header: Mapping[str, str], file: Path, needed: Sequence[str] = ())
         if key not in about:
             raise unusable(file, f"the header lacks {key!r}")
     _check_classes(about, file)
+    if MARK not in about and "backbone" in about:
+        about["options"] = as_it_was(about["backbone"], about.get("options", {}))
     return about
 
 

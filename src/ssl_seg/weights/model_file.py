@@ -6,6 +6,7 @@ from typing import Any
 
 from ssl_seg.base import Model
 from ssl_seg.errors import WeightsError
+from ssl_seg.weights.first_version import MARK, untrained_in
 from ssl_seg.weights.header import MODEL, values_of
 from ssl_seg.weights.readers import read_file, read_header
 from ssl_seg.weights.state_dict import write_tensors
@@ -19,7 +20,7 @@ def save_model(path: Path, model: Model, about: Mapping[str, Any]) -> None:
     Raises:
         ResourceError: the file cannot be written; the old one stays.
     """
-    write_tensors(path, model.state_dict(), FORMAT, about)
+    write_tensors(path, model.state_dict(), FORMAT, {**about, MARK: untrained_in(model.backbone)})
 
 
 def read_model_about(path: Path) -> dict[str, Any]:
