@@ -212,6 +212,8 @@ def test_evaluate_warns_of_masks_that_say_little(tiles, segment, cli):
 )
 def test_models_of_0_1_0_say_their_palette_by_classes_and_colours(about, text):
     assert palette_of(about) == text
+    assert palette_of({**about, "palette": "/etc/hostname"}) == text, "a weight file opens no other file"
+    assert palette_of({**about, "palette": "binary"}) == "binary"
 
 
 def test_figure_views_says_how_masks_are_read(tiles, cli, tmp_path):

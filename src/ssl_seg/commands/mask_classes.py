@@ -36,11 +36,11 @@ def about_masks(dataset: "Dataset") -> dict[str, Any]:
 
 def palette_of(about: Mapping[str, Any]) -> str:
     """How a run's masks were read, as the option `palette`; version 0.1.0 has recorded classes and colours."""
-    from ssl_seg.data.palette_text import as_text
+    from ssl_seg.data.palette_text import as_text, names_no_file
     from ssl_seg.data.palettes import Palette
 
-    if "palette" in about:
-        return str(about["palette"])
+    if names_no_file(text := str(about.get("palette", ""))):
+        return text
     names = tuple(map(str, about["classes"]))
     colours = tuple((red, green, blue) for red, green, blue in about["colours"])
     counted = names == tuple(map(str, range(len(names))))

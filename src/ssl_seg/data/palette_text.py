@@ -47,6 +47,11 @@ def read_palette(text: str) -> Palette:
         raise _no_palette(str(path), str(error)) from error
 
 
+def names_no_file(text: str) -> bool:
+    """Whether a palette's text, as of `as_text`, stands for itself: what a weight file says must not open another."""
+    return text in BUILT_IN or text == "binary" or text.isdecimal() or text.lstrip().startswith("{")
+
+
 def as_text(palette: Palette) -> str:
     """What `read_palette` makes the same palette of, wherever files lie; only `source` may differ."""
     if palette.by == "two values":
