@@ -69,3 +69,46 @@ def test_tiles_give_what_the_whole_image_gives(model, shape, flips):
         if flips:
             expected = (expected + model(whole.flip(-1)).flip(-1)) / 2
     torch.testing.assert_close(found, expected[0], atol=1e-5, rtol=1e-5)
+
+
+class Coarse(Backbone):
+    """Sees cells of eight pixels; how they lie decides what it sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.channels, self.strides = [6], [8]
+        self.net = nn.Conv2d(3, 6, 8, stride=8)
+
+    def forward(self, images):
+        return [self.net(images)]
+
+
+class Enlarged(PerPixel):
+    def forward(self, features, size):
+        return nn.functional.interpolate(self.net(features[-1]), size)
+
+
+@pytest.mark.parametrize("overlap", [0, 20, 41])
+@pytest.mark.parametrize("shape", [(64, 200), (144, 136)])
+def test_the_cells_of_tiles_lie_where_those_of_the_whole_image_lie(shape, overlap):
+    torch.manual_seed(0)
+    model = Model(Coarse(), Enlarged()).eval()
+    image = torch.randint(0, 256, (3, *shape), dtype=torch.uint8)
+    with torch.no_grad():
+        expected = model(normalised(image[None], **HOW))[0]
+    for top, left, logits in tiled_logits(
+        model, image, Device("fp32", cpu=True), tile=64, overlap=overlap, **HOW
+    ):
+        there = expected[:, top : top + logits.shape[1], left : left + logits.shape[2]]
+        torch.testing.assert_close(logits, there, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("length", [65, 100, 257, 1000])
+@pytest.mark.parametrize(("overlap", "stride"), [(0, 8), (8, 32), (31, 16), (60, 32)])
+def test_tiles_start_at_multiples_of_the_stride_but_the_last(length, overlap, stride):
+    found = spans(length, 64, overlap, stride)
+    if 64 - overlap >= stride:
+        assert all(start % stride == 0 for start, _, _, _ in found[:-1])
+    assert found[-1][1] == length and found[0][2] == 0 and found[-1][3] == length
+    for (_, end, _, last), (start, _, first, _) in pairwise(found):
+        assert first == last and end - start >= overlap

@@ -27,7 +27,9 @@ def tiled_logits(
     """The logits of one image, piece by piece; every pixel comes once.
 
     Where tiles overlap, a pixel is taken from the tile whose border is farthest from it. So a network
-    that looks no farther than half of `overlap` gives what it gives for the whole image.
+    that looks no farther than half of `overlap` gives what it gives for the whole image. Tiles start at
+    multiples of the backbone's largest stride, so that its cells lie where they lie in the whole image;
+    only the last tile of an axis, which ends where the image ends, may not.
 
     Args:
         image: (3, H, W) uint8 of any size, on the CPU.
@@ -40,9 +42,10 @@ def tiled_logits(
         For each piece its top, its left, and (C, h, w) float32 logits on the device.
     """
     height, width = image.shape[-2:]
+    step = max(model.backbone.strides)
     with evaluating(model):
-        for top, bottom, first_row, last_row in spans(height, tile, overlap):
-            for left, right, first_column, last_column in spans(width, tile, overlap):
+        for top, bottom, first_row, last_row in spans(height, tile, overlap, step):
+            for left, right, first_column, last_column in spans(width, tile, overlap, step):
                 part = image[None, :, top:bottom, left:right].to(device.device)
                 logits = _answer(model, normalised(part, mean, std), device, flips)
                 rows = slice(first_row - top, last_row - top)
@@ -58,16 +61,17 @@ def _answer(model: Model, images: Tensor, device: Device, flips: bool) -> Tensor
     return logits
 
 
-def spans(length: int, tile: int, overlap: int) -> list[tuple[int, int, int, int]]:
+def spans(length: int, tile: int, overlap: int, stride: int = 1) -> list[tuple[int, int, int, int]]:
     """Tiles along one axis: start and end of each, and of the part that is taken from it.
 
-    All tiles have the same length, the last one ends where the axis ends, and the parts cover the
-    axis without a gap.
+    All tiles have the same length, the last one ends where the axis ends, the others start at multiples
+    of `stride` (if tiles are larger than overlap and stride together), and the parts cover the axis
+    without a gap. Neighbours overlap by `overlap` at least.
     """
     if length <= tile:
         return [(0, length, 0, length)]
-    count = -(-(length - overlap) // (tile - overlap))
-    starts = [round(i * (length - tile) / (count - 1)) for i in range(count)]
+    step = (tile - overlap) // stride * stride or tile - overlap
+    starts = [*range(0, length - tile, step), length - tile]
     cuts = [(a + tile + b) // 2 for a, b in pairwise(starts)]
     edges = [0, *cuts, length]
     return [(s, s + tile, edges[i], edges[i + 1]) for i, s in enumerate(starts)]
