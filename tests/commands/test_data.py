@@ -85,6 +85,9 @@ def test_labels_in_a_file_that_contradict_those_of_folders_are_asked_about(regis
     assert error.value.where == f"{folder / 'train.csv'}, line 2: a/0.png is 'cat'"
     assert error.value.next == f"csv:{folder} or image_folder:{folder}"
     assert opened(registry, f"csv:{folder}", True).classes == ["b", "cat"]
+    with pytest.raises(DataError, match=r"labels in train\.csv, and others") as error:  # beside the folder
+        opened(registry, folder / "train", True)
+    assert error.value.next == f"csv:{folder}/train.csv or image_folder:{folder}/train"
     for agreeing in (("a", "b"), ("", "")):  # the second has no labels
         dataset = open_dataset(registry, str(both(*agreeing)), split="val", labelled=True, options={})
         assert dataset.classes == ["a", "b"] and dataset.root.name == "val"

@@ -107,7 +107,8 @@ def _recognise(registry: Registry, spec: str, labelled: bool, masks: bool) -> tu
 def _format_of(folder: Path, labelled: bool) -> str:
     if not labelled:
         return "flat_folder"
-    labels = split_tables(folder)
+    beside = folder.parent / f"{folder.name}.csv"  # `train.csv` of `train/`
+    labels = [folder / name for name in split_tables(folder)]
     if not labels and not subfolders(folder):
         others = tables(folder)
         path = str(folder / others[0]) if others else "csv:FILE.csv"
@@ -115,13 +116,14 @@ def _format_of(folder: Path, labelled: bool) -> str:
             f"{folder} has no labels: neither a subfolder per class nor train.csv",
             next=f"{path}  # with the columns filename and label",
         )
-    if not labels or not has_classes(folder):
-        return "csv_labels" if labels else "image_folder"
-    if line := next(filter(None, (label_against_folder(folder / name) for name in labels)), None):
+    if labels and not has_classes(folder):
+        return "csv_labels"
+    known = labels or ([beside] if beside.is_file() else [])
+    if line := next(filter(None, map(label_against_folder, known)), None):
         raise DataError(
-            f"{folder} has labels in {' and '.join(labels)}, and others as names of folders",
+            f"{folder} has labels in {' and '.join(path.name for path in known)}, and others as names of folders",
             where=line,
-            next=f"csv:{folder} or image_folder:{folder}",
+            next=f"csv:{folder if labels else beside} or image_folder:{folder}",
         )
     return "image_folder"
 

@@ -25,7 +25,6 @@ _KINDS = {1: "unsigned", 2: "signed", 3: "floating-point"}
 _ALPHA = (1, 2, 999)  # of ExtraSamples: associated, unassociated, and what CorelDRAW writes for it
 _REDUCED_OR_MASK = 0b101  # bits of NewSubfileType
 _MOST_PAGES = 100_000
-_THREE = "write one file of three bands: gdal_translate -b 1 -b 2 -b 3 IN.tif OUT.tif"
 
 
 @dataclass(frozen=True)
@@ -69,12 +68,13 @@ class TiffHeader:
             meaning = f"; the {self.bands}th is not marked as transparency" if self.bands == 4 else ""
             raise PixelError(
                 f"{self.bands} bands, of which {self.colours} would be read{meaning}",
-                f"{_THREE}; transparency is marked by ExtraSamples=2",
+                f"write those that matter: gdal_translate{' -b 1 -b 2 -b 3' if self.bands > 2 else ' -b 1'} IN.tif "
+                "OUT.tif; transparency is marked by ExtraSamples=2",
             )
         if self.alike > 1:
             raise PixelError(
                 f"{self.alike} pages of one band each, of which one would be read",
-                f"{_THREE}, or a file for each page",
+                "write three of them as the bands of one image, or a file for each page",
             )
         if self.bits == 8 and self.kind == 2:
             raise PixelError("signed 8-bit values", "write them as unsigned: 0 to 255")
