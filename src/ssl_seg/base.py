@@ -1,7 +1,7 @@
 """The nouns. Everything else in the library makes, trains or measures one of these."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -85,11 +85,14 @@ class SSLMethod(nn.Module):
             and hold where the user gives none; `lr` is for a batch of 256. `lr` and `weight_decay` of
             another optimizer stand in a table of its name: `"lars": {"lr": 0.2}`. Where an optimizer
             has none, `--lr` has to be given.
+        loss_over: `image` if the loss is a mean over images of what each has on its own, `batch` if it
+            compares images with each other; None: unknown. With `--accumulate` only the first is the same.
     """
 
     backbone: Backbone
     views: Sequence[View]
     recipe: ClassVar[dict[str, Any]] = {}
+    loss_over: ClassVar[Literal["image", "batch"] | None] = None
 
     def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
         """One (B, 3, H, W) tensor per view -> numbers.

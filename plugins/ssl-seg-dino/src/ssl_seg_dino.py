@@ -85,6 +85,7 @@ class DINO(SSLMethod):
         freeze: share of the run in which the prototypes stand still: 1 of 100 epochs.
     """
 
+    loss_over = "batch"  # the centre is a mean over it
     recipe: ClassVar = {
         "optimizer": "sgd",
         "lr": 0.03,

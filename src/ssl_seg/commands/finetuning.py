@@ -54,7 +54,7 @@ class Finetuning(Training):
     def go(self) -> None:
         """Train, and leave the run's folder complete."""
         from ssl_seg.commands.handover import start_from
-        from ssl_seg.commands.settings import plan_of, record
+        from ssl_seg.commands.settings import plan_of, record, warn_of_parts
         from ssl_seg.data.loader import Order
         from ssl_seg.engine.recipe import resolve
 
@@ -81,6 +81,7 @@ class Finetuning(Training):
             self.run,
             backbone="model.backbone.",
         )
+        warn_of_parts(given, module.train(), whose)
         record(self.run, given, stores, module, order.per_epoch, device)
         self.console.say(
             f"{given['head']} on {given['backbone']}{' (frozen)' if given['freeze'] else ''}: {len(store)} "

@@ -53,6 +53,21 @@ def plan_of(
     return plan, build_optimizer(settings["optimizer"], groups, peak)
 
 
+def warn_of_parts(settings: Mapping[str, Any], module: nn.Module, what: str) -> None:
+    """Say why `--accumulate` does not compute what the whole batch would give."""
+    if settings["accumulate"] == 1:
+        return
+    over = getattr(module, "loss_over", None)
+    reasons: list[str] = {
+        "image": [],
+        "batch": [f"the loss of {what} compares images, and compares those of a part alone"],
+    }.get(str(over), [f"{what} does not say whether its loss compares images (`loss_over`)"])
+    if any(part.training and isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules()):
+        reasons.append("BatchNorm takes its statistics from each part")
+    if reasons:
+        log.warning("--accumulate is not the whole batch in parts: %s", "; ".join(reasons))
+
+
 def record(
     run: Run,
     settings: Mapping[str, Any],

@@ -67,7 +67,7 @@ class Pretraining(Training):
     def go(self) -> None:
         """Train, and leave the run's folder complete."""
         from ssl_seg.base import SSLMethod
-        from ssl_seg.commands.settings import plan_of, record
+        from ssl_seg.commands.settings import plan_of, record, warn_of_parts
         from ssl_seg.data.label_checks import check_labels
         from ssl_seg.data.loader import Batches
         from ssl_seg.engine.monitors import CollapseAlarm
@@ -84,6 +84,7 @@ class Pretraining(Training):
         store, size, seed = stores["data"], given["batch_size"], given["seed"]
         batches = Batches(store, size, seed, device.device, rank=device.rank, ranks=device.ranks)
         plan, optimizer = plan_of(given, method, suits, batches.per_epoch, self.run)
+        warn_of_parts(given, method, given["ssl"])
         record(self.run, given, stores, method, batches.per_epoch, device)
         probe = self.make_probe(stores["probe"]) if given["probe"] else None
         self.console.say(

@@ -88,11 +88,11 @@ def fit(
         device.scatter_chance(step)
         set_rate(optimizer, rate := plan.rate(step))
         losses = []
-        for part in inputs:
+        for part, share in zip(inputs, _shares(module, inputs), strict=True):
             with device.autocast():
                 out: dict[str, Tensor] = forward(part)
-            device.backward(out["loss"] / len(inputs))
-            meter.add(out, 1.0 / len(inputs))
+            device.backward(out["loss"] * share)
+            meter.add(out, share)
             losses.append(out["loss"].detach())
         norm = finite.ask(torch.stack(losses).sum(), parameters)
         # the next batch is prepared while the device answers whether this one is sound
@@ -108,6 +108,12 @@ def fit(
         keeper.settle(step)
         if pulse := meter.pulse(step, device.peak_memory()):
             report(pulse)
+
+
+def _shares(module: nn.Module, parts: Sequence[Any]) -> list[float]:
+    """What each part of an accumulated batch counts: the same, unless the module says otherwise."""
+    say = getattr(module, "shares", None) if len(parts) > 1 else None
+    return say(parts) if say else [1.0 / len(parts)] * len(parts)
 
 
 @dataclass

@@ -44,6 +44,7 @@ class BYOL(SSLMethod):
     """
 
     views = BYOL_VIEWS
+    loss_over = "image"
     recipe: ClassVar = {
         "optimizer": "adamw",
         "lr": 1e-3,

@@ -49,6 +49,7 @@ class SimCLR(SSLMethod):
     """
 
     views = (_VIEW, _VIEW)
+    loss_over = "batch"
     recipe: ClassVar = {
         "optimizer": "adamw",
         "lr": 1e-3,

@@ -36,6 +36,7 @@ class SimSiam(SSLMethod):
     """
 
     views = (_VIEW, _VIEW)
+    loss_over = "image"
     recipe: ClassVar = {
         "optimizer": "adamw",
         "lr": 1e-3,

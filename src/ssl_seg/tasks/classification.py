@@ -30,6 +30,8 @@ class Supervised(nn.Module):
         label_smoothing: share of the target spread evenly over all classes (Szegedy et al. 2016).
     """
 
+    loss_over = "image"
+
     def __init__(self, model: Model, *, frozen: bool = False, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.model, self.frozen, self.label_smoothing = model, frozen, label_smoothing

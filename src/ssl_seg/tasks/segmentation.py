@@ -43,6 +43,7 @@ class Segmenter(nn.Module):
         super().__init__()
         self.model, self.frozen, self.aux_weight = model, frozen, aux_weight
         self.criteria = nn.ModuleList(_criterion(name, weights) for name in loss.split("+"))
+        self.loss_over = "image" if loss == "ce" else "batch"
         if frozen:
             model.backbone.requires_grad_(False)
 
@@ -73,6 +74,17 @@ class Segmenter(nn.Module):
         # of all processes together: they may hold unequal numbers of pixels with a class
         right = ((logits.argmax(dim=1) == masks) & known).sum() / average(known.sum()).clamp(min=1)
         return {"loss": loss, "pixel_accuracy": right}
+
+    def shares(self, parts: Sequence[Sequence[Tensor]]) -> list[float]:
+        """Of a batch in parts: the share of each in the loss, so that every pixel with a class counts the same."""
+        counts = []
+        for _, masks in parts:
+            known = masks[~torch.isin(masks, self.model.excluded) & (masks != IGNORE)]
+            weights = getattr(self.criteria[0], "weights", None)
+            count = float(weights[known].sum() if weights is not None else known.numel())
+            counts.append(average_number(count, masks.device))
+        total = sum(counts)
+        return [count / total if total else 1.0 / len(counts) for count in counts]
 
     @full_precision
     def _loss(self, logits: Tensor, masks: Tensor) -> Tensor:
