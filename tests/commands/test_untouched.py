@@ -8,7 +8,8 @@ import pytest
 from ssl_seg.errors import HealthError
 
 TINY = Path(__file__).parents[1] / "faults" / "tiny.py"
-COMMON = f"--backbone {TINY}:TinyBackbone --image-size 32 --batch-size 4 --epochs 1 --cpu".split()
+ON_TINY = ["--backbone", f"{TINY}:TinyBackbone"]
+COMMON = [*ON_TINY, *["--image-size", "32", "--batch-size", "4", "--epochs", "1", "--cpu"]]
 COMMANDS = {
     "train": ["train", "demo:8", "-o", "ssl.hidden=8", "-o", "ssl.dimensions=4"],
     "classify": ["classify", "demo:16", "--val", "demo:8", "--keep-features", "4"],
@@ -52,12 +53,12 @@ def test_what_fails_before_the_first_step_changes_nothing(cli, tmp_path, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr("ssl_seg.engine.loop.fit", fail)
-        code, _, err = cli(command, "--resume", "--out", run)
+        code, _, err = cli(command, *ON_TINY, "--resume", "--out", run)
         assert code == 5 and "it failed before its first step" in err
     refused = [(["--epochs", "9"], 2), (["--backbone", f"{TINY}:NoSuchBackbone"], 2), (["--seed", "3"], 2)]
     refused += [(["--init", tmp_path / "missing.pth"], 2)] if command != "train" else []
     for flags, expected in refused:
-        code, _, err = cli(command, "--resume", "--out", run, *flags)
+        code, _, err = cli(command, *ON_TINY, "--resume", "--out", run, *flags)
         assert code == expected, err
     assert cli(*words, "--out", run)[0] == 9
     assert contents(run) == before
@@ -90,7 +91,7 @@ def test_a_first_start_that_fails_says_so(cli, tmp_path):
 def test_the_report_keeps_the_row_of_a_run_whose_resume_was_refused(cli, tmp_path):
     run = tmp_path / "run"
     assert cli(*COMMANDS["classify"], *COMMON, "--out", run)[0] == 0
-    assert cli("classify", "--resume", "--epochs", "9", "--out", run)[0] == 2
+    assert cli("classify", *ON_TINY, "--resume", "--epochs", "9", "--out", run)[0] == 2
     code, _, err = cli("report", run, "--out", tmp_path / "page.html")
     assert code == 0, err
     assert "no run is finished" not in (tmp_path / "page.md").read_text()

@@ -6,8 +6,11 @@ import re
 import shlex
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
+
+TINY = Path(__file__).with_name("tiny.py")
 
 
 def forget(trial) -> None:
@@ -30,7 +33,7 @@ def way_back(trial) -> str:
 
 # run.toml is held against the checkpoint
 
-RESUME = "train --resume --out"
+RESUME = f"train --backbone {TINY}:TinyBackbone --resume --out"
 
 
 @pytest.mark.parametrize(
@@ -121,7 +124,7 @@ def test_a_run_of_another_command_is_named(halfway):
     assert trial.go(words=["classify", "--resume", "--out", str(trial.folder)]) == 2
     what, next_ = trial.errors()
     assert what.endswith("holds a run of `ssl-seg train`")
-    assert next_ == f"next: ssl-seg train --resume --out {trial.folder}"
+    assert next_ == f"next: {shlex.join(['ssl-seg', *RESUME.split(), str(trial.folder)])}"
     assert trial.contents() == before
 
 
@@ -211,6 +214,7 @@ def test_a_refused_resume_leaves_the_run_as_it_was(state, trials, halfway, tmp_p
         (["train", "demo:64", *resume[1:]], 2),
         (["train", str(tmp_path / "nowhere"), *resume[1:]], 3),
         (["classify", *resume[1:]], 2),
+        (["train", *resume[3:]], 4),
         (trial.words(), 9),
         ([*trial.words(), "--resume", "--precision", "bf16"], 2),
     ):

@@ -139,7 +139,7 @@ def test_a_frozen_process_is_given_up(worlds, training, tmp_path):
         world.wait(1)
 
 
-def test_a_main_process_that_is_frozen_after_a_checkpoint_is_given_up(worlds, training, tmp_path):
+def test_a_main_process_that_is_frozen_after_a_checkpoint_is_given_up(worlds, training, tiny, tmp_path):
     """The other one waits for it without an exchange of tensors, which alone would have an end."""
     run = tmp_path / "run"
     world = worlds.start(training(run), FAULT="0:saved:SIGSTOP", SSL_SEG_PATIENCE="3")
@@ -151,7 +151,7 @@ def test_a_main_process_that_is_frozen_after_a_checkpoint_is_given_up(worlds, tr
     finally:
         world.kill(0)
         world.wait(0)
-    worlds.go(["train", "--resume", "--out", run])
+    worlds.go(["train", "--backbone", tiny, "--resume", "--out", run])
 
 
 @pytest.mark.parametrize(

@@ -213,8 +213,8 @@ def _take_run(context: typer.Context, out: Path | None, resume: bool) -> None:
     if not isinstance(command, str):
         raise WeightsError("run.toml is damaged: its table [record] names no command", where=str(path))
     if command != context.info_name:
-        next_ = f"ssl-seg {command} --resume --out {out}"
-        raise UsageError(f"{out} holds a run of `ssl-seg {command}`", next=next_)
+        way = resuming(command, out, settings)
+        raise UsageError(f"{out} holds a run of `ssl-seg {command}`", next=way)
     try:
         _take_values(context, settings, path, out)
     except UsageError as error:

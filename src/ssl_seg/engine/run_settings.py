@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_seg.errors import UsageError, WeightsError
+from ssl_seg.utils.code_names import resuming
 from ssl_seg.utils.toml import read_toml
 from ssl_seg.weights.checkpoint_files import newest_state
 
@@ -68,6 +69,6 @@ def _shown(value: Any) -> str:
 
 
 def _way_back(folder: Path, settings: Mapping[str, Any]) -> str:
-    command, place = settings.get("record", {}).get("command", "train"), shlex.quote(str(folder))
+    again = resuming(settings.get("record", {}).get("command", "train"), folder, settings)
     move = shlex.join(["mv", str(folder / NAME), str(folder / f"{NAME}.old")])
-    return f"{move}; ssl-seg {command} --resume --out {place}  # writes it anew from the checkpoint"
+    return f"{move}; {again}  # writes it anew from the checkpoint"
