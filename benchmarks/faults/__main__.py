@@ -16,12 +16,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.faults import kills
+from benchmarks.faults import damage, flags, images, kills
 from benchmarks.faults.campaign import Campaign, Result, run, sample
 from benchmarks.faults.lab import Lab
 from benchmarks.faults.table import failures_of, table_of
 
-CAMPAIGNS = [each.CAMPAIGN for each in (kills,)]
+CAMPAIGNS = [each.CAMPAIGN for each in (kills, damage, images, flags)]
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -74,7 +74,8 @@ def _run(campaign: Campaign, lab: Lab, asked: argparse.Namespace, seconds: float
     cases = list(campaign.cases(lab, asked.seed))
     result.planned = len(cases)
     if asked.case:
-        chosen = [case for case in cases if asked.case in case.name]
+        named = [case for case in cases if case.name == asked.case]
+        chosen = named or [case for case in cases if asked.case in case.name]
     else:
         chosen = sample(cases, asked.trials, asked.seed)
     until = None if seconds is None else started + seconds

@@ -85,3 +85,22 @@ def _() -> None:
 def _() -> None:
     """Files are written under their final names."""
     put("ssl_seg.utils.files.atomic_path", _in_place)
+
+
+@_removes("raw TOML errors")
+def _() -> None:
+    """What the parser of TOML raises goes through."""
+    import tomllib
+
+    put("ssl_seg.commands.defaults.read_toml", lambda path: tomllib.loads(path.read_text()))
+
+
+@_removes("cut images are filled up")
+def _() -> None:
+    """Pillow fills up what is missing in a file."""
+    from types import SimpleNamespace
+
+    from PIL import ImageFile
+
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    put("ssl_seg.data.decode.ImageFile", SimpleNamespace())

@@ -1,0 +1,327 @@
+"""What can be typed after each command, read from the commands themselves, and how to get it wrong."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+if TYPE_CHECKING:
+    from benchmarks.faults.lab import Lab
+
+Change = tuple[str, Any]
+
+# what is right after each command; `{run}` stands for a finished run
+_TINY = "--backbone tiny --batch-size 8 --epochs 1 --cpu"
+RIGHT = {
+    "train": f"{{lab}}/photos {_TINY} --image-size 16 --out out",
+    "classify": f"{{lab}}/labelled --val {{lab}}/labelled-val {_TINY} --image-size 16 --out out",
+    "segment": f"{{lab}}/pairs --val {{lab}}/pairs-val {_TINY} --image-size 32 --out out",
+    "evaluate": "{classify} {lab}/labelled-val --cpu",
+    "predict": "{classify} {lab}/photos --out p.csv --cpu",
+    "embed": "{train} {lab}/photos --out f.npz --cpu",
+    "figure tsne": "{classify} --out t",
+    "figure masks": "{segment} --out m",
+    "figure curves": "{train} --out c",
+    "figure architecture": "tiny --out a",
+    "figure views": "{lab}/photos --out v",
+    "report": "{train} --out r.html",
+    "export": "{classify} --to hub --out h",
+    "list": "",
+    "plugins check": "tiny",
+    "new-plugin": "mine",
+    "doctor": "",
+    "demo": "--out demo",
+    "study": "{lab}/nothing.toml",
+}
+_RUNS = ("train", "classify", "segment")
+
+NUMBERS = (
+    *(
+        "0",
+        "-1",
+        "1",
+        "2",
+        "3",
+        "7",
+        "-0",
+        "00",
+        "1.5",
+        "1e3",
+        "1e400",
+        "-1e400",
+        "nan",
+        "inf",
+        "-inf",
+        "1e-320",
+    ),
+    *(
+        "9" * 18,
+        "9" * 30,
+        str(2**31),
+        str(2**63),
+        str(2**64),
+        "-9223372036854775809",
+        "0x10",
+        "1_000",
+        "１２",
+        "٣",
+    ),
+    *(
+        "",
+        " ",
+        "1 ",
+        "+1",
+        "1,5",
+        "ten",
+        "True",
+        "None",
+        "[]",
+        "1/0",
+        "1e",
+        "--",
+        "1e308",
+        "0.9",
+        "0.95",
+        "1000000",
+    ),
+)
+TEXTS = (
+    *(
+        "",
+        " ",
+        "\n",
+        "a\nb",
+        "\t",
+        "x" * 300,
+        "x" * 5000,
+        "ä",
+        "日本",
+        "\udcff",
+        "\x1b[31mred",
+        "a\rb",
+        "%s",
+        "{}",
+        "{0}",
+    ),
+    *(
+        "../x",
+        ".",
+        "..",
+        "~",
+        "~nobody/x",
+        "$HOME",
+        "*",
+        "a/b/c",
+        "none",
+        "null",
+        "-",
+        "--",
+        "-x",
+        ":",
+        ",",
+        ",,",
+        "=",
+    ),
+    *(
+        "a:b:c",
+        "x.py:Y",
+        "missing.py:Y",
+        "tiny",
+        "resnet999",
+        "byol",
+        "os.system",
+        "__class__",
+        "\u202e",
+        "\u2028",
+        "0",
+    ),
+    *(
+        "demo:0",
+        "demo:-1",
+        "demo:x",
+        "demo:",
+        "demo:3",
+        "demo_masks:1",
+        "csv:missing.csv",
+        "csv_labels:",
+        "nope:x",
+    ),
+    *(
+        "{lab}/photos",
+        "{lab}/labelled",
+        "{lab}/pairs",
+        "{lab}/home",
+        "{lab}/photos/000.png",
+        "{lab}/pairs/palette.json",
+    ),
+    *("{train}", "{classify}", "{segment}", "{train}/backbone.safetensors", "{classify}/model.safetensors"),
+    *(
+        "{train}/run.toml",
+        "{train}/checkpoints",
+        "{train}/scores.jsonl",
+        "mask_pairs:{lab}/photos",
+        "timm:resnet18x",
+    ),
+)
+_PARTS = ("ssl", "backbone", "head", "data", "val", "probe", "metric", "nope", "")
+_KEYS = (
+    "hidden",
+    "dimensions",
+    "decay",
+    "width",
+    "count",
+    "k",
+    "temperature",
+    "palette",
+    "stray",
+    "nope",
+    "",
+    "root",
+)
+MALFORMED = (
+    "",
+    "=",
+    "ssl",
+    "ssl.",
+    "ssl.=",
+    ".x=1",
+    "ssl.hidden",
+    "ssl.hidden==",
+    "a.b.c=1",
+    "ssl hidden=1",
+    "ssl.é=1",
+)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A flag or a positional argument of a command."""
+
+    flag: str
+    kind: str  # number, text, choice, switch or option
+    choices: tuple[str, ...] = ()
+
+
+def commands() -> dict[str, list[Parameter]]:
+    """Every command with its parameters."""
+    import typer
+
+    from ssl_seg.cli import app
+
+    found: dict[str, list[Parameter]] = {}
+
+    def walk(group: Any, path: str) -> None:
+        inner = getattr(group, "commands", None)
+        if inner is None:
+            found[path] = [_parameter(each) for each in group.params if each.name != "help"]
+        else:
+            for name, command in inner.items():
+                walk(command, f"{path} {name}".strip())
+
+    walk(typer.main.get_command(app), "")
+    return found
+
+
+def _parameter(each: Any) -> Parameter:
+    flag = each.opts[-1] if each.opts[-1].startswith("-") else ""
+    annotation = each.type_descriptor.annotation
+    if flag == "--option":
+        return Parameter(flag, "option")
+    if get_origin(annotation) is Literal:
+        return Parameter(flag, "choice", get_args(annotation))
+    if annotation is bool:
+        return Parameter(flag, "switch")
+    return Parameter(flag, "number" if annotation in (int, float) else "text")
+
+
+def changes(random: Random, parameters: Sequence[Parameter]) -> list[Change]:
+    """One to four things that are done to the words of a command."""
+    return [_change(random, parameters) for _ in range(random.choice((1, 1, 2, 4)))]
+
+
+def _change(random: Random, parameters: Sequence[Parameter]) -> Change:
+    what = random.random()
+    if what < 0.8 and parameters:
+        parameter = random.choice(parameters)
+        value = _value(random, parameter)
+        if not parameter.flag:
+            return "positional", (random.randrange(3), value)
+        return "flag", (parameter.flag, value)
+    if what < 0.86:
+        return "drop", random.randrange(12)
+    if what < 0.9:
+        return "twice", random.randrange(12)
+    if what < 0.95:
+        return "positional", (9, random.choice(TEXTS))
+    return "flag", (
+        random.choice(("--nope", "-x", "--", "--epochs", "--out", "-o", "--resume")),
+        random.choice(TEXTS),
+    )
+
+
+def _value(random: Random, parameter: Parameter) -> str | None:
+    if parameter.kind == "switch":
+        return None
+    if parameter.kind == "number" and random.random() < 0.9:
+        return random.choice(NUMBERS)
+    if parameter.kind == "choice" and random.random() < 0.7:
+        return random.choice([*parameter.choices, parameter.choices[0].upper(), parameter.choices[0] + " "])
+    if parameter.kind == "option":
+        if random.random() < 0.2:
+            return random.choice(MALFORMED)
+        value = random.choice(random.choice((NUMBERS, TEXTS)))
+        return f"{random.choice(_PARTS)}.{random.choice(_KEYS)}={value}"
+    return random.choice(TEXTS)
+
+
+def words(lab: "Lab", command: str, made: Sequence[Change]) -> list[str]:
+    """The words of a command, after changes."""
+    found = RIGHT.get(command, "").split()
+    for what, how in made:
+        _APPLY[what](found, how)
+    places = {f"{{{name}}}": partial(lab.finished, name) for name in _RUNS} | {"{lab}": lambda: lab.folder}
+    return [*command.split(), *(_filled(word, places) for word in found)]
+
+
+def _filled(word: str, places: dict[str, Callable[[], Any]]) -> str:
+    for name, place in places.items():
+        if name in word:
+            word = word.replace(name, str(place()))
+    return word
+
+
+def _set_flag(found: list[str], how: tuple[str, str | None]) -> None:
+    flag, value = how
+    if flag in found and flag not in ("-o", "--option"):
+        at = found.index(flag)
+        del found[at : at + 2]
+    found.append(flag)
+    if value is not None:
+        found.append(value)
+
+
+def _set_positional(found: list[str], how: tuple[int, str | None]) -> None:
+    at, value = how
+    if at < len(found) and not found[at].startswith("-"):
+        found[at] = value or ""
+    else:
+        found.append(value or "")
+
+
+def _drop(found: list[str], at: int) -> None:
+    if found:
+        del found[at % len(found)]
+
+
+def _twice(found: list[str], at: int) -> None:
+    if found:
+        found.append(found[at % len(found)])
+
+
+_APPLY: dict[str, Callable[[list[str], Any], None]] = {
+    "flag": _set_flag,
+    "positional": _set_positional,
+    "drop": _drop,
+    "twice": _twice,
+}

@@ -1,0 +1,254 @@
+"""TOML files that are wrong: of flags, of studies; and palettes and tables of labels, which are read alike."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from benchmarks.faults.lab import Lab
+
+KINDS = ("train", "study", "segment", "palette", "classify", "csv")
+NAMES = dict.fromkeys(KINDS, "wrong.toml") | {"palette": "palette.json", "csv": "labels.csv"}
+_SHORT = 'backbone = "tiny"\nepochs = 1\nbatch_size = 8\nimage_size = 32\ncpu = true\n'
+RIGHT = {
+    "train": f'data = "{{lab}}/photos"\n{_SHORT}lr = 0.1\noptimizer = "adamw"\nwarmup = 0.1\n[o.ssl]\nhidden = 16\n',
+    "classify": f'train = "{{lab}}/labelled"\nval = "{{lab}}/labelled-val"\n{_SHORT}mixup = 0.2\nfreeze = false\n',
+    "segment": f'train = "{{lab}}/pairs"\nval = "{{lab}}/pairs-val"\n{_SHORT}exclude = "fire"\no.head.width = 8\n',
+    "study": 'out = "runs"\nseeds = [0, 1]\ntitle = "One"\n\n[defaults]\nbackbone = "tiny"\nepochs = 1\n'
+    "batch_size = 8\nimage_size = 16\ncpu = true\n\n"
+    '[stages.pre]\ncommand = "train"\ndata = "{lab}/photos"\no.ssl.hidden = 16\n\n'
+    '[stages.fine]\ncommand = "classify"\ntrain = "{lab}/labelled"\nval = "{lab}/labelled-val"\ninit = "pre"\n\n'
+    '[tables.all]\nrows = ["fine"]\nscore = "val_top1"\n',
+    "palette": '{"ground": [0, 0, 0], "fire": [255, 0, 0], "grass": [0, 255, 0]}',
+    "csv": "filename,label\na/000.png,a\nb/001.png,b\nc/002.png,c\na/003.png,a\n",
+}
+VALUES = (
+    *(
+        "0",
+        "-1",
+        "1e400",
+        "nan",
+        "-inf",
+        "9" * 20,
+        "9" * 5000,
+        '""',
+        '"x"',
+        "true",
+        "[]",
+        "[[]]",
+        "{}",
+        "{a = 1}",
+    ),
+    *(
+        "1979-05-27",
+        "1979-05-27T07:32:00Z",
+        "07:32:00",
+        '["a", 1]',
+        '"\\u0000"',
+        '"\\ud800"',
+        '"a\\nb"',
+        "'''x'''",
+    ),
+    *(
+        "[" * 200 + "]" * 200,
+        "{a.b.c.d = 1}",
+        '"../../x"',
+        '"none"',
+        "0x10",
+        "1_0",
+        "+1",
+        ".5",
+        "'",
+        "null",
+        "None",
+        "",
+    ),
+    *('"\\u001b[31m"', '"\\u202e"', "[0, 0]", "[-1]", '["0"]', "[1.5]", '"x.py:Y"', '"os.system"'),
+)
+LINES = (
+    *(
+        "nope = 1",
+        "[o]",
+        "[o.ssl]",
+        "o = 1",
+        "o.ssl = 1",
+        "o.nope.x = 1",
+        "[record]",
+        "record = 1",
+        "[",
+        "]",
+        "=",
+        "a",
+    ),
+    *(
+        "epochs = 1",
+        "config = 'x'",
+        "resume = true",
+        "out = 3",
+        "[[stages]]",
+        "[stages.pre]",
+        "[stages]",
+        "[tables]",
+    ),
+    *(
+        '"" = 1',
+        "'a b' = 1",
+        "\x00",
+        "\x1b[31m",
+        "# \ud800",
+        "seeds = 3",
+        "command = 1",
+        "help = true",
+        "option = ['x']",
+    ),
+    *(
+        "[o.ssl.hidden]",
+        "[defaults.o]",
+        "report = 1",
+        "report = true",
+        "version = true",
+        "debug = true",
+        "x." * 300 + "x = 1",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """How a file differs from one that is right: what is done, drawn from a seed of its own."""
+
+    kind: str
+    how: str
+    seed: int
+
+    def content(self, lab: "Lab") -> bytes:
+        """The file."""
+        text = RIGHT[self.kind].replace("{lab}", str(lab.folder))
+        return _HOW[self.how](Random(self.seed), text)
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.how}, {self.seed}"
+
+
+def draw(random: Random, kind: str) -> Wrong:
+    """One way to be wrong."""
+    return Wrong(kind, random.choice(list(_HOW)), random.randrange(10**6))
+
+
+def words(lab: "Lab", kind: str, path: Path) -> list[str]:
+    """A command that reads the file."""
+    if kind == "study":
+        return ["study", str(path), "--dry-run"]
+    if kind == "palette":
+        run = str(lab.finished("segment"))
+        return ["evaluate", run, f"{lab.folder}/pairs-val", "-o", f"data.palette={path}", "--cpu"]
+    if kind == "csv":
+        short = ["--backbone", "tiny", "--epochs", "1", "--batch-size", "2", "--image-size", "16", "--cpu"]
+        link = path.parent / "a"
+        for name in "abc":
+            link.with_name(name).symlink_to(lab.folder / "labelled" / name)
+        return ["classify", f"csv:{path}", *short, "--out", "out"]
+    return [kind, "--config", str(path), "--out", "out"]
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _flip(random: Random, text: str) -> bytes:
+    data = bytearray(_bytes(text))
+    for _ in range(random.choice((1, 1, 3))):
+        data[random.randrange(len(data))] ^= 1 << random.randrange(8)
+    return bytes(data)
+
+
+def _cut(random: Random, text: str) -> bytes:
+    return _bytes(text)[: random.randrange(len(text))]
+
+
+def _value(random: Random, text: str) -> bytes:
+    """Another value behind one of its keys, or in one of its fields."""
+    if text.startswith("filename"):
+        fields = [
+            "",
+            '"',
+            "a,b",
+            "x" * 9000,
+            "\x00",
+            "../../x.png",
+            "/etc/passwd",
+            "ä",
+            "=1+1",
+            " ",
+            "\ud800",
+            "'",
+        ]
+        rows = [line.split(",") for line in text.splitlines()]
+        random.choice(rows)[random.randrange(2)] = random.choice(fields)
+        return _bytes("\n".join(map(",".join, rows)))
+    if text.startswith("{"):
+        return _palette(random, text)
+    lines = text.splitlines()
+    at = random.choice([at for at, line in enumerate(lines) if "=" in line])
+    lines[at] = f"{lines[at].partition('=')[0]}= {random.choice(VALUES)}"
+    return _bytes("\n".join(lines))
+
+
+def _palette(random: Random, text: str) -> bytes:
+    values = [
+        None,
+        [],
+        [0, 0],
+        [0, 0, 256],
+        [0, 0, -1],
+        [0, 0, 0.5],
+        ["0", 0, 0],
+        "red",
+        3,
+        {},
+        [0, 0, 1e400],
+        [255, 0, 0],
+    ]
+    palette = json.loads(text)
+    palette[random.choice([*palette, "classes", "ignore", "", "x" * 300, "\x1b[31m"])] = random.choice(values)
+    return _bytes(json.dumps(palette))
+
+
+def _line(random: Random, text: str) -> bytes:
+    """One more line somewhere."""
+    lines = text.splitlines()
+    lines.insert(random.randrange(len(lines) + 1), random.choice(LINES))
+    return _bytes("\n".join(lines))
+
+
+def _move(random: Random, text: str) -> bytes:
+    """Lines that are lost, twice there, or elsewhere."""
+    lines = text.splitlines()
+    taken = lines.pop(random.randrange(len(lines)))
+    for _ in range(random.randrange(3)):
+        lines.insert(random.randrange(len(lines) + 1), taken)
+    return _bytes("\n".join(lines))
+
+
+def _form(random: Random, text: str) -> bytes:
+    """Another coding, or no text at all."""
+    forms = [
+        b"",
+        b"\n",
+        b"\x00" * 64,
+        text.encode("utf-16"),
+        text.encode("utf-8-sig"),
+        text.encode().replace(b"\n", b"\r"),
+    ]
+    forms += [
+        text.encode() * 2,
+        text.encode() + b"\xff\xfe",
+        bytes(random.randrange(256) for _ in range(400)),
+        b"PK\x03\x04",
+    ]
+    return random.choice(forms)
+
+
+_HOW = {"flip": _flip, "cut": _cut, "value": _value, "line": _line, "move": _move, "form": _form}
