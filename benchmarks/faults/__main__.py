@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.faults import damage, flags, images, kills
-from benchmarks.faults.campaign import Campaign, Result, run, sample
+from benchmarks.faults.campaign import BROKE, Campaign, Result, run, sample
 from benchmarks.faults.lab import Lab
 from benchmarks.faults.table import failures_of, table_of
 
@@ -70,7 +70,7 @@ def _run(campaign: Campaign, lab: Lab, asked: argparse.Namespace, seconds: float
     if not asked.case:
         found = list(run(campaign.controls(lab), asked.jobs))
         result.controls = len(found)
-        result.blind = [control.name for control, wrong in found if not wrong]
+        result.blind = [each.name for each, wrong in found if not wrong or wrong.startswith(BROKE)]
     cases = list(campaign.cases(lab, asked.seed))
     result.planned = len(cases)
     if asked.case:

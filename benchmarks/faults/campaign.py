@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from benchmarks.faults.lab import Lab
 
 
+BROKE = "the case itself broke"
+
+
 @dataclass(frozen=True)
 class Case:
     """One trial.
@@ -117,7 +120,7 @@ def _checked(case: Case) -> str:
     try:
         return case.check()
     except Exception as error:  # a case that cannot be run has not passed
-        return f"the case itself broke: {error!r}\n{traceback.format_exc()}"
+        return f"{BROKE}: {error!r}\n{traceback.format_exc()}"
 
 
 class Once:

@@ -9,6 +9,7 @@ import sys
 import traceback
 from typing import Any, NoReturn
 
+NO_TRIAL = 99  # the exit code of a child whose trial could not be set up
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
@@ -23,8 +24,7 @@ def run_child(request: dict[str, Any]) -> NoReturn:
     code: Any = 1
     try:
         _surround(request)
-        for place, given in request.get("setup", ()):
-            find(place)(*given)
+        _set_up(request)
         for what, name in (("file_size", resource.RLIMIT_FSIZE), ("memory", resource.RLIMIT_AS)):
             if request.get(what):
                 resource.setrlimit(name, (request[what],) * 2)
@@ -41,6 +41,16 @@ def run_child(request: dict[str, Any]) -> NoReturn:
             except (OSError, ValueError):
                 pass
         os._exit(code if isinstance(code, int) else 1)
+
+
+def _set_up(request: dict[str, Any]) -> None:
+    """Arrange what is to go wrong; what cannot be arranged is no trial."""
+    try:
+        for place, given in request.get("setup", ()):
+            find(place)(*given)
+    except Exception:
+        traceback.print_exc()
+        raise SystemExit(NO_TRIAL) from None
 
 
 def find(place: str) -> Any:

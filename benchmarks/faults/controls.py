@@ -1,5 +1,6 @@
 """Protections that can be removed, one by one, in a child: a campaign must notice that they are gone."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,11 @@ from typing import Any
 from benchmarks.faults.traps import owner_of
 
 _REMOVED: dict[str, Callable[[], None]] = {}
+
+
+def names() -> list[str]:
+    """Of all protections that can be removed."""
+    return list(_REMOVED)
 
 
 def remove(name: str) -> None:
@@ -24,29 +30,36 @@ def _removes(name: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
 
 
 def put(path: str, value: Any) -> Any:
-    """Put something in the place of what a dotted path names; returns what was there."""
+    """Put something in the place of what a dotted path names, wherever the library has imported it.
+
+    Returns:
+        What was there.
+    """
     owner, name = owner_of(path)
     before = getattr(owner, name)
     setattr(owner, name, value)
+    for module in [each for key, each in sys.modules.items() if key.startswith("ssl_seg")]:
+        if vars(module).get(name) is before:
+            setattr(module, name, value)
     return before
 
 
 @_removes("no generators")
 def _() -> None:
     """A resumed run draws other random numbers."""
-    put("ssl_seg.weights.checkpoint.restore_generators", lambda tensors: None)
+    put("ssl_seg.weights.state_dict.restore_generators", lambda tensors: None)
 
 
 @_removes("no optimizer")
 def _() -> None:
     """A resumed run has an optimizer that has seen nothing."""
-    put("ssl_seg.weights.checkpoint.restore_optimizer", lambda optimizer, tensors, path: None)
+    put("ssl_seg.weights.state_dict.restore_optimizer", lambda optimizer, tensors, path: None)
 
 
 @_removes("old scores stay")
 def _() -> None:
     """Rows of epochs that are done again stay."""
-    put("ssl_seg.engine.run_dir.Run.forget_scores_after", lambda self, step: None)
+    put("ssl_seg.engine.run_dir.Run.restore", lambda self, scores, step: None)
 
 
 @_removes("a step too many")
@@ -64,8 +77,7 @@ def _() -> None:
 @_removes("unverified")
 def _unverified() -> None:
     """Checkpoints are taken for whole."""
-    put("ssl_seg.weights.checkpoint.verify", lambda path: "")
-    put("ssl_seg.weights.readers.verify", lambda path: "")
+    put("ssl_seg.weights.checkpoint_files.verify", lambda *given: "")
 
 
 @contextmanager
@@ -92,7 +104,7 @@ def _() -> None:
     """What the parser of TOML raises goes through."""
     import tomllib
 
-    put("ssl_seg.commands.defaults.read_toml", lambda path: tomllib.loads(path.read_text()))
+    put("ssl_seg.utils.toml.read_toml", lambda path: tomllib.loads(path.read_text()))
 
 
 @_removes("cut images are filled up")

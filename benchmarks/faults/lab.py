@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.faults import material
 from benchmarks.faults.campaign import Once
+from benchmarks.faults.child import NO_TRIAL
 from benchmarks.faults.server import Server
 from benchmarks.faults.snapshot import snapshot
 
@@ -125,7 +126,10 @@ class Lab:
             code = server.wait(pid, seconds)
         finally:
             self._servers.put(server)
-        return Ended(code, log.read_text(errors="replace") if log.exists() else "")
+        output = log.read_text(errors="replace") if log.exists() else ""
+        if code == NO_TRIAL:
+            raise RuntimeError(f"the trial could not be set up: {output}")
+        return Ended(code, output)
 
     def finished(self, command: str) -> Path:
         """A finished run of a training command, for reading alone; made once."""

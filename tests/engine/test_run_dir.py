@@ -196,6 +196,16 @@ def test_leftovers_of_a_killed_run_are_cleared(tmp_path):
         assert not list(tmp_path.glob(".*.tmp-*"))
 
 
+@pytest.mark.parametrize("below", ["features", "masks/epoch-0001", "figures"])
+def test_leftovers_are_cleared_wherever_a_run_writes(below, tmp_path):
+    (tmp_path / "run.toml").write_text("epochs = 3\n")
+    (tmp_path / below).mkdir(parents=True)
+    leftover = tmp_path / below / ".epoch-0001.npz.tmp-123-abcdef01"
+    leftover.write_text("part of it")
+    with Run(tmp_path, resume=True):
+        assert not leftover.exists()
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_may_not_be_written(tmp_path):
     tmp_path.chmod(0o500)

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from benchmarks.faults import __main__ as harness
-from benchmarks.faults.campaign import Campaign, Case, Result, alike, sample
+from benchmarks.faults import controls
+from benchmarks.faults.campaign import BROKE, Campaign, Case, Result, alike, sample
 from benchmarks.faults.lab import Lab
 from benchmarks.faults.traps import ALL, POINTS_OF, owner_of
 
@@ -47,6 +48,7 @@ def campaign(monkeypatch):
         (["", "wrong"], ["caught"], 1),
         (["", ""], ["caught", ""], 2),
         (["wrong"], [""], 2),
+        ([""], [BROKE], 2),
     ],
 )
 def test_the_exit_code(cases, controls, code, campaign, capsys):
@@ -108,6 +110,12 @@ def test_a_point_is_there(point):
 
 def test_every_point_is_of_a_command():
     assert {point for points in POINTS_OF.values() for point in points} == set(ALL)
+
+
+@pytest.mark.parametrize("name", controls.names())
+def test_a_protection_can_be_removed(name, lab):
+    ended = lab.run(["plugins"], setup=[("benchmarks.faults.controls:remove", [name])])
+    assert ended.code == 0, ended.output
 
 
 SEEN = {"kills": ["no generators"]}  # the quickest; `python -m benchmarks.faults` runs all

@@ -77,8 +77,9 @@ class Run:
     def _prepare(self) -> None:
         if not self.resume:
             _refuse_if_filled(self.folder)
-        for leftover in self.folder.glob(".*.tmp-*"):
-            leftover.unlink()
+        for leftover in self.folder.rglob(".*.tmp-*"):  # of a process that was killed while it wrote
+            if leftover.is_file():
+                leftover.unlink()
         for name in ("checkpoints", "figures"):
             (self.folder / name).mkdir(exist_ok=True)
 
