@@ -6,11 +6,9 @@
 - 16 bits become 8, 65,535 being 255, unless a range is stated; floating-point values need one.
 - More bands than colours and transparency are refused, and so are pages of one band each.
 - More than 89,478,485 pixels (Pillow's own limit) are refused before decoding.
-- A file that ends early is refused, never filled up.
+- A file that ends early is refused, never filled up; so is one whose end is lost, where the format can say so.
 """
 
-import os
-import stat
 from pathlib import Path
 from typing import IO
 
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from ssl_seg.data.deep_colours import deep_colours, grey_key
+from ssl_seg.data.image_file import check_whole, open_regular
 from ssl_seg.data.levels import Levels, PixelError
 from ssl_seg.data.tiff_header import TiffHeader, read_tiff_header
 
@@ -45,13 +44,9 @@ def read_image(
     """
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # a global that other libraries set
     try:
-        info = os.stat(path)
-        if not stat.S_ISREG(info.st_mode):
-            raise ValueError("not a regular file")
-        if info.st_size == 0:
-            raise ValueError("the file is empty")
         # by handle: what Pillow opens by name it may map, and a mapped TIFF comes out turned wrongly
-        with path.open("rb") as file:
+        with open_regular(path) as file:
+            check_whole(file)
             image, header = _open(file)
             levels = levels or Levels()
             deep = deep_colours(image, file, FORMATS)  # first: to look for EXIF data may load the image
@@ -95,7 +90,7 @@ def read_size(path: Path) -> tuple[int, int]:
         ValueError: it has none that can be read.
     """
     try:
-        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+        with open_regular(path) as file, Image.open(file, formats=FORMATS) as image:
             return _true_size(image)
     except Exception as error:  # Pillow raises many kinds, not all of them OSError
         raise ValueError(why(error)) from error

@@ -21,6 +21,7 @@ from PIL import Image, ImageFile, ImageOps
 
 from ssl_seg.base import IGNORE
 from ssl_seg.data.decode import FORMATS, MAX_PIXELS, why
+from ssl_seg.data.image_file import check_whole, open_regular
 from ssl_seg.data.palettes import STRAY, Palette, codes, colour_of
 from ssl_seg.errors import counted
 
@@ -118,7 +119,9 @@ def open_mask(path: Path) -> Image.Image:
     """
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # a global that other libraries set
     try:
-        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+        with open_regular(path) as file:
+            check_whole(file)
+            image = Image.open(file, formats=FORMATS)
             if image.format == "JPEG":
                 raise ValueError("it is a JPEG, whose colours are not exact")
             if image.width * image.height > MAX_PIXELS:
