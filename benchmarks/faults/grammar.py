@@ -6,6 +6,8 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
+from benchmarks.faults.values import KEYS, MALFORMED, NUMBERS, PARTS, TEXTS
+
 if TYPE_CHECKING:
     from benchmarks.faults.lab import Lab
 
@@ -35,163 +37,6 @@ RIGHT = {
     "study": "{lab}/nothing.toml",
 }
 _RUNS = ("train", "classify", "segment")
-
-NUMBERS = (
-    *(
-        "0",
-        "-1",
-        "1",
-        "2",
-        "3",
-        "7",
-        "-0",
-        "00",
-        "1.5",
-        "1e3",
-        "1e400",
-        "-1e400",
-        "nan",
-        "inf",
-        "-inf",
-        "1e-320",
-    ),
-    *(
-        "9" * 18,
-        "9" * 30,
-        str(2**31),
-        str(2**63),
-        str(2**64),
-        "-9223372036854775809",
-        "0x10",
-        "1_000",
-        "１２",
-        "٣",
-    ),
-    *(
-        "",
-        " ",
-        "1 ",
-        "+1",
-        "1,5",
-        "ten",
-        "True",
-        "None",
-        "[]",
-        "1/0",
-        "1e",
-        "--",
-        "1e308",
-        "0.9",
-        "0.95",
-        "1000000",
-    ),
-)
-TEXTS = (
-    *(
-        "",
-        " ",
-        "\n",
-        "a\nb",
-        "\t",
-        "x" * 300,
-        "x" * 5000,
-        "ä",
-        "日本",
-        "\udcff",
-        "\x1b[31mred",
-        "a\rb",
-        "%s",
-        "{}",
-        "{0}",
-    ),
-    *(
-        "../x",
-        ".",
-        "..",
-        "~",
-        "~nobody/x",
-        "$HOME",
-        "*",
-        "a/b/c",
-        "none",
-        "null",
-        "-",
-        "--",
-        "-x",
-        ":",
-        ",",
-        ",,",
-        "=",
-    ),
-    *(
-        "a:b:c",
-        "x.py:Y",
-        "missing.py:Y",
-        "tiny",
-        "resnet999",
-        "byol",
-        "os.system",
-        "__class__",
-        "\u202e",
-        "\u2028",
-        "0",
-    ),
-    *(
-        "demo:0",
-        "demo:-1",
-        "demo:x",
-        "demo:",
-        "demo:3",
-        "demo_masks:1",
-        "csv:missing.csv",
-        "csv_labels:",
-        "nope:x",
-    ),
-    *(
-        "{lab}/photos",
-        "{lab}/labelled",
-        "{lab}/pairs",
-        "{lab}/home",
-        "{lab}/photos/000.png",
-        "{lab}/pairs/palette.json",
-    ),
-    *("{train}", "{classify}", "{segment}", "{train}/backbone.safetensors", "{classify}/model.safetensors"),
-    *(
-        "{train}/run.toml",
-        "{train}/checkpoints",
-        "{train}/scores.jsonl",
-        "mask_pairs:{lab}/photos",
-        "timm:resnet18x",
-    ),
-)
-_PARTS = ("ssl", "backbone", "head", "data", "val", "probe", "metric", "nope", "")
-_KEYS = (
-    "hidden",
-    "dimensions",
-    "decay",
-    "width",
-    "count",
-    "k",
-    "temperature",
-    "palette",
-    "stray",
-    "nope",
-    "",
-    "root",
-)
-MALFORMED = (
-    "",
-    "=",
-    "ssl",
-    "ssl.",
-    "ssl.=",
-    ".x=1",
-    "ssl.hidden",
-    "ssl.hidden==",
-    "a.b.c=1",
-    "ssl hidden=1",
-    "ssl.é=1",
-)
 
 
 @dataclass(frozen=True)
@@ -271,7 +116,7 @@ def _value(random: Random, parameter: Parameter) -> str | None:
         if random.random() < 0.2:
             return random.choice(MALFORMED)
         value = random.choice(random.choice((NUMBERS, TEXTS)))
-        return f"{random.choice(_PARTS)}.{random.choice(_KEYS)}={value}"
+        return f"{random.choice(PARTS)}.{random.choice(KEYS)}={value}"
     return random.choice(TEXTS)
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
+from benchmarks.faults.values import COLOURS, FIELDS, LINES, VALUES
+
 if TYPE_CHECKING:
     from benchmarks.faults.lab import Lab
 
@@ -24,95 +26,6 @@ RIGHT = {
     "palette": '{"ground": [0, 0, 0], "fire": [255, 0, 0], "grass": [0, 255, 0]}',
     "csv": "filename,label\na/000.png,a\nb/001.png,b\nc/002.png,c\na/003.png,a\n",
 }
-VALUES = (
-    *(
-        "0",
-        "-1",
-        "1e400",
-        "nan",
-        "-inf",
-        "9" * 20,
-        "9" * 5000,
-        '""',
-        '"x"',
-        "true",
-        "[]",
-        "[[]]",
-        "{}",
-        "{a = 1}",
-    ),
-    *(
-        "1979-05-27",
-        "1979-05-27T07:32:00Z",
-        "07:32:00",
-        '["a", 1]',
-        '"\\u0000"',
-        '"\\ud800"',
-        '"a\\nb"',
-        "'''x'''",
-    ),
-    *(
-        "[" * 200 + "]" * 200,
-        "{a.b.c.d = 1}",
-        '"../../x"',
-        '"none"',
-        "0x10",
-        "1_0",
-        "+1",
-        ".5",
-        "'",
-        "null",
-        "None",
-        "",
-    ),
-    *('"\\u001b[31m"', '"\\u202e"', "[0, 0]", "[-1]", '["0"]', "[1.5]", '"x.py:Y"', '"os.system"'),
-)
-LINES = (
-    *(
-        "nope = 1",
-        "[o]",
-        "[o.ssl]",
-        "o = 1",
-        "o.ssl = 1",
-        "o.nope.x = 1",
-        "[record]",
-        "record = 1",
-        "[",
-        "]",
-        "=",
-        "a",
-    ),
-    *(
-        "epochs = 1",
-        "config = 'x'",
-        "resume = true",
-        "out = 3",
-        "[[stages]]",
-        "[stages.pre]",
-        "[stages]",
-        "[tables]",
-    ),
-    *(
-        '"" = 1',
-        "'a b' = 1",
-        "\x00",
-        "\x1b[31m",
-        "# \ud800",
-        "seeds = 3",
-        "command = 1",
-        "help = true",
-        "option = ['x']",
-    ),
-    *(
-        "[o.ssl.hidden]",
-        "[defaults.o]",
-        "report = 1",
-        "report = true",
-        "version = true",
-        "debug = true",
-        "x." * 300 + "x = 1",
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -171,22 +84,8 @@ def _cut(random: Random, text: str) -> bytes:
 def _value(random: Random, text: str) -> bytes:
     """Another value behind one of its keys, or in one of its fields."""
     if text.startswith("filename"):
-        fields = [
-            "",
-            '"',
-            "a,b",
-            "x" * 9000,
-            "\x00",
-            "../../x.png",
-            "/etc/passwd",
-            "ä",
-            "=1+1",
-            " ",
-            "\ud800",
-            "'",
-        ]
         rows = [line.split(",") for line in text.splitlines()]
-        random.choice(rows)[random.randrange(2)] = random.choice(fields)
+        random.choice(rows)[random.randrange(2)] = random.choice(FIELDS)
         return _bytes("\n".join(map(",".join, rows)))
     if text.startswith("{"):
         return _palette(random, text)
@@ -197,22 +96,10 @@ def _value(random: Random, text: str) -> bytes:
 
 
 def _palette(random: Random, text: str) -> bytes:
-    values = [
-        None,
-        [],
-        [0, 0],
-        [0, 0, 256],
-        [0, 0, -1],
-        [0, 0, 0.5],
-        ["0", 0, 0],
-        "red",
-        3,
-        {},
-        [0, 0, 1e400],
-        [255, 0, 0],
-    ]
     palette = json.loads(text)
-    palette[random.choice([*palette, "classes", "ignore", "", "x" * 300, "\x1b[31m"])] = random.choice(values)
+    palette[random.choice([*palette, "classes", "ignore", "", "x" * 300, "\x1b[31m"])] = random.choice(
+        COLOURS
+    )
     return _bytes(json.dumps(palette))
 
 
