@@ -16,12 +16,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.faults import damage, flags, hostile, images, kills
+from benchmarks.faults import damage, disk, flags, hostile, images, kills, plugins
 from benchmarks.faults.campaign import BROKE, Campaign, Result, run, sample
 from benchmarks.faults.lab import Lab
 from benchmarks.faults.table import failures_of, table_of
 
-CAMPAIGNS = [each.CAMPAIGN for each in (kills, damage, images, hostile, flags)]
+CAMPAIGNS = [each.CAMPAIGN for each in (kills, damage, images, hostile, plugins, disk, flags)]
 
 
 def main(words: Sequence[str] | None = None) -> int:

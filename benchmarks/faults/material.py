@@ -7,6 +7,37 @@ import numpy as np
 from PIL import Image
 
 TINY = Path(__file__).parents[2] / "tests" / "faults" / "tiny.py"
+STUDY = """seeds = [0]
+out = "out"
+
+[defaults.classify]
+train = "{lab}/labelled"
+val = "{lab}/labelled-val"
+image_size = 16
+epochs = 1
+batch_size = 8
+cpu = true
+
+[stages.pre]
+title = "Without labels"
+command = "train"
+data = "{lab}/photos"
+backbone = "tiny"
+image_size = 16
+epochs = 1
+batch_size = 8
+cpu = true
+o.ssl.hidden = 16
+
+[stages.fine]
+command = "classify"
+init = "@pre"
+seeds = [0]
+
+[table]
+rows = ["fine"]
+score = "val_top1"
+"""
 _HOOK = """
 
 from ssl_seg.hooks import hookimpl

@@ -6,6 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
+from benchmarks.faults.material import STUDY
 from benchmarks.faults.values import COLOURS, FIELDS, LINES, VALUES
 
 if TYPE_CHECKING:
@@ -18,11 +19,7 @@ RIGHT = {
     "train": f'data = "{{lab}}/photos"\n{_SHORT}lr = 0.1\noptimizer = "adamw"\nwarmup = 0.1\n[o.ssl]\nhidden = 16\n',
     "classify": f'train = "{{lab}}/labelled"\nval = "{{lab}}/labelled-val"\n{_SHORT}mixup = 0.2\nfreeze = false\n',
     "segment": f'train = "{{lab}}/pairs"\nval = "{{lab}}/pairs-val"\n{_SHORT}exclude = "fire"\no.head.width = 8\n',
-    "study": 'out = "runs"\nseeds = [0, 1]\ntitle = "One"\n\n[defaults]\nbackbone = "tiny"\nepochs = 1\n'
-    "batch_size = 8\nimage_size = 16\ncpu = true\n\n"
-    '[stages.pre]\ncommand = "train"\ndata = "{lab}/photos"\no.ssl.hidden = 16\n\n'
-    '[stages.fine]\ncommand = "classify"\ntrain = "{lab}/labelled"\nval = "{lab}/labelled-val"\ninit = "pre"\n\n'
-    '[tables.all]\nrows = ["fine"]\nscore = "val_top1"\n',
+    "study": STUDY,
     "palette": '{"ground": [0, 0, 0], "fire": [255, 0, 0], "grass": [0, 255, 0]}',
     "csv": "filename,label\na/000.png,a\nb/001.png,b\nc/002.png,c\na/003.png,a\n",
 }

@@ -338,6 +338,15 @@ def test_a_log_on_a_full_disk_says_nothing(tmp_path, capfd):
     assert json.loads((tmp_path / "status.json").read_text())["step"] == 1
 
 
+def test_a_log_that_cannot_be_opened_says_nothing(tmp_path, capfd):
+    with Run(tmp_path) as run:
+        (tmp_path / "run.log").mkdir()
+        log.warning("unheard")
+        run.set_status("running", step=1)
+    assert capfd.readouterr() == ("", "")
+    assert json.loads((tmp_path / "status.json").read_text())["step"] == 1
+
+
 def test_the_log_is_in_the_folder_and_only_while_the_run_is_open(tmp_path):
     with Run(tmp_path):
         log.info("Grüße")

@@ -188,6 +188,11 @@ class Run:
 class _LogFile(logging.FileHandler):
     """A log that cannot be written must neither end a run nor fill the terminal with tracebacks."""
 
+    def emit(self, record: logging.LogRecord) -> None:
+        """As the base class, which opens the file at the first record, and lets an error of that through."""
+        with suppress(OSError):
+            super().emit(record)
+
     def handleError(self, record: logging.LogRecord) -> None:
         """Let it pass."""
 

@@ -1,0 +1,152 @@
+"""A full disk, at each single thing that each command writes: exit 6, nothing by halves, and the next try is whole."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.faults.campaign import Campaign, Case
+from benchmarks.faults.failing import used
+from benchmarks.faults.lab import TRAINING, Ended, Lab
+from benchmarks.faults.material import STUDY
+from benchmarks.faults.snapshot import contents, differences, snapshot
+
+FILL = "benchmarks.faults.failing:fill"
+WORDS = {
+    **{name: "" for name in TRAINING},
+    "evaluate": "evaluate {classify} {lab}/labelled-val --cpu --out out/n.json",
+    "predict": "predict {classify} {lab}/photos --cpu --out out/p.csv",
+    "predict masks": "predict {segment} {lab}/photos --cpu --out out/masks",
+    "embed": "embed {train} {lab}/photos --cpu --out out/f.npz",
+    "report": "report {classify} {segment} --out out/r.html",
+    "export": "export {classify} --to hub --out out/hub",
+    "curves": "figure curves {classify} --out out/c",
+    "tsne": "figure tsne {classify} --out out/t",
+    "masks": "figure masks {segment} --out out/m",
+    "architecture": "figure architecture tiny --out out/a",
+    "views": "figure views {lab}/photos --out out/v",
+    "new-plugin": "new-plugin mine --out out/mine",
+    "study": "study study.toml",
+}
+_TEMPORARY = re.compile(r"\.tmp-|/\.trash-")
+
+
+def cases(lab: Lab, seed: int) -> Iterator[Case]:
+    """Every use of the disk by every command, once alone and once for good."""
+    for command in WORDS:
+        uses = lab.once(("uses", command), lambda command=command: _uses(lab, command))
+        for number, (what, path) in enumerate(uses, start=1):
+            for stays in (False, True):
+                label = re.sub(r"\.tmp-\d+-\w+", ".tmp", path)
+                name = f"{command}, {what} {number} {label}{', for good' * stays}"
+                yield Case(command, name, partial(trial, lab, command, number, stays))
+
+
+def _place(lab: Lab, command: str) -> Path:
+    place = lab.place(command.replace(" ", "-"))
+    (place / "out").mkdir()
+    if command in (*TRAINING, "study"):
+        (place / "out").rmdir()
+    (place / "study.toml").write_text(STUDY.replace("{lab}", str(lab.folder)))
+    return place
+
+
+def _words(lab: Lab, command: str, place: Path) -> list[str]:
+    if command in TRAINING:
+        begun = any((place / "out").glob("checkpoints/step-*"))
+        words = lab.words(command, Path("out"))
+        return [words[0], "--resume", "--out", "out"] if begun else words
+    text = WORDS[command].replace("{lab}", str(lab.folder))
+    for name in TRAINING:
+        if f"{{{name}}}" in text:
+            text = text.replace(f"{{{name}}}", str(lab.finished(name)))
+    return text.split()
+
+
+def _run(lab: Lab, command: str, place: Path, setup: Any = ()) -> Ended:
+    forks = [("benchmarks.faults.traps:study_in_forks", [])] if command == "study" else []
+    words = _words(lab, command, place)
+    return lab.run(
+        words, folder=place, log=lab.place("log") / "o", cache=place / "cache", setup=[*forks, *setup]
+    )
+
+
+def _uses(lab: Lab, command: str, setup: Any = ()) -> list[tuple[str, str]]:
+    place, record = _place(lab, command), lab.place("record") / "uses"
+    ended = _run(lab, command, place, [*setup, (FILL, [str(place), 0, False, str(record)])])
+    if ended.code:
+        raise RuntimeError(f"`{command}` cannot even be run on an empty disk: {ended.output}")
+    lab.once(("whole", command), lambda: _found(place))
+    return used(record)
+
+
+def _found(place: Path) -> dict[str, Any]:
+    """What lies in `out`, of each run in it as it is compared."""
+    found = snapshot(place / "out")
+    return {name: what for name, what in found.items() if Path(name).name not in (".stage", "run.log")}
+
+
+def trial(lab: Lab, command: str, number: int, stays: bool, setup: Any = ()) -> str:
+    """Run a command on a disk that is full at one point, look at what is left, and run it again."""
+    place = _place(lab, command)
+    whole = lab.once(("whole", command), lambda: None)
+    ended = _run(lab, command, place, [*setup, (FILL, [str(place), number, stays])])
+    wrong = ended.bug()
+    if not wrong and ended.code == 0:
+        wrong = differences(whole, _found(place))
+        wrong = wrong and f"exit 0, and {wrong}"
+    elif not wrong and ended.code != 6:
+        wrong = ended.told()
+    wrong = wrong or _by_halves(place, whole)
+    if not wrong and ended.code:
+        if command == "new-plugin":
+            shutil.rmtree(place / "out" / "mine", ignore_errors=True)
+        again = _run(lab, command, place)
+        wrong = again.bug() or (f"and then {again.told()}" if again.code else "")
+        wrong = wrong or differences(whole, _found(place)).replace(" differs", " differs after the next try")
+    if not wrong:
+        lab.clear(place)
+    return wrong
+
+
+def _by_halves(place: Path, whole: dict[str, Any]) -> str:
+    """What is left that is not whole, or that nobody is going to use."""
+    for path in sorted(place.rglob("*")):
+        name = path.relative_to(place).as_posix()
+        if _TEMPORARY.search(f"/{name}") and "cache/." not in name:
+            return f"{name} is left behind"
+        if not path.is_file() or path.name in ("run.log", ".lock", "study.toml") or name.startswith("cache/"):
+            continue
+        own = name.removeprefix("out/")
+        if path.suffix in (".json", ".jsonl", ".npz", ".safetensors"):
+            if isinstance(what := contents(path), str):
+                return f"{name} is there by halves: {what}"
+        elif own in whole and not own.endswith("run.toml") and contents(path) != whole[own]:
+            return f"{name} is there, and is not what it should be"
+    for manifest in place.rglob("manifest.json"):
+        for file, entry in json.loads(manifest.read_text()).items():
+            if (manifest.parent / file).stat().st_size != entry["size"]:
+                return f"{manifest.parent.name} is there by halves"
+    return ""
+
+
+def controls(lab: Lab) -> Iterator[Case]:
+    """A writer that writes under the final name."""
+    setup = [("benchmarks.faults.controls:remove", ["written in place"])]
+    yield Case("control", "written in place", partial(_control, lab, setup))
+
+
+def _control(lab: Lab, setup: Any) -> str:
+    """What is wrong when `evaluate` cannot write its numbers, after it has begun to."""
+    lab.once(("uses", "evaluate"), lambda: _uses(lab, "evaluate"))
+    uses = _uses(lab, "evaluate", setup)
+    number = next(
+        at for at, (what, path) in enumerate(uses, 1) if what == "write" and path.startswith("out/")
+    )
+    return trial(lab, "evaluate", number, False, setup)
+
+
+CAMPAIGN = Campaign("disk", "a full disk, at everything that is written", cases, controls)
