@@ -98,7 +98,7 @@ def test_the_metadata_is_complete(wheel):
         assert told[key], key
     assert told.get_payload().startswith("# ssl-seg\n")
     assert len(told.get_all("Requires-Dist")) >= len(PROJECT["dependencies"])
-    assert points.split() == ["[console_scripts]", "ssl-seg", "=", "ssl_seg.cli:main"]
+    assert points.split() == ["[console_scripts]", "ssl-seg", "=", "ssl_seg.__main__:main"]
 
 
 def test_every_lower_bound_is_one(wheel):

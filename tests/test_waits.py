@@ -72,7 +72,11 @@ ALLOWED = {
     ("datasets/mask_pairs.py", "ThreadPoolExecutor"): FILES,
     ("data/loader.py", "ThreadPoolExecutor"): "what it reads is waited for with a timeout",
     ("commands/study.py", "Popen"): "its end is waited for in `_wait_for`, which ends after a signal",
-    ("commands/story.py", "run"): "in the foreground of the terminal: what stops this process stops it",
+    (
+        "commands/process.py",
+        "wait",
+    ): "for a command that is at work; a signal ends it, and then with patience",
+    ("commands/process.py", "Popen"): "its end is waited for in the same function",
 }
 
 

@@ -1,11 +1,13 @@
 """The command line: one line per command, then the commands of installed packages."""
 
 import sys
-import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from ssl_seg.commands import (
     catalog,
@@ -17,19 +19,45 @@ from ssl_seg.commands import (
     figure,
     new_plugin,
     predict,
+    process,
     report,
     segment,
     study,
     train,
 )
+from ssl_seg.commands.console import echo
 from ssl_seg.distributed.launcher import processes
-from ssl_seg.errors import PluginError, SslSegError, UsageError, render
+from ssl_seg.errors import PluginError, UsageError
 from ssl_seg.utils.entry_points import announced, brief
+from ssl_seg.utils.text import shown_lines
 
 SHARED = ("train", "classify", "segment")  # what several processes can do together
 
+
+class _Group(TyperGroup):
+    """The commands; what Typer says of a wrong word is shown as text, whatever a file is called."""
+
+    def make_context(self, *words: Any, **named: Any) -> Any:
+        with _shown_errors():
+            return super().make_context(*words, **named)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _shown_errors():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _shown_errors() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if hasattr(error, "format_message") and isinstance(getattr(error, "message", None), str):
+            error.message = shown_lines(error.message)  # type: ignore[attr-defined]
+        raise
+
+
 # plain help: Rich alone takes longer to import than all the rest of `ssl-seg --help`
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(cls=_Group, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.callback(invoke_without_command=True)
@@ -40,7 +68,7 @@ def main_options(
 ) -> None:
     """Pre-train vision backbones without labels, and show what they have learnt."""
     if show_version:
-        typer.echo(version("ssl-seg"))
+        echo(version("ssl-seg"))
         raise typer.Exit
     called, count = context.invoked_subcommand, processes()
     if called and called not in SHARED and count > 1:
@@ -117,28 +145,13 @@ def _add_failing(app: typer.Typer, name: str, message: str) -> None:
     app.command(name, help=message, context_settings=anything)(fail)
 
 
+def run() -> None:
+    """What was typed. Errors are raised; `main` says what they are."""
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    add_outside_commands(app, words[0] if words else "")
+    app()
+
+
 def main() -> None:
     """Run the command line; errors become a few lines on stderr and an exit code."""
-    words = [word for word in sys.argv[1:] if not word.startswith("-")]
-    try:
-        add_outside_commands(app, words[0] if words else "")
-        app()
-    except SslSegError as error:
-        if "--debug" in sys.argv:
-            traceback.print_exc()
-        if not error.told:
-            print(render(error), file=sys.stderr)
-        sys.exit(error.code)
-    except Exception as error:
-        if "--debug" in sys.argv:
-            traceback.print_exc()
-        if getattr(error, "told", False):
-            sys.exit(1)
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        print(
-            f"error[1] a bug: {type(error).__name__}: {error}\n"
-            f"where: {place.filename}:{place.lineno}\n"
-            f"next: run it again with `ssl-seg --debug ...` and report what it prints",
-            file=sys.stderr,
-        )
-        sys.exit(1)
+    process.run_and_exit(run)

@@ -16,13 +16,15 @@ import difflib
 import signal as signals
 from collections.abc import Iterable
 
+from ssl_seg.utils.text import shown
+
 
 class SslSegError(Exception):
     """An error with a next step.
 
     Args:
         what: one sentence.
-        where: file, sample, key or step.
+        where: file, sample, key or step; several lines if need be, see `ssl_seg.utils.text.listed`.
         kept: the newest verified checkpoint.
         next: a command that can be pasted.
 
@@ -102,19 +104,18 @@ def _pressed(number: int) -> str:
 
 
 def render(error: SslSegError, lines: int = 12) -> str:
-    """The error as text of at most `lines` lines: what, where, kept, next."""
-    parts = [f"error[{error.code}] {error.what}"]
-    parts += [
-        f"{label}: {text}"
-        for label, text in (("where", error.where), ("kept", error.kept), ("next", error.next))
-        if text
-    ]
-    tail = parts[1:]
-    room = lines - sum(part.count("\n") + 1 for part in tail)
-    head = parts[0].splitlines()
-    if len(head) > room:
-        head = [*head[: room - 1], "..."]
-    return "\n".join([*head, *tail])
+    """The error as text of at most `lines` lines for a terminal: what, where, kept, next."""
+    tail = [f"{label}: {shown(text)}" for label, text in (("kept", error.kept), ("next", error.next)) if text]
+    if error.where:
+        tail = [*_lines(f"where: {error.where}", lines - len(tail) - 2), *tail]
+    return "\n".join([*_lines(f"error[{error.code}] {error.what}", lines - len(tail)), *tail])
+
+
+def _lines(text: str, most: int) -> list[str]:
+    """A text of several lines: what follows the first is indented, so that it cannot be taken for another part."""
+    first, *others = map(shown, text.strip().split("\n"))
+    lines = [first, *(f"       {line.strip()}" for line in others if line.strip())]
+    return lines if len(lines) <= most else [*lines[: most - 1], "..."]
 
 
 def counted(count: int, noun: str) -> str:

@@ -12,6 +12,7 @@ from ssl_seg.errors import did_you_mean
 from ssl_seg.hooks import GROUP
 from ssl_seg.registry import KINDS, Registry, Table
 from ssl_seg.utils.entry_points import Source, announced, brief
+from ssl_seg.utils.interrupt import Interrupted
 from ssl_seg.utils.log import log
 
 _FOLDERS = ("methods", "backbones", "heads", "datasets", "metrics")
@@ -87,7 +88,7 @@ def load_plugins() -> Plugins:
     for point, source in announced(GROUP, failures.append):
         try:
             plugins.register(point.load(), f"{source.name}:{point.name}", source)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Interrupted):
             raise
         except BaseException as error:  # foreign code: it may even call sys.exit
             failures.append(f"plugin {point.name!r} of {source} is left out: {brief(error)}")

@@ -10,6 +10,7 @@ from typing import Any
 from ssl_seg.errors import PluginError, UsageError, did_you_mean
 from ssl_seg.utils.code_names import load_named, names_code, refuse_code
 from ssl_seg.utils.entry_points import Source, brief
+from ssl_seg.utils.text import listed
 
 KINDS = {
     "ssl": "ssl_methods",
@@ -90,7 +91,7 @@ class Registry:
             singular = kind.rstrip("s") if kind != "ssl" else "ssl method"
             raise UsageError(
                 f"no {singular} {name!r}{did_you_mean(name, self.names(kind))}",
-                where="\n       ".join(self.failures) or None,
+                where=listed(self.failures) or None,
                 next=f"ssl-seg list {kind}",
             )
         try:

@@ -49,6 +49,8 @@ ALLOWED = {
     ("weights/checkpoint.py", "_write"): "into the folder that `save_checkpoint` gives its final name",
     ("weights/checkpoint_files.py", "remove_checkpoint"): "a name that is never read",
     ("commands/console.py", "say"): "the null device",
+    ("commands/process.py", "_try"): "the null device",
+    ("commands/process.py", "_streams"): "the null device",
     ("report/images.py", "_encoded"): "into memory",
     ("export/onnx.py", "write"): "into a file that `placed` gives its final name",
     ("export/output.py", "write_tensors"): "into a file that `placed` gives its final name",

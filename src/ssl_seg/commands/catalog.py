@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ssl_seg.commands.console import echo
 from ssl_seg.errors import PluginError, UsageError, did_you_mean
 from ssl_seg.utils.entry_points import announced
 
@@ -30,10 +31,10 @@ def list_(
     for kind in [what] if what in KINDS else [] if what else list(KINDS):
         names = registry.names(str(kind))
         shown = names if what or len(names) <= _MANY else [*names[:8], f"... {len(names)} in all"]
-        typer.echo(f"{kind}:")
+        echo(f"{kind}:")
         for name in shown:
             sources = registry.sources(str(kind), name)
-            typer.echo(f"  {name:<28} {', '.join(map(str, sources))}".rstrip())
+            echo(f"  {name:<28} {', '.join(map(str, sources))}".rstrip())
     if what and what not in KINDS:
         found = [kind for kind in KINDS if registry.sources(kind, what)]
         if not found:
@@ -42,21 +43,21 @@ def list_(
         for kind in found:
             _describe(kind, what, registry.factory(kind, what), registry.sources(kind, what))
     for trouble in registry.troubles():
-        typer.echo(trouble, err=True)
+        echo(trouble, err=True)
 
 
 def _describe(kind: str, name: str, factory: Callable[..., Any], sources: list[Any]) -> None:
     from ssl_seg.registry import options_of
 
     function = getattr(factory, "func", factory)
-    typer.echo(f"{name} ({kind}, {', '.join(map(str, sources))})")
-    typer.echo(inspect.getdoc(function) or "")
+    echo(f"{name} ({kind}, {', '.join(map(str, sources))})")
+    echo(*(inspect.getdoc(function) or "").split("\n"))
     options = options_of(factory)
     if options:
-        typer.echo("\nOptions:")
+        echo("", "Options:")
     for option in options.values():
         kind_of = inspect.formatannotation(option.annotation)
-        typer.echo(f"  {option.name} = {option.default!r}  ({kind_of})")
+        echo(f"  {option.name} = {option.default!r}  ({kind_of})")
 
 
 @app.callback()
@@ -75,13 +76,13 @@ def plugins(context: typer.Context) -> None:
     for point, source in announced("ssl_seg.commands", registry.failures.append):
         brought.setdefault(str(source), {}).setdefault("commands", []).append(point.name)
     for name, kinds in brought.items():
-        typer.echo(f"{name}{' (built in)' if name == str(BUILT_IN) else ''}")
+        echo(f"{name}{' (built in)' if name == str(BUILT_IN) else ''}")
         for kind, names in kinds.items():
             if names:
                 text = ", ".join(sorted(names)) if len(names) <= _MANY else f"{len(names)} names"
-                typer.echo(f"  {kind}: {text}")
+                echo(f"  {kind}: {text}")
     for trouble in registry.troubles():
-        typer.echo(trouble)
+        echo(trouble)
 
 
 @app.command()
@@ -89,7 +90,10 @@ def check(name: Annotated[str, typer.Argument(help="A component, or FILE.py:NAME
     """Run the conformance kit on one component, in a process of its own."""
     try:
         result = subprocess.run(
-            [sys.executable, "-m", "ssl_seg.commands.check", name], timeout=_CHECK_SECONDS, check=False
+            [sys.executable, "-m", "ssl_seg.commands.check", name],
+            timeout=_CHECK_SECONDS,
+            check=False,
+            start_new_session=True,  # a signal ends it through this process
         )
     except subprocess.TimeoutExpired as error:
         raise PluginError(f"{name} has not ended within {_CHECK_SECONDS} s") from error

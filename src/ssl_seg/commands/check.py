@@ -10,7 +10,9 @@ import torch
 
 from ssl_seg import testing
 from ssl_seg.base import Backbone, Dataset, Head, Metric, SSLMethod
-from ssl_seg.errors import PluginError, SslSegError, UsageError, did_you_mean, render
+from ssl_seg.commands import process
+from ssl_seg.commands.console import echo, show_error
+from ssl_seg.errors import PluginError, SslSegError, UsageError, did_you_mean
 from ssl_seg.plugins import load_plugins
 from ssl_seg.registry import KINDS, Registry
 from ssl_seg.utils.code_names import TypedName, names_code
@@ -83,10 +85,9 @@ def main(name: str) -> int:
             raise UsageError(f"nothing is called {name!r}{did_you_mean(name, known)}", next="ssl-seg list")
         for kind in kinds:
             check(registry, kind, name)
-            print(f"{name} ({kind}) keeps the contract")
+            echo(f"{name} ({kind}) keeps the contract")
     except SslSegError as error:
-        print(render(error), file=sys.stderr)
-        return error.code
+        return _report(error)
     except AssertionError as error:
         return _report(PluginError(f"{name} does not keep the contract: {error}"))
     except Exception as error:  # foreign code
@@ -95,10 +96,10 @@ def main(name: str) -> int:
     return 0
 
 
-def _report(error: PluginError) -> int:
-    print(render(error), file=sys.stderr)
+def _report(error: SslSegError) -> int:
+    show_error(error)
     return error.code
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    process.run_and_exit(lambda: sys.exit(main(sys.argv[1])))

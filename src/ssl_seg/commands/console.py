@@ -3,11 +3,14 @@
 import logging
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
+from ssl_seg.errors import SslSegError, render
 from ssl_seg.utils.log import log
+from ssl_seg.utils.text import shown
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -16,6 +19,23 @@ if TYPE_CHECKING:
 
 _LINE_SECONDS = 10.0
 _BAR, _WIDE = 25, 115  # columns of the bar, and of a terminal that has room for one
+
+
+def echo(*lines: object, err: bool = False) -> None:
+    """Print the lines of a command's answer; whatever they hold, each stays one line."""
+    stream = sys.stderr if err else sys.stdout
+    print(_printable(lines, stream), file=stream, flush=True)
+
+
+def show_error(error: SslSegError) -> None:
+    """An error as people see it, on stderr."""
+    echo(*render(error).split("\n"), err=True)
+
+
+def _printable(lines: Iterable[object], stream: TextIO) -> str:
+    """Lines without what a terminal would act on, in letters that the stream has."""
+    text, letters = "\n".join(map(shown, lines)), getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(letters, "backslashreplace").decode(letters)
 
 
 class Console:
@@ -45,13 +65,15 @@ class Console:
         if self._progress:
             self._progress.stop()
 
-    def say(self, text: str) -> None:
-        """One line that stays."""
+    def say(self, *lines: str) -> None:
+        """Lines that stay; a line break in one of them is shown, not made."""
         if self.quiet:
             return
+        text = _printable(lines, sys.stderr)
         try:
             if self._progress:
-                self._progress.console.print(text, highlight=False, markup=False)
+                plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+                self._progress.console.print(text, soft_wrap=True, **plain)
             else:
                 print(text, file=sys.stderr, flush=True)
         except (BrokenPipeError, OSError):

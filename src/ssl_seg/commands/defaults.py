@@ -16,7 +16,8 @@ import typer
 from ssl_seg.engine.run_settings import FREE, PLACES, read_settings
 from ssl_seg.errors import UsageError, WeightsError, counted, did_you_mean
 from ssl_seg.utils.code_names import TypedName, name_it_again, names_code, resuming, same_code
-from ssl_seg.utils.toml import read_toml
+from ssl_seg.utils.text import listed
+from ssl_seg.utils.toml import read_toml, to_toml
 
 _OPTIONS = "ssl_seg.options"  # where a context keeps the options of a TOML file
 GROUPS = ("ssl", "backbone", "head", "data", "val", "probe", "metric")
@@ -33,7 +34,7 @@ def settings(values: Mapping[str, Any]) -> dict[str, Any]:
     All of them have been typed by a person: what `run.toml` names at `--resume` gets no further than `_take_values`.
 
     Raises:
-        UsageError: a malformed `-o`, or a batch that cannot be cut as `--accumulate` asks.
+        UsageError: a malformed `-o`, a batch that cannot be cut, or a value that is no Unicode text.
     """
     given = {
         name: TypedName(value) if isinstance(value, str | Path) else value for name, value in values.items()
@@ -42,6 +43,7 @@ def settings(values: Mapping[str, Any]) -> dict[str, Any]:
         del given[name]
     given["o"] = read_options(values["option"] or [])
     check_parts(given, 1)
+    to_toml(given)  # what run.toml cannot hold is found before the images are read
     return given
 
 
@@ -238,7 +240,7 @@ def refuse_changes(given: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
     if changed:
         raise UsageError(
             "a resumed run cannot change its flags",
-            where="\n       ".join(changed[:6]),
+            where=listed(changed[:6]),
             next="leave them out, or start a new run with another --out",
         )
 

@@ -1,6 +1,5 @@
 """`ssl-seg demo`: the whole thing once, small, with nothing to download."""
 
-import json
 import shlex
 from importlib.resources import files
 from pathlib import Path
@@ -8,10 +7,18 @@ from typing import Annotated
 
 import typer
 
+from ssl_seg.commands.console import echo
 from ssl_seg.commands.study import study
 from ssl_seg.errors import ResourceError, Stopped, UsageError
 
 _OUT = Path("runs/demo")
+_NEXT = (
+    "Next:",
+    "  ssl-seg train FOLDER_OF_IMAGES --backbone resnet50",
+    "  ssl-seg train FOLDER_OF_IMAGES --ssl simclr --probe LABELLED_IMAGES",
+    "  ssl-seg list",
+    "  ssl-seg train --help",
+)
 
 
 def demo(
@@ -30,29 +37,23 @@ def demo(
         error.next = "ssl-seg demo" if out == _OUT else shlex.join(["ssl-seg", "demo", "--out", str(out)])
         raise
     page = out / "report.html"
-    typer.echo(
-        f"\nThe pre-training has never seen a label. The page shows what it is good for:\n"
-        f"  {page.absolute()}\n\n"
-        f"What was done, to be changed and done again: ssl-seg study {file}\n\n"
-        f"Next:\n"
-        f"  ssl-seg train FOLDER_OF_IMAGES --backbone resnet50\n"
-        f"  ssl-seg train FOLDER_OF_IMAGES --ssl simclr --probe LABELLED_IMAGES\n"
-        f"  ssl-seg list\n"
-        f"  ssl-seg train --help"
-    )
+    echo("", "The pre-training has never seen a label. The page shows what it is good for:")
+    echo(f"  {page.absolute()}", "")
+    echo(f"What was done, to be changed and done again: ssl-seg study {file}", "", *_NEXT)
 
 
 def _write(file: Path) -> None:
     """The study's file; one that is there and says something else stays.
 
     Raises:
-        UsageError: there is another.
+        UsageError: there is another, or the folder has a name that TOML cannot hold.
         ResourceError: it cannot be written.
     """
     from ssl_seg.utils.files import replace_text
+    from ssl_seg.utils.toml import to_toml
 
     text = files("ssl_seg.commands").joinpath("demo.toml").read_text(encoding="utf-8")
-    text = f"out = {json.dumps(str(file.parent), ensure_ascii=False)}\n{text}"
+    text = to_toml({"out": str(file.parent)}) + text
     try:
         if file.exists():
             if file.read_text(encoding="utf-8") != text:

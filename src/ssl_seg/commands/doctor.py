@@ -9,6 +9,7 @@ from pathlib import Path
 
 import typer
 
+from ssl_seg.commands.console import echo
 from ssl_seg.errors import counted
 
 Line = tuple[bool, str, str]
@@ -22,7 +23,7 @@ def doctor() -> None:
     wrong = 0
     for good, name, text in _lines():
         wrong += not good
-        typer.echo(f"{'ok ' if good else 'BAD'}  {name:<12} {text}")
+        echo(f"{'ok ' if good else 'BAD'}  {name:<12} {text}")
     if wrong:
         raise typer.Exit(6)
 

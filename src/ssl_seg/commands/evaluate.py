@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ssl_seg.commands import defaults, flags
+from ssl_seg.commands.console import echo
 from ssl_seg.errors import DataError, UsageError, counted
 from ssl_seg.utils.toml import read_json
 
@@ -120,10 +121,10 @@ def _tell(numbers: dict[str, Any]) -> None:
     if classes := numbers.pop("classes", None):
         from ssl_seg.commands.mask_classes import class_table
 
-        typer.echo("\n".join(class_table(classes, numbers)))
+        echo(*class_table(classes, numbers))
     for name, value in numbers.items():
         if not (classes and "/" in name):
-            typer.echo(f"{name:<24}{value:.4f}" if isinstance(value, float) else f"{name:<24}{value}")
+            echo(f"{name:<24}{value:.4f}" if isinstance(value, float) else f"{name:<24}{value}")
 
 
 def _classify(reading: "Reading", data: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ssl_seg.commands import flags
-from ssl_seg.commands.console import Console, size_of
+from ssl_seg.commands.console import Console, echo, size_of
 
 if TYPE_CHECKING:
     from ssl_seg.export.base import Exported, Subject
@@ -39,12 +39,12 @@ def export(
     subject = _subject(run, which, backbone, head)
     made = _write(subject, to, out, run, which, license)
     for path in sorted(out.iterdir()) if out.is_dir() else [out]:
-        typer.echo(f"{path}  {size_of(path)}")
+        echo(f"{path}  {size_of(path)}")
     holds = "backbone and head" if made.whole else "backbone"
-    typer.echo(f"{holds}; largest difference of its outputs {made.difference:.1e}")
+    echo(f"{holds}; largest difference of its outputs {made.difference:.1e}")
     for note in made.notes:
-        typer.echo(f"note: {note}")
-    typer.echo(f"\n{made.code}")
+        echo(f"note: {note}")
+    echo("", *made.code.split("\n"))
 
 
 def _subject(run: str, which: Literal["last", "best"], backbone: str | None, head: str | None) -> "Subject":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ssl_seg.commands import defaults, flags
-from ssl_seg.commands.console import Console
+from ssl_seg.commands.console import Console, echo
 from ssl_seg.commands.reading import run_files
 from ssl_seg.errors import SslSegError, UsageError, WeightsError
 from ssl_seg.utils.code_names import TypedName, names_code, same_code
@@ -81,11 +81,11 @@ def _tell(networks: list["Network"], paths: list[Path]) -> None:
     from ssl_seg.figures.architecture.network import brief as short
 
     for network in networks:
-        typer.echo(
+        echo(
             f"{network.title}: {short(network.parameters, 4)} parameters, {short(network.macs, 4)}MACs "
             f"for an image of {network.size[0]} x {network.size[1]}"
         )
-    typer.echo("\n".join(map(str, paths)))
+    echo(*paths)
 
 
 def _open(

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ssl_seg.commands.console import Console
+from ssl_seg.commands.console import Console, echo
 from ssl_seg.errors import DataError, UsageError
 from ssl_seg.results.scores import load_scores
 from ssl_seg.utils.toml import read_toml
@@ -41,7 +41,7 @@ def curves(
             found[name] = lines
     if not panels(found):
         raise DataError("nothing to draw: no scores of a finished epoch", where=", ".join(map(str, runs[:5])))
-    typer.echo("\n".join(map(str, draw_curves(stem, found))))
+    echo(*draw_curves(stem, found))
 
 
 def names(folders: Sequence[Path]) -> list[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ssl_seg.commands.console import echo
 from ssl_seg.commands.defaults import names_in
 from ssl_seg.errors import DataError, UsageError
 
@@ -43,10 +44,10 @@ def masks(
     paths = gallery.save(out or own)
     missing += gallery.missing
     for line in missing[:_SHOWN]:
-        typer.echo(f"missing: {line}")
+        echo(f"missing: {line}")
     if len(missing) > _SHOWN:
-        typer.echo(f"missing: and {len(missing) - _SHOWN} more")
-    typer.echo(f"figure: {', '.join(map(str, paths))}")
+        echo(f"missing: and {len(missing) - _SHOWN} more")
+    echo(f"figure: {', '.join(map(str, paths))}")
 
 
 def open_runs(folders: Sequence[Path], titles: Sequence[str]) -> tuple[dict[str, "Watched"], list[str]]:

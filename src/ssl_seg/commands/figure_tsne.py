@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ssl_seg.commands.console import Console
+from ssl_seg.commands.console import Console, echo
 from ssl_seg.commands.reading import run_files
 from ssl_seg.errors import DataError, UsageError
 from ssl_seg.utils.files import replace_text
@@ -76,9 +76,9 @@ def tsne(
     replace_text(content_file, json.dumps(content) + "\n")
     for each in maps:
         apart = "n/a" if each.silhouette is None else f"{each.silhouette:.3f}"
-        typer.echo(f"epoch {each.epoch}: purity {each.purity:.3f}, silhouette {apart}")
-    typer.echo(f"chance: purity {content['chance']:.3f}")
-    typer.echo("\n".join(map(str, paths)))
+        echo(f"epoch {each.epoch}: purity {each.purity:.3f}, silhouette {apart}")
+    echo(f"chance: purity {content['chance']:.3f}")
+    echo(*paths)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ssl_seg.commands import defaults, flags
+from ssl_seg.commands.console import echo
 from ssl_seg.commands.reading import files_of
 from ssl_seg.errors import UsageError
 from ssl_seg.utils.code_names import TypedName
@@ -84,7 +85,7 @@ def views(
     else:
         made, names = augmented(batch.images, batch.sizes, batch.samples, recipes, **fixed), None
     draw_views(out, batch.images, made, names=names)
-    typer.echo(f"figure: {out}")
+    echo(f"figure: {out}")
 
 
 def _first(store: "Store", count: int, seed: int) -> "Batch":

@@ -87,7 +87,8 @@ class Finetuning(Training):
             f"{given['head']} on {given['backbone']}{' (frozen)' if given['freeze'] else ''}: {len(store)} "
             f"images, {len(store.classes)} classes, {counted(given['epochs'], 'epoch')} of "
             f"{counted(order.per_epoch, 'step')}, "
-            f"{device.describe()}\nrun: {self.run.folder}"
+            f"{device.describe()}",
+            f"run: {self.run.folder}",
         )
         device.move(module)
         feed = self.new_feed(module, store, order)
@@ -105,7 +106,8 @@ class Finetuning(Training):
         self.finish(plan.total)
         if not device.is_main:
             return
-        self.console.say(judge.summary() if judge else f"weights: {self.run.folder / 'model.safetensors'}")
+        weights = f"weights: {self.run.folder / 'model.safetensors'}"
+        self.console.say(*(judge.summary() if judge else [weights]))
 
     def stores(self) -> dict[str, "Store"]:
         """The images: `train`, and `val` if there are some to measure on."""

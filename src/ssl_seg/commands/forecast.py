@@ -9,6 +9,7 @@ from ssl_seg.commands.console import duration
 from ssl_seg.errors import SslSegError
 from ssl_seg.results.scores import read_scores
 from ssl_seg.study.planner import Study
+from ssl_seg.utils.text import size_text
 from ssl_seg.utils.toml import read_toml
 
 
@@ -28,15 +29,16 @@ def forecast(plan: Study, sam: bool) -> Iterator[str]:
                 done = len(read_scores(job.folder))
                 left, more = per_epoch * (epochs - done), max(0, size - _size(job.folder))
                 seconds, room = seconds + left, room + more
-                line += f", about {duration(left)} and {more / 2**20:.0f} MiB"
+                line += f", about {duration(left)} and {size_text(more)}"
             else:
                 unknown += 1
         why = plan.changes(job)
         yield f"{line} ({why})" if why else line
     todo = sum(job.state != "finished" for job in plan.jobs)
-    yield f"\n{todo} of {len(plan.jobs)} runs to do"
+    yield ""
+    yield f"{todo} of {len(plan.jobs)} runs to do"
     if todo > unknown:
-        yield f"about {duration(seconds)} and {room / 2**20:.0f} MiB for {todo - unknown} of them"
+        yield f"about {duration(seconds)} and {size_text(room)} for {todo - unknown} of them"
     if unknown:
         yield f"unknown for {unknown}: no run of their kind has ended an epoch"
     if plan.file.report:
@@ -44,7 +46,7 @@ def forecast(plan: Study, sam: bool) -> Iterator[str]:
         yield f"then: tables, pictures{segments} and report.html"
     place = plan.file.out.absolute()
     free = shutil.disk_usage(next(each for each in [place, *place.parents] if each.exists())).free
-    yield f"{free / 2**20:.0f} MiB are free"
+    yield f"{size_text(free)} are free"
 
 
 def _pace(folder: Path) -> tuple[float, int, int] | None:

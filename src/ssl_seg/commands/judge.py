@@ -115,8 +115,8 @@ class Judge:
         replace_text(self.run.run.folder / "result.json", text)
         self.details()
 
-    def summary(self) -> str:
-        """The numbers of the run, for people."""
+    def summary(self) -> list[str]:
+        """The numbers of the run, for people, line by line."""
         result = read_json(self.run.run.folder / "result.json")
         others = [
             f"{name}: {result['last'][name]:.4f}, in the best epoch {result['best'][name]:.4f}"
@@ -124,7 +124,7 @@ class Judge:
             if name in result["best"]
         ]
         count = f"on {result['images']} validation images; the best epoch was chosen on them"
-        return "\n".join([*self.table(result), *others, count, f"run: {self.run.run.folder}"])
+        return [*self.table(result), *others, count, f"run: {self.run.run.folder}"]
 
 
 def write_csv(path: Path, header: list[str], rows: list[list[Any]]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ssl_seg.commands.defaults import names_in
 from ssl_seg.errors import DataError, UsageError
 from ssl_seg.utils.outputs import names_below
+from ssl_seg.utils.text import shown
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset
@@ -106,9 +107,10 @@ def check_classes(dataset: "Dataset", classes: Sequence[str], known: Sequence[st
 
 def class_table(classes: list[str], numbers: dict[str, float]) -> list[str]:
     """IoU and true pixels of each class; `n/a` for those that are excluded, or neither there nor predicted."""
-    width = max(map(len, [*classes, "class"]))
+    names = list(map(shown, classes))
+    width = max(map(len, [*names, "class"]))
     lines = [f"{'class':{width}}     IoU      pixels"]
-    for name in classes:
-        iou, support = numbers.get(f"iou/{name}"), numbers.get(f"support/{name}", 0.0)
+    for key, name in zip(classes, names, strict=True):
+        iou, support = numbers.get(f"iou/{key}"), numbers.get(f"support/{key}", 0.0)
         lines.append(f"{name:{width}}" + ("     n/a" if iou is None else f"  {iou:.4f}{support:12,.0f}"))
     return lines

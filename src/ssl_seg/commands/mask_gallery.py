@@ -15,6 +15,7 @@ from ssl_seg.data.mask_files import reduce_mask
 from ssl_seg.errors import UsageError, did_you_mean
 from ssl_seg.figures.gallery_drawing import Colour, Tile, draw_gallery
 from ssl_seg.figures.masks import nothing, paint
+from ssl_seg.utils.text import shown
 from ssl_seg.utils.toml import read_toml
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Gallery:
     def note(self) -> str:
         """What the numbers mean."""
         rule = "IoU of an image: the mean over the classes that are in its label or were predicted"
-        excluded = {", ".join(run.palette.exclude) for run in self.runs.values()} - {""}
+        excluded = {shown(", ".join(run.palette.exclude)) for run in self.runs.values()} - {""}
         left_out = f", without those excluded ({'; '.join(sorted(excluded))})" if excluded else ""
         lenient = any(run.lenient for run in self.runs.values())
         pixels = "; pixels of an excluded class do not count" if excluded and lenient else ""

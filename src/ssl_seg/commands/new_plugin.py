@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from ssl_seg.commands.console import echo
 from ssl_seg.errors import OccupiedError, UsageError
 from ssl_seg.utils.files import atomic_path
 
@@ -67,11 +68,9 @@ def new_plugin(
         "use": Template(use).substitute(name=component),
     }
     _write(folder, {path: Template(text).substitute(values) for path, text in _parts(kind, module)})
-    typer.echo(
-        f"{folder}: {what[0].lower()}{what[1:]} that works, in src/{module}.py\n\nNext:\n"
-        f"  cd {quote(str(folder))} && python -m pip install -e . pytest && python -m pytest\n"
-        f"  {values['use']}"
-    )
+    echo(f"{folder}: {what[0].lower()}{what[1:]} that works, in src/{module}.py", "", "Next:")
+    echo(f"  cd {quote(str(folder))} && python -m pip install -e . pytest && python -m pytest")
+    echo(f"  {values['use']}")
 
 
 def _parts(kind: str, module: str) -> Iterator[tuple[str, str]]:

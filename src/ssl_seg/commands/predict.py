@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ssl_seg.commands import defaults, flags
+from ssl_seg.commands.console import echo
 from ssl_seg.errors import UsageError, WeightsError
 from ssl_seg.utils.outputs import refuse_taken
 
@@ -61,7 +62,7 @@ def predict(
             done = f"{count} masks: {out}"
         else:
             done = f"{_predict_labels(reading, images, out, overwrite)} labels: {out}"
-    typer.echo(done)
+    echo(done)
 
 
 def _predict_labels(reading: "Reading", images: str, out: Path, overwrite: bool) -> int:
@@ -75,7 +76,7 @@ def _predict_labels(reading: "Reading", images: str, out: Path, overwrite: bool)
     classes = reading.trained.about["classes"]
     ids = ids_of(dataset)
     rows = [
-        [ids.get(name := dataset.samples[row][0], str(row)), name, classes[guess]]
+        [ids[row] if ids else str(row), dataset.samples[row][0], classes[guess]]
         for row, guess in zip(store.rows.tolist(), said, strict=True)
     ]
     write_csv(out, ["id", "filename", "label"], rows)
@@ -113,7 +114,7 @@ def embed(
     _save_npz(
         out, features=features, filenames=names, targets=store.targets.numpy(), classes=list(store.classes)
     )
-    typer.echo(f"{len(names)} x {features.shape[1]} features: {out}")
+    echo(f"{len(names)} x {features.shape[1]} features: {out}")
 
 
 def _check_out(out: Path, ending: str) -> None:
@@ -123,14 +124,14 @@ def _check_out(out: Path, ending: str) -> None:
         raise UsageError(f"no such folder: {out.parent}", next=f"mkdir -p {out.parent}")
 
 
-def ids_of(dataset: "Dataset") -> dict[str, str]:
-    """File name -> id, for images that were named in a CSV file with the column `id`."""
+def ids_of(dataset: "Dataset") -> list[str]:
+    """The id of each image, if they were named in a CSV file with the column `id`; its number where that is empty."""
     from ssl_seg.data.tables import read_table
 
     path = getattr(dataset, "path", None)
     if path is None:
-        return {}
-    return {row["filename"]: row["id"] for _, row in read_table(Path(path)) if row.get("id")}
+        return []
+    return [row.get("id") or str(number) for number, (_, row) in enumerate(read_table(Path(path)))]
 
 
 def _save_npz(out: Path, **arrays: Any) -> None:

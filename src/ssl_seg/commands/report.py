@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ssl_seg.commands.console import size_of
+from ssl_seg.commands.console import echo, size_of
 from ssl_seg.errors import DataError, UsageError
 
 
@@ -39,8 +39,8 @@ def report(
     write_page(made, path)
     write_markdown(made, path.with_suffix(".md"))
     write_tables(made, path.with_name(f"{path.stem}_tables.tex"))
-    typer.echo(f"{path}  {size_of(path)}")
+    echo(f"{path}  {size_of(path)}")
     for other in (path.with_suffix(".md"), path.with_name(f"{path.stem}_tables.tex")):
-        typer.echo(f"{other}")
+        echo(f"{other}")
     for what, command in made.missing:
-        typer.echo(f"not there: {what}  ->  {command}")
+        echo(f"not there: {what}  ->  {command}")

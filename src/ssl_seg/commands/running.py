@@ -20,23 +20,16 @@ def recorded(run: Run) -> Iterator[None]:
     """Write how the run ended into `status.json` and `run.log`.
 
     Raises:
-        ResourceError: in place of a plain OSError, and where memory ran out.
+        ResourceError: in place of a plain OSError, where memory ran out, and where the folder is gone.
     """
     try:
         try:
             yield
-        except OSError as error:
-            raise ResourceError(
-                f"{error.strerror or error}", where=error.filename and str(error.filename)
-            ) from error
-        except (MemoryError, RuntimeError) as error:
-            if not _is_memory(error):
-                raise
-            raise ResourceError(
-                "out of memory",
-                where=(str(error).splitlines() or [""])[0],
-                next="a smaller --batch-size or --image-size, or --accumulate 2: the batch in two parts",
-            ) from error
+        except Exception as error:
+            run.check_there()  # whatever came of it
+            if found := as_resource_error(error):
+                raise found from error
+            raise
     except SslSegError as error:
         end(run, "stopped" if isinstance(error, Stopped) else "failed", error.code)
         if isinstance(error, ResourceError | RankError):
@@ -48,6 +41,19 @@ def recorded(run: Run) -> Iterator[None]:
         end(run, "failed", 1)
         log.exception("unexpected")
         raise
+
+
+def as_resource_error(error: Exception) -> ResourceError | None:
+    """What is said when the machine has run out of something; None of any other error."""
+    if isinstance(error, OSError):
+        return ResourceError(f"{error.strerror or error}", where=error.filename and str(error.filename))
+    if not _is_memory(error):
+        return None
+    return ResourceError(
+        "out of memory",
+        where=(str(error).splitlines() or [""])[0],
+        next="a smaller --batch-size or --image-size, or --accumulate 2: the batch in two parts",
+    )
 
 
 def _is_memory(error: Exception) -> bool:

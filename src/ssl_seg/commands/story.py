@@ -1,13 +1,13 @@
 """The pictures and the page at the end of a study."""
 
 import json
-import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ssl_seg.commands.process import run_child
 from ssl_seg.errors import SslSegError, UsageError
 from ssl_seg.utils.code_names import names_code
 
@@ -115,10 +115,9 @@ def sam_flags(context: typer.Context, file: "StudyFile") -> list[str] | None:
 def _ask_sam(command: list[str], runs: list[Path], say: Callable[[str], None]) -> None:
     """Of the images that the first run has watched; the others' numbers stand beside."""
     first, others = next(iter(runs), None), [word for run in runs[1:] for word in ("--compare", str(run))]
-    if first and _outdated(first / "sam" / "sam.json", (run / "masks.json" for run in runs)):
-        ended = subprocess.run([*command, str(first), *others], stdin=subprocess.DEVNULL, check=False)
-        if ended.returncode:
-            say("not asked: SAM; see above")
+    due = first and _outdated(first / "sam" / "sam.json", (run / "masks.json" for run in runs))
+    if due and run_child([*command, str(first), *others]):
+        say("not asked: SAM; see above")
 
 
 def _outdated(picture: Path, sources: Iterable[Path]) -> bool:

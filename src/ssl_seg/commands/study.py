@@ -12,19 +12,20 @@ from typing import Annotated, Any, Self
 import typer
 
 from ssl_seg.commands import story
-from ssl_seg.commands.console import Console
+from ssl_seg.commands.console import Console, echo
 from ssl_seg.commands.stage_flags import check_parts, checker
 from ssl_seg.errors import OccupiedError, ResourceError, SslSegError, Stopped, UsageError
 from ssl_seg.study.config import StudyFile
 from ssl_seg.study.planner import Job, Study
-from ssl_seg.utils.lock import take_lock, try_lock
+from ssl_seg.utils.interrupt import SIGNALS, Interrupted
+from ssl_seg.utils.lock import OpenFolder, take_lock, try_lock
 from ssl_seg.utils.outputs import output_paths
 from ssl_seg.utils.patience import Idle, patience
+from ssl_seg.utils.text import listed
 
 # -P: what lies in the current folder must not stand in for a module
 PROGRAM = (sys.executable, "-P", "-m", "ssl_seg")
 _LOOK = 0.1  # seconds between two looks at a run
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 def study(
@@ -46,21 +47,21 @@ def study(
     if dry_run:
         from ssl_seg.commands.forecast import forecast
 
-        typer.echo("\n".join(forecast(plan, sam is not None)))
+        echo(*forecast(plan, sam is not None))
         return
     console, out = Console(), plan.file.out
-    with _held(out):
+    with _held(out, f"ssl-seg study {file}") as held:
         with Relay(out, f"ssl-seg study {file}", console.say) as relay:
             for job in plan.jobs:
                 if why := plan.changes(job):
                     console.say(f"{job.name}: {why}")
             plan.write()
-            lost = plan.run(relay.start, console.say)
+            lost = plan.run(lambda job: _while_there(held, relay, job), console.say)
         for table in plan.file.tables:
             found = [read_row(plan.file.stages[name], plan.folders(name), table.score) for name in table.rows]
             made = Table(found, table.score)
             made.write(out, table.name)
-            typer.echo(made.text())
+            echo(*made.text().split("\n"))
             console.say(f"table: {out / table.name}.txt, .md, .tex, .csv")
         if plan.file.report:
             story.tell(plan, console.say, None if sam is None else [*PROGRAM, "sam", *sam])
@@ -68,7 +69,7 @@ def study(
     if failed:
         error = SslSegError(
             f"{len(failed)} of {len(plan.jobs)} runs failed, {len(lost) - len(failed)} were left out",
-            where="\n       ".join(f"{each.job.folder / 'run.log'}: code {each.code}" for each in failed[:5]),
+            where=listed(f"{each.job.folder / 'run.log'}: code {each.code}" for each in failed[:5]),
             next=f"ssl-seg study {file}  # does what is not finished",
         )
         error.code = failed[0].code
@@ -97,18 +98,32 @@ def _check_tables(file: StudyFile) -> None:
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """The study's folder is this process's alone."""
+def _held(folder: Path, again: str) -> Iterator[OpenFolder]:
+    """The study's folder is this process's alone; a signal that nobody listens to ends the study."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = take_lock(folder)
+        held = OpenFolder(folder)
     except OccupiedError as error:
         error.next = "wait for it to end"
         raise
     except OSError as error:
         raise ResourceError(f"cannot write to {folder}: {error.strerror}") from error
     with lock:
-        yield
+        try:
+            yield held
+        except Interrupted as error:
+            raise Stopped(error.signal, kept="what is finished", next=again) from error
+        finally:
+            held.close()
+
+
+def _while_there(held: OpenFolder, relay: "Relay", job: Job) -> int:
+    """Run a job, as long as the study has its folder."""
+    held.check()
+    code = relay.start(job)
+    held.check()
+    return code
 
 
 class Relay:
@@ -128,7 +143,7 @@ class Relay:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        for number in _SIGNALS:
+        for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` has it
                 self._before[number] = signal.signal(number, self._note)
         try:

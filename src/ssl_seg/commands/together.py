@@ -1,13 +1,13 @@
 """Several processes that are one run: what ends one ends all, and one of them says why."""
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ssl_seg.commands.console import show_error
 from ssl_seg.commands.running import complete, end
-from ssl_seg.errors import RankError, SslSegError, Stopped, render
+from ssl_seg.errors import RankError, SslSegError, Stopped
 from ssl_seg.utils.patience import patience
 
 if TYPE_CHECKING:
@@ -74,6 +74,6 @@ def _give_up(error: SslSegError, run: "Run | None" = None) -> None:
             complete(error, run)
             end(run, "stopped" if isinstance(error, Stopped) else "failed", error.code)
         if not error.told:
-            print(render(error), file=sys.stderr, flush=True)
+            show_error(error)
     finally:
         os._exit(error.code)

@@ -89,7 +89,8 @@ class Pretraining(Training):
         probe = self.make_probe(stores["probe"]) if given["probe"] else None
         self.console.say(
             f"{given['ssl']} on {given['backbone']}: {len(store)} images, {counted(given['epochs'], 'epoch')} of "
-            f"{counted(batches.per_epoch, 'step')}, {device.describe()}\nrun: {self.run.folder}"
+            f"{counted(batches.per_epoch, 'step')}, {device.describe()}",
+            f"run: {self.run.folder}",
         )
         if probe and not self.run.resume:
             device.move(method)
@@ -118,7 +119,7 @@ class Pretraining(Training):
             return
         last = (self.run.scores() or [{}])[-1]  # of a finished run of 0.1.0 they may be lost
         scores = ", ".join(f"{name} {last[name]:.3f}" for name in last if name.startswith(("loss", "probe")))
-        self.console.say(f"finished: {scores}\nweights: {self.run.folder / 'backbone.safetensors'}")
+        self.console.say(f"finished: {scores}", f"weights: {self.run.folder / 'backbone.safetensors'}")
 
     def make_probe(self, store: Any) -> Any:
         """The k-NN probe on labelled images."""

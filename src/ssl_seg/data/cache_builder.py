@@ -16,6 +16,7 @@ import numpy as np
 from ssl_seg.base import IGNORE, Dataset
 from ssl_seg.errors import DataError, ResourceError
 from ssl_seg.utils.files import atomic_path
+from ssl_seg.utils.text import listed, size_text
 
 FORMAT = 3
 _BLOCK = 256
@@ -45,7 +46,7 @@ def build(dataset: Dataset, canvas: int, folder: Path, bad_images: str, threads:
     free = shutil.disk_usage(folder.parent).free
     if need > free:
         raise ResourceError(
-            f"the image store needs {need / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free",
+            f"the image store needs {size_text(need)} and {size_text(free)} are free",
             where=str(folder.parent),
             next="ssl-seg train ... --cache FOLDER  # or a smaller --canvas",
         )
@@ -136,7 +137,7 @@ def _load(dataset: Dataset, index: int, canvas: int) -> _Row:
 def _describe(dataset: Dataset, bad: dict[int, str]) -> str:
     shown = [f"{dataset.samples[index][0]}: {why}" for index, why in list(bad.items())[:_SHOWN]]
     more = [f"and {len(bad) - _SHOWN} more"] if len(bad) > _SHOWN else []
-    return "\n       ".join(shown + more)
+    return listed(shown + more)
 
 
 def _bad_images(dataset: Dataset, bad: dict[int, str]) -> DataError:

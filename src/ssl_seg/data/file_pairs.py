@@ -7,6 +7,7 @@ from ssl_seg.data.files import find_images
 from ssl_seg.data.pair_guess import guess
 from ssl_seg.data.pair_names import Affixes
 from ssl_seg.errors import DataError, UsageError
+from ssl_seg.utils.text import listed
 
 _SHOWN = 5
 
@@ -73,4 +74,4 @@ def _stop_at(names: list[str], what: str, root: Path, next: str) -> None:
 def _first(lines: list[str]) -> str:
     """The first lines, and how many more there are."""
     more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
-    return "\n       ".join([*lines[:_SHOWN], *more])
+    return listed([*lines[:_SHOWN], *more])

@@ -12,6 +12,7 @@ from ssl_seg.data.splits import split_table
 from ssl_seg.data.tables import column_names, how_to_name, read_table
 from ssl_seg.errors import DataError
 from ssl_seg.hooks import hookimpl
+from ssl_seg.utils.text import from_csv_cell
 
 _FRACTION = re.compile(r"-?\d+\.0+")  # what pandas writes of whole numbers, where one of them is missing
 _ONE = "keep one of the two lines"
@@ -40,6 +41,7 @@ def csv_labels(
     if not rows:
         raise DataError(f"{path} names no image", next="a line for each image, below: filename,label")
     folder = Path(images).expanduser() if images else _find_folder(path, rows[0][1])
+    rows = [(line, _file_name(folder, name), label) for line, name, label in rows]
     _check(path, folder, rows)
     classes = sorted({label for _, _, label in rows if label}, key=_label_order)
     index = {label: place for place, label in enumerate(classes)}
@@ -88,7 +90,7 @@ def _read(path: Path) -> Iterator[tuple[int, str, str]]:
             raise DataError(f"id {id_!r} is also in line {ids[id_]}", where=where, next=_ONE)
         if id_:
             ids[id_] = line
-        name, label = row["filename"], row.get("label", "")
+        name, label = row["filename"], from_csv_cell(row.get("label", ""))
         if not name:
             raise DataError("an empty file name", where=where, next="write the name, or remove the line")
         if "label" in row and not label:
@@ -104,7 +106,14 @@ def _read(path: Path) -> Iterator[tuple[int, str, str]]:
 
 def _find_folder(path: Path, first: str) -> Path:
     beside = path.with_suffix("")
-    return beside if (beside / first).exists() else path.parent
+    return beside if (beside / _file_name(beside, first)).exists() else path.parent
+
+
+def _file_name(folder: Path, cell: str) -> str:
+    """The name in a cell: as it stands there, unless only the file that `predict` would write so is there."""
+    written = from_csv_cell(cell)
+    there = written != cell and not os.path.exists(folder / cell) and os.path.exists(folder / written)
+    return written if there else cell
 
 
 def _check(path: Path, folder: Path, rows: list[tuple[int, str, str]]) -> None:

@@ -178,6 +178,7 @@ class _Keeper:
 
     def _end_epoch(self, step: int) -> None:
         epoch = step // self.plan.per_epoch
+        self.run.check_there()
         self._share()
         scores = self.meter.epoch_scores(step)
         scores |= self.on_epoch(epoch)
@@ -205,6 +206,7 @@ class _Keeper:
         check_weights(self.module, f"step {step}", self.newest)
         self._share()
         if self.device.is_main:
+            self.run.check_there()
             state = {"strikes": self.alarm.strikes if self.alarm else 0, "meter": self.meter.state()}
             state |= self.run.kept()
             path = save_checkpoint(self.run.checkpoints, step, self.module, self.optimizer, state)

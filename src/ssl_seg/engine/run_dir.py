@@ -16,8 +16,9 @@ from ssl_seg.errors import OccupiedError, ResourceError, SslSegError, WeightsErr
 from ssl_seg.results.scores import load_scores, read_scores
 from ssl_seg.utils.code_names import resuming
 from ssl_seg.utils.files import replace_text
-from ssl_seg.utils.lock import take_lock
+from ssl_seg.utils.lock import OpenFolder, take_lock
 from ssl_seg.utils.log import log
+from ssl_seg.utils.text import shown
 from ssl_seg.utils.toml import read_toml, to_toml
 
 # what commands write into a run's folder, and other commands read
@@ -54,6 +55,7 @@ class Run:
         self.folder, self.command = folder, command
         self.resume, self.main = resume, main
         self._lock: TextIOWrapper | None = None
+        self._open: OpenFolder | None = None
         self.checkpoints = folder / "checkpoints"
         self.begun = False
         self._handler: logging.Handler | None = None
@@ -68,6 +70,7 @@ class Run:
             self._lock = take_lock(folder)
             try:
                 self._prepare()
+                self._open = OpenFolder(folder)
             except BaseException:
                 self._lock.close()
                 raise
@@ -87,7 +90,7 @@ class Run:
         if not self.main:
             return self
         self._handler = _LogFile(self.folder / "run.log", encoding="utf-8", delay=True)
-        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        self._handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(message)s"))
         log.addHandler(self._handler)
         log.setLevel(logging.INFO)
         log.propagate = False
@@ -99,6 +102,9 @@ class Run:
             log.removeHandler(self._handler)
             with suppress(OSError):  # a full disk has been told of already
                 self._handler.close()
+        if self._open:
+            self._open.close()
+            self._open = None
         if self._lock:
             self._lock.close()  # lets go of the lock; the file stays, so nobody can lock a stale name
 
@@ -109,6 +115,15 @@ class Run:
         with suppress(SslSegError):  # not there before the first step
             given = self.settings()
         return resuming(self.command, self.folder, given)
+
+    def check_there(self) -> None:
+        """Nothing may be written into a folder that has taken the place of this one, or would be made anew.
+
+        Raises:
+            ResourceError: the run's folder was removed or moved.
+        """
+        if self._open:
+            self._open.check()
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """Write `run.toml`; `ssl-seg train --config run.toml` repeats the run."""
@@ -158,6 +173,7 @@ class Run:
         Raises:
             ResourceError: it cannot be written.
         """
+        self.check_there()
         path, known = self.folder / "scores.jsonl", self.scores()
         try:
             with path.open("a") as file:
@@ -180,6 +196,7 @@ class Run:
         """Replace `status.json`; `state` is running, finished, stopped or failed."""
         if not self.main:
             return
+        self.check_there()
         self.begun = self.begun or state == "running"
         status = {"state": state, "step": step, "code": code, "checkpoint": checkpoint}
         replace_text(self.folder / "status.json", json.dumps(status) + "\n")
@@ -201,6 +218,14 @@ def _free_name(path: Path) -> Path:
     """The path, or with a number if there is something."""
     names = [path, *(path.with_name(f"{path.name}-{number}") for number in range(2, 1000))]
     return next(name for name in names if not name.exists())
+
+
+class _Lines(logging.Formatter):
+    """A record begins at the margin, and nothing else does, whatever a message holds."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        first, *others = map(shown, super().format(record).split("\n"))
+        return "\n".join([first, *(f"    {line}" for line in others)])
 
 
 def _refuse_if_filled(folder: Path) -> None:

@@ -8,11 +8,11 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
 from ssl_seg.distributed.launcher import processes
+from ssl_seg.utils.interrupt import SIGNALS
 
 if TYPE_CHECKING:
     from ssl_seg.engine.device import Device
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 _ECHO = 5.0  # seconds in which a launcher may repeat what a process has been told already
 
 
@@ -34,7 +34,7 @@ class Stop:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        for number in _SIGNALS if current_thread() is main_thread() else ():
+        for number in SIGNALS if current_thread() is main_thread() else ():
             if signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._note)
         return self

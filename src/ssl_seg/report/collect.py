@@ -17,6 +17,7 @@ from ssl_seg.results.runs import Row, read_row
 from ssl_seg.results.scores import load_scores
 from ssl_seg.results.tables import Table
 from ssl_seg.study.config import Stage
+from ssl_seg.utils.text import from_csv_cell
 from ssl_seg.utils.toml import read_json, read_toml
 
 # what tells best what a run of a command is worth
@@ -137,7 +138,7 @@ def read_or_note(path: Path, troubles: list[str]) -> dict[str, Any]:
 def _classes(path: Path, troubles: list[str]) -> list[str]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return [line[0] for line in csv.reader(file) if line][1:]
+            return [from_csv_cell(line[0]) for line in csv.reader(file) if line][1:]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, csv.Error) as error:

@@ -16,6 +16,7 @@ from ssl_seg.results.chance import holm, sign_flips, wilson
 from ssl_seg.results.iou import CONFUSIONS, areas, bootstrap, mean_of_areas, read_confusions, swaps
 from ssl_seg.results.scores import read_scores
 from ssl_seg.study.config import Stage
+from ssl_seg.utils.text import from_csv_cell
 
 PREDICTIONS = "val_predictions.csv"
 _EQUAL = 1e-9  # a score is written in full
@@ -134,7 +135,10 @@ def _predictions(folder: Path, score: str, value: float) -> _Seen:
     if not path.exists():
         raise _Unusable(f"no {PREDICTIONS}: nothing is known of single images")
     with path.open(newline="", encoding="utf-8") as file:
-        lines = list(csv.DictReader(file))
+        lines = [
+            {column: from_csv_cell(cell or "") for column, cell in line.items() if column}
+            for line in csv.DictReader(file)
+        ]
     try:
         images = [(line["filename"], line["label"]) for line in lines]
         right = np.array([line["label"] == line["predicted"] for line in lines], np.int64)

@@ -9,7 +9,7 @@ from ssl_seg.results.chance import FLIPS
 from ssl_seg.results.runs import Pair, Row, compare
 from ssl_seg.utils.files import replace_text
 from ssl_seg.utils.outputs import output_path
-from ssl_seg.utils.text import csv_text
+from ssl_seg.utils.text import csv_text, plain, shown
 
 LEVEL = 0.05  # of p: below it, a difference counts as larger than chance
 _COLUMNS = "name,title,seeds,last_mean,last_sd,best_mean,best_sd,images,low,high,published"
@@ -93,12 +93,12 @@ class Table:
 
     def text(self) -> str:
         """For the terminal."""
-        parts = [f"{self.score}, mean ± standard deviation over seeds"]
-        for grid in self.grids:
+        parts = [f"{shown(self.score)}, mean ± standard deviation over seeds"]
+        for grid in ([list(map(shown, line)) for line in grid] for grid in self.grids):
             widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
             padded = (map(str.ljust, line, widths) for line in grid)
             parts.append("\n".join("  ".join(line).rstrip() for line in padded))
-        return "\n\n".join([*parts, "\n".join(self.notes)]) + "\n"
+        return "\n\n".join([*parts, "\n".join(map(shown, self.notes))]) + "\n"
 
     def markdown(self) -> str:
         """For a README."""
@@ -115,7 +115,7 @@ class Table:
             head, *body = [" & ".join(map(as_latex, line)) + r" \\" for line in grid]
             begin = rf"\begin{{tabular}}{{{'l' * len(grid[0])}}}"
             parts.append("\n".join([begin, r"\hline", head, r"\hline", *body, r"\hline", r"\end{tabular}"]))
-        return "\n\n".join([*parts, "\n".join(f"% {note}" for note in self.notes)]) + "\n"
+        return plain("\n\n".join([*parts, "\n".join(f"% {note}" for note in self.notes)]) + "\n")
 
 
 def _cells(row: Row) -> list[str]:
@@ -157,7 +157,7 @@ def _numbers(row: Row) -> list[object]:
 
 def as_markdown(text: str) -> str:
     """A text that Markdown shows as it is, on one line: a line break would end a row of a table."""
-    return re.sub(r"([\\`*_\[\]<>|~#$&])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_\[\]<>|~#$&])", r"\\\1", plain(" ".join(text.split())))
 
 
 def as_latex(text: str) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import Distribution, EntryPoint, distributions
 
+from ssl_seg.utils.text import shown
+
 
 @dataclass(frozen=True)
 class Source:
@@ -17,7 +19,7 @@ class Source:
     version: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name} {self.version}".strip()
+        return shown(f"{self.name} {self.version}".strip())
 
 
 def announced(group: str, refuse: Callable[[str], None]) -> list[tuple[EntryPoint, Source]]:
@@ -59,5 +61,8 @@ def _folder(distribution: Distribution) -> str:
 
 def brief(error: BaseException) -> str:
     """The error on one line: its kind and the beginning of what it says."""
-    text = " ".join(str(error).split())
+    try:
+        text = shown(" ".join(str(error).split()))
+    except Exception:  # foreign code too
+        text = ""
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

@@ -59,12 +59,12 @@ def replace_bytes(path: Path, content: bytes) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """As `replace_bytes`, of text in UTF-8.
+    """As `replace_bytes`, of text in UTF-8; of half a surrogate pair its escape, as JSON has it.
 
     Raises:
         ResourceError: it cannot be written; the old one stays.
     """
-    replace_bytes(path, text.encode())
+    replace_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def temporary(path: Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import IO, Any
 
-from ssl_seg.errors import OccupiedError
+from ssl_seg.errors import OccupiedError, ResourceError
 
 
 def try_lock(file: IO[Any], seconds: float = 0.0) -> bool:
@@ -23,6 +23,32 @@ def try_lock(file: IO[Any], seconds: float = 0.0) -> bool:
             if monotonic() >= deadline:
                 return False
         sleep(0.05)
+
+
+class OpenFolder:
+    """A folder that is held open, to know whether it is still the one that its path names."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder
+        self._handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+    def check(self) -> None:
+        """Nothing, as long as it is there.
+
+        Raises:
+            ResourceError: it was removed or moved; what was written now would be in another folder.
+        """
+        try:
+            if os.path.samestat(os.fstat(self._handle), os.stat(self._path)):
+                return
+        except OSError:
+            pass
+        what = f"the folder {self._path} is gone: it was removed or moved while it was worked in"
+        raise ResourceError(what, next="start again; of a folder that was moved, from there")
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self._handle)
 
 
 def take_lock(folder: Path) -> TextIOWrapper:

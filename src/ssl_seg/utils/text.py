@@ -27,6 +27,11 @@ def shown_lines(text: object) -> str:
     return "\n".join(map(shown, str(text).split("\n")))
 
 
+def listed(lines: Iterable[object]) -> str:
+    """Lines for the `where` of an error, below one another; a line break in one of them is not one there."""
+    return "\n       ".join(map(shown, lines))
+
+
 def plain(text: object) -> str:
     """A text for a document: what cannot be shown there is one replacement character each."""
     return re.sub(
@@ -77,11 +82,13 @@ def _unescaped(code: str) -> str:
 
 
 def size_text(count: float) -> str:
-    """A number of bytes: `812 bytes`, `3.4 KiB`, `12.0 MiB`, `1.8 GiB`."""
+    """A number of bytes: `812 bytes`, `3.4 KiB`, `12 MiB`, `1.8 GiB`."""
     if count < 1024:
         return f"{count:.0f} byte{'s' * (round(count) != 1)}"
     for unit in ("KiB", "MiB", "GiB"):
         count /= 1024
         if count < 1023.95:
-            return f"{count:.1f} {unit}"
-    return f"{count / 1024:.1f} TiB"
+            break
+    else:
+        count, unit = count / 1024, "TiB"
+    return f"{count:.1f}".removesuffix(".0") + f" {unit}"

@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 
 from ssl_seg.errors import ResourceError, WeightsError
 from ssl_seg.utils.files import atomic_path, sync
+from ssl_seg.utils.text import size_text
 from ssl_seg.utils.toml import read_json
 from ssl_seg.weights.checkpoint_files import (
     FILES,
@@ -87,11 +88,11 @@ def save_checkpoint(
         tidy(folder, step)
     except (ResourceError, OSError) as error:
         reason = error.__cause__ or error
-        need = sum(len(data) for data in files.values()) / 2**20
-        free = shutil.disk_usage(folder).free / 2**20 if folder.exists() else 0.0
+        need = sum(len(data) for data in files.values())
+        free = shutil.disk_usage(folder).free if folder.exists() else 0
         raise ResourceError(
             f"cannot write a checkpoint: {getattr(reason, 'strerror', '') or reason}; "
-            f"it needs {need:.0f} MiB, {free:.0f} MiB are free",
+            f"it needs {size_text(need)}, {size_text(free)} are free",
             where=str(final),
             kept=newest_name(folder),
             next="free some space, then add --resume",

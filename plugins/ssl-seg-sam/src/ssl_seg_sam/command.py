@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ssl_seg.commands import flags
+from ssl_seg.commands.console import echo
 
 if TYPE_CHECKING:
     from ssl_seg_sam.album import Album
@@ -73,7 +74,7 @@ def sam(
     folder = out or (run.folder / "sam" if run else Path("sam"))
     numbers = Numbers(album, run.folder if run else None, compare or [])
     numbers.notes += [note] if note else []
-    typer.echo("\n".join(Session(album, run, wish, numbers, folder).go(rows, precision, cpu=cpu)))
+    echo(*Session(album, run, wish, numbers, folder).go(rows, precision, cpu=cpu))
 
 
 def _open(target: str, option: list[str], prompt: str) -> "tuple[SegmentRun | None, Album, str]":
