@@ -20,7 +20,7 @@ import torch
 from benchmarks.peers import BYOLPytorch, LightlyBYOL
 from ssl_seg.augment.views import augment
 from ssl_seg.backbones.timm import TimmBackbone
-from ssl_seg.data.image_cache import Store, open_store, pick_canvas
+from ssl_seg.data.image_cache import Store, open_store
 from ssl_seg.data.loader import Batches
 from ssl_seg.datasets.demo import Demo
 from ssl_seg.datasets.flat_folder import flat_folder
@@ -134,7 +134,7 @@ def main() -> None:
         folder = given.folder or _painted(Path(scratch) / "scenes")
         dataset = flat_folder(str(folder), "")
         started = perf_counter()
-        store = open_store(dataset, pick_canvas(dataset, 128), Path(scratch) / "cache")
+        store = open_store(dataset, 256, Path(scratch) / "cache")
         print(f"store: {len(store)} images at {len(store) / (perf_counter() - started):.0f} images/s")
         paths = [folder / dataset.samples[index][0] for index in range(len(dataset))]
         for case in given.case or ["resnet18:64:64", "resnet50:128:32"]:

@@ -28,7 +28,7 @@ from ssl_seg.backbones.timm import TimmBackbone
 from ssl_seg.base import Backbone, Dataset
 from ssl_seg.commands.probe import split_of
 from ssl_seg.commands.settings import plan_of
-from ssl_seg.data.image_cache import Store, open_store, pick_canvas
+from ssl_seg.data.image_cache import Store, open_store
 from ssl_seg.data.loader import Batches
 from ssl_seg.datasets.csv_labels import csv_labels
 from ssl_seg.datasets.demo import Demo
@@ -67,7 +67,7 @@ class Bench:
 
     def __init__(self, dataset: Dataset, size: int, batch: int, epochs: int, cache: Path) -> None:
         held = split_of(torch.tensor([target for _, target in dataset.samples]), SHARE)
-        canvas = pick_canvas(dataset, size)
+        canvas = 2 * size
         train, val = ((held == part).nonzero()[:, 0].tolist() for part in (False, True))
         self.train = open_store(Rows(dataset, train), canvas, cache)
         self.val = open_store(Rows(dataset, val), canvas, cache)

@@ -29,7 +29,8 @@ from ssl_seg.augment.recipes import mask_view
 from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD, augment_pairs
 from ssl_seg.backbones.timm import TimmBackbone
 from ssl_seg.base import IGNORE, Model
-from ssl_seg.data.image_cache import open_store, whole_canvas
+from ssl_seg.data.canvases import WHOLE
+from ssl_seg.data.image_cache import open_store
 from ssl_seg.data.loader import Batches
 from ssl_seg.datasets.mask_pairs import MaskPairs, mask_pairs
 from ssl_seg.engine.device import Device
@@ -54,7 +55,7 @@ class Ours:
         torch.manual_seed(0)
         self.device = Device("fp32")
         self.classes, self.size, self.batch = list(dataset.classes), size, batch
-        self.store = open_store(dataset, whole_canvas(dataset), cache)
+        self.store = open_store(dataset, WHOLE, cache)
         backbone = TimmBackbone("resnet50", output_stride=8)
         self.model = Model(backbone, DeepLabV3(backbone.channels, backbone.strides, len(self.classes)))
         self.module = Segmenter(self.model)

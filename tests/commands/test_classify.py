@@ -324,15 +324,6 @@ def test_a_class_that_training_does_not_know(office, cli, tmp_path):
     assert "class 'fox'" in err and f"{val}, line 3: v1.png" in err and "cat, dog" in err
 
 
-def test_images_in_both_are_told_of(office, cli, tmp_path):
-    train, val = office("train", rows(16, ["cat", "dog"])), office("val", rows(4, ["cat", "dog"], "v"))
-    (tmp_path / "val" / "v2.png").write_bytes((tmp_path / "train" / "5.png").read_bytes())
-    code, _, err = cli("classify", train, "--val", val, *ON_TINY, "--out", tmp_path / "r")
-    assert code == 0
-    assert "1 of 4 validation images are also training images" in err
-    assert f"{val}, line 4: v2.png is {train}, line 7: 5.png" in err
-
-
 @pytest.mark.parametrize(
     ("text", "sentence", "where"),
     [

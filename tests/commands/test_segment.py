@@ -200,7 +200,7 @@ def test_validation_masks_are_read_as_those_of_training(cli, tmp_path):
         for index in range(4):
             folder = tmp_path / part
             folder.mkdir(exist_ok=True)
-            picture = np.full((32, 32, 3), 40 * index, np.uint8)
+            picture = np.full((32, 32, 3), 40 * index + count, np.uint8)
             Image.fromarray(picture).save(folder / f"{index}_sat.png")
             Image.fromarray(np.arange(1024, dtype=np.uint8).reshape(32, 32) % count).save(
                 folder / f"{index}_mask.png"

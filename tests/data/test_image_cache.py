@@ -17,9 +17,10 @@ from PIL import Image
 
 from ssl_seg.data import cache_builder as building
 from ssl_seg.data import image_cache as module
+from ssl_seg.data.canvases import reduced
 from ssl_seg.data.decode import read_image
 from ssl_seg.data.files import FileDataset, find_images
-from ssl_seg.data.image_cache import fingerprint, open_store, pick_canvas
+from ssl_seg.data.image_cache import fingerprint, open_store
 from ssl_seg.errors import DataError, ResourceError, Stopped
 
 CANVAS = 32
@@ -60,12 +61,13 @@ def test_pixels_sizes_and_targets(photos, cache):
     assert store.classes == ["x", "y", "z"] and store.skipped == 0
     assert store.rows.tolist() == list(range(24))
     assert store.targets.tolist() == [target for _, target in dataset.samples]
-    for row, (name, _) in enumerate(dataset.samples):
-        image, _ = read_image(photos / name, CANVAS)
+    for row in range(24):
+        image, _ = reduced(dataset, row, CANVAS)
         height, width = image.shape[:2]
         assert store.sizes[row].tolist() == [height, width]
-        assert np.array_equal(store.images[row, :, :height, :width], image.transpose(2, 0, 1))
-        assert not store.images[row, :, height:].any() and not store.images[row, :, :, width:].any()
+        (seen,) = store.at(torch.tensor([row]))[0]
+        assert np.array_equal(seen[:, :height, :width], image.transpose(2, 0, 1))
+        assert not seen[:, height:].any() and not seen[:, :, width:].any()
 
 
 def test_equal_pictures_have_equal_digests_and_others_have_others(photos, cache):
@@ -78,6 +80,17 @@ def test_equal_pictures_have_equal_digests_and_others_have_others(photos, cache)
     for one in range(25):
         for two in range(25):
             assert (digests[one] == digests[two]) == (pictures[one] == pictures[two])
+
+
+def test_digests_of_two_stores_can_be_compared(photos, tmp_path, cache):
+    """Whatever else is in them: their canvases differ, and what is equal is a picture."""
+    few = tmp_path / "few"
+    few.mkdir()
+    dataset = Photos(photos)
+    smallest = min(range(24), key=lambda index: max(dataset.size(index)))
+    shutil.copy(photos / dataset.samples[smallest][0], few / "copy.jpg")
+    one, two = open_store(dataset, 64, cache), open_store(Photos(few), 64, cache)
+    assert one.canvas != two.canvas and torch.isin(one.digests, two.digests).sum() == 1
 
 
 def test_a_smaller_picture_on_an_equal_canvas_is_another(tmp_path, cache):
@@ -102,8 +115,10 @@ def test_masks_lie_beside_their_pictures(photos, cache):
     assert store.masks.shape == (24, CANVAS, CANVAS) and store.masks.dtype == torch.uint8
     for row in range(24):
         height, width = store.sizes[row].tolist()
-        assert torch.equal(store.masks[row, :height, :width], store.images[row, 0, :height, :width] % 5)
-        assert (store.masks[row, height:] == 255).all() and (store.masks[row, :, width:] == 255).all()
+        (image,), (mask,) = store.at(torch.tensor([row]))
+        assert torch.equal(mask[:height, :width], image[0, :height, :width] % 5)
+        assert (mask[height:] == 255).all() and (mask[:, width:] == 255).all()
+        assert torch.equal(store.masks_at(torch.tensor([row]))[0], mask)
     assert open_store(Photos(photos), CANVAS, cache / "other").masks is None
 
 
@@ -362,9 +377,7 @@ def test_builders_at_the_same_time_build_once(photos, cache):
     decoded, waiting = [], []
     with ThreadPoolExecutor(4) as pool:
         asked = [
-            pool.submit(
-                open_store, Counting(photos), CANVAS, cache, tick=lambda done, _: waiting.append(done)
-            )
+            pool.submit(open_store, Counting(photos), 64, cache, tick=lambda done, _: waiting.append(done))
             for _ in range(4)
         ]
         stores = [future.result() for future in asked]
@@ -438,12 +451,36 @@ def test_odd_names_and_classes(tmp_path, cache):
     assert len(store) == 1 and store.classes == [os.fsdecode(b"\xff"), "日本"]
 
 
-def test_pick_canvas(photos, tmp_path):
+def test_the_canvas_is_no_larger_than_the_largest_picture(photos, tmp_path, cache):
     dataset = Photos(photos)
-    longest = max(max(dataset.image(index, 999)[1]) for index in range(24))
+    sizes = [dataset.size(index) for index in range(24)]
+    longest = max(map(max, sizes))
     assert 40 < longest < 64
-    assert pick_canvas(dataset, 64) == longest
-    assert pick_canvas(dataset, 16) == 32
-    (tmp_path / "bad").mkdir()
-    (tmp_path / "bad" / "a.jpg").touch()
-    assert pick_canvas(Photos(tmp_path / "bad"), 16) == 16
+    store = open_store(dataset, 64, cache)
+    assert store.canvas == longest and store.sizes.tolist() == [list(size) for size in sizes]
+    assert open_store(dataset, longest, cache).canvas == longest
+    assert open_store(dataset, 32, cache).canvas == 32
+
+
+@pytest.mark.parametrize(
+    ("size", "canvas"), [((30, 40), 35), ((32, 20), 26), ((10, 60), 25), ((300, 400), 56)]
+)
+def test_the_largest_of_many_pictures_counts(tmp_path, cache, size, canvas):
+    """Not the largest of those that are looked at first: what is kept of an image depends on no other.
+
+    The canvases are as large as its pixels need, no larger than the sides of the others.
+    """
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for index in range(300):
+        shape = size if index == 7 else (12, 20)
+        Image.new("RGB", shape[::-1], "red").save(folder / f"{index:03d}.png")
+    dataset = Photos(folder)
+    store = open_store(dataset, 64, cache)
+    image, _ = reduced(dataset, 7, 64)
+    assert store.canvas == canvas and store.sizes[7].tolist() == list(image.shape[:2])
+    (seen,) = store.at(torch.tensor([7]))[0]
+    assert np.array_equal(seen, image.transpose(2, 0, 1))
+    for rows in (torch.tensor([7]), torch.tensor([6, 7, 8])):
+        batch, sizes = store.at(rows)[0], store.sizes[rows]
+        assert batch.shape[-2:] == tuple(sizes.amax(dim=0).tolist())

@@ -2,10 +2,12 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
+import numpy as np
 import pytest
 import torch
 
 from ssl_seg.data import loader as module
+from ssl_seg.data.canvases import reduced
 from ssl_seg.data.files import FileDataset, find_images
 from ssl_seg.data.image_cache import open_store
 from ssl_seg.data.loader import Batches, fits, in_order
@@ -17,7 +19,9 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def store(photos, tmp_path):
     pairs = ((name, index % 5) for index, name in enumerate(find_images(photos)))
-    return open_store(FileDataset(photos, pairs, list("abcde")), 24, tmp_path / "cache")
+    store = opened(FileDataset(photos, pairs, list("abcde")), 24, tmp_path / "cache")
+    assert 0 < (store.sizes > 24).any(dim=1).sum() < 24, "some pictures are longer than the canvas"
+    return store
 
 
 @pytest.fixture
@@ -29,6 +33,28 @@ def streamed(monkeypatch):
 def equal(one, two):
     names = ("images", "sizes", "samples", "targets")
     return one.epoch == two.epoch and all(torch.equal(getattr(one, n), getattr(two, n)) for n in names)
+
+
+def assert_whole(batch, store, masks=False):
+    """The batch holds the pictures of its samples, as they were reduced, and nothing beside them."""
+    for place, row in enumerate(batch.samples.tolist()):
+        image, _ = reduced(store.dataset, int(store.rows[row]), store.limit)
+        height, width = image.shape[:2]
+        assert batch.sizes[place].tolist() == [height, width]
+        seen = batch.images[place]
+        assert np.array_equal(seen[:, :height, :width], image.transpose(2, 0, 1))
+        assert not seen[:, height:].any() and not seen[:, :, width:].any()
+        if masks:
+            mask = batch.masks[place]
+            assert torch.equal(mask[:height, :width], seen[0, :height, :width] % 5)
+            assert (mask[height:] == 255).all() and (mask[:, width:] == 255).all()
+
+
+def opened(dataset, limit, cache):
+    """The store, with what it was made of."""
+    store = open_store(dataset, limit, cache)
+    store.dataset, store.limit = dataset, limit
+    return store
 
 
 def samples(feed, epoch):
@@ -52,9 +78,8 @@ def test_a_batch_holds_the_images_of_its_samples(store):
     feed = Batches(store, 7, 0, CPU)
     for step in (0, 2, 3, 100):
         batch = feed.at(step)
-        assert batch.images.shape == (7, 3, 24, 24) and batch.images.dtype == torch.uint8
-        assert torch.equal(batch.images, store.images[batch.samples])
-        assert torch.equal(batch.sizes, store.sizes[batch.samples])
+        assert batch.images.shape[:2] == (7, 3) and batch.images.dtype == torch.uint8
+        assert_whole(batch, store)
         assert torch.equal(batch.targets, store.targets[batch.samples])
         assert batch.epoch == step // 3
 
@@ -100,18 +125,17 @@ def test_a_batch_that_ranks_cannot_share(store):
         Batches(store, 8, 0, CPU, ranks=3)
 
 
-def test_a_cpu_reads_the_file_in_place(store):
+def test_a_cpu_needs_no_copy(store):
     assert fits([store.images], CPU, 0.0) and not fits([store.images], torch.device("meta"), 1.0)
     feed = Batches(store, 8, 0, CPU)
-    assert feed.resident and feed._columns[0].data_ptr() == store.images.data_ptr()
+    assert feed.resident and feed._moved == []
 
 
 def test_streamed_batches_are_the_resident_ones(store, streamed):
     feed = Batches(store, 5, 0, CPU)
     assert not feed.resident
     for step in range(9):
-        batch = feed.at(step)
-        assert torch.equal(batch.images, store.images[batch.samples])
+        assert_whole(feed.at(step), store)
 
 
 @pytest.mark.parametrize("steps", [range(9), [8, 0, 3, 2, 7, 7, 1, 100, 5], range(20, 0, -1)])
@@ -157,7 +181,8 @@ def test_what_goes_wrong_while_reading_ahead_is_raised(store, streamed, monkeypa
 def test_in_order_gives_every_image_once(store, size):
     got = list(in_order(store, size, CPU))
     assert torch.cat([batch.samples for batch in got]).tolist() == list(range(24))
-    assert torch.equal(torch.cat([batch.images for batch in got]), store.images)
+    for batch in got:
+        assert_whole(batch, store)
     assert torch.equal(torch.cat([batch.targets for batch in got]), store.targets)
     assert torch.equal(torch.cat([batch.sizes for batch in got]), store.sizes)
     assert all(len(batch.samples) == size for batch in got[:-1])
@@ -183,14 +208,21 @@ def test_masks_come_with_their_images(photos, tmp_path):
             return self.image(index, canvas)[0][:, :, 0] % 5
 
     dataset = Masked(photos, ((name, -1) for name in find_images(photos)))
-    store = open_store(dataset, 32, tmp_path / "masked")
+    store = opened(dataset, 32, tmp_path / "masked")
     for share in (0.4, None):
         feed = Batches(store, 6, 0, CPU)
         if share is None:  # as if it were too large
             feed.resident, feed._reader = False, ThreadPoolExecutor(1)
         for step in range(5):
-            batch = feed.at(step)
-            assert torch.equal(batch.masks, store.masks[batch.samples])
-            assert torch.equal(batch.images, store.images[batch.samples])
-    whole = torch.cat([batch.masks for batch in in_order(store, 7, CPU)])
-    assert torch.equal(whole, store.masks)
+            assert_whole(feed.at(step), store, masks=True)
+    for batch in in_order(store, 7, CPU):
+        assert_whole(batch, store, masks=True)
+
+
+def test_moved_pictures_are_those_that_are_read(store):
+    """As on a GPU, where the canvases lie as they lie in the file."""
+    read, moved = Batches(store, 5, 0, CPU), Batches(store, 5, 0, CPU)
+    moved._moved = store.moved_to(CPU)
+    for step in range(9):
+        assert equal(read.at(step), moved.at(step))
+        assert_whole(moved.at(step), store)

@@ -45,6 +45,8 @@ ALLOWED = {
     ("commands/study.py", "__init__"): "a lock",
     ("engine/run_dir.py", "add_scores"): "lines are appended to scores.jsonl, and a part of one is dropped",
     ("engine/run_dir.py", "restore"): "a damaged file is set aside under a free name",
+    ("data/cache_builder.py", "_fill"): "into the folder that `build` gives its final name",
+    ("data/cache_integrity.py", "write_index"): "into the folder that `build` gives its final name",
     ("data/cache_builder.py", "_open"): "into the folder that `build` gives its final name",
     ("weights/checkpoint.py", "_write"): "into the folder that `save_checkpoint` gives its final name",
     ("weights/checkpoint_files.py", "remove_checkpoint"): "a name that is never read",

@@ -27,6 +27,8 @@ ALLOWED = {
     ("commands/study.py", "out / table.name"): "to be said",
     ("commands/train.py", "Path('runs') / '-'.join(map(defaults.short, (ssl, backbone, data)))"): "stems",
     ("data/cache_builder.py", "aside / f'{name}.i64'"): "constants",
+    ("data/cache_builder.py", "folder / f'{name}.u8'"): "constants",
+    ("data/cache_builder.py", "folder / f'{name}.sums'"): "constants",
     ("data/image_cache.py", "cache / fingerprint(dataset, canvas, bad_images, **known)"): "a hash",
     ("data/file_digests.py", "self._table.with_name(f'.{self._table.name}.lock')"): "a hash",
     ("engine/run_dir.py", "self.folder / name"): "constants",

@@ -13,13 +13,14 @@ from ssl_seg.weights.model_file import read_model_about
 
 BACKBONE = {"backbone": "tiny", "options": {"stem": "small"}, "image_size": 64, "epochs": 3}
 BACKBONE |= {"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2], "trained_by": "byol", "range": [0, 4095.0]}
-BACKBONE["untrained"] = []
+BACKBONE |= {"untrained": [], "canvas": 128, "precision": "bf16"}
 WHOLE = BACKBONE | {
     "task": "segment",
     "head": "fcn32s",
     "head_options": {},
     "classes": ["a", "b"],
     "epoch": 2,
+    "metric_options": {"lenient": "true"},
 }
 WHOLE |= {
     "colours": [[0, 0, 0], [255, 0, 0]],
@@ -62,6 +63,12 @@ WRONG = [
     ("range", [4095, 0], ""),
     ("range", [0, float("inf")], ""),
     ("range", None, ""),
+    ("canvas", 0, "a whole number from 1 to 65,536"),
+    ("canvas", 10**9, ""),
+    ("canvas", None, ""),
+    ("precision", "fp64", "bf16 or fp32"),
+    ("precision", ["bf16"], ""),
+    ("metric_options", [], "a table of numbers and texts"),
     ("epoch", -1, ""),
     ("epochs", 1e999, ""),
     ("trained_by", 3, ""),

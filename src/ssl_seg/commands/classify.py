@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 def classify(
     train: flags.Train = None,
     val: flags.Val = None,
+    allow_overlap: flags.AllowOverlap = False,
     backbone: flags.ModelBackbone = None,
     init: flags.Init = None,
     freeze: flags.Freeze = False,
@@ -102,7 +103,8 @@ class Classification(Finetuning):
 
     def stores(self) -> dict[str, "Store"]:
         """Training and validation images; class indices are those of the training images."""
-        from ssl_seg.commands.labels import align, tell_overlap
+        from ssl_seg.commands.labels import align
+        from ssl_seg.commands.overlap import refuse_overlap
         from ssl_seg.data.label_checks import check_labels, warn_of_twins, warn_of_unmeasured
 
         given = self.given
@@ -115,7 +117,8 @@ class Classification(Finetuning):
             align(stores["val"], self.val, stores["train"].classes, given["val"])
             warn_of_unmeasured(stores["val"], given["val"])
             warn_of_twins(stores["val"], self.val, given["val"])
-            tell_overlap(train, stores["train"], self.val, stores["val"])
+            known, asked = (train, stores["train"]), (self.val, stores["val"])
+            refuse_overlap(known, asked, allowed=given["allow_overlap"])
         return stores
 
     def keep(self, model: "Model", store: "Store", epoch: int) -> None:

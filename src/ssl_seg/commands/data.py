@@ -9,7 +9,7 @@ from ssl_seg.base import Dataset
 from ssl_seg.commands.console import Console
 from ssl_seg.data.files import FileDataset, subfolders
 from ssl_seg.data.first_look import look_at
-from ssl_seg.data.image_cache import Store, open_store, pick_canvas, whole_canvas
+from ssl_seg.data.image_cache import Store, open_store
 from ssl_seg.data.splits import has_classes, label_against_folder, split_tables, tables
 from ssl_seg.engine.signals import Stop
 from ssl_seg.errors import DataError, Stopped, UsageError
@@ -130,21 +130,14 @@ def _format_of(folder: Path, labelled: bool) -> str:
 
 def load(
     dataset: Dataset,
-    image_size: int,
+    canvas: int,
     console: Console,
     stop: Stop,
     *,
-    canvas: int = 0,
-    whole: bool = False,
     cache: Path | None = None,
     bad_images: Literal["stop", "skip"] = "stop",
 ) -> Store:
-    """The store of a dataset, built with progress; a signal meanwhile leaves nothing behind.
-
-    Args:
-        image_size: twice that is the canvas where none is given,
-        whole: unless no image is to be reduced.
-    """
+    """The store of a dataset, see `open_store`, built with progress; a signal meanwhile leaves nothing behind."""
 
     def tick(done: int, total: int) -> None:
         console.reading(done, total)
@@ -152,8 +145,7 @@ def load(
             raise Stopped(stop.signal)
 
     folder = cache or default_cache()
-    side = canvas or (whole_canvas(dataset) if whole else pick_canvas(dataset, image_size))
-    store = open_store(dataset, side, folder, bad_images=bad_images, tick=tick)
+    store = open_store(dataset, canvas, folder, bad_images=bad_images, tick=tick)
     if store.skipped:
         shown = [f"{dataset.samples[row][0]} ({why})" for row, why in list(store.bad.items())[:_SHOWN]]
         more = ", ..." if store.skipped > _SHOWN else ""

@@ -36,6 +36,7 @@ def evaluate(
             show_default="four fifths of DATA",
         ),
     ] = None,
+    allow_overlap: flags.AllowOverlap = False,
     probe: Annotated[
         str | None,
         typer.Option(help="knn, logistic, or both: knn,logistic.", show_default="both, without a classifier"),
@@ -72,7 +73,7 @@ def evaluate(
         numbers = measure_masks(Path(run).expanduser(), data, options)
     else:
         named = (run, which, backbone, head, image_size, options)
-        numbers = _measure(named, how, data, tiling, bank, chosen)
+        numbers = _measure(named, how, data, tiling, (bank, allow_overlap), chosen)
     _tell(numbers)
     if out:
         from ssl_seg.utils.files import replace_text
@@ -101,7 +102,7 @@ def _measure(
     how: dict[str, Any],
     data: str,
     tiling: "Tiling",
-    bank: str | None,
+    bank: tuple[str | None, bool],
     chosen: tuple[str, ...],
 ) -> dict[str, Any]:
     """What a run or a backbone achieves."""
@@ -109,8 +110,8 @@ def _measure(
     from ssl_seg.commands.reading import Reading
 
     with Reading(*named, **how) as reading:
-        if reading.trained.model is None or chosen or bank:
-            return _probe(reading, data, bank, chosen or PROBES)
+        if reading.trained.model is None or chosen or bank[0]:
+            return _probe(reading, data, *bank, chosen or PROBES)
         if reading.trained.about["task"] == "segment":
             return measure_model(reading, data, tiling)
         return _classify(reading, data)
@@ -133,31 +134,39 @@ def _classify(reading: "Reading", data: str) -> dict[str, Any]:
 
     dataset, store = reading.open(data, labelled=True)
     align(store, dataset, reading.trained.about["classes"], data)
-    metric = reading.plugins.registry.build("metrics", "accuracy", store.classes)
+    how = {**reading.trained.about.get("metric_options", {}), **reading.options.get("metric", {})}
+    metric = reading.plugins.registry.build("metrics", "accuracy", store.classes, options=how)
     logits = reading.logits(store)
     metric.update(logits, store.targets.to(logits.device))
     return {"images": len(store), **metric.compute()}
 
 
-def _probe(reading: "Reading", data: str, bank: str | None, probes: tuple[str, ...]) -> dict[str, Any]:
+def _probe(
+    reading: "Reading", data: str, bank: str | None, allowed: bool, probes: tuple[str, ...]
+) -> dict[str, Any]:
     """What simple classifiers achieve on the backbone's features."""
     from ssl_seg.commands.labels import align
+    from ssl_seg.commands.overlap import refuse_overlap, tell_twins
     from ssl_seg.commands.probe import split_of
     from ssl_seg.data.label_checks import check_labels
 
     dataset, store = reading.open(data, labelled=True)
-    bank_dataset, known = reading.open(bank, labelled=True, split="train") if bank else (dataset, store)
-    check_labels(known, bank_dataset, bank or data)
+    others, known = reading.open(bank, labelled=True, split="train") if bank else (dataset, store)
+    check_labels(known, others, bank or data)
+    if bank:
+        align(store, dataset, known.classes, data)
+        said = f"images of {data} are also in {bank}"
+        refuse_overlap((others, known), (dataset, store), allowed=allowed, said=said)
     classes: list[str] = known.classes
     features = reading.features(store)
     targets = store.targets.to(features.device)
     if bank:
-        align(store, dataset, classes, data)
-        targets = store.targets.to(features.device)
         learn = reading.features(known), known.targets.to(features.device)
         ask = features, targets
     else:
-        held = split_of(store.targets).to(features.device)
+        held = split_of(store.targets)
+        tell_twins(store, held)
+        held = held.to(features.device)
         learn, ask = (features[~held], targets[~held]), (features[held], targets[held])
     if not len(learn[1]):
         raise DataError(

@@ -59,6 +59,7 @@ def views(
     from ssl_seg.commands.console import Console
     from ssl_seg.commands.data import load, open_dataset
     from ssl_seg.commands.mask_classes import about_masks, tell_masks
+    from ssl_seg.data.canvases import WHOLE
     from ssl_seg.engine.signals import Stop
     from ssl_seg.figures.views import draw_views
     from ssl_seg.plugins import load_plugins
@@ -75,16 +76,16 @@ def views(
         dataset = open_dataset(registry, TypedName(data), split=split, masks=masks, options=own)
         refuse_inputs([out], files_of(dataset))
         tell_masks(dataset, data, console.say)
-        how: dict[str, Any] = {"whole": masks, "cache": cache, "bad_images": bad_images}
-        store = load(dataset, size, console, stop, **how)
+        canvas = WHOLE if masks else 2 * size
+        store = load(dataset, canvas, console, stop, cache=cache, bad_images=bad_images)
     batch = _first(store, count, seed)
     fixed: dict[str, Any] = {"seed": seed, "epoch": batch.epoch, "size": size}
     if masks:
         colours = np.array(about_masks(dataset)["colours"], dtype=np.uint8)
-        made, names = _pairs(batch, store.sizes, augment or "light", colours, fixed), _PAIR
+        made = _pairs(batch, store.sizes, augment or "light", colours, fixed)
     else:
-        made, names = augmented(batch.images, batch.sizes, batch.samples, recipes, **fixed), None
-    draw_views(out, batch.images, made, names=names)
+        made = augmented(batch.images, batch.sizes, batch.samples, recipes, **fixed)
+    draw_views(out, batch.images, made, names=_PAIR if masks else None)
     echo(f"figure: {out}")
 
 

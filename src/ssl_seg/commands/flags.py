@@ -73,6 +73,9 @@ Warmup = Annotated[
     float | None,
     typer.Option(min=0.0, max=0.9, help="Share of the run.", show_default="what suits the method"),
 ]
+AllowOverlap = Annotated[
+    bool, typer.Option("--allow-overlap", help="Go on although images are in both sets, pixel for pixel.")
+]
 Schedule = Annotated[Literal["cosine", "constant", "poly"], typer.Option(help="After the warm-up.")]
 Clip = Annotated[float, typer.Option(min=0.0, help="Largest norm of the gradients; 0: any.")]
 Accumulate = Annotated[int, typer.Option(min=1, help="Parts a batch is computed in, to save memory.")]

@@ -21,11 +21,14 @@ class Start:
         path: of the weights; None starts from scratch.
         normalisation: `mean` and `std` that the weights were trained with.
         range: the values of more than 8 bits that were black and white then, if stated.
+        canvas, precision: of the run that trained them, at the same image size, if stated.
     """
 
     path: Path | None
     normalisation: dict[str, Any]
     range: list[float] | None = None
+    canvas: int | None = None
+    precision: str | None = None
 
     def load(self, backbone: "Backbone", console: "Console", *, resumed: bool = False) -> None:
         """Hand the weights over, all of them or none; a resumed run has its own.
@@ -73,4 +76,6 @@ def start_from(given: dict[str, Any], options: dict[str, dict[str, str]], *, any
             next=f"--image-size {trained_at}, or --any-size to use them at another size",
         )
     mean, std = about.get("mean", IMAGENET_MEAN), about.get("std", IMAGENET_STD)
-    return Start(path, {"mean": tuple(mean), "std": tuple(std)}, about.get("range"))
+    normalisation = {"mean": tuple(mean), "std": tuple(std)}
+    canvas = about.get("canvas") if given["image_size"] == trained_at else None
+    return Start(path, normalisation, about.get("range"), canvas, about.get("precision"))

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from ssl_seg.errors import DataError, did_you_mean
-from ssl_seg.utils.log import log
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset
@@ -32,14 +31,3 @@ def align(store: "Store", dataset: "Dataset", classes: list[str], spec: str) -> 
             )
     order = torch.tensor([index.get(name, -1) for name in store.classes])
     store.targets, store.classes = order[store.targets], list(classes)
-
-
-def tell_overlap(train: "Dataset", known: "Store", val: "Dataset", store: "Store") -> None:
-    """Say how many validation images are also training images, pixel for pixel."""
-    shared = torch.isin(store.digests, known.digests).nonzero()[:, 0]
-    if not len(shared):
-        return
-    row = int(shared[0])
-    twin = int((known.digests == store.digests[row]).nonzero()[0, 0])
-    names = f"{val.origin(int(store.rows[row]))} is {train.origin(int(known.rows[twin]))}"
-    log.warning("%d of %d validation images are also training images: %s", len(shared), len(store), names)

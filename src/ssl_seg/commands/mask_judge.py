@@ -106,7 +106,8 @@ class MaskJudge(Judge):
         run, store, count = self.run, self.store, len(self.store.classes)
         where, watched = run.device.device, list(self._watched if epoch in self._epochs else ())
         self._confusions = torch.zeros(len(store), count, count + 1, dtype=torch.int64, device=where)
-        kept = torch.zeros(len(watched), store.canvas, store.canvas, dtype=torch.uint8, device=where)
+        tall, wide = store.sizes.amax(dim=0).tolist()
+        kept = torch.zeros(len(watched), tall, wide, dtype=torch.uint8, device=where)
         how: dict[str, Any] = {"stopped": lambda: bool(run.stop.signal), **run.how}
         for logits, batch in whole_images(self.model, store, run.device, **how):
             assert batch.masks is not None
@@ -130,14 +131,14 @@ class MaskJudge(Judge):
 
     def _keep(self, epoch: int, said: dict[int, NDArray[np.uint8]]) -> None:
         store, folder, colours = self.store, self.run.run.folder, self.run.colours
-        assert store.masks is not None
         for row, mask in said.items():
             height, width = store.sizes[row].tolist()
-            name, true = self._watched[row], store.masks[row, :height, :width].numpy()
+            (image,), (label,) = store.at(torch.tensor([row]))
+            name, true = self._watched[row], label[:height, :width].numpy()
             said_here = output_path(folder, f"masks/{folder_of(epoch)}/{name}")
             save_mask(said_here, mask[:height, :width], colours)
             save_mask(output_path(folder, f"masks/labels/{name}"), true, colours)
-            image = store.images[row, :, :height, :width].permute(1, 2, 0)
+            image = image[:, :height, :width].permute(1, 2, 0)
             save_image(output_path(folder, f"masks/images/{name}"), image.contiguous().numpy())
 
     def details(self) -> None:

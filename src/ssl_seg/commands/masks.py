@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ssl_seg.data.mask_files import MaskReader
     from ssl_seg.registry import Registry
 
-_WHOLE = 1 << 16  # a canvas on which no image is reduced
 _SHOWN = 5
 
 
@@ -58,6 +57,7 @@ def predict_masks(
     """
     import numpy as np
 
+    from ssl_seg.data.mask_files import reduce_mask
     from ssl_seg.figures.masks import save_mask
 
     if out.is_file():
@@ -72,9 +72,9 @@ def predict_masks(
     written = 0
     try:
         for name, row in zip(names, rows, strict=True):
-            mask = mask_of(reading, dataset, row, tiling)
-            if mask is not None:
-                save_mask(output_path(out, name), mask, colours)  # asked again: a link may be new
+            found = mask_of(reading, dataset, row, tiling)
+            if found is not None:  # the path is asked for again: a link may be new
+                save_mask(output_path(out, name), reduce_mask(found[0], *dataset.size(row)), colours)
                 written += 1
             reading.tick(len(rows))
     except SslSegError as error:
@@ -93,8 +93,13 @@ def _without_masks(names: list[str], about: dict[str, Any]) -> list[int]:
     return wanted or [row for row, end in enumerate(ends) if not any(mask) or core_of(end, mask) is None]
 
 
-def mask_of(reading: "Reading", dataset: "Dataset", row: int, tiling: Tiling) -> "NDArray[np.uint8] | None":
-    """The class of every pixel of an image, at its full size; None if it cannot be read and that is allowed.
+def mask_of(
+    reading: "Reading", dataset: "Dataset", row: int, tiling: Tiling
+) -> "tuple[NDArray[np.uint8], int] | None":
+    """The class of every pixel of an image, reduced as in the run; None if it cannot be read and that is allowed.
+
+    Returns:
+        (h, w) classes, and with what `dataset.mask` gives the true ones.
 
     Raises:
         DataError: the image cannot be read.
@@ -102,43 +107,43 @@ def mask_of(reading: "Reading", dataset: "Dataset", row: int, tiling: Tiling) ->
     import numpy as np
     import torch
 
+    from ssl_seg.data.canvases import reduced
     from ssl_seg.engine.sliding_window import tiled_logits
 
     trained = reading.trained
     assert trained.model is not None
     try:
-        image, (height, width) = dataset.image(row, _WHOLE)
+        image, side = reduced(dataset, row, trained.canvas)
     except ValueError as error:
         trouble = f"cannot read {dataset.samples[row][0]}: {error}"
         if reading.bad_images == "skip":
             reading.console.say(f"left out: {trouble}")
             return None
         raise DataError(trouble, next="leave such images out: --bad-images skip") from error
-    mask = np.zeros((height, width), dtype=np.uint8)
+    mask = np.zeros(image.shape[:2], dtype=np.uint8)
     pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
     how: dict[str, Any] = {"tile": tiling.tile, "overlap": tiling.overlap, "flips": tiling.flips}
     for top, left, logits in tiled_logits(trained.model, pixels, reading.device, **how, **trained.how):
         piece = logits.argmax(dim=0).byte().cpu().numpy()
         mask[top : top + piece.shape[0], left : left + piece.shape[1]] = piece
-    return mask
+    return mask, side
 
 
 def measure_model(reading: "Reading", data: str, tiling: Tiling) -> dict[str, Any]:
-    """What a run's model achieves on images with masks, whole."""
+    """What a run's model achieves on images with masks, whole, and reduced if they were in the run."""
     about = reading.trained.about
     dataset = reading.dataset(data, masks=True, palette=palette_of(about))
     tell_masks(dataset, data, reading.console.say)
     check_classes(dataset, dataset.classes, about["classes"], data)
 
-    def said() -> Iterator["NDArray[np.uint8] | None"]:
+    def said() -> Iterator["tuple[NDArray[np.uint8], int] | None"]:
         for row in range(len(dataset)):
             yield mask_of(reading, dataset, row, tiling)
             reading.tick(len(dataset))
 
-    exclude = ",".join(about["exclude"])
-    return _measure(
-        reading.plugins.registry, dataset, said(), about["classes"], exclude, reading.options, data
-    )
+    how = {"exclude": ",".join(about["exclude"]), **about.get("metric_options", {})}
+    how |= reading.options.get("metric", {})
+    return _measure(reading.plugins.registry, dataset, said(), about["classes"], how, data)
 
 
 def is_mask_folder(path: Path) -> bool:
@@ -161,6 +166,7 @@ def measure_masks(folder: Path, data: str, options: dict[str, dict[str, str]]) -
     """
     from ssl_seg.commands.console import Console
     from ssl_seg.commands.data import open_dataset
+    from ssl_seg.data.canvases import WHOLE
     from ssl_seg.plugins import load_plugins
 
     registry = load_plugins().registry
@@ -176,17 +182,17 @@ def measure_masks(folder: Path, data: str, options: dict[str, dict[str, str]]) -
         )
     reader = _reader(dataset, files, about)
 
-    def said() -> Iterator["NDArray[np.uint8]"]:
+    def said() -> Iterator["tuple[NDArray[np.uint8], int]"]:
         for file in files:
             try:
-                yield reader.read(file)
+                yield reader.read(file), WHOLE
             except ValueError as error:
                 raise DataError(f"cannot use {file}: {error}") from error
 
-    classes, exclude = list(dataset.classes), ",".join(about["exclude"])
+    how = {"exclude": ",".join(about["exclude"]), **options.get("metric", {})}
     with Console() as console:
         tell_masks(dataset, data, console.say)
-        return _measure(registry, dataset, said(), classes, exclude, options, data)
+        return _measure(registry, dataset, said(), list(dataset.classes), how, data)
 
 
 def _reader(dataset: "Dataset", files: list[Path], about: dict[str, Any]) -> "MaskReader":
@@ -206,10 +212,9 @@ def _reader(dataset: "Dataset", files: list[Path], about: dict[str, Any]) -> "Ma
 def _measure(
     registry: "Registry",
     dataset: "Dataset",
-    said: Iterator["NDArray[np.uint8] | None"],
+    said: Iterator["tuple[NDArray[np.uint8], int] | None"],
     classes: list[str],
-    exclude: str,
-    options: dict[str, dict[str, str]],
+    how: dict[str, Any],
     data: str,
 ) -> dict[str, Any]:
     """The metric's numbers on masks in the data set's order, and how many images they are of.
@@ -223,14 +228,14 @@ def _measure(
 
     from ssl_seg.data.mask_counts import MaskCount, check_measurable
 
-    how = {"exclude": exclude, **options.get("metric", {})}
     metric = registry.build("metrics", "mean_iou", classes, options=how)
     found = MaskCount.of(classes, names_in(how["exclude"]))
-    for row, mask in enumerate(said):
-        if mask is None:
+    for row, each in enumerate(said):
+        if each is None:
             continue
+        mask, side = each
         try:
-            truth = dataset.mask(row, _WHOLE)
+            truth = dataset.mask(row, side)
         except ValueError as error:
             raise DataError(f"{dataset.samples[row][0]}: {error}") from error
         if truth.shape != mask.shape:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ssl_seg.augment import stateless_rng as chance
 from ssl_seg.base import Backbone
+from ssl_seg.commands.overlap import tell_twins
 from ssl_seg.data.image_cache import Store
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.inference import embed
@@ -51,6 +52,7 @@ class Probe:
         self._metric = registry.build("metrics", "knn", store.classes, options=options)
         self._store, self._device, self._size, self._stop = store, device, size, stop
         self._held = split_of(store.targets)
+        tell_twins(store, self._held)
         if int((~self._held).sum()) == 0:
             raise DataError("the probe needs at least two images of a class")
 

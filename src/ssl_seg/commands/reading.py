@@ -77,6 +77,8 @@ class Reading:
             self.console.quiet = not self.device.is_main
             how = {"which": self._which, "image_size": self._image_size, **self._parts}
             self.trained = open_trained(self._run, self.plugins, self.console, **how)  # type: ignore[arg-type]
+            if self._precision == "auto" and self.trained.precision == "fp32":
+                self.device.precision = "fp32"  # as the run was measured
             self.device.place(self.trained.model or self.trained.backbone)
         except BaseException:
             self.__exit__()
@@ -111,7 +113,7 @@ class Reading:
         from ssl_seg.commands.data import load
 
         common: dict[str, Any] = {"cache": self._cache, "bad_images": self.bad_images}
-        return load(dataset, self.trained.size, self.console, self.stop, **common)
+        return load(dataset, self.trained.canvas, self.console, self.stop, **common)
 
     def features(self, store: "Store") -> "Tensor":
         """(N, C) pooled features."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 def segment(
     train: flags.TrainMasks = None,
     val: flags.ValMasks = None,
+    allow_overlap: flags.AllowOverlap = False,
     backbone: flags.ModelBackbone = None,
     init: flags.Init = None,
     freeze: flags.Freeze = False,
@@ -96,15 +97,15 @@ class Segmentation(Finetuning):
 
     def stores(self) -> dict[str, "Store"]:
         """Training and validation images with their masks."""
-        from ssl_seg.commands.labels import tell_overlap
         from ssl_seg.commands.mask_classes import about_masks, check_classes, tell_masks
+        from ssl_seg.commands.overlap import refuse_overlap
 
         given = self.given
         # a resumed run does not find out again how masks are read
         known = self.run.settings()["record"]["train"].get("palette", "") if self.run.resume else ""
         train = self.dataset(given["train"], split="train", masks=True, palette=known)
         tell_masks(train, given["train"], self.console.say)
-        stores = {"train": self.store(train, whole=True)}
+        stores = {"train": self.store(train)}
         self.about_data = about = about_masks(train)
         stores["train"].notes = {"masks": getattr(train, "how", ""), "palette": about["palette"]}
         if given["exclude"] is None:
@@ -114,13 +115,22 @@ class Segmentation(Finetuning):
             how = {"parts": ("data", "val"), "palette": about["palette"]}
             self.val = self.dataset(given["val"], split="val", masks=True, **how)
             tell_masks(self.val, given["val"], self.console.say)
-            stores["val"] = self.store(self.val, whole=True)
+            stores["val"] = self.store(self.val)
             check_classes(self.val, stores["val"].classes, stores["train"].classes, given["val"])
             stores["val"].classes = stores["train"].classes
-            tell_overlap(train, stores["train"], self.val, stores["val"])
+            both = (train, stores["train"]), (self.val, stores["val"])
+            refuse_overlap(*both, allowed=given["allow_overlap"])
         self.excluded = self._excluded(stores["train"])
         self._count_masks(stores, getattr(train, "reader", None))
         return stores
+
+    @property
+    def canvas(self) -> int:
+        """Masks are of whole images: none is reduced unless it is asked for."""
+        from ssl_seg.data.canvases import WHOLE
+
+        canvas: int = self.given["canvas"] or WHOLE
+        return canvas
 
     def _count_masks(self, stores: Mapping[str, "Store"], reader: "MaskReader | None") -> None:
         """Say what there is to learn from and to measure on.

@@ -138,7 +138,7 @@ def _hold_against(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) 
     if before["fingerprint"] == now["fingerprint"]:
         return
     made_alike = before.get("fingerprint_of") == now["fingerprint_of"]
-    if made_alike or any(before[key] != now[key] for key in ("images", "canvas")):
+    if made_alike or before["images"] != now["images"]:
         raise UsageError(
             f"the images of {name!r} are not those the run was started with",
             where=f"{before['images']} then, {now['images']} now; a file, its name or its label differs",

@@ -67,6 +67,7 @@ class Pretraining(Training):
     def go(self) -> None:
         """Train, and leave the run's folder complete."""
         from ssl_seg.base import SSLMethod
+        from ssl_seg.commands.overlap import shared_with
         from ssl_seg.commands.settings import plan_of, record, warn_of_parts
         from ssl_seg.data.label_checks import check_labels
         from ssl_seg.data.loader import Batches
@@ -94,7 +95,9 @@ class Pretraining(Training):
         )
         if probe and not self.run.resume:
             device.move(method)
-            self.console.say(f"probe: {probe.about()}")
+            shared = int(shared_with(store, stores["probe"]).sum())
+            trained = f"; {shared} of them are trained on, without labels" if shared else ""
+            self.console.say(f"probe: {probe.about()}{trained}")
             for name, value in probe(method.backbone).items():
                 self.console.say(f"untrained: {name} {value:.3f}")
         first = batches.at(0)

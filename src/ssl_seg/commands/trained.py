@@ -23,6 +23,8 @@ class Trained:
         about: what the file says: `classes`, `task`, ...
         size: of an image in pixels.
         how: `mean` and `std` of the normalisation.
+        canvas: to what images are reduced before anything else, as in the run.
+        precision: of the run, if it is known.
         range: the values of more than 8 bits that were black and white in training, if stated.
     """
 
@@ -31,6 +33,8 @@ class Trained:
     about: dict[str, Any]
     size: int
     how: dict[str, Any]
+    canvas: int
+    precision: str | None = None
     range: list[float] | None = None
 
     @property
@@ -75,6 +79,7 @@ def open_trained(
 
 
 def _model(file: Path, plugins: "Plugins", backbone: "TypedName | None", head: "TypedName | None") -> Trained:
+    from ssl_seg.data.canvases import WHOLE
     from ssl_seg.weights.load import new_model
     from ssl_seg.weights.model_file import load_model, read_model_about
 
@@ -82,7 +87,9 @@ def _model(file: Path, plugins: "Plugins", backbone: "TypedName | None", head: "
     model = new_model(about, plugins.registry, file, backbone=backbone, head=head)
     load_model(file, model)
     how = {"mean": tuple(about["mean"]), "std": tuple(about["std"])}
-    return Trained(model.backbone, model, about, about["image_size"], how, about.get("range"))
+    canvas = WHOLE if about["task"] == "segment" else 2 * about["image_size"]  # of version 0.1.0
+    known = about.get("canvas", canvas), about.get("precision"), about.get("range")
+    return Trained(model.backbone, model, about, about["image_size"], how, *known)
 
 
 def _backbone(
@@ -95,4 +102,5 @@ def _backbone(
     start = start_from(given, options, any_size=True)
     backbone = plugins.registry.build("backbones", given["backbone"], options=options.get("backbone"))
     start.load(backbone, console)
-    return Trained(backbone, None, {}, given["image_size"], start.normalisation, start.range)
+    known = start.canvas or 2 * given["image_size"], start.precision, start.range
+    return Trained(backbone, None, {}, given["image_size"], start.normalisation, *known)

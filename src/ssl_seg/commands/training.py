@@ -89,6 +89,12 @@ class Training:
         size: int = self.given["image_size"]
         return size
 
+    @property
+    def canvas(self) -> int:
+        """To what images are reduced before anything else."""
+        canvas: int = self.given["canvas"] or 2 * self.size
+        return canvas
+
     def new_backbone(self) -> "Backbone":
         """An untrained backbone; its weights, and those of what is built next, depend on the seed alone."""
         import torch
@@ -119,18 +125,16 @@ class Training:
         how: dict[str, Any] = {"split": split, "shared": options_of_run(self.options), **needs}
         return open_dataset(self.plugins.registry, spec, options=options, **how)
 
-    def store(self, dataset: "Dataset", *, whole: bool = False) -> "Store":
+    def store(self, dataset: "Dataset") -> "Store":
         """Its images, decoded once."""
         from ssl_seg.commands.data import load
 
         given = self.given
         store = load(
             dataset,
-            self.size,
+            self.canvas,
             self.console,
             self.stop,
-            canvas=given["canvas"],
-            whole=whole,
             cache=Path(given["cache"]) if given["cache"] else None,
             bad_images=given["bad_images"],
         )
@@ -203,6 +207,8 @@ class Training:
             "backbone": self.given["backbone"],
             "options": self.options.get("backbone", {}),
             "image_size": self.size,
+            "canvas": self.canvas,
+            "precision": self.device.precision,
             "mean": IMAGENET_MEAN,
             "std": IMAGENET_STD,
             "epochs": self.given["epochs"],

@@ -1,12 +1,12 @@
 """How a store is built: images decoded in threads and written in order, aside, then renamed."""
 
 import hashlib
-import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -14,12 +14,16 @@ from typing import BinaryIO
 import numpy as np
 
 from ssl_seg.base import IGNORE, Dataset
+from ssl_seg.data.cache_integrity import BlockSums, write_index
+from ssl_seg.data.canvases import laid, pixels_of, reduced
 from ssl_seg.errors import DataError, ResourceError
 from ssl_seg.utils.files import atomic_path
 from ssl_seg.utils.text import listed, size_text
 
-FORMAT = 3
+FORMAT = 4
 _BLOCK = 256
+_LOOKED_AT = 64
+_PART = 32  # images that a thread takes at a time
 _SHOWN = 5
 
 Tick = Callable[[int, int], None]
@@ -35,14 +39,15 @@ class _Row:
     digest: int
 
 
-def build(dataset: Dataset, canvas: int, folder: Path, bad_images: str, threads: int, tick: Tick) -> None:
+def build(dataset: Dataset, limit: int, folder: Path, bad_images: str, threads: int, tick: Tick) -> None:
     """Write the store of a dataset into `folder`; see `open_store`.
 
     Raises:
         DataError: there are images that cannot be read, or none that can.
         ResourceError: the disk is too small.
     """
-    need = len(dataset) * (4 if dataset.masks else 3) * canvas * canvas
+    side = _side(dataset, limit, threads, tick)
+    need = len(dataset) * (4 if dataset.masks else 3) * side * side
     free = shutil.disk_usage(folder.parent).free
     if need > free:
         raise ResourceError(
@@ -53,7 +58,7 @@ def build(dataset: Dataset, canvas: int, folder: Path, bad_images: str, threads:
     shutil.rmtree(folder, ignore_errors=True)
     with atomic_path(folder) as aside:
         aside.mkdir()
-        columns, bad = _fill(dataset, canvas, aside, threads, tick)
+        columns, bad = _fill(_load_all(dataset, limit, side, threads), dataset, aside, tick)
         if bad and bad_images == "stop":
             raise _bad_images(dataset, bad)
         rows = columns["rows"]
@@ -62,34 +67,65 @@ def build(dataset: Dataset, canvas: int, folder: Path, bad_images: str, threads:
         columns["targets"] = [dataset.samples[row][1] for row in rows]
         for name, values in columns.items():
             np.asarray(values, dtype=np.int64).tofile(aside / f"{name}.i64")
-        index = {"format": FORMAT, "count": len(rows), "canvas": canvas, "skipped": len(bad), "bad": bad}
-        index["classes"] = list(dataset.classes)
-        (aside / "index.json").write_text(json.dumps(index))
+        index = {"format": FORMAT, "count": len(rows), "canvas": side, "skipped": len(bad)}
+        bad_rows = {str(row): why for row, why in bad.items()}
+        write_index(aside, index | {"bad": bad_rows, "classes": list(dataset.classes)})
+
+
+def _side(dataset: Dataset, limit: int, threads: int, tick: Tick) -> int:
+    """Of the canvases: so that most pictures fit, and no picture has more pixels than one.
+
+    `limit`, if one of 64 images is that long; otherwise the longest side of these, or more where another
+    image has more pixels.
+    """
+
+    def sizes(rows: range) -> Iterator[tuple[int, int]]:
+        for row in rows:
+            with suppress(ValueError):  # told when it is decoded
+                yield dataset.size(row)
+
+    def most_pixels(rows: range) -> int:
+        return max((pixels_of(*size, limit) for size in sizes(rows)), default=1)
+
+    total = len(dataset)
+    longest = max(map(max, sizes(range(0, total, max(1, total // _LOOKED_AT)))), default=1)
+    if longest >= limit:
+        return limit
+    most = 1
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, total, _BLOCK):
+            tick(0, total)
+            block = range(start, min(start + _BLOCK, total))
+            most = max(
+                most, *pool.map(most_pixels, [block[i : i + _PART] for i in range(0, len(block), _PART)])
+            )
+    return max(longest, math.isqrt(most - 1) + 1)
 
 
 def _fill(
-    dataset: Dataset, canvas: int, folder: Path, threads: int, tick: Tick
+    loaded: Iterator[_Row | str], dataset: Dataset, folder: Path, tick: Tick
 ) -> tuple[dict[str, list[int]], dict[int, str]]:
     """Write pictures and masks; returns the columns, and what is wrong with the images left out."""
     columns: dict[str, list[int]] = {"rows": [], "sizes": [], "digests": []}
     bad: dict[int, str] = {}
-    with ExitStack() as files:
-        pictures = files.enter_context(_open(folder / "images.u8"))
-        masks = files.enter_context(_open(folder / "masks.u8")) if dataset.masks else None
-        for index, row in enumerate(_load_all(dataset, canvas, threads)):
+    with ExitStack() as opened:
+        names = ["images", "masks"] if dataset.masks else ["images"]
+        files = {name: opened.enter_context(_open(folder / f"{name}.u8")) for name in names}
+        sums = {name: BlockSums(file) for name, file in files.items()}
+        for index, row in enumerate(loaded):
             if isinstance(row, str):
                 bad[index] = row
             else:
-                pictures.write(row.picture)
-                if masks:
-                    masks.write(row.mask)
+                for name, part in zip(names, (row.picture, row.mask), strict=False):
+                    sums[name].write(part)
                 columns["rows"].append(index)
                 columns["sizes"].extend(row.size)
                 columns["digests"].append(row.digest)
             if (index + 1) % _BLOCK == 0 or index + 1 == len(dataset):
                 tick(index + 1, len(dataset))
-        for file in (pictures, *([masks] if masks else [])):
+        for name, file in files.items():
             _sync(file)
+            (folder / f"{name}.sums").write_bytes(sums[name].sums())
     return columns, bad
 
 
@@ -102,12 +138,12 @@ def _sync(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _load_all(dataset: Dataset, canvas: int, threads: int) -> Iterator[_Row | str]:
+def _load_all(dataset: Dataset, limit: int, side: int, threads: int) -> Iterator[_Row | str]:
     """Decode in threads (Pillow lets go of the interpreter), a block at a time."""
 
     def load(index: int) -> _Row | str:
         try:
-            return _load(dataset, index, canvas)
+            return _load(dataset, index, limit, side)
         except ValueError as error:
             return str(error)
 
@@ -116,22 +152,24 @@ def _load_all(dataset: Dataset, canvas: int, threads: int) -> Iterator[_Row | st
             yield from pool.map(load, range(start, min(start + _BLOCK, len(dataset))))
 
 
-def _load(dataset: Dataset, index: int, canvas: int) -> _Row:
-    image, _ = dataset.image(index, canvas)
+def _load(dataset: Dataset, index: int, limit: int, side: int) -> _Row:
+    image, longest = reduced(dataset, index, limit)
     height, width = image.shape[:2]
-    plane = np.zeros((3, canvas, canvas), dtype=np.uint8)
-    plane[:, :height, :width] = image.transpose(2, 0, 1)
-    picture = plane.tobytes()
-    key = f"{height}x{width}".encode()
-    digest = int.from_bytes(hashlib.blake2b(picture, digest_size=8, key=key).digest(), signed=True)
-    if not dataset.masks:
-        return _Row(picture, b"", (height, width), digest)
-    mask = dataset.mask(index, canvas)
-    if mask.shape != (height, width):
-        raise ValueError(f"the mask is {mask.shape[0]} x {mask.shape[1]}, the image {height} x {width}")
-    whole = np.full((canvas, canvas), IGNORE, dtype=np.uint8)
-    whole[:height, :width] = mask
-    return _Row(picture, whole.tobytes(), (height, width), digest)
+    picture = image.transpose(2, 0, 1)
+    # of the picture alone: what lies beside it differs between canvases
+    digest = hashlib.blake2b(
+        np.ascontiguousarray(picture).data, digest_size=8, key=f"{height}x{width}".encode()
+    )
+    mask = b""
+    if dataset.masks:
+        classes = dataset.mask(index, longest)
+        if classes.shape != (height, width):
+            raise ValueError(
+                f"the mask is {classes.shape[0]} x {classes.shape[1]}, the image {height} x {width}"
+            )
+        mask = laid(classes[None], side, IGNORE)
+    number = int.from_bytes(digest.digest(), signed=True)
+    return _Row(laid(picture, side), mask, (height, width), number)
 
 
 def _describe(dataset: Dataset, bad: dict[int, str]) -> str:

@@ -2,35 +2,40 @@
 
 A store is a folder of plain arrays, named by a fingerprint of the dataset and the canvas:
 
-    index.json    format, count, canvas, classes
-    images.u8     (N, 3, canvas, canvas) the picture in the upper left corner, 0 elsewhere
-    sizes.i64     (N, 2) height and width of the picture on the canvas
+    index.json    format, count, canvas, classes, lengths and digests of the other files
+    images.u8     (N, 3, canvas, canvas) the picture in the upper left corner, 0 elsewhere; or folded
+    images.sums   digests of its blocks
+    sizes.i64     (N, 2) height and width of the picture
     rows.i64      (N,) index in the dataset (bad images may have been left out)
     targets.i64   (N,) class index, or -1
-    digests.i64   (N,) hash of the picture: equal pictures have equal ones
+    digests.i64   (N,) hash of the picture: equal pictures have equal ones, on whatever canvas
     masks.u8      (N, canvas, canvas) class of every pixel, 255 where there is none; only with masks
+    masks.sums    digests of its blocks
 
-It is written aside and renamed when whole, so a store that exists is complete. One process at a
-time builds it, the others wait.
+It is written aside and renamed when whole, so a store that exists is complete; one that was damaged
+afterwards is built anew. One process at a time builds it, the others wait.
 """
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ssl_seg.base import Dataset
+from ssl_seg.base import IGNORE, Dataset
 from ssl_seg.data.cache_builder import FORMAT, Tick, build
+from ssl_seg.data.cache_integrity import damage
+from ssl_seg.data.canvases import unfolded
+from ssl_seg.data.column import Column
 from ssl_seg.data.file_digests import TABLE, identities
 from ssl_seg.errors import ResourceError
 from ssl_seg.utils.files import discard
 from ssl_seg.utils.lock import sign, signature, try_lock
+from ssl_seg.utils.log import log
 from ssl_seg.utils.patience import Idle, patience
 from ssl_seg.utils.toml import read_json
 
@@ -41,12 +46,14 @@ FINGERPRINT = (
 
 
 class Store:
-    """An open store. Its tensors are views of mapped files: opening costs no memory.
+    """An open store. Opening costs no memory.
 
     Attributes:
-        images: (N, 3, canvas, canvas) uint8.
+        canvas: side of the canvases in pixels.
+        images: (N, 3, canvas, canvas) uint8, a view of the mapped file. Pictures that are longer than the
+            canvas lie folded in it, see `at`; to touch it kills the process if the file is cut short.
         sizes: (N, 2) int64. rows, targets, digests: (N,) int64.
-        masks: (N, canvas, canvas) uint8, or None.
+        masks: (N, canvas, canvas) uint8, or None; as `images`.
         classes: names; empty when unlabelled.
         skipped: how many bad images were left out.
         bad: their indices in the dataset, and what is wrong with each.
@@ -62,23 +69,57 @@ class Store:
         self.classes: list[str] = index["classes"]
         self.skipped: int = index["skipped"]
         self.bad = {int(row): str(why) for row, why in index["bad"].items()}
-        count = index["count"]
-        self.images = _map(folder / "images.u8", (count, 3, self.canvas, self.canvas), torch.uint8)
-        self.sizes = _map(folder / "sizes.i64", (count, 2), torch.int64)
-        self.rows = _map(folder / "rows.i64", (count,), torch.int64)
-        self.targets = _map(folder / "targets.i64", (count,), torch.int64)
-        self.digests = _map(folder / "digests.i64", (count,), torch.int64)
-        masks = folder / "masks.u8"
-        shape = (count, self.canvas, self.canvas)
-        self.masks = _map(masks, shape, torch.uint8) if masks.exists() else None
+        count, canvas = index["count"], (self.canvas, self.canvas)
+        self._pixels = [Column(folder / "images.u8", count, (3, *canvas), torch.uint8)]
+        if (folder / "masks.u8").exists():
+            self._pixels.append(Column(folder / "masks.u8", count, canvas, torch.uint8))
+        self.images = self._pixels[0].mapped
+        self.masks = self._pixels[1].mapped if len(self._pixels) > 1 else None
+        names = {"sizes": (2,), "rows": (), "targets": (), "digests": ()}
+        self._small = [Column(folder / f"{n}.i64", count, s, torch.int64) for n, s in names.items()]
+        self.sizes, self.rows, self.targets, self.digests = (column.mapped for column in self._small)
 
     def __len__(self) -> int:
         return len(self.rows)
 
+    def at(self, rows: Tensor) -> list[Tensor]:
+        """Pictures in the upper left corners of their canvases, and their masks if there are such.
 
-def _map(path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    count = int(np.prod(shape))
-    return torch.from_file(str(path), shared=False, size=count, dtype=dtype).view(shape)
+        Args:
+            rows: (B,) int64, on the CPU.
+
+        Returns:
+            (B, 3, H, W) uint8, 0 beside the picture, and (B, H, W) uint8, 255 beside it. H and W are
+            `canvas`, or those of the tallest and the widest picture if one is longer than that.
+
+        Raises:
+            ResourceError: a file of the store has been cut short.
+        """
+        self.check()
+        return self.seen([column.read(rows) for column in self._pixels], rows)
+
+    def seen(self, canvases: Sequence[Tensor], rows: Tensor) -> list[Tensor]:
+        """Canvases as `at` gives them, from those that lie in the files or were moved."""
+        sizes = self.sizes[rows]
+        return [unfolded(part, sizes, fill) for part, fill in zip(canvases, (0, IGNORE), strict=False)]
+
+    def masks_at(self, rows: Tensor) -> Tensor:
+        """(B, H, W) uint8: the masks that `at` gives, without reading the pictures."""
+        self.check()
+        return unfolded(self._pixels[1].read(rows), self.sizes[rows], IGNORE)
+
+    def moved_to(self, device: torch.device) -> list[Tensor]:
+        """(N, 3, canvas, canvas), and (N, canvas, canvas) of masks: the files, whole, on a device."""
+        return [column.moved_to(device) for column in self._pixels]
+
+    def check(self) -> None:
+        """See whether all files still have their lengths; cheap enough for every batch.
+
+        Raises:
+            ResourceError: one has not.
+        """
+        for column in (*self._pixels, *self._small):
+            column.check()
 
 
 def open_store(
@@ -94,7 +135,7 @@ def open_store(
 
     Args:
         dataset: what to decode.
-        canvas: side of a canvas in pixels; larger images are reduced to fit.
+        canvas: larger images are reduced to fit a square of this side; elongated ones less, see `side_of`.
         cache: the folder in which stores lie.
         bad_images: `stop` raises when an image cannot be read, `skip` leaves it out.
         threads: that decode; all cores by default.
@@ -107,11 +148,11 @@ def open_store(
     count = threads or os.cpu_count() or 1
     known: dict[str, Any] = {"table": cache / TABLE, "threads": count, "tick": tick}
     folder = cache / fingerprint(dataset, canvas, bad_images, **known)
-    if not (folder / "index.json").exists():
+    if not _is_whole(folder):
         try:
             cache.mkdir(parents=True, exist_ok=True)
             with _only_builder(folder, lambda: tick(0, len(dataset))):
-                if not (folder / "index.json").exists():  # another process may have been faster
+                if not _is_whole(folder, say=True):  # another process may have been faster
                     _sweep(cache, folder)
                     build(dataset, canvas, folder, bad_images, count, tick)
         except (OSError, ResourceError) as error:
@@ -147,25 +188,14 @@ def fingerprint(
     return digest.hexdigest()[:20]
 
 
-def pick_canvas(dataset: Dataset, image_size: int) -> int:
-    """Twice the image size, or less when the images themselves are smaller.
-
-    Of at most 64 images, evenly spaced, the longest side is looked at.
-    """
-    longest = 0
-    for index in range(0, len(dataset), max(1, len(dataset) // 64)):
-        with suppress(ValueError):
-            longest = max(longest, *dataset.image(index, 2 * image_size)[0].shape[:2])
-    return min(2 * image_size, longest) if longest else image_size
-
-
-def whole_canvas(dataset: Dataset) -> int:
-    """The longest side of all images: no image is reduced."""
-    longest = 1
-    for index in range(len(dataset)):
-        with suppress(ValueError):
-            longest = max(longest, *dataset.size(index))
-    return longest
+def _is_whole(folder: Path, *, say: bool = False) -> bool:
+    """Whether there is a store in a folder, as it was written."""
+    if not (folder / "index.json").exists():
+        return False
+    trouble = damage(folder)
+    if trouble and say:
+        log.warning("the image cache is damaged, it is built anew: %s/%s", folder, trouble)
+    return not trouble
 
 
 @contextmanager

@@ -21,7 +21,8 @@ class Batch:
     """Some images of one epoch.
 
     Attributes:
-        images: (B, 3, H, W) uint8 canvases on the device.
+        images: (B, 3, H, W) uint8 canvases on the device; H and W differ between batches if pictures are
+            longer than the store's canvas.
         sizes: (B, 2) int64 height and width of the pictures, on the CPU.
         samples: (B,) int64 rows of the store, on the CPU: what chance is a function of.
         targets: (B,) int64 class indices on the device, -1 without labels.
@@ -76,8 +77,7 @@ class Batches:
     """Shuffled batches of a store, in the order of `Order`.
 
     A store that fits in `share` of the free device memory is moved there whole. A larger one is
-    read by a thread, some steps ahead, through pinned memory. On the CPU the mapped file is read
-    in place.
+    read by a thread, some steps ahead, through pinned memory. On the CPU it is read at every step.
 
     Args:
         store: the images.
@@ -103,11 +103,9 @@ class Batches:
         self.order = Order(len(store), size, seed, rank=rank, ranks=ranks)
         self.per_epoch = self.order.per_epoch
         self.store, self.device = store, device
-        self._columns = [store.images] + ([] if store.masks is None else [store.masks])
-        self.resident = fits(self._columns, device, share)
+        self.resident = fits([store.images] + ([] if store.masks is None else [store.masks]), device, share)
         self.waited = 0.0  # seconds spent in `at`, for the share of time that data costs
-        if self.resident:
-            self._columns = [column.to(device) for column in self._columns]
+        self._moved = store.moved_to(device) if self.resident and device.type != "cpu" else []
         self._reader = None if self.resident else ThreadPoolExecutor(1, "ssl-seg-reader")
         self._pending: dict[int, Future[list[Tensor]]] = {}
 
@@ -115,11 +113,14 @@ class Batches:
         """The batch of a step, counted from 0 over all epochs."""
         started = perf_counter()
         rows = self.order.rows(step)
-        if self._reader is None:
-            there = rows.to(self._columns[0].device)
-            images, *masks = (column.index_select(0, there) for column in self._columns)
-        else:
+        if self._moved:
+            there = rows.to(self.device)
+            chosen = [column.index_select(0, there) for column in self._moved]
+            images, *masks = self.store.seen(chosen, rows)
+        elif self._reader:
             images, *masks = (part.to(self.device, non_blocking=True) for part in self._ahead(step))
+        else:
+            images, *masks = self._read(rows)
         targets = self.store.targets[rows].to(self.device, non_blocking=True)
         self.waited += perf_counter() - started
         epoch = self.order.epoch(step)
@@ -140,7 +141,7 @@ class Batches:
             raise ResourceError(what, where=str(self.store.folder)) from error
 
     def _read(self, rows: Tensor) -> list[Tensor]:
-        parts = [column.index_select(0, rows) for column in self._columns]
+        parts = self.store.at(rows)
         return [part.pin_memory() for part in parts] if self.device.type == "cuda" else parts
 
 
@@ -166,7 +167,6 @@ def in_order(
     Of several processes each gets whole batches in turn, the same that one alone would make.
     """
     for rows in (torch.arange(len(store)) if chosen is None else chosen).split(size)[rank::ranks]:
-        images = store.images[rows].to(device, non_blocking=True)
+        images, *masks = (part.to(device, non_blocking=True) for part in store.at(rows))
         targets = store.targets[rows].to(device, non_blocking=True)
-        masks = None if store.masks is None else store.masks[rows].to(device, non_blocking=True)
-        yield Batch(images, store.sizes[rows], rows, targets, 0, masks)
+        yield Batch(images, store.sizes[rows], rows, targets, 0, *masks)

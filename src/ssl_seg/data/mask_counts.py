@@ -81,9 +81,9 @@ def count_masks(store: Store, exclude: Sequence[str]) -> MaskCount:
     Raises:
         DataError: a pixel of a class that there is not.
     """
-    assert store.masks is not None
     found = MaskCount.of(store.classes, exclude)
-    for mask, (height, width) in zip(store.masks, store.sizes.tolist(), strict=True):
+    for row, (height, width) in enumerate(store.sizes.tolist()):
+        (mask,) = store.masks_at(torch.tensor([row]))
         found.add(torch.bincount(mask[:height, :width].flatten(), minlength=256).numpy())
     if (beyond := np.flatnonzero(found.pixels[len(store.classes) : IGNORE])).size:
         index = int(beyond[0]) + len(store.classes)

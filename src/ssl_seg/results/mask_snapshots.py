@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from ssl_seg.base import IGNORE
+from ssl_seg.data.canvases import WHOLE
 from ssl_seg.data.decode import read_image
 from ssl_seg.data.mask_files import MaskReader
 from ssl_seg.data.palettes import STRAY, Palette
@@ -17,7 +18,6 @@ from ssl_seg.errors import DataError
 from ssl_seg.results.iou import image_iou
 from ssl_seg.utils.toml import read_json, read_toml
 
-_WHOLE = 1 << 16  # a canvas on which no image is reduced
 _HOW = "ssl-seg segment ... --watch 0013,0062  # keeps the masks of these validation images"
 
 
@@ -41,7 +41,7 @@ class Watched:
     names: list[str]
     suffix: str
 
-    def image(self, name: str, canvas: int = _WHOLE) -> NDArray[np.uint8]:
+    def image(self, name: str, canvas: int = WHOLE) -> NDArray[np.uint8]:
         """(h, w, 3) RGB, reduced to fit a square of side `canvas`.
 
         Raises:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl_seg.commands.reading import files_of
+from ssl_seg.data.canvases import WHOLE
 from ssl_seg.errors import DataError, UsageError, did_you_mean
 from ssl_seg.utils.outputs import names_below
 from ssl_seg.utils.text import shown
@@ -16,7 +17,6 @@ from ssl_seg_sam.agreement import rows_of
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset
 
-_WHOLE = 1 << 16  # a canvas on which no image is reduced
 _SHOWN = 8
 
 
@@ -98,14 +98,14 @@ class DataAlbum(Album):
 
     def image(self, row: int) -> NDArray[np.uint8]:
         try:
-            return self._dataset.image(row, _WHOLE)[0]
+            return self._dataset.image(row, WHOLE)[0]
         except ValueError as error:
             raise DataError(f"cannot read {self.files[row]!r}: {error}") from error
 
     def label(self, row: int) -> NDArray[np.uint8]:
         if not self.classes:
             return super().label(row)
-        return self._dataset.mask(row, _WHOLE)
+        return self._dataset.mask(row, WHOLE)
 
 
 def folder_album(spec: str, options: Mapping[str, str]) -> Album:
