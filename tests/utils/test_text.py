@@ -58,9 +58,30 @@ def test_numbers_and_other_texts_stay(value):
 
 def test_a_cell_is_utf8_and_comes_back():
     assert csv_cell("caf\udce9.png") == r"caf\xe9.png"
-    assert csv_cell("a\\b\udce9") == r"a\\b\xe9"
-    letters = ["\\", "x", "e", "9", "\udce9", "\ud800", "=", "'", "u", "d", "8", "-", "1", '"', ",", "\n"]
-    texts = ["".join(word) for count in range(5) for word in itertools.product(letters, repeat=count)]
+    assert csv_cell("a\\b\udce9") == r"a\x5cb\xe9"
+    for text in (r"\\end{tabular}", r"a\b", r"C:\\x", "\\"):  # as earlier versions wrote them
+        assert csv_cell(text) == from_csv_cell(text) == text
+    letters = [
+        "\\",
+        "x",
+        "e",
+        "9",
+        "5",
+        "c",
+        "\udce9",
+        "\ud800",
+        "=",
+        "'",
+        "u",
+        "d",
+        "8",
+        "-",
+        "1",
+        '"',
+        ",",
+        "\n",
+    ]
+    texts = ["".join(word) for count in range(4) for word in itertools.product(letters, repeat=count)]
     cells = [csv_cell(text) for text in texts]
     assert [from_csv_cell(cell) for cell in cells] == texts
     assert len(set(cells)) == len(texts)

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 _UNSAFE = "\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_ESCAPE = re.compile(r"\\(\\|x[89a-f][0-9a-f]|ud[89a-f][0-9a-f]{2})")
+_ESCAPE = re.compile(r"\\(x5c|x[89a-f][0-9a-f]|ud[89a-f][0-9a-f]{2})")
 
 
 def shown(text: object) -> str:
@@ -59,13 +59,13 @@ def csv_cell(value: object) -> object:
     r"""A cell that no spreadsheet runs as a formula, in a file that is UTF-8.
 
     A text that begins with `=`, `+`, `-`, `@`, a tab or CR and is no number gets a `'` before it. A byte of a
-    file name that is no letter becomes `\xff`, and then a backslash of the name two. `from_csv_cell` reverses
-    both.
+    file name that is no letter becomes `\xff`, and then a backslash of the name `\x5c`. `from_csv_cell` reverses
+    both, and leaves all other texts as they are.
     """
     if not isinstance(value, str):
         return value
     if re.search("[\ud800-\udfff]", value) or _ESCAPE.search(value):
-        value = re.sub("[\ud800-\udfff]", lambda found: _escaped(found[0]), value.replace("\\", "\\\\"))
+        value = re.sub("[\ud800-\udfff]", lambda found: _escaped(found[0]), value.replace("\\", r"\x5c"))
     return f"'{value}" if _FORMULA.match(value) and not _NUMBER.fullmatch(value) else value
 
 
@@ -76,9 +76,8 @@ def from_csv_cell(text: str) -> str:
 
 
 def _unescaped(code: str) -> str:
-    if code == "\\":
-        return code
-    return chr(int(code[1:], 16) + (0xDC00 if code[0] == "x" else 0))
+    number = int(code[1:], 16)
+    return chr(number + 0xDC00 if code[0] == "x" and number >= 0x80 else number)
 
 
 def size_text(count: float) -> str:
