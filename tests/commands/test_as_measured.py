@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +13,8 @@ from safetensors.torch import load_file, save_file
 import ssl_seg
 from ssl_seg.weights.readers import read_header
 
-TINY = Path(__file__).parents[1] / "faults" / "tiny.py"
 SHORT = ["--batch-size", 8, "--epochs", 2, "--cpu"]
-ON_TINY = ["--backbone", f"{TINY}:TinyBackbone", "--image-size", 16, *SHORT]
+ON_TINY = ["--backbone", "test_resnet", "--image-size", 16, *SHORT]
 SHAPES = [(40, 30), (30, 90), (90, 30), (64, 64), (20, 200), (12, 50), (100, 80), (33, 66)]
 
 

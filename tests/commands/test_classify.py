@@ -431,7 +431,9 @@ def test_a_single_class_is_refused_wherever_something_learns_from_it(command, ru
     words = {
         "classify": ["classify", one, *ON_TINY, "--out", tmp_path / "r"],
         "train": ["train", "demo:16", "--probe", one, *ON_TINY, "--out", tmp_path / "r"],
-        "evaluate": ["evaluate", run("a"), one, "--probe", "knn", "--cpu"] if command == "evaluate" else [],
+        "evaluate": ["evaluate", run("a"), one, "--probe", "knn", "--cpu", *NET]
+        if command == "evaluate"
+        else [],
     }
     code, _, err = cli(*words[command])
     assert code == 3 and f"all 16 images of {one} are of one class: cat" in err

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-TINY = Path(__file__).parents[1] / "faults" / "tiny.py"
 SHORT = ["--image-size", 16, "--batch-size", 8, "--epochs", 1, "--cpu"]
-ON_TINY = ["--backbone", f"{TINY}:TinyBackbone", *SHORT]
+ON_TINY = ["--backbone", "test_resnet", *SHORT]
 
 
 @pytest.fixture

@@ -27,6 +27,9 @@ WHOLE |= {
     "exclude": ["b"],
     "image_suffix": "_sat",
     "mask_suffix": "_mask",
+    "image_prefix": "",
+    "mask_prefix": "m_",
+    "palette": "",
 }
 
 WRONG = [
@@ -77,8 +80,11 @@ WRONG = [
     ("colours", "ab", ""),
     ("exclude", ["c"], "names of classes"),
     ("exclude", "b", "a list of texts"),
-    ("mask_suffix", "/../../x", "the end of a file's name"),
+    ("mask_suffix", "/../../x", "a part of a file's name"),
     ("image_suffix", 1, ""),
+    ("mask_prefix", "a/b", ""),
+    ("image_prefix", None, ""),
+    ("palette", 3, "a text"),
 ]
 
 

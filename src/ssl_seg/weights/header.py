@@ -65,13 +65,13 @@ def _is_colour(value: Any) -> bool:
     return _is_list(value, lambda v: type(v) is int and 0 <= v <= 255) and len(value) == 3
 
 
-def _is_suffix(value: Any) -> bool:
+def _is_affix(value: Any) -> bool:
     return isinstance(value, str) and not set(value) & set("/\\\0")
 
 
 _TEXT = _Rule("a text", _is_text)
 _OPTIONS = _Rule("a table of numbers and texts", _are_options)
-_SUFFIX = _Rule("the end of a file's name", _is_suffix)
+_AFFIX = _Rule("a part of a file's name", _is_affix)
 _NAMES = _Rule("a list of texts", lambda value: _is_list(value, lambda v: isinstance(v, str)))
 _RULES = {
     "backbone": _TEXT,
@@ -95,8 +95,8 @@ _RULES = {
     ),
     "exclude": _NAMES,
     MARK: _NAMES,
-    "image_suffix": _SUFFIX,
-    "mask_suffix": _SUFFIX,
+    **dict.fromkeys(("image_prefix", "image_suffix", "mask_prefix", "mask_suffix"), _AFFIX),
+    "palette": _Rule("a text", lambda value: isinstance(value, str)),
 }
 
 
