@@ -131,6 +131,7 @@ def _() -> None:
 @_removes("names in files are believed")
 def _() -> None:
     """What a file names is looked up as if a person had typed it."""
+    put("ssl_seg.utils.code_names.refuse_code", lambda name, kind: None)
 
 
 @_removes("plugins are loaded unguarded")
