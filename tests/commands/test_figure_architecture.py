@@ -106,6 +106,10 @@ def run(tmp_path):
             "image_size": 96,
             "mean": IMAGENET_MEAN,
             "std": IMAGENET_STD,
+            "colours": [[shade, 0, 0] for shade in range(2)],
+            "exclude": [],
+            "image_suffix": "_sat",
+            "mask_suffix": "_mask",
         }
         folder = tmp_path / f"run{width}"
         folder.mkdir()
