@@ -145,6 +145,10 @@ class Dataset:
         """Where a sample is named, for people: its path, or a file and a line in it."""
         return self.samples[index][0]
 
+    def file(self, index: int) -> str:
+        """The file of a sample as a path that can be opened, if it is one; else its name."""
+        return self.samples[index][0]
+
     def identity(self, index: int) -> str:
         """Text that changes whenever the image does; the store is keyed by it."""
         raise NotImplementedError

@@ -1,6 +1,8 @@
 """The command line: one line per command, then the commands of installed packages."""
 
+import logging
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -148,6 +150,9 @@ def _add_failing(app: typer.Typer, name: str, message: str) -> None:
 def run() -> None:
     """What was typed. Errors are raised; `main` says what they are."""
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    # what a decoder thinks of a file is not for the terminal: what cannot be read is listed with its reason
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
     add_outside_commands(app, words[0] if words else "")
     app()
 

@@ -14,7 +14,7 @@ SslSegError            1   a bug
 
 import difflib
 import signal as signals
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ssl_seg.utils.text import shown
 
@@ -27,6 +27,7 @@ class SslSegError(Exception):
         where: file, sample, key or step; several lines if need be, see `ssl_seg.utils.text.listed`.
         kept: the newest verified checkpoint.
         next: a command that can be pasted.
+        faults: every file that is wrong, with the reason, where `where` shows the first few.
 
     Attributes:
         told: another process says so already.
@@ -36,10 +37,17 @@ class SslSegError(Exception):
     told = False
 
     def __init__(
-        self, what: str, *, where: str | None = None, kept: str | None = None, next: str | None = None
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        kept: str | None = None,
+        next: str | None = None,
+        faults: Sequence[tuple[str, str]] = (),
     ) -> None:
         super().__init__(what)
         self.what, self.where, self.kept, self.next = what, where, kept, next
+        self.faults = faults
 
 
 class UsageError(SslSegError):

@@ -1,12 +1,14 @@
 """From what a person writes for DATA to an open store."""
 
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
 from ssl_seg.base import Dataset
+from ssl_seg.commands.bad_files import BadFiles
 from ssl_seg.commands.console import Console
+from ssl_seg.data.cache_builder import faults_of
+from ssl_seg.data.cache_folder import default_cache
 from ssl_seg.data.files import FileDataset, subfolders
 from ssl_seg.data.first_look import look_at
 from ssl_seg.data.image_cache import Store, open_store
@@ -136,8 +138,13 @@ def load(
     *,
     cache: Path | None = None,
     bad_images: Literal["stop", "skip"] = "stop",
+    keep: Callable[[list[tuple[str, str]]], str] | None = None,
 ) -> Store:
-    """The store of a dataset, see `open_store`, built with progress; a signal meanwhile leaves nothing behind."""
+    """The store of a dataset, see `open_store`, built with progress; a signal meanwhile leaves nothing behind.
+
+    Args:
+        keep: of the list of bad files, see `BadFiles`; by default of one in the cache folder.
+    """
 
     def tick(done: int, total: int) -> None:
         console.reading(done, total)
@@ -149,14 +156,9 @@ def load(
     if store.skipped:
         shown = [f"{dataset.samples[row][0]} ({why})" for row, why in list(store.bad.items())[:_SHOWN]]
         more = ", ..." if store.skipped > _SHOWN else ""
+        place = (keep or BadFiles().keep)(faults_of(dataset, store.bad))
         console.say(
-            f"{store.skipped} of {len(dataset)} images cannot be read and are left out: {', '.join(shown)}{more}"
+            f"{store.skipped} of {len(dataset)} images cannot be read and are left out: "
+            f"{', '.join(shown)}{more}; {place}"
         )
     return store
-
-
-def default_cache() -> Path:
-    """`$SSL_SEG_CACHE`, or `ssl-seg` in the user's cache folder."""
-    if own := os.environ.get("SSL_SEG_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ssl-seg"

@@ -77,7 +77,7 @@ def _vision() -> Line:
 
 
 def _memory_and_disk() -> Iterator[Line]:
-    from ssl_seg.commands.data import default_cache
+    from ssl_seg.data.cache_folder import default_cache
 
     info = Path("/proc/meminfo")
     if info.exists():

@@ -174,12 +174,10 @@ def measure_masks(folder: Path, data: str, options: dict[str, dict[str, str]]) -
     dataset = open_dataset(registry, TypedName(data), **how)  # a person has typed it
     about = about_masks(dataset)
     files = [folder / name for name in mask_names(dataset, range(len(dataset)), about)]
-    if missing := [file.name for file in files if not file.is_file()]:
-        raise DataError(
-            f"{len(missing)} of {len(files)} masks are not in {folder}",
-            where=", ".join(missing[:_SHOWN]),
-            next=f"ssl-seg predict RUN {data} --out {folder}",
-        )
+    if faults := [(str(file), "no such file") for file in files if not file.is_file()]:
+        what = f"{len(faults)} of {len(files)} masks are not in {folder}"
+        where = ", ".join(Path(file).name for file, _ in faults[:_SHOWN])
+        raise DataError(what, where=where, next=f"ssl-seg predict RUN {data} --out {folder}", faults=faults)
     reader = _reader(dataset, files, about)
 
     def said() -> Iterator["tuple[NDArray[np.uint8], int]"]:

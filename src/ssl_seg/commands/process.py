@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn, TextIO
 
+from ssl_seg.commands.bad_files import BadFiles
 from ssl_seg.commands.console import echo, show_error
 from ssl_seg.errors import ResourceError, SslSegError, Stopped
 from ssl_seg.utils.interrupt import Interrupted, interruptible
@@ -74,6 +75,7 @@ def _told(error: SslSegError) -> int:
         lines = traceback.format_exc().rstrip().split("\n")
         echo(*(f"    {line}" for line in lines), err=True)  # none of them looks like one of ours
     if not error.told:
+        BadFiles().tell(error)
         show_error(error)
     return error.code
 

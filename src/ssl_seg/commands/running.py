@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from typing import Any
 
+from ssl_seg.commands.bad_files import NAME, BadFiles
 from ssl_seg.engine.run_dir import Run
 from ssl_seg.errors import RankError, ResourceError, SslSegError, Stopped
 from ssl_seg.utils.log import log
@@ -32,6 +33,7 @@ def recorded(run: Run) -> Iterator[None]:
             raise
     except SslSegError as error:
         end(run, "stopped" if isinstance(error, Stopped) else "failed", error.code)
+        BadFiles(run.folder / NAME, writes=run.main).tell(error)
         if isinstance(error, ResourceError | RankError):
             complete(error, run)
         log.error("%s", error.what)

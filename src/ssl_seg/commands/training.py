@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl_seg.commands import defaults
+from ssl_seg.commands.bad_files import NAME, BadFiles
 from ssl_seg.commands.console import Console
 from ssl_seg.commands.running import recorded
 from ssl_seg.commands.together import blamed, together
@@ -46,6 +47,7 @@ class Training:
         self.given, self.plugins, self.device = given, plugins, device
         self.run, self.stop, self.console = run, stop, console
         self.options: dict[str, dict[str, str]] = given["o"]
+        self.bad_files = BadFiles(run.folder / NAME, writes=run.main)
 
     @classmethod
     def start(
@@ -137,6 +139,7 @@ class Training:
             self.stop,
             cache=Path(given["cache"]) if given["cache"] else None,
             bad_images=given["bad_images"],
+            keep=self.bad_files.keep,
         )
         self.device.meet()  # another machine may still be reading
         return store

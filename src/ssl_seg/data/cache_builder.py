@@ -4,7 +4,7 @@ import hashlib
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -18,13 +18,12 @@ from ssl_seg.data.cache_integrity import BlockSums, write_index
 from ssl_seg.data.canvases import laid, pixels_of, reduced
 from ssl_seg.errors import DataError, ResourceError
 from ssl_seg.utils.files import atomic_path
-from ssl_seg.utils.text import listed, size_text
+from ssl_seg.utils.text import first_lines, size_text
 
 FORMAT = 4
 _BLOCK = 256
 _LOOKED_AT = 64
 _PART = 32  # images that a thread takes at a time
-_SHOWN = 5
 
 Tick = Callable[[int, int], None]
 
@@ -60,10 +59,11 @@ def build(dataset: Dataset, limit: int, folder: Path, bad_images: str, threads: 
         aside.mkdir()
         columns, bad = _fill(_load_all(dataset, limit, side, threads), dataset, aside, tick)
         if bad and bad_images == "stop":
-            raise _bad_images(dataset, bad)
+            what = f"{len(bad)} of {len(dataset)} images cannot be read"
+            raise _bad_images(dataset, bad, what, "mend or remove them, or leave them out: --bad-images skip")
         rows = columns["rows"]
         if not rows:
-            raise DataError("none of the images can be read", where=_describe(dataset, bad))
+            raise _bad_images(dataset, bad, "none of the images can be read")
         columns["targets"] = [dataset.samples[row][1] for row in rows]
         for name, values in columns.items():
             np.asarray(values, dtype=np.int64).tofile(aside / f"{name}.i64")
@@ -172,15 +172,13 @@ def _load(dataset: Dataset, index: int, limit: int, side: int) -> _Row:
     return _Row(laid(picture, side), mask, (height, width), number)
 
 
-def _describe(dataset: Dataset, bad: dict[int, str]) -> str:
-    shown = [f"{dataset.samples[index][0]}: {why}" for index, why in list(bad.items())[:_SHOWN]]
-    more = [f"and {len(bad) - _SHOWN} more"] if len(bad) > _SHOWN else []
-    return listed(shown + more)
+def _bad_images(
+    dataset: Dataset, bad: dict[int, str], what: str, advice: str = "mend or remove them"
+) -> DataError:
+    lines = [f"{dataset.samples[index][0]}: {why}" for index, why in bad.items()]
+    return DataError(what, where=first_lines(lines), next=advice, faults=faults_of(dataset, bad))
 
 
-def _bad_images(dataset: Dataset, bad: dict[int, str]) -> DataError:
-    return DataError(
-        f"{len(bad)} of {len(dataset)} images cannot be read",
-        where=_describe(dataset, bad),
-        next="mend or remove them, or leave them out: --bad-images skip",
-    )
+def faults_of(dataset: Dataset, bad: Mapping[int, str]) -> list[tuple[str, str]]:
+    """File and reason of each bad image."""
+    return [(dataset.file(index), why) for index, why in bad.items()]

@@ -7,7 +7,7 @@ from ssl_seg.data.files import find_images
 from ssl_seg.data.pair_guess import guess
 from ssl_seg.data.pair_names import Affixes
 from ssl_seg.errors import DataError, UsageError
-from ssl_seg.utils.text import listed
+from ssl_seg.utils.text import first_lines
 
 _SHOWN = 5
 
@@ -68,10 +68,5 @@ def _pattern(before: str, after: str) -> str:
 
 def _stop_at(names: list[str], what: str, root: Path, next: str) -> None:
     if names:
-        raise DataError(f"{what}: {len(names)} in all", where=f"{root}: {_first(names)}", next=next)
-
-
-def _first(lines: list[str]) -> str:
-    """The first lines, and how many more there are."""
-    more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
-    return listed([*lines[:_SHOWN], *more])
+        where, faults = f"{root}: {first_lines(names)}", [(str(root / name), what) for name in names]
+        raise DataError(f"{what}: {len(names)} in all", where=where, next=next, faults=faults)

@@ -75,6 +75,9 @@ class FileDataset(Dataset):
         self.samples = FileList(pairs)
         self.classes = list(classes)
 
+    def file(self, index: int) -> str:
+        return os.path.join(self.root, self.samples[index][0])
+
     def identity(self, index: int) -> str:
         """Name and content of the file, and how it is read: a copy, or a folder that was moved, has the same."""
         name, _ = self.samples[index]

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from ssl_seg.data.quiet_libtiff import quiet_libtiff
+
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _SCAN, _END = 0xDA, b"\xff\xd9"
 _ALONE = frozenset((0x01, *range(0xD0, 0xD8)))  # markers of a JPEG that nothing follows
@@ -21,7 +23,7 @@ _PIECE = 2**20
 
 @contextmanager
 def open_regular(path: Path) -> Iterator[IO[bytes]]:
-    """A file for reading; what is no file would be waited for without end.
+    """A file for reading and decoding; what is no file would be waited for without end.
 
     Raises:
         ValueError: it is a FIFO, a folder, a device, or empty.
@@ -31,7 +33,7 @@ def open_regular(path: Path) -> Iterator[IO[bytes]]:
         raise ValueError("not a regular file")
     if info.st_size == 0:
         raise ValueError("the file is empty")
-    with path.open("rb") as file:
+    with path.open("rb") as file, quiet_libtiff():
         yield file
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from ssl_seg.data.mask_files import colours_of, open_mask, values_of
 from ssl_seg.data.palettes import codes, colour_of
 from ssl_seg.errors import DataError, counted
+from ssl_seg.utils.text import first_lines
 
 _LOOKED_AT = 16
 _SHOWN = 8  # values in a histogram
@@ -33,13 +34,13 @@ class Census:
         pixels: how many have a value; values are whole numbers, or colours as `codes` numbers them.
         example: name of a mask that holds a value.
         masks: how many were counted.
-        unread: what is wrong with the others, one line each.
+        unread: the others, and what is wrong with them.
     """
 
     pixels: Counter[int] = field(default_factory=Counter)
     example: dict[int, str] = field(default_factory=dict)
     masks: int = 0
-    unread: list[str] = field(default_factory=list)
+    unread: list[tuple[str, str]] = field(default_factory=list)
 
     def share(self, value: int) -> float:
         """Of all pixels, those that have it."""
@@ -74,7 +75,7 @@ def census(paths: Sequence[Path], pixels: Pixels, threads: int | None = None) ->
         try:
             return _counted(pixels(open_mask(path)))
         except ValueError as error:
-            return f"{path}: {error}"
+            return str(error)
 
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         found = _summed(zip(paths, pool.map(look, paths), strict=True))
@@ -87,7 +88,7 @@ def _summed(found: Iterable[tuple[Path, dict[int, int] | str]]) -> Census:
     total = Census()
     for path, counts in found:
         if isinstance(counts, str):
-            total.unread.append(counts)
+            total.unread.append((str(path), counts))
             continue
         total.masks += 1
         total.pixels.update(counts)
@@ -130,22 +131,22 @@ def sample(paths: Sequence[Path]) -> dict[Path, Image.Image]:
         DataError: there is none; with the reasons.
     """
     found: dict[Path, Image.Image] = {}
-    reasons: list[str] = []
+    reasons: list[tuple[str, str]] = []
     for path in paths[:: max(1, len(paths) // _LOOKED_AT)][:_LOOKED_AT]:
         try:
             found[path] = open_mask(path)
         except ValueError as error:
-            reasons.append(f"{path}: {error}")
+            reasons.append((str(path), str(error)))
     if not found:
         raise unreadable(reasons)
     return found
 
 
-def unreadable(reasons: Sequence[str]) -> DataError:
+def unreadable(reasons: Sequence[tuple[str, str]]) -> DataError:
     """No mask can be read."""
-    more = [f"and {len(reasons) - _REASONS} more"] if len(reasons) > _REASONS else []
     return DataError(
         "no mask can be read",
-        where="\n       ".join([*reasons[:_REASONS], *more]),
+        where=first_lines([f"{path}: {why}" for path, why in reasons], _REASONS),
+        faults=reasons,
         next="save masks as PNG: class indices of 8 or 16 bits, or RGB colours",
     )

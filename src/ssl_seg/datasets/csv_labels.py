@@ -132,7 +132,9 @@ def _check(path: Path, folder: Path, rows: list[tuple[int, str, str]]) -> None:
         line, name = missing[0]
         more = f", and {len(missing) - 1} more" if missing[1:] else ""
         where = f"{path}, line {line}{more}"
-        raise DataError(f"no such image: {folder / name}", where=where, next=meant(path, folder, name))
+        faults = [(str(folder / name), f"no such file; {path}, line {line}") for line, name in missing]
+        advice = meant(path, folder, name)
+        raise DataError(f"no such image: {folder / name}", where=where, next=advice, faults=faults)
 
 
 def _label_order(label: str) -> tuple[int, int, str]:

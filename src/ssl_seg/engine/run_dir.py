@@ -80,6 +80,7 @@ class Run:
     def _prepare(self) -> None:
         if not self.resume:
             _refuse_if_filled(self.folder)
+            (self.folder / "bad_images.csv").unlink(missing_ok=True)  # of a start before this one
         for leftover in self.folder.rglob(".*.tmp-*"):  # of a process that was killed while it wrote
             if leftover.is_file():
                 leftover.unlink()
@@ -242,5 +243,5 @@ def _is_of_a_start(path: Path) -> bool:
     """Whether this is all that a run leaves which ends before its first checkpoint."""
     if path.name in ("figures", "checkpoints"):
         return not any(child.name.startswith("step-") for child in path.iterdir())
-    own = ("run.toml", "run.log", "status.json", "masks.json")
+    own = ("run.toml", "run.log", "status.json", "masks.json", "bad_images.csv")
     return path.name in own or re.fullmatch(r"\..+\.tmp-[\w-]+", path.name) is not None

@@ -7,7 +7,7 @@ move a terminal's cursor, line breaks that forge a line, bytes that are no lette
 import csv
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 # controls, the other line separators, what reverses the order of letters, and halves of surrogate pairs,
 # which is how Python holds the bytes of a file name that is not UTF-8
@@ -78,6 +78,12 @@ def from_csv_cell(text: str) -> str:
 def _unescaped(code: str) -> str:
     number = int(code[1:], 16)
     return chr(number + 0xDC00 if code[0] == "x" and number >= 0x80 else number)
+
+
+def first_lines(lines: Sequence[str], most: int = 5) -> str:
+    """The first lines as the detail of an error, and how many more there are."""
+    more = [f"and {len(lines) - most} more"] if len(lines) > most else []
+    return listed([*lines[:most], *more])
 
 
 def size_text(count: float) -> str:

@@ -1,0 +1,48 @@
+"""`bad_images.csv`: every file that cannot be used, and why; a message shows the first few."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from ssl_seg.data.cache_folder import default_cache
+from ssl_seg.errors import ResourceError, SslSegError
+from ssl_seg.utils.files import replace_text
+from ssl_seg.utils.text import csv_text, shown
+
+NAME = "bad_images.csv"
+
+
+class BadFiles:
+    """The list of one command.
+
+    Args:
+        place: of the file; None is one in the cache folder, named by what it says.
+        writes: False for all processes but the main one.
+    """
+
+    def __init__(self, place: Path | None = None, *, writes: bool = True) -> None:
+        self._place, self._writes = place, writes
+        self._rows: list[tuple[str, str]] = []
+
+    def keep(self, faults: Iterable[tuple[str, str]]) -> str:
+        """Add files and reasons to the list.
+
+        Returns:
+            For people, where it is.
+        """
+        self._rows += faults
+        text = csv_text(["file", "reason"], self._rows)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        path = self._place or default_cache() / "bad_images" / f"{digest}.csv"
+        try:
+            if self._writes and not (path.is_file() and path.read_bytes() == text.encode()):
+                replace_text(path, text)
+        except (ResourceError, OSError) as error:
+            return f"the list of all could not be written: {error}"
+        return f"all are in {shown(path)}"
+
+    def tell(self, error: SslSegError) -> None:
+        """Keep the faults of an error, and say with it where they are."""
+        if error.faults:
+            error.where = f"{error.where}\n       {self.keep(error.faults)}"
+            error.faults = ()
