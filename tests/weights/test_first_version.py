@@ -1,5 +1,6 @@
 """Files of version 0.1.0 open as the networks that they are of, bit for bit."""
 
+import hashlib
 import json
 import re
 
@@ -113,6 +114,7 @@ def test_a_run_of_the_first_version_goes_on(cli, tmp_path, monkeypatch):
     for file in last.iterdir():
         file.unlink()
     last.rmdir()
+    without_settings(max((folder / "checkpoints").iterdir()))
     code, _, err = cli("train", "--resume", "--out", folder)
     assert code == 0, err
     found = load_file(folder / "backbone.safetensors")
@@ -120,6 +122,17 @@ def test_a_run_of_the_first_version_goes_on(cli, tmp_path, monkeypatch):
     assert all(torch.equal(found[key], expected[key]) for key in found)
     about = read_about(folder / "backbone.safetensors")
     assert about["options"] == {"idle_layers": "true"} and "conv_head.weight" in about["untrained"]
+
+
+def without_settings(checkpoint):
+    """Checkpoints of 0.1.0 hold no copy of the settings."""
+    state = json.loads((checkpoint / "state.json").read_text())
+    del state["settings"]
+    data = json.dumps(state).encode()
+    (checkpoint / "state.json").write_bytes(data)
+    manifest = json.loads((checkpoint / "manifest.json").read_text())
+    manifest["state.json"] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    (checkpoint / "manifest.json").write_text(json.dumps(manifest))
 
 
 def all_decaying(module, weight_decay, scales=None, spared=None):
