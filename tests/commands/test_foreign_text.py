@@ -204,7 +204,7 @@ def test_classes_of_any_name_in_all_that_a_run_leaves(cli, tmp_path):
             pixels = np.full((16, 16, 3), 80 * place + index, np.uint8)
             Image.fromarray(pixels).save(data / name / f"{name}{index}.png")
     words = ("classify", data, "--val", data, "--backbone", "resnet18", "--image-size", 16, "--batch-size", 4)
-    code, out, err = cli(*words, "--epochs", 1, "--cpu", "--out", tmp_path / "r")
+    code, out, err = cli(*words, "--allow-overlap", "--epochs", 1, "--cpu", "--out", tmp_path / "r")
     assert code == 0, err
     check_screen(out + err)
     for words in (

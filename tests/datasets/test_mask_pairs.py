@@ -432,7 +432,10 @@ IN_A_FILE = [
         "is 30 x 24 pixels, the image 24 x 30",
     ),
     (lambda f: (f / "0062_mask.png").write_bytes(b""), "the file is empty"),
-    (lambda f: (f / "0062_mask.png").write_bytes((f / "0062_mask.png").read_bytes()[:-60]), "the file ends early"),
+    (
+        lambda f: (f / "0062_mask.png").write_bytes((f / "0062_mask.png").read_bytes()[:-60]),
+        "the file ends early",
+    ),
     (lambda f: (f / "0062_mask.png").write_bytes((f / "0062_sat.jpg").read_bytes()), "it is a JPEG"),
     (lambda f: rgba(254).save(f / "0062_mask.png"), "it has transparent pixels"),
     (

@@ -157,10 +157,12 @@ def test_flags_that_do_not_touch_the_result_may_change(trials, halfway):
 @pytest.mark.parametrize("role", ["data", "probe"])
 def test_changed_images_are_refused(role, trials, tmp_path):
     random = np.random.default_rng(0)
-    photos = tmp_path / "photos" / "class"
-    photos.mkdir(parents=True)
-    for index in range(32):
-        Image.fromarray(random.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(photos / f"{index}.png")
+    photos, others = tmp_path / "photos" / "class", tmp_path / "photos" / "other"
+    for folder in (photos, others):
+        folder.mkdir(parents=True)
+        for index in range(16):
+            pixels = random.integers(0, 256, (20, 20, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{index}.png")
     trial = trials.half(f"images {role}", **{role: str(photos.parent)})
 
     def refused(count: int) -> None:

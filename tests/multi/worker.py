@@ -48,6 +48,15 @@ class Pictures(Store):
         self.sizes = torch.full((count, 2), SIZE)
         self.rows = torch.arange(count)
 
+    def at(self, rows):
+        return [self.images[rows], self.masks[rows]]
+
+    def masks_at(self, rows):
+        return self.masks[rows]
+
+    def moved_to(self, device):
+        return [self.images.to(device), self.masks.to(device)]
+
 
 def seen(batch, recipe):
     fixed = {"seed": 1, "epoch": batch.epoch, "size": SIZE}

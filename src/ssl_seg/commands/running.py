@@ -34,7 +34,7 @@ def recorded(run: Run) -> Iterator[None]:
     except SslSegError as error:
         end(run, "stopped" if isinstance(error, Stopped) else "failed", error.code)
         BadFiles(run.folder / NAME, writes=run.main).tell(error)
-        if isinstance(error, ResourceError | RankError):
+        if isinstance(error, ResourceError | RankError | Stopped):
             complete(error, run)
         log.error("%s", error.what)
         log.info("%s", traceback.format_exc())

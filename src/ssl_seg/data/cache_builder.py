@@ -4,9 +4,9 @@ import hashlib
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -57,7 +57,9 @@ def build(dataset: Dataset, limit: int, folder: Path, bad_images: str, threads: 
     shutil.rmtree(folder, ignore_errors=True)
     with atomic_path(folder) as aside:
         aside.mkdir()
-        columns, bad = _fill(_load_all(dataset, limit, side, threads), dataset, aside, tick)
+        # closed here: left to the collector, its pool may be told to end in one of its own threads
+        with closing(_load_all(dataset, limit, side, threads)) as rows_read:
+            columns, bad = _fill(rows_read, dataset, aside, tick)
         if bad and bad_images == "stop":
             what = f"{len(bad)} of {len(dataset)} images cannot be read"
             raise _bad_images(dataset, bad, what, "mend or remove them, or leave them out: --bad-images skip")
@@ -138,7 +140,7 @@ def _sync(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _load_all(dataset: Dataset, limit: int, side: int, threads: int) -> Iterator[_Row | str]:
+def _load_all(dataset: Dataset, limit: int, side: int, threads: int) -> Generator[_Row | str, None, None]:
     """Decode in threads (Pillow lets go of the interpreter), a block at a time."""
 
     def load(index: int) -> _Row | str:
