@@ -11,6 +11,7 @@ import torch
 import typer
 
 import ssl_seg
+from benchmarks.faults.headers import says
 from ssl_seg import cli as command_line
 from ssl_seg.base import Head, Model
 from ssl_seg.datasets.demo import Demo
@@ -167,6 +168,43 @@ def test_no_command_imports_what_a_file_names(files, code, cli, reader):
     part = "--head net.py:Flat" if reader == "predict with a head" else "--backbone net.py:Net"
     assert "error[4]" in err and part in err.splitlines()[-1], err
     assert "Traceback" not in err
+
+
+LIES = {
+    "a name": {"backbone": "nowhere", "options": {}},
+    "an option": {"backbone": "resnet10t", "options": {"nope": 1}},
+    "a value": {"backbone": "resnet10t", "options": {"stem": "x"}},
+    "what the network cannot be": {"backbone": "resnet10t", "options": {"output_stride": 7}},
+}
+BUILDERS = [
+    name for name, words in READERS.items() if "--resume" not in words and name != "predict with a head"
+]
+
+
+@pytest.mark.parametrize("lie", LIES)
+@pytest.mark.parametrize("reader", [name for name in BUILDERS if "settings" not in name])
+def test_what_means_nothing_in_a_header_is_a_fault_of_the_file(files, cli, reader, lie):
+    for file in files.rglob("*.safetensors"):
+        file.write_bytes(says(file, **LIES[lie]))
+    exit_code, _, err = cli(*READERS[reader])
+    assert exit_code == 4, err
+    assert ".safetensors" in err.partition("where: ")[2], err
+
+
+@pytest.mark.parametrize("lie", [{"head": "nowhere"}, {"head": "linear", "head_options": {"nope": 1}}])
+def test_nor_a_head_that_means_nothing(files, cli, lie):
+    file = files / "head" / "model.safetensors"
+    file.write_bytes(says(file, **lie))
+    exit_code, _, err = cli(*READERS["predict with a head"])
+    assert exit_code == 4 and str(Path("head") / "model.safetensors") in err, err
+
+
+def test_what_is_typed_beside_a_file_is_a_fault_of_the_command_line(files, cli):
+    file = files / "backbone.safetensors"
+    file.write_bytes(says(file, backbone="resnet10t"))
+    for option in ("nope=1", "stem=x", "output_stride=7"):
+        exit_code, _, err = cli(*READERS["classify --init"], "-o", f"backbone.{option}")
+        assert exit_code == 2 and "error[2]" in err, err
 
 
 # what takes a run and builds nothing that it names

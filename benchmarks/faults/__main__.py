@@ -3,8 +3,9 @@
     python -m benchmarks.faults [--only NAME] [--trials N] [--minutes M] [--seed S] [--jobs J] [--out FILE]
 
 Prints a table of campaigns with their trials and failures, and each kind of failure with a case that
-shows it; `--only NAME --case TEXT` repeats the cases whose name holds a text. Ends with 1 if there are
-failures, with 2 if a campaign has not noticed that a protection was removed.
+shows it; `--only NAME --case TEXT` repeats the cases whose name holds a text. `--minutes 8 --out FILE --resume`,
+again and again, is the whole in parts. Ends with 1 if there are failures, with 2 if a campaign has not noticed
+that a protection was removed.
 """
 
 import argparse
@@ -33,12 +34,12 @@ def main(words: Sequence[str] | None = None) -> int:
         return 2
     folder = Path(tempfile.mkdtemp(prefix="faults-", dir=asked.folder))
     lab = Lab(folder, asked.jobs)
-    results: dict[str, Result] = {}
+    results = _earlier(asked)
     end = None if asked.minutes is None else time.monotonic() + 60 * asked.minutes
     try:
         for left, campaign in zip(range(len(chosen), 0, -1), chosen, strict=True):
             seconds = None if end is None else (end - time.monotonic()) / left
-            results[campaign.name] = _run(campaign, lab, asked, seconds)
+            _run(campaign, lab, asked, seconds, results.setdefault(campaign.name, Result()))
     finally:
         lab.close()
         if not asked.keep:
@@ -60,14 +61,29 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="commands at a time")
     parser.add_argument("--out", help="JSON file for the numbers and the failures")
+    parser.add_argument("--resume", action="store_true", help="leave out what has passed, as FILE says")
     parser.add_argument("--folder", help="where trials are made, in a folder that is removed")
     parser.add_argument("--keep", action="store_true", help="leave that folder, to look into it")
     return parser
 
 
-def _run(campaign: Campaign, lab: Lab, asked: argparse.Namespace, seconds: float | None) -> Result:
-    started, result = time.monotonic(), Result()
-    if not asked.case:
+def _earlier(asked: argparse.Namespace) -> dict[str, Result]:
+    """What has passed by now; failures are tried again."""
+    if not (asked.resume and asked.out and Path(asked.out).exists()):
+        return {}
+    told = json.loads(Path(asked.out).read_text())
+    return {
+        name: Result(seconds=each["seconds"], controls=each["controls"], passed=set(each["passed"]))
+        for name, each in told.items()
+        if not each["blind"]
+    }
+
+
+def _run(
+    campaign: Campaign, lab: Lab, asked: argparse.Namespace, seconds: float | None, result: Result
+) -> None:
+    started = time.monotonic()
+    if not (asked.case or result.controls):
         found = list(run(campaign.controls(lab), asked.jobs))
         result.controls = len(found)
         result.blind = [each.name for each, wrong in found if not wrong or wrong.startswith(BROKE)]
@@ -78,14 +94,15 @@ def _run(campaign: Campaign, lab: Lab, asked: argparse.Namespace, seconds: float
         chosen = named or [case for case in cases if asked.case in case.name]
     else:
         chosen = sample(cases, asked.trials, asked.seed)
+    left = [case for case in chosen if case.name not in result.passed]
     until = None if seconds is None else started + seconds
-    for case, wrong in run(chosen, asked.jobs, until):
-        result.done += 1
+    for case, wrong in run(left, asked.jobs, until):
         if wrong:
             result.failures.append((case, wrong))
+        else:
+            result.passed.add(case.name)
         _progress(campaign, result)
-    result.seconds = time.monotonic() - started
-    return result
+    result.seconds += time.monotonic() - started
 
 
 def _progress(campaign: Campaign, result: Result) -> None:
@@ -101,6 +118,7 @@ def _as_json(results: dict[str, Result]) -> dict[str, object]:
             "seconds": round(result.seconds, 1),
             "controls": result.controls,
             "blind": result.blind,
+            "passed": sorted(result.passed),
             "failures": [{"kind": case.kind, "case": case.name, "wrong": w} for case, w in result.failures],
         }
         for name, result in results.items()

@@ -24,7 +24,7 @@ class Case:
 
     Attributes:
         kind: cases of one kind are alike; a sample takes some of every kind.
-        name: the same campaign, seed and name are the same trial.
+        name: the same campaign, seed and name are the same trial; no two have one name.
         check: runs it; returns what is wrong, or nothing.
     """
 
@@ -56,18 +56,23 @@ class Result:
 
     Attributes:
         planned: cases it has.
-        done: cases that were run.
+        passed: names of the cases that passed.
         failures: the cases that failed, and what was wrong.
         blind: names of the controls that passed, which they must not.
         controls: how many were run.
     """
 
     planned: int = 0
-    done: int = 0
     seconds: float = 0.0
     controls: int = 0
+    passed: set[str] = field(default_factory=set)
     failures: list[tuple[Case, str]] = field(default_factory=list)
     blind: list[str] = field(default_factory=list)
+
+    @property
+    def done(self) -> int:
+        """Cases that were run."""
+        return len(self.passed) + len(self.failures)
 
     def grouped(self) -> dict[tuple[str, str], list[tuple[Case, str]]]:
         """Failures that look alike, by kind and by what is wrong but for numbers and paths."""

@@ -39,16 +39,20 @@ def cases(lab: Lab, seed: int) -> Iterator[Case]:
     for subject in SUBJECTS:
         random = Random(f"{seed} {subject.name}")
         size = _path(source(lab, subject), subject).stat().st_size
-        hurts: list[tuple[str, Hurt]] = []
-        for number in range(FLIPS):
-            bit = random.randrange(8 * (size if number % 2 else min(size, _HEAD)))
-            hurts.append((f"bit {bit}", partial(flip, bit)))
+        hurts: list[tuple[str, Hurt]] = [(f"bit {bit}", partial(flip, bit)) for bit in _bits(random, size)]
         lengths = random.sample(range(size), min(size, CUTS))
         hurts += [(f"cut to {length}", partial(cut, length)) for length in lengths]
         for number, (what, hurt) in enumerate(hurts):
             reader = number % len(subject.readers)
             name = f"{subject.name}, {subject.readers[reader].split()[0]}: {what}"
             yield Case(subject.name, name, partial(trial, lab, subject, reader, hurt))
+
+
+def _bits(random: Random, size: int) -> list[int]:
+    """So many bits of a file, no two the same, half of them near its beginning."""
+    near = random.sample(range(8 * min(size, _HEAD)), FLIPS // 2)
+    anywhere = random.sample(range(8 * size), min(8 * size, FLIPS))
+    return list(dict.fromkeys([*near, *anywhere]))[:FLIPS]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ WORDS = {
     **{name: "" for name in TRAINING},
     "evaluate": "evaluate {classify} {lab}/labelled-val --cpu --out out/n.json",
     "predict": "predict {classify} {lab}/photos --cpu --out out/p.csv",
-    "predict masks": "predict {segment} {lab}/photos --cpu --out out/masks",
+    "predict masks": "predict {segment} {lab}/labelled/a --cpu --out out/masks",
     "embed": "embed {train} {lab}/photos --cpu --out out/f.npz",
     "report": "report {classify} {segment} --out out/r.html",
     "export": "export {classify} --to hub --out out/hub",

@@ -20,13 +20,27 @@ from typing import Any
 from benchmarks.faults.child import run_child
 
 
+_LATE = (  # what commands import when they come to it
+    "matplotlib.backends.backend_agg",
+    "matplotlib.backends.backend_svg",
+    "matplotlib.figure",
+    "matplotlib.pyplot",
+    "sklearn.manifold",
+    "torch._dynamo",
+)
+
+
 @cache
 def preload() -> None:
     """Import what any command imports, so that a child need not; nothing is computed."""
     import torch
-    import torch._dynamo
+    from PIL import Image
 
     import ssl_seg
+
+    for name in _LATE:
+        importlib.import_module(name)
+    Image.init()
 
     torch.set_num_threads(1)
     for module in pkgutil.walk_packages(ssl_seg.__path__, "ssl_seg."):
@@ -112,19 +126,17 @@ def _serve(requests: int, replies: int) -> None:
 
 def _wait(pid: int, seconds: float) -> int | None:
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            _end_group(pid)
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.002)
+    ended = None
+    while ended is None and time.monotonic() < deadline:
+        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        time.sleep(0 if ended else 0.002)
     _end_group(pid)
     os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return None
+    _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status) if ended else None
 
 
 def _end_group(pid: int) -> None:
-    """What a command has started must not outlive it."""
+    """What a command has started must not outlive it; before it is reaped, so that its number is still its own."""
     with suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ssl_seg.errors import PluginError, UsageError, did_you_mean
-from ssl_seg.utils.code_names import load_named, names_code, refuse_code
+from ssl_seg.utils.code_names import FoundName, load_named, names_code, refuse_code, unknown
 from ssl_seg.utils.entry_points import Source, brief
 from ssl_seg.utils.text import listed
 
@@ -77,7 +77,7 @@ class Registry:
         """What makes the component of this name; a `TypedName` may be `file.py:Name`, any other may not.
 
         Raises:
-            UsageError: no such name.
+            UsageError: no such name; a WeightsError where a weight file says it, a `FoundName`.
             WeightsError: it names code, and nobody has typed it.
             PluginError: two plugins bring it, or the file cannot be imported.
         """
@@ -89,7 +89,8 @@ class Registry:
             raise PluginError(self._conflict(kind, name), next="uninstall one of them")
         if not owners:
             singular = kind.rstrip("s") if kind != "ssl" else "ssl method"
-            raise UsageError(
+            raise unknown(
+                name,
                 f"no {singular} {name!r}{did_you_mean(name, self.names(kind))}",
                 where=listed(self.failures) or None,
                 next=f"ssl-seg list {kind}",
@@ -104,10 +105,16 @@ class Registry:
         """Make a component from its name, the command's positional values and the user's options.
 
         Raises:
-            UsageError: an unknown name or option, or a value of the wrong type.
+            UsageError: an unknown name or option, or a value of the wrong type; see `unknown`.
         """
-        factory = self.factory(kind, name)
-        return factory(*given, **check_options(factory, f"{kind.rstrip('s')} {name}", options or {}))
+        factory, options = self.factory(kind, name), options or {}
+        values = check_options(factory, f"{kind.rstrip('s')} {name}", options)
+        try:
+            return factory(*given, **values)
+        except UsageError as error:  # options that do not go together
+            if all(isinstance(word, FoundName) for word in (name, *options)):
+                raise unknown(name, error.what, where=error.where, next=error.next) from error
+            raise
 
 
 def _callable(factory: Any, what: str) -> Factory:
@@ -136,13 +143,14 @@ def check_options(factory: Factory, what: str, options: Mapping[str, Any]) -> di
     `none` is None where the annotation allows it; several numbers are written `0.2,1.0`.
 
     Raises:
-        UsageError: an option it does not have, or a value its annotation does not allow.
+        UsageError: an option it does not have, or a value its annotation does not allow; see `unknown`.
     """
     known = options_of(factory)
     values: dict[str, Any] = {}
     for key, value in options.items():
         if key not in known:
-            raise UsageError(
+            raise unknown(
+                key,
                 f"{what} has no option {key!r}{did_you_mean(key, known)}",
                 next=f"it has {', '.join(known) or 'none'}",
             )
@@ -152,7 +160,7 @@ def check_options(factory: Factory, what: str, options: Mapping[str, Any]) -> di
         try:
             values[key] = _read(annotation, value)
         except ValueError as error:
-            raise UsageError(f"option {key!r} of {what}: {error}, got {value!r}") from error
+            raise unknown(key, f"option {key!r} of {what}: {error}, got {value!r}") from error
     return values
 
 

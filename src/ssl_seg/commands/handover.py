@@ -60,12 +60,15 @@ def start_from(given: dict[str, Any], options: dict[str, dict[str, str]], *, any
 
     path = Path(given["init"]).expanduser() if given["init"] else None
     about: Mapping[str, Any] = read_about(path) if path else {}
-    named = str(about.get("backbone", "resnet50"))
+    named: str = about.get("backbone", "resnet50")
     if given["backbone"] is None:
         refuse_code(named, "backbones", path)
         given["backbone"] = named
     if "backbone" in about and same_code(given["backbone"], named) and about.get("options"):
-        options["backbone"] = {**about["options"], **options.get("backbone", {})}
+        typed = options.get("backbone", {})
+        options["backbone"] = {
+            key: value for key, value in about["options"].items() if key not in typed
+        } | typed
     trained_at = about.get("image_size")
     if given["image_size"] is None:
         given["image_size"] = trained_at or 128

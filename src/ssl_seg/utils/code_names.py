@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from ssl_seg.errors import PluginError, UsageError, WeightsError, did_you_mean
+from ssl_seg.errors import PluginError, SslSegError, UsageError, WeightsError, did_you_mean
 from ssl_seg.utils.entry_points import brief
 
 # where a person types a name of each kind
@@ -30,6 +30,30 @@ class TypedName(str):
     """
 
     __slots__ = ()
+
+
+class FoundName(str):
+    """A name of a component or of an option as a weight file has it: where it means nothing, the file is wrong.
+
+    Attributes:
+        file: that says so.
+    """
+
+    file: Path
+
+    @classmethod
+    def of(cls, name: str, file: Path) -> "FoundName":
+        """The name, which remembers its file."""
+        made = cls(name)
+        made.file = file
+        return made
+
+
+def unknown(name: str, what: str, *, where: str | None = None, next: str | None = None) -> SslSegError:
+    """The error for a name that means nothing: of the file that says it, or else of the command line."""
+    if isinstance(name, FoundName):
+        return WeightsError(what, where="\n".join(filter(None, (str(name.file), where))), next=next)
+    return UsageError(what, where=where, next=next)
 
 
 def names_code(name: object) -> bool:

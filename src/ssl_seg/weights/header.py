@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ssl_seg.utils.code_names import FoundName
 from ssl_seg.utils.toml import parse_json
 from ssl_seg.weights.first_version import MARK, as_it_was
 from ssl_seg.weights.readers import unusable
@@ -126,7 +127,17 @@ def values_of(header: Mapping[str, str], file: Path, needed: Sequence[str] = ())
     _check_classes(about, file)
     if MARK not in about and "backbone" in about:
         about["options"] = as_it_was(about["backbone"], about.get("options", {}))
-    return about
+    return about | _found(about, file)
+
+
+def _found(about: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """The names of parts and of their options, which remember where they were found."""
+    names = {key: FoundName.of(about[key], file) for key in ("backbone", "head") if key in about}
+    tables = {key: about[key] for key in ("options", "head_options", "metric_options") if key in about}
+    return names | {
+        key: {FoundName.of(name, file): value for name, value in table.items()}
+        for key, table in tables.items()
+    }
 
 
 def _check_classes(about: Mapping[str, Any], file: Path) -> None:
