@@ -19,7 +19,6 @@ from typing import Any
 
 from benchmarks.faults.child import run_child
 
-
 _LATE = (  # what commands import when they come to it
     "matplotlib.backends.backend_agg",
     "matplotlib.backends.backend_svg",
