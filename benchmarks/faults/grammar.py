@@ -46,6 +46,8 @@ class Parameter:
     flag: str
     kind: str  # number, text, choice, switch or option
     choices: tuple[str, ...] = ()
+    whole: bool = False
+    largest: float | None = None
 
 
 def commands() -> dict[str, list[Parameter]]:
@@ -77,7 +79,10 @@ def _parameter(each: Any) -> Parameter:
         return Parameter(flag, "choice", get_args(annotation))
     if annotation is bool:
         return Parameter(flag, "switch")
-    return Parameter(flag, "number" if annotation in (int, float) else "text")
+    if annotation in (int, float):
+        largest = each.type_descriptor.parameter_info.max
+        return Parameter(flag, "number", whole=annotation is int, largest=largest)
+    return Parameter(flag, "text")
 
 
 def changes(random: Random, parameters: Sequence[Parameter]) -> list[Change]:

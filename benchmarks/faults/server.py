@@ -69,7 +69,9 @@ class Server:
         self._replies = os.fdopen(replies)
         self.pid = os.fork()
         if self.pid == 0:
-            os.close(self._requests)
+            own = sorted((theirs, mine))  # or this one would keep the pipes of the others open
+            for low, high in zip((2, *own), (*own, 1024), strict=True):
+                os.closerange(low + 1, high)
             os.setsid()
             nowhere = os.open(os.devnull, os.O_RDWR)
             for handle in range(3):  # who reads what the user says must not wait for the server

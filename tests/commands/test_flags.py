@@ -6,6 +6,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from benchmarks.faults import grammar
 from ssl_seg.commands import defaults
 from ssl_seg.commands.train import train
 from ssl_seg.errors import UsageError
@@ -116,6 +117,25 @@ def test_a_missing_file_and_a_folder_are_usage_errors(cli, tmp_path):
 def test_a_malformed_option(text):
     with pytest.raises(UsageError, match="not an option"):
         defaults.read_options([text])
+
+
+def test_every_whole_number_has_a_largest():
+    """A larger one would end as a bug, deep in torch or in NumPy."""
+    flags = [
+        (command, each)
+        for command, found in grammar.commands().items()
+        for each in found
+        if each.kind == "number" and each.whole
+    ]
+    assert len(flags) > 30
+    assert [(command, each.flag) for command, each in flags if each.largest is None] == []
+
+
+@pytest.mark.parametrize("flag", ["--seed", "--image-size", "--epochs"])
+def test_a_number_that_no_machine_holds(flag, cli):
+    for number in (2**63, 2**64, 10**30):
+        code, _, err = cli("train", "demo:8", flag, number)
+        assert code == 2 and f"{flag}': Input should be less than" in err, err
 
 
 def test_options():

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -105,6 +106,22 @@ def test_what_is_alike():
     assert Result(failures=[(Case("k", "n", str), "a 1"), (Case("k", "m", str), "a 2")]).grouped().keys() == {
         ("k", "a N")
     }
+
+
+def test_several_servers_end(tmp_path):
+    made = Lab(tmp_path, jobs=2)
+    closing = Thread(target=made.close, daemon=True)
+    closing.start()
+    closing.join(20)
+    assert not closing.is_alive()
+
+
+def test_the_whole_in_parts(campaign, capsys, tmp_path):
+    words = ["--out", str(tmp_path / "n.json"), "--resume"]
+    assert campaign(["", "wrong", "", ""], ["caught"], *words, "--trials", "3") == 1
+    assert "3 of 4         1" in capsys.readouterr().out
+    assert campaign(["wrong", "", "wrong", ""], ["", ""], *words) == 0  # what has passed is not tried again
+    assert "4 of 4         0      0       1/1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("point", ALL)

@@ -7,8 +7,9 @@ from safetensors.torch import load_file, save_file
 
 from ssl_seg.errors import WeightsError
 from ssl_seg.testing import TinyBackbone
+from ssl_seg.utils import limits
 from ssl_seg.weights.backbone_file import load_backbone, read_about, save_backbone
-from ssl_seg.weights.header import LARGEST, MODEL
+from ssl_seg.weights.header import MODEL
 from ssl_seg.weights.model_file import read_model_about
 
 BACKBONE = {"backbone": "tiny", "options": {"stem": "small"}, "image_size": 64, "epochs": 3}
@@ -46,7 +47,7 @@ WRONG = [
     ("classes", "ab", ""),
     ("classes", [1, 2], ""),
     ("classes", {"a": 1}, ""),
-    ("image_size", 10**9, f"a whole number from 1 to {LARGEST:,}"),
+    ("image_size", 10**9, f"a whole number from 1 to {limits.SIDE:,}"),
     ("image_size", -5, ""),
     ("image_size", 0, ""),
     ("image_size", 64.0, ""),

@@ -8,6 +8,7 @@ import typer
 from ssl_seg.commands import defaults, flags
 from ssl_seg.commands.finetuning import Finetuning, parts_of
 from ssl_seg.errors import UsageError
+from ssl_seg.utils import limits
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,13 +36,20 @@ def classify(
         Literal["none", "light", "strong"], typer.Option(help="Random crops and flips; strong: colours too.")
     ] = "light",
     passes: Annotated[
-        int, typer.Option(min=0, help="With --freeze: random views of each image; 0: its centre.")
+        int,
+        typer.Option(
+            min=0, max=limits.COUNT, help="With --freeze: random views of each image; 0: its centre."
+        ),
     ] = 0,
     mixup: Annotated[float, typer.Option(min=0.0, help="Alpha of mixup; 0: none.")] = 0.0,
     label_smoothing: Annotated[float, typer.Option(min=0.0, max=0.9, help="Of the targets.")] = 0.0,
     keep_features: Annotated[
         int,
-        typer.Option(min=0, help="Training images whose features are kept, first and last epoch, for t-SNE."),
+        typer.Option(
+            min=0,
+            max=limits.COUNT,
+            help="Training images whose features are kept, first and last epoch, for t-SNE.",
+        ),
     ] = 2000,
     optimizer: flags.Optimizer = None,
     lr: flags.Lr = None,

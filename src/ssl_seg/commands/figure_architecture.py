@@ -11,6 +11,7 @@ from ssl_seg.commands import defaults, flags
 from ssl_seg.commands.console import Console, echo
 from ssl_seg.commands.reading import run_files
 from ssl_seg.errors import SslSegError, UsageError, WeightsError
+from ssl_seg.utils import limits
 from ssl_seg.utils.code_names import TypedName, names_code, same_code
 from ssl_seg.utils.entry_points import brief
 
@@ -30,9 +31,16 @@ def architecture(
     ],
     image_size: Annotated[
         int | None,
-        typer.Option(min=8, help="Side of the image, in pixels.", show_default="that of the runs, or 512"),
+        typer.Option(
+            min=8,
+            max=limits.SIDE,
+            help="Side of the image, in pixels.",
+            show_default="that of the runs, or 512",
+        ),
     ] = None,
-    classes: Annotated[int, typer.Option(min=1, help="Classes of heads that are named.")] = 7,
+    classes: Annotated[
+        int, typer.Option(min=1, max=limits.COUNT, help="Classes of heads that are named.")
+    ] = 7,
     backbone: Annotated[
         list[str] | None,
         typer.Option(metavar="FILE.py:NAME", help="A run's backbone from a file; may be repeated."),

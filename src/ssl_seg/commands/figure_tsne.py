@@ -14,6 +14,7 @@ import typer
 from ssl_seg.commands.console import Console, echo
 from ssl_seg.commands.reading import run_files
 from ssl_seg.errors import DataError, UsageError
+from ssl_seg.utils import limits
 from ssl_seg.utils.files import replace_text
 from ssl_seg.utils.outputs import refuse_inputs
 from ssl_seg.utils.toml import read_toml
@@ -34,7 +35,7 @@ def tsne(
         float | None,
         typer.Option(help="How many neighbours of an image count.", show_default="30, or fewer"),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of t-SNE.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=limits.NUMPY_SEED, help="Of t-SNE.")] = 0,
     out: Annotated[
         Path | None, typer.Option(metavar="STEM", help="Without an ending.", show_default="RUN/figures/tsne")
     ] = None,

@@ -10,6 +10,7 @@ from ssl_seg.commands import defaults, flags
 from ssl_seg.commands.console import echo
 from ssl_seg.commands.reading import files_of
 from ssl_seg.errors import UsageError
+from ssl_seg.utils import limits
 from ssl_seg.utils.code_names import TypedName
 from ssl_seg.utils.outputs import refuse_inputs
 
@@ -40,7 +41,9 @@ def views(
     masks: Annotated[bool, typer.Option("--masks", help="Of images with masks, both are drawn.")] = False,
     image_size: Annotated[
         int | None,
-        typer.Option(min=8, help="Side of a view, in pixels.", show_default="128; with --masks 256"),
+        typer.Option(
+            min=8, max=limits.SIDE, help="Side of a view, in pixels.", show_default="128; with --masks 256"
+        ),
     ] = None,
     seed: flags.Seed = 0,
     count: Annotated[int, typer.Option(min=1, max=64, help="Images, one column for each.")] = 8,

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from ssl_seg.commands.defaults import add_options, note_out, note_resume, take_config
+from ssl_seg.utils import limits
 
 Data = Annotated[str | None, typer.Argument(metavar="DATA", help="A folder, a CSV file, or FORMAT:PATH.")]
 RunOrFile = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or a weight file.")]
@@ -19,9 +20,12 @@ TrainMasks = Annotated[
 ]
 ValMasks = Annotated[str | None, typer.Option(metavar="DATA", help="Images with masks to measure on.")]
 Tile = Annotated[
-    int, typer.Option(min=32, help="Larger images go through the network in tiles of this side.")
+    int,
+    typer.Option(
+        min=32, max=limits.CANVAS, help="Larger images go through the network in tiles of this side."
+    ),
 ]
-Overlap = Annotated[int, typer.Option(min=0, help="Of neighbouring tiles, in pixels.")]
+Overlap = Annotated[int, typer.Option(min=0, max=limits.CANVAS, help="Of neighbouring tiles, in pixels.")]
 Flips = Annotated[
     bool, typer.Option("--flips", help="Average over an image and its mirror image (segmentation).")
 ]
@@ -47,7 +51,10 @@ AnySize = Annotated[
 ModelImageSize = Annotated[
     int | None,
     typer.Option(
-        min=8, help="Side of what the network sees, in pixels.", show_default="that of --init, or 128"
+        min=8,
+        max=limits.SIDE,
+        help="Side of what the network sees, in pixels.",
+        show_default="that of --init, or 128",
     ),
 ]
 BackboneLr = Annotated[
@@ -55,9 +62,11 @@ BackboneLr = Annotated[
     typer.Option(min=0.0, help="Peak learning rate of the backbone.", show_default="that of the head"),
 ]
 Backbone = Annotated[str, typer.Option(help="Network: any of `ssl-seg list backbones`.")]
-Epochs = Annotated[int, typer.Option(min=1, help="Passes over the data.")]
-BatchSize = Annotated[int, typer.Option(min=2, help="Images of one optimizer step.")]
-ImageSize = Annotated[int, typer.Option(min=8, help="Side of what the network sees, in pixels.")]
+Epochs = Annotated[int, typer.Option(min=1, max=limits.COUNT, help="Passes over the data.")]
+BatchSize = Annotated[int, typer.Option(min=2, max=limits.COUNT, help="Images of one optimizer step.")]
+ImageSize = Annotated[
+    int, typer.Option(min=8, max=limits.SIDE, help="Side of what the network sees, in pixels.")
+]
 Optimizer = Annotated[
     str | None, typer.Option(help="adamw, adam, sgd or lars.", show_default="what suits the method")
 ]
@@ -78,8 +87,10 @@ AllowOverlap = Annotated[
 ]
 Schedule = Annotated[Literal["cosine", "constant", "poly"], typer.Option(help="After the warm-up.")]
 Clip = Annotated[float, typer.Option(min=0.0, help="Largest norm of the gradients; 0: any.")]
-Accumulate = Annotated[int, typer.Option(min=1, help="Parts a batch is computed in, to save memory.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of weights, order and augmentation.")]
+Accumulate = Annotated[
+    int, typer.Option(min=1, max=limits.COUNT, help="Parts a batch is computed in, to save memory.")
+]
+Seed = Annotated[int, typer.Option(min=0, max=limits.SEED, help="Of weights, order and augmentation.")]
 Precision = Annotated[
     Literal["auto", "bf16", "fp32"], typer.Option(help="auto: bf16 where the device is fast at it.")
 ]
@@ -112,14 +123,19 @@ BadImages = Annotated[
 ]
 Canvas = Annotated[
     int,
-    typer.Option(min=0, help="Larger images are stored this size.", show_default="twice the image size"),
+    typer.Option(
+        min=0,
+        max=limits.CANVAS,
+        help="Larger images are stored this size.",
+        show_default="twice the image size",
+    ),
 ]
 Cache = Annotated[
     Path | None, typer.Option(help="Where decoded images are kept.", show_default="~/.cache/ssl-seg")
 ]
 SaveEvery = Annotated[
     int,
-    typer.Option(min=0, help="Steps between checkpoints.", show_default="every 5 minutes"),
+    typer.Option(min=0, max=limits.COUNT, help="Steps between checkpoints.", show_default="every 5 minutes"),
 ]
 Track = Annotated[
     str | None,

@@ -4,7 +4,9 @@ from typing import Annotated, Literal
 
 import typer
 
-CropSize = Annotated[int, typer.Option(min=32, help="Side of a training crop, in pixels.")]
+from ssl_seg.utils import limits
+
+CropSize = Annotated[int, typer.Option(min=32, max=limits.SIDE, help="Side of a training crop, in pixels.")]
 Augment = Annotated[
     Literal["light", "turns", "strong"],
     typer.Option(help="Crops and mirrors; turns: all eight, for pictures from above; strong: colours too."),
@@ -28,7 +30,13 @@ Watch = Annotated[
 WatchEpochs = Annotated[
     str, typer.Option(help="When they are kept, as 1,10,50.", show_default="first, middle and last")
 ]
-ValEvery = Annotated[int, typer.Option(min=1, help="Epochs between two looks at --val.")]
+ValEvery = Annotated[int, typer.Option(min=1, max=limits.COUNT, help="Epochs between two looks at --val.")]
 Canvas = Annotated[
-    int, typer.Option(min=0, help="Larger images are reduced to this side.", show_default="none is reduced")
+    int,
+    typer.Option(
+        min=0,
+        max=limits.CANVAS,
+        help="Larger images are reduced to this side.",
+        show_default="none is reduced",
+    ),
 ]

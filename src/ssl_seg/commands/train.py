@@ -8,6 +8,7 @@ import typer
 from ssl_seg.commands import defaults, flags
 from ssl_seg.commands.training import Training
 from ssl_seg.errors import UsageError, counted
+from ssl_seg.utils import limits
 
 
 def train(
@@ -31,7 +32,9 @@ def train(
     probe: Annotated[
         str | None, typer.Option(metavar="DATA", help="Labelled images for a k-NN accuracy on the way.")
     ] = None,
-    probe_every: Annotated[int, typer.Option(min=1, help="Epochs between two of them.")] = 1,
+    probe_every: Annotated[
+        int, typer.Option(min=1, max=limits.COUNT, help="Epochs between two of them.")
+    ] = 1,
     on_collapse: Annotated[
         Literal["stop", "ignore"], typer.Option(help="When all images look the same to the network.")
     ] = "stop",

@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ssl_seg.utils import limits
 from ssl_seg.utils.code_names import FoundName
 from ssl_seg.utils.toml import parse_json
 from ssl_seg.weights.first_version import MARK, as_it_was
 from ssl_seg.weights.readers import unusable
 
-LARGEST = 8192  # pixels of an image's side
 _SHOWN = 60
 
 # keys without which no network, or no answer, can be made
@@ -81,15 +81,15 @@ _RULES = {
     "head_options": _OPTIONS,
     "task": _Rule("classify or segment", lambda value: value in ("classify", "segment")),
     "classes": _Rule("a list of at least one text", lambda value: bool(value) and _NAMES.holds(value)),
-    "image_size": _whole(1, LARGEST),
+    "image_size": _whole(1, limits.SIDE),
     "mean": _three(-1e3, 1e3),
     "std": _three(1e-6, 1e3),
-    "canvas": _whole(1, 1 << 16),
+    "canvas": _whole(1, limits.CANVAS),
     "precision": _Rule("bf16 or fp32", lambda value: value in ("bf16", "fp32")),
     "metric_options": _OPTIONS,
     "range": _Rule("two numbers, the smaller one first", _is_range),
-    "epoch": _whole(0, 10**9),
-    "epochs": _whole(0, 10**9),
+    "epoch": _whole(0, limits.COUNT),
+    "epochs": _whole(0, limits.COUNT),
     "trained_by": _TEXT,
     "colours": _Rule(
         "a list of colours, three whole numbers from 0 to 255", lambda v: _is_list(v, _is_colour)

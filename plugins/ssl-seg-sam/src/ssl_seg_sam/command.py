@@ -48,7 +48,7 @@ def sam(
         float, typer.Option(help="Least IoU of such a mask with itself at another threshold.")
     ] = 0.95,
     tile: flags.Tile = 1024,
-    batch: Annotated[int, typer.Option(min=1, help="Prompts answered at a time.")] = 32,
+    batch: Annotated[int, typer.Option(min=1, max=65_536, help="Prompts answered at a time.")] = 32,
     compare: Annotated[
         list[Path] | None,
         typer.Option(metavar="RUN", help="Runs whose mean IoU stands beside; may be repeated."),
