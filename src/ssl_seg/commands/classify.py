@@ -20,6 +20,20 @@ if TYPE_CHECKING:
     from ssl_seg.tasks.classification import Supervised
 
 
+_Passes = Annotated[
+    int,
+    typer.Option(min=0, max=limits.COUNT, help="With --freeze: random views of each image; 0: its centre."),
+]
+_KeepFeatures = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        max=limits.COUNT,
+        help="Training images whose features are kept, first and last epoch, for t-SNE.",
+    ),
+]
+
+
 def classify(
     train: flags.Train = None,
     val: flags.Val = None,
@@ -35,22 +49,10 @@ def classify(
     augment: Annotated[
         Literal["none", "light", "strong"], typer.Option(help="Random crops and flips; strong: colours too.")
     ] = "light",
-    passes: Annotated[
-        int,
-        typer.Option(
-            min=0, max=limits.COUNT, help="With --freeze: random views of each image; 0: its centre."
-        ),
-    ] = 0,
+    passes: _Passes = 0,
     mixup: Annotated[float, typer.Option(min=0.0, help="Alpha of mixup; 0: none.")] = 0.0,
     label_smoothing: Annotated[float, typer.Option(min=0.0, max=0.9, help="Of the targets.")] = 0.0,
-    keep_features: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            max=limits.COUNT,
-            help="Training images whose features are kept, first and last epoch, for t-SNE.",
-        ),
-    ] = 2000,
+    keep_features: _KeepFeatures = 2000,
     optimizer: flags.Optimizer = None,
     lr: flags.Lr = None,
     backbone_lr: flags.BackboneLr = None,

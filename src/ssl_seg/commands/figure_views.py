@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 _PAIR = ("image", "view", "mask")
 
 
+_Side = typer.Option(
+    min=8, max=limits.SIDE, help="Side of a view, in pixels.", show_default="128; with --masks 256"
+)
+_ImageSize = Annotated[int | None, _Side]
+
+
 def views(
     data: Annotated[str, typer.Argument(metavar="DATA", help="A folder, a CSV file, or FORMAT:PATH.")],
     ssl: Annotated[
@@ -39,12 +45,7 @@ def views(
         typer.Option(help="Instead: the views of `ssl-seg classify`, or with --masks of `ssl-seg segment`."),
     ] = None,
     masks: Annotated[bool, typer.Option("--masks", help="Of images with masks, both are drawn.")] = False,
-    image_size: Annotated[
-        int | None,
-        typer.Option(
-            min=8, max=limits.SIDE, help="Side of a view, in pixels.", show_default="128; with --masks 256"
-        ),
-    ] = None,
+    image_size: _ImageSize = None,
     seed: flags.Seed = 0,
     count: Annotated[int, typer.Option(min=1, max=64, help="Images, one column for each.")] = 8,
     option: flags.Option = None,
