@@ -108,13 +108,39 @@ class Registry:
             UsageError: an unknown name or option, or a value of the wrong type; see `unknown`.
         """
         factory, options = self.factory(kind, name), options or {}
-        values = check_options(factory, f"{kind.rstrip('s')} {name}", options)
+        values = check_options(factory, _what(kind, name), options)
         try:
             return factory(*given, **values)
         except UsageError as error:  # options that do not go together
             if all(isinstance(word, FoundName) for word in (name, *options)):
                 raise unknown(name, error.what, where=error.where, next=error.next) from error
             raise
+
+    def resolved(self, kind: str, name: str, options: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """What `build` gives a component: see `resolved_options`; it raises what `build` raises."""
+        factory = self.factory(kind, name)
+        return resolved_options(factory, check_options(factory, _what(kind, name), options or {}))
+
+
+def _what(kind: str, name: str) -> str:
+    return f"{kind.rstrip('s')} {name}"
+
+
+def resolved_options(factory: Factory, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Every option of a factory with the value that holds, default or not, as numbers and texts.
+
+    A value that TOML cannot hold is written as Python would print it; None as `none`.
+    """
+    defaults = {name: p.default for name, p in options_of(factory).items() if p.default is not p.empty}
+    return {name: _plain(value) for name, value in {**defaults, **options}.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, bool | int | float | str):
+        return value
+    return "none" if value is None else str(value)
 
 
 def _callable(factory: Any, what: str) -> Factory:

@@ -51,7 +51,8 @@ def store_of(tmp_path, count):
 def probe_of(store, signal=0):
     stop = Stop()
     stop.signal = signal
-    return Probe(load_plugins().registry, store, Device("fp32", cpu=True), size=32, options={}, stop=stop)
+    metric = load_plugins().registry.build("metrics", "knn", store.classes)
+    return Probe(metric, store, Device("fp32", cpu=True), size=32, stop=stop)
 
 
 class Told(TinyBackbone):

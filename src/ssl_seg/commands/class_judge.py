@@ -29,7 +29,7 @@ class ClassJudge(Judge):
     def __init__(
         self, run: "Classification", model: "Model", dataset: "Dataset", store: "Store", *, cached: bool
     ) -> None:
-        metric = run.build("metrics", "accuracy", store.classes, part="metric")
+        metric = run.plugins.registry.build("metrics", run.metric, store.classes, options=run.metric_options)
         further = Further(run.plugins.registry, run.further, store.classes, pixels=False)
         super().__init__(run, model, dataset, store, metric, further)
         self._features = None

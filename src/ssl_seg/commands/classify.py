@@ -13,6 +13,7 @@ from ssl_seg.utils import limits
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ssl_seg.augment.views import View
     from ssl_seg.base import Dataset, Model
     from ssl_seg.commands.judge import Judge
     from ssl_seg.data.image_cache import Store
@@ -95,6 +96,7 @@ class Classification(Finetuning):
     """A model that names what an image shows."""
 
     command = "classify"
+    metric = "accuracy"
     # what suits a labelled data set of some thousand images
     recipe: ClassVar = {
         "optimizer": "adamw",
@@ -118,11 +120,11 @@ class Classification(Finetuning):
         from ssl_seg.data.label_checks import check_labels, warn_of_twins, warn_of_unmeasured
 
         given = self.given
-        self.train_data = train = self.dataset(given["train"], split="train", labelled=True)
+        self.train_data = train = self.dataset("train", split="train", labelled=True)
         stores = {"train": self.store(train)}
         check_labels(stores["train"], train, given["train"])
         if given["val"]:
-            self.val = self.dataset(given["val"], parts=("val",), split="val", labelled=True)
+            self.val = self.dataset("val", parts=("val",), split="val", labelled=True)
             stores["val"] = self.store(self.val)
             align(stores["val"], self.val, stores["train"].classes, given["val"])
             warn_of_unmeasured(stores["val"], given["val"])
@@ -130,6 +132,13 @@ class Classification(Finetuning):
             known, asked = (train, stores["train"]), (self.val, stores["val"])
             refuse_overlap(known, asked, allowed=given["allow_overlap"])
         return stores
+
+    def train_views(self, module: "Supervised", store: "Store") -> list["View"]:
+        """By `--augment`; features that stand for images are of their centre, but for `--passes`."""
+        from ssl_seg.augment.recipes import TRAIN_VIEWS
+
+        view = TRAIN_VIEWS.get(self.given["augment"])
+        return [view] if view and (self.given["passes"] or not self.cached(module)) else []
 
     def keep(self, model: "Model", store: "Store", epoch: int) -> None:
         """Features of training images, for t-SNE."""
@@ -158,11 +167,10 @@ class Classification(Finetuning):
         """Images, or the features that stand for them, with their targets."""
         if self.cached(module):
             return self.features_feed(module, store, order)
-        return self.images_feed(store)
+        return self.images_feed(module, store)
 
-    def images_feed(self, store: "Store") -> Any:
+    def images_feed(self, module: "Supervised", store: "Store") -> Any:
         """Images as the network sees them, with their targets, by the step."""
-        from ssl_seg.augment.recipes import TRAIN_VIEWS
         from ssl_seg.augment.views import evaluation_view
         from ssl_seg.data.loader import Batch, Batches
         from ssl_seg.tasks.classification import mixup
@@ -170,12 +178,12 @@ class Classification(Finetuning):
         given, device = self.given, self.device
         size, seed = given["batch_size"], given["seed"]
         batches = Batches(store, size, seed, device.device, rank=device.rank, ranks=device.ranks)
-        view = TRAIN_VIEWS.get(given["augment"])
+        drawn = self.train_views(module, store)
 
         def look(batch: Batch) -> "Tensor":
-            if view is None:
+            if not drawn:
                 return evaluation_view(batch.images, batch.sizes, size=self.size, **self.how)
-            return self.views([view], batch, **self.how)[0]
+            return self.views(drawn, batch, **self.how)[0]
 
         def feed(step: int) -> list[list["Tensor"]]:
             batch = batches.at(step)
@@ -191,19 +199,17 @@ class Classification(Finetuning):
 
     def features_feed(self, module: "Supervised", store: "Store", order: "Order") -> Any:
         """Features in place of images: a frozen backbone computes them once."""
-        from ssl_seg.augment.recipes import TRAIN_VIEWS
         from ssl_seg.tasks.classification import pooled_features
 
-        given = self.given
-        view = TRAIN_VIEWS.get(given["augment"])
-        passes = given["passes"] if view else 0
+        given, drawn = self.given, self.train_views(module, store)
+        passes = given["passes"] if drawn else 0
         self.console.say(f"features of {len(store)} images, computed {max(1, passes)}x")
         rounds = pooled_features(
             module.model.backbone,
             store,
             self.device,
             size=self.size,
-            views=[view] if view else [],
+            views=drawn,
             passes=passes,
             seed=given["seed"],
             **self.how,

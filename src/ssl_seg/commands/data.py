@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ssl_seg.base import Dataset
 from ssl_seg.commands.bad_files import BadFiles
@@ -34,6 +34,7 @@ def open_dataset(
     palette: str = "",
     options: Mapping[str, str],
     shared: Mapping[str, str] | None = None,
+    note: Callable[[dict[str, Any]], None] = lambda resolved: None,
 ) -> Dataset:
     """`folder`, `file.csv`, `demo`, or `format:path`, where a format may be cut short (`csv:`).
 
@@ -46,6 +47,7 @@ def open_dataset(
         palette: of masks whose palette neither an option nor a file says, if the format asks for one.
         options: of the format.
         shared: further ones, which the format need not have: `options_of_run`.
+        note: is given the format and every option of it, for `run.toml`.
 
     Raises:
         UsageError: no such format, or an option it does not have.
@@ -58,6 +60,7 @@ def open_dataset(
     further = {**(shared or {}), **({"default_palette": palette} if palette else {})}
     options = {key: value for key, value in further.items() if key in known} | dict(options)
     dataset: Dataset = registry.build("datasets", format_, root, split, options=options)
+    note({"format": format_, **registry.resolved("datasets", format_, options)})
     if labelled and not dataset.classes:
         advice = getattr(dataset, "advice", "image_folder:FOLDER or csv:FILE.csv")
         raise DataError(f"{spec} has no labels", next=advice)

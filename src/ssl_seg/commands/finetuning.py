@@ -10,6 +10,7 @@ from ssl_seg.errors import counted
 if TYPE_CHECKING:
     from torch import nn
 
+    from ssl_seg.augment.views import View
     from ssl_seg.base import Backbone, Model
     from ssl_seg.commands.handover import Start
     from ssl_seg.commands.judge import Judge
@@ -30,6 +31,7 @@ class Finetuning(Training):
     (`new_feed`), and how it is measured (`new_judge`).
 
     Attributes:
+        metric: what measures it, but for `--metric`.
         recipe: optimizer, learning rate, weight decay and warm-up where the user gives none; see
             `ssl_seg.engine.recipe.resolve`.
         norm_recipe: what differs when a backbone with BatchNorm is trained.
@@ -39,6 +41,7 @@ class Finetuning(Training):
         excluded: indices of the classes that are never predicted.
     """
 
+    metric: ClassVar[str]
     recipe: ClassVar[dict[str, Any]]
     norm_recipe: ClassVar[dict[str, Any]] = {}
     head_recipe: ClassVar[dict[str, Any]] = {}
@@ -82,7 +85,9 @@ class Finetuning(Training):
             backbone="model.backbone.",
         )
         warn_of_parts(given, module.train(), whose)
-        record(self.run, given, stores, module, order.per_epoch, device)
+        self.note_views(self.train_views(module, store))
+        self.note("metric", self.plugins.registry.resolved("metrics", self.metric, self.metric_options))
+        record(self.run, given, stores, module, order.per_epoch, device, self.resolved)
         self.console.say(
             f"{given['head']} on {given['backbone']}{' (frozen)' if given['freeze'] else ''}: {len(store)} "
             f"images, {len(store.classes)} classes, {counted(given['epochs'], 'epoch')} of "
@@ -111,6 +116,15 @@ class Finetuning(Training):
 
     def stores(self) -> dict[str, "Store"]:
         """The images: `train`, and `val` if there are some to measure on."""
+        raise NotImplementedError
+
+    @property
+    def metric_options(self) -> dict[str, str]:
+        """Of its own metric."""
+        return self.options.get("metric", {})
+
+    def train_views(self, module: Any, store: "Store") -> list["View"]:
+        """How images for training are drawn; none: their centre, as for measuring."""
         raise NotImplementedError
 
     def recipe_of(self, backbone: "Backbone | None") -> dict[str, Any]:

@@ -43,8 +43,7 @@ class MaskJudge(Judge):
     run: "Segmentation"
 
     def __init__(self, run: "Segmentation", model: "Model", dataset: "Dataset", store: "Store") -> None:
-        exclude = {"exclude": run.given["exclude"], **run.options.get("metric", {})}
-        metric = run.plugins.registry.build("metrics", "mean_iou", store.classes, options=exclude)
+        metric = run.plugins.registry.build("metrics", run.metric, store.classes, options=run.metric_options)
         if run.further and run.device.ranks > 1:
             raise UsageError(
                 "--metric for pixels is measured in one process", next=f"ssl-seg predict {run.run.folder}"

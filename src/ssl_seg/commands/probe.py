@@ -1,6 +1,5 @@
 """A k-NN accuracy on labelled images while a backbone is being trained."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,7 +13,6 @@ from ssl_seg.engine.device import Device
 from ssl_seg.engine.inference import embed
 from ssl_seg.engine.signals import Stop
 from ssl_seg.errors import DataError
-from ssl_seg.registry import Registry
 
 HELD_BACK = 0.2
 
@@ -34,22 +32,21 @@ class Probe:
     """Classifies a fifth of the images, held back, by their neighbours among the others.
 
     Args:
+        metric: `knn`, new.
         store: labelled images.
         size: of an image in pixels.
-        options: of the `knn` metric.
     """
 
     def __init__(
         self,
-        registry: Registry,
+        metric: Any,
         store: Store,
         device: Device,
         *,
         size: int,
-        options: Mapping[str, str],
         stop: Stop,
     ) -> None:
-        self._metric = registry.build("metrics", "knn", store.classes, options=options)
+        self._metric = metric
         self._store, self._device, self._size, self._stop = store, device, size, stop
         self._held = split_of(store.targets)
         tell_twins(store, self._held)

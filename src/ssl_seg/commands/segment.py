@@ -13,6 +13,7 @@ from ssl_seg.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ssl_seg.augment.views import View
     from ssl_seg.base import Backbone, Dataset, Model
     from ssl_seg.commands.handover import Start
     from ssl_seg.commands.judge import Judge
@@ -82,6 +83,7 @@ class Segmentation(Finetuning):
     """A model that tells the class of every pixel."""
 
     command = "segment"
+    metric = "mean_iou"
     # what suits some hundred images, from scratch or not
     recipe: ClassVar = {
         "optimizer": "adamw",
@@ -103,7 +105,7 @@ class Segmentation(Finetuning):
         given = self.given
         # a resumed run does not find out again how masks are read
         known = self.run.settings()["record"]["train"].get("palette", "") if self.run.resume else ""
-        train = self.dataset(given["train"], split="train", masks=True, palette=known)
+        train = self.dataset("train", split="train", masks=True, palette=known)
         tell_masks(train, given["train"], self.console.say)
         stores = {"train": self.store(train)}
         self.about_data = about = about_masks(train)
@@ -113,7 +115,7 @@ class Segmentation(Finetuning):
         self.about_data["exclude"] = defaults.names_in(given["exclude"])
         if given["val"]:
             how = {"parts": ("data", "val"), "palette": about["palette"]}
-            self.val = self.dataset(given["val"], split="val", masks=True, **how)
+            self.val = self.dataset("val", split="val", masks=True, **how)
             tell_masks(self.val, given["val"], self.console.say)
             stores["val"] = self.store(self.val)
             check_classes(self.val, stores["val"].classes, stores["train"].classes, given["val"])
@@ -192,6 +194,17 @@ class Segmentation(Finetuning):
         weights = class_weights(counts, self.excluded) if given["class_weights"] else None
         return Segmenter(model, loss=given["loss"], weights=weights, frozen=given["freeze"])
 
+    @property
+    def metric_options(self) -> dict[str, str]:
+        """Excluded classes are not in the mean."""
+        return {"exclude": self.given["exclude"], **super().metric_options}
+
+    def train_views(self, module: "Segmenter", store: "Store") -> list["View"]:
+        """By `--augment`, on the scale of the images."""
+        from ssl_seg.augment.recipes import mask_view
+
+        return [mask_view(self.given["augment"], self.size, store.sizes)]
+
     def new_judge(self, module: "Segmenter", store: "Store") -> "Judge":
         """Mean IoU on whole images."""
         from ssl_seg.commands.mask_judge import MaskJudge
@@ -202,7 +215,6 @@ class Segmentation(Finetuning):
         """Crops of images and of their masks, by the step."""
         import torch
 
-        from ssl_seg.augment.recipes import mask_view
         from ssl_seg.augment.views import augment_pairs, normalised
         from ssl_seg.data.loader import Batch, Batches
         from ssl_seg.figures.masks import paint
@@ -210,7 +222,7 @@ class Segmentation(Finetuning):
         given, device = self.given, self.device
         size, seed = given["batch_size"], given["seed"]
         batches = Batches(store, size, seed, device.device, rank=device.rank, ranks=device.ranks)
-        view = mask_view(given["augment"], self.size, store.sizes)
+        (view,) = self.train_views(module, store)
 
         def look(batch: Batch) -> tuple["Tensor", "Tensor"]:
             assert batch.masks is not None

@@ -1,6 +1,6 @@
 """From the settings of a run to what the engine needs; every training command does it this way."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import nn
@@ -75,12 +75,14 @@ def record(
     module: nn.Module,
     per_epoch: int,
     device: Device,
+    resolved: Mapping[str, Any],
 ) -> None:
     """Write `run.toml`, or hold a resumed run against it.
 
     Args:
         stores: the images by what they are for: `data`, `probe`, ...
         module: what is trained.
+        resolved: every option of every part, and the recipe of every view.
 
     Raises:
         UsageError: a resumed run finds other images than it was started with; or several processes are not of
@@ -101,6 +103,7 @@ def record(
         "device": device.describe(),
         "versions": versions(),
         **{name: _images_of(store) for name, store in stores.items()},
+        "resolved": resolved,
     }
     if not run.resume:
         run.write_settings({**settings, "record": found})
@@ -116,6 +119,20 @@ def record(
     for key in ("device", "versions"):
         if before.get(key) != found[key]:
             log.warning("not bit-exact: %s was %s, is %s", key, before.get(key), found[key])
+    then, now = (dict(_flat(values)) for values in (before.get("resolved", resolved), resolved))
+    if changed := [
+        f"{key} was {then.get(key)}, is {now.get(key)}" for key in now if now[key] != then.get(key)
+    ]:
+        log.warning("not bit-exact: %s", "; ".join(changed))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """As TOML gives them back: `views.1.scale`, and lists for tuples."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", list(value) if isinstance(value, tuple) else value
 
 
 def _images_of(store: Store) -> dict[str, Any]:

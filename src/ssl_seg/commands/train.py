@@ -80,17 +80,18 @@ class Pretraining(Training):
         given, device = self.given, self.device
         method: SSLMethod = self.build("ssl", given["ssl"], self.new_backbone(), part="ssl")
         suits = resolve(given, method.recipe, f"ssl method {given['ssl']}")
-        stores = {"data": self.store(self.dataset(given["data"]))}
+        stores = {"data": self.store(self.dataset("data"))}
         if given["probe"]:
-            probed = self.dataset(given["probe"], parts=(), split="train", labelled=True)
+            probed = self.dataset("probe", parts=(), split="train", labelled=True)
             stores["probe"] = self.store(probed)
             check_labels(stores["probe"], probed, given["probe"])
         store, size, seed = stores["data"], given["batch_size"], given["seed"]
         batches = Batches(store, size, seed, device.device, rank=device.rank, ranks=device.ranks)
         plan, optimizer = plan_of(given, method, suits, batches.per_epoch, self.run)
         warn_of_parts(given, method, given["ssl"])
-        record(self.run, given, stores, method, batches.per_epoch, device)
         probe = self.make_probe(stores["probe"]) if given["probe"] else None
+        self.note_views(method.views)
+        record(self.run, given, stores, method, batches.per_epoch, device, self.resolved)
         self.console.say(
             f"{given['ssl']} on {given['backbone']}: {len(store)} images, {counted(given['epochs'], 'epoch')} of "
             f"{counted(batches.per_epoch, 'step')}, {device.describe()}",
@@ -131,11 +132,5 @@ class Pretraining(Training):
         """The k-NN probe on labelled images."""
         from ssl_seg.commands.probe import Probe
 
-        return Probe(
-            self.plugins.registry,
-            store,
-            self.device,
-            size=self.size,
-            options=self.options.get("probe", {}),
-            stop=self.stop,
-        )
+        metric = self.build("metrics", "knn", store.classes, part="probe")
+        return Probe(metric, store, self.device, size=self.size, stop=self.stop)

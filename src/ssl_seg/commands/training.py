@@ -1,6 +1,7 @@
 """What `train`, `classify` and `segment` do alike: opening, recording and finishing a run."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ class Training:
         given: every flag of the command by its name.
         options: of the parts: `{"ssl": {"decay": "0.99"}}`.
         size: side of what the network sees, in pixels.
+        resolved: every option of every part, default or not, for `run.toml`.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Training:
         self.given, self.plugins, self.device = given, plugins, device
         self.run, self.stop, self.console = run, stop, console
         self.options: dict[str, dict[str, str]] = given["o"]
+        self.resolved: dict[str, Any] = {}
         self.bad_files = BadFiles(run.folder / NAME, writes=run.main)
 
     @classmethod
@@ -111,21 +114,30 @@ class Training:
 
     def build(self, kind: str, name: str, *given: Any, part: str) -> Any:
         """A component with the user's options of its part."""
-        return self.plugins.registry.build(kind, name, *given, options=self.options.get(part))
+        options = self.options.get(part)
+        made = self.plugins.registry.build(kind, name, *given, options=options)
+        self.note(part, self.plugins.registry.resolved(kind, name, options))
+        return made
+
+    def note(self, part: str, values: Mapping[str, Any]) -> None:
+        """Let `run.toml` say what holds for a part."""
+        self.resolved[part] = {**self.resolved.get(part, {}), **values}
 
     def dataset(
-        self, spec: str, *, parts: Sequence[str] = ("data",), split: str = "", **needs: Any
+        self, role: str, *, parts: Sequence[str] = ("data",), split: str = "", **needs: Any
     ) -> "Dataset":
-        """What `spec` names, with the options of `parts`; of an option that several give, the last holds.
+        """What a flag names, with the options of `parts`; of an option that several give, the last holds.
 
         Args:
+            role: the flag: `data`, `probe`, `train` or `val`.
             needs: `labelled`, `masks` and `palette`, see `open_dataset`.
         """
         from ssl_seg.commands.data import open_dataset, options_of_run
 
         options = {key: value for part in parts for key, value in self.options.get(part, {}).items()}
         how: dict[str, Any] = {"split": split, "shared": options_of_run(self.options), **needs}
-        return open_dataset(self.plugins.registry, spec, options=options, **how)
+        how["note"] = partial(self.note, role)
+        return open_dataset(self.plugins.registry, self.given[role], options=options, **how)
 
     def store(self, dataset: "Dataset") -> "Store":
         """Its images, decoded once."""
@@ -143,6 +155,12 @@ class Training:
         )
         self.device.meet()  # another machine may still be reading
         return store
+
+    def note_views(self, views: Sequence["View"]) -> None:
+        """Let `run.toml` say how views are made."""
+        from dataclasses import asdict
+
+        self.note("views", {str(number): asdict(view) for number, view in enumerate(views, start=1)})
 
     def views(self, views: Sequence["View"], batch: "Batch", **normalisation: Any) -> list["Tensor"]:
         """The views of a batch of images."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ssl_seg.report.records import Facts
+from ssl_seg.report.records import Facts, RunFacts
 
 _QUIET = ("seed", "out", "config", "resume", "train", "val", "data", "probe")
 
@@ -23,7 +23,7 @@ def settings_of(facts: Facts, command: str) -> Settings:
     """The flags of a command's stages; paths of data have a table of their own."""
     stages = [stage for stage in facts.of(command) if any(run.settings for run in stage.runs)]
     names = {str(run.folder): f"{run.name} ({run.folder.name})" for run in facts.runs}
-    flat = [[dict(_flat(run.settings)) for run in stage.runs if run.settings] for stage in stages]
+    flat = [[_all(run) for run in stage.runs if run.settings] for stage in stages]
     keys = dict.fromkeys(key for each in flat for flags in each for key in flags if key not in _QUIET)
     differing, shared = [], []
     for key in keys:
@@ -34,6 +34,14 @@ def settings_of(facts: Facts, command: str) -> Settings:
         else:
             shared.append((key, values[0]))
     return Settings(command, [stage.label for stage in stages], differing, shared)
+
+
+def _all(run: RunFacts) -> dict[str, Any]:
+    """Flags, and every option of every part: of those that were given, the value that was read."""
+    resolved = run.record.get("resolved")
+    options = dict(_flat(resolved)) if isinstance(resolved, dict) else {}
+    flags = {key: value for key, value in _flat(run.settings) if key.removeprefix("o.") not in options}
+    return flags | options
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
