@@ -104,7 +104,7 @@ def test_equal_features_are_one_map(cli, kept):
     run = kept({1: random(), 5: random() * (1 + 1e-6)}, epochs=5)
     code, _, err = cli("figure", "tsne", run)
     assert code == 0
-    assert "epochs 1 and 5 have the same features (a frozen backbone?): one map" in err
+    assert "epochs 1 and 5 have the same features (frozen backbone): one map" in err
     assert len(json.loads((run / "figures" / "tsne.json").read_text())["maps"]) == 1
 
 
@@ -280,3 +280,17 @@ def test_names_are_as_short_as_they_can_be():
 def test_epochs_are_told_in_spans():
     assert figure_curves.spans([3]) == "epoch 3"
     assert figure_curves.spans([1, 2, 3, 7, 9, 10]) == "epochs 1-3, 7, 9-10"
+
+
+@pytest.mark.parametrize("head", ["linear", "mlp"])
+def test_a_frozen_run_has_one_map_of_what_the_backbone_gives(cli, tmp_path, head):
+    """The statistics of a head's BatchNorm and its hidden layers move although the backbone does not."""
+    run = tmp_path / "frozen"
+    words = ["classify", "demo:24", "--backbone", "resnet10t", "--freeze", "--head", head, "--epochs", 2]
+    assert cli(*words, "--image-size", 32, "--batch-size", 8, "--cpu", "--out", run)[0] == 0
+    first, last = (np.load(run / "features" / f"epoch-000{epoch}.npz")["features"] for epoch in (1, 2))
+    assert first.shape == (24, 512) and (first == last).all()
+    code, _, err = cli("figure", "tsne", run)
+    assert code == 0
+    note = "epochs 1 and 2 have the same features (frozen backbone): one map"
+    assert note in err and note in (run / "figures" / "tsne.svg").read_text()

@@ -1,6 +1,7 @@
 """Sums, means and times, by a clock that the test turns."""
 
 import json
+from contextlib import suppress
 
 import pytest
 import torch
@@ -119,6 +120,26 @@ def test_speed_is_that_of_the_epoch_without_what_came_between(clock):
     scores = meter.epoch_scores(8)
     assert scores["images_per_second"] == 32.0
     assert scores["seconds"] == 110.0
+
+
+def test_seconds_and_energy_are_those_of_training_alone(clock):
+    meter = Meter(total=4, per_epoch=2, batch_size=16, energy=Energy([Counter(lambda: 3.0 * clock.now)]))
+    meter.start()
+    for epoch in (1, 2):
+        for index in range(2):
+            clock.now += 2.0
+            step(meter, index)
+        meter.share(lambda *values: values, 1)
+        scores = meter.epoch_scores(2 * epoch)
+        assert (scores["seconds"], scores["energy_wh"]) == (
+            4.0 * epoch,
+            pytest.approx(12.0 * epoch / 3600, abs=1e-4),
+        )
+        with suppress(ZeroDivisionError), meter.aside():
+            clock.now += 1000.0  # a validation, even one that fails
+            raise ZeroDivisionError
+        meter.epoch_begins()
+    assert meter.state()["seconds"] == 8.0
 
 
 def test_the_pulse(clock):

@@ -1,4 +1,4 @@
-"""The achievable mean IoU against its definition, pixel by pixel, and against the library's metric."""
+"""The mean IoU of named segments against its definition, pixel by pixel, and against the library's metric."""
 
 from itertools import product
 
@@ -127,3 +127,16 @@ class TestCompared:
         (tmp_path / "val_confusions.npz").write_bytes(b"PK")
         with pytest.raises(ValueError, match="cannot be read"):
             Compared(tmp_path, "run")
+
+
+def test_naming_by_majority_is_not_the_highest_mean_iou():
+    """Two segments, 6 of class 0 beside 4 of class 1, and 10 of class 0: giving the first to class 1 is better."""
+    index = np.array([[1] * 10 + [2] * 10], dtype=np.int32)
+    label = np.array([[0] * 6 + [1] * 4 + [0] * 10], dtype=np.uint8)
+    kept = np.ones(2, dtype=bool)
+    majority = score(confusion(named(index, label, kept), label, 2), kept)
+    other = np.array([[1] * 10 + [0] * 10])
+    assert majority == pytest.approx((16 / 20 + 0) / 2)
+    better = score(confusion(other, label, 2), kept)
+    assert better == pytest.approx((10 / 16 + 4 / 10) / 2)
+    assert better > majority

@@ -61,6 +61,7 @@ def tsne(
             kept.features, kept.targets, perplexity=usable, seed=seed, k=_K, tick=console.mapping
         )
     about = f"t-SNE of {len(kept.targets)} training images, perplexity {usable:g}, seed {seed}"
+    about = "\n".join([about, *more])
     paths = draw_maps(stem, maps, kept.targets, kept.classes, k=_K, note=about)
     content = {
         "classes": kept.classes,
@@ -170,7 +171,7 @@ def _mappable(kept: Kept) -> tuple[Kept, list[str]]:
             continue
         twin = next((e for e, other in features.items() if _same(other, values)), None)
         if twin is not None:
-            notes.append(f"epochs {twin} and {epoch} have the same features (a frozen backbone?): one map")
+            notes.append(f"epochs {twin} and {epoch} have the same features (frozen backbone): one map")
         else:
             features[epoch] = values
             if len(values) and np.ptp(values, axis=0).max(initial=0) == 0:

@@ -25,6 +25,8 @@ COLUMNS = 64  # thumbnails in a row of the sheet
 class FeatureKeeper:
     """Keeps what the last layer of the head sees of training images, always the same ones.
 
+    Of a frozen backbone it is what the head sees.
+
     In the run's folder: `features/epoch-0001.npz` with `features` (N, C), `targets`, `filenames` and
     `classes`, and `features/thumbnails.jpg`, a sheet of the images in that order.
 
@@ -47,7 +49,7 @@ class FeatureKeeper:
         run = self._run
         if epoch not in self._epochs or run.stopped():
             return
-        features = penultimate(self._model, run, self._store, self._rows)
+        features = penultimate(self._model, run, self._store, self._rows, trained=not run.given["freeze"])
         if run.stopped() or not run.device.is_main:
             return
         folder = run.run.folder / "features"
@@ -80,10 +82,15 @@ class FeatureKeeper:
 
 
 @torch.no_grad()
-def penultimate(model: "Model", run: "Finetuning", store: "Store", rows: Tensor) -> Tensor:
-    """(N, C) float32 inputs of the last layer of a model's head; see `_Listener`."""
+def penultimate(model: "Model", run: "Finetuning", store: "Store", rows: Tensor, *, trained: bool) -> Tensor:
+    """(N, C) float32 inputs of the last layer of a model's head; see `_Listener`.
+
+    Args:
+        trained: whether the backbone is. A frozen one's features are those before the head: what a head makes of
+            them (its BatchNorm, a hidden layer) would be shown as if the backbone had learnt it.
+    """
     how = {"stopped": lambda: bool(run.stop.signal), **run.how}
-    with _Listener(model) as heard:
+    with _Listener(model, head=trained) as heard:
         kept = [heard.features() for _ in outputs(model, store, run.device, size=run.size, rows=rows, **how)]
     return joined(kept, len(rows), run.device)
 
@@ -91,14 +98,15 @@ def penultimate(model: "Model", run: "Finetuning", store: "Store", rows: Tensor)
 class _Listener:
     """What the last layer of the head is given: the last linear one, or else the last that has parameters.
 
-    Where a head has neither, or does not give it one row an image, it is the backbone's pooled features.
+    Without `head`, where it has neither, or does not give it one row an image, it is the backbone's pooled
+    features.
     """
 
-    def __init__(self, model: "Model") -> None:
+    def __init__(self, model: "Model", *, head: bool) -> None:
         own = [
             part for part in model.head.modules() if next(part.parameters(recurse=False), None) is not None
         ]
-        last = [*own, *(part for part in own if isinstance(part, nn.Linear))][-1:]
+        last = [*own, *(part for part in own if isinstance(part, nn.Linear))][-1:] if head else []
         self._rows: Tensor | None = None
         self._hooks = [model.backbone.register_forward_hook(self._backbone)]
         self._hooks += [layer.register_forward_pre_hook(self._layer) for layer in last]

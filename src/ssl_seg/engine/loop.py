@@ -181,7 +181,8 @@ class _Keeper:
         self.run.check_there()
         self._share()
         scores = self.meter.epoch_scores(step)
-        scores |= self.on_epoch(epoch)
+        with self.meter.aside():
+            scores |= self.on_epoch(epoch)
         if self.stop.came(self.device):
             return  # `on_epoch` may have been cut short: the resumed run ends this epoch
         if self.device.is_main:

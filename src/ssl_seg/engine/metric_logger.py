@@ -1,7 +1,8 @@
 """What a run has to tell: sums that stay on the device until they are read, and the clock."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -65,6 +66,17 @@ class Meter:
         """Start the clock."""
         self._started = self._shown = self._epoch_started = perf_counter()
         self._fresh, self._fed = 0, 0.0
+        self._aside, self._aside_joules = 0.0, 0.0
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """What is done inside is no training (a validation, a probe): neither its time nor its energy counts."""
+        started, joules = perf_counter(), self._energy.joules()
+        try:
+            yield
+        finally:
+            self._aside += perf_counter() - started
+            self._aside_joules += self._energy.joules() - joules
 
     def timed(self, feed: Callable[[int], Sequence[Any]], step: int) -> Sequence[Any]:
         """Call `feed`, and remember how long it took."""
@@ -84,7 +96,7 @@ class Meter:
 
     def share(self, mean: Callable[..., Sequence[float]], ranks: int) -> None:
         """Put the means over all processes in the place of this one's sums; `mean`: see `Device`."""
-        joules, known = mean(self._energy.joules(), float(self._energy.known))
+        joules, known = mean(self._energy.joules() - self._aside_joules, float(self._energy.known))
         told = known == 1.0 and self._earlier_joules is not None
         self._joules = (self._earlier_joules or 0.0) + joules * ranks if told else None
         if not self._sums:
@@ -125,8 +137,8 @@ class Meter:
 
     @property
     def seconds(self) -> float:
-        """Of training, over all processes of the run."""
-        return self._earlier + perf_counter() - self._started
+        """Of training, over all processes of the run, without what was done `aside`."""
+        return self._earlier + perf_counter() - self._started - self._aside
 
     @property
     def _epoch_seconds(self) -> float:

@@ -1,11 +1,11 @@
 """How well segments without names agree with a label map, and what models say of the same image.
 
-The achievable mean IoU: every segment is named after the class that most of its labelled pixels have, of
+The mean IoU of segments that are named by majority: every segment is named after the class that most of its labelled pixels have, of
 those that are not excluded, for a model predicts no excluded class either,
 and the mean IoU of what comes of it is taken, as of a model's prediction. The naming is that of the
-achievable segmentation accuracy of Liu et al., Entropy rate superpixel segmentation, CVPR 2011. It uses
-the labels, so it is an upper bound for whoever would name the segments, and more and smaller segments
-raise it: one per pixel would have 1.
+achievable segmentation accuracy of Liu et al., Entropy rate superpixel segmentation, CVPR 2011, which has the
+highest pixel accuracy of all namings, but not always the highest mean IoU: it is no upper bound. More and
+smaller segments raise it: one per pixel would have 1.
 """
 
 from collections.abc import Iterable, Iterator
