@@ -85,8 +85,10 @@ class Finetuning(Training):
             backbone="model.backbone.",
         )
         warn_of_parts(given, module.train(), whose)
-        self.note_views(self.train_views(module, store))
-        self.note("metric", self.plugins.registry.resolved("metrics", self.metric, self.metric_options))
+        self.resolved.add_views(self.train_views(module, store))
+        self.resolved.add(
+            "metric", self.plugins.registry.resolved("metrics", self.metric, self.metric_options)
+        )
         record(self.run, given, stores, module, order.per_epoch, device, self.resolved)
         self.console.say(
             f"{given['head']} on {given['backbone']}{' (frozen)' if given['freeze'] else ''}: {len(store)} "

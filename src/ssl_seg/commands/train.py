@@ -90,7 +90,7 @@ class Pretraining(Training):
         plan, optimizer = plan_of(given, method, suits, batches.per_epoch, self.run)
         warn_of_parts(given, method, given["ssl"])
         probe = self.make_probe(stores["probe"]) if given["probe"] else None
-        self.note_views(method.views)
+        self.resolved.add_views(method.views)
         record(self.run, given, stores, method, batches.per_epoch, device, self.resolved)
         self.console.say(
             f"{given['ssl']} on {given['backbone']}: {len(store)} images, {counted(given['epochs'], 'epoch')} of "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ssl_seg.commands import defaults
 from ssl_seg.commands.bad_files import NAME, BadFiles
 from ssl_seg.commands.console import Console
+from ssl_seg.commands.resolved import Resolved
 from ssl_seg.commands.running import recorded
 from ssl_seg.commands.together import blamed, together
 from ssl_seg.engine.run_dir import Run
@@ -49,7 +50,7 @@ class Training:
         self.given, self.plugins, self.device = given, plugins, device
         self.run, self.stop, self.console = run, stop, console
         self.options: dict[str, dict[str, str]] = given["o"]
-        self.resolved: dict[str, Any] = {}
+        self.resolved = Resolved()
         self.bad_files = BadFiles(run.folder / NAME, writes=run.main)
 
     @classmethod
@@ -116,12 +117,8 @@ class Training:
         """A component with the user's options of its part."""
         options = self.options.get(part)
         made = self.plugins.registry.build(kind, name, *given, options=options)
-        self.note(part, self.plugins.registry.resolved(kind, name, options))
+        self.resolved.add(part, self.plugins.registry.resolved(kind, name, options))
         return made
-
-    def note(self, part: str, values: Mapping[str, Any]) -> None:
-        """Let `run.toml` say what holds for a part."""
-        self.resolved[part] = {**self.resolved.get(part, {}), **values}
 
     def dataset(
         self, role: str, *, parts: Sequence[str] = ("data",), split: str = "", **needs: Any
@@ -136,7 +133,7 @@ class Training:
 
         options = {key: value for part in parts for key, value in self.options.get(part, {}).items()}
         how: dict[str, Any] = {"split": split, "shared": options_of_run(self.options), **needs}
-        how["note"] = partial(self.note, role)
+        how["note"] = partial(self.resolved.add, role)
         return open_dataset(self.plugins.registry, self.given[role], options=options, **how)
 
     def store(self, dataset: "Dataset") -> "Store":
@@ -155,12 +152,6 @@ class Training:
         )
         self.device.meet()  # another machine may still be reading
         return store
-
-    def note_views(self, views: Sequence["View"]) -> None:
-        """Let `run.toml` say how views are made."""
-        from dataclasses import asdict
-
-        self.note("views", {str(number): asdict(view) for number, view in enumerate(views, start=1)})
 
     def views(self, views: Sequence["View"], batch: "Batch", **normalisation: Any) -> list["Tensor"]:
         """The views of a batch of images."""
