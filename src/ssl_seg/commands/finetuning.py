@@ -76,14 +76,8 @@ class Finetuning(Training):
             self.start_head(model, start)
         module = self.new_module(model, store)
         order = Order(len(store), given["batch_size"], given["seed"], rank=device.rank, ranks=device.ranks)
-        plan, optimizer = plan_of(
-            given,
-            module,
-            resolve(given, self.recipe_of(model.backbone), whose),
-            order.per_epoch,
-            self.run,
-            backbone="model.backbone.",
-        )
+        suits, backbone = resolve(given, self.recipe_of(model.backbone), whose), "model.backbone."
+        plan, optimizer = plan_of(given, module, suits, order.per_epoch, self.run, backbone)
         warn_of_parts(given, module.train(), whose)
         self.resolved.add_views(self.train_views(module, store))
         self.resolved.add(
