@@ -19,7 +19,8 @@ def run_child(request: dict[str, Any]) -> NoReturn:
     A request holds: `words` of the command line; `output`, the file for what it prints; and, each
     optional: `environment`; `path`, put before `sys.path`; `folder`, to work in; `setup`, pairs of
     `module:function` and its arguments, called first; `call`, a `module:function` in place of the command
-    line; `file_size` and `memory`, limits in bytes; `broken_pipe`: nobody reads what it prints.
+    line; `file_size` and `memory`, limits in bytes; `broken_pipe`: nobody reads what it prints; `closed`: 1 for
+    stdout, 2 for stderr, if they are.
     """
     code: Any = 1
     try:
@@ -35,7 +36,7 @@ def run_child(request: dict[str, Any]) -> NoReturn:
     except BaseException:
         traceback.print_exc()
     finally:
-        for stream in (sys.stdout, sys.stderr):
+        for stream in filter(None, (sys.stdout, sys.stderr)):
             try:
                 stream.flush()
             except (OSError, ValueError):
@@ -69,6 +70,9 @@ def _surround(request: dict[str, Any]) -> None:
     for handle, target in enumerate((nothing, output, output)):
         os.dup2(target, handle)
     sys.stdout, sys.stderr = (os.fdopen(handle, "w", 1, closefd=False) for handle in (1, 2))
+    for handle in request.get("closed", ()):
+        os.close(handle)
+        setattr(sys, ("stdout", "stderr")[handle - 1], None)
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     os.environ.update(request.get("environment", {}))

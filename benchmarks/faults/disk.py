@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ FILL = "benchmarks.faults.failing:fill"
 WORDS = {
     **{name: "" for name in TRAINING},
     "evaluate": "evaluate {classify} {lab}/labelled-val --cpu --out out/n.json",
+    "probe": "evaluate {train} {lab}/labelled --cpu --out out/n.json",
     "predict": "predict {classify} {lab}/photos --cpu --out out/p.csv",
     "predict masks": "predict {segment} {lab}/labelled/a --cpu --out out/masks",
     "embed": "embed {train} {lab}/photos --cpu --out out/f.npz",
@@ -37,15 +38,15 @@ _TEMPORARY = re.compile(r"\.tmp-|/\.trash-")
 def cases(lab: Lab, seed: int) -> Iterator[Case]:
     """Every use of the disk by every command, once alone and once for good."""
     for command in WORDS:
-        uses = lab.once(("uses", command), lambda command=command: _uses(lab, command))
-        for number, (what, path) in enumerate(uses, start=1):
+        for number, (what, path) in enumerate(uses_of(lab, command), start=1):
             for stays in (False, True):
                 label = re.sub(r"\.tmp-\d+-\w+", ".tmp", path)
                 name = f"{command}, {what} {number} {label}{', for good' * stays}"
                 yield Case(command, name, partial(trial, lab, command, number, stays))
 
 
-def _place(lab: Lab, command: str) -> Path:
+def new_place(lab: Lab, command: str) -> Path:
+    """A folder to work in, with `out` for what is written."""
     place = lab.place(command.replace(" ", "-"))
     (place / "out").mkdir()
     if command in (*TRAINING, "study"):
@@ -54,7 +55,8 @@ def _place(lab: Lab, command: str) -> Path:
     return place
 
 
-def _words(lab: Lab, command: str, place: Path) -> list[str]:
+def words_of(lab: Lab, command: str, place: Path) -> list[str]:
+    """What is typed there, or, where a run has begun, typed to go on."""
     if command in TRAINING:
         begun = any((place / "out").glob("checkpoints/step-*"))
         words = lab.words(command, Path("out"))
@@ -66,53 +68,68 @@ def _words(lab: Lab, command: str, place: Path) -> list[str]:
     return text.split()
 
 
-def _run(lab: Lab, command: str, place: Path, setup: Any = ()) -> Ended:
+def run_at(
+    lab: Lab, command: str, place: Path, setup: Any = (), words: Sequence[str] = (), **given: Any
+) -> Ended:
+    """Run a command there; `words` in place of its own, `given`: see `Lab.run`."""
     forks = [("benchmarks.faults.traps:study_in_forks", [])] if command == "study" else []
-    words = _words(lab, command, place)
-    return lab.run(
-        words, folder=place, log=lab.place("log") / "o", cache=place / "cache", setup=[*forks, *setup]
-    )
+    given |= {"folder": place, "log": lab.place("log") / "o", "cache": place / "cache"}
+    return lab.run(words or words_of(lab, command, place), setup=[*forks, *setup], **given)
+
+
+def uses_of(lab: Lab, command: str) -> list[tuple[str, str]]:
+    """What an undisturbed run of a command does to the disk, in order: what, and to which path; asked once."""
+    return lab.once(("uses", command), lambda: _uses(lab, command))
+
+
+def whole_of(lab: Lab, command: str) -> dict[str, Any]:
+    """What an undisturbed run of a command leaves."""
+    uses_of(lab, command)
+    return lab.once(("whole", command), lambda: None)
 
 
 def _uses(lab: Lab, command: str, setup: Any = ()) -> list[tuple[str, str]]:
-    place, record = _place(lab, command), lab.place("record") / "uses"
-    ended = _run(lab, command, place, [*setup, (FILL, [str(place), 0, False, str(record)])])
+    place, record = new_place(lab, command), lab.place("record") / "uses"
+    ended = run_at(lab, command, place, [*setup, (FILL, [str(place), 0, False, str(record)])])
     if ended.code:
         raise RuntimeError(f"`{command}` cannot even be run on an empty disk: {ended.output}")
-    lab.once(("whole", command), lambda: _found(place))
+    lab.once(("whole", command), lambda: found_in(place))
     return used(record)
 
 
-def _found(place: Path) -> dict[str, Any]:
-    """What lies in `out`, of each run in it as it is compared."""
+def found_in(place: Path) -> dict[str, Any]:
+    """What lies in `out`, of each run in it as it is compared; a study's page tells how fast its runs were."""
     found = snapshot(place / "out")
-    return {name: what for name, what in found.items() if Path(name).name not in (".stage", "run.log")}
+    passed_over = (".stage", "run.log", "report.html", "report.md")
+    return {name: what for name, what in found.items() if Path(name).name not in passed_over}
 
 
 def trial(lab: Lab, command: str, number: int, stays: bool, setup: Any = ()) -> str:
     """Run a command on a disk that is full at one point, look at what is left, and run it again."""
-    place = _place(lab, command)
-    whole = lab.once(("whole", command), lambda: None)
-    ended = _run(lab, command, place, [*setup, (FILL, [str(place), number, stays])])
+    place = new_place(lab, command)
+    whole = whole_of(lab, command)
+    ended = run_at(lab, command, place, [*setup, (FILL, [str(place), number, stays])])
     wrong = ended.bug()
     if not wrong and ended.code == 0:
-        wrong = differences(whole, _found(place))
+        wrong = differences(whole, found_in(place))
         wrong = wrong and f"exit 0, and {wrong}"
     elif not wrong and ended.code != 6:
         wrong = ended.told()
-    wrong = wrong or _by_halves(place, whole)
+    wrong = wrong or by_halves(place, whole)
     if not wrong and ended.code:
         if command == "new-plugin":
             shutil.rmtree(place / "out" / "mine", ignore_errors=True)
-        again = _run(lab, command, place)
+        again = run_at(lab, command, place)
         wrong = again.bug() or (f"and then {again.told()}" if again.code else "")
-        wrong = wrong or differences(whole, _found(place)).replace(" differs", " differs after the next try")
+        wrong = wrong or differences(whole, found_in(place)).replace(
+            " differs", " differs after the next try"
+        )
     if not wrong:
         lab.clear(place)
     return wrong
 
 
-def _by_halves(place: Path, whole: dict[str, Any]) -> str:
+def by_halves(place: Path, whole: dict[str, Any]) -> str:
     """What is left that is not whole, or that nobody is going to use."""
     for path in sorted(place.rglob("*")):
         name = path.relative_to(place).as_posix()
@@ -141,7 +158,7 @@ def controls(lab: Lab) -> Iterator[Case]:
 
 def _control(lab: Lab, setup: Any) -> str:
     """What is wrong when `evaluate` cannot write its numbers, after it has begun to."""
-    lab.once(("uses", "evaluate"), lambda: _uses(lab, "evaluate"))
+    uses_of(lab, "evaluate")
     uses = _uses(lab, "evaluate", setup)
     number = next(
         at for at, (what, path) in enumerate(uses, 1) if what == "write" and path.startswith("out/")

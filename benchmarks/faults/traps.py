@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -70,7 +71,26 @@ def owner_of(path: str) -> tuple[Any, str]:
 
 def strike(point: str, hit: int, number: int) -> None:
     """Send this process a signal at the `hit`-th time that it comes to a point."""
-    path, part, moment = ALL[point]
+    strike_at(*ALL[point], hit, number)
+
+
+def strike_at(path: str, part: str, moment: str, hit: int, number: int) -> None:
+    """As `strike`, at a point that has no name; see `POINTS`."""
+    _act_at(path, part, moment, hit, lambda: os.kill(os.getpid(), number))
+
+
+def remove_at(folder: str, path: str, part: str, moment: str, hit: int) -> None:
+    """Remove a folder at the `hit`-th time that this process comes to a point, as somebody else might."""
+    _act_at(path, part, moment, hit, lambda: shutil.rmtree(folder))
+
+
+def move_at(folder: str, path: str, part: str, moment: str, hit: int) -> None:
+    """As `remove_at`; it gets another name."""
+    rename = os.rename
+    _act_at(path, part, moment, hit, lambda: rename(folder, f"{folder}-moved"))
+
+
+def _act_at(path: str, part: str, moment: str, hit: int, act: Callable[[], object]) -> None:
     owner, name = owner_of(path)
     real, count = getattr(owner, name), [0]
 
@@ -82,10 +102,10 @@ def strike(point: str, hit: int, number: int) -> None:
         if strikes:
             count[0] += 1
         if strikes and moment == "before":
-            os.kill(os.getpid(), number)
+            act()
         result = real(*given, **named)
         if strikes and moment == "after":
-            os.kill(os.getpid(), number)
+            act()
         return result
 
     setattr(owner, name, trapped)
@@ -113,6 +133,7 @@ def study_in_forks() -> None:
     from ssl_seg.commands.study import Relay
 
     def start(self: Any, job: Any) -> int:
+        self._stop_if_asked()
         if (pid := os.fork()) == 0:
             resume = ["--resume"] if job.state == "begun" else []
             words = ["ssl-seg", job.command, *resume, "--out", str(job.folder), "--config", str(job.config)]
@@ -125,6 +146,8 @@ def study_in_forks() -> None:
                 code = end.code or 0
             finally:
                 os._exit(code if isinstance(code, int) else 1)
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        self._stop_if_asked()
+        return code
 
     Relay.start = start  # type: ignore[method-assign]

@@ -7,7 +7,8 @@ import torch
 
 from ssl_seg.commands.running import recorded
 from ssl_seg.engine.run_dir import Run
-from ssl_seg.errors import ResourceError
+from ssl_seg.errors import ResourceError, Stopped
+from ssl_seg.utils.interrupt import Interrupted
 
 
 def beyond_all_memory():
@@ -37,3 +38,12 @@ def test_another_runtime_error_stays_a_bug(tmp_path):
         with pytest.raises(RuntimeError, match="shapes"), recorded(run):
             raise RuntimeError("shapes do not fit")
         assert json.loads((run.folder / "status.json").read_text())["code"] == 1
+
+
+def test_a_signal_that_ends_the_work_at_once_has_stopped_it(tmp_path):
+    with Run(tmp_path / "run") as run:
+        with pytest.raises(Stopped) as caught, recorded(run):
+            raise Interrupted(15)
+        assert caught.value.code == 143
+        status = json.loads((run.folder / "status.json").read_text())
+    assert (status["state"], status["code"]) == ("stopped", 143)

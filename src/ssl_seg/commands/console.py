@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,6 +31,11 @@ def echo(*lines: object, err: bool = False) -> None:
 def show_error(error: SslSegError) -> None:
     """An error as people see it, on stderr."""
     echo(*render(error).split("\n"), err=True)
+
+
+def typed(*more: str) -> str:
+    """The command that was typed, to be typed again; with further flags, unless they are there."""
+    return shlex.join(["ssl-seg", *sys.argv[1:], *(word for word in more if word not in sys.argv)])
 
 
 def _printable(lines: Iterable[object], stream: TextIO) -> str:

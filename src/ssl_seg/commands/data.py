@@ -13,8 +13,7 @@ from ssl_seg.data.files import FileDataset, subfolders
 from ssl_seg.data.first_look import look_at
 from ssl_seg.data.image_cache import Store, open_store
 from ssl_seg.data.splits import has_classes, label_against_folder, split_tables, tables
-from ssl_seg.engine.signals import Stop
-from ssl_seg.errors import DataError, Stopped, UsageError
+from ssl_seg.errors import DataError, UsageError
 from ssl_seg.registry import Registry, options_of
 from ssl_seg.utils.code_names import names_code
 from ssl_seg.utils.log import log
@@ -137,25 +136,18 @@ def load(
     dataset: Dataset,
     canvas: int,
     console: Console,
-    stop: Stop,
     *,
     cache: Path | None = None,
     bad_images: Literal["stop", "skip"] = "stop",
     keep: Callable[[list[tuple[str, str]]], str] | None = None,
 ) -> Store:
-    """The store of a dataset, see `open_store`, built with progress; a signal meanwhile leaves nothing behind.
+    """The store of a dataset, see `open_store`, built with progress.
 
     Args:
         keep: of the list of bad files, see `BadFiles`; by default of one in the cache folder.
     """
-
-    def tick(done: int, total: int) -> None:
-        console.reading(done, total)
-        if stop.signal:
-            raise Stopped(stop.signal)
-
     folder = cache or default_cache()
-    store = open_store(dataset, canvas, folder, bad_images=bad_images, tick=tick)
+    store = open_store(dataset, canvas, folder, bad_images=bad_images, tick=console.reading)
     if store.skipped:
         shown = [f"{dataset.samples[row][0]} ({why})" for row, why in list(store.bad.items())[:_SHOWN]]
         more = ", ..." if store.skipped > _SHOWN else ""

@@ -64,7 +64,6 @@ def views(
     from ssl_seg.commands.data import load, open_dataset
     from ssl_seg.commands.mask_classes import about_masks, tell_masks
     from ssl_seg.data.canvases import WHOLE
-    from ssl_seg.engine.signals import Stop
     from ssl_seg.figures.views import draw_views
     from ssl_seg.plugins import load_plugins
 
@@ -75,13 +74,13 @@ def views(
     registry, options = load_plugins().registry, defaults.read_options(option or [])
     size = image_size or (256 if masks else 128)
     recipes = [] if masks else _recipes(registry, TypedName(ssl or "byol"), augment, options.get("ssl", {}))
-    with Stop() as stop, Console() as console:
+    with Console() as console:
         split, own = "train" if masks or augment else "", options.get("data", {})
         dataset = open_dataset(registry, TypedName(data), split=split, masks=masks, options=own)
         refuse_inputs([out], files_of(dataset))
         tell_masks(dataset, data, console.say)
         canvas = WHOLE if masks else 2 * size
-        store = load(dataset, canvas, console, stop, cache=cache, bad_images=bad_images)
+        store = load(dataset, canvas, console, cache=cache, bad_images=bad_images)
     batch = _first(store, count, seed)
     fixed: dict[str, Any] = {"seed": seed, "epoch": batch.epoch, "size": size}
     if masks:

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from ssl_seg.commands.console import typed
 from ssl_seg.commands.defaults import names_in
 from ssl_seg.commands.mask_classes import about_masks, check_classes, mask_names, palette_of, tell_masks
 from ssl_seg.data.pair_names import core_of
 from ssl_seg.errors import DataError, SslSegError, UsageError, counted
 from ssl_seg.utils.code_names import TypedName
+from ssl_seg.utils.interrupt import told_as_stopped
 from ssl_seg.utils.log import log
 from ssl_seg.utils.outputs import output_path, output_paths, refuse_taken
 
@@ -71,16 +73,17 @@ def predict_masks(
     colours = None if indices else np.array(about["colours"], dtype=np.uint8)
     written = 0
     try:
-        for name, row in zip(names, rows, strict=True):
-            found = mask_of(reading, dataset, row, tiling)
-            if found is not None:  # the path is asked for again: a link may be new
-                save_mask(output_path(out, name), reduce_mask(found[0], *dataset.size(row)), colours)
-                written += 1
-            reading.tick(len(rows))
+        with told_as_stopped():
+            for name, row in zip(names, rows, strict=True):
+                found = mask_of(reading, dataset, row, tiling)
+                if found is not None:  # the path is asked for again: a link may be new
+                    save_mask(output_path(out, name), reduce_mask(found[0], *dataset.size(row)), colours)
+                    written += 1
+                reading.tick(len(rows))
     except SslSegError as error:
-        if written:
-            error.kept = f"{counted(written, 'mask')} in {out}"
-            error.next = f"{error.next} --overwrite" if error.next else "the same command with --overwrite"
+        if there := sum(path.exists() for path in paths):
+            error.kept = f"{counted(there, 'mask')} in {out}"
+            error.next = f"{error.next} --overwrite" if error.next else typed("--overwrite")
         raise
     return written
 

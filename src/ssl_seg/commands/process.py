@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, NoReturn, TextIO
 
 from ssl_seg.commands.bad_files import BadFiles
-from ssl_seg.commands.console import echo, show_error
+from ssl_seg.commands.console import echo, show_error, typed
 from ssl_seg.errors import ResourceError, SslSegError, Stopped
 from ssl_seg.utils.interrupt import Interrupted, interruptible
 from ssl_seg.utils.patience import patience
@@ -71,6 +71,9 @@ def _named(error: Exception) -> SslSegError:
 
 
 def _told(error: SslSegError) -> int:
+    if isinstance(error, Stopped):
+        error.kept = error.kept or "what is finished; no file is left by halves"
+        error.next = error.next or typed()
     if "--debug" in sys.argv and sys.exc_info()[0]:
         lines = traceback.format_exc().rstrip().split("\n")
         echo(*(f"    {line}" for line in lines), err=True)  # none of them looks like one of ours

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ssl_seg.commands.console import Console
 from ssl_seg.engine.run_dir import RUN_FILES
-from ssl_seg.engine.signals import Stop
-from ssl_seg.errors import Stopped
 from ssl_seg.utils.code_names import TypedName
 
 if TYPE_CHECKING:
@@ -61,7 +59,7 @@ class Reading:
             part: TypedName(name) for part, name in (("backbone", backbone), ("head", head)) if name
         }
         self._precision, self._cpu = precision, cpu
-        self.console, self.stop = Console(), Stop()
+        self.console = Console()
         self._done = 0
 
     def __enter__(self) -> Self:
@@ -69,7 +67,6 @@ class Reading:
         from ssl_seg.engine.device import Device
         from ssl_seg.plugins import load_plugins
 
-        self.stop.__enter__()
         self.console.__enter__()
         try:
             self.plugins = load_plugins()
@@ -87,7 +84,6 @@ class Reading:
 
     def __exit__(self, *_: object) -> None:
         self.console.__exit__()
-        self.stop.__exit__()
 
     def dataset(self, spec: str, *, split: str = "val", **needs: Any) -> "Dataset":
         """The images that `spec`, which a person has typed, names; `needs`: see `open_dataset`."""
@@ -113,16 +109,14 @@ class Reading:
         from ssl_seg.commands.data import load
 
         common: dict[str, Any] = {"cache": self._cache, "bad_images": self.bad_images}
-        return load(dataset, self.trained.canvas, self.console, self.stop, **common)
+        return load(dataset, self.trained.canvas, self.console, **common)
 
     def features(self, store: "Store") -> "Tensor":
         """(N, C) pooled features."""
         from ssl_seg.engine.inference import embed
 
         trained = self.trained
-        how: dict[str, Any] = {"size": trained.size, "stopped": self._asked, **trained.how}
-        features, _ = embed(trained.backbone, store, self.device, **how)
-        self._go_on()
+        features, _ = embed(trained.backbone, store, self.device, size=trained.size, **trained.how)
         return features
 
     def logits(self, store: "Store") -> "Tensor":
@@ -133,20 +127,10 @@ class Reading:
 
         trained = self.trained
         assert trained.model is not None
-        how: dict[str, Any] = {"size": trained.size, "stopped": self._asked, **trained.how}
-        logits = torch.cat([out.float() for out, _ in outputs(trained.model, store, self.device, **how)])
-        self._go_on()
-        return logits
+        how: dict[str, Any] = {"size": trained.size, **trained.how}
+        return torch.cat([out.float() for out, _ in outputs(trained.model, store, self.device, **how)])
 
     def tick(self, total: int) -> None:
-        """One more of `total` images is done: progress, and the end if a signal has come."""
+        """One more of `total` images is done."""
         self._done += 1
         self.console.predicting(self._done, total)
-        self._go_on()
-
-    def _asked(self) -> bool:
-        return bool(self.stop.signal)
-
-    def _go_on(self) -> None:
-        if self.stop.signal:
-            raise Stopped(self.stop.signal)

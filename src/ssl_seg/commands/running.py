@@ -10,6 +10,7 @@ from typing import Any
 from ssl_seg.commands.bad_files import NAME, BadFiles
 from ssl_seg.engine.run_dir import Run
 from ssl_seg.errors import RankError, ResourceError, SslSegError, Stopped
+from ssl_seg.utils.interrupt import told_as_stopped
 from ssl_seg.utils.log import log
 from ssl_seg.utils.toml import read_json
 
@@ -21,11 +22,13 @@ def recorded(run: Run) -> Iterator[None]:
     """Write how the run ended into `status.json` and `run.log`.
 
     Raises:
+        Stopped: in place of `Interrupted`.
         ResourceError: in place of a plain OSError, where memory ran out, and where the folder is gone.
     """
     try:
         try:
-            yield
+            with told_as_stopped():
+                yield
         except Exception as error:
             run.check_there()  # whatever came of it
             if found := as_resource_error(error):

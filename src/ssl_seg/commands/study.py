@@ -17,7 +17,7 @@ from ssl_seg.commands.stage_flags import check_parts, checker
 from ssl_seg.errors import OccupiedError, ResourceError, SslSegError, Stopped, UsageError
 from ssl_seg.study.config import StudyFile
 from ssl_seg.study.planner import Job, Study
-from ssl_seg.utils.interrupt import SIGNALS, Interrupted
+from ssl_seg.utils.interrupt import SIGNALS, told_as_stopped
 from ssl_seg.utils.lock import OpenFolder, take_lock, try_lock
 from ssl_seg.utils.outputs import output_paths
 from ssl_seg.utils.patience import Idle, patience
@@ -111,9 +111,11 @@ def _held(folder: Path, again: str) -> Iterator[OpenFolder]:
         raise ResourceError(f"cannot write to {folder}: {error.strerror}") from error
     with lock:
         try:
-            yield held
-        except Interrupted as error:
-            raise Stopped(error.signal, kept="what is finished", next=again) from error
+            with told_as_stopped():
+                yield held
+        except Stopped as error:
+            error.kept, error.next = "what is finished", again
+            raise
         finally:
             held.close()
 

@@ -66,7 +66,7 @@ class Training:
         from ssl_seg.engine.loggers import check_trackers
         from ssl_seg.plugins import load_plugins
 
-        with Stop() as stop, Console() as console:
+        with Stop(prompt=True) as stop, Console() as console:
             device = _device(given["precision"], given["compile"], given["cpu"])
             console.quiet = not device.is_main
             with together(device):
@@ -145,7 +145,6 @@ class Training:
             dataset,
             self.canvas,
             self.console,
-            self.stop,
             cache=Path(given["cache"]) if given["cache"] else None,
             bad_images=given["bad_images"],
             keep=self.bad_files.keep,
@@ -186,6 +185,8 @@ class Training:
         """The loop, with this run's folder, signals, progress and trackers."""
         from ssl_seg.engine.loggers import Tracking, check_trackers
         from ssl_seg.engine.loop import fit
+
+        self.stop.prompt = False  # from here on it is the loop that looks whether one has come, and saves
 
         def after_epoch(epoch: int, scores: Mapping[str, float]) -> None:
             tracking.log(scores)

@@ -14,6 +14,7 @@ from typing import Any
 
 from ssl_seg.distributed.connection import Wire
 from ssl_seg.errors import RankError, SslSegError, Stopped
+from ssl_seg.utils.interrupt import Interrupted
 from ssl_seg.utils.patience import Idle, patience
 
 GRACE = 4.0  # seconds in which a process may end in good order after another one is gone
@@ -34,6 +35,8 @@ class Trouble:
     @classmethod
     def of(cls, rank: int, error: BaseException) -> "Trouble":
         """The error that ends the process `rank`."""
+        if isinstance(error, Interrupted):
+            error = Stopped(error.signal)
         if isinstance(error, SslSegError):
             return cls(rank, error.code, error.what, error.where, error.next)
         return cls(rank, 1, f"{type(error).__name__}: {error}")

@@ -8,7 +8,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
 from ssl_seg.distributed.launcher import processes
-from ssl_seg.utils.interrupt import SIGNALS
+from ssl_seg.utils.interrupt import SIGNALS, Interrupted
 
 if TYPE_CHECKING:
     from ssl_seg.engine.device import Device
@@ -24,12 +24,17 @@ class Stop:
     several processes passes over a second signal that comes right after the first: their launcher
     repeats what all of them have got from elsewhere.
 
+    Args:
+        prompt: see below.
+
     Attributes:
         signal: the number of the signal that came, or 0.
+        prompt: a signal raises `Interrupted` besides, wherever it comes, as there is nothing to be saved yet:
+            images are read, a frozen backbone computes its features.
     """
 
-    def __init__(self) -> None:
-        self.signal = 0
+    def __init__(self, *, prompt: bool = False) -> None:
+        self.signal, self.prompt = 0, prompt
         self._noted = 0.0  # when one came to this very process
         self._before: dict[int, Any] = {}
 
@@ -55,3 +60,5 @@ class Stop:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self.signal, self._noted = self.signal or number, monotonic()
+        if self.prompt:
+            raise Interrupted(number)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ssl_seg.errors import ResourceError
+from ssl_seg.utils.lock import check_held
 
 _LONGEST = 200  # bytes of a name that are kept in that of its temporary file: 255 are the limit
 
@@ -21,9 +22,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Missing parent folders are made.
 
     Raises:
-        ResourceError: it cannot be written; what was there before is untouched.
+        ResourceError: it cannot be written, or lies in a folder that is gone, see `check_held`; what was there
+            before is untouched.
     """
     aside = temporary(path)
+    check_held(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield aside

@@ -7,6 +7,8 @@ from threading import current_thread, main_thread
 from types import FrameType
 from typing import Any
 
+from ssl_seg.errors import Stopped
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
@@ -20,6 +22,19 @@ class Interrupted(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(f"signal {number}")
         self.signal = number
+
+
+@contextmanager
+def told_as_stopped() -> Iterator[None]:
+    """Around work that can say what it has kept: a signal that ends it is an error like others.
+
+    Raises:
+        Stopped: in place of `Interrupted`.
+    """
+    try:
+        yield
+    except Interrupted as error:
+        raise Stopped(error.signal) from error
 
 
 @contextmanager

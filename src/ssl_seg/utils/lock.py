@@ -25,12 +25,31 @@ def try_lock(file: IO[Any], seconds: float = 0.0) -> bool:
         sleep(0.05)
 
 
+_held: "set[OpenFolder]" = set()
+
+
+def check_held(path: Path) -> None:
+    """Whatever is written below a folder that this process holds open, the folder must still be there.
+
+    Raises:
+        ResourceError: it was removed or moved, and would be made anew.
+    """
+    for folder in _held:
+        if path.is_relative_to(folder.path):
+            folder.check()
+
+
 class OpenFolder:
-    """A folder that is held open, to know whether it is still the one that its path names."""
+    """A folder that is held open, to know whether it is still the one that its path names.
+
+    Attributes:
+        path: its path.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder
+        self.path = folder
         self._handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        _held.add(self)
 
     def check(self) -> None:
         """Nothing, as long as it is there.
@@ -39,15 +58,16 @@ class OpenFolder:
             ResourceError: it was removed or moved; what was written now would be in another folder.
         """
         try:
-            if os.path.samestat(os.fstat(self._handle), os.stat(self._path)):
+            if os.path.samestat(os.fstat(self._handle), os.stat(self.path)):
                 return
         except OSError:
             pass
-        what = f"the folder {self._path} is gone: it was removed or moved while it was worked in"
+        what = f"the folder {self.path} is gone: it was removed or moved while it was worked in"
         raise ResourceError(what, next="start again; of a folder that was moved, from there")
 
     def close(self) -> None:
         """Let go of it."""
+        _held.discard(self)
         os.close(self._handle)
 
 

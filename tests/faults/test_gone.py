@@ -1,0 +1,56 @@
+"""A run's folder that somebody removes or moves while it is worked in: exit 6, and it is not made anew."""
+
+import pytest
+
+from benchmarks.faults.disk import new_place, run_at
+from benchmarks.faults.lab import Lab
+
+POINTS = {
+    "train": {
+        "before the step": ("ssl_seg.engine.loop.set_rate", "", "before", 1),
+        "in the probe": ("ssl_seg.commands.probe.embed", "", "before", 2),
+        "in a checkpoint": ("os.replace", "/step-", "before", 2),
+        "before the scores": ("ssl_seg.engine.run_dir.Run.add_scores", "", "before", 1),
+        "after the loop": ("ssl_seg.commands.training.Training.save_backbone", "", "before", 1),
+        "at the end": ("ssl_seg.commands.training.Training.finish", "", "before", 1),
+    },
+    "classify": {
+        "before the step": ("ssl_seg.engine.loop.set_rate", "", "before", 3),
+        "measuring": ("ssl_seg.commands.judge.Judge._look", "", "before", 1),
+        "keeping features": ("os.replace", "features/epoch-", "before", 1),
+        "in the best model": ("os.replace", "best.safetensors", "before", 1),
+        "in the model": ("os.replace", "/model.safetensors", "before", 1),
+        "in the result": ("ssl_seg.commands.judge.Judge.write", "", "before", 1),
+    },
+    "segment": {
+        "measuring": ("ssl_seg.commands.judge.Judge._look", "", "before", 1),
+        "in a mask": ("os.replace", "masks/epoch-", "before", 1),
+    },
+}
+QUICK = ("in a checkpoint", "at the end", "before the step", "in the best model", "measuring")
+CASES = [
+    pytest.param(command, point, marks=() if point in QUICK else pytest.mark.slow)
+    for command, points in POINTS.items()
+    for point in points
+]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    made = Lab(tmp_path_factory.mktemp("lab"))
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("how", ["remove_at", "move_at"])
+@pytest.mark.parametrize(("command", "point"), CASES)
+def test_a_folder_that_goes_away(command, point, how, lab):
+    place = new_place(lab, command)
+    out = place / "out"
+    trap = (f"benchmarks.faults.traps:{how}", [str(out), *POINTS[command][point]])
+    ended = run_at(lab, command, place, [trap])
+    assert ended.code == 6, ended.output
+    assert "error[6] the folder out is gone: it was removed or moved while it was worked in" in ended.output
+    assert "next: start again" in ended.output and "Traceback" not in ended.output
+    assert not out.exists(), list(out.rglob("*"))
+    lab.clear(place)
