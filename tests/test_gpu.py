@@ -8,6 +8,7 @@ from ssl_seg.augment.views import BYOL_VIEWS, augment
 from ssl_seg.data.image_cache import open_store
 from ssl_seg.data.loader import Batches
 from ssl_seg.datasets.demo import Demo
+from ssl_seg.engine.deterministic import deterministic
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.energy import energy_of
 from ssl_seg.engine.loop import Plan, fit
@@ -84,16 +85,38 @@ def _train(store, folder, *, steps, total=8, resume=False, spoil=-1):
 
 
 def test_a_resumed_run_on_the_gpu_is_bit_exact(store, tmp_path):
-    torch.backends.cudnn.benchmark = False
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    whole, error = _train(store, tmp_path / "whole", steps=99)
-    assert error is None
-    _train(store, tmp_path / "parts", steps=4)
-    parts, error = _train(store, tmp_path / "parts", steps=99, resume=True)
-    torch.use_deterministic_algorithms(False)
+    with deterministic(True):
+        whole, error = _train(store, tmp_path / "whole", steps=99)
+        assert error is None
+        _train(store, tmp_path / "parts", steps=4)
+        parts, error = _train(store, tmp_path / "parts", steps=99, resume=True)
     assert error is None
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, parts.state_dict()[name]), name
+
+
+COMMANDS = {
+    "train": ("train", "demo:32", "--backbone", "resnet18"),
+    "classify": ("classify", "demo:32", "--val", "demo:16", "--backbone", "resnet18"),
+    **{
+        f"segment {head} {loss}": (
+            *("segment", "demo_masks:16", "--val", "demo_masks:8", "--backbone", "resnet18"),
+            *("--head", head, "--loss", loss),
+        )
+        for head, loss in (("deeplabv3", "ce"), ("fcn32s", "ce+dice"), ("fcn32s", "ce+lovasz"))
+    },
+}
+
+
+@pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
+def test_deterministic_runs_on_the_gpu_have_the_same_bits(words, cli, tmp_path):
+    common = ("--image-size", 64, "--batch-size", 8, "--epochs", 2, "--deterministic")
+    files = []
+    for name in ("one", "two"):
+        code, _, err = cli(*words, *common, "--out", tmp_path / name)
+        assert code == 0, err
+        files.append((tmp_path / name / "backbone.safetensors").read_bytes())
+    assert files[0] == files[1]
 
 
 def test_nan_on_the_gpu_stops_before_a_weight_moves(store, tmp_path):

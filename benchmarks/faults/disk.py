@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -119,7 +120,7 @@ def trial(lab: Lab, command: str, number: int, stays: bool, setup: Any = ()) -> 
     if not wrong and ended.code:
         if command == "new-plugin":
             shutil.rmtree(place / "out" / "mine", ignore_errors=True)
-        again = run_at(lab, command, place)
+        again = run_at(lab, command, place, words=_told(ended) if command not in TRAINING else ())
         wrong = again.bug() or (f"and then {again.told()}" if again.code else "")
         wrong = wrong or differences(whole, found_in(place)).replace(
             " differs", " differs after the next try"
@@ -127,6 +128,12 @@ def trial(lab: Lab, command: str, number: int, stays: bool, setup: Any = ()) -> 
     if not wrong:
         lab.clear(place)
     return wrong
+
+
+def _told(ended: Ended) -> list[str]:
+    """The command that was said to come next; empty if none was."""
+    line = next((line for line in ended.output.splitlines() if line.startswith("next: ssl-seg ")), "")
+    return shlex.split(line)[2:]
 
 
 def by_halves(place: Path, whole: dict[str, Any]) -> str:

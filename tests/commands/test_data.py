@@ -1,6 +1,8 @@
 """What a person writes for DATA."""
 
+import os
 import shutil
+import signal
 
 import pytest
 from PIL import Image
@@ -8,11 +10,11 @@ from PIL import Image
 from ssl_seg.commands.console import Console
 from ssl_seg.commands.data import load, open_dataset
 from ssl_seg.data.cache_folder import default_cache
-from ssl_seg.engine.signals import Stop
-from ssl_seg.errors import DataError, Stopped, UsageError
+from ssl_seg.errors import DataError, UsageError
 from ssl_seg.plugins import load_plugins
 from ssl_seg.registry import Source, Table
 from ssl_seg.utils.code_names import TypedName
+from ssl_seg.utils.interrupt import Interrupted, interruptible
 
 
 @pytest.fixture
@@ -182,13 +184,13 @@ def test_a_probe_without_labels_is_a_clear_error(registry, photos, cli):
         opened(registry, f"flat_folder:{flat}", labelled=True)
 
 
-def test_a_signal_while_images_are_read_leaves_nothing_behind(registry, photos, tmp_path):
+def test_a_signal_while_images_are_read_leaves_nothing_behind(registry, photos, tmp_path, monkeypatch):
     dataset, cache = opened(registry, photos), tmp_path / "cache"
-    with Stop() as stop, Console() as console:
-        stop.signal = 15
-        with pytest.raises(Stopped) as caught:
-            load(dataset, 16, console, stop, cache=cache)
-    assert caught.value.code == 143
+    with Console() as console:
+        monkeypatch.setattr(console, "reading", lambda done, total: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(Interrupted) as caught, interruptible():
+            load(dataset, 16, console, cache=cache)
+    assert caught.value.signal == signal.SIGTERM
     assert [path for path in cache.iterdir() if path.suffix != ".lock"] == []
 
 
@@ -208,7 +210,7 @@ def test_images_that_are_left_out_are_named(photos, registry, tmp_path, capsys):
         (photos / f"zz{index}.jpg").write_text("no image")
     dataset = opened(registry, photos)
     with Console() as console:
-        store = load(dataset, 16, console, Stop(), cache=tmp_path, bad_images="skip")
+        store = load(dataset, 16, console, cache=tmp_path, bad_images="skip")
     said = capsys.readouterr().err
     assert f"5 of {len(store) + 5} images cannot be read and are left out: " in said
     assert "zz0.jpg (no image, or of a kind that is not read), " in said and ", ...; all are in " in said

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.faults.lab import Lab
 from benchmarks.faults.server import Server
 from benchmarks.faults.snapshot import snapshot
 from benchmarks.faults.traps import POINTS
@@ -189,3 +190,11 @@ def halfway(trials: Trials) -> Any:
         return trial
 
     return copied
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Small data, finished runs, and commands that run in forks; see `benchmarks.faults`."""
+    made = Lab(tmp_path_factory.mktemp("lab"))
+    yield made
+    made.close()

@@ -11,17 +11,9 @@ import pytest
 from benchmarks.faults import __main__ as harness
 from benchmarks.faults import controls, grammar
 from benchmarks.faults.campaign import BROKE, Campaign, Case, Result, alike, sample
-from benchmarks.faults.lab import Lab
 from benchmarks.faults.traps import ALL, POINTS_OF, owner_of
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    made = Lab(tmp_path_factory.mktemp("lab"))
-    yield made
-    made.close()
 
 
 @pytest.fixture

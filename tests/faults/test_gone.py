@@ -3,7 +3,6 @@
 import pytest
 
 from benchmarks.faults.disk import new_place, run_at
-from benchmarks.faults.lab import Lab
 
 POINTS = {
     "train": {
@@ -33,13 +32,6 @@ CASES = [
     for command, points in POINTS.items()
     for point in points
 ]
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    made = Lab(tmp_path_factory.mktemp("lab"))
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize("how", ["remove_at", "move_at"])

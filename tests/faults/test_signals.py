@@ -46,7 +46,7 @@ def finish(trials, trial) -> None:
 def test_a_signal_at_any_point(number, trials):
     """One run for each signal, stopped at several points one after the other."""
     points = {
-        signal.SIGTERM: ("before the first step", "before the target moves", "in the probe", "in the probe"),
+        signal.SIGTERM: ("before the target moves", "in the probe", "in the probe"),
         signal.SIGINT: ("after a file is synced", "after the scores", "before the target moves"),
         signal.SIGHUP: (
             "in the status",
@@ -112,6 +112,15 @@ def test_a_signal_while_images_are_read(part, trials, tmp_path):
     stores = [path.name for path in trial.cache.iterdir() if path.is_dir()]
     assert len(stores) == hit - 1, "a store that is not whole"
     assert not trial.saved()
+    finish(trials, trial)
+
+
+def test_a_signal_before_the_first_step(trials):
+    """There is nothing to be saved: it ends at once, and the same command may simply be given again."""
+    trial = trials.new("before")
+    assert trial.go(traps=[("before the first step", 1, signal.SIGINT)]) == 130
+    assert trial.status() == {"state": "stopped", "step": 0, "code": 130, "checkpoint": ""}
+    assert trial.errors()[-1] == f"next: {shlex.join(['ssl-seg', *trial.words()])}"
     finish(trials, trial)
 
 

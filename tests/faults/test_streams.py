@@ -3,17 +3,9 @@
 import pytest
 
 from benchmarks.faults.disk import differences, found_in, new_place, run_at, whole_of
-from benchmarks.faults.lab import Lab
 
 COMMANDS = ["train", "evaluate", "predict", "predict masks", "embed", "report", "export", "architecture"]
 CLOSED = {"stdout": [1], "stderr": [2], "both": [1, 2]}
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    made = Lab(tmp_path_factory.mktemp("lab"))
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize("command", COMMANDS)

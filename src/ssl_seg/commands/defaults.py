@@ -231,10 +231,10 @@ def refuse_changes(given: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
     """
     moved = {key for key in PLACES if stored.get(key) is not None}
     changed = [
-        f"{key}: was {stored.get(key)!r}, now {value!r}"
+        f"{key}: was {stored.get(key, False)!r}, now {value!r}"
         for key, value in given.items()
         if key not in FREE | moved
-        and not same_code(value, stored.get(key))
+        and not same_code(value, stored.get(key, False))  # a switch that the version before did not have
         and not (value is None or value == {})
     ]
     if changed:

@@ -94,6 +94,9 @@ Seed = Annotated[int, typer.Option(min=0, max=limits.SEED, help="Of weights, ord
 Precision = Annotated[
     Literal["auto", "bf16", "fp32"], typer.Option(help="auto: bf16 where the device is fast at it.")
 ]
+Deterministic = Annotated[
+    bool, typer.Option("--deterministic", help="The same bits every time, on a GPU too; slower.")
+]
 Compile = Annotated[bool, typer.Option("--compile", help="Run through torch.compile.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that are there.")]
 Cpu = Annotated[bool, typer.Option("--cpu", help="Do not use a GPU.")]

@@ -52,6 +52,7 @@ def segment(
     accumulate: flags.Accumulate = 1,
     seed: flags.Seed = 0,
     precision: flags.Precision = "auto",
+    deterministic: flags.Deterministic = False,
     compile: flags.Compile = False,
     cpu: flags.Cpu = False,
     out: flags.Out = None,

@@ -27,6 +27,7 @@ def train(
     accumulate: flags.Accumulate = 1,
     seed: flags.Seed = 0,
     precision: flags.Precision = "auto",
+    deterministic: flags.Deterministic = False,
     compile: flags.Compile = False,
     cpu: flags.Cpu = False,
     probe: Annotated[

@@ -63,6 +63,7 @@ class Training:
             given: see the class.
             names: kinds and names of components: a typing error is found before anything is read.
         """
+        from ssl_seg.engine.deterministic import deterministic
         from ssl_seg.engine.loggers import check_trackers
         from ssl_seg.plugins import load_plugins
 
@@ -82,7 +83,8 @@ class Training:
                 with run, recorded(run), blamed(device, run):
                     if resume:
                         defaults.refuse_changes(given, run.settings())
-                    cls(given, plugins, device, run, stop, console).go()
+                    with deterministic(given["deterministic"]):
+                        cls(given, plugins, device, run, stop, console).go()
 
     command = ""
 

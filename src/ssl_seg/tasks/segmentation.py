@@ -106,7 +106,8 @@ class CrossEntropy(nn.Module):
 
     def forward(self, logits: Tensor, masks: Tensor) -> Tensor:
         """(B, C, H, W) logits and (B, H, W) classes -> a scalar."""
-        total = F.cross_entropy(logits, masks, self.weights, ignore_index=IGNORE, reduction="sum")
+        # summed outside of it: on a GPU its own sum is not the same every time
+        total = F.cross_entropy(logits, masks, self.weights, ignore_index=IGNORE, reduction="none").sum()
         known = masks[masks != IGNORE]
         count = float(self.weights[known].sum() if self.weights is not None else known.numel())
         return total / max(average_number(count, logits.device), 1e-6)
