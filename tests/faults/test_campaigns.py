@@ -11,6 +11,7 @@ import pytest
 from benchmarks.faults import __main__ as harness
 from benchmarks.faults import controls, grammar
 from benchmarks.faults.campaign import BROKE, Campaign, Case, Result, alike, sample
+from benchmarks.faults.lab import Lab
 from benchmarks.faults.traps import ALL, POINTS_OF, owner_of
 
 ROOT = Path(__file__).parents[2]
