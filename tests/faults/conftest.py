@@ -59,6 +59,7 @@ class Trial:
         *,
         words: list[str] | None = None,
         traps: Any = (),
+        strike_at: Any = (),
         file_size: int = 0,
         broken_pipe: bool = False,
     ) -> int:
@@ -69,6 +70,7 @@ class Trial:
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         self._log().write_text("")
         setup = [(f"{TRAPS}:count_steps", [str(self.folder.with_suffix(".steps")), STEPS])]
+        setup += [(f"{TRAPS}:strike_at", trap) for trap in strike_at]
         return SERVER.start(
             {
                 "words": words,

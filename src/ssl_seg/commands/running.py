@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from ssl_seg.commands.bad_files import NAME, BadFiles
@@ -15,6 +16,23 @@ from ssl_seg.utils.log import log
 from ssl_seg.utils.toml import read_json
 
 _RECORDED = ("ssl-seg", "torch", "torchvision", "timm")
+
+
+@contextmanager
+def stoppable(folder: Path) -> Iterator[None]:
+    """Around a training command, also before its folder is opened: a signal that ends it says what is kept.
+
+    Raises:
+        Stopped: in place of `Interrupted`.
+    """
+    try:
+        with told_as_stopped():
+            yield
+    except Stopped as error:
+        from ssl_seg.weights.checkpoint_files import newest_name
+
+        error.kept = error.kept or newest_name(folder / "checkpoints")
+        raise
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from ssl_seg.commands import defaults
 from ssl_seg.commands.bad_files import NAME, BadFiles
 from ssl_seg.commands.console import Console
 from ssl_seg.commands.resolved import Resolved
-from ssl_seg.commands.running import recorded
+from ssl_seg.commands.running import recorded, stoppable
 from ssl_seg.commands.together import blamed, together
 from ssl_seg.engine.run_dir import Run
 from ssl_seg.engine.signals import Stop
@@ -64,11 +64,12 @@ class Training:
             names: kinds and names of components: a typing error is found before anything is read.
         """
         from ssl_seg.engine.deterministic import deterministic
+        from ssl_seg.engine.device import Device
         from ssl_seg.engine.loggers import check_trackers
         from ssl_seg.plugins import load_plugins
 
-        with Stop(prompt=True) as stop, Console() as console:
-            device = _device(given["precision"], given["compile"], given["cpu"])
+        with Stop(prompt=True) as stop, Console() as console, stoppable(folder):
+            device = Device(given["precision"], compile=given["compile"], cpu=given["cpu"])
             console.quiet = not device.is_main
             with together(device):
                 device.agree_on({"command": cls.command, "out": str(folder), **given, "resume": resume})
@@ -245,9 +246,3 @@ class Training:
     def stopped(self) -> bool:
         """Whether a signal has come to any process. All of them must ask."""
         return self.stop.came(self.device)
-
-
-def _device(precision: Any, compile: bool, cpu: bool) -> "Device":
-    from ssl_seg.engine.device import Device
-
-    return Device(precision, compile=compile, cpu=cpu)
