@@ -47,10 +47,7 @@ class Tiling:
 def predict_masks(
     reading: "Reading", images: str, out: Path, tiling: Tiling, *, indices: bool, overwrite: bool
 ) -> int:
-    """Write the mask of every image below a folder, in the palette's colours or as indices.
-
-    Returns:
-        How many.
+    """Write the mask of every image below a folder, in the palette's colours or as indices; returns how many.
 
     Raises:
         UsageError: `out` is a file, two images would have the same mask, or see `output_path`.
