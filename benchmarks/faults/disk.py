@@ -33,6 +33,7 @@ WORDS = {
     "new-plugin": "new-plugin mine --out out/mine",
     "study": "study study.toml",
 }
+_PAGES = (".html", ".md", ".tex")
 _TEMPORARY = re.compile(r"\.tmp-|/\.trash-")
 
 
@@ -99,10 +100,19 @@ def _uses(lab: Lab, command: str, setup: Any = ()) -> list[tuple[str, str]]:
 
 
 def found_in(place: Path) -> dict[str, Any]:
-    """What lies in `out`, of each run in it as it is compared; a study's page tells how fast its runs were."""
+    """What lies in `out`, of each run in it as it is compared; of pages all but their numbers."""
     found = snapshot(place / "out")
-    passed_over = (".stage", "run.log", "report.html", "report.md")
-    return {name: what for name, what in found.items() if Path(name).name not in passed_over}
+    pages = {name: _page(place / "out" / name) for name in found if name.endswith(_PAGES)}
+    return {name: what for name, what in found.items() if Path(name).name not in (".stage", "run.log")} | pages
+
+
+def _page(path: Path) -> str:
+    """A page says when it was made, and how fast the runs of a study were: a trial makes its own."""
+    return re.sub(r"\d+([.,:]\d+)*", "N", path.read_text())
+
+
+def _there(path: Path) -> Any:
+    return _page(path) if path.name.endswith(_PAGES) else contents(path)
 
 
 def trial(lab: Lab, command: str, number: int, stays: bool, setup: Any = ()) -> str:
@@ -148,7 +158,7 @@ def by_halves(place: Path, whole: dict[str, Any]) -> str:
         if path.suffix in (".json", ".jsonl", ".npz", ".safetensors"):
             if isinstance(what := contents(path), str):
                 return f"{name} is there by halves: {what}"
-        elif own in whole and not own.endswith("run.toml") and contents(path) != whole[own]:
+        elif own in whole and not own.endswith("run.toml") and _there(path) != whole[own]:
             return f"{name} is there, and is not what it should be"
     for manifest in place.rglob("manifest.json"):
         for file, entry in json.loads(manifest.read_text()).items():

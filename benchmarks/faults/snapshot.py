@@ -10,13 +10,13 @@ import numpy as np
 
 _TIMES = ("seconds", "images_per_second", "energy_wh")  # of a row of scores; of the machine, not of the run
 _ELSEWHERE = ("meter", "scores", "settings")  # of state.json: times, and what scores.jsonl and run.toml say
-_PASSED_OVER = (".lock", "run.log")
+_PASSED_OVER = (".lock", "run.log", "manifest.json", "digests.json")
 
 
 def snapshot(folder: Path) -> dict[str, Any]:
     """What a finished folder holds, by file; of the checkpoints the newest counts.
 
-    Times are left out, and `manifest.json`, which holds digests of them.
+    Times are left out, and what holds digests of them.
     """
     found: dict[str, Any] = {}
     newest = max((path.name for path in folder.glob("checkpoints/step-*")), default="")
@@ -26,7 +26,7 @@ def snapshot(folder: Path) -> dict[str, Any]:
             name = name.replace(f"checkpoints/{newest}", "checkpoints/newest")
             if name.startswith("checkpoints/step-"):
                 continue
-        if path.is_file() and path.name not in (*_PASSED_OVER, "manifest.json"):
+        if path.is_file() and path.name not in _PASSED_OVER:
             found[name] = contents(path)
     return found
 

@@ -196,6 +196,19 @@ def test_a_study_from_its_start_to_its_table(trial):
     assert one.result() == first
 
 
+def test_a_page_that_cannot_be_written_is_not_passed_over(trial):
+    one = trial()
+    (one.out / "report.html").mkdir(parents=True)
+    code, said = one.go()
+    assert code == 6, said
+    assert f"error[6] cannot write {Path('out') / 'report.html'}" in said
+    assert "next: ssl-seg study s.toml" in said and (one.out / "table.txt").read_text() in said
+    (one.out / "report.html").rmdir()
+    code, said = one.go()
+    assert code == 0 and (one.out / "report.html").is_file(), said
+    assert one.repeated() == []
+
+
 def kill(one, random):
     """One random end of a study, while a stage is at work: of itself, of its stage, or of both."""
     before, study = len(one.told()), one.start()

@@ -128,8 +128,8 @@ class Trial:
     def result(self) -> dict[str, Any]:
         """All that a finished run has computed; asserts that it lies there clean."""
         names = sorted(path.name for path in self.folder.iterdir())
-        wanted = ["backbone.safetensors", "checkpoints", "figures", "run.log", "run.toml", "scores.jsonl"]
-        assert names == [".lock", *wanted, "status.json"]
+        wanted = ["backbone.safetensors", "checkpoints", "digests.json", "figures", "run.log", "run.toml"]
+        assert names == [".lock", *wanted, "scores.jsonl", "status.json"]
         assert sorted(os.listdir(self.folder / "checkpoints")) == [f"step-{s:06d}" for s in self.saved()]
         assert len(self.saved()) <= 2
         last = self.folder / "checkpoints" / f"step-{STEPS:06d}"

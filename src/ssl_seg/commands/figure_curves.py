@@ -8,6 +8,7 @@ import typer
 
 from ssl_seg.commands.console import Console, echo
 from ssl_seg.errors import DataError, UsageError
+from ssl_seg.results.run_digests import warn_of_damage
 from ssl_seg.results.scores import load_scores
 from ssl_seg.utils.toml import read_toml
 
@@ -57,6 +58,7 @@ def names(folders: Sequence[Path]) -> list[str]:
 def _read(folder: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
     if not folder.is_dir():
         raise UsageError(f"no such folder: {folder}")
+    warn_of_damage(folder)
     found = load_scores(folder)
     if found.damage:
         say(f"warning: {folder / 'scores.jsonl'}: {found.damage}")

@@ -14,6 +14,7 @@ import typer
 from ssl_seg.commands.console import Console, echo
 from ssl_seg.commands.reading import run_files
 from ssl_seg.errors import DataError, UsageError
+from ssl_seg.results.run_digests import warn_of_damage
 from ssl_seg.utils import limits
 from ssl_seg.utils.files import replace_text
 from ssl_seg.utils.outputs import refuse_inputs
@@ -97,6 +98,7 @@ def _chosen(run: Path, epochs: str | None) -> tuple[Kept, list[str]]:
     """The features of the epochs that are asked for, or of the first and the last; and what is missing."""
     if not run.is_dir():
         raise UsageError(f"no such folder: {run}")
+    warn_of_damage(run)
     names = {path: re.fullmatch(r"epoch-(\d+)\.npz", path.name) for path in run.glob("features/*.npz")}
     found = dict(sorted((int(name[1]), path) for path, name in names.items() if name))
     if not found:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ssl_seg.commands.process import run_child
-from ssl_seg.errors import SslSegError, UsageError
+from ssl_seg.errors import ResourceError, SslSegError, UsageError
 from ssl_seg.utils.code_names import names_code
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ssl_seg.study.planner import Study
 
 
-def tell(plan: "Study", say: Callable[[str], None], sam: list[str] | None) -> None:
+def tell(plan: "Study", say: Callable[[str], None], sam: list[str] | None) -> list[ResourceError]:
     """Draw what the finished runs of the tables can show, and write `report.html`.
 
     A picture that is there and not older than what it is drawn from stays. One that cannot be drawn
@@ -26,25 +26,39 @@ def tell(plan: "Study", say: Callable[[str], None], sam: list[str] | None) -> No
         plan: of a study whose runs have ended.
         say: told what is missing.
         sam: the command that asks SAM, but for the runs; None if there is none.
+
+    Returns:
+        Why pictures or the page could not be written, where the disk or a permission is to blame.
     """
     from ssl_seg.commands.figure_masks import masks
     from ssl_seg.commands.figure_tsne import tsne
     from ssl_seg.commands.report import report
 
+    lost: list[ResourceError] = []
+
+    def attempt(make: Callable[[], None]) -> None:
+        try:
+            make()
+        except SslSegError as error:
+            say(f"not drawn: {error.what}")
+            if isinstance(error, ResourceError):
+                lost.append(error)
+
     shown = {name: next(iter(found)) for name, found in _runs_of(plan).items() if found}
     for name in _mapped([plan.file.stages[name] for name in shown], plan):
         features = shown[name] / "features"
         if _outdated(shown[name] / "figures" / "tsne.json", features.glob("*.npz")):
-            _try(lambda folder=shown[name]: tsne(folder), say)  # type: ignore[misc]
+            attempt(lambda folder=shown[name]: tsne(folder))  # type: ignore[misc]
     for folder in shown.values():
         if _outdated(folder / "figures" / "masks.svg", folder.glob("masks.json")):
-            _try(lambda folder=folder: masks([folder]), say)  # type: ignore[misc]
+            attempt(lambda folder=folder: masks([folder]))  # type: ignore[misc]
     segmented = [folder for name, folder in shown.items() if plan.file.stages[name].command == "segment"]
     code = _code_of([job.flags for job in plan.jobs])
-    _try(lambda: _networks(plan.file.out / "figures" / "architecture.svg", segmented, code), say)
+    attempt(lambda: _networks(plan.file.out / "figures" / "architecture.svg", segmented, code))
     if sam:
         _ask_sam(sam, [folder for folder in segmented if any(folder.glob("masks/images/**/*.png"))], say)
-    _try(lambda: report([plan.file.out]), say)
+    attempt(lambda: report([plan.file.out]))
+    return lost
 
 
 def _runs_of(plan: "Study") -> dict[str, list[Path]]:
@@ -84,7 +98,6 @@ def _networks(picture: Path, runs: list[Path], code: Mapping[str, list[str]]) ->
         parts = {key: about.get(key) for key in ("backbone", "head", "options", "image_size")}
         found.setdefault(json.dumps(parts, sort_keys=True), run)
     if found:
-        picture.parent.mkdir(exist_ok=True)
         architecture(
             [str(run) for run in found.values()],
             out=picture.with_suffix(""),
@@ -124,10 +137,3 @@ def _outdated(picture: Path, sources: Iterable[Path]) -> bool:
     """Whether there is something to draw, and no picture of it yet."""
     times = [path.stat().st_mtime for path in sources if path.exists()]
     return bool(times) and not (picture.exists() and picture.stat().st_mtime >= max(times))
-
-
-def _try(make: Callable[[], None], say: Callable[[str], None]) -> None:
-    try:
-        make()
-    except SslSegError as error:
-        say(f"not drawn: {error.what}")

@@ -50,6 +50,7 @@ def study(
         echo(*forecast(plan, sam is not None))
         return
     console, out = Console(), plan.file.out
+    unwritten: list[ResourceError] = []
     with _held(out, f"ssl-seg study {file}") as held:
         with Relay(out, f"ssl-seg study {file}", console.say) as relay:
             for job in plan.jobs:
@@ -64,7 +65,7 @@ def study(
             echo(*made.text().split("\n"))
             console.say(f"table: {out / table.name}.txt, .md, .tex, .csv")
         if plan.file.report:
-            story.tell(plan, console.say, None if sam is None else [*PROGRAM, "sam", *sam])
+            unwritten = story.tell(plan, console.say, None if sam is None else [*PROGRAM, "sam", *sam])
     failed = [each for each in lost if each.code]
     if failed:
         error = SslSegError(
@@ -74,6 +75,9 @@ def study(
         )
         error.code = failed[0].code
         raise error
+    if unwritten:
+        unwritten[0].next = f"ssl-seg study {file}"
+        raise unwritten[0]
 
 
 def _check_tables(file: StudyFile) -> None:

@@ -13,18 +13,18 @@ from typing import Any, Self
 
 from ssl_seg.engine.run_settings import is_run, read_settings
 from ssl_seg.errors import OccupiedError, ResourceError, SslSegError, WeightsError
+from ssl_seg.results.run_digests import remove_digests, write_digests
 from ssl_seg.results.scores import load_scores, read_scores
 from ssl_seg.utils.code_names import resuming
 from ssl_seg.utils.files import replace_text
 from ssl_seg.utils.lock import OpenFolder, take_lock
-from ssl_seg.utils.log import log
-from ssl_seg.utils.text import shown
+from ssl_seg.utils.log import Lines, LogFile, log
 from ssl_seg.utils.toml import read_toml, to_toml
 
 # what commands write into a run's folder, and other commands read
 RUN_FILES = (
     *("run.toml", "scores.jsonl", "status.json", "run.log", "result.json", "masks.json", "tracking.json"),
-    *("backbone.safetensors", "model.safetensors", "best.safetensors"),
+    *("digests.json", "backbone.safetensors", "model.safetensors", "best.safetensors"),
     *("confusion.csv", "val_predictions.csv", "val_confusions.npz"),
 )
 
@@ -90,8 +90,8 @@ class Run:
     def __enter__(self) -> Self:
         if not self.main:
             return self
-        self._handler = _LogFile(self.folder / "run.log", encoding="utf-8", delay=True)
-        self._handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(message)s"))
+        self._handler = LogFile(self.folder / "run.log", encoding="utf-8", delay=True)
+        self._handler.setFormatter(Lines("%(asctime)s %(levelname)s %(message)s"))
         log.addHandler(self._handler)
         log.setLevel(logging.INFO)
         log.propagate = False
@@ -198,35 +198,19 @@ class Run:
         if not self.main:
             return
         self.check_there()
+        if state == "running" and not self.begun:
+            remove_digests(self.folder)
+        elif state == "finished":
+            write_digests(self.folder)
         self.begun = self.begun or state == "running"
         status = {"state": state, "step": step, "code": code, "checkpoint": checkpoint}
         replace_text(self.folder / "status.json", json.dumps(status) + "\n")
-
-
-class _LogFile(logging.FileHandler):
-    """A log that cannot be written must neither end a run nor fill the terminal with tracebacks."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """As the base class, which opens the file at the first record, and lets an error of that through."""
-        with suppress(OSError):
-            super().emit(record)
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Let it pass."""
 
 
 def _free_name(path: Path) -> Path:
     """The path, or with a number if there is something."""
     names = [path, *(path.with_name(f"{path.name}-{number}") for number in range(2, 1000))]
     return next(name for name in names if not name.exists())
-
-
-class _Lines(logging.Formatter):
-    """A record begins at the margin, and nothing else does, whatever a message holds."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        first, *others = map(shown, super().format(record).split("\n"))
-        return "\n".join([first, *(f"    {line}" for line in others)])
 
 
 def _refuse_if_filled(folder: Path) -> None:

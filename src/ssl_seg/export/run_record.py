@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ssl_seg.results.run_digests import warn_of_damage
 from ssl_seg.results.scores import read_scores
 from ssl_seg.utils.toml import read_json, read_toml
 
@@ -52,6 +53,7 @@ def read_record(folder: Path, which: Literal["last", "best"] = "last") -> Record
     """
     if not (folder / "run.toml").exists():
         return Record(folder.name)
+    warn_of_damage(folder)
     settings = read_toml(folder / "run.toml")
     found = settings.pop("record", {})
     lines = read_scores(folder)

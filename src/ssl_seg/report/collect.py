@@ -13,6 +13,7 @@ from typing import Any
 
 from ssl_seg.errors import DataError, SslSegError
 from ssl_seg.report.records import Facts, RunFacts, StageFacts
+from ssl_seg.results.run_digests import damage
 from ssl_seg.results.runs import Row, read_row
 from ssl_seg.results.scores import load_scores
 from ssl_seg.results.tables import Table
@@ -96,7 +97,7 @@ def _alone(folder: Path, name: str) -> StageFacts:
 
 
 def _run(folder: Path, stage: str, seed: int | None, command: str) -> RunFacts:
-    troubles: list[str] = []
+    troubles = damage(folder)
     settings: dict[str, Any] = {}
     if (folder / "run.toml").exists():
         try:

@@ -16,6 +16,7 @@ from ssl_seg.data.mask_files import MaskReader
 from ssl_seg.data.palettes import STRAY, Palette
 from ssl_seg.errors import DataError
 from ssl_seg.results.iou import image_iou
+from ssl_seg.results.run_digests import warn_of_damage
 from ssl_seg.utils.toml import read_json, read_toml
 
 _HOW = "ssl-seg segment ... --watch 0013,0062  # keeps the masks of these validation images"
@@ -108,6 +109,7 @@ def read_watched(folder: Path) -> Watched:
         raise DataError(f"no such run: {folder}")
     if not (folder / "masks.json").is_file():
         raise DataError(f"{folder} has no masks: it watches no images", next=_HOW)
+    warn_of_damage(folder)
     palette, suffix = _read_about(folder / "masks.json")
     kept = {
         kind.name: {path.relative_to(kind).as_posix() for path in kind.rglob("*.png")}

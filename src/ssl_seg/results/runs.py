@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ssl_seg.results.chance import holm, sign_flips, wilson
 from ssl_seg.results.iou import CONFUSIONS, areas, bootstrap, mean_of_areas, read_confusions, swaps
+from ssl_seg.results.run_digests import warn_of_damage
 from ssl_seg.results.scores import read_scores
 from ssl_seg.study.config import Stage
 from ssl_seg.utils.text import from_csv_cell
@@ -77,6 +78,7 @@ def read_row(stage: Stage, folders: Mapping[int, Path], score: str) -> Row:
     """
     last, best, found, why = {}, {}, [], ""
     for seed, folder in folders.items():
+        warn_of_damage(folder)
         values = [line[score] for line in read_scores(folder) if score in line]
         if not values or not isfinite(values[-1]):
             what = f"{score} is {values[-1]}" if values else f"no {score}"
