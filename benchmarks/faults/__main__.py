@@ -1,6 +1,6 @@
 """Hurt ssl-seg in every way we know, and count what it does not survive.
 
-    python -m benchmarks.faults [--only NAME] [--trials N] [--minutes M] [--seed S] [--jobs J] [--out FILE]
+    python -m benchmarks.faults [--only NAME | --skip NAME] [--trials N] [--minutes M] [--seed S] [--jobs J] [--out FILE]
 
 Prints a table of campaigns with their trials and failures, and each kind of failure with a case that
 shows it; `--only NAME --case TEXT` repeats the cases whose name holds a text. `--minutes 8 --out FILE --resume`,
@@ -28,9 +28,11 @@ CAMPAIGNS = [each.CAMPAIGN for each in (kills, damage, images, hostile, plugins,
 def main(words: Sequence[str] | None = None) -> int:
     """Run the campaigns that were asked for; returns the exit code."""
     asked = _arguments().parse_args(words)
-    chosen = [each for each in CAMPAIGNS if not asked.only or each.name in asked.only.split(",")]
-    if not chosen:
-        print(f"no campaign {asked.only!r}; there are {', '.join(each.name for each in CAMPAIGNS)}")
+    known = [each.name for each in CAMPAIGNS]
+    only, skip = asked.only.split(",") if asked.only else known, asked.skip.split(",") if asked.skip else []
+    chosen = [each for each in CAMPAIGNS if each.name in only and each.name not in skip]
+    if unknown := {*only, *skip} - {*known}:
+        print(f"no campaign {', '.join(sorted(unknown))!r}; there are {', '.join(known)}")
         return 2
     folder = Path(tempfile.mkdtemp(prefix="faults-", dir=asked.folder))
     lab = Lab(folder, asked.jobs)
@@ -55,6 +57,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__.splitlines()[0])
     parser.add_argument("--only", help=f"of {', '.join(each.name for each in CAMPAIGNS)}; commas between")
+    parser.add_argument("--skip", help="the others")
     parser.add_argument("--case", help="the cases whose name holds this, and no control")
     parser.add_argument("--trials", type=int, help="so many of each campaign, some of every kind")
     parser.add_argument("--minutes", type=float, help="as many as fit")

@@ -71,6 +71,16 @@ def test_one_case_again(campaign, capsys):
     assert "1 of 3" in capsys.readouterr().out
 
 
+def test_campaigns_by_name(campaign, capsys):
+    assert campaign([""], ["caught"], "--only", "made") == 0
+    assert "1 of 1" in capsys.readouterr().out
+    assert campaign([""], ["caught"], "--skip", "made") == 0
+    assert "1 of 1" not in capsys.readouterr().out
+    for flag in ("--only", "--skip"):
+        assert campaign([""], ["caught"], flag, "made,mad") == 2
+        assert "no campaign 'mad'; there are made" in capsys.readouterr().out
+
+
 def test_a_case_that_breaks_has_not_passed(campaign, monkeypatch, capsys):
     def broken(lab, seed):
         return [Case("kind", "case", lambda: 1 / 0)]

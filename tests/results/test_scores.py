@@ -143,6 +143,7 @@ def test_random_damage_never_raises(tmp_path, seed):
 # places that name the file although they do not read it, or read it through `load_scores`
 ALLOWED = {
     "results/scores.py": "the one reader",
+    "results/run_digests.py": "sums its bytes",
     "engine/run_dir.py": "writes it",
     "report/collect.py": "asks whether a folder is a run's",
     "commands/figure_curves.py": "a warning",
