@@ -103,7 +103,9 @@ def found_in(place: Path) -> dict[str, Any]:
     """What lies in `out`, of each run in it as it is compared; of pages all but their numbers."""
     found = snapshot(place / "out")
     pages = {name: _page(place / "out" / name) for name in found if name.endswith(_PAGES)}
-    return {name: what for name, what in found.items() if Path(name).name not in (".stage", "run.log")} | pages
+    return {
+        name: what for name, what in found.items() if Path(name).name not in (".stage", "run.log")
+    } | pages
 
 
 def _page(path: Path) -> str:
