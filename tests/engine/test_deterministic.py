@@ -102,3 +102,13 @@ def test_a_run_before_there_was_such_a_switch_goes_on_without():
     with pytest.raises(UsageError, match="cannot change its flags") as caught:
         refuse_changes({"deterministic": True, "seed": 1}, {"seed": 1})
     assert caught.value.where == "deterministic: was False, now True"
+
+
+def test_a_study_sets_it_like_any_flag(cli, tmp_path):
+    file = tmp_path / "study.toml"
+    stage = '[stages.a]\ncommand = "classify"\ntrain = "demo:16"\nval = "demo:8"\ndeterministic = true\n'
+    file.write_text(f'out = "{tmp_path}/out"\nseeds = [0]\n[defaults.classify]\nepochs = 1\n{stage}')
+    code, _, err = cli("study", file, "--dry-run")
+    assert code == 0, err
+    file.write_text(file.read_text().replace("deterministic = true", 'deterministic = "perhaps"'))
+    assert cli("study", file, "--dry-run")[0] == 2
