@@ -1,11 +1,14 @@
 """Packages made on the fly: what works, and that what is broken harms nobody but itself."""
 
 import json
+import signal
 
 import pytest
+import torch
 
 from ssl_seg.plugins import load_plugins
 from ssl_seg.registry import KINDS
+from ssl_seg.utils.interrupt import interruptible
 
 MINE = '''
 """A method and a backbone of somebody else's."""
@@ -47,6 +50,11 @@ BROKEN = {
     "syntax": ("def broken(:\n", "SyntaxError"),
     "exits": ("import sys\nsys.exit(3)", "SystemExit: 3"),
     "base": ("class Odd(BaseException): ...\nraise Odd('odd')", "Odd: odd"),
+    "interrupts": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+    "ends": ("import os\nos._exit(0)", "it ends the process: os._exit(0)"),
+    "closes": ("import sys\nsys.stdout = None\nimport os\nos.chdir('/')\n1 / 0", "ZeroDivisionError"),
+    "hook exits": (HEADER + "@hookimpl\ndef heads():\n    raise SystemExit", "SystemExit"),
+    "hook ends": (HEADER + "import os\n@hookimpl\ndef heads():\n    os._exit(0)", "os._exit(0)"),
     "misspelt": (
         HEADER + "@hookimpl\ndef ssl_method():\n    return {}",
         "there is no hook 'ssl_method'; did you mean 'ssl_methods'?",
@@ -120,14 +128,72 @@ def test_a_package_of_one_file_adds_a_method_and_a_backbone(package, cli, train,
 def test_a_broken_package_is_named_and_harms_nobody(package, kind):
     whole = names(load_plugins())
     code, reason = BROKEN[kind]
+    kind = kind.replace(" ", "-")
     package(f"bad-{kind}", code)
-    plugins = load_plugins()
+    with interruptible():  # as in a command
+        plugins = load_plugins()
     assert names(plugins) == whole
     assert len(plugins.registry.failures) == 1
     line = plugins.registry.failures[0]
     assert f"plugin 'bad-{kind}' of bad-{kind} 1.2 is left out" in line
     assert reason in line
     assert "\n" not in line
+
+
+CHANGES = """
+import random, signal, numpy, torch
+torch.set_default_dtype(torch.float64)
+torch.set_grad_enabled(False)
+torch.manual_seed(1)
+numpy.random.seed(1)
+random.seed(1)
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+"""
+
+
+def test_what_a_package_changes_is_set_back_and_named(package, cli):
+    random, before = torch.get_rng_state(), signal.getsignal(signal.SIGINT)
+    package("changer", CHANGES + MINE)
+    _, out, _ = cli("plugins")
+    states = (
+        "torch's default dtype, torch's grad mode, torch's generator, numpy's generator, Python's generator, "
+        "signal handlers"
+    )
+    assert f"plugin 'changer' of changer 1.2 changed {states} when it was imported: set back\n" in out
+    assert "changer 1.2\n  ssl: mine\n" in out, "it is used all the same"
+    assert torch.get_default_dtype() == torch.float32 and torch.is_grad_enabled()
+    assert torch.equal(torch.get_rng_state(), random) and signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_long_import_is_named_with_the_way_out(package, cli, monkeypatch):
+    load_plugins()  # what else is installed may take its time
+    monkeypatch.setattr("ssl_seg.utils.importing._SAID", 0.05)
+    monkeypatch.setenv("SSL_SEG_PATIENCE", "0.2")
+    package("endless", "while True: pass")
+    _, out, _ = cli("plugins")
+    assert "plugin 'endless' of endless 1.2 is left out: it has not ended within 0 s; " in out
+    assert "SSL_SEG_DISABLE_PLUGINS=endless leaves it out" in out
+
+
+@pytest.mark.parametrize("name", ["bad", "BAD-package", "other, bad_package"])
+def test_plugins_can_be_left_out_by_name(package, cli, monkeypatch, name):
+    package("bad-package", "import os\nos.abort()", entry="bad = bad_package")
+    package("its-command", "import os\nos.abort()", group="ssl_seg.commands", entry="bad = its_command:app")
+    monkeypatch.setenv("SSL_SEG_DISABLE_PLUGINS", name)
+    code, out, _ = cli("plugins")
+    assert code == 0
+    assert "plugin 'bad' of bad-package 1.2 is left out: SSL_SEG_DISABLE_PLUGINS names it\n" in out
+    assert ("names 'other', and no plugin or package is called that" in out) == ("other" in name)
+    if name == "bad":
+        assert "plugin 'bad' of its-command 1.2 is left out: SSL_SEG_DISABLE_PLUGINS names it\n" in out
+        assert cli("bad")[0] == 2
+
+
+def test_the_way_out_is_said_where_plugins_are_listed(package, cli):
+    assert "SSL_SEG_DISABLE_PLUGINS" in cli("plugins", "--help")[1]
+    assert "SSL_SEG_DISABLE_PLUGINS" not in cli("plugins")[1]
+    package("bad-raises", BROKEN["raises"][0])
+    assert "SSL_SEG_DISABLE_PLUGINS=NAME,... leaves plugins out from the start" in cli("plugins")[1]
 
 
 def test_a_package_after_a_broken_one_still_works(package):
@@ -155,10 +221,11 @@ def test_broken_packages_leave_commands_and_training_alone(package, cli, train):
 
 def test_a_name_that_a_broken_package_may_have_brought_repeats_its_line(package, cli):
     package("bad-raises", BROKEN["raises"][0])
-    code, _, err = cli("train", "demo:32", "--ssl", "wonder")
-    assert code == 2
-    assert "no ssl method 'wonder'" in err
-    assert "bad-raises 1.2 is left out: ImportError: no libwonder.so" in err
+    for name, expected in (("wonder", 7), ("boyl", 2)):  # a typing error is one all the same
+        code, _, err = cli("train", "demo:32", "--ssl", name)
+        assert code == expected
+        assert f"no ssl method {name!r}" in err
+        assert "bad-raises 1.2 is left out: ImportError: no libwonder.so" in err
 
 
 @pytest.mark.parametrize(
@@ -304,19 +371,34 @@ def test_a_broken_observer_is_reported_once_and_the_run_lives(package, train, tm
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "finished"
 
 
+PART = """
+from torch import nn
+from ssl_seg.augment.views import View
+class Part(nn.Module):
+    channels = strides = (1,)
+    views, recipe, backbone = [View()], {}, nn.Identity()
+    classes = samples = ()
+    def __init__(self, *given):
+        super().__init__()
+        self.given = given
+    def __len__(self):
+        return 0
+    def nothing(self, *given): ...
+    training_step = after_step = reset = update = compute = identity = image = size = origin = file = nothing
+"""
+
+
 def test_a_package_can_bring_all_five_kinds(package):
     package(
         "all-kinds",
         HEADER
-        + "".join(
-            f"@hookimpl\ndef {hook}():\n    return {{'own': lambda *given: ({kind!r}, given)}}\n"
-            for kind, hook in KINDS.items()
-        ),
+        + PART
+        + "".join(f"@hookimpl\ndef {hook}():\n    return {{'own': Part}}\n" for hook in KINDS.values()),
     )
     registry = load_plugins().registry
     given = {"ssl": (1,), "backbones": (), "heads": (1, 2, 3), "datasets": ("a", "b"), "metrics": ((),)}
     for kind, values in given.items():
-        assert registry.build(kind, "own", *values) == (kind, values)
+        assert registry.build(kind, "own", *values).given == values
 
 
 def test_a_file_named_in_a_toml_trains_and_names_the_run(cli, tmp_path, monkeypatch):

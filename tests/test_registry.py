@@ -111,6 +111,7 @@ def test_annotations_that_cannot_be_read_are_the_plugins_fault():
 
 
 FILE = """
+from torch.nn import Identity
 from ssl_seg.base import SSLMethod, Head
 from ssl_seg.metrics.knn import KNN
 from ssl_seg.methods.byol import BYOL
@@ -125,7 +126,9 @@ def tiny_backbone(*, width: int = 3):
     backbone.width = width
     return backbone
 def head(channels, strides, classes, *, depth: int = 1):
-    return (channels, strides, classes, depth)
+    made = Identity()
+    made.given = (channels, strides, classes, depth)
+    return made
 def pictures(root, split, *, extra: int = 0):
     return Demo(split, int(root) + extra)
 class MyMetric(KNN): pass
@@ -146,7 +149,8 @@ def test_every_kind_can_come_from_a_file(file):
     assert backbone.width == 5
     method = registry.build("ssl", TypedName(f"{file}:MyMethod"), backbone, options={"hidden": "12"})
     assert method.projector[0].out_features == 12
-    assert registry.build("heads", TypedName(f"{file}:head"), 1, 2, 3, options={"depth": "4"}) == (1, 2, 3, 4)
+    head = registry.build("heads", TypedName(f"{file}:head"), 1, 2, 3, options={"depth": "4"})
+    assert head.given == (1, 2, 3, 4)
     assert (
         len(registry.build("datasets", TypedName(f"{file}:pictures"), "7", "", options={"extra": "2"})) == 9
     )

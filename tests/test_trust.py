@@ -397,7 +397,7 @@ def test_the_registry_takes_code_from_nobody_but_a_person(files, code, kind):
 TYPES = {
     ("commands/defaults.py", "settings"): "the parameters of a command",
     ("commands/stage_flags.py", "check_parts"): "a study's file",
-    ("commands/check.py", "main"): "the argument",
+    ("commands/check.py", "_check_all"): "the argument",
     ("commands/reading.py", "__init__"): "flags",
     ("commands/reading.py", "dataset"): "DATA",
     ("commands/export.py", "_subject"): "flags",

@@ -28,9 +28,12 @@ from ssl_seg.commands import (
     train,
 )
 from ssl_seg.commands.console import echo
+from ssl_seg.data.cache_folder import default_cache
 from ssl_seg.distributed.launcher import processes
 from ssl_seg.errors import PluginError, UsageError
-from ssl_seg.utils.entry_points import announced, brief
+from ssl_seg.utils.entry_points import announced
+from ssl_seg.utils.foreign import Owner, fenced, know
+from ssl_seg.utils.importing import ImportFault, import_fence
 from ssl_seg.utils.text import shown_lines
 
 SHARED = ("train", "classify", "segment")  # what several processes can do together
@@ -44,7 +47,7 @@ class _Group(TyperGroup):
             return super().make_context(*words, **named)
 
     def invoke(self, ctx: Any) -> Any:
-        with _shown_errors():
+        with _shown_errors(), fenced(its_right=_ends_its_command):
             return super().invoke(ctx)
 
 
@@ -56,6 +59,18 @@ def _shown_errors() -> Iterator[None]:
         if hasattr(error, "format_message") and isinstance(getattr(error, "message", None), str):
             error.message = shown_lines(error.message)  # type: ignore[attr-defined]
         raise
+
+
+_outside: list[str] = []  # who has brought the command that is called, if not we
+
+
+def _ends_its_command(owner: Owner, error: BaseException) -> bool:
+    """Whether somebody's command ends as a command may, and not a part of ours that it uses."""
+    return (
+        owner.source in _outside
+        and not owner.part
+        and (isinstance(error, SystemExit) or hasattr(error, "exit_code"))
+    )
 
 
 # plain help: Rich alone takes longer to import than all the rest of `ssl-seg --help`
@@ -114,10 +129,16 @@ def add_outside_commands(app: typer.Typer, called: str) -> None:
         if point.name != called:
             app.command(point.name, help=f"(from {source})")(lambda: None)
             continue
+        whose = f"command {point.name!r} of {source}"
         try:
-            _add_loaded(app, point.name, point.load())
-        except (Exception, SystemExit) as error:
-            _add_failing(app, point.name, f"command {point.name!r} of {source} is broken: {brief(error)}")
+            with import_fence(
+                whose, name=point.name, module=point.module, notes=default_cache() / "importing"
+            ):
+                know(point.module, str(source))
+                _add_loaded(app, point.name, point.load())
+                _outside[:] = [str(source)]
+        except ImportFault as fault:
+            _add_failing(app, point.name, f"{whose} is broken: {fault}")
 
 
 def _own_commands(app: typer.Typer) -> list[str]:
@@ -128,6 +149,7 @@ def _add_loaded(app: typer.Typer, name: str, loaded: Any) -> None:
     """A Typer app with one command is that command; one with several is a group of them."""
     if not isinstance(loaded, typer.Typer):
         raise TypeError(f"it must be a typer.Typer, not {type(loaded).__name__}")
+    typer.main.get_command(loaded)  # now, and not where nobody could say whose it is
     commands = loaded.registered_commands
     if len(commands) == 1 and not loaded.registered_groups and not loaded.registered_callback:
         commands[0].name = name

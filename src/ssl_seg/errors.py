@@ -126,6 +126,13 @@ def _lines(text: str, most: int) -> list[str]:
     return lines if len(lines) <= most else [*lines[: most - 1], "..."]
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the machine has no memory left; on the CPU torch has no error of its own for it."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in "".join(map(str, error.args))
+
+
 def counted(count: int, noun: str) -> str:
     """`1 epoch`, `3 epochs`."""
     return f"{count} {noun}{'s' * (count != 1)}"

@@ -8,15 +8,18 @@ from types import ModuleType
 import pluggy
 
 from ssl_seg import hooks
+from ssl_seg.data.cache_folder import default_cache
 from ssl_seg.errors import did_you_mean
 from ssl_seg.hooks import GROUP
-from ssl_seg.registry import KINDS, Registry, Table
+from ssl_seg.registry import BUILT_IN, KINDS, Registry, Table
 from ssl_seg.utils.entry_points import Source, announced, brief
+from ssl_seg.utils.foreign import is_ctrl_c, know
+from ssl_seg.utils.importing import ImportFault, import_fence
 from ssl_seg.utils.interrupt import Interrupted
 from ssl_seg.utils.log import log
+from ssl_seg.utils.surroundings import restored
 
 _FOLDERS = ("methods", "backbones", "heads", "datasets", "metrics")
-BUILT_IN = Source("ssl-seg")
 
 
 class Plugins:
@@ -71,12 +74,20 @@ class Plugins:
     def notify(self, hook: str, **values: object) -> None:
         """Call an observer hook; a broken observer is reported once and the run lives."""
         for impl in getattr(self.manager.hook, hook).get_hookimpls():
-            try:
-                impl.function(*(values[name] for name in impl.argnames))
-            except (Exception, SystemExit) as error:
-                if impl.plugin_name not in self._reported:
-                    self._reported.add(impl.plugin_name)
-                    log.warning("plugin %s: %s failed: %r", impl.plugin_name, hook, error)
+            with restored(numbers_only=True):
+                self._call(impl, hook, values)
+
+    def _call(self, impl: pluggy.HookImpl, hook: str, values: Mapping[str, object]) -> None:
+        try:
+            impl.function(*(values[name] for name in impl.argnames))
+        except Interrupted:
+            raise
+        except BaseException as error:  # foreign code
+            if is_ctrl_c(error):
+                raise
+            if impl.plugin_name not in self._reported:
+                self._reported.add(impl.plugin_name)
+                log.warning("plugin %s: %s failed: %s", impl.plugin_name, hook, brief(error))
 
 
 def load_plugins() -> Plugins:
@@ -84,14 +95,19 @@ def load_plugins() -> Plugins:
     plugins = Plugins()
     for module in built_in_modules():
         plugins.register(module, module.__name__, BUILT_IN)
-    failures = plugins.registry.failures
-    for point, source in announced(GROUP, failures.append):
+    registry, notes = plugins.registry, default_cache() / "importing"
+    for point, source in announced(GROUP, registry.failures.append):
+        whose = f"plugin {point.name!r} of {source}"
+        changed: list[str] = []
         try:
-            plugins.register(point.load(), f"{source.name}:{point.name}", source)
-        except (KeyboardInterrupt, Interrupted):
-            raise
-        except BaseException as error:  # foreign code: it may even call sys.exit
-            failures.append(f"plugin {point.name!r} of {source} is left out: {brief(error)}")
+            with import_fence(whose, name=point.name, module=point.module, notes=notes) as changed:
+                module = point.load()
+                know(point.module, str(source))
+                plugins.register(module, f"{source.name}:{point.name}", source)
+        except ImportFault as fault:
+            registry.failures.append(f"{whose} is left out: {fault}")
+        if changed:
+            registry.notes.append(f"{whose} changed {', '.join(changed)} when it was imported: set back")
     return plugins
 
 

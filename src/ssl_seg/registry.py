@@ -2,14 +2,15 @@
 
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from ssl_seg.errors import PluginError, UsageError, did_you_mean
+from ssl_seg.errors import PluginError, SslSegError, UsageError, did_you_mean
 from ssl_seg.utils.code_names import FoundName, load_named, names_code, refuse_code, unknown
 from ssl_seg.utils.entry_points import Source, brief
+from ssl_seg.utils.foreign import Owner, fenced, label, owner_of
 from ssl_seg.utils.text import listed
 
 KINDS = {
@@ -19,6 +20,14 @@ KINDS = {
     "datasets": "datasets",
     "metrics": "metrics",
 }
+NOUNS = {
+    "ssl": "ssl method",
+    "backbones": "backbone",
+    "heads": "head",
+    "datasets": "dataset",
+    "metrics": "metric",
+}
+BUILT_IN = Source("ssl-seg")
 
 Factory = Callable[..., Any]
 
@@ -44,6 +53,7 @@ class Registry:
     def __init__(self) -> None:
         self._tables: dict[str, list[Table]] = {kind: [] for kind in KINDS}
         self.failures: list[str] = []  # one line per plugin that could not be used
+        self.notes: list[str] = []  # one line per plugin that did what it should not, and is used
 
     def add(self, kind: str, table: Table) -> None:
         """Take in what a plugin brings."""
@@ -79,7 +89,8 @@ class Registry:
         Raises:
             UsageError: no such name; a WeightsError where a weight file says it, a `FoundName`.
             WeightsError: it names code, and nobody has typed it.
-            PluginError: two plugins bring it, or the file cannot be imported.
+            PluginError: two plugins bring it, the file cannot be imported, or no such name while a plugin that may
+                bring it is left out.
         """
         if names_code(name):
             refuse_code(name, kind)
@@ -88,33 +99,49 @@ class Registry:
         if len(owners) > 1:
             raise PluginError(self._conflict(kind, name), next="uninstall one of them")
         if not owners:
-            singular = kind.rstrip("s") if kind != "ssl" else "ssl method"
-            raise unknown(
-                name,
-                f"no {singular} {name!r}{did_you_mean(name, self.names(kind))}",
-                where=listed(self.failures) or None,
-                next=f"ssl-seg list {kind}",
-            )
-        try:
-            factory = owners[0].factories[name]
-        except Exception as error:  # a lazy mapping runs foreign code
-            raise PluginError(f"{name!r} of {owners[0].source} cannot be loaded: {brief(error)}") from error
-        return _callable(factory, f"{name!r} of {owners[0].source}")
+            raise self._unknown(kind, name)
+        owner = Owner(str(owners[0].source), f"{NOUNS[kind]} {name!r}")
+        with fenced(owner=owner, fails="cannot be loaded"):  # a lazy mapping runs foreign code
+            return _callable(owners[0].factories[name], str(owner))
+
+    def _unknown(self, kind: str, name: str) -> SslSegError:
+        """Of a name that nobody brings: a typing error, or one that a plugin would bring that is left out."""
+        near = did_you_mean(name, self.names(kind))
+        left_out = self.failures and not near and not isinstance(name, FoundName)
+        what, where, way = (
+            f"no {NOUNS[kind]} {name!r}{near}",
+            listed(self.failures) or None,
+            f"ssl-seg list {kind}",
+        )
+        return (
+            PluginError(what, where=where, next=way)
+            if left_out
+            else unknown(name, what, where=where, next=way)
+        )
 
     def build(self, kind: str, name: str, *given: Any, options: Mapping[str, str] | None = None) -> Any:
         """Make a component from its name, the command's positional values and the user's options.
 
         Raises:
             UsageError: an unknown name or option, or a value of the wrong type; see `unknown`.
+            PluginError: a plugin's factory fails, or what it makes is no such component.
         """
         factory, options = self.factory(kind, name), options or {}
-        values = check_options(factory, _what(kind, name), options)
+        values, owner = check_options(factory, _what(kind, name), options), self._owner(kind, name)
         try:
-            return factory(*given, **values)
+            return factory(*given, **values) if owner is None else _made(owner, kind, factory, given, values)
         except UsageError as error:  # options that do not go together
             if all(isinstance(word, FoundName) for word in (name, *options)):
                 raise unknown(name, error.what, where=error.where, next=error.next) from error
             raise
+
+    def _owner(self, kind: str, name: str) -> Owner | None:
+        """Whose a component is; None: ours."""
+        if names_code(name):
+            file, _, part = name.rpartition(":")
+            return Owner(file, f"{NOUNS[kind]} {part!r}")
+        source = self.sources(kind, name)[0]
+        return None if source is BUILT_IN else Owner(str(source), f"{NOUNS[kind]} {name!r}")
 
     def resolved(self, kind: str, name: str, options: Mapping[str, str] | None = None) -> dict[str, Any]:
         """What `build` gives a component: see `resolved_options`; it raises what `build` raises."""
@@ -143,6 +170,17 @@ def _plain(value: Any) -> Any:
     return "none" if value is None else str(value)
 
 
+def _made(owner: Owner, kind: str, factory: Factory, given: Sequence[Any], values: Mapping[str, Any]) -> Any:
+    """What a plugin's factory makes, held to the contract of its kind."""
+    from ssl_seg.nn.contracts import check_made
+
+    with fenced(owner=owner):
+        made = factory(*given, **values)
+        label(made, owner)
+        check_made(kind, made, owner, *given[2:3])
+    return made
+
+
 def _callable(factory: Any, what: str) -> Factory:
     if not callable(factory):
         raise PluginError(f"{what} is no factory but {type(factory).__name__}")
@@ -159,7 +197,8 @@ def options_of(factory: Factory) -> dict[str, inspect.Parameter]:
     try:
         parameters = inspect.signature(factory, eval_str=True).parameters.values()
     except Exception as error:  # an annotation as text may name anything
-        raise PluginError(f"the options of {factory!r} cannot be read: {brief(error)}") from error
+        whose = owner_of(factory) or "ssl-seg"
+        raise PluginError(f"the options of {factory!r} of {whose} cannot be read: {brief(error)}") from error
     return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 

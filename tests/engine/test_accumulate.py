@@ -6,7 +6,7 @@ from torch import nn
 
 from ssl_seg.base import Head, Model
 from ssl_seg.commands.settings import warn_of_parts
-from ssl_seg.engine.loop import _shares
+from ssl_seg.engine.accumulation import shares
 from ssl_seg.methods.byol import BYOL
 from ssl_seg.methods.simclr import SimCLR
 from ssl_seg.tasks.segmentation import Segmenter
@@ -24,7 +24,7 @@ class Pixels(Head):
 
 def gradients(module, parts):
     module.zero_grad()
-    for part, share in zip(parts, _shares(module, parts), strict=True):
+    for part, share in zip(parts, shares(module, parts), strict=True):
         (module(part)["loss"] * share).backward()
     return [p.grad.clone() for p in module.parameters() if p.grad is not None]
 
@@ -42,7 +42,7 @@ def test_every_labelled_pixel_counts_the_same_however_a_batch_is_cut(weights, ex
         for one, two in zip(gradients(module, parts), whole, strict=True):
             torch.testing.assert_close(one, two, atol=1e-6, rtol=1e-4)
     nothing = [[images, torch.full_like(masks, 255)]] * 2
-    assert _shares(module, nothing) == [0.5, 0.5]
+    assert shares(module, nothing) == [0.5, 0.5]
 
 
 class Silent(nn.Module):

@@ -43,6 +43,7 @@ ALLOWED = {
     ("data/file_digests.py", "keep"): "a lock",
     ("data/image_cache.py", "_sweep"): "a lock",
     ("commands/study.py", "__init__"): "a lock",
+    ("utils/importing.py", "_noted"): "a lock",
     ("engine/run_dir.py", "add_scores"): "lines are appended to scores.jsonl, and a part of one is dropped",
     ("engine/run_dir.py", "restore"): "a damaged file is set aside under a free name",
     ("data/cache_builder.py", "_fill"): "into the folder that `build` gives its final name",

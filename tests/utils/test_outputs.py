@@ -27,6 +27,7 @@ ALLOWED = {
     ("commands/segment.py", "Path('runs') / '-'.join([names[0].replace(':', '-'), *names[1:]])"): "stems",
     ("commands/study.py", "out / table.name"): "to be said",
     ("commands/train.py", "Path('runs') / '-'.join(map(defaults.short, (ssl, backbone, data)))"): "stems",
+    ("utils/importing.py", "folder / module"): "a dotted name",
     ("data/cache_builder.py", "aside / f'{name}.i64'"): "constants",
     ("data/cache_builder.py", "folder / f'{name}.u8'"): "constants",
     ("data/cache_builder.py", "folder / f'{name}.sums'"): "constants",

@@ -10,13 +10,14 @@ import typer
 
 from ssl_seg.commands.console import echo
 from ssl_seg.errors import PluginError, UsageError, did_you_mean
-from ssl_seg.utils.entry_points import announced
+from ssl_seg.utils.entry_points import DISABLE, announced, disabled_in_vain
 
 _MANY = 40
 _CHECK_SECONDS = 300
+KEPT = "keeps the contract"
 
 app = typer.Typer(
-    invoke_without_command=True, rich_markup_mode=None, help="Installed plugins, and whether they work."
+    invoke_without_command=True, rich_markup_mode=None, short_help="Installed plugins, and whether they work."
 )
 
 
@@ -62,11 +63,15 @@ def _describe(kind: str, name: str, factory: Callable[..., Any], sources: list[A
 
 @app.callback()
 def plugins(context: typer.Context) -> None:
-    """Installed plugins, their versions, and what each brings."""
+    """Installed plugins, their versions, what each brings, and what is wrong with those that are left out.
+
+    SSL_SEG_DISABLE_PLUGINS=NAME,... in the environment leaves out plugins or whole packages by their names: one that
+    hangs or crashes when it is imported is not touched then.
+    """
     if context.invoked_subcommand:
         return
-    from ssl_seg.plugins import BUILT_IN, load_plugins
-    from ssl_seg.registry import KINDS
+    from ssl_seg.plugins import load_plugins
+    from ssl_seg.registry import BUILT_IN, KINDS
 
     registry = load_plugins().registry
     brought: dict[str, dict[str, list[str]]] = {}
@@ -81,8 +86,11 @@ def plugins(context: typer.Context) -> None:
             if names:
                 text = ", ".join(sorted(names)) if len(names) <= _MANY else f"{len(names)} names"
                 echo(f"  {kind}: {text}")
-    for trouble in registry.troubles():
-        echo(trouble)
+    echo(*dict.fromkeys([*registry.troubles(), *registry.notes]))
+    for name in disabled_in_vain():
+        echo(f"{DISABLE} names {name!r}, and no plugin or package is called that")
+    if registry.failures:
+        echo(f"{DISABLE}=NAME,... leaves plugins out from the start")
 
 
 @app.command()
@@ -93,10 +101,16 @@ def check(name: Annotated[str, typer.Argument(help="A component, or FILE.py:NAME
             [sys.executable, "-m", "ssl_seg.commands.check", name],
             timeout=_CHECK_SECONDS,
             check=False,
+            stdout=subprocess.PIPE,
+            text=True,
             start_new_session=True,  # a signal ends it through this process
         )
     except subprocess.TimeoutExpired as error:
         raise PluginError(f"{name} has not ended within {_CHECK_SECONDS} s") from error
     if result.returncode < 0:
         raise PluginError(f"{name} was ended by signal {-result.returncode}", next=f"ssl-seg list {name}")
+    if result.stdout:
+        echo(*result.stdout.rstrip().split("\n"))
+    if not result.returncode and KEPT not in result.stdout:
+        raise PluginError(f"{name} ended the process before all of it was checked")
     raise typer.Exit(result.returncode)

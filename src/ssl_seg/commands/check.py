@@ -11,12 +11,14 @@ import torch
 from ssl_seg import testing
 from ssl_seg.base import Backbone, Dataset, Head, Metric, SSLMethod
 from ssl_seg.commands import process
+from ssl_seg.commands.catalog import KEPT
 from ssl_seg.commands.console import echo, show_error
 from ssl_seg.errors import PluginError, SslSegError, UsageError, did_you_mean
 from ssl_seg.plugins import load_plugins
 from ssl_seg.registry import KINDS, Registry
 from ssl_seg.utils.code_names import TypedName, names_code
 from ssl_seg.utils.entry_points import brief
+from ssl_seg.utils.foreign import fenced
 
 NOUNS: dict[str, type] = {
     "ssl": SSLMethod,
@@ -75,17 +77,8 @@ def kind_of(factory: Callable[..., Any]) -> str:
 def main(name: str) -> int:
     """Check every component of this name; the exit code."""
     try:
-        registry = load_plugins().registry
-        kinds = [kind for kind in KINDS if registry.sources(kind, name)]
-        if names_code(name):
-            name = TypedName(name)
-            kinds = [kind_of(registry.factory("ssl", name))]
-        if not kinds:
-            known = [known for kind in KINDS for known in registry.names(kind)]
-            raise UsageError(f"nothing is called {name!r}{did_you_mean(name, known)}", next="ssl-seg list")
-        for kind in kinds:
-            check(registry, kind, name)
-            echo(f"{name} ({kind}) keeps the contract")
+        with fenced():
+            _check_all(name)
     except SslSegError as error:
         return _report(error)
     except AssertionError as error:
@@ -94,6 +87,20 @@ def main(name: str) -> int:
         place = traceback.extract_tb(error.__traceback__)[-1]
         return _report(PluginError(f"{name}: {brief(error)}", where=f"{place.filename}:{place.lineno}"))
     return 0
+
+
+def _check_all(name: str) -> None:
+    registry = load_plugins().registry
+    kinds = [kind for kind in KINDS if registry.sources(kind, name)]
+    if names_code(name):
+        name = TypedName(name)
+        kinds = [kind_of(registry.factory("ssl", name))]
+    if not kinds:
+        known = [known for kind in KINDS for known in registry.names(kind)]
+        raise UsageError(f"nothing is called {name!r}{did_you_mean(name, known)}", next="ssl-seg list")
+    for kind in kinds:
+        check(registry, kind, name)
+        echo(f"{name} ({kind}) {KEPT}")
 
 
 def _report(error: SslSegError) -> int:

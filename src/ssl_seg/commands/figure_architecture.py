@@ -14,6 +14,7 @@ from ssl_seg.errors import SslSegError, UsageError, WeightsError
 from ssl_seg.utils import limits
 from ssl_seg.utils.code_names import TypedName, names_code, same_code
 from ssl_seg.utils.entry_points import brief
+from ssl_seg.utils.foreign import fenced
 
 if TYPE_CHECKING:
     from ssl_seg.base import Backbone, Model
@@ -181,9 +182,10 @@ def _describe(model: "Model | Backbone", size: int, title: str) -> "Network":
     from ssl_seg.figures.architecture.describe import describe
 
     try:
-        return describe(model, (size, size), title)
+        with fenced():
+            return describe(model, (size, size), title)
     except SslSegError:
         raise
-    except Exception as error:  # of a plugin, or of layers that a small image does not fill
+    except Exception as error:  # of layers that a small image does not fill
         what = f"{title} does not run on an image of {size} x {size}: {brief(error)}"
         raise UsageError(what, next="another --image-size") from error

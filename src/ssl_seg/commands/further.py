@@ -7,6 +7,9 @@ import torch
 from torch import Tensor
 
 from ssl_seg.errors import PluginError
+from ssl_seg.nn.contracts import numbers_of
+from ssl_seg.utils.entry_points import brief
+from ssl_seg.utils.foreign import owner_of
 
 if TYPE_CHECKING:
     from ssl_seg.base import Metric
@@ -35,11 +38,13 @@ class Further:
         for name, metric in self.metrics.items():  # now, and not after an epoch
             try:
                 metric.update(torch.zeros(2, len(classes), *shape), torch.zeros(2, *shape, dtype=torch.int64))
-                metric.compute()
+                numbers_of(metric)
+            except PluginError:
+                raise
             except Exception as error:
                 raise PluginError(
-                    f"the metric {name!r} cannot be measured on the logits of "
-                    f"{'pixels' if pixels else 'images'}: {type(error).__name__}: {error}",
+                    f"the {owner_of(metric) or f'metric {name!r}'} cannot be measured on the logits of "
+                    f"{'pixels' if pixels else 'images'}: {brief(error)}",
                     next=f"leave {name!r} out of --metric",
                 ) from error
 
@@ -62,11 +67,11 @@ class Further:
         found = dict.fromkeys(taken, 0.0)
         mine: dict[str, float] = {}
         for name, metric in self.metrics.items():
-            for key, value in metric.compute().items():
+            for key, value in numbers_of(metric).items():
                 if key in found:
                     raise PluginError(
                         f"the metric {name!r} gives a number {key!r}, and there is one of that name already",
                         next=f"leave {name!r} out of --metric",
                     )
-                found[key] = mine[key] = float(value)
+                found[key] = mine[key] = value
         return mine

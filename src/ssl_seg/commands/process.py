@@ -122,13 +122,21 @@ class _Stream:
         """As of any stream."""
         self._try(self._stream.flush)
 
+    def close(self) -> None:
+        """Refuse: what one part closes is closed for all, and nobody could say who it was.
+
+        Raises:
+            RuntimeError: always.
+        """
+        raise RuntimeError("it closes stdout or stderr, to which others write")
+
     def _try(self, action: Callable[[], object]) -> None:
         if self.lost:
             return
         try:
             action()
-        except OSError as error:
-            self.lost = error
+        except (OSError, ValueError) as error:  # ValueError: what lies beneath was closed
+            self.lost = error if isinstance(error, OSError) else OSError(errno.EBADF, "it was closed")
             # what is still in the buffer would be tried again when the process ends
             with suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:
                 os.dup2(nowhere.fileno(), self._stream.fileno())

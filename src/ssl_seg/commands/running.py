@@ -10,7 +10,8 @@ from typing import Any
 
 from ssl_seg.commands.bad_files import NAME, BadFiles
 from ssl_seg.engine.run_dir import Run
-from ssl_seg.errors import RankError, ResourceError, SslSegError, Stopped
+from ssl_seg.errors import PluginError, RankError, ResourceError, SslSegError, Stopped, is_out_of_memory
+from ssl_seg.utils.foreign import fenced
 from ssl_seg.utils.interrupt import told_as_stopped
 from ssl_seg.utils.log import log
 from ssl_seg.utils.toml import read_json
@@ -42,10 +43,11 @@ def recorded(run: Run) -> Iterator[None]:
     Raises:
         Stopped: in place of `Interrupted`.
         ResourceError: in place of a plain OSError, where memory ran out, and where the folder is gone.
+        PluginError: in place of whatever a plugin raises.
     """
     try:
         try:
-            with told_as_stopped():
+            with told_as_stopped(), fenced():
                 yield
         except Exception as error:
             run.check_there()  # whatever came of it
@@ -55,7 +57,7 @@ def recorded(run: Run) -> Iterator[None]:
     except SslSegError as error:
         end(run, "stopped" if isinstance(error, Stopped) else "failed", error.code)
         BadFiles(run.folder / NAME, writes=run.main).tell(error)
-        if isinstance(error, ResourceError | RankError | Stopped):
+        if isinstance(error, ResourceError | RankError | PluginError | Stopped):
             complete(error, run)
         log.error("%s", error.what)
         log.info("%s", traceback.format_exc())
@@ -70,19 +72,13 @@ def as_resource_error(error: Exception) -> ResourceError | None:
     """What is said when the machine has run out of something; None of any other error."""
     if isinstance(error, OSError):
         return ResourceError(f"{error.strerror or error}", where=error.filename and str(error.filename))
-    if not _is_memory(error):
+    if not is_out_of_memory(error):
         return None
     return ResourceError(
         "out of memory",
         where=(str(error).splitlines() or [""])[0],
         next="a smaller --batch-size or --image-size, or --accumulate 2: the batch in two parts",
     )
-
-
-def _is_memory(error: Exception) -> bool:
-    """Whether a device or the machine has no memory left; on the CPU torch has no error of its own for it."""
-    named = type(error).__name__ == "OutOfMemoryError"
-    return isinstance(error, MemoryError) or named or "DefaultCPUAllocator" in str(error)
 
 
 def complete(error: SslSegError, run: Run) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ssl_seg.commands.console import show_error
 from ssl_seg.commands.running import complete, end
-from ssl_seg.errors import RankError, SslSegError, Stopped
+from ssl_seg.errors import PluginError, RankError, SslSegError, Stopped
 from ssl_seg.utils.patience import patience
 
 if TYPE_CHECKING:
@@ -52,10 +52,13 @@ def blamed(device: "Device", run: "Run") -> Iterator[None]:
     device.link.stuck = lambda error: _give_up(error, run)
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, PluginError) as error:
+        broken = error if isinstance(error, RuntimeError) else error.__cause__
+        if not isinstance(broken, RuntimeError):
+            raise
         if cause := device.link.cause(_NEWS):
             raise cause from error
-        if "timed out" in str(error).lower():
+        if "timed out" in str(broken).lower():
             raise _frozen(device.link.silent()) from error
         raise
 

@@ -15,9 +15,10 @@ import numpy as np
 
 from ssl_seg.base import IGNORE, Dataset
 from ssl_seg.data.cache_integrity import BlockSums, write_index
-from ssl_seg.data.canvases import laid, pixels_of, reduced
+from ssl_seg.data.canvases import is_bytes, laid, pixels_of, reduced
 from ssl_seg.errors import DataError, ResourceError
 from ssl_seg.utils.files import atomic_path
+from ssl_seg.utils.foreign import fenced, wrong
 from ssl_seg.utils.text import first_lines, size_text
 
 FORMAT = 4
@@ -55,7 +56,7 @@ def build(dataset: Dataset, limit: int, folder: Path, bad_images: str, threads: 
             next="ssl-seg train ... --cache FOLDER  # or a smaller --canvas",
         )
     shutil.rmtree(folder, ignore_errors=True)
-    with atomic_path(folder) as aside:
+    with atomic_path(folder) as aside, fenced():
         aside.mkdir()
         # closed here: left to the collector, its pool may be told to end in one of its own threads
         with closing(_load_all(dataset, limit, side, threads)) as rows_read:
@@ -144,10 +145,11 @@ def _load_all(dataset: Dataset, limit: int, side: int, threads: int) -> Generato
     """Decode in threads (Pillow lets go of the interpreter), a block at a time."""
 
     def load(index: int) -> _Row | str:
-        try:
-            return _load(dataset, index, limit, side)
-        except ValueError as error:
-            return str(error)
+        with fenced(lambda: dataset.samples[index][0]):
+            try:
+                return _load(dataset, index, limit, side)
+            except ValueError as error:
+                return str(error)
 
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(dataset), _BLOCK):
@@ -165,6 +167,8 @@ def _load(dataset: Dataset, index: int, limit: int, side: int) -> _Row:
     mask = b""
     if dataset.masks:
         classes = dataset.mask(index, longest)
+        if not is_bytes(classes, 2):
+            raise wrong(dataset, f"mask({index}, {longest}) is no (h, w) array of uint8")
         if classes.shape != (height, width):
             raise ValueError(
                 f"the mask is {classes.shape[0]} x {classes.shape[1]}, the image {height} x {width}"

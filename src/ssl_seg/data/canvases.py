@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ssl_seg.base import Dataset
+from ssl_seg.utils.foreign import wrong
 
 WHOLE = 1 << 16  # a limit to which no image is reduced
 _LONGEST = 4  # of a picture's longer side, as a multiple of what an ordinary one may have
@@ -52,9 +53,35 @@ def reduced(dataset: Dataset, index: int, limit: int) -> tuple[NDArray[np.uint8]
     Raises:
         ValueError: it cannot be read; the text says why.
     """
-    image, true = dataset.image(index, limit)
+    image, true = _image(dataset, index, limit)
     side = side_of(*true, limit)
-    return (image if side == limit else dataset.image(index, side)[0]), side
+    return (image if side == limit else _image(dataset, index, side)[0]), side
+
+
+def _image(dataset: Dataset, index: int, limit: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """What `dataset.image` gives, which may be foreign code.
+
+    Raises:
+        PluginError: no image.
+    """
+    found = dataset.image(index, limit)
+    try:
+        image, (height, width) = found
+        good = is_bytes(image, 3) and image.shape[2] == 3 and height > 0 and width > 0
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        raise wrong(
+            dataset, f"image({index}, {limit}) is no (h, w, 3) array of uint8 with a height and a width"
+        )
+    return found
+
+
+def is_bytes(array: object, dimensions: int) -> bool:
+    """Whether it is an array of uint8 with something in it."""
+    if not isinstance(array, np.ndarray):
+        return False
+    return array.dtype == np.uint8 and array.ndim == dimensions and array.size > 0
 
 
 def _shorter(short: int, side: int, long: int) -> int:

@@ -34,6 +34,7 @@ from ssl_seg.data.column import Column
 from ssl_seg.data.file_digests import TABLE, identities
 from ssl_seg.errors import ResourceError
 from ssl_seg.utils.files import discard
+from ssl_seg.utils.foreign import fenced
 from ssl_seg.utils.lock import sign, signature, try_lock
 from ssl_seg.utils.log import log
 from ssl_seg.utils.patience import Idle, patience
@@ -151,7 +152,7 @@ def open_store(
     if not _is_whole(folder):
         try:
             cache.mkdir(parents=True, exist_ok=True)
-            with _only_builder(folder, lambda: tick(0, len(dataset))):
+            with _only_builder(folder, lambda: tick(0, len(dataset))), fenced():
                 if not _is_whole(folder, say=True):  # another process may have been faster
                     _sweep(cache, folder)
                     build(dataset, canvas, folder, bad_images, count, tick)

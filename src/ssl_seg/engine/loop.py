@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ssl_seg.distributed.collectives import gather
+from ssl_seg.engine.accumulation import shares
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.energy import energy_of
 from ssl_seg.engine.metric_logger import Meter, Pulse
@@ -18,6 +19,7 @@ from ssl_seg.engine.optim import set_rate
 from ssl_seg.engine.run_dir import Run
 from ssl_seg.engine.signals import Stop
 from ssl_seg.errors import HealthError, Stopped
+from ssl_seg.utils.foreign import fenced
 from ssl_seg.utils.log import log
 from ssl_seg.weights.checkpoint import load_checkpoint, save_checkpoint
 from ssl_seg.weights.checkpoint_files import newest_checkpoint, tidy
@@ -76,6 +78,7 @@ def fit(
         HealthError: loss or gradient not finite (before any weight moves), or a collapse.
         Stopped: a signal came; everything is saved.
         ResourceError: a checkpoint could not be written; the older ones are whole.
+        PluginError: code of a plugin failed; with the step.
     """
     forward = device.place(module)
     meter = Meter(plan.total, plan.per_epoch, plan.batch_size, energy_of(device.device))
@@ -84,36 +87,39 @@ def fit(
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     step = keeper.begin()
     inputs = meter.timed(feed, step) if step < plan.total else ()
-    while step < plan.total:
-        device.scatter_chance(step)
-        set_rate(optimizer, rate := plan.rate(step))
-        losses = []
-        for part, share in zip(inputs, _shares(module, inputs), strict=True):
-            with device.autocast():
-                out: dict[str, Tensor] = forward(part)
-            device.backward(out["loss"] * share)
-            meter.add(out, share)
-            losses.append(out["loss"].detach())
-        norm = finite.ask(torch.stack(losses).sum(), parameters)
-        # the next batch is prepared while the device answers whether this one is sound
-        inputs = meter.timed(feed, step + 1) if step + 1 < plan.total else ()
-        keeper.check(finite, out.get("embedding"), step, rate)
-        if plan.clip:
-            torch.nn.utils.clip_grads_with_norm_(parameters, plan.clip, norm)
-        optimizer.step()
-        optimizer.zero_grad()
-        after_step((step + 1) / plan.total)
-        step += 1
-        meter.step_done()
-        keeper.settle(step)
-        if pulse := meter.pulse(step, device.peak_memory()):
-            report(pulse)
+    with fenced(lambda: f"step {step + 1}, epoch {step // plan.per_epoch + 1}"):
+        while step < plan.total:
+            device.scatter_chance(step)
+            set_rate(optimizer, rate := plan.rate(step))
+            out, loss = _gradients(module, forward, inputs, device, meter)
+            norm = finite.ask(loss, parameters)
+            # the next batch is prepared while the device answers whether this one is sound
+            inputs = meter.timed(feed, step + 1) if step + 1 < plan.total else ()
+            keeper.check(finite, out.get("embedding"), step, rate)
+            if plan.clip:
+                torch.nn.utils.clip_grads_with_norm_(parameters, plan.clip, norm)
+            optimizer.step()
+            optimizer.zero_grad()
+            after_step((step + 1) / plan.total)
+            step += 1
+            meter.step_done()
+            keeper.settle(step)
+            if pulse := meter.pulse(step, device.peak_memory()):
+                report(pulse)
 
 
-def _shares(module: nn.Module, parts: Sequence[Any]) -> list[float]:
-    """What each part of an accumulated batch counts: the same, unless the module says otherwise."""
-    say = getattr(module, "shares", None) if len(parts) > 1 else None
-    return say(parts) if say else [1.0 / len(parts)] * len(parts)
+def _gradients(
+    module: nn.Module, forward: Any, inputs: Sequence[Any], device: Device, meter: Meter
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Add up the gradients of all parts of a batch; what the last part gave, and the loss of all."""
+    out, losses = {}, []
+    for part, share in zip(inputs, shares(module, inputs), strict=True):
+        with device.autocast():
+            out = forward(part)
+        device.backward(out["loss"] * share)
+        meter.add(out, share)
+        losses.append(out["loss"].detach())
+    return out, torch.stack(losses).sum()
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Parameter groups, optimizers, and schedules as functions of the step."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ssl_seg.errors import UsageError, did_you_mean
+from ssl_seg.utils.foreign import wrong
 
 OPTIMIZERS = ("adamw", "adam", "sgd", "lars")
 
@@ -24,7 +25,10 @@ def undecayed(module: nn.Module) -> list[str]:
     for path, part in module.named_modules():
         declare = getattr(part, "no_weight_decay", None)
         if callable(declare):
-            names |= dict.fromkeys(f"{path}.{name}" if path else name for name in sorted(declare()))
+            own = declare()
+            if not isinstance(own, Iterable) or not all(isinstance(name, str) for name in own):
+                raise wrong(part, "no_weight_decay() gives no names of parameters")
+            names |= dict.fromkeys(f"{path}.{name}" if path else name for name in sorted(own))
     return [name for name in names if name in known]
 
 

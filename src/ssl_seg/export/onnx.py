@@ -123,6 +123,8 @@ class _Graph:
             # of the exporter's own parts about each other; nobody here can change them
             warnings.simplefilter("ignore", DeprecationWarning)
             warnings.simplefilter("ignore", FutureWarning)
+            with torch.no_grad():  # what the network itself raises is not lost among the exporter's words
+                self.module(self.subject.images(2, shapes[0]))
             try:
                 program: Any = torch.onnx.export(
                     self.module,

@@ -15,6 +15,7 @@ from ssl_seg.distributed.collectives import average, average_number, gather
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.inference import evaluating
 from ssl_seg.utils.autocast import full_precision
+from ssl_seg.utils.foreign import wrong
 
 Loss = Literal["ce", "dice", "lovasz", "ce+dice", "ce+lovasz"]
 
@@ -69,6 +70,8 @@ class Segmenter(nn.Module):
         auxiliary = getattr(model.head, "auxiliary", None)
         extra = auxiliary(features, size) if auxiliary else None
         if extra is not None:
+            if not isinstance(extra, Tensor) or extra.shape != logits.shape:
+                raise wrong(model.head, "auxiliary() must give logits of the same shape as forward()")
             loss = loss + self.aux_weight * self._loss(model.without_excluded(extra), masks)
         known = masks != IGNORE
         # of all processes together: they may hold unequal numbers of pixels with a class

@@ -10,7 +10,8 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from ssl_seg.errors import PluginError, SslSegError, UsageError, WeightsError, did_you_mean
-from ssl_seg.utils.entry_points import brief
+from ssl_seg.utils.foreign import know
+from ssl_seg.utils.importing import ImportFault, import_fence
 
 # where a person types a name of each kind
 _FLAGS = {
@@ -150,9 +151,13 @@ def _module_of(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    know(name, str(path))
     try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+        with import_fence(str(path)):
+            spec.loader.exec_module(module)
+    except BaseException as error:
         del sys.modules[name]
-        raise PluginError(f"{path} cannot be imported: {brief(error)}") from error
+        if isinstance(error, ImportFault):
+            raise PluginError(f"{path} cannot be imported: {error}") from error.__cause__
+        raise
     return module

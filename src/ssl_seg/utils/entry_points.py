@@ -4,11 +4,15 @@
 formed anywhere takes everybody down. Here it costs its own package alone.
 """
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib.metadata import Distribution, EntryPoint, distributions
 
 from ssl_seg.utils.text import shown
+
+DISABLE = "SSL_SEG_DISABLE_PLUGINS"
+GROUPS = ("ssl_seg", "ssl_seg.commands")
 
 
 @dataclass(frozen=True)
@@ -22,15 +26,25 @@ class Source:
         return shown(f"{self.name} {self.version}".strip())
 
 
-def announced(group: str, refuse: Callable[[str], None]) -> list[tuple[EntryPoint, Source]]:
+def disabled() -> frozenset[str]:
+    """The plugins and packages that `SSL_SEG_DISABLE_PLUGINS=name,...` names."""
+    return frozenset(filter(None, map(_plain, os.environ.get(DISABLE, "").split(","))))
+
+
+def announced(
+    group: str, refuse: Callable[[str], None], *, without: Collection[str] | None = None
+) -> list[tuple[EntryPoint, Source]]:
     """The entry points of a group with their packages, in the order of their names.
 
     Of two packages of one name the first on the path counts, as for `import`.
 
     Args:
         group: of the entry points.
-        refuse: called with one line for each package whose metadata cannot be read.
+        refuse: called with one line for each package whose metadata cannot be read, and each entry point that is
+            left out.
+        without: names of entry points or packages that are left out; by default those of `disabled`.
     """
+    without = disabled() if without is None else without
     found: dict[str, list[tuple[EntryPoint, Source]]] = {}
     for distribution in distributions():
         try:
@@ -43,7 +57,29 @@ def announced(group: str, refuse: Callable[[str], None]) -> list[tuple[EntryPoin
             refuse(f"the metadata of {_folder(distribution)} cannot be read: {brief(error)}")
             continue
         found.setdefault(source.name.lower(), [(point, source) for point in points])
-    return [pair for name in sorted(found) for pair in found[name]]
+    pairs = [pair for name in sorted(found) for pair in found[name]]
+    for point, source in pairs:
+        if not {_plain(point.name), _plain(source.name)}.isdisjoint(without):
+            refuse(f"plugin {point.name!r} of {source} is left out: {DISABLE} names it")
+    return [
+        (point, source)
+        for point, source in pairs
+        if {_plain(point.name), _plain(source.name)}.isdisjoint(without)
+    ]
+
+
+def disabled_in_vain() -> list[str]:
+    """Names in `SSL_SEG_DISABLE_PLUGINS` that no installed plugin has."""
+    names: set[str] = set()
+    for group in GROUPS:
+        for point, source in announced(group, lambda trouble: None, without=()):
+            names |= {_plain(point.name), _plain(source.name)}
+    return sorted(disabled() - names)
+
+
+def _plain(name: str) -> str:
+    """A name as packages are compared by it."""
+    return name.strip().lower().replace("_", "-")
 
 
 def _source(distribution: Distribution) -> Source:

@@ -1,0 +1,12 @@
+"""A batch in parts, whose gradients are added up."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+
+def shares(module: nn.Module, parts: Sequence[Any]) -> list[float]:
+    """What each part of a batch counts: the same, unless the module says otherwise."""
+    say = getattr(module, "shares", None) if len(parts) > 1 else None
+    return say(parts) if say else [1.0 / len(parts)] * len(parts)
