@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ssl_seg.errors import PluginError, SslSegError, UsageError, did_you_mean
@@ -139,7 +140,7 @@ class Registry:
         """Whose a component is; None: ours."""
         if names_code(name):
             file, _, part = name.rpartition(":")
-            return Owner(file, f"{NOUNS[kind]} {part!r}")
+            return Owner(str(Path(file).expanduser()), f"{NOUNS[kind]} {part!r}")
         source = self.sources(kind, name)[0]
         return None if source is BUILT_IN else Owner(str(source), f"{NOUNS[kind]} {name!r}")
 

@@ -165,7 +165,11 @@ def test_a_run_without_a_head_is_its_backbone_and_a_stopped_one_its_settings(cli
         (["runs/none"], 2, "no run 'runs/none'"),
         (["resnet10t+linear", "-o", "head.width=3"], 2, "no option 'width'"),
         (["resnet10t+smp:deeplabv3plus"], 2, "strides 2, 4, 8, 16, 32"),
-        (["picky.py:Picky+linear", "--image-size", 8], 2, "an image of 8 x 8: ValueError: too small"),
+        (
+            ["picky.py:Picky+linear", "--image-size", 8],
+            7,
+            "'Picky' of picky.py failed: ValueError: too small",
+        ),
         (["empty"], 4, "holds no weights"),
         (["resnet10t", "--out", "file/x"], 6, "cannot write"),
     ],

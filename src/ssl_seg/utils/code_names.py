@@ -132,7 +132,7 @@ def load_named(name: str) -> Any:
     path = Path(file).expanduser()
     if not path.is_file():
         raise UsageError(f"no such file: {path}", where=name)
-    module = _module_of(path.resolve())
+    module = _module_of(path)
     if not hasattr(module, attribute):
         own = [key for key in vars(module) if not key.startswith("_")]
         raise UsageError(f"{path} has no {attribute!r}{did_you_mean(attribute, own)}")
@@ -145,10 +145,10 @@ def _module_of(path: Path) -> ModuleType:
     Raises:
         PluginError: it cannot be imported.
     """
-    name = f"ssl_seg_file_{hashlib.sha256(bytes(path)).hexdigest()[:12]}_{path.stem}"
+    name = f"ssl_seg_file_{hashlib.sha256(bytes(path.resolve())).hexdigest()[:12]}_{path.stem}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
     assert spec is not None and spec.loader is not None
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     know(name, str(path))
