@@ -2,7 +2,7 @@
 
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 from ssl_seg.errors import PluginError, SslSegError, UsageError, did_you_mean
 from ssl_seg.utils.code_names import FoundName, load_named, names_code, refuse_code, unknown
 from ssl_seg.utils.entry_points import Source, brief
-from ssl_seg.utils.foreign import Owner, fenced, label, owner_of
+from ssl_seg.utils.foreign import Owner, fenced, owner_of
 from ssl_seg.utils.text import listed
 
 KINDS = {
@@ -127,10 +127,12 @@ class Registry:
             UsageError: an unknown name or option, or a value of the wrong type; see `unknown`.
             PluginError: a plugin's factory fails, or what it makes is no such component.
         """
+        from ssl_seg.nn.contracts import made_by
+
         factory, options = self.factory(kind, name), options or {}
         values, owner = check_options(factory, _what(kind, name), options), self._owner(kind, name)
         try:
-            return factory(*given, **values) if owner is None else _made(owner, kind, factory, given, values)
+            return made_by(owner, kind, factory, given, values) if owner else factory(*given, **values)
         except UsageError as error:  # options that do not go together
             if all(isinstance(word, FoundName) for word in (name, *options)):
                 raise unknown(name, error.what, where=error.where, next=error.next) from error
@@ -169,17 +171,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bool | int | float | str):
         return value
     return "none" if value is None else str(value)
-
-
-def _made(owner: Owner, kind: str, factory: Factory, given: Sequence[Any], values: Mapping[str, Any]) -> Any:
-    """What a plugin's factory makes, held to the contract of its kind."""
-    from ssl_seg.nn.contracts import check_made
-
-    with fenced(owner=owner):
-        made = factory(*given, **values)
-        label(made, owner)
-        check_made(kind, made, owner, *given[2:3])
-    return made
 
 
 def _callable(factory: Any, what: str) -> Factory:

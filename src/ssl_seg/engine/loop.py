@@ -207,9 +207,9 @@ class _Keeper:
             return step % plan.save_every == 0
         return monotonic() - self._last >= plan.save_seconds
 
-    def _save(self, step: int) -> int:
+    def _save(self, step: int) -> None:
         if step == self._saved:
-            return step
+            return
         check_weights(self.module, f"step {step}", self.newest)
         self._share()
         if self.device.is_main:
@@ -221,7 +221,6 @@ class _Keeper:
             self.run.set_status("running", step=step, checkpoint=path.name)
         self.device.meet()
         self._saved, self._last = step, monotonic()
-        return step
 
     def _share(self) -> None:
         self.meter.share(self.device.mean, self.device.ranks)

@@ -11,21 +11,32 @@ from torch import Tensor, nn
 
 from ssl_seg.augment.views import View
 from ssl_seg.base import Metric
-from ssl_seg.utils.foreign import Owner, wrong
+from ssl_seg.utils.foreign import Owner, fenced, label, wrong
 
 
-def check_made(kind: str, made: Any, owner: Owner, classes: int = 0) -> None:
-    """Hold what a factory has made to its contract; of a network, every answer from now on.
+def made_by(
+    owner: Owner, kind: str, factory: Callable[..., Any], given: Sequence[Any], options: Mapping[str, Any]
+) -> Any:
+    """What a plugin's factory makes, held to its contract; of a network, every answer from now on.
 
     Args:
-        kind: of the component, as in the registry.
-        made: the component.
         owner: whose it is.
-        classes: that a head was made for.
+        kind: of the component, as in the registry.
+        given: by the command; of a head, the third is the number of classes.
+        options: of the user.
 
     Raises:
-        PluginError: it is something else, or lacks something; later, a network gives what it must not.
+        PluginError: the factory fails, what it makes is something else, or lacks something; later, a network
+            gives what it must not.
     """
+    with fenced(owner=owner):
+        made = factory(*given, **options)
+        label(made, owner)
+        _check(owner, kind, made, *given[2:3])
+    return made
+
+
+def _check(owner: Owner, kind: str, made: Any, classes: int = 0) -> None:
     if text := _TROUBLE[kind](made):
         raise wrong(made, text, owner)
     if kind not in _ANSWERS:
