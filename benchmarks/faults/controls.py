@@ -139,7 +139,7 @@ def _() -> None:
     """A plugin that cannot be loaded takes the command with it."""
     import importlib.metadata
 
-    def announced(group: str, refuse: Any) -> list[Any]:
+    def announced(group: str, refuse: Any, **how: Any) -> list[Any]:
         found = importlib.metadata.entry_points(group=group)
         for point in found:
             point.load()
