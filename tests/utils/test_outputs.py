@@ -28,6 +28,7 @@ ALLOWED = {
     ("commands/study.py", "out / table.name"): "to be said",
     ("commands/train.py", "Path('runs') / '-'.join(map(defaults.short, (ssl, backbone, data)))"): "stems",
     ("utils/importing.py", "folder / module"): "a dotted name",
+    ("results/run_digests.py", "folder / name"): "constants",
     ("data/cache_builder.py", "aside / f'{name}.i64'"): "constants",
     ("data/cache_builder.py", "folder / f'{name}.u8'"): "constants",
     ("data/cache_builder.py", "folder / f'{name}.sums'"): "constants",
