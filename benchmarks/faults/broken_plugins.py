@@ -23,6 +23,20 @@ BROKEN = (
     Broken("its syntax is wrong", "backbones", "def broken(:\n", refused=True),
     Broken("it exits when it is imported", "backbones", "import sys\nsys.exit(0)\n", refused=True),
     Broken("it raises when it is imported", "backbones", "raise RuntimeError('\\x1b[31mno')\n", refused=True),
+    Broken("it interrupts when it is imported", "backbones", "raise KeyboardInterrupt\n", refused=True),
+    Broken("it ends the process when it is imported", "backbones", "import os\nos._exit(0)\n", refused=True),
+    Broken(
+        "it closes stdout when it is imported", "backbones", "import sys\nsys.stdout.close()\n", refused=True
+    ),
+    Broken(
+        "it changes what is everybody's",
+        "observer",
+        "import os, random, signal, sys\nimport numpy, torch\n"
+        "torch.set_default_dtype(torch.float64)\ntorch.set_grad_enabled(False)\ntorch.manual_seed(1)\n"
+        "numpy.random.seed(1)\nrandom.seed(1)\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "os.chdir('/')\nsys.stdout = sys.stderr = None\n",
+        refused=True,
+    ),
     Broken("its module is missing", "backbones", "", refused=True, entry="[ssl_seg]\nbroken = gone_module\n"),
     Broken(
         "its object is missing",
@@ -48,6 +62,12 @@ BROKEN = (
     ),
     Broken("its hook raises", "backbones", brings("backbones", "1 / 0"), refused=True),
     Broken("its hook exits", "backbones", brings("backbones", "exit(0)"), refused=True),
+    Broken(
+        "its hook ends the process",
+        "backbones",
+        brings("backbones", "__import__('os')._exit(0)"),
+        refused=True,
+    ),
     Broken("its hook returns a list", "backbones", brings("backbones", '["broken"]'), refused=True),
     Broken("its hook names a number", "backbones", brings("backbones", "{3: Backbone}"), refused=True),
     Broken("two bring one name", "backbones", backbone(SHAPE + FORWARD), twice=True),
@@ -104,6 +124,24 @@ BROKEN = (
         "a loss without a gradient",
         "ssl",
         method("def training_step(self, views):\n    return {'loss': views[0].sum()}\n"),
+    ),
+    Broken(
+        "a step with text in it",
+        "ssl",
+        method(
+            "def training_step(self, views):\n    return {'loss': self.backbone(views[0])[0].mean(), 'x': 'y'}\n"
+        ),
+    ),
+    Broken("a step that exits", "ssl", method("def training_step(self, views):\n    exit(0)\n")),
+    Broken(
+        "a step that interrupts",
+        "ssl",
+        method("def training_step(self, views):\n    raise KeyboardInterrupt\n"),
+    ),
+    Broken(
+        "a step that closes stdout",
+        "ssl",
+        method("def training_step(self, views):\n    import sys\n    sys.stdout.close()\n"),
     ),
     Broken(
         "views that are none",
