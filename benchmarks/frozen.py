@@ -17,8 +17,8 @@ import torch
 from ssl_seg.augment.views import evaluation_view
 from ssl_seg.backbones.timm import TimmBackbone
 from ssl_seg.base import Model
-from ssl_seg.commands.labels import align
 from ssl_seg.data.image_cache import Store, open_store
+from ssl_seg.data.label_alignment import align
 from ssl_seg.data.loader import Batches
 from ssl_seg.datasets.csv_labels import csv_labels
 from ssl_seg.engine.device import Device

@@ -26,8 +26,6 @@ from benchmarks.peers import LightlyBYOL
 from ssl_seg.augment.views import augment
 from ssl_seg.backbones.timm import TimmBackbone
 from ssl_seg.base import Backbone, Dataset
-from ssl_seg.commands.probe import split_of
-from ssl_seg.commands.settings import plan_of
 from ssl_seg.data.image_cache import Store, open_store
 from ssl_seg.data.loader import Batches
 from ssl_seg.datasets.csv_labels import csv_labels
@@ -40,6 +38,8 @@ from ssl_seg.engine.run_dir import Run
 from ssl_seg.engine.signals import Stop
 from ssl_seg.metrics.knn import KNN
 from ssl_seg.plugins import load_plugins
+from ssl_seg.workflows.knn_probe import split_of
+from ssl_seg.workflows.run_config import plan_of
 
 SHARE = 1 / 7
 # what the method's own recipe fills in, and the command's defaults

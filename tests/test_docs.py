@@ -13,7 +13,7 @@ import torch
 from typer.main import get_command
 
 from ssl_seg.cli import app
-from ssl_seg.commands.defaults import read_options
+from ssl_seg.commands.config import read_options
 from ssl_seg.errors import SslSegError, Stopped
 from ssl_seg.plugins import load_plugins
 from ssl_seg.registry import check_options

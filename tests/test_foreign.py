@@ -528,11 +528,11 @@ def test_a_built_in_part_of_the_wrong_type_is_a_bug(places, cli, monkeypatch):
 
 @pytest.mark.parametrize("act", ACTS)
 def test_the_conformance_kit_names_it_too(package, monkeypatch, act):
-    from ssl_seg.commands import check, process
+    from ssl_seg.commands import check_plugin, process
 
     package("my-places", PLUGIN)
     monkeypatch.setenv("FAULT", f"SSLMethod.training_step|{act}")
     said = []
-    monkeypatch.setattr(check, "show_error", said.append)
-    assert process.run(lambda: sys.exit(check.main("own"))) == 7
+    monkeypatch.setattr(check_plugin, "show_error", said.append)
+    assert process.run(lambda: sys.exit(check_plugin.main("own"))) == 7
     assert "my-places 1.2" in said[0].what and ACTS[act].split(":")[0] in said[0].what

@@ -9,7 +9,7 @@ from torch import nn
 
 from ssl_seg.augment.views import View
 from ssl_seg.base import Dataset, Head, Metric, SSLMethod
-from ssl_seg.commands.check import fill_bank
+from ssl_seg.commands.check_plugin import fill_bank
 from ssl_seg.nn.layers import frozen_copy, mlp, move_average, pool
 from ssl_seg.plugins import load_plugins
 from ssl_seg.testing import (

@@ -358,7 +358,7 @@ def test_a_study_may_name_code_and_hands_it_on_to_what_starts_from_it(files, cod
         '[stages.d]\ncommand = "classify"\ntrain = "demo:40"\ninit = "@c"\nhead = "net.py:Flat"\n'
     )
     group = typer.main.get_command(command_line.app)
-    from ssl_seg.commands.stage_flags import check_parts
+    from ssl_seg.commands.study_options import check_parts
 
     with group.make_context("ssl-seg", ["list"]) as context:
         plan = Study(StudyFile(files / "s.toml"), checker(context))
@@ -395,16 +395,16 @@ def test_the_registry_takes_code_from_nobody_but_a_person(files, code, kind):
 
 # where a name becomes one that a person has typed, and why it is one
 TYPES = {
-    ("commands/defaults.py", "settings"): "the parameters of a command",
-    ("commands/stage_flags.py", "check_parts"): "a study's file",
-    ("commands/check.py", "_check_all"): "the argument",
-    ("commands/reading.py", "__init__"): "flags",
-    ("commands/reading.py", "dataset"): "DATA",
-    ("commands/export.py", "_subject"): "flags",
+    ("commands/config.py", "settings"): "the parameters of a command",
+    ("commands/study_options.py", "check_parts"): "a study's file",
+    ("commands/check_plugin.py", "_check_all"): "the argument",
+    ("workflows/inference.py", "__init__"): "flags",
+    ("workflows/inference.py", "dataset"): "DATA",
+    ("workflows/export.py", "subject_of"): "flags",
     ("commands/figure_views.py", "views"): "--ssl and DATA",
-    ("commands/masks.py", "measure_masks"): "DATA",
+    ("workflows/mask_prediction.py", "measure_masks"): "DATA",
     ("commands/figure_architecture.py", "architecture"): "RUN and flags",
-    ("commands/figure_architecture.py", "_open"): "parts of a typed name",
+    ("workflows/model_from_names.py", "open_network"): "parts of a typed name",
     ("weights/load.py", "_typed"): "keywords of `load`",
     ("plugins/ssl-seg-sam/src/ssl_seg_sam/command.py", "_open"): "FOLDER",
 }
@@ -418,19 +418,19 @@ IMPORTS = {
     ("__init__.py", "__getattr__"): "our own",
 }
 # what reads names from files, by the reader it calls
-OPENS = {"commands/figure_architecture.py", "weights/load.py"}
+OPENS = {"workflows/model_from_names.py", "weights/load.py"}
 READING = {
-    "read_about": {"commands/handover.py", "commands/export.py", *OPENS},
-    "read_model_about": {"commands/trained.py", "commands/story.py", *OPENS},
+    "read_about": {"workflows/init_weights.py", "workflows/export.py", *OPENS},
+    "read_model_about": {"workflows/trained_model.py", "commands/story.py", *OPENS},
 }
 # those that are not among READERS take numbers and texts from it, and build nothing
 READING["read_toml"] = {
-    "commands/defaults.py",
-    "commands/figure_architecture.py",
-    "commands/figure_curves.py",
-    "commands/figure_tsne.py",
-    "commands/forecast.py",
-    "commands/mask_gallery.py",
+    "commands/config.py",
+    "workflows/model_from_names.py",
+    "figures/curves_data.py",
+    "figures/tsne_data.py",
+    "study/estimate.py",
+    "figures/mask_gallery.py",
     "engine/run_dir.py",
     "engine/run_settings.py",
     "export/run_record.py",
@@ -501,7 +501,7 @@ def test_whoever_reads_names_from_files_is_known(reader):
 def test_no_module_that_reads_names_makes_them_typed_but_the_figure_of_networks():
     both = {where for where, _ in TYPES} & set().union(*READING.values())
     assert both == {
-        *("commands/defaults.py", "commands/export.py", "commands/figure_architecture.py", "weights/load.py")
+        *("commands/config.py", "workflows/export.py", "workflows/model_from_names.py", "weights/load.py")
     }
 
 

@@ -65,7 +65,7 @@ ALLOWED = {
     ("data/file_digests.py", "get"): "a context variable",
     ("utils/lock.py", "flock"): "LOCK_NB: it does not wait",
     ("utils/lock.py", "sleep"): "in a loop with a deadline",
-    ("commands/study.py", "Popen"): "its end is waited for in `_wait_for`, which ends after a signal",
+    ("study/runner.py", "Popen"): "its end is waited for in `_wait_for`, which ends after a signal",
     (
         "commands/process.py",
         "wait",

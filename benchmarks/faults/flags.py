@@ -32,7 +32,7 @@ def no_children() -> None:
     """A study's runs are programs of their own: here they fail at once, as with a wrong flag."""
     import ssl_seg.commands.study
 
-    ssl_seg.commands.study.PROGRAM = ("/bin/sh", "-c", "exit 2")
+    ssl_seg.study.runner.PROGRAM = ("/bin/sh", "-c", "exit 2")
 
 
 def cases(lab: Lab, seed: int) -> Iterator[Case]:

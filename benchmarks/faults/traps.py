@@ -18,19 +18,19 @@ POINTS = {
     "while the oldest goes": ("os.rename", "/.trash-", "after"),
     "before the target moves": ("ssl_seg.methods.byol.BYOL.after_step", "", "before"),
     "after the target has moved": ("ssl_seg.methods.byol.BYOL.after_step", "", "after"),
-    "in the probe": ("ssl_seg.commands.probe.embed", "", "before"),
+    "in the probe": ("ssl_seg.workflows.knn_probe.embed", "", "before"),
     "before the scores": ("ssl_seg.engine.run_dir.Run.add_scores", "", "before"),
     "after the scores": ("ssl_seg.engine.run_dir.Run.add_scores", "", "after"),
     "in the status": ("os.replace", "status.json", "before"),
     "in run.toml": ("os.replace", "run.toml", "before"),
-    "before the first step": ("ssl_seg.commands.train.Pretraining.draw_views", "", "before"),
+    "before the first step": ("ssl_seg.workflows.pretrain.Pretraining.draw_views", "", "before"),
     "in the backbone file": ("os.replace", "backbone.safetensors", "before"),
 }
 # of classify and segment besides
 SUPERVISED = {
     "before a step": ("ssl_seg.engine.loop.set_rate", "", "before"),
-    "in the look": ("ssl_seg.commands.judge.Judge._look", "", "before"),
-    "after the look": ("ssl_seg.commands.judge.Judge._look", "", "after"),
+    "in the look": ("ssl_seg.workflows.validator.Judge._look", "", "before"),
+    "after the look": ("ssl_seg.workflows.validator.Judge._look", "", "after"),
     "before the best model": ("os.replace", "best.safetensors", "before"),
     "after the best model": ("os.replace", "best.safetensors", "after"),
     "in the model file": ("os.replace", "/model.safetensors", "before"),
@@ -130,7 +130,7 @@ def study_in_forks() -> None:
     import sys
 
     from ssl_seg.cli import main
-    from ssl_seg.commands.study import Relay
+    from ssl_seg.study.runner import Relay
 
     def start(self: Any, job: Any) -> int:
         self._stop_if_asked()

@@ -12,13 +12,13 @@ import typer
 from typer.core import TyperGroup
 
 from ssl_seg.commands import (
-    catalog,
     classify,
     demo,
     doctor,
     evaluate,
     export,
     figure,
+    list_plugins,
     new_plugin,
     predict,
     process,
@@ -27,13 +27,13 @@ from ssl_seg.commands import (
     study,
     train,
 )
-from ssl_seg.commands.console import echo
 from ssl_seg.data.cache_folder import default_cache
 from ssl_seg.distributed.launcher import processes
 from ssl_seg.errors import PluginError, UsageError
 from ssl_seg.utils.entry_points import announced
 from ssl_seg.utils.foreign import Owner, fenced, know
 from ssl_seg.utils.importing import ImportFault, import_fence
+from ssl_seg.utils.progress import echo
 from ssl_seg.utils.text import shown_lines
 
 SHARED = ("train", "classify", "segment")  # what several processes can do together
@@ -106,8 +106,8 @@ app.add_typer(figure.app, name="figure")
 app.command("study")(study.study)
 app.command("report")(report.report)
 app.command("export")(export.export)
-app.command("list")(catalog.list_)
-app.add_typer(catalog.app, name="plugins")
+app.command("list")(list_plugins.list_)
+app.add_typer(list_plugins.app, name="plugins")
 app.command("new-plugin")(new_plugin.new_plugin)
 app.command("doctor")(doctor.doctor)
 

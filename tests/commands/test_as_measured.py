@@ -84,7 +84,7 @@ def test_confidences_are_those_of_the_run(classified, cli, tmp_path, monkeypatch
     """The numbers of 16 images are coarse; the logits are not."""
     run, val = classified("run", "--canvas", 24)
     seen = {}
-    from ssl_seg.commands import reading as module
+    from ssl_seg.workflows import inference as module
 
     real = module.Reading.logits
     monkeypatch.setattr(

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 import ssl_seg
-from ssl_seg.commands.bad_files import BadFiles
 from ssl_seg.errors import DataError
 from ssl_seg.utils.text import first_lines, from_csv_cell
+from ssl_seg.workflows.bad_files import BadFiles
 
 ROOT = Path(ssl_seg.__file__).parents[2]
 TINY = Path(__file__).parents[1] / "faults" / "tiny.py"
@@ -149,10 +149,10 @@ def test_first_lines():
 # errors that show a part of a list, and why there is no full copy of it
 ALLOWED = {
     ("commands/figure_curves.py", "curves"): "folders that were typed",
-    ("commands/mask_classes.py", "check_classes"): "names of classes",
+    ("workflows/mask_metadata.py", "check_classes"): "names of classes",
     ("study/config.py", "_take"): "the place of a key",
     ("commands/study.py", "study"): "runs, each of which was told of when it ended",
-    ("commands/defaults.py", "refuse_changes"): "flags that were typed",
+    ("engine/run_settings.py", "refuse_changes"): "flags that were typed",
     ("data/file_pairs.py", "pair"): "examples of names",
     ("engine/run_settings.py", "read_settings"): "settings, all of them in the file",
 }

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from ssl_seg.commands import catalog, check
+from ssl_seg.commands import check_plugin, list_plugins
 from ssl_seg.errors import UsageError
 from ssl_seg.methods.byol import BYOL
 from ssl_seg.registry import KINDS, Registry, options_of
@@ -84,9 +84,9 @@ def test_list_name_shows_purpose_and_options(cli):
 )
 def test_what_a_factory_makes_is_told_by_class_annotation_or_arguments(file, name, kind):
     registry = Registry()
-    assert check.kind_of(registry.factory("ssl", TypedName(f"{file}:{name}"))) == kind
+    assert check_plugin.kind_of(registry.factory("ssl", TypedName(f"{file}:{name}"))) == kind
     with pytest.raises(UsageError, match="cannot tell"):
-        check.kind_of(registry.factory("ssl", TypedName(f"{file}:odd")))
+        check_plugin.kind_of(registry.factory("ssl", TypedName(f"{file}:odd")))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_what_a_factory_makes_is_told_by_class_annotation_or_arguments(file, nam
     ],
 )
 def test_checking_a_component(file, capsys, name, code, text):
-    assert check.main(name.replace("FILE", str(file))) == code
+    assert check_plugin.main(name.replace("FILE", str(file))) == code
     shown = capsys.readouterr()
     assert text in shown.out + shown.err
     assert "Traceback" not in shown.err
@@ -112,24 +112,24 @@ def test_checking_a_component(file, capsys, name, code, text):
 
 def test_a_file_that_cannot_be_imported_is_the_plugins_fault(file, capsys):
     file.write_text("import nowhere_at_all")
-    assert check.main(f"{file}:A") == 7
+    assert check_plugin.main(f"{file}:A") == 7
     assert "nowhere_at_all" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("ended", "code"), [(0, 0), (2, 2), (7, 7), (-9, 7)])
 def test_the_command_passes_the_exit_code_of_its_process_on(cli, monkeypatch, ended, code):
     def run(words, **_):
-        assert words[1:] == ["-m", "ssl_seg.commands.check", "knn"]
+        assert words[1:] == ["-m", "ssl_seg.commands.check_plugin", "knn"]
         return subprocess.CompletedProcess(words, ended)
 
-    monkeypatch.setattr(catalog.subprocess, "run", run)
+    monkeypatch.setattr(list_plugins.subprocess, "run", run)
     got, _, err = cli("plugins", "check", "knn")
     assert got == code
     assert ("was ended by signal 9" in err) == (ended == -9)
 
 
 def test_a_check_that_never_ends_is_given_up(cli, monkeypatch):
-    monkeypatch.setattr(catalog, "_CHECK_SECONDS", 0.01)
+    monkeypatch.setattr(list_plugins, "_CHECK_SECONDS", 0.01)
     code, _, err = cli("plugins", "check", "knn")
     assert code == 7
     assert "has not ended within 0.01 s" in err

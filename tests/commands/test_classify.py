@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, confusion_matrix
 
 from ssl_seg.backbones.timm import TimmBackbone
-from ssl_seg.commands.classify import Classification
 from ssl_seg.data.image_cache import open_store
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.inference import outputs
 from ssl_seg.plugins import load_plugins
 from ssl_seg.utils.code_names import TypedName
+from ssl_seg.workflows.classify import Classification
 
 TINY = Path(__file__).parents[1] / "faults" / "tiny.py"
 SHORT = ["--image-size", 16, "--batch-size", 8, "--epochs", 3, "--cpu"]
@@ -271,7 +271,7 @@ def test_neither_evaluation_nor_its_batches_change_training(run, cli, tmp_path, 
     assert same(tensors(measured / "model.safetensors"), tensors(tmp_path / "b" / "model.safetensors"))
     assert not (tmp_path / "b" / "result.json").exists()
     whole = [json.loads(line) for line in (measured / "scores.jsonl").read_text().splitlines()]
-    from ssl_seg.commands import class_judge
+    from ssl_seg.workflows import classification_validator as class_judge
 
     real = class_judge.outputs
     monkeypatch.setattr(class_judge, "outputs", lambda *a, **k: real(*a, batch_size=5, **k))

@@ -14,7 +14,7 @@ from ssl_seg.errors import counted
 
 SCRIPT = """
 from types import SimpleNamespace
-from ssl_seg.commands.console import Console
+from ssl_seg.utils.progress import Console
 
 with Console() as console:
     pulse = SimpleNamespace(epoch=12, epochs=350, loss=3.66, images_per_second=1234.5, data_share=0.07,

@@ -7,14 +7,14 @@ import signal
 import pytest
 from PIL import Image
 
-from ssl_seg.commands.console import Console
-from ssl_seg.commands.data import load, open_dataset
 from ssl_seg.data.cache_folder import default_cache
 from ssl_seg.errors import DataError, UsageError
 from ssl_seg.plugins import load_plugins
 from ssl_seg.registry import Source, Table
 from ssl_seg.utils.code_names import TypedName
 from ssl_seg.utils.interrupt import Interrupted, interruptible
+from ssl_seg.utils.progress import Console
+from ssl_seg.workflows.data import load, open_dataset
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import torch
 from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD
 from ssl_seg.backbones.timm import TimmBackbone
 from ssl_seg.base import Model
-from ssl_seg.commands.strides import suited
 from ssl_seg.errors import UsageError
 from ssl_seg.heads.deeplabv3 import DeepLabV3
 from ssl_seg.utils.files import replace_text
 from ssl_seg.utils.toml import to_toml
 from ssl_seg.weights.backbone_file import save_backbone
 from ssl_seg.weights.model_file import save_model
+from ssl_seg.workflows.strides import suited
 
 TINY = f"{Path(__file__).parents[1] / 'faults' / 'tiny.py'}:TinyBackbone"
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_seg.commands.mask_gallery import Gallery
+from ssl_seg.figures.mask_gallery import Gallery
 from ssl_seg.figures.masks import save_image, save_mask
 from ssl_seg.results.iou import mean_iou, read_confusions
 from ssl_seg.results.mask_snapshots import read_watched
@@ -111,7 +111,7 @@ def test_several_runs_stand_beside_each_other(run, cli, tmp_path):
 
 
 def test_runs_of_one_name_are_told_apart(cli, tmp_path):
-    from ssl_seg.commands.figure_masks import open_runs
+    from ssl_seg.figures.mask_runs import open_runs
 
     for seed in "01":
         written(tmp_path / f"seed{seed}" / "run")

@@ -7,8 +7,9 @@ import typer
 from typer.testing import CliRunner
 
 from benchmarks.faults import grammar
-from ssl_seg.commands import defaults
+from ssl_seg.commands.config import read_options
 from ssl_seg.commands.train import train
+from ssl_seg.engine.run_settings import refuse_changes
 from ssl_seg.errors import UsageError
 
 
@@ -55,7 +56,7 @@ def test_a_file_gives_defaults_and_the_shell_wins(toml):
 def test_options_of_a_file_and_of_the_shell_are_joined_and_the_shell_wins(toml):
     path = toml("o.ssl.decay = 0.9\no.ssl.hidden = 64\n[o.data]\nsizes = [1, 2]\nfast = true\nname = 'x y'\n")
     seen = settings_of("--config", path, "-o", "ssl.decay=0.5", "-o", "backbone.stem=small")
-    assert defaults.read_options(seen["option"]) == {
+    assert read_options(seen["option"]) == {
         "ssl": {"decay": "0.5", "hidden": "64"},
         "data": {"sizes": "[1, 2]", "fast": "true", "name": "x y"},
         "backbone": {"stem": "small"},
@@ -116,7 +117,7 @@ def test_a_missing_file_and_a_folder_are_usage_errors(cli, tmp_path):
 @pytest.mark.parametrize("text", ["decay=1", "ssl.decay", "ssl=1", "=", "ssl.=3", "ssl.a.b=3"])
 def test_a_malformed_option(text):
     with pytest.raises(UsageError, match="not an option"):
-        defaults.read_options([text])
+        read_options([text])
 
 
 def test_every_whole_number_has_a_largest():
@@ -139,13 +140,13 @@ def test_a_number_that_no_machine_holds(flag, cli):
 
 
 def test_options():
-    assert defaults.read_options([]) == {}
-    assert defaults.read_options(["ssl.a=b=c", "ssl.d=", "ssl.a=e"]) == {"ssl": {"a": "e", "d": ""}}
+    assert read_options([]) == {}
+    assert read_options(["ssl.a=b=c", "ssl.d=", "ssl.a=e"]) == {"ssl": {"a": "e", "d": ""}}
 
 
 def test_a_resumed_run_cannot_change_what_is_computed():
     stored = {"epochs": 3, "lr": 0.1, "compile": False}
-    defaults.refuse_changes({"epochs": 3, "lr": None, "compile": True, "cache": "x"}, stored)
+    refuse_changes({"epochs": 3, "lr": None, "compile": True, "cache": "x"}, stored)
     with pytest.raises(UsageError) as caught:
-        defaults.refuse_changes({"epochs": 4, "lr": 0.1}, stored)
+        refuse_changes({"epochs": 4, "lr": 0.1}, stored)
     assert caught.value.where == "epochs: was 3, now 4"

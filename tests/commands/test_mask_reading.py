@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_seg.commands.mask_classes import palette_of
 from ssl_seg.data import mask_coding
 from ssl_seg.data.palettes import BUILT_IN
 from ssl_seg.utils.toml import read_toml
 from ssl_seg.weights.model_file import read_model_about
+from ssl_seg.workflows.mask_metadata import palette_of
 
 ON_TINY = ["--backbone", "test_resnet", "--head", "deeplabv3", "-o", "head.width=8"]
 SHORT = ["--image-size", 32, "--batch-size", 4, "--epochs", 1, "--cpu"]

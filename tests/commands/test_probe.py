@@ -2,7 +2,6 @@ import pytest
 import torch
 from PIL import Image
 
-from ssl_seg.commands.probe import Probe, split_of
 from ssl_seg.data.image_cache import open_store
 from ssl_seg.datasets.demo import demo
 from ssl_seg.engine.device import Device
@@ -10,6 +9,7 @@ from ssl_seg.engine.signals import Stop
 from ssl_seg.errors import DataError
 from ssl_seg.plugins import load_plugins
 from ssl_seg.testing import TinyBackbone
+from ssl_seg.workflows.knn_probe import Probe, split_of
 
 
 def targets(*counts):

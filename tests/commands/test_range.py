@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_seg.commands.reading import Reading
 from ssl_seg.weights.backbone_file import read_about
+from ssl_seg.workflows.inference import Reading
 
 TINY = Path(__file__).parents[1] / "faults" / "tiny.py"
 NET = ["--backbone", f"{TINY}:TinyBackbone"]  # code is named anew for every command

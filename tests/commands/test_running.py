@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 
-from ssl_seg.commands.running import recorded
 from ssl_seg.engine.run_dir import Run
 from ssl_seg.errors import ResourceError, Stopped
 from ssl_seg.utils.interrupt import Interrupted
+from ssl_seg.workflows.run_status import recorded
 
 
 def beyond_all_memory():

@@ -139,7 +139,7 @@ def test_it_learns(run):
 
 def test_a_stopped_run_goes_on_as_if_nothing_had_been(run, cli, tmp_path, monkeypatch):
     whole = run("whole")
-    from ssl_seg.commands import mask_judge
+    from ssl_seg.workflows import segmentation_validator as mask_judge
 
     measure = mask_judge.MaskJudge.measure
 

@@ -9,13 +9,13 @@ from torch import nn
 from ssl_seg.augment.recipes import TRAIN_VIEWS
 from ssl_seg.augment.views import BYOL_VIEWS, View
 from ssl_seg.backbones.timm import TimmBackbone
-from ssl_seg.commands.settings import plan_of
 from ssl_seg.engine.optim import parameter_groups, undecayed
 from ssl_seg.engine.run_dir import Run
 from ssl_seg.methods.byol import BYOL
 from ssl_seg.plugins import load_plugins
 from ssl_seg.registry import options_of
 from ssl_seg.utils.toml import read_toml
+from ssl_seg.workflows.run_config import plan_of
 
 SUITS = {"optimizer": "adamw", "lr": 0.1, "weight_decay": 0.3, "warmup": 0.0}
 GIVEN = {"epochs": 2, "batch_size": 8, "schedule": "cosine", "clip": 0.0, "save_every": 0}

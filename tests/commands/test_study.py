@@ -150,7 +150,7 @@ def trial(tmp_path, cli, monkeypatch):
         def run(*words):
             with monkeypatch.context() as patch:
                 patch.chdir(folder)
-                patch.setattr("ssl_seg.commands.study.PROGRAM", (sys.executable, "-S", str(FAKE)))
+                patch.setattr("ssl_seg.study.runner.PROGRAM", (sys.executable, "-S", str(FAKE)))
                 return cli(*words)
 
         return run

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_seg.commands.data import open_dataset
 from ssl_seg.errors import DataError
 from ssl_seg.plugins import load_plugins
+from ssl_seg.workflows.data import open_dataset
 
 from .pages import DOCS, marked
 

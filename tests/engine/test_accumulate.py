@@ -5,12 +5,12 @@ import torch
 from torch import nn
 
 from ssl_seg.base import Head, Model
-from ssl_seg.commands.settings import warn_of_parts
 from ssl_seg.engine.accumulation import shares
 from ssl_seg.methods.byol import BYOL
 from ssl_seg.methods.simclr import SimCLR
 from ssl_seg.tasks.segmentation import Segmenter
 from ssl_seg.testing import TinyBackbone
+from ssl_seg.workflows.run_config import warn_of_parts
 
 
 class Pixels(Head):

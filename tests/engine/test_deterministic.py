@@ -96,7 +96,7 @@ def test_an_operation_that_has_none_is_no_bug(classify, tmp_path):
 
 
 def test_a_run_before_there_was_such_a_switch_goes_on_without():
-    from ssl_seg.commands.defaults import refuse_changes
+    from ssl_seg.engine.run_settings import refuse_changes
 
     refuse_changes({"deterministic": False, "seed": 1}, {"seed": 1})
     with pytest.raises(UsageError, match="cannot change its flags") as caught:

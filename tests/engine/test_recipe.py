@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from ssl_seg.commands.classify import Classification
-from ssl_seg.commands.segment import Segmentation
 from ssl_seg.engine.optim import OPTIMIZERS, scaled_lr
 from ssl_seg.engine.recipe import merged, resolve
 from ssl_seg.errors import PluginError, UsageError
 from ssl_seg.methods.byol import BYOL
 from ssl_seg.plugins import load_plugins
+from ssl_seg.workflows.classify import Classification
+from ssl_seg.workflows.segment import Segmentation
 
 
 def given(optimizer=None, lr=None, weight_decay=None, warmup=None, batch_size=64):

@@ -7,22 +7,22 @@ from benchmarks.faults.disk import new_place, run_at
 POINTS = {
     "train": {
         "before the step": ("ssl_seg.engine.loop.set_rate", "", "before", 1),
-        "in the probe": ("ssl_seg.commands.probe.embed", "", "before", 2),
+        "in the probe": ("ssl_seg.workflows.knn_probe.embed", "", "before", 2),
         "in a checkpoint": ("os.replace", "/step-", "before", 2),
         "before the scores": ("ssl_seg.engine.run_dir.Run.add_scores", "", "before", 1),
-        "after the loop": ("ssl_seg.commands.training.Training.save_backbone", "", "before", 1),
-        "at the end": ("ssl_seg.commands.training.Training.finish", "", "before", 1),
+        "after the loop": ("ssl_seg.workflows.session.Training.save_backbone", "", "before", 1),
+        "at the end": ("ssl_seg.workflows.session.Training.finish", "", "before", 1),
     },
     "classify": {
         "before the step": ("ssl_seg.engine.loop.set_rate", "", "before", 3),
-        "measuring": ("ssl_seg.commands.judge.Judge._look", "", "before", 1),
+        "measuring": ("ssl_seg.workflows.validator.Judge._look", "", "before", 1),
         "keeping features": ("os.replace", "features/epoch-", "before", 1),
         "in the best model": ("os.replace", "best.safetensors", "before", 1),
         "in the model": ("os.replace", "/model.safetensors", "before", 1),
-        "in the result": ("ssl_seg.commands.judge.Judge.write", "", "before", 1),
+        "in the result": ("ssl_seg.workflows.validator.Judge.write", "", "before", 1),
     },
     "segment": {
-        "measuring": ("ssl_seg.commands.judge.Judge._look", "", "before", 1),
+        "measuring": ("ssl_seg.workflows.validator.Judge._look", "", "before", 1),
         "in a mask": ("os.replace", "masks/epoch-", "before", 1),
     },
 }

@@ -16,7 +16,7 @@ READING = ("ssl_seg.data.cache_builder._fill", "", "before")
 DECODING = ("ssl_seg.data.cache_builder._load", "", "after")  # in a thread, where no signal arrives
 LISTING = ("ssl_seg.data.image_cache.identities", "", "before")
 LOADING = ("ssl_seg.plugins.load_plugins", "", "after")
-NETWORK = ("ssl_seg.commands.trained.open_trained", "", "after")
+NETWORK = ("ssl_seg.workflows.trained_model.open_trained", "", "after")
 FORWARD = ("ssl_seg.engine.inference.evaluation_view", "", "after")
 
 
@@ -31,14 +31,14 @@ STAGES = {
         "loading": (LOADING, 1, INT),
         "listing": (LISTING, 1, TERM),
         "decoding": (DECODING, 5, INT),
-        "building the network": (("ssl_seg.commands.training.Training.new_backbone", "", "after"), 1, TERM),
-        "the untrained probe": (("ssl_seg.commands.probe.embed", "", "before"), 1, INT),
+        "building the network": (("ssl_seg.workflows.session.Training.new_backbone", "", "after"), 1, TERM),
+        "the untrained probe": (("ssl_seg.workflows.knn_probe.embed", "", "before"), 1, INT),
         "saving": (at("/step-"), 2, TERM),
     },
     "classify": {
         "reading": (READING, 2, TERM),
         "the step": (("ssl_seg.engine.loop.set_rate", "", "before"), 3, INT),
-        "measuring": (("ssl_seg.commands.judge.Judge._look", "", "before"), 1, TERM),
+        "measuring": (("ssl_seg.workflows.validator.Judge._look", "", "before"), 1, TERM),
         "keeping features": (at("features/epoch-0001"), 1, INT),
     },
     "frozen": {
@@ -47,7 +47,7 @@ STAGES = {
     },
     "segment": {
         "counting masks": (("ssl_seg.data.mask_counts.count_masks", "", "before"), 1, INT),
-        "measuring": (("ssl_seg.commands.judge.Judge._look", "", "before"), 1, TERM),
+        "measuring": (("ssl_seg.workflows.validator.Judge._look", "", "before"), 1, TERM),
         "saving masks": (at("masks/epoch-0001"), 1, INT),
     },
     "evaluate": {
@@ -95,7 +95,7 @@ STAGES = {
     "new-plugin": {"writing": (at("out/mine"), 1, TERM)},
     "study": {
         "planning": (("ssl_seg.study.planner.Study.write", "", "before"), 1, INT),
-        "between runs": (("ssl_seg.commands.study.Relay.start", "", "before"), 2, TERM),
+        "between runs": (("ssl_seg.study.runner.Relay.start", "", "before"), 2, TERM),
         "its table": (at("table.tex"), 1, INT),
         "its page": (at("report.html"), 1, TERM),
     },

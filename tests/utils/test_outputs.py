@@ -17,16 +17,16 @@ SOURCES = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "plugins").glob("*/src
 WRITING = re.compile("(write|save|replace_|atomic_|placed|draw_|mkdir|Run$|start$)")
 # paths of a folder and what is no constant, in functions that write; and why they cannot lead elsewhere
 ALLOWED = {
-    ("commands/bad_files.py", "default_cache() / 'bad_images' / f'{digest}.csv'"): "a hash",
+    ("workflows/bad_files.py", "default_cache() / 'bad_images' / f'{digest}.csv'"): "a hash",
     ("commands/classify.py", "Path('runs') / '-'.join(('classify', *names))"): "stems",
     ("commands/figure_architecture.py", "stem.with_name(f'{stem.name}.json')"): "a path from the shell",
     ("commands/figure_tsne.py", "stem.with_name(f'{stem.name}.json')"): "a path from the shell",
-    ("commands/keeping.py", "folder / f'epoch-{epoch:04d}.npz'"): "a number",
+    ("workflows/feature_snapshots.py", "folder / f'epoch-{epoch:04d}.npz'"): "a number",
     ("commands/new_plugin.py", "aside / path"): "constants and a name of small letters, digits and -",
     ("commands/report.py", "path.with_name(f'{path.stem}_tables.tex')"): "a path from the shell",
     ("commands/segment.py", "Path('runs') / '-'.join([names[0].replace(':', '-'), *names[1:]])"): "stems",
     ("commands/study.py", "out / table.name"): "to be said",
-    ("commands/train.py", "Path('runs') / '-'.join(map(defaults.short, (ssl, backbone, data)))"): "stems",
+    ("commands/train.py", "Path('runs') / '-'.join(map(short, (ssl, backbone, data)))"): "stems",
     ("utils/importing.py", "folder / module"): "a dotted name",
     ("results/run_digests.py", "folder / name"): "constants",
     ("data/cache_builder.py", "aside / f'{name}.i64'"): "constants",

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from ssl_seg.commands.console import echo
 from ssl_seg.commands.study import study
 from ssl_seg.errors import ResourceError, Stopped, UsageError
+from ssl_seg.utils.progress import echo
 
 _OUT = Path("runs/demo")
 _NEXT = (

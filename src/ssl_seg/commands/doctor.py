@@ -9,8 +9,8 @@ from pathlib import Path
 
 import typer
 
-from ssl_seg.commands.console import echo
 from ssl_seg.errors import counted
+from ssl_seg.utils.progress import echo
 
 Line = tuple[bool, str, str]
 

@@ -1,17 +1,13 @@
 """`ssl-seg export`: trained weights in the layouts of other libraries."""
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from ssl_seg.commands import flags
-from ssl_seg.commands.console import Console, echo, size_of
-
-if TYPE_CHECKING:
-    from ssl_seg.export.base import Exported, Subject
-    from ssl_seg.export.run_record import Record
+from ssl_seg.utils.progress import echo, size_of
+from ssl_seg.workflows.export import subject_of, write_export
 
 
 def export(
@@ -36,8 +32,8 @@ def export(
     the format can hold it.
     """
     out = out.expanduser()
-    subject = _subject(run, which, backbone, head)
-    made = _write(subject, to, out, run, which, license)
+    subject = subject_of(run, which, backbone, head)
+    made = write_export(subject, to, out, run, which, license)
     for path in sorted(out.iterdir()) if out.is_dir() else [out]:
         echo(f"{path}  {size_of(path)}")
     holds = "backbone and head" if made.whole else "backbone"
@@ -45,59 +41,3 @@ def export(
     for note in made.notes:
         echo(f"note: {note}")
     echo("", *made.code.split("\n"))
-
-
-def _subject(run: str, which: Literal["last", "best"], backbone: str | None, head: str | None) -> "Subject":
-    from ssl_seg.commands.trained import open_trained
-    from ssl_seg.export.base import Subject
-    from ssl_seg.plugins import load_plugins
-    from ssl_seg.utils.code_names import TypedName
-    from ssl_seg.weights.backbone_file import read_about
-
-    typed: dict[str, Any] = {
-        part: TypedName(name) for part, name in (("backbone", backbone), ("head", head)) if name
-    }
-    with Console() as console:
-        console.quiet = True
-        trained = open_trained(run, load_plugins(), console, which=which, **typed)
-    about: dict[str, Any] = trained.about or read_about(Path(run).expanduser())
-    return Subject(
-        trained.backbone,
-        trained.model.head if trained.model else None,
-        size=trained.size,
-        mean=trained.how["mean"],
-        std=trained.how["std"],
-        classes=about.get("classes", ()),
-        about=about,
-    )
-
-
-def _write(
-    subject: "Subject", to: str, out: Path, run: str, which: Literal["last", "best"], license: str
-) -> "Exported":
-    if to == "timm":
-        from ssl_seg.export.timm import to_timm
-
-        return to_timm(subject, out)
-    if to == "torchvision":
-        from ssl_seg.export.torchvision import to_torchvision
-
-        return to_torchvision(subject, out)
-    if to == "onnx":
-        from ssl_seg.export.onnx import to_onnx
-
-        return to_onnx(subject, out)
-    from ssl_seg.export.hub import to_hub
-
-    return to_hub(subject, out, record=_record(subject, Path(run).expanduser(), which), license=license)
-
-
-def _record(subject: "Subject", place: Path, which: Literal["last", "best"]) -> "Record":
-    """What the run tells of these weights: the numbers of a classifier are not its backbone's."""
-    from ssl_seg.export.run_record import read_record
-
-    best = which == "best" or place.name == "best.safetensors"
-    record = read_record(place if place.is_dir() else place.parent, "best" if best else "last")
-    if subject.head is None and record.measured_on == "val":
-        return replace(record, numbers={})
-    return record

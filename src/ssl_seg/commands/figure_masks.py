@@ -1,17 +1,13 @@
 """`ssl-seg figure masks`: the watched images of segmentation runs, with labels and predictions."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from ssl_seg.commands.console import echo
-from ssl_seg.commands.defaults import names_in
-from ssl_seg.errors import DataError, UsageError
-
-if TYPE_CHECKING:
-    from ssl_seg.results.mask_snapshots import Watched
+from ssl_seg.figures.mask_runs import open_runs
+from ssl_seg.utils.progress import echo
+from ssl_seg.utils.text import names_in
 
 _SHOWN = 8
 
@@ -36,7 +32,7 @@ def masks(
 
     Of several runs: image, label, and each run's last prediction.
     """
-    from ssl_seg.commands.mask_gallery import Gallery
+    from ssl_seg.figures.mask_gallery import Gallery
 
     found, missing = open_runs(runs, names_in(names))
     gallery = Gallery(found, names_in(images))
@@ -48,43 +44,3 @@ def masks(
     if len(missing) > _SHOWN:
         echo(f"missing: and {len(missing) - _SHOWN} more")
     echo(f"figure: {', '.join(map(str, paths))}")
-
-
-def open_runs(folders: Sequence[Path], titles: Sequence[str]) -> tuple[dict[str, "Watched"], list[str]]:
-    """Runs by their titles, and what is wrong with those that cannot be shown.
-
-    Raises:
-        UsageError: not as many titles as runs, or the runs have different classes.
-        DataError: none can be shown.
-    """
-    from ssl_seg.results.mask_snapshots import read_watched
-
-    if titles and len(titles) != len(folders):
-        raise UsageError(f"--names has {len(titles)} titles for {len(folders)} runs")
-    found: dict[str, Watched] = {}
-    wrong: list[DataError] = []
-    for title, folder in zip(titles or _names_of(folders), folders, strict=True):
-        try:
-            found[title] = read_watched(folder)
-        except DataError as error:
-            wrong.append(error)
-    if not found:
-        raise wrong[0]
-    first = next(iter(found.values()))
-    for title, watched in found.items():
-        if watched.palette.names != first.palette.names:
-            raise UsageError(
-                f"the runs have different classes: {title} is about {', '.join(watched.palette.names[:6])}",
-                next="one figure for each",
-            )
-    return found, [f"{error.what}; {error.next}" if error.next else error.what for error in wrong]
-
-
-def _names_of(folders: Sequence[Path]) -> list[str]:
-    """The folders' own names, or as much of their paths as tells them apart."""
-    parts = [folder.resolve().parts for folder in folders]
-    for count in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(part[-count:]) for part in parts]
-        if len(set(names)) == len(names):
-            return names
-    raise UsageError("one run is named twice")

@@ -1,28 +1,17 @@
 """`ssl-seg figure tsne`: the images that a classifier was trained on, as it saw them first and last."""
 
 import json
-import re
-import zipfile
-import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from ssl_seg.commands.console import Console, echo
-from ssl_seg.commands.reading import run_files
-from ssl_seg.errors import DataError, UsageError
-from ssl_seg.results.run_digests import warn_of_damage
+from ssl_seg.figures.tsne_data import chosen_features, mappable
 from ssl_seg.utils import limits
 from ssl_seg.utils.files import replace_text
 from ssl_seg.utils.outputs import refuse_inputs
-from ssl_seg.utils.toml import read_toml
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from ssl_seg.utils.progress import Console, echo
+from ssl_seg.workflows.inference import run_files
 
 _K = 10  # neighbours
 
@@ -53,8 +42,8 @@ def tsne(
     content_file = stem.with_name(f"{stem.name}.json")
     refuse_inputs([content_file], run_files(run))
     with Console() as console:
-        kept, notes = _chosen(run, epochs)
-        kept, more = _mappable(kept)
+        kept, notes = chosen_features(run, epochs)
+        kept, more = mappable(kept)
         for note in [*notes, *more]:
             console.say(note)
         usable = usable_perplexity(len(kept.targets), perplexity)
@@ -82,119 +71,3 @@ def tsne(
         echo(f"epoch {each.epoch}: purity {each.purity:.3f}, silhouette {apart}")
     echo(f"chance: purity {content['chance']:.3f}")
     echo(*paths)
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What a run has kept of N images: their features at some epochs, and what they are."""
-
-    features: Mapping[int, "NDArray[np.float32]"]
-    targets: "NDArray[np.int64]"
-    filenames: list[str]
-    classes: list[str]
-
-
-def _chosen(run: Path, epochs: str | None) -> tuple[Kept, list[str]]:
-    """The features of the epochs that are asked for, or of the first and the last; and what is missing."""
-    if not run.is_dir():
-        raise UsageError(f"no such folder: {run}")
-    warn_of_damage(run)
-    names = {path: re.fullmatch(r"epoch-(\d+)\.npz", path.name) for path in run.glob("features/*.npz")}
-    found = dict(sorted((int(name[1]), path) for path, name in names.items() if name))
-    if not found:
-        raise DataError(
-            f"{run} has kept no features",
-            where=str(run / "features"),
-            next="ssl-seg classify ... --keep-features 2000 keeps those of so many training images",
-        )
-    notes = []
-    if epochs is None:
-        wanted = sorted({min(found), max(found)})
-        planned = read_toml(run / "run.toml").get("epochs") if (run / "run.toml").exists() else None
-        if planned is not None and planned not in found:
-            notes.append(
-                f"epoch {planned} is missing, the run has not come so far: "
-                f"`ssl-seg classify --resume --out {run}` goes on"
-            )
-    else:
-        wanted = _numbers(epochs, found)
-    parts = {epoch: _read(found[epoch]) for epoch in wanted}
-    first = parts[wanted[0]]
-    for epoch, part in parts.items():
-        if part.filenames != first.filenames or (part.targets != first.targets).any():
-            raise DataError(
-                f"epochs {wanted[0]} and {epoch} are of different images", where=str(run / "features")
-            )
-    return replace(first, features={epoch: part.features[0] for epoch, part in parts.items()}), notes
-
-
-def _numbers(epochs: str, found: Mapping[int, Path]) -> list[int]:
-    wanted = [int(text) if text.strip().isdecimal() else -1 for text in epochs.split(",")]
-    if missing := [text for text, epoch in zip(epochs.split(","), wanted, strict=True) if epoch not in found]:
-        raise UsageError(
-            f"--epochs {epochs}: no features of {', '.join(missing)}",
-            next=f"--epochs {','.join(map(str, found))} is what there is",
-        )
-    return list(dict.fromkeys(wanted))
-
-
-def _read(path: Path) -> Kept:
-    """One file; its features stand at epoch 0."""
-    import numpy as np
-
-    try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            features, targets = file["features"], file["targets"].astype(np.int64)
-            filenames, classes = file["filenames"].tolist(), file["classes"].tolist()
-        if (
-            features.ndim != 2
-            or features.dtype.kind != "f"
-            or not len(features) == len(targets) == len(filenames)
-        ):
-            raise ValueError("its arrays do not fit together")
-        if len(targets) and not 0 <= targets.min() <= targets.max() < len(classes):
-            raise ValueError("targets without a class")
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"cannot read features: {error}", where=str(path)) from error
-    return Kept({0: features}, targets, filenames, classes)
-
-
-def _mappable(kept: Kept) -> tuple[Kept, list[str]]:
-    """Without epochs and images that cannot, or need not, be drawn; and what was left out."""
-    import numpy as np
-
-    from ssl_seg.figures.tsne import evenly, most_points
-
-    notes: list[str] = []
-    features: dict[int, NDArray[np.float32]] = {}
-    for epoch, values in kept.features.items():
-        if not np.isfinite(values).all():
-            notes.append(f"epoch {epoch} is left out: its features are not finite numbers")
-            continue
-        twin = next((e for e, other in features.items() if _same(other, values)), None)
-        if twin is not None:
-            notes.append(f"epochs {twin} and {epoch} have the same features (frozen backbone): one map")
-        else:
-            features[epoch] = values
-            if len(values) and np.ptp(values, axis=0).max(initial=0) == 0:
-                notes.append(f"epoch {epoch}: the features of all images are equal, its map is chance")
-    if not features:
-        raise DataError(
-            "no epoch has features that are finite numbers", next="look at the run's scores.jsonl"
-        )
-    rows = evenly(len(kept.targets), most_points())
-    if len(rows) < len(kept.targets):
-        notes.append(
-            f"{len(rows)} of {len(kept.targets)} images are drawn; openTSNE, if installed, draws all"
-        )
-    names = [kept.filenames[row] for row in rows]
-    return Kept({e: v[rows] for e, v in features.items()}, kept.targets[rows], names, kept.classes), notes
-
-
-def _same(one: "NDArray[np.float32]", two: "NDArray[np.float32]") -> bool:
-    """But for rounding: a GPU adds up in another order at another time."""
-    import numpy as np
-
-    return one.shape == two.shape and bool(
-        np.allclose(one, two, rtol=1e-4, atol=1e-5 * float(np.abs(one).max(initial=0)))
-    )

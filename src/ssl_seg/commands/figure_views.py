@@ -1,29 +1,19 @@
 """`ssl-seg figure views`: what a network would see of images, without training one."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from ssl_seg.commands import defaults, flags
-from ssl_seg.commands.console import echo
-from ssl_seg.commands.reading import files_of
+from ssl_seg.commands import flags
+from ssl_seg.commands.config import read_options
 from ssl_seg.errors import UsageError
 from ssl_seg.utils import limits
 from ssl_seg.utils.code_names import TypedName
 from ssl_seg.utils.outputs import refuse_inputs
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from torch import Tensor
-
-    from ssl_seg.augment.views import View
-    from ssl_seg.base import SSLMethod
-    from ssl_seg.data.image_cache import Store
-    from ssl_seg.data.loader import Batch
-    from ssl_seg.registry import Registry
+from ssl_seg.utils.progress import echo
+from ssl_seg.workflows.inference import files_of
+from ssl_seg.workflows.view_recipes import first_batch, paired_views, recipes_of
 
 _PAIR = ("image", "view", "mask")
 
@@ -60,20 +50,20 @@ def views(
     import numpy as np
 
     from ssl_seg.augment.views import augment as augmented
-    from ssl_seg.commands.console import Console
-    from ssl_seg.commands.data import load, open_dataset
-    from ssl_seg.commands.mask_classes import about_masks, tell_masks
     from ssl_seg.data.canvases import WHOLE
     from ssl_seg.figures.views import draw_views
     from ssl_seg.plugins import load_plugins
+    from ssl_seg.utils.progress import Console
+    from ssl_seg.workflows.data import load, open_dataset
+    from ssl_seg.workflows.mask_metadata import about_masks, tell_masks
 
     if ssl is not None and (masks or augment):
         raise UsageError("--ssl makes views without labels, --augment and --masks those with them: give one")
     if augment == "turns" and not masks:
         raise UsageError("--augment turns is for images with masks", next="--masks --augment turns")
-    registry, options = load_plugins().registry, defaults.read_options(option or [])
+    registry, options = load_plugins().registry, read_options(option or [])
     size = image_size or (256 if masks else 128)
-    recipes = [] if masks else _recipes(registry, TypedName(ssl or "byol"), augment, options.get("ssl", {}))
+    recipes = [] if masks else recipes_of(registry, TypedName(ssl or "byol"), augment, options.get("ssl", {}))
     with Console() as console:
         split, own = "train" if masks or augment else "", options.get("data", {})
         dataset = open_dataset(registry, TypedName(data), split=split, masks=masks, options=own)
@@ -81,52 +71,12 @@ def views(
         tell_masks(dataset, data, console.say)
         canvas = WHOLE if masks else 2 * size
         store = load(dataset, canvas, console, cache=cache, bad_images=bad_images)
-    batch = _first(store, count, seed)
+    batch = first_batch(store, count, seed)
     fixed: dict[str, Any] = {"seed": seed, "epoch": batch.epoch, "size": size}
     if masks:
         colours = np.array(about_masks(dataset)["colours"], dtype=np.uint8)
-        made = _pairs(batch, store.sizes, augment or "light", colours, fixed)
+        made = paired_views(batch, store.sizes, augment or "light", colours, fixed)
     else:
         made = augmented(batch.images, batch.sizes, batch.samples, recipes, **fixed)
     draw_views(out, batch.images, made, names=_PAIR if masks else None)
     echo(f"figure: {out}")
-
-
-def _first(store: "Store", count: int, seed: int) -> "Batch":
-    """The first images that training takes; that does not depend on the size of a batch."""
-    import torch
-
-    from ssl_seg.data.loader import Order, in_order
-
-    rows = Order(len(store), min(count, len(store)), seed).rows(0)
-    return next(in_order(store, len(rows), torch.device("cpu"), rows))
-
-
-def _recipes(
-    registry: "Registry", ssl: str, augment: str | None, options: dict[str, str]
-) -> Sequence["View"]:
-    """The views of a classifier, or of a method; these do not depend on the backbone, so a tiny one will do."""
-    from ssl_seg.augment.recipes import TRAIN_VIEWS
-    from ssl_seg.testing import TinyBackbone
-
-    if augment:
-        return [TRAIN_VIEWS[augment]]
-    method: SSLMethod = registry.build("ssl", ssl, TinyBackbone(), options=options)
-    return method.views
-
-
-def _pairs(
-    batch: "Batch", sizes: "Tensor", augment: str, colours: "NDArray[np.uint8]", fixed: dict[str, Any]
-) -> list["Tensor"]:
-    """The view of each image, and of its mask in colours."""
-    import torch
-
-    from ssl_seg.augment.recipes import mask_view
-    from ssl_seg.augment.views import augment_pairs, normalised
-    from ssl_seg.figures.masks import paint
-
-    assert batch.masks is not None
-    view = mask_view(augment, fixed["size"], sizes)
-    images, marks = augment_pairs(batch.images, batch.masks, batch.sizes, batch.samples, view, **fixed)
-    painted = torch.from_numpy(paint(marks.byte().numpy(), colours)).permute(0, 3, 1, 2)
-    return [images, normalised(painted)]

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ssl_seg.commands.defaults import add_options, note_out, note_resume, take_config
+from ssl_seg.commands.config import add_options, note_out, note_resume, take_config
 from ssl_seg.utils import limits
 
 Data = Annotated[str | None, typer.Argument(metavar="DATA", help="A folder, a CSV file, or FORMAT:PATH.")]

@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from ssl_seg.commands.console import echo
 from ssl_seg.errors import OccupiedError, UsageError
 from ssl_seg.utils.files import atomic_path
+from ssl_seg.utils.progress import echo
 
 _PREFIX = "ssl-seg-"
 _LONGEST = 24  # lines of the skeleton stay short

@@ -1,18 +1,16 @@
 """`ssl-seg predict`: what a trained model says of images; `ssl-seg embed`: what it sees in them."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from ssl_seg.commands import defaults, flags
-from ssl_seg.commands.console import echo
-from ssl_seg.errors import UsageError, WeightsError
+from ssl_seg.commands import flags
+from ssl_seg.commands.config import read_options
+from ssl_seg.errors import WeightsError
 from ssl_seg.utils.outputs import refuse_taken
-
-if TYPE_CHECKING:
-    from ssl_seg.base import Dataset
-    from ssl_seg.commands.reading import Reading
+from ssl_seg.utils.progress import echo
+from ssl_seg.workflows.predict import check_out, predict_labels, save_npz
 
 Images = Annotated[
     str, typer.Argument(metavar="IMAGES", help="A folder, a CSV with the column filename, or FORMAT:PATH.")
@@ -46,12 +44,12 @@ def predict(
     With a segmentation model: one mask for each, of its size, named NAME_mask.png. Images are never
     overwritten, and nothing is written outside --out.
     """
-    from ssl_seg.commands.masks import Tiling, predict_masks
-    from ssl_seg.commands.reading import Reading
+    from ssl_seg.workflows.inference import Reading
+    from ssl_seg.workflows.mask_prediction import Tiling, predict_masks
 
     how: dict[str, Any] = {"precision": precision, "cpu": cpu, "cache": cache, "bad_images": bad_images}
     tiling = Tiling(tile, overlap, flips)
-    options = defaults.read_options(option or [])
+    options = read_options(option or [])
     with Reading(run, which, backbone, head, None, options, **how) as reading:
         if reading.trained.model is None:
             raise WeightsError(
@@ -61,26 +59,8 @@ def predict(
             count = predict_masks(reading, images, out, tiling, indices=indices, overwrite=overwrite)
             done = f"{count} masks: {out}"
         else:
-            done = f"{_predict_labels(reading, images, out, overwrite)} labels: {out}"
+            done = f"{predict_labels(reading, images, out, overwrite)} labels: {out}"
     echo(done)
-
-
-def _predict_labels(reading: "Reading", images: str, out: Path, overwrite: bool) -> int:
-    """Write the label of every image; returns how many."""
-    from ssl_seg.commands.judge import write_csv
-
-    _check_out(out, ".csv")
-    refuse_taken([out], reading.inputs(dataset := reading.dataset(images)), overwrite=overwrite)
-    store = reading.store(dataset)
-    said = reading.logits(store).argmax(dim=1).tolist()
-    classes = reading.trained.about["classes"]
-    ids = ids_of(dataset)
-    rows = [
-        [ids[row] if ids else str(row), dataset.samples[row][0], classes[guess]]
-        for row, guess in zip(store.rows.tolist(), said, strict=True)
-    ]
-    write_csv(out, ["id", "filename", "label"], rows)
-    return len(rows)
 
 
 def embed(
@@ -101,43 +81,17 @@ def embed(
     cache: flags.Cache = None,
 ) -> None:
     """Write the backbone's pooled features of images, one row for each, in their order."""
-    from ssl_seg.commands.reading import Reading
+    from ssl_seg.workflows.inference import Reading
 
     how: dict[str, Any] = {"precision": precision, "cpu": cpu, "cache": cache, "bad_images": bad_images}
-    _check_out(out, ".npz")
-    options = defaults.read_options(option or [])
+    check_out(out, ".npz")
+    options = read_options(option or [])
     with Reading(run, which, backbone, head, image_size, options, **how) as reading:
         refuse_taken([out], reading.inputs(dataset := reading.dataset(images)), overwrite=overwrite)
         store = reading.store(dataset)
         features = reading.features(store).cpu().numpy()
     names = [dataset.samples[row][0] for row in store.rows.tolist()]
-    _save_npz(
+    save_npz(
         out, features=features, filenames=names, targets=store.targets.numpy(), classes=list(store.classes)
     )
     echo(f"{len(names)} x {features.shape[1]} features: {out}")
-
-
-def _check_out(out: Path, ending: str) -> None:
-    if out.suffix.lower() != ending:
-        raise UsageError(f"--out {out} must end in {ending}")
-    if not out.parent.is_dir():
-        raise UsageError(f"no such folder: {out.parent}", next=f"mkdir -p {out.parent}")
-
-
-def ids_of(dataset: "Dataset") -> list[str]:
-    """The id of each image, if they were named in a CSV file with the column `id`; its number where that is empty."""
-    from ssl_seg.data.tables import read_table
-
-    path = getattr(dataset, "path", None)
-    if path is None:
-        return []
-    return [row.get("id") or str(number) for number, (_, row) in enumerate(read_table(Path(path)))]
-
-
-def _save_npz(out: Path, **arrays: Any) -> None:
-    import numpy as np
-
-    from ssl_seg.utils.files import atomic_file
-
-    with atomic_file(out) as file:
-        np.savez_compressed(file, **arrays)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn, TextIO
 
-from ssl_seg.commands.bad_files import BadFiles
-from ssl_seg.commands.console import echo, show_error, typed
 from ssl_seg.errors import ResourceError, SslSegError, Stopped
 from ssl_seg.utils.interrupt import Interrupted, interruptible
 from ssl_seg.utils.patience import patience
+from ssl_seg.utils.progress import echo, show_error, typed
+from ssl_seg.workflows.bad_files import BadFiles
 
 
 def run_and_exit(work: Callable[[], object]) -> NoReturn:
@@ -56,7 +56,7 @@ def _code_of(work: Callable[[], object]) -> int:
 
 def _named(error: Exception) -> SslSegError:
     """What no part has named: the machine ran out of something, or a bug."""
-    from ssl_seg.commands.running import as_resource_error
+    from ssl_seg.workflows.run_status import as_resource_error
 
     if found := as_resource_error(error):
         return found

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ssl_seg.commands.console import echo, size_of
 from ssl_seg.errors import DataError, UsageError
+from ssl_seg.utils.progress import echo, size_of
 
 
 def report(

@@ -13,7 +13,7 @@ from ssl_seg.distributed.collectives import gather
 from ssl_seg.engine.accumulation import shares
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.energy import energy_of
-from ssl_seg.engine.metric_logger import Meter, Pulse
+from ssl_seg.engine.metric_logger import Meter
 from ssl_seg.engine.monitors import CollapseAlarm, FiniteCheck, check_weights
 from ssl_seg.engine.optim import set_rate
 from ssl_seg.engine.run_dir import Run
@@ -21,6 +21,7 @@ from ssl_seg.engine.signals import Stop
 from ssl_seg.errors import HealthError, Stopped
 from ssl_seg.utils.foreign import fenced
 from ssl_seg.utils.log import log
+from ssl_seg.utils.pulse import Pulse
 from ssl_seg.weights.checkpoint import load_checkpoint, save_checkpoint
 from ssl_seg.weights.checkpoint_files import newest_checkpoint, tidy
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -11,34 +10,9 @@ import torch
 from torch import Tensor
 
 from ssl_seg.engine.energy import Energy
+from ssl_seg.utils.pulse import Pulse
 
 _INTERVAL = 0.5
-
-
-@dataclass(frozen=True)
-class Pulse:
-    """How a run is doing.
-
-    Attributes:
-        step, total: steps done and to do. epoch, epochs: likewise, from 1.
-        loss: of the last step.
-        images_per_second: since this process started to train.
-        remaining: seconds, at that speed.
-        data_share: share of the time spent on getting batches, in [0, 1].
-        memory: most bytes allocated on a GPU.
-        fresh: steps this process has done.
-    """
-
-    step: int
-    total: int
-    epoch: int
-    epochs: int
-    loss: float
-    images_per_second: float
-    remaining: float
-    data_share: float
-    memory: int
-    fresh: int
 
 
 class Meter:

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ssl_seg.errors import UsageError, WeightsError
-from ssl_seg.utils.code_names import resuming
+from ssl_seg.errors import UsageError, WeightsError, counted
+from ssl_seg.utils.code_names import resuming, same_code
+from ssl_seg.utils.text import listed
 from ssl_seg.utils.toml import read_toml
 from ssl_seg.weights.checkpoint_files import newest_state
 
@@ -72,3 +73,41 @@ def _way_back(folder: Path, settings: Mapping[str, Any]) -> str:
     again = resuming(settings.get("record", {}).get("command", "train"), folder, settings)
     move = shlex.join(["mv", str(folder / NAME), str(folder / f"{NAME}.old")])
     return f"{move}; {again}  # writes it anew from the checkpoint"
+
+
+def check_parts(given: Mapping[str, Any], ranks: int) -> None:
+    """A batch is that of all processes, and each cuts its share as `--accumulate` asks.
+
+    Raises:
+        UsageError: the parts would not be equal.
+    """
+    size, parts = given["batch_size"], given["accumulate"]
+    if size % (parts * ranks):
+        shares = f" for each of {ranks} processes" if ranks > 1 else ""
+        nearest = max(1, round(size / (parts * ranks))) * parts * ranks
+        raise UsageError(
+            f"a batch of {size} cannot be cut into {counted(parts, 'equal part')}{shares}",
+            next=f"--batch-size {nearest}",
+        )
+
+
+def refuse_changes(given: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+    """A resumed run must be the run that was started.
+
+    Raises:
+        UsageError: a flag differs; with a line `key: was -> now` for each.
+    """
+    moved = {key for key in PLACES if stored.get(key) is not None}
+    changed = [
+        f"{key}: was {stored.get(key, False)!r}, now {value!r}"
+        for key, value in given.items()
+        if key not in FREE | moved
+        and not same_code(value, stored.get(key, False))  # a switch that the version before did not have
+        and not (value is None or value == {})
+    ]
+    if changed:
+        raise UsageError(
+            "a resumed run cannot change its flags",
+            where=listed(changed[:6]),
+            next="leave them out, or start a new run with another --out",
+        )

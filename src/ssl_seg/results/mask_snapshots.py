@@ -14,9 +14,10 @@ from ssl_seg.data.canvases import WHOLE
 from ssl_seg.data.decode import read_image
 from ssl_seg.data.mask_files import MaskReader
 from ssl_seg.data.palettes import STRAY, Palette
-from ssl_seg.errors import DataError
+from ssl_seg.errors import DataError, UsageError
 from ssl_seg.results.iou import image_iou
 from ssl_seg.results.run_digests import warn_of_damage
+from ssl_seg.utils.text import names_in
 from ssl_seg.utils.toml import read_json, read_toml
 
 _HOW = "ssl-seg segment ... --watch 0013,0062  # keeps the masks of these validation images"
@@ -142,3 +143,18 @@ def _is_lenient(folder: Path) -> bool:
     path = folder / "run.toml"
     options: dict[str, Any] = read_toml(path).get("o", {}) if path.is_file() else {}
     return TypeAdapter(bool).validate_python(options.get("metric", {}).get("lenient", False))
+
+
+def epochs_to_watch(text: str, epochs: int) -> set[int]:
+    """`1,10,50` as numbers; by default the first, the middle and the last.
+
+    Raises:
+        UsageError: no epoch of the run.
+    """
+    words = names_in(text)
+    if not words:
+        return {1, (epochs + 1) // 2, epochs}
+    for word in words:
+        if not word.isdecimal() or not 1 <= int(word) <= epochs:
+            raise UsageError(f"--watch-epochs: {word!r} is no epoch from 1 to {epochs}")
+    return set(map(int, words))

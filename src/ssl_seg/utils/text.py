@@ -8,6 +8,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 # controls, the other line separators, what reverses the order of letters, and halves of surrogate pairs,
 # which is how Python holds the bytes of a file name that is not UTF-8
@@ -97,3 +98,23 @@ def size_text(count: float) -> str:
     else:
         count, unit = count / 1024, "TiB"
     return f"{count:.1f}".removesuffix(".0") + f" {unit}"
+
+
+def short(spec: str) -> str:
+    """`./my_method.py:Mine` -> `Mine`, `csv:office/train.csv` -> `train`: for the name of a folder."""
+    return Path(spec.rpartition(".py:")[2]).stem or "data"
+
+
+def names_in(text: str) -> list[str]:
+    """`a, b` -> `["a", "b"]`; typed names if the text was typed."""
+    return [type(text)(name) for word in text.split(",") if (name := word.strip())]
+
+
+def duration(seconds: float) -> str:
+    """`1 h 20 min`, `3 min 5 s`, `12 s`."""
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    if whole >= 60:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole} s"

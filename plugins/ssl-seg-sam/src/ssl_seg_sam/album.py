@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_seg.commands.reading import files_of
 from ssl_seg.data.canvases import WHOLE
 from ssl_seg.errors import DataError, UsageError, did_you_mean
 from ssl_seg.utils.outputs import names_below
 from ssl_seg.utils.text import shown
+from ssl_seg.workflows.inference import files_of
 from ssl_seg_sam.agreement import rows_of
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def folder_album(spec: str, options: Mapping[str, str]) -> Album:
     """The images of a folder or `FORMAT:PATH`; if there are masks beside them, as labels.
 
     Raises:
-        UsageError, DataError: see `ssl_seg.commands.data.open_dataset`.
+        UsageError, DataError: see `ssl_seg.workflows.data.open_dataset`.
     """
     return DataAlbum(open_images(spec, options, masks=_has_masks(spec, options)))
 
@@ -133,8 +133,8 @@ def open_images(spec: str, options: Mapping[str, str], *, masks: bool, palette: 
     Args:
         palette: how masks are read where neither an option nor a file says it.
     """
-    from ssl_seg.commands.data import open_dataset
     from ssl_seg.plugins import load_plugins
+    from ssl_seg.workflows.data import open_dataset
 
     registry = load_plugins().registry
     return open_dataset(registry, spec, split="val", masks=masks, palette=palette, options=options)

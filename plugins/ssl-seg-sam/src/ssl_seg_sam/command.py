@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ssl_seg.commands import flags
-from ssl_seg.commands.console import echo
+from ssl_seg.utils.progress import echo
 
 if TYPE_CHECKING:
     from ssl_seg_sam.album import Album
@@ -79,7 +79,7 @@ def sam(
 
 def _open(target: str, option: list[str], prompt: str) -> "tuple[SegmentRun | None, Album, str]":
     """The run, if it is one, its images or those of the folder, and what is to be said of them."""
-    from ssl_seg.commands.defaults import read_options
+    from ssl_seg.commands.config import read_options
     from ssl_seg.errors import UsageError
     from ssl_seg.utils.code_names import TypedName
     from ssl_seg_sam.album import folder_album

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_seg.commands.console import Console
 from ssl_seg.engine.signals import Stop
 from ssl_seg.errors import Stopped, UsageError
 from ssl_seg.utils.files import replace_text
 from ssl_seg.utils.outputs import output_path, output_paths, refuse_inputs
+from ssl_seg.utils.progress import Console
 from ssl_seg.utils.text import shown
 from ssl_seg_sam import asking, prompts
 from ssl_seg_sam.album import Album

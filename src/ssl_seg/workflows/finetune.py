@@ -3,19 +3,19 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ssl_seg.commands.defaults import names_in
-from ssl_seg.commands.training import Training
 from ssl_seg.errors import counted
+from ssl_seg.utils.text import names_in
+from ssl_seg.workflows.session import Training
 
 if TYPE_CHECKING:
     from torch import nn
 
     from ssl_seg.augment.views import View
     from ssl_seg.base import Backbone, Model
-    from ssl_seg.commands.handover import Start
-    from ssl_seg.commands.judge import Judge
     from ssl_seg.data.image_cache import Store
     from ssl_seg.data.loader import Order
+    from ssl_seg.workflows.init_weights import Start
+    from ssl_seg.workflows.validator import Judge
 
 
 def parts_of(given: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -56,10 +56,10 @@ class Finetuning(Training):
 
     def go(self) -> None:
         """Train, and leave the run's folder complete."""
-        from ssl_seg.commands.handover import start_from
-        from ssl_seg.commands.settings import plan_of, record, warn_of_parts
         from ssl_seg.data.loader import Order
         from ssl_seg.engine.recipe import resolve
+        from ssl_seg.workflows.init_weights import start_from
+        from ssl_seg.workflows.run_config import plan_of, record, warn_of_parts
 
         given, device, whose = self.given, self.device, f"ssl-seg {self.command}"
         resolve(given, self.recipe_of(None), whose)  # what is missing is found before images are read
@@ -169,7 +169,7 @@ class Finetuning(Training):
 
     def about(self, classes: list[str]) -> dict[str, Any]:
         """What a model file says of itself."""
-        from ssl_seg.commands.data import options_of_run, range_in
+        from ssl_seg.workflows.data import options_of_run, range_in
 
         given = self.given
         return {

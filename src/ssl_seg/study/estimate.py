@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ssl_seg.commands.console import duration
 from ssl_seg.errors import SslSegError
 from ssl_seg.results.scores import read_scores
 from ssl_seg.study.planner import Study
-from ssl_seg.utils.text import size_text
+from ssl_seg.utils.text import duration, size_text
 from ssl_seg.utils.toml import read_toml
 
 

@@ -15,8 +15,8 @@ from ssl_seg.utils.files import atomic_file
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset, Model
-    from ssl_seg.commands.finetuning import Finetuning
     from ssl_seg.data.image_cache import Store
+    from ssl_seg.workflows.finetune import Finetuning
 
 THUMBNAIL = 32  # pixels
 COLUMNS = 64  # thumbnails in a row of the sheet

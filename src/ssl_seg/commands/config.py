@@ -13,19 +13,13 @@ from typing import Any
 
 import typer
 
-from ssl_seg.engine.run_settings import FREE, PLACES, read_settings
-from ssl_seg.errors import UsageError, WeightsError, counted, did_you_mean
-from ssl_seg.utils.code_names import TypedName, name_it_again, names_code, resuming, same_code
-from ssl_seg.utils.text import listed
+from ssl_seg.engine.run_settings import FREE, check_parts, read_settings
+from ssl_seg.errors import UsageError, WeightsError, did_you_mean
+from ssl_seg.utils.code_names import TypedName, name_it_again, names_code, resuming
 from ssl_seg.utils.toml import read_toml, to_toml
 
 _OPTIONS = "ssl_seg.options"  # where a context keeps the options of a TOML file
 GROUPS = ("ssl", "backbone", "head", "data", "val", "probe", "metric")
-
-
-def short(spec: str) -> str:
-    """`./my_method.py:Mine` -> `Mine`, `csv:office/train.csv` -> `train`: for the name of a folder."""
-    return Path(spec.rpartition(".py:")[2]).stem or "data"
 
 
 def settings(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,22 +39,6 @@ def settings(values: Mapping[str, Any]) -> dict[str, Any]:
     check_parts(given, 1)
     to_toml(given)  # what run.toml cannot hold is found before the images are read
     return given
-
-
-def check_parts(given: Mapping[str, Any], ranks: int) -> None:
-    """A batch is that of all processes, and each cuts its share as `--accumulate` asks.
-
-    Raises:
-        UsageError: the parts would not be equal.
-    """
-    size, parts = given["batch_size"], given["accumulate"]
-    if size % (parts * ranks):
-        shares = f" for each of {ranks} processes" if ranks > 1 else ""
-        nearest = max(1, round(size / (parts * ranks))) * parts * ranks
-        raise UsageError(
-            f"a batch of {size} cannot be cut into {counted(parts, 'equal part')}{shares}",
-            next=f"--batch-size {nearest}",
-        )
 
 
 def read_options(texts: list[str]) -> dict[str, dict[str, str]]:
@@ -221,30 +199,3 @@ def _take_run(context: typer.Context, out: Path | None, resume: bool) -> None:
         _take_values(context, settings, path, out)
     except UsageError as error:
         raise WeightsError(f"run.toml is damaged: {error.what}", where=error.where or str(path)) from error
-
-
-def refuse_changes(given: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
-    """A resumed run must be the run that was started.
-
-    Raises:
-        UsageError: a flag differs; with a line `key: was -> now` for each.
-    """
-    moved = {key for key in PLACES if stored.get(key) is not None}
-    changed = [
-        f"{key}: was {stored.get(key, False)!r}, now {value!r}"
-        for key, value in given.items()
-        if key not in FREE | moved
-        and not same_code(value, stored.get(key, False))  # a switch that the version before did not have
-        and not (value is None or value == {})
-    ]
-    if changed:
-        raise UsageError(
-            "a resumed run cannot change its flags",
-            where=listed(changed[:6]),
-            next="leave them out, or start a new run with another --out",
-        )
-
-
-def names_in(text: str) -> list[str]:
-    """`a, b` -> `["a", "b"]`; typed names if the text was typed."""
-    return [type(text)(name) for word in text.split(",") if (name := word.strip())]

@@ -7,12 +7,12 @@ from torch import Tensor
 
 from ssl_seg.augment import stateless_rng as chance
 from ssl_seg.base import Backbone
-from ssl_seg.commands.overlap import tell_twins
 from ssl_seg.data.image_cache import Store
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.inference import embed
 from ssl_seg.engine.signals import Stop
 from ssl_seg.errors import DataError
+from ssl_seg.workflows.overlap import tell_twins
 
 HELD_BACK = 0.2
 

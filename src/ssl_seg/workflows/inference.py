@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from ssl_seg.commands.console import Console
 from ssl_seg.engine.run_dir import RUN_FILES
 from ssl_seg.utils.code_names import TypedName
+from ssl_seg.utils.progress import Console
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,9 +63,9 @@ class Reading:
         self._done = 0
 
     def __enter__(self) -> Self:
-        from ssl_seg.commands.trained import open_trained
         from ssl_seg.engine.device import Device
         from ssl_seg.plugins import load_plugins
+        from ssl_seg.workflows.trained_model import open_trained
 
         self.console.__enter__()
         try:
@@ -87,7 +87,7 @@ class Reading:
 
     def dataset(self, spec: str, *, split: str = "val", **needs: Any) -> "Dataset":
         """The images that `spec`, which a person has typed, names; `needs`: see `open_dataset`."""
-        from ssl_seg.commands.data import open_dataset
+        from ssl_seg.workflows.data import open_dataset
 
         options, shared = self.options.get("data", {}), self.trained.pixels
         how: dict[str, Any] = {"split": split, "shared": shared, **needs}
@@ -106,7 +106,7 @@ class Reading:
 
     def store(self, dataset: "Dataset") -> "Store":
         """The images of a data set, decoded."""
-        from ssl_seg.commands.data import load
+        from ssl_seg.workflows.data import load
 
         common: dict[str, Any] = {"cache": self._cache, "bad_images": self.bad_images}
         return load(dataset, self.trained.canvas, self.console, **common)

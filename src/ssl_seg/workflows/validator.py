@@ -14,9 +14,9 @@ from ssl_seg.weights.model_file import save_model
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset, Metric, Model
-    from ssl_seg.commands.finetuning import Finetuning
-    from ssl_seg.commands.further import Further
     from ssl_seg.data.image_cache import Store
+    from ssl_seg.workflows.finetune import Finetuning
+    from ssl_seg.workflows.metric_collection import Further
 
 
 class Judge:

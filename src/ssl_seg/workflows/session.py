@@ -5,14 +5,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssl_seg.commands import defaults
-from ssl_seg.commands.bad_files import NAME, BadFiles
-from ssl_seg.commands.console import Console
-from ssl_seg.commands.resolved import Resolved
-from ssl_seg.commands.running import recorded, stoppable
-from ssl_seg.commands.together import blamed, together
 from ssl_seg.engine.run_dir import Run
+from ssl_seg.engine.run_settings import check_parts, refuse_changes
 from ssl_seg.engine.signals import Stop
+from ssl_seg.utils.progress import Console
+from ssl_seg.workflows.bad_files import NAME, BadFiles
+from ssl_seg.workflows.process_guard import blamed, together
+from ssl_seg.workflows.resolved import Resolved
+from ssl_seg.workflows.run_status import recorded, stoppable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -73,7 +73,7 @@ class Training:
             console.quiet = not device.is_main
             with together(device):
                 device.agree_on({"command": cls.command, "out": str(folder), **given, "resume": resume})
-                defaults.check_parts(given, device.ranks)
+                check_parts(given, device.ranks)
                 check_trackers(given["track"] or "")
                 plugins = load_plugins()
                 for kind, name in names:
@@ -83,7 +83,7 @@ class Training:
                 run = Run(folder, cls.command, resume=resume, main=device.is_main)
                 with run, recorded(run), blamed(device, run):
                     if resume:
-                        defaults.refuse_changes(given, run.settings())
+                        refuse_changes(given, run.settings())
                     with deterministic(given["deterministic"]):
                         cls(given, plugins, device, run, stop, console).go()
 
@@ -132,7 +132,7 @@ class Training:
             role: the flag: `data`, `probe`, `train` or `val`.
             needs: `labelled`, `masks` and `palette`, see `open_dataset`.
         """
-        from ssl_seg.commands.data import open_dataset, options_of_run
+        from ssl_seg.workflows.data import open_dataset, options_of_run
 
         options = {key: value for part in parts for key, value in self.options.get(part, {}).items()}
         how: dict[str, Any] = {"split": split, "shared": options_of_run(self.options), **needs}
@@ -141,7 +141,7 @@ class Training:
 
     def store(self, dataset: "Dataset") -> "Store":
         """Its images, decoded once."""
-        from ssl_seg.commands.data import load
+        from ssl_seg.workflows.data import load
 
         given = self.given
         store = load(
@@ -216,8 +216,8 @@ class Training:
     def save_backbone(self, backbone: "Backbone", **about: Any) -> None:
         """Write `backbone.safetensors`; its header says what it is and how it wants its images."""
         from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD
-        from ssl_seg.commands.data import options_of_run, range_in
         from ssl_seg.weights.backbone_file import save_backbone
+        from ssl_seg.workflows.data import options_of_run, range_in
 
         header = {
             "backbone": self.given["backbone"],

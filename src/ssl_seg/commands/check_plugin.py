@@ -1,4 +1,4 @@
-"""`python -m ssl_seg.commands.check NAME`: the conformance kit on one component of the registry."""
+"""`python -m ssl_seg.commands.check_plugin NAME`: the conformance kit on one component of the registry."""
 
 import inspect
 import sys
@@ -11,14 +11,14 @@ import torch
 from ssl_seg import testing
 from ssl_seg.base import Backbone, Dataset, Head, Metric, SSLMethod
 from ssl_seg.commands import process
-from ssl_seg.commands.catalog import KEPT
-from ssl_seg.commands.console import echo, show_error
+from ssl_seg.commands.list_plugins import KEPT
 from ssl_seg.errors import PluginError, SslSegError, UsageError, did_you_mean
 from ssl_seg.plugins import load_plugins
 from ssl_seg.registry import KINDS, Registry
 from ssl_seg.utils.code_names import TypedName, names_code
 from ssl_seg.utils.entry_points import brief
 from ssl_seg.utils.foreign import fenced
+from ssl_seg.utils.progress import echo, show_error
 
 NOUNS: dict[str, type] = {
     "ssl": SSLMethod,

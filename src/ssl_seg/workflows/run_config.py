@@ -6,7 +6,6 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from ssl_seg.commands.running import versions
 from ssl_seg.data.image_cache import FINGERPRINT, Store
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.loop import Plan
@@ -14,6 +13,7 @@ from ssl_seg.engine.optim import build_optimizer, parameter_groups, rate_at, und
 from ssl_seg.engine.run_dir import Run
 from ssl_seg.errors import UsageError, WeightsError
 from ssl_seg.utils.log import log
+from ssl_seg.workflows.run_status import versions
 
 
 def plan_of(

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from ssl_seg.errors import SslSegError, render
 from ssl_seg.utils.log import log
-from ssl_seg.utils.text import shown
+from ssl_seg.utils.text import duration, shown
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from ssl_seg.engine.metric_logger import Pulse
+    from ssl_seg.utils.pulse import Pulse
 
 _LINE_SECONDS = 10.0
 _BAR, _WIDE = 25, 115  # columns of the bar, and of a terminal that has room for one
@@ -162,16 +162,6 @@ def _bar() -> "Progress":
         console=console,
         refresh_per_second=4,
     )
-
-
-def duration(seconds: float) -> str:
-    """`1 h 20 min`, `3 min 5 s`, `12 s`."""
-    whole = round(seconds)
-    if whole >= 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    if whole >= 60:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole} s"
 
 
 def size_of(path: Path) -> str:

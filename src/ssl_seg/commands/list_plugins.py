@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ssl_seg.commands.console import echo
 from ssl_seg.errors import PluginError, UsageError, did_you_mean
 from ssl_seg.utils.entry_points import DISABLE, announced, disabled_in_vain
+from ssl_seg.utils.progress import echo
 
 _MANY = 40
 _CHECK_SECONDS = 300
@@ -98,7 +98,7 @@ def check(name: Annotated[str, typer.Argument(help="A component, or FILE.py:NAME
     """Run the conformance kit on one component, in a process of its own."""
     try:
         result = subprocess.run(
-            [sys.executable, "-m", "ssl_seg.commands.check", name],
+            [sys.executable, "-m", "ssl_seg.commands.check_plugin", name],
             timeout=_CHECK_SECONDS,
             check=False,
             stdout=subprocess.PIPE,

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ssl_seg.commands.console import show_error
-from ssl_seg.commands.running import complete, end
 from ssl_seg.errors import PluginError, RankError, SslSegError, Stopped
 from ssl_seg.utils.patience import patience
+from ssl_seg.utils.progress import show_error
+from ssl_seg.workflows.run_status import complete, end
 
 if TYPE_CHECKING:
     from ssl_seg.engine.device import Device

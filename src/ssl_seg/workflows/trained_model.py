@@ -8,9 +8,9 @@ from ssl_seg.errors import WeightsError
 
 if TYPE_CHECKING:
     from ssl_seg.base import Backbone, Model
-    from ssl_seg.commands.console import Console
     from ssl_seg.plugins import Plugins
     from ssl_seg.utils.code_names import TypedName
+    from ssl_seg.utils.progress import Console
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _model(file: Path, plugins: "Plugins", backbone: "TypedName | None", head: "
 def _backbone(
     path: Path, plugins: "Plugins", console: "Console", name: "TypedName | None", image_size: int | None
 ) -> Trained:
-    from ssl_seg.commands.handover import start_from
+    from ssl_seg.workflows.init_weights import start_from
 
     given: dict[str, Any] = {"init": str(path), "backbone": name, "image_size": image_size}
     options: dict[str, dict[str, str]] = {}

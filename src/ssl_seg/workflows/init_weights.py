@@ -10,7 +10,7 @@ from ssl_seg.utils.code_names import refuse_code, same_code
 
 if TYPE_CHECKING:
     from ssl_seg.base import Backbone
-    from ssl_seg.commands.console import Console
+    from ssl_seg.utils.progress import Console
 
 
 @dataclass(frozen=True)

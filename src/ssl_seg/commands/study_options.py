@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ssl_seg.commands import defaults
+from ssl_seg.commands.config import as_text, read_options
 from ssl_seg.engine.run_settings import FREE
 from ssl_seg.errors import PluginError, UsageError, did_you_mean
 from ssl_seg.study.config import Stage, StudyFile, is_reference
 from ssl_seg.study.planner import Check
 from ssl_seg.utils.code_names import TypedName
+from ssl_seg.utils.text import names_in
 
 if TYPE_CHECKING:
     from ssl_seg.registry import Registry
@@ -68,7 +69,7 @@ def _options(parts: Any, where: Callable[[str], str]) -> Iterator[str]:
                 f"{part!r} must be a table of options", where=where("o"), next="o.ssl.decay = 0.97"
             )
         try:
-            defaults.read_options([f"{part}.{key}={value}" for key, value in table.items()])
+            read_options([f"{part}.{key}={value}" for key, value in table.items()])
         except UsageError as error:
             raise UsageError(error.what, where=where("o"), next=error.next) from error
         yield from (value for value in values if isinstance(value, str))
@@ -106,15 +107,13 @@ def check_parts(file: StudyFile) -> None:
         text, place = TypedName(stage.flags[flag]), file.where_flag(stage, flag)  # in a person's own file
         try:
             if flag == "metric":  # its options are those of the command's own
-                for name in defaults.names_in(text):
+                for name in names_in(text):
                     registry.factory("metrics", name)
                 continue
             factory = registry.factory(_KINDS[flag], text)
             given = stage.flags.get("o", {}).get(flag, {})
             place = _where_option(file, stage, flag) if given else place
-            check_options(
-                factory, f"{flag} {text}", {key: defaults.as_text(value) for key, value in given.items()}
-            )
+            check_options(factory, f"{flag} {text}", {key: as_text(value) for key, value in given.items()})
         except (UsageError, PluginError) as error:
             error.where = place
             raise
@@ -127,9 +126,9 @@ def check_parts(file: StudyFile) -> None:
 
 
 def _check_rate(stage: Stage, registry: "Registry") -> None:
-    from ssl_seg.commands.classify import Classification
-    from ssl_seg.commands.segment import Segmentation
     from ssl_seg.engine.recipe import resolve
+    from ssl_seg.workflows.classify import Classification
+    from ssl_seg.workflows.segment import Segmentation
 
     recipes = {"classify": Classification.recipe, "segment": Segmentation.recipe}
     whose, recipe = f"ssl-seg {stage.command}", recipes.get(stage.command)

@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ssl_seg.base import Dataset
-from ssl_seg.commands.bad_files import BadFiles
-from ssl_seg.commands.console import Console
 from ssl_seg.data.cache_builder import faults_of
 from ssl_seg.data.cache_folder import default_cache
 from ssl_seg.data.files import FileDataset, subfolders
@@ -17,7 +15,9 @@ from ssl_seg.errors import DataError, UsageError
 from ssl_seg.registry import Registry, options_of
 from ssl_seg.utils.code_names import names_code
 from ssl_seg.utils.log import log
+from ssl_seg.utils.progress import Console
 from ssl_seg.utils.toml import parse_json
+from ssl_seg.workflows.bad_files import BadFiles
 
 _SHOWN = 3
 _OF_RUN = ("range", "splits")

@@ -8,13 +8,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ssl_seg.commands.bad_files import NAME, BadFiles
 from ssl_seg.engine.run_dir import Run
 from ssl_seg.errors import PluginError, RankError, ResourceError, SslSegError, Stopped, is_out_of_memory
 from ssl_seg.utils.foreign import fenced
 from ssl_seg.utils.interrupt import told_as_stopped
 from ssl_seg.utils.log import log
 from ssl_seg.utils.toml import read_json
+from ssl_seg.workflows.bad_files import NAME, BadFiles
 
 _RECORDED = ("ssl-seg", "torch", "torchvision", "timm")
 

@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from ssl_seg.commands.defaults import names_in
-from ssl_seg.errors import DataError, UsageError
+from ssl_seg.errors import DataError
 from ssl_seg.utils.outputs import names_below
 from ssl_seg.utils.text import shown
 
@@ -59,21 +58,6 @@ def tell_masks(dataset: "Dataset", spec: str, say: Callable[[str], None]) -> Non
         ]
         more = [f"{len(classes) - _SHOWN} more"] if len(classes) > _SHOWN else []
         say(f"masks of {spec}: {how}; {len(classes)} classes: {', '.join([*classes[:_SHOWN], *more])}")
-
-
-def epochs_to_watch(text: str, epochs: int) -> set[int]:
-    """`1,10,50` as numbers; by default the first, the middle and the last.
-
-    Raises:
-        UsageError: no epoch of the run.
-    """
-    words = names_in(text)
-    if not words:
-        return {1, (epochs + 1) // 2, epochs}
-    for word in words:
-        if not word.isdecimal() or not 1 <= int(word) <= epochs:
-            raise UsageError(f"--watch-epochs: {word!r} is no epoch from 1 to {epochs}")
-    return set(map(int, words))
 
 
 def mask_names(dataset: "Dataset", rows: Iterable[int], about: dict[str, Any]) -> list[str]:

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ssl_seg.commands.further import Further
-from ssl_seg.commands.judge import Judge, write_csv
 from ssl_seg.engine.inference import evaluating, joined, outputs
 from ssl_seg.tasks.classification import logits_of, pooled_features
+from ssl_seg.workflows.metric_collection import Further
+from ssl_seg.workflows.validator import Judge, write_csv
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset, Model
-    from ssl_seg.commands.classify import Classification
     from ssl_seg.data.image_cache import Store
+    from ssl_seg.workflows.classify import Classification
 
 
 class ClassJudge(Judge):

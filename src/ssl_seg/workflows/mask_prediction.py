@@ -5,24 +5,24 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from ssl_seg.commands.console import typed
-from ssl_seg.commands.defaults import names_in
-from ssl_seg.commands.mask_classes import about_masks, check_classes, mask_names, palette_of, tell_masks
 from ssl_seg.data.pair_names import core_of
 from ssl_seg.errors import DataError, SslSegError, UsageError, counted
 from ssl_seg.utils.code_names import TypedName
 from ssl_seg.utils.interrupt import told_as_stopped
 from ssl_seg.utils.log import log
 from ssl_seg.utils.outputs import output_path, output_paths, refuse_taken
+from ssl_seg.utils.progress import typed
+from ssl_seg.utils.text import names_in
+from ssl_seg.workflows.mask_metadata import about_masks, check_classes, mask_names, palette_of, tell_masks
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from ssl_seg.base import Dataset
-    from ssl_seg.commands.reading import Reading
     from ssl_seg.data.mask_files import MaskReader
     from ssl_seg.registry import Registry
+    from ssl_seg.workflows.inference import Reading
 
 _SHOWN = 5
 
@@ -164,10 +164,10 @@ def measure_masks(folder: Path, data: str, options: dict[str, dict[str, str]]) -
     Raises:
         DataError: a mask is missing, cannot be read, or has another size than the true one.
     """
-    from ssl_seg.commands.console import Console
-    from ssl_seg.commands.data import open_dataset
     from ssl_seg.data.canvases import WHOLE
     from ssl_seg.plugins import load_plugins
+    from ssl_seg.utils.progress import Console
+    from ssl_seg.workflows.data import open_dataset
 
     registry = load_plugins().registry
     how: dict[str, Any] = {"split": "val", "masks": True, "options": options.get("data", {})}

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl_seg.base import IGNORE
-from ssl_seg.commands.mask_classes import epochs_to_watch
 from ssl_seg.data.mask_files import reduce_mask
 from ssl_seg.errors import UsageError, did_you_mean
 from ssl_seg.figures.gallery_drawing import Colour, Tile, draw_gallery
 from ssl_seg.figures.masks import nothing, paint
+from ssl_seg.results.mask_snapshots import epochs_to_watch
 from ssl_seg.utils.text import shown
 from ssl_seg.utils.toml import read_toml
 

@@ -8,23 +8,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ssl_seg.commands.defaults import names_in
-from ssl_seg.commands.further import Further
-from ssl_seg.commands.judge import Judge, write_csv
-from ssl_seg.commands.mask_classes import class_table, epochs_to_watch, mask_names
 from ssl_seg.distributed.collectives import total
 from ssl_seg.engine.inference import evaluating
 from ssl_seg.errors import UsageError, did_you_mean
 from ssl_seg.figures.masks import save_image, save_mask
-from ssl_seg.results.mask_snapshots import folder_of
+from ssl_seg.results.mask_snapshots import epochs_to_watch, folder_of
 from ssl_seg.tasks.segmentation import whole_images
 from ssl_seg.utils.files import atomic_file, replace_text
 from ssl_seg.utils.outputs import output_path, output_paths
+from ssl_seg.utils.text import names_in
+from ssl_seg.workflows.mask_metadata import class_table, mask_names
+from ssl_seg.workflows.metric_collection import Further
+from ssl_seg.workflows.validator import Judge, write_csv
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset, Model
-    from ssl_seg.commands.segment import Segmentation
     from ssl_seg.data.image_cache import Store
+    from ssl_seg.workflows.segment import Segmentation
 
 _SIZES = 4
 

@@ -1,0 +1,53 @@
+"""The scores of runs, for curves."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ssl_seg.errors import UsageError
+from ssl_seg.results.run_digests import warn_of_damage
+from ssl_seg.results.scores import load_scores
+from ssl_seg.utils.toml import read_toml
+
+
+def names(folders: Sequence[Path]) -> list[str]:
+    """What tells folders apart: as few of their last parts as that takes."""
+    parts = [folder.resolve().parts for folder in folders]
+    for count in range(1, max(map(len, parts)) + 1):
+        short = ["/".join(each[-count:]) for each in parts]
+        if len(set(short)) == len(short):
+            break
+    return short
+
+
+def read_lines(folder: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    if not folder.is_dir():
+        raise UsageError(f"no such folder: {folder}")
+    warn_of_damage(folder)
+    found = load_scores(folder)
+    if found.damage:
+        say(f"warning: {folder / 'scores.jsonl'}: {found.damage}")
+    return found.lines
+
+
+def missing_epochs(folder: Path, lines: Sequence[Mapping[str, float]]) -> list[str]:
+    """Epochs that the run was to have, or must have had, and that are not there."""
+    if not lines:
+        return ["no epoch is finished, it is left out"]
+    there = {int(line["epoch"]) for line in lines}
+    planned = read_toml(folder / "run.toml").get("epochs") if (folder / "run.toml").exists() else None
+    last = max(max(there), planned if isinstance(planned, int) else 0)
+    absent = [epoch for epoch in range(1, last + 1) if epoch not in there]
+    return [f"no {spans(absent)} of {last}"] if absent else []
+
+
+def spans(epochs: Sequence[int]) -> str:
+    """`epoch 3`, `epochs 3-5, 9`."""
+    parts: list[list[int]] = []
+    for epoch in epochs:
+        if parts and parts[-1][-1] == epoch - 1:
+            parts[-1].append(epoch)
+        else:
+            parts.append([epoch])
+    text = ", ".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
+    return f"epoch{'s' if len(epochs) > 1 else ''} {text}"

@@ -1,0 +1,1 @@
+"""What the library does, callable from Python."""

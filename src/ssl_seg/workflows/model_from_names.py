@@ -1,0 +1,117 @@
+"""Networks without their weights, from runs or from names of components."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssl_seg.errors import SslSegError, UsageError, WeightsError
+from ssl_seg.utils.code_names import TypedName, names_code, same_code
+from ssl_seg.utils.entry_points import brief
+from ssl_seg.utils.foreign import fenced
+from ssl_seg.utils.progress import Console
+from ssl_seg.utils.text import short
+
+if TYPE_CHECKING:
+    from ssl_seg.base import Backbone, Model
+    from ssl_seg.figures.architecture.network import Network
+    from ssl_seg.registry import Registry
+
+
+SIZE = 512  # what the papers of segmentation use
+
+
+ENDINGS = (".png", ".svg", ".json")
+
+
+def open_network(
+    named: TypedName,
+    registry: "Registry",
+    options: dict[str, dict[str, str]],
+    classes: int,
+    trusted: Sequence[TypedName],
+) -> tuple[str, "Model | Backbone", int | None]:
+    """A network without its weights: what it is called, the modules, the image size of a run."""
+    path = Path(named).expanduser()
+    if path.exists() and not names_code(named):
+        return _of_run(path, registry, classes, trusted)
+    backbone, _, head = map(TypedName, named.partition("+"))
+    if not head and "/" in named and not names_code(named):
+        raise UsageError(f"no run {named!r}", next="RUN, or BACKBONE+HEAD as resnet50+deeplabv3")
+    return _title(backbone, head), _build(registry, backbone, head, options, classes), None
+
+
+def _title(backbone: str, head: str) -> str:
+    return " + ".join(short(name) if names_code(name) else name for name in (backbone, head) if name)
+
+
+def _of_run(
+    path: Path, registry: "Registry", classes: int, trusted: Sequence[TypedName]
+) -> tuple[str, "Model | Backbone", int | None]:
+    """From the header of its model; without one from that of its backbone, or from its settings.
+
+    Args:
+        trusted: stand in for code that it names.
+    """
+    from ssl_seg.utils.toml import read_toml
+    from ssl_seg.weights.backbone_file import read_about
+    from ssl_seg.weights.load import chosen, new_model
+    from ssl_seg.weights.model_file import read_model_about
+
+    def typed(name: object) -> TypedName | None:
+        return next((each for each in trusted if names_code(name) and same_code(name, each)), None)
+
+    file = path / "model.safetensors" if path.is_dir() else path
+    about: Mapping[str, Any]
+    if file.name in ("model.safetensors", "best.safetensors") and file.exists():
+        about = read_model_about(file)
+        parts = {part: typed(about[part]) for part in ("backbone", "head")}
+        model = new_model(about, registry, file, **parts)
+        return _title(about["backbone"], about["head"]), model, about["image_size"]
+    if (path / "run.toml").exists():
+        given = read_toml(path / "run.toml")
+        backbone, head = str(given.get("backbone", "")), str(given.get("head", ""))
+        backbone = chosen("backbones", backbone, typed(backbone), path / "run.toml")
+        head = chosen("heads", head, typed(head), path / "run.toml")
+        built = _build(registry, backbone, head, given.get("o", {}), classes)
+        return _title(backbone, head), built, given.get("image_size")
+    about = read_about(path)
+    if "backbone" not in about:
+        raise WeightsError("the file does not say what network it is of", where=str(path))
+    own = {"backbone": about.get("options", {})}
+    backbone = chosen("backbones", about["backbone"], typed(about["backbone"]), path)
+    return _title(backbone, ""), _build(registry, backbone, "", own, classes), about.get("image_size")
+
+
+def _build(
+    registry: "Registry", backbone: str, head: str, options: Mapping[str, Mapping[str, str]], classes: int
+) -> "Model | Backbone":
+    """As `ssl-seg segment` builds it: a head that wants an output stride gets it where that is possible."""
+    from ssl_seg.base import Model
+    from ssl_seg.workflows.strides import suited
+
+    own = {part: dict(values) for part, values in options.items()}
+
+    def build() -> "Backbone":
+        made: Backbone = registry.build("backbones", backbone, options=own.get("backbone"))
+        return made
+
+    if not head:
+        return build()
+    registry.factory("backbones", backbone)  # a wrong name is told before anything about strides
+    factory = registry.factory("heads", head)
+    body = suited(factory, own, build, lambda why: Console().say(f"{backbone} {why}"))
+    shape = body.channels, body.strides, classes
+    return Model(body, registry.build("heads", head, *shape, options=own.get("head")))
+
+
+def describe_network(model: "Model | Backbone", size: int, title: str) -> "Network":
+    from ssl_seg.figures.architecture.describe import describe
+
+    try:
+        with fenced():
+            return describe(model, (size, size), title)
+    except SslSegError:
+        raise
+    except Exception as error:  # of layers that a small image does not fill
+        what = f"{title} does not run on an image of {size} x {size}: {brief(error)}"
+        raise UsageError(what, next="another --image-size") from error

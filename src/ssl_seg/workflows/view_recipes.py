@@ -1,0 +1,55 @@
+"""The views that training would draw."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from ssl_seg.augment.views import View
+    from ssl_seg.base import SSLMethod
+    from ssl_seg.data.image_cache import Store
+    from ssl_seg.data.loader import Batch
+    from ssl_seg.registry import Registry
+
+
+def first_batch(store: "Store", count: int, seed: int) -> "Batch":
+    """The first images that training takes; that does not depend on the size of a batch."""
+    import torch
+
+    from ssl_seg.data.loader import Order, in_order
+
+    rows = Order(len(store), min(count, len(store)), seed).rows(0)
+    return next(in_order(store, len(rows), torch.device("cpu"), rows))
+
+
+def recipes_of(
+    registry: "Registry", ssl: str, augment: str | None, options: dict[str, str]
+) -> Sequence["View"]:
+    """The views of a classifier, or of a method; these do not depend on the backbone, so a tiny one will do."""
+    from ssl_seg.augment.recipes import TRAIN_VIEWS
+    from ssl_seg.testing import TinyBackbone
+
+    if augment:
+        return [TRAIN_VIEWS[augment]]
+    method: SSLMethod = registry.build("ssl", ssl, TinyBackbone(), options=options)
+    return method.views
+
+
+def paired_views(
+    batch: "Batch", sizes: "Tensor", augment: str, colours: "NDArray[np.uint8]", fixed: dict[str, Any]
+) -> list["Tensor"]:
+    """The view of each image, and of its mask in colours."""
+    import torch
+
+    from ssl_seg.augment.recipes import mask_view
+    from ssl_seg.augment.views import augment_pairs, normalised
+    from ssl_seg.figures.masks import paint
+
+    assert batch.masks is not None
+    view = mask_view(augment, fixed["size"], sizes)
+    images, marks = augment_pairs(batch.images, batch.masks, batch.sizes, batch.samples, view, **fixed)
+    painted = torch.from_numpy(paint(marks.byte().numpy(), colours)).permute(0, 3, 1, 2)
+    return [images, normalised(painted)]
