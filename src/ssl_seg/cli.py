@@ -27,6 +27,7 @@ from ssl_seg.commands import (
     study,
     train,
 )
+from ssl_seg.commands.from_python import as_program
 from ssl_seg.data.cache_folder import default_cache
 from ssl_seg.distributed.launcher import processes
 from ssl_seg.errors import PluginError, UsageError
@@ -176,7 +177,8 @@ def run() -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     add_outside_commands(app, words[0] if words else "")
-    app()
+    with as_program():
+        app()
 
 
 def main() -> None:

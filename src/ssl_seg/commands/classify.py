@@ -7,11 +7,13 @@ import typer
 
 from ssl_seg.commands import flags
 from ssl_seg.commands.config import settings
+from ssl_seg.commands.from_python import from_python
 from ssl_seg.errors import UsageError
 from ssl_seg.utils import limits
 from ssl_seg.utils.text import short
 from ssl_seg.workflows.classify import Classification
 from ssl_seg.workflows.finetune import parts_of
+from ssl_seg.workflows.run_result import RunResult
 
 _Passes = Annotated[
     int,
@@ -27,6 +29,7 @@ _KeepFeatures = Annotated[
 ]
 
 
+@from_python
 def classify(
     train: flags.Train = None,
     val: flags.Val = None,
@@ -68,8 +71,9 @@ def classify(
     cache: flags.Cache = None,
     save_every: flags.SaveEvery = 0,
     track: flags.Track = None,
+    progress: flags.Progress = True,
     metric: flags.Metric = "",
-) -> None:
+) -> RunResult:
     """Train a classifier on labelled images, and measure it on others.
 
     With --init the backbone starts from a run of `ssl-seg train` or from a weight file; with --freeze
@@ -82,4 +86,4 @@ def classify(
         raise UsageError("--mixup mixes images, and --freeze has only their features", next="leave one out")
     names = map(short, (backbone or init or "resnet50", train))
     folder = out or Path("runs") / "-".join(("classify", *names))
-    Classification.start(given, folder, resume=resume, names=parts_of(given))
+    return Classification.start(given, folder, resume=resume, names=parts_of(given))

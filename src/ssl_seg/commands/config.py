@@ -33,7 +33,7 @@ def settings(values: Mapping[str, Any]) -> dict[str, Any]:
     given = {
         name: TypedName(value) if isinstance(value, str | Path) else value for name, value in values.items()
     }
-    for name in ("out", "config", "resume", "option"):
+    for name in ("out", "config", "resume", "option", "progress"):
         del given[name]
     given["o"] = read_options(values["option"] or [])
     check_parts(given, 1)

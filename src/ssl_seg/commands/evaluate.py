@@ -9,12 +9,14 @@ import typer
 
 from ssl_seg.commands import flags
 from ssl_seg.commands.config import read_options
+from ssl_seg.commands.from_python import from_python
 from ssl_seg.errors import UsageError
 from ssl_seg.utils.progress import echo
 from ssl_seg.utils.toml import read_json
 from ssl_seg.workflows.evaluate import PROBES, measure
 
 
+@from_python
 def evaluate(
     run: Annotated[
         str, typer.Argument(metavar="RUN", help="A run's folder, a weight file, or a folder of masks.")
@@ -47,7 +49,8 @@ def evaluate(
     option: flags.Option = None,
     bad_images: flags.BadImages = "stop",
     cache: flags.Cache = None,
-) -> None:
+    progress: flags.Progress = True,
+) -> dict[str, Any]:
     """Measure a model on images with labels or masks, or a backbone by what simple classifiers make of it.
 
     The probes are k nearest neighbours, and a logistic regression whose regularisation is chosen on a
@@ -67,11 +70,13 @@ def evaluate(
     else:
         named = (run, which, backbone, head, image_size, options)
         numbers = measure(named, how, data, tiling, (bank, allow_overlap), chosen)
-    _tell(numbers)
+    classes = numbers.pop("classes", None)
+    _tell(numbers, classes)
     if out:
         from ssl_seg.utils.files import replace_text
 
         replace_text(out, json.dumps({"run": run, "data": data, **numbers}, indent=1) + "\n")
+    return numbers
 
 
 def _check_out(out: Path | None) -> None:
@@ -90,9 +95,9 @@ def _check_out(out: Path | None) -> None:
         raise UsageError(f"--out {out} is there, and holds no numbers of `evaluate`", next="another --out")
 
 
-def _tell(numbers: dict[str, Any]) -> None:
+def _tell(numbers: dict[str, Any], classes: list[str] | None) -> None:
     """The numbers, for people; of classes with masks as a table."""
-    if classes := numbers.pop("classes", None):
+    if classes:
         from ssl_seg.workflows.mask_metadata import class_table
 
         echo(*class_table(classes, numbers))

@@ -6,10 +6,13 @@ from typing import Annotated, Literal
 import typer
 
 from ssl_seg.commands import flags
+from ssl_seg.commands.from_python import from_python
 from ssl_seg.utils.progress import echo, size_of
 from ssl_seg.workflows.export import subject_of, write_export
+from ssl_seg.workflows.run_result import Export
 
 
+@from_python
 def export(
     run: flags.RunOrFile,
     to: Annotated[
@@ -25,7 +28,8 @@ def export(
     license: Annotated[
         str, typer.Option(metavar="ID", help="For the model card, as mit or cc-by-4.0.")
     ] = "unknown",
-) -> None:
+    progress: flags.Progress = True,
+) -> Export:
     """Write the weights of a run so that another library loads them, and compare what it computes.
 
     A file that computes something else is not written. Of classify and segment the head is included where
@@ -41,3 +45,4 @@ def export(
     for note in made.notes:
         echo(f"note: {note}")
     echo("", *made.code.split("\n"))
+    return Export(out, made.whole, made.difference, made.code, made.notes)

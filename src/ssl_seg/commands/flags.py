@@ -7,6 +7,7 @@ import typer
 
 from ssl_seg.commands.config import add_options, note_out, note_resume, take_config
 from ssl_seg.utils import limits
+from ssl_seg.utils.progress import show_progress
 
 Data = Annotated[str | None, typer.Argument(metavar="DATA", help="A folder, a CSV file, or FORMAT:PATH.")]
 RunOrFile = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or a weight file.")]
@@ -99,6 +100,9 @@ Deterministic = Annotated[
 ]
 Compile = Annotated[bool, typer.Option("--compile", help="Run through torch.compile.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that are there.")]
+Progress = Annotated[
+    bool, typer.Option("--progress/--no-progress", help="Show progress.", callback=show_progress)
+]
 Cpu = Annotated[bool, typer.Option("--cpu", help="Do not use a GPU.")]
 Out = Annotated[
     Path | None,

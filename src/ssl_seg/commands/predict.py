@@ -7,16 +7,19 @@ import typer
 
 from ssl_seg.commands import flags
 from ssl_seg.commands.config import read_options
+from ssl_seg.commands.from_python import from_python
 from ssl_seg.errors import WeightsError
 from ssl_seg.utils.outputs import refuse_taken
 from ssl_seg.utils.progress import echo
 from ssl_seg.workflows.predict import check_out, predict_labels, save_npz
+from ssl_seg.workflows.run_result import Embeddings, Predictions
 
 Images = Annotated[
     str, typer.Argument(metavar="IMAGES", help="A folder, a CSV with the column filename, or FORMAT:PATH.")
 ]
 
 
+@from_python
 def predict(
     run: flags.RunOrFile,
     images: Images,
@@ -38,7 +41,8 @@ def predict(
     option: flags.Option = None,
     bad_images: flags.BadImages = "stop",
     cache: flags.Cache = None,
-) -> None:
+    progress: flags.Progress = True,
+) -> Predictions:
     """Label images with a trained classifier: a CSV file with one line for each, in their order.
 
     With a segmentation model: one mask for each, of its size, named NAME_mask.png. Images are never
@@ -57,12 +61,14 @@ def predict(
             )
         if reading.trained.about["task"] == "segment":
             count = predict_masks(reading, images, out, tiling, indices=indices, overwrite=overwrite)
-            done = f"{count} masks: {out}"
+            echo(f"{count} masks: {out}")
         else:
-            done = f"{predict_labels(reading, images, out, overwrite)} labels: {out}"
-    echo(done)
+            count = predict_labels(reading, images, out, overwrite)
+            echo(f"{count} labels: {out}")
+    return Predictions(out, count)
 
 
+@from_python
 def embed(
     run: flags.RunOrFile,
     images: Images,
@@ -79,7 +85,8 @@ def embed(
     option: flags.Option = None,
     bad_images: flags.BadImages = "stop",
     cache: flags.Cache = None,
-) -> None:
+    progress: flags.Progress = True,
+) -> Embeddings:
     """Write the backbone's pooled features of images, one row for each, in their order."""
     from ssl_seg.workflows.inference import Reading
 
@@ -91,7 +98,7 @@ def embed(
         store = reading.store(dataset)
         features = reading.features(store).cpu().numpy()
     names = [dataset.samples[row][0] for row in store.rows.tolist()]
-    save_npz(
-        out, features=features, filenames=names, targets=store.targets.numpy(), classes=list(store.classes)
-    )
+    found = Embeddings(out, features, names, store.targets.numpy(), list(store.classes))
+    save_npz(**vars(found))
     echo(f"{len(names)} x {features.shape[1]} features: {out}")
+    return found

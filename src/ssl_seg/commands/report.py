@@ -5,10 +5,12 @@ from typing import Annotated
 
 import typer
 
+from ssl_seg.commands.from_python import from_python
 from ssl_seg.errors import DataError, UsageError
 from ssl_seg.utils.progress import echo, size_of
 
 
+@from_python
 def report(
     folders: Annotated[
         list[Path], typer.Argument(metavar="FOLDER...", help="The `out` of a study, or folders of runs.")
@@ -18,7 +20,7 @@ def report(
         typer.Option(help="The page.", show_default="report.html in FOLDER, or here if there are several"),
     ] = None,
     title: Annotated[str, typer.Option(help="What stands above it.", show_default="the folder's name")] = "",
-) -> None:
+) -> Path:
     """Write one HTML page of finished runs, and the same as Markdown and LaTeX.
 
     The page needs no other file and no network. What is missing is said, with the command that makes it.
@@ -44,3 +46,4 @@ def report(
         echo(f"{other}")
     for what, command in made.missing:
         echo(f"not there: {what}  ->  {command}")
+    return path

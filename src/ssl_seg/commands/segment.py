@@ -7,12 +7,15 @@ import typer
 
 from ssl_seg.commands import flags, mask_flags
 from ssl_seg.commands.config import settings
+from ssl_seg.commands.from_python import from_python
 from ssl_seg.errors import UsageError
 from ssl_seg.utils.text import short
 from ssl_seg.workflows.finetune import parts_of
+from ssl_seg.workflows.run_result import RunResult
 from ssl_seg.workflows.segment import Segmentation
 
 
+@from_python
 def segment(
     train: flags.TrainMasks = None,
     val: flags.ValMasks = None,
@@ -53,8 +56,9 @@ def segment(
     cache: flags.Cache = None,
     save_every: flags.SaveEvery = 0,
     track: flags.Track = None,
+    progress: flags.Progress = True,
     metric: flags.Metric = "",
-) -> None:
+) -> RunResult:
     """Train a segmentation network on images with masks, and measure it on others, whole.
 
     With --init the backbone starts from a run of `ssl-seg train` or from a weight file.
@@ -66,4 +70,4 @@ def segment(
         raise UsageError("--watch names validation images, and there is no --val")
     names = [short(each) for each in (head, backbone or init or "resnet50", train)]
     folder = out or Path("runs") / "-".join([names[0].replace(":", "-"), *names[1:]])
-    Segmentation.start(given, folder, resume=resume, names=parts_of(given))
+    return Segmentation.start(given, folder, resume=resume, names=parts_of(given))

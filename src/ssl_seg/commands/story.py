@@ -36,7 +36,7 @@ def tell(plan: "Study", say: Callable[[str], None], sam: list[str] | None) -> li
 
     lost: list[ResourceError] = []
 
-    def attempt(make: Callable[[], None]) -> None:
+    def attempt(make: Callable[[], object]) -> None:
         try:
             make()
         except SslSegError as error:

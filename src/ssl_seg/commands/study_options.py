@@ -17,7 +17,7 @@ from ssl_seg.utils.text import names_in
 if TYPE_CHECKING:
     from ssl_seg.registry import Registry
 
-_OURS = frozenset({"out", "config", "resume", "option"})
+_OURS = frozenset({"out", "config", "resume", "option", "progress"})
 # flags that name components
 _KINDS = {"ssl": "ssl", "backbone": "backbones", "head": "heads", "metric": "metrics"}
 

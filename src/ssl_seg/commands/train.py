@@ -7,12 +7,15 @@ import typer
 
 from ssl_seg.commands import flags
 from ssl_seg.commands.config import settings
+from ssl_seg.commands.from_python import from_python
 from ssl_seg.errors import UsageError
 from ssl_seg.utils import limits
 from ssl_seg.utils.text import short
 from ssl_seg.workflows.pretrain import Pretraining
+from ssl_seg.workflows.run_result import RunResult
 
 
+@from_python
 def train(
     data: flags.Data = None,
     ssl: Annotated[str, typer.Option(help="Method: a name, or FILE.py:CLASS.")] = "byol",
@@ -50,7 +53,8 @@ def train(
     cache: flags.Cache = None,
     save_every: flags.SaveEvery = 0,
     track: flags.Track = None,
-) -> None:
+    progress: flags.Progress = True,
+) -> RunResult:
     """Pre-train a backbone on images without labels.
 
     The folder in --out gets the weights (backbone.safetensors), the scores of every epoch, and
@@ -60,6 +64,6 @@ def train(
     if data is None:
         raise UsageError("no DATA given", next="ssl-seg train FOLDER, or ssl-seg train --resume --out RUN")
     folder = out or Path("runs") / "-".join(map(short, (ssl, backbone, data)))
-    Pretraining.start(
+    return Pretraining.start(
         given, folder, resume=resume, names=[("ssl", given["ssl"]), ("backbones", given["backbone"])]
     )

@@ -4,7 +4,10 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, TextIO
@@ -22,8 +25,38 @@ _LINE_SECONDS = 10.0
 _BAR, _WIDE = 25, 115  # columns of the bar, and of a terminal that has room for one
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What a person is shown: lines of text, and the progress of what takes long."""
+
+    lines: bool = True
+    progress: bool = True
+
+
+_EVERYTHING = Shown()
+_SHOWN: ContextVar[Shown] = ContextVar("shown", default=_EVERYTHING)
+
+
+@contextmanager
+def showing(*, lines: bool) -> Iterator[None]:
+    """Whether lines are printed inside; progress and warnings are, unless `show_progress(False)` is called there."""
+    token = _SHOWN.set(Shown(lines=lines))
+    try:
+        yield
+    finally:
+        _SHOWN.reset(token)
+
+
+def show_progress(shown: bool) -> bool:
+    """Whether progress is shown from here on."""
+    _SHOWN.set(replace(_SHOWN.get(), progress=shown))
+    return shown
+
+
 def echo(*lines: object, err: bool = False) -> None:
     """Print the lines of a command's answer; whatever they hold, each stays one line."""
+    if not (err or _SHOWN.get().lines):
+        return
     stream = sys.stderr if err else sys.stdout
     print(_printable(lines, stream), file=stream, flush=True)
 
@@ -61,7 +94,7 @@ class Console:
 
     def __enter__(self) -> Self:
         log.addHandler(self._warnings)
-        if sys.stderr.isatty():
+        if _SHOWN.get().progress and (sys.stderr.isatty() or _is_notebook()):
             self._progress = _bar()
             self._progress.start()
         return self
@@ -73,6 +106,11 @@ class Console:
 
     def say(self, *lines: str) -> None:
         """Lines that stay; a line break in one of them is shown, not made."""
+        if _SHOWN.get().lines:
+            self.print(*lines)
+
+    def print(self, *lines: str) -> None:
+        """As `say`, whoever has called: for progress and warnings."""
         if self.quiet:
             return
         text = _printable(lines, sys.stderr)
@@ -119,7 +157,7 @@ class Console:
             )
 
     def _show(self, what: str, done: int, total: int, text: str, quiet: bool = False) -> None:
-        if self.quiet:
+        if self.quiet or not _SHOWN.get().progress:
             return
         if self._progress:
             if self._task is None or self._progress.tasks[self._task].description != what:
@@ -134,7 +172,7 @@ class Console:
             self._progress.update(self._task, completed=done, text=text[: max(0, room)])
         elif not quiet and (monotonic() - self._said >= _LINE_SECONDS or done == total):
             self._said = monotonic()
-            self.say(f"{what}: {done}/{total}  {text}".rstrip())
+            self.print(f"{what}: {done}/{total}  {text}".rstrip())
 
 
 class _Warnings(logging.Handler):
@@ -146,7 +184,15 @@ class _Warnings(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno == logging.WARNING:
-            self._console.say(f"warning: {record.getMessage()}")
+            self._console.print(f"warning: {record.getMessage()}")
+
+
+def _is_notebook() -> bool:
+    """Whether a bar can be drawn in the cell of a notebook."""
+    from importlib.util import find_spec
+
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return type(shell).__name__ == "ZMQInteractiveShell" and find_spec("ipywidgets") is not None
 
 
 def _bar() -> "Progress":

@@ -46,10 +46,10 @@ def ids_of(dataset: "Dataset") -> list[str]:
     return [row.get("id") or str(number) for number, (_, row) in enumerate(read_table(Path(path)))]
 
 
-def save_npz(out: Path, **arrays: Any) -> None:
+def save_npz(path: Path, **arrays: Any) -> None:
     import numpy as np
 
     from ssl_seg.utils.files import atomic_file
 
-    with atomic_file(out) as file:
+    with atomic_file(path) as file:
         np.savez_compressed(file, **arrays)

@@ -12,6 +12,7 @@ from ssl_seg.utils.progress import Console
 from ssl_seg.workflows.bad_files import NAME, BadFiles
 from ssl_seg.workflows.process_guard import blamed, together
 from ssl_seg.workflows.resolved import Resolved
+from ssl_seg.workflows.run_result import RunResult
 from ssl_seg.workflows.run_status import recorded, stoppable
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Training:
     @classmethod
     def start(
         cls, given: dict[str, Any], folder: Path, *, resume: bool, names: Iterable[tuple[str, str]]
-    ) -> None:
+    ) -> RunResult:
         """Do everything, from the first look at the names to the end of the run.
 
         Args:
@@ -86,6 +87,7 @@ class Training:
                         refuse_changes(given, run.settings())
                     with deterministic(given["deterministic"]):
                         cls(given, plugins, device, run, stop, console).go()
+        return RunResult(folder)
 
     command = ""
 

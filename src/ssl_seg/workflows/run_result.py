@@ -1,0 +1,118 @@
+"""What workflows give back: a finished run, and what has been written."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from ssl_seg.results.scores import read_scores
+from ssl_seg.utils.toml import read_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ssl_seg.base import Backbone, Model
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run.
+
+    Attributes:
+        folder: of the run, with its weights, scores and figures.
+    """
+
+    folder: Path
+
+    @cached_property
+    def scores(self) -> list[dict[str, Any]]:
+        """One dictionary for each epoch, as in `scores.jsonl`."""
+        return read_scores(self.folder)
+
+    @cached_property
+    def result(self) -> dict[str, Any]:
+        """`images`, and the numbers of the `last` and the `best` epoch; empty without validation images."""
+        path = self.folder / "result.json"
+        return read_json(path) if path.exists() else {}
+
+    @cached_property
+    def backbone(self) -> "Backbone":
+        """The trained backbone, on the CPU, in evaluation mode: images -> feature maps."""
+        from ssl_seg.weights.load import load
+
+        return cast("Backbone", load(self.folder / "backbone.safetensors")[0])
+
+    @cached_property
+    def model(self) -> "Model":
+        """Backbone and head of the last epoch: images -> logits.
+
+        Raises:
+            WeightsError: the run has pre-trained a backbone, and has no head.
+        """
+        from ssl_seg.weights.load import load
+
+        return cast("Model", load(self.folder / "model.safetensors")[0])
+
+    def __repr__(self) -> str:
+        numbers = {
+            name: value for name, value in (self.scores or [{}])[-1].items() if name.startswith(_SHOWN)
+        }
+        shown = "".join(
+            f", {name}={value:.4g}" for name, value in numbers.items() if isinstance(value, float)
+        )
+        return f"{type(self).__name__}({str(self.folder)!r}{shown})"
+
+
+_SHOWN = ("loss", "val_top1", "val_miou", "probe_knn")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Labels or masks that were predicted.
+
+    Attributes:
+        path: the CSV file of a classifier, or the folder of a segmentation model's masks.
+        count: of images.
+    """
+
+    path: Path
+    count: int
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Features of images.
+
+    Attributes:
+        path: the NPZ file that holds them.
+        features: (N, C) float32, pooled.
+        filenames: of the images, in the order of the rows.
+        targets: (N,) int64 indices into `classes`; without labels all 0.
+        classes: names; empty without labels.
+    """
+
+    path: Path
+    features: "NDArray[np.float32]" = field(repr=False)
+    filenames: list[str] = field(repr=False)
+    targets: "NDArray[np.int64]" = field(repr=False)
+    classes: list[str] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written for another library, and compared with it.
+
+    Attributes:
+        path: the file or the folder.
+        whole: whether the head is in it.
+        difference: largest difference of outputs in the comparison, as a share of the largest output.
+        code: Python that loads it.
+        notes: what to know of it, in sentences.
+    """
+
+    path: Path
+    whole: bool
+    difference: float
+    code: str
+    notes: list[str]
