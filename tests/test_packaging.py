@@ -60,9 +60,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     [
         "__init__.pyi",
         "py.typed",
-        "report/page.html.j2",
-        "report/style.css",
-        "report/page.js",
+        "reporting/page.html.j2",
+        "reporting/style.css",
+        "reporting/page.js",
         "commands/skeleton/method.py.txt",
     ],
 )

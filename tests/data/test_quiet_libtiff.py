@@ -123,7 +123,7 @@ def test_every_file_is_decoded_where_libtiff_is_quiet():
         "data/decode.py": "from `open_regular`",
         "data/deep_colours.py": "from `open_regular`, by its caller",
         "data/mask_files.py": "from `open_regular`",
-        "report/images.py": "what runs have written: PNG and JPEG",
+        "reporting/images.py": "what runs have written: PNG and JPEG",
     }
     found = set()
     for path in SOURCE.rglob("*.py"):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ssl_seg.backbones.timm import TimmBackbone
-from ssl_seg.export.base import Subject
+from ssl_seg.exporting.base import Subject
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ssl_seg.errors import WeightsError
-from ssl_seg.export.base import affine, check, difference
+from ssl_seg.exporting.base import affine, check, difference
 from ssl_seg.heads.deeplabv3 import DeepLabV3
 from ssl_seg.heads.linear import Linear
 from ssl_seg.heads.mlp import MLP

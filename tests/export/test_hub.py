@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 
 from ssl_seg.backbones.timm import TimmBackbone
 from ssl_seg.errors import UsageError, WeightsError
-from ssl_seg.export import hub as module
-from ssl_seg.export.hub import to_hub
-from ssl_seg.export.run_record import Record, read_record
+from ssl_seg.exporting import hub as module
+from ssl_seg.exporting.hub import to_hub
+from ssl_seg.exporting.run_record import Record, read_record
 from ssl_seg.heads.linear import Linear
 from ssl_seg.utils.toml import to_toml
 from ssl_seg.weights.backbone_file import load_backbone

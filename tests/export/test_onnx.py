@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from ssl_seg.errors import OccupiedError, UsageError, WeightsError
-from ssl_seg.export import onnx as module
-from ssl_seg.export.base import Subject
-from ssl_seg.export.onnx import to_onnx
+from ssl_seg.exporting import onnx as module
+from ssl_seg.exporting.base import Subject
+from ssl_seg.exporting.onnx import to_onnx
 from ssl_seg.heads.deeplabv3 import DeepLabV3
 from ssl_seg.heads.fcn32s import FCN32s
 from ssl_seg.heads.linear import Linear

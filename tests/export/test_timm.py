@@ -8,8 +8,8 @@ import torch
 
 from ssl_seg.backbones.timm import TimmBackbone
 from ssl_seg.errors import OccupiedError, UsageError, WeightsError
-from ssl_seg.export import timm as module
-from ssl_seg.export.timm import to_timm
+from ssl_seg.exporting import timm as module
+from ssl_seg.exporting.timm import to_timm
 from ssl_seg.heads.linear import Linear
 from ssl_seg.heads.mlp import MLP
 from ssl_seg.testing import TinyBackbone
@@ -142,7 +142,7 @@ def test_layers_that_were_never_trained_are_told(subject, tmp_path):
 
 
 def test_what_timm_does_not_have_is_refused(subject, tmp_path):
-    from ssl_seg.export.base import Subject
+    from ssl_seg.exporting.base import Subject
 
     for given in (subject("resnet18", stem="small"), Subject(TinyBackbone())):
         with pytest.raises(UsageError, match="not a network of timm"):

@@ -10,8 +10,8 @@ from torch import nn
 
 from ssl_seg.backbones.timm import TimmBackbone
 from ssl_seg.errors import OccupiedError, UsageError, WeightsError
-from ssl_seg.export import torchvision as module
-from ssl_seg.export.torchvision import to_torchvision
+from ssl_seg.exporting import torchvision as module
+from ssl_seg.exporting.torchvision import to_torchvision
 from ssl_seg.heads.deeplabv3 import DeepLabV3
 from ssl_seg.heads.linear import Linear
 from ssl_seg.weights.backbone_file import load_backbone

@@ -76,11 +76,11 @@ STAGES = {
     },
     "export": {
         "loading": (NETWORK, 1, INT),
-        "comparing": (("ssl_seg.export.hub._config", "", "before"), 1, TERM),
+        "comparing": (("ssl_seg.exporting.hub._config", "", "before"), 1, TERM),
         "writing": (at("out/hub"), 1, INT),
     },
     "report": {
-        "reading runs": (("ssl_seg.report.build.build", "", "before"), 1, TERM),
+        "reading runs": (("ssl_seg.reporting.build.build", "", "before"), 1, TERM),
         "writing": (at("r.html"), 1, INT),
         "the tables": (at("r_tables.tex"), 1, TERM),
     },

@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ssl_seg.report.build import build
-from ssl_seg.report.page import write_page
+from ssl_seg.reporting.build import build
+from ssl_seg.reporting.page import write_page
 
 pytestmark = pytest.mark.slow
 

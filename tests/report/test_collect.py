@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from ssl_seg.errors import DataError
-from ssl_seg.report.build import build
-from ssl_seg.report.collect import gather
-from ssl_seg.report.latex import tables
-from ssl_seg.report.markdown import write_markdown
-from ssl_seg.report.page import page
+from ssl_seg.reporting.build import build
+from ssl_seg.reporting.collect import gather
+from ssl_seg.reporting.latex import tables
+from ssl_seg.reporting.markdown import write_markdown
+from ssl_seg.reporting.page import page
 
 
 def texts(reader, report):

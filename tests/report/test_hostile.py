@@ -5,10 +5,10 @@ import re
 import pytest
 from markdown_it import MarkdownIt
 
-from ssl_seg.report.build import build
-from ssl_seg.report.latex import tables
-from ssl_seg.report.markdown import write_markdown
-from ssl_seg.report.page import page
+from ssl_seg.reporting.build import build
+from ssl_seg.reporting.latex import tables
+from ssl_seg.reporting.markdown import write_markdown
+from ssl_seg.reporting.page import page
 
 HOSTILE = [
     "</script><img src=x onerror=\"document.title='owned'\">",

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from ssl_seg.report.build import build
-from ssl_seg.report.page import in_script, page
+from ssl_seg.reporting.build import build
+from ssl_seg.reporting.page import in_script, page
 from ssl_seg.results.tables import Table
 
 

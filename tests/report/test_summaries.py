@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ssl_seg.report.summaries import answer
+from ssl_seg.reporting.summaries import answer
 from ssl_seg.results.runs import Row
 from ssl_seg.results.tables import Table
 

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from ssl_seg.report.svg import COLOURS, Line, curves, intervals, points, standalone, theme
+from ssl_seg.reporting.svg import COLOURS, Line, curves, intervals, points, standalone, theme
 from ssl_seg.results.runs import Row
 from ssl_seg.utils.text import plain
 

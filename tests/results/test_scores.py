@@ -145,7 +145,7 @@ ALLOWED = {
     "results/scores.py": "the one reader",
     "results/run_digests.py": "sums its bytes",
     "engine/run_dir.py": "writes it",
-    "report/collect.py": "asks whether a folder is a run's",
+    "reporting/collect.py": "asks whether a folder is a run's",
     "commands/figure_curves.py": "a warning",
 }
 

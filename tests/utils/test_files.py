@@ -54,10 +54,10 @@ ALLOWED = {
     ("utils/progress.py", "say"): "the null device",
     ("commands/process.py", "_try"): "the null device",
     ("commands/process.py", "_streams"): "the null device",
-    ("report/images.py", "_encoded"): "into memory",
-    ("export/onnx.py", "write"): "into a file that `placed` gives its final name",
-    ("export/output.py", "write_tensors"): "into a file that `placed` gives its final name",
-    ("export/output.py", "write_json"): "into a folder that `placed` gives its final name",
+    ("reporting/images.py", "_encoded"): "into memory",
+    ("exporting/onnx.py", "write"): "into a file that `placed` gives its final name",
+    ("exporting/output.py", "write_tensors"): "into a file that `placed` gives its final name",
+    ("exporting/output.py", "write_json"): "into a folder that `placed` gives its final name",
 }
 
 

@@ -25,10 +25,10 @@ def report(
 
     The page needs no other file and no network. What is missing is said, with the command that makes it.
     """
-    from ssl_seg.report.build import build
-    from ssl_seg.report.latex import write_tables
-    from ssl_seg.report.markdown import write_markdown
-    from ssl_seg.report.page import write_page
+    from ssl_seg.reporting.build import build
+    from ssl_seg.reporting.latex import write_tables
+    from ssl_seg.reporting.markdown import write_markdown
+    from ssl_seg.reporting.page import write_page
 
     folders = list(dict.fromkeys(folder.expanduser() for folder in folders))
     for folder in folders:

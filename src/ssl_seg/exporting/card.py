@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ssl_seg.export.base import Subject
-from ssl_seg.export.run_record import Record
+from ssl_seg.exporting.base import Subject
+from ssl_seg.exporting.run_record import Record
 from ssl_seg.results.tables import as_markdown
 from ssl_seg.utils.text import plain
 

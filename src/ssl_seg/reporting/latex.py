@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssl_seg.report.build import Report
-from ssl_seg.report.summaries import ClassTable
+from ssl_seg.reporting.build import Report
+from ssl_seg.reporting.summaries import ClassTable
 from ssl_seg.results.tables import as_latex
 from ssl_seg.utils.files import replace_text
 from ssl_seg.utils.text import plain

@@ -4,8 +4,8 @@ import math
 import shlex
 from collections.abc import Iterator
 
-from ssl_seg.report.figures import Figures, shown_network
-from ssl_seg.report.records import Facts, RunFacts, StageFacts
+from ssl_seg.reporting.figures import Figures, shown_network
+from ssl_seg.reporting.records import Facts, RunFacts, StageFacts
 
 _MEANING = {
     1: "a bug",

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 
 from ssl_seg.errors import UsageError, WeightsError
-from ssl_seg.export import timm as timm_layout
-from ssl_seg.export.base import Exported, Subject
-from ssl_seg.export.card import write_card
-from ssl_seg.export.output import placed, write_json
-from ssl_seg.export.run_record import Record
+from ssl_seg.exporting import timm as timm_layout
+from ssl_seg.exporting.base import Exported, Subject
+from ssl_seg.exporting.card import write_card
+from ssl_seg.exporting.output import placed, write_json
+from ssl_seg.exporting.run_record import Record
 from ssl_seg.weights.backbone_file import FORMAT
 from ssl_seg.weights.model_file import save_model
 from ssl_seg.weights.readers import read_file

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ssl_seg.report.collect import read_or_note
-from ssl_seg.report.embedding_maps import Map, number_of
-from ssl_seg.report.images import Picture, drawing, mask, photo
-from ssl_seg.report.records import Facts, RunFacts
-from ssl_seg.report.summaries import Cell
+from ssl_seg.reporting.collect import read_or_note
+from ssl_seg.reporting.embedding_maps import Map, number_of
+from ssl_seg.reporting.images import Picture, drawing, mask, photo
+from ssl_seg.reporting.records import Facts, RunFacts
+from ssl_seg.reporting.summaries import Cell
 
 _ALL = "the networks of the study, on one scale"
 

@@ -5,9 +5,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from ssl_seg.report.collect import read_or_note
-from ssl_seg.report.images import Picture, photo
-from ssl_seg.report.records import RunFacts
+from ssl_seg.reporting.collect import read_or_note
+from ssl_seg.reporting.images import Picture, photo
+from ssl_seg.reporting.records import RunFacts
 
 TILE, COLUMNS = 32, 64  # pixels and tiles in a row of `thumbnails.jpg`
 

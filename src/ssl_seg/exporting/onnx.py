@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ssl_seg.base import Backbone
 from ssl_seg.errors import UsageError
-from ssl_seg.export.base import Exported, Subject, cannot, check, difference
-from ssl_seg.export.output import placed
+from ssl_seg.exporting.base import Exported, Subject, cannot, check, difference
+from ssl_seg.exporting.output import placed
 from ssl_seg.nn.layers import pool
 
 _ALLOWED = 1e-4

@@ -8,9 +8,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ssl_seg.report.build import Report, pair_of
-from ssl_seg.report.embedding_maps import Map, map_json
-from ssl_seg.report.svg import theme
+from ssl_seg.reporting.build import Report, pair_of
+from ssl_seg.reporting.embedding_maps import Map, map_json
+from ssl_seg.reporting.svg import theme
 from ssl_seg.utils.files import replace_text
 from ssl_seg.utils.text import plain
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from ssl_seg.figures.curves import UNDRAWN
-from ssl_seg.report.records import Facts, RunFacts, StageFacts
+from ssl_seg.reporting.records import Facts, RunFacts, StageFacts
 from ssl_seg.results.tables import LEVEL, Table, mean_sd, spread
 
 # (prefix in result.json, what it is, what stands below the classes)

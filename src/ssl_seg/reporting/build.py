@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from ssl_seg.report import settings_diff as conditions
-from ssl_seg.report import summaries
-from ssl_seg.report import training_health as health
-from ssl_seg.report.collect import SCORES, gather
-from ssl_seg.report.embedding_maps import Map, read_map
-from ssl_seg.report.figures import Figures, picture_files, read_masks, read_sam
-from ssl_seg.report.records import Facts, RunFacts
-from ssl_seg.report.svg import Line, curves, intervals, points
+from ssl_seg.reporting import settings_diff as conditions
+from ssl_seg.reporting import summaries
+from ssl_seg.reporting import training_health as health
+from ssl_seg.reporting.collect import SCORES, gather
+from ssl_seg.reporting.embedding_maps import Map, read_map
+from ssl_seg.reporting.figures import Figures, picture_files, read_masks, read_sam
+from ssl_seg.reporting.records import Facts, RunFacts
+from ssl_seg.reporting.svg import Line, curves, intervals, points
 from ssl_seg.results.tables import Table
 
 

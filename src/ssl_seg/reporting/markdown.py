@@ -5,11 +5,11 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ssl_seg.report.build import Report, pair_of
-from ssl_seg.report.figures import Watched
-from ssl_seg.report.images import Picture
-from ssl_seg.report.summaries import ClassTable
-from ssl_seg.report.svg import standalone
+from ssl_seg.reporting.build import Report, pair_of
+from ssl_seg.reporting.figures import Watched
+from ssl_seg.reporting.images import Picture
+from ssl_seg.reporting.summaries import ClassTable
+from ssl_seg.reporting.svg import standalone
 from ssl_seg.results.tables import as_markdown
 from ssl_seg.utils.files import replace_bytes, replace_text
 from ssl_seg.utils.outputs import output_path

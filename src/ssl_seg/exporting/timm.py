@@ -7,8 +7,8 @@ import timm
 import torch
 from torch import nn
 
-from ssl_seg.export.base import Exported, Subject, affine, cannot, check, difference
-from ssl_seg.export.output import placed, write_json
+from ssl_seg.exporting.base import Exported, Subject, affine, cannot, check, difference
+from ssl_seg.exporting.output import placed, write_json
 from ssl_seg.nn.layers import pool
 from ssl_seg.weights.backbone_file import FORMAT
 from ssl_seg.weights.first_version import MARK, untrained_in

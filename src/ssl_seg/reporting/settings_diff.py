@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ssl_seg.report.records import Facts, RunFacts
+from ssl_seg.reporting.records import Facts, RunFacts
 
 _QUIET = ("seed", "out", "config", "resume", "train", "val", "data", "probe")
 

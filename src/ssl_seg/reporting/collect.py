@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_seg.errors import DataError, SslSegError
-from ssl_seg.report.records import Facts, RunFacts, StageFacts
+from ssl_seg.reporting.records import Facts, RunFacts, StageFacts
 from ssl_seg.results.run_digests import damage
 from ssl_seg.results.runs import Row, read_row
 from ssl_seg.results.scores import load_scores
