@@ -31,7 +31,7 @@ from ssl_seg.data.loader import Batches
 from ssl_seg.datasets.csv_labels import csv_labels
 from ssl_seg.datasets.demo import Demo
 from ssl_seg.engine.device import Device
-from ssl_seg.engine.inference import embed
+from ssl_seg.engine.inference import extract_features
 from ssl_seg.engine.loop import fit
 from ssl_seg.engine.monitors import CollapseAlarm
 from ssl_seg.engine.run_dir import Run
@@ -89,7 +89,7 @@ class Bench:
         return float(model.score(scaler.transform(queries.cpu()), truth.cpu()))
 
     def features(self, backbone: Backbone, store: Store) -> tuple[Tensor, Tensor]:
-        return embed(backbone, store, self.device, size=self.size)
+        return extract_features(backbone, store, self.device, size=self.size)
 
 
 def ours(name: str) -> Callable[[Bench, str, int], Scores]:

@@ -1,5 +1,6 @@
-"""Self-supervised pre-training of vision backbones, as parts that stand alone.
+"""Self-supervised pre-training of vision backbones: whole runs in one call, and parts that stand alone.
 
+    run = ssl_seg.train("photos", backbone="resnet50", epochs=100, out="runs/first")
     from ssl_seg import BYOL, TimmBackbone, View
 
 A name is loaded when it is first used, so `import ssl_seg` costs nothing. Inside the library every
@@ -11,6 +12,14 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
+    "commands.train": ("train",),
+    "commands.classify": ("classify",),
+    "commands.segment": ("segment",),
+    "commands.evaluate": ("evaluate",),
+    "commands.predict": ("embed", "predict"),
+    "commands.export": ("export",),
+    "commands.report": ("report",),
+    "workflows.run_result": ("RunResult",),
     "base": ("Backbone", "Dataset", "Head", "Metric", "Model", "SSLMethod"),
     "hooks": ("hookimpl",),
     "nn.layers": ("frozen_copy", "mlp", "move_average", "pool"),
@@ -23,12 +32,15 @@ _HOME = {
     "backbones.timm": ("TimmBackbone",),
     "heads.linear": ("Linear",),
     "heads.mlp": ("MLP",),
+    "heads.fcn32s": ("FCN32s",),
+    "heads.deeplabv3": ("DeepLabV3",),
     "metrics.accuracy": ("Accuracy",),
+    "metrics.mean_iou": ("MeanIoU",),
     "metrics.knn": ("KNN", "knn_votes"),
     "data.image_cache": ("Store", "open_store"),
     "data.loader": ("Batches",),
     "engine.device": ("Device",),
-    "engine.inference": ("embed",),
+    "engine.inference": ("extract_features",),
     "engine.loop": ("Plan", "fit"),
     "engine.linear_probe": ("logistic_probe",),
     "tasks.classification": ("Supervised", "mixup"),

@@ -13,11 +13,19 @@ from ssl_seg.base import Head as Head
 from ssl_seg.base import Metric as Metric
 from ssl_seg.base import Model as Model
 from ssl_seg.base import SSLMethod as SSLMethod
+from ssl_seg.commands.classify import classify as classify
+from ssl_seg.commands.evaluate import evaluate as evaluate
+from ssl_seg.commands.export import export as export
+from ssl_seg.commands.predict import embed as embed
+from ssl_seg.commands.predict import predict as predict
+from ssl_seg.commands.report import report as report
+from ssl_seg.commands.segment import segment as segment
+from ssl_seg.commands.train import train as train
 from ssl_seg.data.image_cache import Store as Store
 from ssl_seg.data.image_cache import open_store as open_store
 from ssl_seg.data.loader import Batches as Batches
 from ssl_seg.engine.device import Device as Device
-from ssl_seg.engine.inference import embed as embed
+from ssl_seg.engine.inference import extract_features as extract_features
 from ssl_seg.engine.linear_probe import logistic_probe as logistic_probe
 from ssl_seg.engine.loop import Plan as Plan
 from ssl_seg.engine.loop import fit as fit
@@ -30,6 +38,8 @@ from ssl_seg.engine.optim import rate_at as rate_at
 from ssl_seg.engine.run_dir import Run as Run
 from ssl_seg.engine.signals import Stop as Stop
 from ssl_seg.errors import SslSegError as SslSegError
+from ssl_seg.heads.deeplabv3 import DeepLabV3 as DeepLabV3
+from ssl_seg.heads.fcn32s import FCN32s as FCN32s
 from ssl_seg.heads.linear import Linear as Linear
 from ssl_seg.heads.mlp import MLP as MLP
 from ssl_seg.hooks import hookimpl as hookimpl
@@ -42,6 +52,7 @@ from ssl_seg.methods.simsiam import simsiam_loss as simsiam_loss
 from ssl_seg.metrics.accuracy import Accuracy as Accuracy
 from ssl_seg.metrics.knn import KNN as KNN
 from ssl_seg.metrics.knn import knn_votes as knn_votes
+from ssl_seg.metrics.mean_iou import MeanIoU as MeanIoU
 from ssl_seg.nn.layers import frozen_copy as frozen_copy
 from ssl_seg.nn.layers import mlp as mlp
 from ssl_seg.nn.layers import move_average as move_average
@@ -52,5 +63,6 @@ from ssl_seg.utils.autocast import full_precision as full_precision
 from ssl_seg.weights.backbone_file import load_backbone as load_backbone
 from ssl_seg.weights.backbone_file import save_backbone as save_backbone
 from ssl_seg.weights.load import load as load
+from ssl_seg.workflows.run_result import RunResult as RunResult
 
 __version__: str

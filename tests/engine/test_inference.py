@@ -5,7 +5,7 @@ from ssl_seg.augment.views import evaluation_view
 from ssl_seg.data.image_cache import open_store
 from ssl_seg.datasets.demo import demo
 from ssl_seg.engine.device import Device
-from ssl_seg.engine.inference import embed
+from ssl_seg.engine.inference import extract_features
 from ssl_seg.testing import TinyBackbone
 
 
@@ -23,7 +23,7 @@ def backbone():
 
 
 def run(backbone, store, **options):
-    return embed(backbone, store, Device("fp32", cpu=True), size=32, **options)
+    return extract_features(backbone, store, Device("fp32", cpu=True), size=32, **options)
 
 
 def test_features_are_the_pooled_deepest_map_in_the_stores_order(backbone, store):

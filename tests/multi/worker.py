@@ -14,7 +14,7 @@ from ssl_seg.base import IGNORE, Model
 from ssl_seg.data.image_cache import Store
 from ssl_seg.data.loader import Batches
 from ssl_seg.engine.device import Device
-from ssl_seg.engine.inference import embed
+from ssl_seg.engine.inference import extract_features
 from ssl_seg.engine.loop import Plan, fit
 from ssl_seg.engine.monitors import CollapseAlarm
 from ssl_seg.engine.optim import build_optimizer, parameter_groups
@@ -158,7 +158,7 @@ def measure(device):
     found = {}
     for count in range(1, 18):
         store = Pictures(count)
-        features, targets = embed(backbone, store, device, size=SIZE, batch_size=2)
+        features, targets = extract_features(backbone, store, device, size=SIZE, batch_size=2)
         metric, seen = MeanIoU(NAMES), []
         for logits, batch in whole_images(model, store, device, batch_size=2):
             metric.update(logits, batch.masks)

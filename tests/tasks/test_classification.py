@@ -12,7 +12,7 @@ from ssl_seg.base import Model
 from ssl_seg.data.image_cache import open_store
 from ssl_seg.datasets.demo import demo
 from ssl_seg.engine.device import Device
-from ssl_seg.engine.inference import embed
+from ssl_seg.engine.inference import extract_features
 from ssl_seg.heads.linear import Linear
 from ssl_seg.tasks.classification import Supervised, mixup, pooled_features
 from ssl_seg.testing import TinyBackbone
@@ -102,7 +102,7 @@ def store(tmp_path):
 def test_cached_features_are_those_of_the_images(store):
     backbone, device = new_model().backbone, Device("fp32", cpu=True)
     (centre,) = pooled_features(backbone, store, device, size=32)
-    assert torch.equal(centre, embed(backbone, store, device, size=32)[0])
+    assert torch.equal(centre, extract_features(backbone, store, device, size=32)[0])
     view = TRAIN_VIEWS["strong"]
     rounds = pooled_features(backbone, store, device, size=32, views=[view], passes=3, seed=5)
     assert rounds.shape == (3, 30, 16) and not rounds.requires_grad

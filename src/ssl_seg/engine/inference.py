@@ -53,7 +53,7 @@ def outputs(
 
 
 @torch.no_grad()
-def embed(
+def extract_features(
     backbone: Backbone,
     store: Store,
     device: Device,

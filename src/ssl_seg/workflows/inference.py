@@ -113,10 +113,10 @@ class Reading:
 
     def features(self, store: "Store") -> "Tensor":
         """(N, C) pooled features."""
-        from ssl_seg.engine.inference import embed
+        from ssl_seg.engine.inference import extract_features
 
         trained = self.trained
-        features, _ = embed(trained.backbone, store, self.device, size=trained.size, **trained.how)
+        features, _ = extract_features(trained.backbone, store, self.device, size=trained.size, **trained.how)
         return features
 
     def logits(self, store: "Store") -> "Tensor":

@@ -9,7 +9,7 @@ from ssl_seg.augment import stateless_rng as chance
 from ssl_seg.base import Backbone
 from ssl_seg.data.image_cache import Store
 from ssl_seg.engine.device import Device
-from ssl_seg.engine.inference import embed
+from ssl_seg.engine.inference import extract_features
 from ssl_seg.engine.signals import Stop
 from ssl_seg.errors import DataError
 from ssl_seg.workflows.overlap import tell_twins
@@ -63,7 +63,7 @@ class Probe:
     def __call__(self, backbone: Backbone) -> dict[str, float]:
         """`probe_knn`, in [0, 1]; nothing when a signal has come meanwhile."""
         how: dict[str, Any] = {"size": self._size, "stopped": lambda: bool(self._stop.signal)}
-        features, targets = embed(backbone, self._store, self._device, **how)
+        features, targets = extract_features(backbone, self._store, self._device, **how)
         if self._stop.came(self._device):
             return {}
         held = self._held.to(features.device)
