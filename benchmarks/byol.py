@@ -50,7 +50,7 @@ class Ours:
 
     def views(self, step: int) -> list[torch.Tensor]:
         b = self.batches.at(step)
-        return augment(b.images, b.sizes, b.samples, self.method.views, seed=0, epoch=b.epoch, size=self.size)
+        return augment(b.images, self.method.views, b.sizes, b.samples, seed=0, epoch=b.epoch, size=self.size)
 
     def bound(self, steps: int) -> float:
         """The step alone: forward, backward, optimizer, target."""

@@ -105,7 +105,7 @@ def ours(name: str) -> Callable[[Bench, str, int], Scores]:
         def feed(step: int) -> list[list[Tensor]]:
             b = batches.at(step)
             common = {"seed": seed, "epoch": b.epoch, "size": bench.size}
-            return [augment(b.images, b.sizes, b.samples, method.views, **common)]
+            return [augment(b.images, method.views, b.sizes, b.samples, **common)]
 
         clock = Clock(bench, method.backbone)
         bench.device.place(method)

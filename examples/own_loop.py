@@ -20,7 +20,7 @@ total = EPOCHS * batches.per_epoch
 for step in range(total):
     batch = batches.at(step)
     views = augment(
-        batch.images, batch.sizes, batch.samples, method.views, seed=0, epoch=batch.epoch, size=SIZE
+        batch.images, method.views, batch.sizes, batch.samples, seed=0, epoch=batch.epoch, size=SIZE
     )
     loss = method(views)["loss"]
     loss.backward()

@@ -42,8 +42,8 @@ def test_views_on_the_gpu_are_those_of_the_cpu(store):
     ids = torch.arange(64)
     images = store.images[ids]
     common = {"seed": 0, "epoch": 1, "size": 32}
-    here = augment(images, store.sizes[ids], ids, BYOL_VIEWS, **common)
-    there = augment(images.cuda(), store.sizes[ids], ids, BYOL_VIEWS, **common)
+    here = augment(images, BYOL_VIEWS, store.sizes[ids], ids, **common)
+    there = augment(images.cuda(), BYOL_VIEWS, store.sizes[ids], ids, **common)
     for one, two in zip(here, there, strict=True):
         # a pixel within rounding of the solarization threshold may fall on either side
         far = ((one - two.cpu()).abs() > 1e-3).float().mean()
@@ -68,7 +68,7 @@ def _train(store, folder, *, steps, total=8, resume=False, spoil=-1):
 
     def feed(step):
         b = batches.at(step)
-        views = augment(b.images, b.sizes, b.samples, BYOL_VIEWS, seed=0, epoch=b.epoch, size=32)
+        views = augment(b.images, BYOL_VIEWS, b.sizes, b.samples, seed=0, epoch=b.epoch, size=32)
         if step == spoil:
             views[0][0] = float("nan")
         if step + 1 >= steps:

@@ -43,7 +43,7 @@ def canvases(count=16, canvas=48):
 
 def make(images, sizes, samples, recipe=BYOL_VIEWS, **options):
     given = {"seed": 3, "epoch": 1, "size": 32} | options
-    return augment(images, sizes, samples, recipe, **given)
+    return augment(images, recipe, sizes, samples, **given)
 
 
 def equal(one, two):
@@ -238,7 +238,7 @@ def test_views_are_float32_where_the_caller_computes_in_bfloat16():
 
     def all_views():
         return [
-            *augment(images, sizes, ids, BYOL_VIEWS, **fixed),
+            *augment(images, BYOL_VIEWS, sizes, ids, **fixed),
             augment_pairs(images, masks, sizes, ids, BYOL_VIEWS[0], **fixed)[0],
             evaluation_view(images, sizes, size=16),
             normalised(images),
@@ -249,3 +249,11 @@ def test_views_are_float32_where_the_caller_computes_in_bfloat16():
         inside = all_views()
     for one, two in zip(plain, inside, strict=True):
         assert two.dtype == torch.float32 and torch.equal(one, two)
+
+
+def test_pictures_that_fill_their_canvases_need_no_more_than_recipes():
+    images = canvases(count=4, canvas=40)[0]
+    whole, ids = torch.full((4, 2), 40), torch.arange(4)
+    assert equal(augment(images, BYOL_VIEWS), make(images, whole, ids, seed=0, epoch=0, size=40))
+    assert not equal(augment(images, BYOL_VIEWS), augment(images, BYOL_VIEWS, seed=1))
+    assert augment(images[..., :30], [PLAIN])[0].shape == (4, 3, 30, 30)

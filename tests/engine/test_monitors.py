@@ -133,7 +133,7 @@ def train(method, store, *, steps, lr, batch_size, alarm):
     for step in range(steps):
         rows = torch.randint(64, (batch_size,), generator=torch.Generator().manual_seed(step))
         images, sizes = store.images[rows], store.sizes[rows]
-        out = method(augment(images, sizes, rows, method.views, seed=0, epoch=step, size=32))
+        out = method(augment(images, method.views, sizes, rows, seed=0, epoch=step, size=32))
         alarm.look(out["embedding"].detach(), step)
         out["loss"].backward()
         optimizer.step()

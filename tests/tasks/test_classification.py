@@ -109,7 +109,7 @@ def test_cached_features_are_those_of_the_images(store):
     backbone.eval()
     for epoch in range(3):
         samples = torch.arange(30)
-        (images,) = augment(store.images, store.sizes, samples, [view], seed=5, epoch=epoch, size=32)
+        (images,) = augment(store.images, [view], store.sizes, samples, seed=5, epoch=epoch, size=32)
         with torch.no_grad():
             expected = backbone(images)[-1].mean((2, 3))
         torch.testing.assert_close(rounds[epoch], expected, atol=1e-5, rtol=1e-5)

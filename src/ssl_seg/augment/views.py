@@ -65,13 +65,13 @@ def multi_crop(views: Sequence[View], small: int, zoom: float = 0.5) -> tuple[Vi
 @without_autocast  # 8 bits of colour need more than the 8 of bfloat16; likewise below
 def augment(
     images: Tensor,
-    sizes: Tensor,
-    samples: Tensor,
     views: Sequence[View],
+    sizes: Tensor | None = None,
+    samples: Tensor | None = None,
     *,
-    seed: int,
-    epoch: int,
-    size: int,
+    seed: int = 0,
+    epoch: int = 0,
+    size: int | None = None,
     mean: tuple[float, ...] = IMAGENET_MEAN,
     std: tuple[float, ...] = IMAGENET_STD,
 ) -> list[Tensor]:
@@ -82,18 +82,23 @@ def augment(
 
     Args:
         images: (B, 3, H, W) uint8 canvases on the training device.
-        sizes: (B, 2) int64 height and width of the picture inside each canvas, on the CPU.
-        samples: (B,) int64 ids, on the CPU.
         views: the recipes.
+        sizes: (B, 2) int64 height and width of the picture inside each canvas, on the CPU; without it a picture
+            fills its canvas.
+        samples: (B,) int64 ids, on the CPU; without it 0, 1, 2, ...
         seed, epoch: with the id they fix every draw.
-        size: side of a view in pixels.
+        size: side of a view in pixels; without it the shorter side of the canvas.
         mean, std: of the normalisation, for images in [0, 1].
 
     Returns:
         One (B, 3, size * zoom, size * zoom) float32 tensor per view, normalised, channels last.
     """
+    count, _, height, width = images.shape
+    sizes = torch.tensor([[height, width]]).expand(count, 2) if sizes is None else sizes
+    samples = torch.arange(count) if samples is None else samples
+    side = min(height, width) if size is None else size
     return [
-        _view(images, sizes, view, chance.uniform(seed, epoch, index, samples, _SLOTS), size, mean, std)
+        _view(images, sizes, view, chance.uniform(seed, epoch, index, samples, _SLOTS), side, mean, std)
         for index, view in enumerate(views)
     ]
 

@@ -77,6 +77,6 @@ def views(
         colours = np.array(about_masks(dataset)["colours"], dtype=np.uint8)
         made = paired_views(batch, store.sizes, augment or "light", colours, fixed)
     else:
-        made = augmented(batch.images, batch.sizes, batch.samples, recipes, **fixed)
+        made = augmented(batch.images, recipes, batch.sizes, batch.samples, **fixed)
     draw_views(out, batch.images, made, names=_PAIR if masks else None)
     echo(f"figure: {out}")

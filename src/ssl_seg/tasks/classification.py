@@ -99,7 +99,7 @@ def pooled_features(
             features = []
             for batch in in_order(store, BATCH, device.device, rank=device.rank, ranks=device.ranks):
                 (view,) = augment(
-                    batch.images, batch.sizes, batch.samples, views, seed=seed, epoch=epoch, size=size, **how
+                    batch.images, views, batch.sizes, batch.samples, seed=seed, epoch=epoch, size=size, **how
                 )
                 with device.autocast():
                     features.append(pool(backbone(view)).float())

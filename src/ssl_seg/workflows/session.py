@@ -162,7 +162,7 @@ class Training:
         from ssl_seg.augment.views import augment
 
         common = {"seed": self.given["seed"], "epoch": batch.epoch, "size": self.size}
-        return augment(batch.images, batch.sizes, batch.samples, views, **common, **normalisation)
+        return augment(batch.images, views, batch.sizes, batch.samples, **common, **normalisation)
 
     def parts(self, tensors: Sequence["Tensor"]) -> list[list["Tensor"]]:
         """A batch in as many parts as gradients are accumulated over."""
