@@ -120,12 +120,23 @@ def test_a_file_that_cannot_be_imported_is_the_plugins_fault(file, capsys):
 def test_the_command_passes_the_exit_code_of_its_process_on(cli, monkeypatch, ended, code):
     def run(words, **_):
         assert words[1:] == ["-m", "ssl_seg.commands.check_plugin", "knn"]
-        return subprocess.CompletedProcess(words, ended)
+        return subprocess.CompletedProcess(
+            words, ended, f"knn (metrics) {list_plugins.KEPT}\n" if not ended else ""
+        )
 
     monkeypatch.setattr(list_plugins.subprocess, "run", run)
     got, _, err = cli("plugins", "check", "knn")
     assert got == code
     assert ("was ended by signal 9" in err) == (ended == -9)
+
+
+@pytest.mark.slow
+def test_a_component_that_ends_the_check_has_not_passed_it(cli, tmp_path):
+    path = tmp_path / "leaver.py"
+    path.write_text("import os\ndef metric(classes, root=0):\n    os._exit(0)\n")
+    code, _, err = cli("plugins", "check", f"{path}:metric")
+    assert code == 7
+    assert "ended the process before all of it was checked" in err
 
 
 def test_a_check_that_never_ends_is_given_up(cli, monkeypatch):
