@@ -25,10 +25,11 @@ from ssl_seg.data.loader import Batches
 from ssl_seg.datasets.demo import Demo
 from ssl_seg.datasets.flat_folder import flat_folder
 from ssl_seg.engine.device import Device, has_bf16
-from ssl_seg.engine.loop import Plan, fit
+from ssl_seg.engine.loop import fit
 from ssl_seg.engine.monitors import CollapseAlarm
 from ssl_seg.engine.optim import build_optimizer, parameter_groups
 from ssl_seg.engine.run_dir import Run
+from ssl_seg.engine.schedule import Plan
 from ssl_seg.engine.signals import Stop
 from ssl_seg.methods.byol import BYOL
 

@@ -23,9 +23,10 @@ from ssl_seg.data.loader import Batches
 from ssl_seg.datasets.csv_labels import csv_labels
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.inference import evaluating
-from ssl_seg.engine.loop import Plan, fit
+from ssl_seg.engine.loop import fit
 from ssl_seg.engine.optim import build_optimizer, parameter_groups, rate_at
 from ssl_seg.engine.run_dir import Run
+from ssl_seg.engine.schedule import Plan
 from ssl_seg.engine.signals import Stop
 from ssl_seg.heads.linear import Linear
 from ssl_seg.tasks.classification import Supervised, logits_of, pooled_features

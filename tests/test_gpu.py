@@ -11,9 +11,10 @@ from ssl_seg.datasets.demo import Demo
 from ssl_seg.engine.deterministic import deterministic
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.energy import energy_of
-from ssl_seg.engine.loop import Plan, fit
+from ssl_seg.engine.loop import fit
 from ssl_seg.engine.optim import build_optimizer, parameter_groups
 from ssl_seg.engine.run_dir import Run
+from ssl_seg.engine.schedule import Plan
 from ssl_seg.engine.signals import Stop
 from ssl_seg.errors import HealthError
 from ssl_seg.methods.byol import BYOL

@@ -63,6 +63,8 @@ ALLOWED = {
     ("distributed/failure_monitor.py", "Timer"): "a daemon: nobody waits for its end",
     ("plugins/ssl-seg-dino/src/ssl_seg_dino.py", "all_reduce"): EXCHANGE,
     ("data/file_digests.py", "get"): "a context variable",
+    ("commands/from_python.py", "get"): "a context variable",
+    ("utils/progress.py", "get"): "a context variable",
     ("utils/lock.py", "flock"): "LOCK_NB: it does not wait",
     ("utils/lock.py", "sleep"): "in a loop with a deadline",
     ("study/runner.py", "Popen"): "its end is waited for in `_wait_for`, which ends after a signal",

@@ -18,7 +18,7 @@ POINTS = {
     "while the oldest goes": ("os.rename", "/.trash-", "after"),
     "before the target moves": ("ssl_seg.methods.byol.BYOL.after_step", "", "before"),
     "after the target has moved": ("ssl_seg.methods.byol.BYOL.after_step", "", "after"),
-    "in the probe": ("ssl_seg.workflows.knn_probe.embed", "", "before"),
+    "in the probe": ("ssl_seg.workflows.knn_probe.extract_features", "", "before"),
     "before the scores": ("ssl_seg.engine.run_dir.Run.add_scores", "", "before"),
     "after the scores": ("ssl_seg.engine.run_dir.Run.add_scores", "", "after"),
     "in the status": ("os.replace", "status.json", "before"),

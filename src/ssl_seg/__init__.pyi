@@ -27,7 +27,6 @@ from ssl_seg.data.loader import Batches as Batches
 from ssl_seg.engine.device import Device as Device
 from ssl_seg.engine.inference import extract_features as extract_features
 from ssl_seg.engine.linear_probe import logistic_probe as logistic_probe
-from ssl_seg.engine.loop import Plan as Plan
 from ssl_seg.engine.loop import fit as fit
 from ssl_seg.engine.monitors import CollapseAlarm as CollapseAlarm
 from ssl_seg.engine.monitors import effective_rank as effective_rank
@@ -36,6 +35,7 @@ from ssl_seg.engine.optim import build_optimizer as build_optimizer
 from ssl_seg.engine.optim import parameter_groups as parameter_groups
 from ssl_seg.engine.optim import rate_at as rate_at
 from ssl_seg.engine.run_dir import Run as Run
+from ssl_seg.engine.schedule import Plan as Plan
 from ssl_seg.engine.signals import Stop as Stop
 from ssl_seg.errors import SslSegError as SslSegError
 from ssl_seg.heads.deeplabv3 import DeepLabV3 as DeepLabV3

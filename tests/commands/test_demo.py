@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ssl_seg.commands import demo, study
+from ssl_seg.commands import demo
 from ssl_seg.study.config import StudyFile
 
 
@@ -31,7 +31,7 @@ def test_another_study_in_its_folder_stays(cli, tmp_path):
 
 
 def test_it_goes_on_where_it_was_stopped(cli, tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "PROGRAM", ("false",))
+    monkeypatch.setattr("ssl_seg.study.runner.PROGRAM", ("false",))
     code, text, err = cli("demo", "--out", tmp_path / "out")
     assert code == 1 and f"next: ssl-seg study {tmp_path / 'out' / 'study.toml'}" in err
     assert "The page shows" not in text

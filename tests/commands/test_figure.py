@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_seg.commands import figure_curves
-from ssl_seg.figures import tsne
+from ssl_seg.figures import curves_data, tsne
 
 TINY = Path(__file__).parents[1] / "faults" / "tiny.py"
 
@@ -272,14 +271,14 @@ def test_damaged_scores_are_told_and_the_others_drawn(cli, scored, line):
 
 
 def test_names_are_as_short_as_they_can_be():
-    names = figure_curves.names
+    names = curves_data.names
     assert names([Path("/x/a"), Path("/x/b")]) == ["a", "b"]
     assert names([Path("/x/a/run"), Path("/y/a/run"), Path("/y/b/run")]) == ["x/a/run", "y/a/run", "y/b/run"]
 
 
 def test_epochs_are_told_in_spans():
-    assert figure_curves.spans([3]) == "epoch 3"
-    assert figure_curves.spans([1, 2, 3, 7, 9, 10]) == "epochs 1-3, 7, 9-10"
+    assert curves_data.spans([3]) == "epoch 3"
+    assert curves_data.spans([1, 2, 3, 7, 9, 10]) == "epochs 1-3, 7, 9-10"
 
 
 @pytest.mark.parametrize("head", ["linear", "mlp"])

@@ -21,9 +21,9 @@ FAKE = ROOT / "tests" / "fake_stage.py"
 TINY = ROOT / "tests" / "faults" / "tiny.py"
 DRIVER = f"""
 import sys
-import ssl_seg.commands.study as study
 from ssl_seg.cli import main
-study.PROGRAM = (sys.executable, "-S", {str(FAKE)!r})
+from ssl_seg.study import runner
+runner.PROGRAM = (sys.executable, "-S", {str(FAKE)!r})
 main()
 """
 STUDY = """\

@@ -12,9 +12,12 @@ from ssl_seg.testing import check_dataset
 
 SOURCE = Path(ssl_seg.__file__).parent
 WITH_ADVICE = [
-    *(SOURCE / "data" / f"{name}.py" for name in ("files", "first_look", "splits", "tables")),
+    *(
+        SOURCE / "data" / f"{name}.py"
+        for name in ("files", "first_look", "label_alignment", "splits", "tables")
+    ),
     *(SOURCE / "datasets" / f"{name}.py" for name in ("csv_labels", "flat_folder", "image_folder")),
-    *(SOURCE / "commands" / f"{name}.py" for name in ("data", "labels")),
+    SOURCE / "workflows" / "data.py",
 ]
 NAMES = ["a.png", "b.png", "c, d.png", "sub/e.png", "ü.png"]
 

@@ -13,11 +13,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ssl_seg.engine.device import Device
-from ssl_seg.engine.loop import Plan, fit
+from ssl_seg.engine.loop import fit
 from ssl_seg.engine.metric_logger import Meter
 from ssl_seg.engine.monitors import CollapseAlarm
 from ssl_seg.engine.optim import build_optimizer, parameter_groups, rate_at
 from ssl_seg.engine.run_dir import Run
+from ssl_seg.engine.schedule import Plan
 from ssl_seg.engine.signals import Stop
 from ssl_seg.errors import HealthError, ResourceError, Stopped
 from ssl_seg.weights import checkpoint

@@ -15,10 +15,11 @@ from ssl_seg.data.image_cache import Store
 from ssl_seg.data.loader import Batches
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.inference import extract_features
-from ssl_seg.engine.loop import Plan, fit
+from ssl_seg.engine.loop import fit
 from ssl_seg.engine.monitors import CollapseAlarm
 from ssl_seg.engine.optim import build_optimizer, parameter_groups
 from ssl_seg.engine.run_dir import Run
+from ssl_seg.engine.schedule import Plan
 from ssl_seg.engine.signals import Stop
 from ssl_seg.heads.deeplabv3 import DeepLabV3
 from ssl_seg.heads.linear import Linear

@@ -51,7 +51,7 @@ ALLOWED = {
     ("data/cache_builder.py", "_open"): "into the folder that `build` gives its final name",
     ("weights/checkpoint.py", "_write"): "into the folder that `save_checkpoint` gives its final name",
     ("weights/checkpoint_files.py", "remove_checkpoint"): "a name that is never read",
-    ("utils/progress.py", "say"): "the null device",
+    ("utils/progress.py", "print"): "the null device",
     ("commands/process.py", "_try"): "the null device",
     ("commands/process.py", "_streams"): "the null device",
     ("reporting/images.py", "_encoded"): "into memory",

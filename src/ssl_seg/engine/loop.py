@@ -17,6 +17,7 @@ from ssl_seg.engine.metric_logger import Meter
 from ssl_seg.engine.monitors import CollapseAlarm, FiniteCheck, check_weights
 from ssl_seg.engine.optim import set_rate
 from ssl_seg.engine.run_dir import Run
+from ssl_seg.engine.schedule import Plan
 from ssl_seg.engine.signals import Stop
 from ssl_seg.errors import HealthError, Stopped
 from ssl_seg.utils.foreign import fenced
@@ -26,29 +27,6 @@ from ssl_seg.weights.checkpoint import load_checkpoint, save_checkpoint
 from ssl_seg.weights.checkpoint_files import newest_checkpoint, tidy
 
 Feed = Callable[[int], Sequence[Any]]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long to train and how often to save.
-
-    Attributes:
-        total: steps of the run.
-        per_epoch: steps of an epoch.
-        batch_size: images of a step.
-        rate: the learning rate as a function of the step, counted from 0.
-        clip: largest norm of the gradients; 0 leaves them as they are.
-        save_every: steps between checkpoints; 0 leaves it to the clock.
-        save_seconds: between checkpoints, when the clock decides.
-    """
-
-    total: int
-    per_epoch: int
-    batch_size: int
-    rate: Callable[[int], float]
-    clip: float = 0.0
-    save_every: int = 0
-    save_seconds: float = 300.0
 
 
 def fit(

@@ -18,6 +18,7 @@ from ssl_seg.utils.interrupt import Interrupted
 
 _LABEL = "_ssl_seg_owner"
 _OURS = "ssl_seg"
+_REFUSALS = ("does not have a deterministic implementation", "Deterministic behavior was enabled")  # of torch
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
@@ -131,7 +132,9 @@ def is_ctrl_c(error: BaseException) -> bool:
 
 
 def _is_of_machine(error: BaseException) -> bool:
-    return is_out_of_memory(error) or (isinstance(error, OSError) and error.errno in _NO_ROOM)
+    """Memory, disk, or an operation that the device has not in a deterministic form: `engine.deterministic` names it."""
+    refused = isinstance(error, RuntimeError) and any(text in str(error) for text in _REFUSALS)
+    return refused or is_out_of_memory(error) or (isinstance(error, OSError) and error.errno in _NO_ROOM)
 
 
 def _culprit(error: BaseException) -> tuple[Owner, str] | None:

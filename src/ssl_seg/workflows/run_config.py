@@ -8,9 +8,9 @@ from torch.optim import Optimizer
 
 from ssl_seg.data.image_cache import FINGERPRINT, Store
 from ssl_seg.engine.device import Device
-from ssl_seg.engine.loop import Plan
 from ssl_seg.engine.optim import build_optimizer, parameter_groups, rate_at, undecayed
 from ssl_seg.engine.run_dir import Run
+from ssl_seg.engine.schedule import Plan
 from ssl_seg.errors import UsageError, WeightsError
 from ssl_seg.utils.log import log
 from ssl_seg.workflows.run_status import versions

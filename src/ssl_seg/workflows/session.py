@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from ssl_seg.data.image_cache import Store
     from ssl_seg.data.loader import Batch
     from ssl_seg.engine.device import Device
-    from ssl_seg.engine.loop import Feed, Plan
+    from ssl_seg.engine.loop import Feed
     from ssl_seg.engine.monitors import CollapseAlarm
+    from ssl_seg.engine.schedule import Plan
     from ssl_seg.plugins import Plugins
 
 
