@@ -202,11 +202,9 @@ class Training:
         self.device.meet()
         names = check_trackers(self.given["track"] or "") if self.device.is_main else []
         with Tracking(names, self.run) as tracking:
+            trained = module, feed, optimizer, plan
             fit(
-                module,
-                feed,
-                optimizer,
-                plan,
+                *trained,
                 device=self.device,
                 run=self.run,
                 stop=self.stop,
