@@ -58,7 +58,7 @@ def record(view, size=SIZE, index=0):
         idle = views.View(jitter_p=0, gray_p=0, blur_p=0)
         before = [idle] * index
         images = torch.zeros(COUNT, 3, 1, 1, dtype=torch.uint8)
-        views.augment(images, sizes, torch.arange(COUNT), [*before, view], seed=5, epoch=2, size=size)
+        views.augment(images, [*before, view], sizes, torch.arange(COUNT), seed=5, epoch=2, size=size)
     return found
 
 

@@ -61,7 +61,7 @@ class Pictures(Store):
 
 def seen(batch, recipe):
     fixed = {"seed": 1, "epoch": batch.epoch, "size": SIZE}
-    made = looks.augment(batch.images, batch.sizes, batch.samples, recipe, **fixed)
+    made = looks.augment(batch.images, recipe, batch.sizes, batch.samples, **fixed)
     return [view.double() for view in made]
 
 
