@@ -7,7 +7,7 @@ from benchmarks.faults.disk import new_place, run_at
 POINTS = {
     "train": {
         "before the step": ("ssl_seg.engine.loop.set_rate", "", "before", 1),
-        "in the probe": ("ssl_seg.workflows.knn_probe.embed", "", "before", 2),
+        "in the probe": ("ssl_seg.workflows.knn_probe.extract_features", "", "before", 2),
         "in a checkpoint": ("os.replace", "/step-", "before", 2),
         "before the scores": ("ssl_seg.engine.run_dir.Run.add_scores", "", "before", 1),
         "after the loop": ("ssl_seg.workflows.session.Training.save_backbone", "", "before", 1),
