@@ -13,8 +13,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import pytest
+import typer
+
+from ssl_seg.commands.study_options import checker
+from ssl_seg.commands.train import train
+from ssl_seg.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
 FAKE = ROOT / "tests" / "fake_stage.py"
@@ -652,3 +658,19 @@ def test_the_real_commands_killed_and_started_again(real):
     assert code == 0, said
     assert "goes on in out/classify-" in said
     assert one.result() == whole.result()
+
+
+def test_a_command_from_outside_needs_no_more_than_a_runs_four_flags():
+    def wait(epochs: int = 1, out: str = "", config: str = "", resume: bool = False, option: str = ""):
+        """A command that knows nothing of `--progress`."""
+
+    commands = {}
+    for each in (wait, train):
+        app = typer.Typer()
+        app.command()(each)
+        commands[each.__name__] = typer.main.get_command(app)
+    context = SimpleNamespace(find_root=lambda: SimpleNamespace(command=SimpleNamespace(commands=commands)))
+    judge = checker(context)
+    assert judge("wait", {}, str) == ({}, [])
+    with pytest.raises(UsageError, match="unknown key 'progress'"):
+        judge("train", {"progress": False}, str)

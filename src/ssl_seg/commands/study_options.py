@@ -17,7 +17,7 @@ from ssl_seg.utils.text import names_in
 if TYPE_CHECKING:
     from ssl_seg.registry import Registry
 
-_OURS = frozenset({"out", "config", "resume", "option", "progress"})
+_OURS = frozenset({"out", "config", "resume", "option"})  # a command that has them can be a stage
 # flags that name components
 _KINDS = {"ssl": "ssl", "backbone": "backbones", "head": "heads", "metric": "metrics"}
 
@@ -37,7 +37,7 @@ def checker(context: typer.Context) -> Check:
                 where=where("command"),
                 next=f"one of {', '.join(able)}",
             )
-        known = (parameters.keys() | {"o"}) - _OURS
+        known = (parameters.keys() | {"o"}) - _OURS - {"progress"}
         texts = []
         for key, value in given.items():
             if key not in known:
