@@ -56,7 +56,7 @@ def _invoke(command: Callable[..., Any], given: Mapping[str, Any]) -> Any:
     parsed = typer.main.get_command(app)
     name = command.__name__
     try:
-        with parsed.make_context(name, list(_words(parsed, given)), ignore_unknown_options=False) as context:
+        with parsed.make_context(name, list(_words(parsed, given))) as context:
             return parsed.invoke(context)
     except typer.BadParameter as error:
         flag = error.param.name if error.param else ""

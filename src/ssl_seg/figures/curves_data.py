@@ -11,7 +11,7 @@ from ssl_seg.utils.toml import read_toml
 
 
 def names(folders: Sequence[Path]) -> list[str]:
-    """What tells folders apart: as few of their last parts as that takes."""
+    """The shortest trailing part of each path that is unique; equal only for a folder that is listed twice."""
     parts = [folder.resolve().parts for folder in folders]
     for count in range(1, max(map(len, parts)) + 1):
         short = ["/".join(each[-count:]) for each in parts]

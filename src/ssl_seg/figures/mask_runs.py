@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssl_seg.errors import DataError, UsageError
+from ssl_seg.figures.curves_data import names
 
 if TYPE_CHECKING:
     from ssl_seg.results.mask_snapshots import Watched
@@ -41,10 +42,7 @@ def open_runs(folders: Sequence[Path], titles: Sequence[str]) -> tuple[dict[str,
 
 
 def _names_of(folders: Sequence[Path]) -> list[str]:
-    """The folders' own names, or as much of their paths as tells them apart."""
-    parts = [folder.resolve().parts for folder in folders]
-    for count in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(part[-count:]) for part in parts]
-        if len(set(names)) == len(names):
-            return names
-    raise UsageError("one run is named twice")
+    found = names(folders)
+    if len(set(found)) < len(found):
+        raise UsageError("one run is named twice")
+    return found

@@ -1,4 +1,4 @@
-"""Whether what a plugin has made keeps the contract of its kind: told at once, and not by what breaks later.
+"""Check at once that what a plugin made keeps the contract of its kind, before something else breaks.
 
 The library's own components are held to it by their tests.
 """
