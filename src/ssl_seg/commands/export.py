@@ -45,4 +45,4 @@ def export(
     for note in made.notes:
         echo(f"note: {note}")
     echo("", *made.code.split("\n"))
-    return Export(out, made.whole, made.difference, made.code, made.notes)
+    return Export(**vars(made), path=out)

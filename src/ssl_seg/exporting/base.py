@@ -75,23 +75,6 @@ class Subject:
         return pool(self.backbone(images))
 
 
-@dataclass(frozen=True)
-class Exported:
-    """What has been written.
-
-    Attributes:
-        whole: whether the head is in it.
-        difference: largest difference of outputs in the comparison, as a share of the largest output.
-        code: Python that loads it.
-        notes: what to know of it, in sentences.
-    """
-
-    whole: bool
-    difference: float
-    code: str
-    notes: list[str]
-
-
 @torch.no_grad()
 def affine(head: Head, channels: int) -> tuple[Tensor, Tensor] | None:
     """A head on pooled features as one matrix and one bias, if that is what it is in evaluation mode.

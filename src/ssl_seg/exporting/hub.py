@@ -9,8 +9,9 @@ import torch
 
 from ssl_seg.errors import UsageError, WeightsError
 from ssl_seg.exporting import timm as timm_layout
-from ssl_seg.exporting.base import Exported, Subject
+from ssl_seg.exporting.base import Subject
 from ssl_seg.exporting.card import write_card
+from ssl_seg.exporting.exported import Exported
 from ssl_seg.exporting.output import placed, write_json
 from ssl_seg.exporting.run_record import Record
 from ssl_seg.weights.backbone_file import FORMAT

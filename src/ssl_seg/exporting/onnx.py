@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ssl_seg.base import Backbone
 from ssl_seg.errors import UsageError
-from ssl_seg.exporting.base import Exported, Subject, cannot, check, difference
+from ssl_seg.exporting.base import Subject, cannot, check, difference
+from ssl_seg.exporting.exported import Exported
 from ssl_seg.exporting.output import placed
 from ssl_seg.nn.layers import pool
 

@@ -7,7 +7,8 @@ import timm
 import torch
 from torch import nn
 
-from ssl_seg.exporting.base import Exported, Subject, affine, cannot, check, difference
+from ssl_seg.exporting.base import Subject, affine, cannot, check, difference
+from ssl_seg.exporting.exported import Exported
 from ssl_seg.exporting.output import placed, write_json
 from ssl_seg.nn.layers import pool
 from ssl_seg.weights.backbone_file import FORMAT

@@ -10,7 +10,8 @@ import torchvision
 from torch import Tensor, nn
 
 from ssl_seg.errors import UsageError
-from ssl_seg.exporting.base import Exported, Subject, affine, cannot, check, difference, last_child
+from ssl_seg.exporting.base import Subject, affine, cannot, check, difference, last_child
+from ssl_seg.exporting.exported import Exported
 from ssl_seg.exporting.output import placed
 from ssl_seg.weights.backbone_file import FORMAT
 from ssl_seg.weights.state_dict import write_tensors

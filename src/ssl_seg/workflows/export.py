@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from ssl_seg.utils.progress import Console
 
 if TYPE_CHECKING:
-    from ssl_seg.exporting.base import Exported, Subject
+    from ssl_seg.exporting.base import Subject
+    from ssl_seg.exporting.exported import Exported
     from ssl_seg.exporting.run_record import Record
 
 

@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from ssl_seg.exporting.exported import Exported
 from ssl_seg.results.scores import read_scores
 from ssl_seg.utils.toml import read_json
 
@@ -100,19 +101,11 @@ class Embeddings:
 
 
 @dataclass(frozen=True)
-class Export:
-    """What was written for another library, and compared with it.
+class Export(Exported):
+    """What was written for another library, and compared with it; see `Exported`.
 
     Attributes:
         path: the file or the folder.
-        whole: whether the head is in it.
-        difference: largest difference of outputs in the comparison, as a share of the largest output.
-        code: Python that loads it.
-        notes: what to know of it, in sentences.
     """
 
     path: Path
-    whole: bool
-    difference: float
-    code: str
-    notes: list[str]
