@@ -63,7 +63,7 @@ def _describe(kind: str, name: str, factory: Callable[..., Any], sources: list[A
 
 @app.callback()
 def plugins(context: typer.Context) -> None:
-    """Installed plugins, their versions, what each brings, and what is wrong with those that are left out.
+    """List installed plugins with their versions and components, and why any of them is not loaded.
 
     SSL_SEG_DISABLE_PLUGINS=NAME,... in the environment leaves out plugins or whole packages by their names: one that
     hangs or crashes when it is imported is not touched then.
