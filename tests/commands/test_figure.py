@@ -293,3 +293,10 @@ def test_a_frozen_run_has_one_map_of_what_the_backbone_gives(cli, tmp_path, head
     assert code == 0
     note = "epochs 1 and 2 have the same features (frozen backbone): one map"
     assert note in err and note in (run / "figures" / "tsne.svg").read_text()
+
+
+@pytest.mark.parametrize("place", ["", ".", "/", ".."])
+@pytest.mark.parametrize("figure", ["curves", "masks", "tsne", "architecture", "views"])
+def test_a_figure_needs_a_name(cli, figure, place):
+    code, _, err = cli("figure", figure, "resnet18", "--out", place)
+    assert code == 2 and "names a folder" in err

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ssl_seg.errors import HealthError
+from ssl_seg.results.status import read_status
 
 TINY = Path(__file__).parents[1] / "faults" / "tiny.py"
 ON_TINY = ["--backbone", f"{TINY}:TinyBackbone"]
@@ -80,12 +81,7 @@ def test_a_start_that_fails_in_a_folder_of_a_stopped_start(cli, tmp_path):
 def test_a_first_start_that_fails_says_so(cli, tmp_path):
     run = tmp_path / "run"
     code, _, _ = cli(*COMMANDS["classify"], *COMMON, "--init", tmp_path / "missing.pth", "--out", run)
-    assert json.loads((run / "status.json").read_text()) == {
-        "state": "failed",
-        "step": 0,
-        "code": code,
-        "checkpoint": "",
-    }
+    assert read_status(run) == {"state": "failed", "step": 0, "code": code, "checkpoint": ""}
 
 
 def test_the_report_keeps_the_row_of_a_run_whose_resume_was_refused(cli, tmp_path):

@@ -17,6 +17,7 @@ import pytest
 
 from ssl_seg.engine.run_dir import Run
 from ssl_seg.errors import OccupiedError, ResourceError, UsageError, WeightsError, render
+from ssl_seg.results.status import read_status
 from ssl_seg.utils.files import replace_text
 from ssl_seg.utils.log import log
 from ssl_seg.utils.toml import read_toml, to_toml
@@ -270,8 +271,7 @@ def test_status(tmp_path):
     with Run(tmp_path) as run:
         run.set_status("running", step=3, checkpoint="step-000003")
         run.set_status("stopped", step=3, code=143, checkpoint="step-000003")
-    status = json.loads((tmp_path / "status.json").read_text())
-    assert status == {"state": "stopped", "step": 3, "code": 143, "checkpoint": "step-000003"}
+    assert read_status(tmp_path) == {"state": "stopped", "step": 3, "code": 143, "checkpoint": "step-000003"}
 
 
 _READER = """

@@ -22,6 +22,7 @@ from benchmarks.faults.lab import Lab
 from benchmarks.faults.server import Server
 from benchmarks.faults.snapshot import snapshot
 from benchmarks.faults.traps import POINTS
+from ssl_seg.results.status import read_status
 
 TINY = Path(__file__).with_name("tiny.py")
 STEPS, PER_EPOCH = 8, 4
@@ -112,7 +113,7 @@ class Trial:
         return lines
 
     def status(self) -> dict[str, Any]:
-        return json.loads((self.folder / "status.json").read_text())
+        return read_status(self.folder)
 
     def saved(self) -> list[int]:
         return sorted(int(path.name[5:]) for path in self.folder.glob("checkpoints/step-*"))

@@ -9,7 +9,7 @@ from ssl_seg.results.run_digests import damage
 
 WITHOUT = {  # files of a run that its digests do not cover
     "digests.json": "itself",
-    "status.json": "says afterwards what became of the run",
+    "status.json": "has a digest of its own, as it is written again when a run has ended",
     "run.log": "is for people, and grows",
     "tracking.json": "belongs to the trackers",
     "backbone.safetensors": "has a digest in its header",

@@ -42,14 +42,7 @@ def architecture(
         typer.Option(metavar="FILE.py:NAME", help="A run's head from a file; may be repeated."),
     ] = None,
     option: flags.Option = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="STEM",
-            help="Without an ending.",
-            show_default="RUN/figures/architecture, or architecture here",
-        ),
-    ] = None,
+    out: Annotated[Path | None, flags.stem("RUN/figures/architecture, or architecture here")] = None,
 ) -> None:
     """Draw networks stage by stage on one scale: sizes, channels, dilation, parameters, MACs.
 

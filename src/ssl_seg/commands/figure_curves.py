@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ssl_seg.commands import flags
 from ssl_seg.errors import DataError
 from ssl_seg.figures.curves_data import missing_epochs, names, read_lines
 from ssl_seg.utils.progress import Console, echo
@@ -12,14 +13,7 @@ from ssl_seg.utils.progress import Console, echo
 
 def curves(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs of any kind.")],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="STEM",
-            help="Without an ending.",
-            show_default="RUN/figures/curves, or curves here for several",
-        ),
-    ] = None,
+    out: Annotated[Path | None, flags.stem("RUN/figures/curves, or curves here for several")] = None,
 ) -> None:
     """Draw loss, scores and health of runs over their epochs: one plot per number, the runs in each.
 

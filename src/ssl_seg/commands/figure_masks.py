@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ssl_seg.commands import flags
 from ssl_seg.figures.mask_runs import open_runs
 from ssl_seg.utils.progress import echo
 from ssl_seg.utils.text import names_in
@@ -14,12 +15,7 @@ _SHOWN = 8
 
 def masks(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of segmentation runs.")],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Without an ending.", show_default="figures/masks in the run's folder; of several: masks"
-        ),
-    ] = None,
+    out: Annotated[Path | None, flags.stem("figures/masks in the run's folder; of several: masks")] = None,
     images: Annotated[
         str, typer.Option(help="Which, with commas between: 0013,0062.", show_default="all that are watched")
     ] = "",

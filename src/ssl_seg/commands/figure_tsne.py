@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ssl_seg.commands import flags
 from ssl_seg.figures.tsne_data import chosen_features, mappable
 from ssl_seg.utils import limits
 from ssl_seg.utils.files import replace_text
@@ -26,9 +27,7 @@ def tsne(
         typer.Option(help="How many neighbours of an image count.", show_default="30, or fewer"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=limits.NUMPY_SEED, help="Of t-SNE.")] = 0,
-    out: Annotated[
-        Path | None, typer.Option(metavar="STEM", help="Without an ending.", show_default="RUN/figures/tsne")
-    ] = None,
+    out: Annotated[Path | None, flags.stem("RUN/figures/tsne")] = None,
 ) -> None:
     """Draw t-SNE maps of the features that a run has kept of its training images.
 

@@ -39,7 +39,7 @@ def views(
     seed: flags.Seed = 0,
     count: Annotated[int, typer.Option(min=1, max=64, help="Images, one column for each.")] = 8,
     option: flags.Option = None,
-    out: Annotated[Path, typer.Option(help="PNG file.")] = Path("views.png"),
+    out: Annotated[Path, typer.Option(help="PNG file.", callback=flags.file_name)] = Path("views.png"),
     bad_images: flags.BadImages = "stop",
     cache: flags.Cache = None,
 ) -> None:

@@ -1,13 +1,31 @@
 """Flags that several commands share."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from ssl_seg.commands.config import add_options, note_out, note_resume, take_config
+from ssl_seg.errors import UsageError
 from ssl_seg.utils import limits
 from ssl_seg.utils.progress import show_progress
+
+
+def file_name(path: Path | None) -> Path | None:
+    """A path with a name at its end, as an ending is going to be put behind it; not '', '.' or '/'."""
+    if path is not None and path.name in ("", ".."):
+        raise UsageError(f"--out {str(path)!r} names a folder, not a file")
+    return path
+
+
+def stem(default: str) -> Any:
+    """`--out` of a figure; the files are the stem with .png and .svg.
+
+    Args:
+        default: for the help.
+    """
+    return typer.Option(metavar="STEM", help="Without an ending.", show_default=default, callback=file_name)
+
 
 Data = Annotated[str | None, typer.Argument(metavar="DATA", help="A folder, a CSV file, or FORMAT:PATH.")]
 RunOrFile = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or a weight file.")]

@@ -15,6 +15,7 @@ from ssl_seg.engine.run_settings import is_run, read_settings
 from ssl_seg.errors import OccupiedError, ResourceError, SslSegError, WeightsError
 from ssl_seg.results.run_digests import remove_digests, write_digests
 from ssl_seg.results.scores import load_scores, read_scores
+from ssl_seg.results.status import write_status
 from ssl_seg.utils.code_names import resuming
 from ssl_seg.utils.files import replace_text
 from ssl_seg.utils.lock import OpenFolder, take_lock
@@ -204,7 +205,7 @@ class Run:
             write_digests(self.folder)
         self.begun = self.begun or state == "running"
         status = {"state": state, "step": step, "code": code, "checkpoint": checkpoint}
-        replace_text(self.folder / "status.json", json.dumps(status) + "\n")
+        write_status(self.folder, status)
 
 
 def _free_name(path: Path) -> Path:

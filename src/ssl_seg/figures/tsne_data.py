@@ -1,8 +1,6 @@
 """The features that a run has kept, for t-SNE."""
 
 import re
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,10 +73,11 @@ def _read(path: Path) -> Kept:
     """One file; its features stand at epoch 0."""
     import numpy as np
 
+    from ssl_seg.utils.arrays import read_arrays
+
     try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            features, targets = file["features"], file["targets"].astype(np.int64)
-            filenames, classes = file["filenames"].tolist(), file["classes"].tolist()
+        features, *others = read_arrays(path, ["features", "targets", "filenames", "classes"])
+        targets, (filenames, classes) = others[0].astype(np.int64), [each.tolist() for each in others[1:]]
         if (
             features.ndim != 2
             or features.dtype.kind != "f"
@@ -87,7 +86,7 @@ def _read(path: Path) -> Kept:
             raise ValueError("its arrays do not fit together")
         if len(targets) and not 0 <= targets.min() <= targets.max() < len(classes):
             raise ValueError("targets without a class")
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise DataError(f"cannot read features: {error}", where=str(path)) from error
     return Kept({0: features}, targets, filenames, classes)
 

@@ -6,7 +6,7 @@ missing or damaged is noted, and the rest is read.
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from ssl_seg.reporting.records import Facts, RunFacts, StageFacts
 from ssl_seg.results.run_digests import damage
 from ssl_seg.results.runs import Row, read_row
 from ssl_seg.results.scores import load_scores
+from ssl_seg.results.status import NAME as STATUS
+from ssl_seg.results.status import read_status
 from ssl_seg.results.tables import Table
 from ssl_seg.study.config import Stage
 from ssl_seg.utils.text import from_csv_cell
@@ -117,7 +119,7 @@ def _run(folder: Path, stage: str, seed: int | None, command: str) -> RunFacts:
         settings,
         record,
         scores.lines,
-        read_or_note(folder / "status.json", troubles),
+        _or_note(lambda: read_status(folder), STATUS, troubles),
         read_or_note(folder / "result.json", troubles),
         _classes(folder / "confusion.csv", troubles),
         _warnings(folder / "run.log"),
@@ -127,12 +129,16 @@ def _run(folder: Path, stage: str, seed: int | None, command: str) -> RunFacts:
 
 def read_or_note(path: Path, troubles: list[str]) -> dict[str, Any]:
     """A JSON object; empty if the file is missing, or, with a word in `troubles`, if it is damaged."""
+    return _or_note(lambda: read_json(path), path.name, troubles)
+
+
+def _or_note(read: Callable[[], dict[str, Any]], name: str, troubles: list[str]) -> dict[str, Any]:
     try:
-        return read_json(path)
+        return read()
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        troubles.append(f"{path.name}: {error}")
+        troubles.append(f"{name}: {error}")
         return {}
 
 

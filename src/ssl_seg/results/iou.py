@@ -6,13 +6,13 @@ made from one confusion matrix per image.
 
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssl_seg.base import IGNORE
 from ssl_seg.results.chance import permutation_p
+from ssl_seg.utils.arrays import read_arrays
 
 CONFUSIONS = "val_confusions.npz"
 DRAWS = 2_000
@@ -140,9 +140,11 @@ def read_confusions(path: Path) -> tuple[list[str], NDArray[np.int64], NDArray[n
         ValueError: the file does not hold them.
     """
     try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            excluded = set(file["exclude"].tolist())
-            kept = np.array([name not in excluded for name in file["classes"].tolist()])
-            return file["filenames"].tolist(), file["confusions"].astype(np.int64), kept
-    except (OSError, KeyError, ValueError, TypeError, EOFError, BadZipFile) as error:
+        names, confusions, classes, exclude = read_arrays(
+            path, ["filenames", "confusions", "classes", "exclude"]
+        )
+        excluded = set(exclude.tolist())
+        kept = np.array([name not in excluded for name in classes.tolist()])
+        return names.tolist(), confusions.astype(np.int64), kept
+    except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"{path.name} cannot be read: {error}") from error

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_seg.errors import ResourceError, UsageError
+from ssl_seg.results.status import read_status
 from ssl_seg.study.config import Stage, StudyFile
 from ssl_seg.study.fingerprint import fingerprint
 from ssl_seg.utils.code_names import names_code
@@ -58,7 +59,7 @@ class Job:
     def state(self) -> str:
         """`finished`, `begun` (there is something to go on with), or `new`."""
         with suppress(OSError, ValueError, KeyError, TypeError):  # it has not come so far
-            if read_json(self.folder / "status.json")["state"] == "finished":
+            if read_status(self.folder)["state"] == "finished":
                 return "finished"
         return "begun" if any(self.folder.glob("checkpoints/step-*")) else "new"
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from ssl_seg.engine.run_dir import Run
 from ssl_seg.errors import PluginError, RankError, ResourceError, SslSegError, Stopped, is_out_of_memory
+from ssl_seg.results.status import read_status
 from ssl_seg.utils.foreign import fenced
 from ssl_seg.utils.interrupt import told_as_stopped
 from ssl_seg.utils.log import log
-from ssl_seg.utils.toml import read_json
 from ssl_seg.workflows.bad_files import NAME, BadFiles
 
 _RECORDED = ("ssl-seg", "torch", "torchvision", "timm")
@@ -100,7 +100,7 @@ def end(run: Run, state: str, code: int) -> None:
         return
     last: dict[str, Any] = {"step": 0, "checkpoint": ""}
     with suppress(OSError, ValueError):  # it is not there before the first checkpoint
-        last |= read_json(run.folder / "status.json")
+        last |= read_status(run.folder)
     try:
         run.set_status(state, step=last["step"], code=code, checkpoint=str(last["checkpoint"]))
     except SslSegError:
