@@ -29,8 +29,8 @@ POINTS = {
 # of classify and segment besides
 SUPERVISED = {
     "before a step": ("ssl_seg.engine.loop.set_rate", "", "before"),
-    "in the look": ("ssl_seg.workflows.validator.Judge._look", "", "before"),
-    "after the look": ("ssl_seg.workflows.validator.Judge._look", "", "after"),
+    "in the look": ("ssl_seg.workflows.validator.ValidationLog._evaluate", "", "before"),
+    "after the look": ("ssl_seg.workflows.validator.ValidationLog._evaluate", "", "after"),
     "before the best model": ("os.replace", "best.safetensors", "before"),
     "after the best model": ("os.replace", "best.safetensors", "after"),
     "in the model file": ("os.replace", "/model.safetensors", "before"),

@@ -271,10 +271,10 @@ def test_neither_evaluation_nor_its_batches_change_training(run, cli, tmp_path, 
     assert same(tensors(measured / "model.safetensors"), tensors(tmp_path / "b" / "model.safetensors"))
     assert not (tmp_path / "b" / "result.json").exists()
     whole = [json.loads(line) for line in (measured / "scores.jsonl").read_text().splitlines()]
-    from ssl_seg.workflows import classification_validator as class_judge
+    from ssl_seg.workflows import classification_validator
 
-    real = class_judge.outputs
-    monkeypatch.setattr(class_judge, "outputs", lambda *a, **k: real(*a, batch_size=5, **k))
+    real = classification_validator.outputs
+    monkeypatch.setattr(classification_validator, "outputs", lambda *a, **k: real(*a, batch_size=5, **k))
     small = [json.loads(line) for line in (run("c") / "scores.jsonl").read_text().splitlines()]
     assert [line["val_top1"] for line in small] == [line["val_top1"] for line in whole]
 

@@ -139,17 +139,17 @@ def test_it_learns(run):
 
 def test_a_stopped_run_goes_on_as_if_nothing_had_been(run, cli, tmp_path, monkeypatch):
     whole = run("whole")
-    from ssl_seg.workflows import segmentation_validator as mask_judge
+    from ssl_seg.workflows.segmentation_validator import SegmentationValidator
 
-    measure = mask_judge.MaskJudge.measure
+    evaluate = SegmentationValidator.evaluate
 
     def interrupted(self, epoch):
         if epoch == 2:
             signal.raise_signal(signal.SIGTERM)
-        return measure(self, epoch)
+        return evaluate(self, epoch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(mask_judge.MaskJudge, "measure", interrupted)
+        patch.setattr(SegmentationValidator, "evaluate", interrupted)
         run("cut", code=143)
     code, _, err = cli("segment", *NET, "--resume", "--out", tmp_path / "cut")
     assert code == 0, err

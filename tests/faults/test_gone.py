@@ -15,14 +15,14 @@ POINTS = {
     },
     "classify": {
         "before the step": ("ssl_seg.engine.loop.set_rate", "", "before", 3),
-        "measuring": ("ssl_seg.workflows.validator.Judge._look", "", "before", 1),
+        "measuring": ("ssl_seg.workflows.validator.ValidationLog._evaluate", "", "before", 1),
         "keeping features": ("os.replace", "features/epoch-", "before", 1),
         "in the best model": ("os.replace", "best.safetensors", "before", 1),
         "in the model": ("os.replace", "/model.safetensors", "before", 1),
-        "in the result": ("ssl_seg.workflows.validator.Judge.write", "", "before", 1),
+        "in the result": ("ssl_seg.workflows.validator.ValidationLog.write_result", "", "before", 1),
     },
     "segment": {
-        "measuring": ("ssl_seg.workflows.validator.Judge._look", "", "before", 1),
+        "measuring": ("ssl_seg.workflows.validator.ValidationLog._evaluate", "", "before", 1),
         "in a mask": ("os.replace", "masks/epoch-", "before", 1),
     },
 }

@@ -38,7 +38,7 @@ STAGES = {
     "classify": {
         "reading": (READING, 2, TERM),
         "the step": (("ssl_seg.engine.loop.set_rate", "", "before"), 3, INT),
-        "measuring": (("ssl_seg.workflows.validator.Judge._look", "", "before"), 1, TERM),
+        "measuring": (("ssl_seg.workflows.validator.ValidationLog._evaluate", "", "before"), 1, TERM),
         "keeping features": (at("features/epoch-0001"), 1, INT),
     },
     "frozen": {
@@ -47,7 +47,7 @@ STAGES = {
     },
     "segment": {
         "counting masks": (("ssl_seg.data.mask_counts.count_masks", "", "before"), 1, INT),
-        "measuring": (("ssl_seg.workflows.validator.Judge._look", "", "before"), 1, TERM),
+        "measuring": (("ssl_seg.workflows.validator.ValidationLog._evaluate", "", "before"), 1, TERM),
         "saving masks": (at("masks/epoch-0001"), 1, INT),
     },
     "evaluate": {

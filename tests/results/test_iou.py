@@ -6,9 +6,9 @@ import torch
 from scipy import stats
 from sklearn.metrics import jaccard_score
 
-from ssl_seg.metrics.mean_iou import MeanIoU
+from ssl_seg.metrics.mean_iou import MeanIoU, areas
 from ssl_seg.results.chance import FLIPS
-from ssl_seg.results.iou import areas, bootstrap, image_iou, mean_iou, read_confusions, swaps
+from ssl_seg.results.iou import bootstrap, image_iou, mean_iou, read_confusions, swaps
 
 KEPT = np.array([True, True, True, False])
 

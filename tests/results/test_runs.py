@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from ssl_seg.metrics.mean_iou import areas
 from ssl_seg.results.chance import holm, sign_flips, wilson
-from ssl_seg.results.iou import areas, mean_iou, swaps
+from ssl_seg.results.iou import mean_iou, swaps
 from ssl_seg.results.runs import compare, read_row, read_scores
 from ssl_seg.study.config import Stage
 

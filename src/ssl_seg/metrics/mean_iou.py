@@ -1,13 +1,47 @@
 """Mean intersection over union of segmentation, from one confusion matrix over all pixels."""
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ssl_seg.base import IGNORE, Metric
 from ssl_seg.errors import UsageError, did_you_mean
 from ssl_seg.hooks import hookimpl
+
+Counts = NDArray[Any]  # whole numbers, as int64 or float64
+
+
+def areas(confusions: Counts) -> Counts:
+    """Intersections and unions, which can be summed over images: (..., C, C + 1) -> (..., 2, C) pixels.
+
+    Args:
+        confusions: row: true class, column: predicted class, the last one for no class.
+    """
+    intersection = np.diagonal(confusions, axis1=-2, axis2=-1)
+    union = confusions.sum(axis=-1) + confusions[..., :-1].sum(axis=-2) - intersection
+    return np.stack([intersection, union], axis=-2)
+
+
+def class_iou(sums: Counts, scored: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The IoU of each class: (..., 2, C) `areas` -> (..., C) in [0, 1].
+
+    NaN where a class is not scored, or is neither there nor predicted.
+    """
+    intersection, union = sums[..., 0, :], sums[..., 1, :]
+    present = scored & (union > 0)
+    return np.where(present, intersection / np.where(present, union, 1), np.nan)
+
+
+def mean_of_areas(sums: Counts, scored: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The mean IoU: (..., 2, C) `areas` -> (...), over the classes that have an IoU; 0 where none has."""
+    iou = class_iou(sums, scored)
+    found = ~np.isnan(iou)
+    mean: NDArray[np.float64] = np.where(found, iou, 0.0).sum(axis=-1) / np.maximum(found.sum(axis=-1), 1)
+    return mean
 
 
 class MeanIoU(Metric):
@@ -47,8 +81,8 @@ class MeanIoU(Metric):
         for name in sorted(excluded.difference(classes)):
             raise UsageError(f"no class {name!r} to exclude{did_you_mean(name, classes)}")
         self.classes, self.lenient = classes, lenient
-        self._kept = torch.tensor([name not in excluded for name in classes])
-        if not self._kept.any():
+        self._scored = torch.tensor([name not in excluded for name in classes])
+        if not self._scored.any():
             raise UsageError("all classes are excluded: nothing is left to average")
         self.reset()
 
@@ -57,7 +91,15 @@ class MeanIoU(Metric):
         self.confusion = torch.zeros(count, count + 1, dtype=torch.int64)
 
     def update(self, logits: Tensor, target: Tensor) -> None:
-        """Take in a batch.
+        """Take in a batch; see `confusion_of`."""
+        self.add(self.confusion_of(logits, target))
+
+    def add(self, confusion: Tensor) -> None:
+        """Take in the (C, C + 1) counts of some images, as `confusion_of` gives them."""
+        self.confusion = self.confusion.to(confusion.device) + confusion
+
+    def confusion_of(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The (C, C + 1) int64 counts of a batch alone.
 
         Args:
             logits: (B, C, H, W), of equal ones the first class counts; or predicted indices
@@ -75,28 +117,27 @@ class MeanIoU(Metric):
         counted = torch.bincount(pairs, minlength=count * (count + 1))
         if len(counted) > count * (count + 1):
             raise ValueError(f"target {int(target[known].max())} with {count} classes")
-        self.confusion = self.confusion.to(counted.device) + counted.view(count, count + 1)
+        return counted.view(count, count + 1)
 
     def compute(self) -> dict[str, float]:
         """`miou`, `fw_iou`, `pixel_accuracy`, and `iou/<class>` in [0, 1]; `support/<class>` in pixels.
 
         `fw_iou` weights each class by its true pixels. Without any pixel the first three are 0.
         """
-        counts, kept = self.confusion.cpu(), self._kept
+        counts, scored = self.confusion.cpu().numpy(), self._scored.numpy()
         if self.lenient:
-            counts = counts * kept[:, None]
-        right, support = counts.diagonal(), counts.sum(dim=1)
-        union = support + counts[:, :-1].sum(dim=0) - right
-        present = [index for index in range(len(self.classes)) if kept[index] and union[index]]
-        iou = {index: int(right[index]) / int(union[index]) for index in present}
-        total = max(1, int(support[kept].sum()))
-        numbers = {
-            "miou": sum(iou.values()) / max(1, len(iou)),
-            "fw_iou": sum(int(support[index]) * value for index, value in iou.items()) / total,
-            "pixel_accuracy": int(right[kept].sum()) / total,
+            counts = counts * scored[:, None]
+        sums, support = areas(counts), counts.sum(axis=1)
+        iou = class_iou(sums, scored)
+        found = [(name, float(iou[i]), int(support[i])) for i, name in enumerate(self.classes) if iou[i] >= 0]
+        total = max(1, int(support[scored].sum()))
+        return {
+            "miou": float(mean_of_areas(sums, scored)),
+            "fw_iou": sum(pixels * value for _, value, pixels in found) / total,
+            "pixel_accuracy": int(sums[0][scored].sum()) / total,
+            **{f"iou/{name}": value for name, value, _ in found},
+            **{f"support/{name}": float(pixels) for name, _, pixels in found},
         }
-        numbers |= {f"iou/{self.classes[index]}": value for index, value in iou.items()}
-        return numbers | {f"support/{self.classes[index]}": float(support[index]) for index in present}
 
 
 @hookimpl

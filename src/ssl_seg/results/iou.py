@@ -5,20 +5,18 @@ made from one confusion matrix per image.
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssl_seg.base import IGNORE
+from ssl_seg.metrics.mean_iou import Counts, areas, mean_of_areas
 from ssl_seg.results.chance import permutation_p
 from ssl_seg.utils.arrays import read_arrays
 
 CONFUSIONS = "val_confusions.npz"
 DRAWS = 2_000
 _PART = 100  # draws at a time, to bound the memory
-
-Counts = NDArray[Any]  # whole numbers, as int64 or float64
 
 
 def mean_iou(confusion: Counts, kept: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -56,25 +54,6 @@ def image_iou(
     if not (counts[kept].any() or counts[:, :-1][:, kept].any()):
         return float("nan")
     return float(mean_iou(counts.astype(np.float64), kept))
-
-
-def areas(confusions: Counts) -> Counts:
-    """What a mean IoU is made of, and can be summed over images: (N, C, C + 1) -> (N, 2, C) pixels.
-
-    The first row holds each class's intersection of truth and prediction, the second their union.
-    """
-    right = np.diagonal(confusions, axis1=-2, axis2=-1)
-    union = confusions.sum(axis=-1) + confusions[..., :-1].sum(axis=-2) - right
-    return np.stack([right, union], axis=-2)
-
-
-def mean_of_areas(sums: Counts, kept: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The mean IoU over classes: (..., 2, C) of `areas`, summed over images -> (...)."""
-    right, union = sums[..., 0, :], sums[..., 1, :]
-    present = kept & (union > 0)
-    iou = np.where(present, right / np.maximum(union, 1e-9), 0.0)
-    mean: NDArray[np.float64] = iou.sum(axis=-1) / np.maximum(present.sum(axis=-1), 1)
-    return mean
 
 
 def bootstrap(seeds: Counts, kept: NDArray[np.bool_]) -> tuple[float, float]:

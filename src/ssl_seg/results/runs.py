@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ssl_seg.metrics.mean_iou import areas, mean_of_areas
 from ssl_seg.results.chance import holm, sign_flips, wilson
-from ssl_seg.results.iou import CONFUSIONS, areas, bootstrap, mean_of_areas, read_confusions, swaps
+from ssl_seg.results.iou import CONFUSIONS, bootstrap, read_confusions, swaps
 from ssl_seg.results.run_digests import warn_of_damage
 from ssl_seg.results.scores import read_scores
 from ssl_seg.study.config import Stage

@@ -1,5 +1,6 @@
 """A classifier on its validation images."""
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -7,77 +8,101 @@ from torch import Tensor
 
 from ssl_seg.engine.inference import evaluating, joined, outputs
 from ssl_seg.tasks.classification import logits_of, pooled_features
-from ssl_seg.workflows.metric_collection import Further
-from ssl_seg.workflows.validator import Judge, write_csv
+from ssl_seg.workflows.validator import write_csv
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset, Model
     from ssl_seg.data.image_cache import Store
-    from ssl_seg.workflows.classify import Classification
+    from ssl_seg.engine.device import Device
+    from ssl_seg.engine.run_dir import Run
+    from ssl_seg.metrics.accuracy import Accuracy
+    from ssl_seg.workflows.metric_collection import MetricCollection
 
 
-class ClassJudge(Judge):
-    """Top-1, top-5 and the mean over classes.
+class ClassificationValidator:
+    """Top-1, top-5 and the mean over classes; see `Validator`.
 
     Args:
-        run, model, dataset, store: see `Judge`.
+        model: on the device.
+        dataset, images: that it is measured on.
+        metric, extra_metrics: of logits and class indices.
+        normalization: `mean` and `std`.
+        should_stop: whether a signal has come to this process.
+        run_dir: gets `confusion.csv` and `val_predictions.csv`.
+        image_size: side of what the network sees, in pixels.
         cached: the backbone is frozen: its features are computed once.
     """
 
-    score = "top1"
+    primary_metric = "top1"
 
     def __init__(
-        self, run: "Classification", model: "Model", dataset: "Dataset", store: "Store", *, cached: bool
+        self,
+        model: "Model",
+        dataset: "Dataset",
+        images: "Store",
+        metric: "Accuracy",
+        *,
+        device: "Device",
+        normalization: Mapping[str, Any],
+        should_stop: Callable[[], bool],
+        run_dir: "Run",
+        extra_metrics: "MetricCollection",
+        image_size: int,
+        cached: bool = False,
     ) -> None:
-        metric = run.plugins.registry.build("metrics", run.metric, store.classes, options=run.metric_options)
-        further = Further(run.plugins.registry, run.further, store.classes, pixels=False)
-        super().__init__(run, model, dataset, store, metric, further)
-        self._features = None
+        self.model, self.dataset, self.images, self.metric = model, dataset, images, metric
+        self.device, self.should_stop, self.run_dir = device, should_stop, run_dir
+        self.extra_metrics = extra_metrics
+        self._inputs: dict[str, Any] = {"size": image_size, **normalization}
+        self._features: Tensor | None = None
         if cached:
-            (self._features,) = pooled_features(model.backbone, store, run.device, size=run.size, **run.how)
+            (self._features,) = pooled_features(model.backbone, images, device, **self._inputs)
         self._logits = torch.empty(0)
 
-    def measure(self, epoch: int) -> bool:
-        self._logits = self.logits()
-        if self.run.stopped():
+    def evaluate(self, epoch: int) -> bool:
+        self._logits = self._compute_logits()
+        if self.device.largest(self.should_stop())[0]:
             return False
-        for metric in (self.metric, self.further):
-            metric.update(self._logits, self.store.targets.to(self._logits.device))
+        self.metric.reset()
+        for metric in (self.metric, self.extra_metrics):
+            metric.update(self._logits, self.images.targets.to(self._logits.device))
         return True
 
-    def logits(self) -> Tensor:
-        """(N, classes) of all validation images, in their order."""
-        run, model = self.run, self.model
-        if self._features is not None:
-            with torch.no_grad(), evaluating(model), run.device.autocast():
-                return logits_of(model, self._features).float()
-        how: dict[str, Any] = {"stopped": lambda: bool(run.stop.signal), **run.how}
-        said = outputs(model, self.store, run.device, size=run.size, **how)
-        return joined([out.float() for out, _ in said], len(self.store), run.device)
+    def compute(self) -> dict[str, float]:
+        return self.metric.compute()
 
-    def details(self) -> None:
+    def write_details(self) -> None:
         """`confusion.csv` and `val_predictions.csv`."""
-        folder, names = self.run.run.folder, list(self.store.classes)
-        confusion: Tensor = self.metric.confusion  # type: ignore[attr-defined]
-        rows = [[name, *line] for name, line in zip(names, confusion.tolist(), strict=True)]
+        folder, names = self.run_dir.folder, list(self.images.classes)
+        counts = self.metric.confusion.tolist()
+        rows = [[name, *line] for name, line in zip(names, counts, strict=True)]
         write_csv(folder / "confusion.csv", ["true \\ predicted", *names], rows)
-        write_csv(folder / "val_predictions.csv", *self.predictions(self._logits))
+        header = ["filename", "label", "predicted", "confidence"]
+        write_csv(folder / "val_predictions.csv", header, self._predictions())
 
-    def predictions(self, logits: Tensor) -> tuple[list[str], list[list[Any]]]:
-        """Header and rows: what was said of each image, and how surely."""
-        confidence, said = logits.softmax(dim=1).max(dim=1)
-        names, store = self.store.classes, self.store
-        columns = store.rows.tolist(), store.targets.tolist(), said.tolist(), confidence.tolist()
-        rows = [
-            [self.dataset.samples[row][0], names[target], names[guess], f"{sure:.6f}"]
-            for row, target, guess, sure in zip(*columns, strict=True)
-        ]
-        return ["filename", "label", "predicted", "confidence"], rows
-
-    def table(self, result: dict[str, Any]) -> list[str]:
+    def format_table(self, result: dict[str, Any]) -> list[str]:
         lines = [f"{'':14}epoch   top-1   top-5   mean over classes"]
         for name in ("last", "best"):
             line = result[name]
             numbers = f"{line['top1']:8.3f}{line['top5']:8.3f}{line['mean_class']:10.3f}"
             lines.append(f"{name + ' epoch':14}{line['epoch']:5}{numbers}")
         return lines
+
+    def _compute_logits(self) -> Tensor:
+        """(N, classes) of all validation images, in their order."""
+        model, device = self.model, self.device
+        if self._features is not None:
+            with torch.no_grad(), evaluating(model), device.autocast():
+                return logits_of(model, self._features).float()
+        batches = outputs(model, self.images, device, stopped=self.should_stop, **self._inputs)
+        return joined([logits.float() for logits, _ in batches], len(self.images), device)
+
+    def _predictions(self) -> list[list[Any]]:
+        """One row an image: what was predicted, and with which probability."""
+        confidence, predicted = self._logits.softmax(dim=1).max(dim=1)
+        names, images = self.images.classes, self.images
+        columns = images.rows.tolist(), images.targets.tolist(), predicted.tolist(), confidence.tolist()
+        return [
+            [self.dataset.samples[index][0], names[target], names[prediction], f"{probability:.6f}"]
+            for index, target, prediction, probability in zip(*columns, strict=True)
+        ]

@@ -1,5 +1,6 @@
 """Training a classifier on labelled images."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssl_seg.workflows.finetune import Finetuning
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from ssl_seg.data.image_cache import Store
     from ssl_seg.data.loader import Order
     from ssl_seg.tasks.classification import Supervised
-    from ssl_seg.workflows.validator import Judge
+    from ssl_seg.workflows.classification_validator import ClassificationValidator
 
 
 class Classification(Finetuning):
@@ -63,11 +64,23 @@ class Classification(Finetuning):
         view = TRAIN_VIEWS.get(self.given["augment"])
         return [view] if view and (self.given["passes"] or not self.cached(module)) else []
 
-    def keep(self, model: "Model", store: "Store", epoch: int) -> None:
+    def snapshots(self, model: "Model", images: "Store") -> Callable[[int], None]:
         """Features of training images, for t-SNE."""
-        from ssl_seg.workflows.feature_snapshots import FeatureKeeper
+        from ssl_seg.workflows.feature_snapshots import FeatureSnapshotWriter
 
-        FeatureKeeper(self, model, self.train_data, store, self.given["keep_features"]).look(epoch)
+        return FeatureSnapshotWriter(
+            model,
+            self.train_data,
+            images,
+            self.given["keep_features"],
+            epochs={1, self.given["epochs"]},
+            trained=not self.given["freeze"],
+            device=self.device,
+            normalization=self.how,
+            image_size=self.size,
+            should_stop=lambda: self.stop.signal > 0,
+            run_dir=self.run,
+        ).on_epoch_end
 
     def new_module(self, model: "Model", store: "Store") -> "Supervised":
         """Cross entropy on the model's logits."""
@@ -80,11 +93,14 @@ class Classification(Finetuning):
         """Whether features stand for the images: those of a frozen backbone do not change."""
         return module.frozen and module.model.head.pools
 
-    def new_judge(self, module: "Supervised", store: "Store") -> "Judge":
+    def build_validator(
+        self, module: "Supervised", images: "Store", metric: Any, **common: Any
+    ) -> "ClassificationValidator":
         """Top-1 and its kin."""
-        from ssl_seg.workflows.classification_validator import ClassJudge
+        from ssl_seg.workflows.classification_validator import ClassificationValidator
 
-        return ClassJudge(self, module.model, self.val, store, cached=self.cached(module))
+        own: dict[str, Any] = {"image_size": self.size, "cached": self.cached(module)}
+        return ClassificationValidator(module.model, self.val, images, metric, **own, **common)
 
     def new_feed(self, module: "Supervised", store: "Store", order: "Order") -> Any:
         """Images, or the features that stand for them, with their targets."""

@@ -1,5 +1,6 @@
-"""What a run keeps on the way, for pictures: features of training images at the first and the last epoch."""
+"""Features of training images, kept after the first and the last epoch, for t-SNE."""
 
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -16,87 +17,114 @@ from ssl_seg.utils.files import atomic_file
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset, Model
     from ssl_seg.data.image_cache import Store
-    from ssl_seg.workflows.finetune import Finetuning
+    from ssl_seg.engine.device import Device
+    from ssl_seg.engine.run_dir import Run
 
 THUMBNAIL = 32  # pixels
 COLUMNS = 64  # thumbnails in a row of the sheet
 
 
-class FeatureKeeper:
-    """Keeps what the last layer of the head sees of training images, always the same ones.
+class FeatureSnapshotWriter:
+    """Keeps the inputs of the last layer of the head for some training images, always the same ones.
 
-    Of a frozen backbone it is what the head sees.
+    Of a frozen backbone it is what the head is given.
 
     In the run's folder: `features/epoch-0001.npz` with `features` (N, C), `targets`, `filenames` and
     `classes`, and `features/thumbnails.jpg`, a sheet of the images in that order.
 
     Args:
-        run: whose model it is.
-        model: is looked at.
-        dataset, store: training images.
+        model: on the device.
+        dataset, images: training images.
         count: how many are kept at most; they are evenly spaced.
+        epochs: after which features are kept, from 1.
+        trained: whether the backbone is; see `penultimate_features`.
+        device, normalization, image_size: how images go through the model.
+        should_stop: whether a signal has come to this process.
+        run_dir: gets the files.
     """
 
     def __init__(
-        self, run: "Finetuning", model: "Model", dataset: "Dataset", store: "Store", count: int
+        self,
+        model: "Model",
+        dataset: "Dataset",
+        images: "Store",
+        count: int,
+        *,
+        epochs: Collection[int],
+        trained: bool,
+        device: "Device",
+        normalization: Mapping[str, Any],
+        image_size: int,
+        should_stop: Callable[[], bool],
+        run_dir: "Run",
     ) -> None:
-        self._run, self._model, self._dataset, self._store = run, model, dataset, store
-        self._rows = torch.linspace(0, len(store) - 1, min(count, len(store))).round().long()
-        self._epochs = {1, run.given["epochs"]} if count else set()
+        self._model, self._dataset, self._images = model, dataset, images
+        self._indices = torch.linspace(0, len(images) - 1, min(count, len(images))).round().long()
+        self._epochs, self._trained = set(epochs) if count else set(), trained
+        self._device, self._should_stop, self._run_dir = device, should_stop, run_dir
+        self._inputs = {"size": image_size, "stopped": should_stop, **normalization}
 
-    def look(self, epoch: int) -> None:
+    def on_epoch_end(self, epoch: int) -> None:
         """Keep the features, if it is time to."""
-        run = self._run
-        if epoch not in self._epochs or run.stopped():
+        if epoch not in self._epochs or self._stops():
             return
-        features = penultimate(self._model, run, self._store, self._rows, trained=not run.given["freeze"])
-        if run.stopped() or not run.device.is_main:
+        features = penultimate_features(
+            self._model, self._images, self._indices, self._device, trained=self._trained, **self._inputs
+        )
+        if self._stops() or not self._device.is_main:
             return
-        folder = run.run.folder / "features"
-        names = [self._dataset.samples[row][0] for row in self._store.rows[self._rows].tolist()]
+        folder = self._run_dir.folder / "features"
+        names = [self._dataset.samples[index][0] for index in self._images.rows[self._indices].tolist()]
         with atomic_file(folder / f"epoch-{epoch:04d}.npz") as file:
             np.savez_compressed(
                 file,
                 features=features.cpu().numpy(),
-                targets=self._store.targets[self._rows].numpy(),
+                targets=self._images.targets[self._indices].numpy(),
                 filenames=np.array(names),
-                classes=np.array(self._store.classes),
+                classes=np.array(self._images.classes),
             )
         if not (folder / "thumbnails.jpg").exists():
             with atomic_file(folder / "thumbnails.jpg") as file:
-                Image.fromarray(self._sheet()).save(file, format="JPEG", quality=85)
+                Image.fromarray(self._thumbnail_sheet()).save(file, format="JPEG", quality=85)
 
-    def _sheet(self) -> np.ndarray:
-        count = len(self._rows)
+    def _stops(self) -> bool:
+        """Whether a signal has come to any process. All of them must ask."""
+        return self._device.largest(self._should_stop())[0] > 0
+
+    def _thumbnail_sheet(self) -> np.ndarray:
+        count = len(self._indices)
         height = -(-count // COLUMNS) * THUMBNAIL
         sheet = np.zeros((height, min(count, COLUMNS) * THUMBNAIL, 3), dtype=np.uint8)
         plain = {"size": THUMBNAIL, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
-        place = 0
-        for batch in in_order(self._store, 256, torch.device("cpu"), self._rows):
+        index = 0
+        for batch in in_order(self._images, 256, torch.device("cpu"), self._indices):
             views = evaluation_view(batch.images, batch.sizes, **plain)  # type: ignore[arg-type]
             for view in (views.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy():
-                y, x = place // COLUMNS * THUMBNAIL, place % COLUMNS * THUMBNAIL
+                y, x = index // COLUMNS * THUMBNAIL, index % COLUMNS * THUMBNAIL
                 sheet[y : y + THUMBNAIL, x : x + THUMBNAIL] = view
-                place += 1
+                index += 1
         return sheet
 
 
 @torch.no_grad()
-def penultimate(model: "Model", run: "Finetuning", store: "Store", rows: Tensor, *, trained: bool) -> Tensor:
-    """(N, C) float32 inputs of the last layer of a model's head; see `_Listener`.
+def penultimate_features(
+    model: "Model", images: "Store", indices: Tensor, device: "Device", *, trained: bool, **inputs: Any
+) -> Tensor:
+    """(N, C) float32 inputs of the last layer of a model's head; see `_LastLayerInput`.
 
     Args:
+        indices: of the images.
         trained: whether the backbone is. A frozen one's features are those before the head: what a head makes of
             them (its BatchNorm, a hidden layer) would be shown as if the backbone had learnt it.
+        inputs: see `outputs`.
     """
-    how = {"stopped": lambda: bool(run.stop.signal), **run.how}
-    with _Listener(model, head=trained) as heard:
-        kept = [heard.features() for _ in outputs(model, store, run.device, size=run.size, rows=rows, **how)]
-    return joined(kept, len(rows), run.device)
+    with _LastLayerInput(model, head=trained) as hooked:
+        features = [hooked.features() for _ in outputs(model, images, device, rows=indices, **inputs)]
+    return joined(features, len(indices), device)
 
 
-class _Listener:
-    """What the last layer of the head is given: the last linear one, or else the last that has parameters.
+class _LastLayerInput:
+    """The input of the last layer of the head: the last linear one, or else the last that has parameters.
 
     Without `head`, where it has neither, or does not give it one row an image, it is the backbone's pooled
     features.
@@ -107,7 +135,7 @@ class _Listener:
             part for part in model.head.modules() if next(part.parameters(recurse=False), None) is not None
         ]
         last = [*own, *(part for part in own if isinstance(part, nn.Linear))][-1:] if head else []
-        self._rows: Tensor | None = None
+        self._features: Tensor | None = None
         self._hooks = [model.backbone.register_forward_hook(self._backbone)]
         self._hooks += [layer.register_forward_pre_hook(self._layer) for layer in last]
 
@@ -120,16 +148,16 @@ class _Listener:
 
     def features(self) -> Tensor:
         """(B, C) float32, of the newest batch."""
-        assert self._rows is not None
-        return self._rows
+        assert self._features is not None
+        return self._features
 
     def _backbone(self, _: nn.Module, __: Any, maps: list[Tensor]) -> None:
-        self._rows = pool(maps).float()
+        self._features = pool(maps).float()
 
-    def _layer(self, _: nn.Module, given: tuple[Any, ...]) -> None:
-        assert self._rows is not None
-        found = given[0] if given else None
-        if isinstance(found, Tensor) and found.ndim > 1 and len(found) == len(self._rows):
+    def _layer(self, _: nn.Module, inputs: tuple[Any, ...]) -> None:
+        assert self._features is not None
+        first = inputs[0] if inputs else None
+        if isinstance(first, Tensor) and first.ndim > 1 and len(first) == len(self._features):
             # (B, C), (B, C, H, W) or, of tokens, (B, N, C)
-            places = {2: (), 3: (1,)}.get(found.ndim, tuple(range(2, found.ndim)))
-            self._rows = found.float().mean(dim=places) if places else found.float()
+            space = {2: (), 3: (1,)}.get(first.ndim, tuple(range(2, first.ndim)))
+            self._features = first.float().mean(dim=space) if space else first.float()

@@ -1,9 +1,9 @@
 """What `classify` and `segment` do alike: a backbone with a head, trained on labels and measured."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ssl_seg.errors import counted
+from ssl_seg.errors import Stopped, counted
 from ssl_seg.utils.text import names_in
 from ssl_seg.workflows.session import Training
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ssl_seg.data.image_cache import Store
     from ssl_seg.data.loader import Order
     from ssl_seg.workflows.init_weights import Start
-    from ssl_seg.workflows.validator import Judge
+    from ssl_seg.workflows.validator import ValidationLog, Validator
 
 
 def parts_of(given: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -28,7 +28,7 @@ class Finetuning(Training):
     """From settings to a trained model and its numbers.
 
     A command's own class says what its images are (`stores`), what is trained (`new_module`), on what
-    (`new_feed`), and how it is measured (`new_judge`).
+    (`new_feed`), and how it is measured (`build_validator`).
 
     Attributes:
         metric: what measures it, but for `--metric`.
@@ -93,22 +93,24 @@ class Finetuning(Training):
         )
         device.move(module)
         feed = self.new_feed(module, store, order)
-        judge = self.new_judge(module, stores["val"]) if "val" in stores else None
+        validation = self.validation(module, stores["val"]) if "val" in stores else None
+        save_snapshots = self.snapshots(model, store)
 
-        def look(epoch: int) -> dict[str, float]:
-            self.keep(model, store, epoch)
-            return judge.look(epoch) if judge else {}
+        def on_epoch_end(epoch: int) -> dict[str, float]:
+            save_snapshots(epoch)
+            return validation.validate(epoch) if validation else {}
 
-        self.fit(module, feed, optimizer, plan, look)
+        self.fit(module, feed, optimizer, plan, on_epoch_end)
         if device.is_main:
             self.save(model, store.classes)
-        if judge:
-            judge.write()
+        if validation and not validation.write_result():
+            self.stopped()  # all processes learn which signal it was
+            raise Stopped(self.stop.signal, next=self.run.again)
         self.finish(plan.total)
         if not device.is_main:
             return
         weights = f"weights: {self.run.folder / 'model.safetensors'}"
-        self.console.say(*(judge.summary() if judge else [weights]))
+        self.console.say(*(validation.summary() if validation else [weights]))
 
     def stores(self) -> dict[str, "Store"]:
         """The images: `train`, and `val` if there are some to measure on."""
@@ -141,12 +143,50 @@ class Finetuning(Training):
         """The inputs of each step."""
         raise NotImplementedError
 
-    def new_judge(self, module: Any, store: "Store") -> "Judge":
-        """What measures the model."""
+    def validation(self, module: Any, images: "Store") -> "ValidationLog":
+        """Validates the model after each epoch that is due."""
+        from ssl_seg.weights.model_file import save_model
+        from ssl_seg.workflows.metric_collection import MetricCollection
+        from ssl_seg.workflows.validator import ValidationLog
+
+        registry, classes = self.plugins.registry, images.classes
+        extra = {name: registry.build("metrics", name, list(classes)) for name in self.further}
+        validator = self.build_validator(
+            module,
+            images,
+            registry.build("metrics", self.metric, classes, options=self.metric_options),
+            device=self.device,
+            normalization=self.how,
+            should_stop=lambda: self.stop.signal > 0,
+            run_dir=self.run,
+            extra_metrics=MetricCollection(extra, classes, pixels=self.command == "segment"),
+        )
+
+        def save_best(epoch: int) -> None:
+            metadata = self.about(classes) | {"epoch": epoch}
+            save_model(self.run.folder / "best.safetensors", module.model, metadata)
+
+        return ValidationLog(
+            validator,
+            self.run,
+            last_epoch=self.given["epochs"],
+            is_main=self.device.is_main,
+            is_due=self.validates_after,
+            save_best=save_best,
+            print_line=self.console.say,
+        )
+
+    def build_validator(self, module: Any, images: "Store", metric: Any, **common: Any) -> "Validator":
+        """What measures the model; `common`: see its class."""
         raise NotImplementedError
 
-    def keep(self, model: "Model", store: "Store", epoch: int) -> None:
-        """Leave in the run's folder what pictures need of this epoch."""
+    def validates_after(self, epoch: int) -> bool:
+        """Whether the model is measured after an epoch."""
+        return True
+
+    def snapshots(self, model: "Model", images: "Store") -> Callable[[int], None]:
+        """Is called after each epoch, and leaves in the run's folder what figures need of it."""
+        return lambda epoch: None
 
     def new_model(self, classes: int) -> "Model":
         """Backbone and head, untrained."""

@@ -1,41 +1,33 @@
 """The metrics that somebody wants besides a command's own: `--metric`."""
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from ssl_seg.base import Metric
 from ssl_seg.errors import PluginError
 from ssl_seg.nn.contracts import numbers_of
 from ssl_seg.utils.entry_points import brief
 from ssl_seg.utils.foreign import owner_of
 
-if TYPE_CHECKING:
-    from ssl_seg.base import Metric
-    from ssl_seg.registry import Registry
 
-
-class Further:
+class MetricCollection:
     """Some metrics as one.
 
     Args:
-        registry, names: which.
+        metrics: by their names.
         classes: names of the classes.
         pixels: logits are (B, classes, H, W) and not (B, classes).
 
     Raises:
-        PluginError: one cannot be built, or takes no logits of this kind.
+        PluginError: a metric takes no logits of this kind.
     """
 
-    def __init__(
-        self, registry: "Registry", names: Iterable[str], classes: Sequence[str], *, pixels: bool
-    ) -> None:
-        self.metrics: dict[str, Metric] = {
-            name: registry.build("metrics", name, list(classes)) for name in names
-        }
+    def __init__(self, metrics: Mapping[str, Metric], classes: Sequence[str], *, pixels: bool) -> None:
+        self.metrics = metrics
         shape = (2, 2) if pixels else ()
-        for name, metric in self.metrics.items():  # now, and not after an epoch
+        for name, metric in metrics.items():  # now, and not after an epoch
             try:
                 metric.update(torch.zeros(2, len(classes), *shape), torch.zeros(2, *shape, dtype=torch.int64))
                 numbers_of(metric)
@@ -58,20 +50,21 @@ class Further:
         for metric in self.metrics.values():
             metric.update(logits, target)
 
-    def compute(self, taken: Iterable[str]) -> dict[str, float]:
+    def compute(self, taken: Iterable[str] = ()) -> dict[str, float]:
         """The numbers by name.
 
         Raises:
             PluginError: two have the same name, or one has one of those that are `taken`.
         """
-        found = dict.fromkeys(taken, 0.0)
-        mine: dict[str, float] = {}
-        for name, metric in self.metrics.items():
-            for key, value in numbers_of(metric).items():
-                if key in found:
+        names = set(taken)
+        numbers: dict[str, float] = {}
+        for metric_name, metric in self.metrics.items():
+            for name, value in numbers_of(metric).items():
+                if name in names:
                     raise PluginError(
-                        f"the metric {name!r} gives a number {key!r}, and there is one of that name already",
-                        next=f"leave {name!r} out of --metric",
+                        f"the metric {metric_name!r} gives a number {name!r}, and there is one of that name already",
+                        next=f"leave {metric_name!r} out of --metric",
                     )
-                found[key] = mine[key] = value
-        return mine
+                names.add(name)
+                numbers[name] = value
+        return numbers

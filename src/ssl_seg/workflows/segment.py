@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ssl_seg.data.mask_files import MaskReader
     from ssl_seg.tasks.segmentation import Segmenter
     from ssl_seg.workflows.init_weights import Start
-    from ssl_seg.workflows.validator import Judge
+    from ssl_seg.workflows.segmentation_validator import SegmentationValidator
 
 
 class Segmentation(Finetuning):
@@ -147,11 +147,38 @@ class Segmentation(Finetuning):
 
         return [mask_view(self.given["augment"], self.size, store.sizes)]
 
-    def new_judge(self, module: "Segmenter", store: "Store") -> "Judge":
+    def build_validator(
+        self, module: "Segmenter", images: "Store", metric: Any, **common: Any
+    ) -> "SegmentationValidator":
         """Mean IoU on whole images."""
-        from ssl_seg.workflows.segmentation_validator import MaskJudge
+        from ssl_seg.workflows.mask_snapshots import MaskSnapshotWriter
+        from ssl_seg.workflows.segmentation_validator import SegmentationValidator
 
-        return MaskJudge(self, module.model, self.val, store)
+        if self.further and self.device.ranks > 1:
+            raise UsageError(
+                "--metric for pixels is measured in one process", next=f"ssl-seg predict {self.run.folder}"
+            )
+        given, names = self.given, self.given["watch"]
+        snapshots = MaskSnapshotWriter(
+            self.run, self.val, images, self.about_data, names, self.watched_epochs, where=given["val"]
+        )
+        own: dict[str, Any] = {"snapshots": snapshots, "excluded": self.about_data["exclude"]}
+        validator = SegmentationValidator(module.model, self.val, images, metric, **own, **common)
+        if self.device.is_main and not self.run.resume:
+            snapshots.write_metadata()
+        return validator
+
+    @property
+    def watched_epochs(self) -> set[int]:
+        """After which masks are kept."""
+        from ssl_seg.results.mask_snapshots import epochs_to_watch
+
+        return set(epochs_to_watch(self.given["watch_epochs"], self.given["epochs"]))
+
+    def validates_after(self, epoch: int) -> bool:
+        """By `--val-every`, at the end, and when masks are kept."""
+        given = self.given
+        return epoch % given["val_every"] == 0 or epoch == given["epochs"] or epoch in self.watched_epochs
 
     def new_feed(self, module: "Segmenter", store: "Store", order: "Order") -> Any:
         """Crops of images and of their masks, by the step."""

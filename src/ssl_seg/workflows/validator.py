@@ -2,129 +2,139 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ssl_seg.errors import Stopped
 from ssl_seg.utils.files import replace_text
 from ssl_seg.utils.text import csv_text
 from ssl_seg.utils.toml import read_json
-from ssl_seg.weights.model_file import save_model
 
 if TYPE_CHECKING:
-    from ssl_seg.base import Dataset, Metric, Model
     from ssl_seg.data.image_cache import Store
-    from ssl_seg.workflows.finetune import Finetuning
-    from ssl_seg.workflows.metric_collection import Further
+    from ssl_seg.engine.run_dir import Run
+    from ssl_seg.workflows.metric_collection import MetricCollection
 
 
-class Judge:
-    """Measures the model of a run, and keeps the best one.
-
-    Args:
-        run: whose model it is.
-        model: what is measured.
-        dataset, store: validation images.
-        metric: of the kind `score` belongs to.
-        further: what else is measured.
+class Validator(Protocol):
+    """Measures one kind of model on validation images.
 
     Attributes:
-        score: the number that tells the best epoch.
+        primary_metric: the score that selects the best epoch.
+        images: that are measured on.
+        extra_metrics: those of `--metric`.
     """
 
-    score: ClassVar[str]
+    primary_metric: str
+    images: "Store"
+    extra_metrics: "MetricCollection"
+
+    def evaluate(self, epoch: int) -> bool:
+        """Put all validation images through the model; False if a signal has come meanwhile."""
+
+    def compute(self) -> dict[str, float]:
+        """The model's own scores on what `evaluate` has seen."""
+
+    def write_details(self) -> None:
+        """Leave what `evaluate` has seen last in the run's folder."""
+
+    def format_table(self, result: dict[str, Any]) -> list[str]:
+        """The scores of `result.json`, for people."""
+
+
+class ValidationLog:
+    """Validates after each epoch, keeps the best model, and writes `result.json`.
+
+    Args:
+        validator: of the model.
+        run_dir: its `scores.jsonl` holds the scores of each epoch.
+        last_epoch: of the run, counted from 1.
+        is_main: whether this process writes.
+        is_due: the epochs after which the model is validated.
+        save_best: is called with the epoch when the primary score is the highest so far.
+        print_line: shows a line to people.
+    """
 
     def __init__(
         self,
-        run: "Finetuning",
-        model: "Model",
-        dataset: "Dataset",
-        store: "Store",
-        metric: "Metric",
-        further: "Further",
+        validator: Validator,
+        run_dir: "Run",
+        *,
+        last_epoch: int,
+        is_main: bool,
+        is_due: Callable[[int], bool],
+        save_best: Callable[[int], None],
+        print_line: Callable[[str], None],
     ) -> None:
-        self.run, self.model, self.dataset, self.store = run, model, dataset, store
-        self.metric, self.further = metric, further
-        self.numbers()  # two of one name are found before the first step
-        self._measured = False
+        self._validator, self._run_dir = validator, run_dir
+        self._last_epoch, self._is_main, self._is_due = last_epoch, is_main, is_due
+        self._save_best, self._print_line = save_best, print_line
+        self._primary = f"val_{validator.primary_metric}"
+        self._is_current = False  # whether the last epoch is what the metrics hold
+        self._compute()  # two scores of one name are found before the first step
 
-    def measure(self, epoch: int) -> bool:
-        """Put all validation images through the model into the metric; False when a signal has come."""
-        raise NotImplementedError
-
-    def details(self) -> None:
-        """Leave what the last look has seen in the run's folder."""
-        raise NotImplementedError
-
-    def table(self, result: dict[str, Any]) -> list[str]:
-        """The numbers of `result.json`, for people."""
-        raise NotImplementedError
-
-    def numbers(self) -> dict[str, float]:
-        """What the metrics say of all that they have seen."""
-        own = self.metric.compute()
-        return own | self.further.compute(own)
-
-    def look(self, epoch: int) -> dict[str, float]:
-        """The scores after an epoch, each as `val_...`; nothing when a signal has come."""
-        if not self._look(epoch):
+    def validate(self, epoch: int) -> dict[str, float]:
+        """The scores after an epoch, each as `val_...`; none if it is not due or a signal has come."""
+        if not self._is_due(epoch) or not self._evaluate(epoch):
             return {}
-        scores = {f"val_{name}": value for name, value in self.numbers().items() if "/" not in name}
-        mine = scores[f"val_{self.score}"]
-        if self.run.device.is_main and mine > max(map(self._worth, self._lines()), default=-math.inf):
-            about = self.run.about(self.store.classes) | {"epoch": epoch}
-            save_model(self.run.run.folder / "best.safetensors", self.model, about)
-        others = [f"val_{name} {value:.3f}" for name, value in self.further.compute(()).items()]
-        self.run.console.say(f"epoch {epoch}: " + ", ".join([f"val_{self.score} {mine:.3f}", *others]))
+        scores = {f"val_{name}": value for name, value in self._compute().items() if "/" not in name}
+        score = scores[self._primary]
+        if self._is_main and score > max(map(self._rank, self._validated()), default=-math.inf):
+            self._save_best(epoch)
+        extra = [f"val_{name} {value:.3f}" for name, value in self._validator.extra_metrics.compute().items()]
+        self._print_line(f"epoch {epoch}: " + ", ".join([f"{self._primary} {score:.3f}", *extra]))
         return scores
 
-    def _look(self, epoch: int) -> bool:
-        self.metric.reset()
-        self.further.reset()
-        self._measured = self.measure(epoch)
-        return self._measured
-
-    def _lines(self) -> list[dict[str, Any]]:
-        """The epochs that were measured."""
-        return [line for line in self.run.run.scores() if f"val_{self.score}" in line]
-
-    def _worth(self, line: Mapping[str, Any]) -> float:
-        """The score that tells the best epoch; the lowest if it is not finite."""
-        value = float(line[f"val_{self.score}"])
-        return value if math.isfinite(value) else -math.inf
-
-    def write(self) -> None:
-        """Leave `result.json` and the details of the last epoch in the run's folder."""
-        # measured, unless the run was stopped between its last epoch and this
-        if not self._measured and not self._look(self.run.given["epochs"]):
-            raise Stopped(self.run.stop.signal, next=self.run.run.again)
-        if not self.run.device.is_main:
-            return
-        numbers = self.numbers()
+    def write_result(self) -> bool:
+        """Write `result.json` and the details of the last epoch; False if a signal has come before."""
+        # the scores are there, unless the run was stopped between its last epoch and this
+        if not self._is_current and not self._evaluate(self._last_epoch):
+            return False
+        if not self._is_main:
+            return True
+        numbers = self._compute()
         # of a finished run of 0.1.0 the lines may be lost
-        now = {"epoch": self.run.given["epochs"], **{f"val_{name}": n for name, n in numbers.items()}}
-        lines = self._lines() or [now]
-        best = max(lines, key=self._worth)
+        now = {"epoch": self._last_epoch, **{f"val_{name}": value for name, value in numbers.items()}}
+        lines = self._validated() or [now]
+        best = max(lines, key=self._rank)
         result = {
-            "images": len(self.store),
+            "images": len(self._validator.images),
             "last": {"epoch": lines[-1]["epoch"], **numbers},
             "best": {"epoch": best["epoch"], **{n[4:]: v for n, v in best.items() if n.startswith("val_")}},
         }
         text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
-        replace_text(self.run.run.folder / "result.json", text)
-        self.details()
+        replace_text(self._run_dir.folder / "result.json", text)
+        self._validator.write_details()
+        return True
 
     def summary(self) -> list[str]:
-        """The numbers of the run, for people, line by line."""
-        result = read_json(self.run.run.folder / "result.json")
-        others = [
+        """The scores of the run, for people, line by line."""
+        result = read_json(self._run_dir.folder / "result.json")
+        extra = [
             f"{name}: {result['last'][name]:.4f}, in the best epoch {result['best'][name]:.4f}"
-            for name in self.further.compute(())
+            for name in self._validator.extra_metrics.compute()
             if name in result["best"]
         ]
         count = f"on {result['images']} validation images; the best epoch was chosen on them"
-        return [*self.table(result), *others, count, f"run: {self.run.run.folder}"]
+        return [*self._validator.format_table(result), *extra, count, f"run: {self._run_dir.folder}"]
+
+    def _evaluate(self, epoch: int) -> bool:
+        self._validator.extra_metrics.reset()
+        self._is_current = self._validator.evaluate(epoch)
+        return self._is_current
+
+    def _compute(self) -> dict[str, float]:
+        own = self._validator.compute()
+        return own | self._validator.extra_metrics.compute(own)
+
+    def _validated(self) -> list[dict[str, Any]]:
+        """The lines of `scores.jsonl` of the epochs that were validated."""
+        return [line for line in self._run_dir.scores() if self._primary in line]
+
+    def _rank(self, line: Mapping[str, Any]) -> float:
+        """The score that selects the best epoch; the lowest if it is not finite."""
+        value = float(line[self._primary])
+        return value if math.isfinite(value) else -math.inf
 
 
 def write_csv(path: Path, header: list[str], rows: list[list[Any]]) -> None:
