@@ -30,7 +30,7 @@ TEXTS = (
         "\u2028",
     ),
     *_words(
-        "ä 日本 %s {} {0} ../x . .. ~ ~nobody/x $HOME * a/b/c none null - -- -x : , ,, = a:b:c 0 __class__"
+        "ä 日本 %s {} {0} ../x . .. ~ ~nosuchuser/x $HOME * a/b/c none null - -- -x : , ,, = a:b:c 0 __class__"
     ),
     *_words("x.py:Y missing.py:Y tiny resnet999 byol os.system nope:x timm:resnet18x"),
     *_words("demo:0 demo:-1 demo:x demo: demo:3 demo_masks:1 csv:missing.csv csv_labels:"),

@@ -144,6 +144,12 @@ def test_writing_into_an_open_store_does_not_reach_the_file(photos, cache):
     assert open_store(Photos(photos), CANVAS, cache).images.any()
 
 
+def test_a_cache_whose_name_is_no_unicode(photos, tmp_path):
+    cache = tmp_path / "c\udcff"
+    made = open_store(Photos(photos), CANVAS, cache)
+    assert left(cache) and torch.equal(open_store(Photos(photos), CANVAS, cache).images, made.images)
+
+
 def test_many_blocks(photos, cache, monkeypatch):
     """More images than one block of decoding, and a last block that is not full."""
     whole = open_store(Photos(photos), CANVAS, cache)

@@ -5,6 +5,7 @@ To touch a mapped file that has been cut short kills the process (SIGBUS) withou
 """
 
 import math
+import mmap
 import os
 import weakref
 from pathlib import Path
@@ -41,8 +42,9 @@ class Column:
         self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         weakref.finalize(self, os.close, self._handle)
         self.check()
-        flat = torch.from_file(str(path), shared=False, size=count * math.prod(shape), dtype=dtype)
-        self.mapped = flat.view(count, *shape)
+        # by its handle, not `torch.from_file`: that refuses names that are not UTF-8
+        pages = mmap.mmap(self._handle, self._size, access=mmap.ACCESS_COPY)
+        self.mapped = torch.frombuffer(pages, dtype=dtype).view(count, *shape)
 
     def check(self) -> None:
         """See whether the file still has its length.
