@@ -62,12 +62,12 @@ class Read:
     Attributes:
         ended: how it ended.
         result: all that it has left, but for the file itself and the cache.
-        mentions: how often it names the file, on the terminal and in the text of a report.
+        mentions: the lines that name the file, on the terminal and in the text of a report.
     """
 
     ended: Ended
     result: dict[str, Any]
-    mentions: int
+    mentions: frozenset[str]
 
 
 def trial(lab: Lab, subject: Subject, reader: int, hurt: Hurt, setup: Any = ()) -> str:
@@ -75,7 +75,7 @@ def trial(lab: Lab, subject: Subject, reader: int, hurt: Hurt, setup: Any = ()) 
     clean = lab.once(("clean", subject.name, reader), lambda: _clean(lab, subject, reader))
     place = lab.place(subject.name.replace("/", "-"))
     read = _read(lab, subject, reader, place, hurt, setup)
-    recognised = read.mentions > clean.mentions
+    recognised = bool(read.mentions - clean.mentions)
     wrong = read.ended.bug()
     if not wrong and read.ended.code in subject.codes:
         wrong = "" if recognised else f"the file is not named: {read.ended.told()}"
@@ -107,10 +107,10 @@ def _read(lab: Lab, subject: Subject, reader: int, place: Path, hurt: Hurt, setu
         given["call"] = words[0]
     ended = lab.run(words, setup=setup, **given)
     pages = (page.read_text().replace("\\", "") for page in (place / "out").glob("*.md"))
-    texts = [ended.output, *pages]
+    lines = "\n".join([ended.output, *pages]).replace(str(place), "").splitlines()
     own = path.relative_to(place).as_posix()
     result = {name: what for name, what in _left(place, subject) if name != own}
-    return Read(ended, result, sum(text.count(path.name) for text in texts))
+    return Read(ended, result, frozenset(line for line in lines if path.name in line))
 
 
 def _left(place: Path, subject: Subject) -> Iterator[tuple[str, Any]]:

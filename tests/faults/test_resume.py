@@ -63,6 +63,21 @@ def test_an_edited_run_toml_is_refused(old, new, line, halfway):
     assert trial.contents() == before
 
 
+def test_a_damaged_path_is_told_where_the_images_still_lie(lab, trials, tmp_path):
+    """Moved images may be named in run.toml; a path to nothing beside images that are there is damage."""
+    photos = tmp_path / "photos"
+    shutil.copytree(lab.folder / "photos", photos)
+    trial = trials.half("damaged path", data=str(photos))
+    path = trial.folder / "run.toml"
+    whole = path.read_text()
+    path.write_text(whole.replace(f'"{photos}"', f'"{photos}x"'))
+    words = [*RESUME.split(), str(trial.folder)]
+    assert trial.go(words=words) == 4, trial.output
+    assert f"data: was '{photos}', is '{photos}x', which is not there" in "\n".join(trial.errors())
+    photos.rename(f"{photos}x")
+    assert trial.go(words=words) == 0, trial.output
+
+
 @pytest.mark.parametrize("damage", ["half", "text", "bytes", "gone", "folder"])
 def test_a_damaged_run_toml_comes_back_from_the_checkpoint(damage, trials, halfway):
     """By the one line that the error gives."""

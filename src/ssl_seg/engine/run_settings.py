@@ -1,5 +1,6 @@
 """What a run was started with: `run.toml`, held against what its newest checkpoint says."""
 
+import os
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -44,7 +45,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
         found = read_toml(path)
     except UsageError as error:
         raise WeightsError(f"run.toml is damaged: {error.what}", where=str(path), next=way) from error
-    if changed := [] if started is None else list(differences(started, found)):
+    if changed := [] if started is None else [*differences(started, found), *_lost(started, found)]:
         raise WeightsError(
             f"run.toml does not say what the run was started with, as {name} has it",
             where="\n       ".join([f"{path}: {changed[0]}", *changed[1:_SHOWN]]),
@@ -63,6 +64,19 @@ def differences(started: Mapping[str, Any], now: Mapping[str, Any], prefix: str 
             yield from differences(old, new, f"{prefix}{key}.")
         elif old != new or type(old) is not type(new):
             yield f"{prefix}{key}: was {_shown(old)}, is {_shown(new)}"
+
+
+def _lost(started: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Images that still lie where they lay, and not where `run.toml` now says."""
+    for key in sorted(PLACES):
+        old, new = started.get(key), now.get(key)
+        if old != new and isinstance(old, str) and isinstance(new, str) and _is_there(old) > _is_there(new):
+            yield f"{key}: was {_shown(old)}, is {_shown(new)}, which is not there"
+
+
+def _is_there(data: str) -> bool:
+    """Whether `PATH` or `FORMAT:PATH` leads to something."""
+    return any(os.path.exists(os.path.expanduser(path)) for path in (data, data.partition(":")[2]) if path)
 
 
 def _shown(value: Any) -> str:
