@@ -38,13 +38,11 @@ from ssl_seg.engine.run_dir import Run
 from ssl_seg.engine.signals import Stop
 from ssl_seg.metrics.knn import KNN
 from ssl_seg.plugins import load_plugins
-from ssl_seg.workflows.knn_probe import split_of
-from ssl_seg.workflows.run_config import plan_of
+from ssl_seg.workflows.config import PretrainConfig
+from ssl_seg.workflows.knn_probe import holdout_split
+from ssl_seg.workflows.optimization import configure_optimizer
 
 SHARE = 1 / 7
-# what the method's own recipe fills in, and the command's defaults
-OPEN = dict.fromkeys(("optimizer", "lr", "weight_decay", "warmup"))
-OPEN |= {"schedule": "cosine", "clip": 0.0, "save_every": 0}
 Scores = list[dict[str, float]]
 
 
@@ -66,7 +64,7 @@ class Bench:
     """The images, and how a backbone is judged on them."""
 
     def __init__(self, dataset: Dataset, size: int, batch: int, epochs: int, cache: Path) -> None:
-        held = split_of(torch.tensor([target for _, target in dataset.samples]), SHARE)
+        held = holdout_split(torch.tensor([target for _, target in dataset.samples]), SHARE)
         canvas = 2 * size
         train, val = ((held == part).nonzero()[:, 0].tolist() for part in (False, True))
         self.train = open_store(Rows(dataset, train), canvas, cache)
@@ -99,8 +97,8 @@ def ours(name: str) -> Callable[[Bench, str, int], Scores]:
         torch.manual_seed(seed)
         method = load_plugins().registry.build("ssl", name, TimmBackbone(model))
         batches = Batches(bench.train, bench.batch, seed, bench.device.device)
-        settings = OPEN | {"epochs": bench.epochs, "batch_size": bench.batch}
-        plan, optimizer = plan_of(settings, method, method.recipe, batches.per_epoch)
+        config = PretrainConfig(epochs=bench.epochs, batch_size=bench.batch).resolved(method.recipe, name)
+        optimizer, plan = configure_optimizer(config, method, batches.per_epoch)
 
         def feed(step: int) -> list[list[Tensor]]:
             b = batches.at(step)

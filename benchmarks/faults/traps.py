@@ -23,7 +23,7 @@ POINTS = {
     "after the scores": ("ssl_seg.engine.run_dir.Run.add_scores", "", "after"),
     "in the status": ("os.replace", "status.json", "before"),
     "in run.toml": ("os.replace", "run.toml", "before"),
-    "before the first step": ("ssl_seg.workflows.pretrain.Pretraining.draw_views", "", "before"),
+    "before the first step": ("ssl_seg.workflows.session.Session.save_view_sheet", "", "before"),
     "in the backbone file": ("os.replace", "backbone.safetensors", "before"),
 }
 # of classify and segment besides

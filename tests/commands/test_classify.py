@@ -20,7 +20,7 @@ from ssl_seg.engine.device import Device
 from ssl_seg.engine.inference import outputs
 from ssl_seg.plugins import load_plugins
 from ssl_seg.utils.code_names import TypedName
-from ssl_seg.workflows.classify import Classification
+from ssl_seg.workflows.classify import CLASSIFICATION
 
 TINY = Path(__file__).parents[1] / "faults" / "tiny.py"
 SHORT = ["--image-size", 16, "--batch-size", 8, "--epochs", 3, "--cpu"]
@@ -399,9 +399,7 @@ def test_a_backbone_learns_although_the_head_does_not(run):
 )
 def test_the_learning_rate_suits_the_norms_of_the_backbone(name, freeze, lr):
     """Without BatchNorm a rate of 3e-3 would throw a trained network out of its way."""
-    command = object.__new__(Classification)
-    command.given = {"freeze": freeze}
-    assert command.recipe_of(TimmBackbone(name))["lr"] == lr
+    assert CLASSIFICATION.recipe_for(TimmBackbone(name), freeze=freeze)["lr"] == lr
 
 
 def test_a_run_records_its_learning_rate(run):

@@ -15,7 +15,7 @@ from ssl_seg.utils.files import replace_text
 from ssl_seg.utils.toml import to_toml
 from ssl_seg.weights.backbone_file import save_backbone
 from ssl_seg.weights.model_file import save_model
-from ssl_seg.workflows.strides import suited
+from ssl_seg.workflows.strides import backbone_with_output_stride
 
 TINY = f"{Path(__file__).parents[1] / 'faults' / 'tiny.py'}:TinyBackbone"
 
@@ -71,22 +71,23 @@ def test_a_head_gets_its_stride_and_the_user_his(cli, tmp_path):
 
 
 def test_a_backbone_that_cannot_have_the_stride_keeps_its_options():
-    tried, said = [], []
-    options = {"backbone": {"a": "1"}}
+    tried, lines = [], []
+    options = {"a": "1"}
 
-    def build():
-        tried.append(dict(options["backbone"]))
-        if "output_stride" in options["backbone"]:
+    def build(own):
+        tried.append(dict(own))
+        if "output_stride" in own:
             raise UsageError("no")
-        return "backbone"
+        return "backbone", own
 
-    assert suited(DeepLabV3, options, build, said.append) == "backbone"
+    suited = backbone_with_output_stride
+    assert suited(DeepLabV3, options, build, lines.append) == ("backbone", {"a": "1"})
     assert tried == [{"a": "1", "output_stride": "8"}, {"a": "1"}]
-    assert options == {"backbone": {"a": "1"}}
-    assert len(said) == 1
-    suited(object, options, build, said.append)
-    suited(DeepLabV3, {"backbone": {"stem": "small"}}, lambda: None, said.append)
-    assert len(said) == 1
+    assert options == {"a": "1"}
+    assert len(lines) == 1
+    assert suited(object, options, build, lines.append) == ("backbone", options)
+    assert suited(DeepLabV3, {"stem": "small"}, dict, lines.append) == {"stem": "small"}
+    assert len(lines) == 1
 
 
 @pytest.fixture

@@ -5,11 +5,10 @@ from PIL import Image
 from ssl_seg.data.image_cache import open_store
 from ssl_seg.datasets.demo import demo
 from ssl_seg.engine.device import Device
-from ssl_seg.engine.signals import Stop
 from ssl_seg.errors import DataError
 from ssl_seg.plugins import load_plugins
 from ssl_seg.testing import TinyBackbone
-from ssl_seg.workflows.knn_probe import Probe, split_of
+from ssl_seg.workflows.knn_probe import KNNProbe, holdout_split
 
 
 def targets(*counts):
@@ -20,26 +19,26 @@ def targets(*counts):
 
 def test_a_fifth_of_every_class_is_held_back():
     labels = targets(100, 10, 55)
-    held = split_of(labels)
+    held = holdout_split(labels)
     assert [int(held[labels == label].sum()) for label in range(3)] == [20, 2, 11]
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_at_least_one_image_of_a_small_class_is_held_back(count):
     labels = targets(count, 50)
-    assert int(split_of(labels)[labels == 0].sum()) == 1
+    assert int(holdout_split(labels)[labels == 0].sum()) == 1
 
 
 def test_the_split_is_the_same_in_every_run_and_touches_no_generator():
     labels, state = targets(30, 40), torch.get_rng_state()
-    first = split_of(labels)
+    first = holdout_split(labels)
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(123)
-    assert torch.equal(first, split_of(labels))
+    assert torch.equal(first, holdout_split(labels))
 
 
 def test_the_split_is_mixed_over_the_rows():
-    held = split_of(torch.zeros(1000, dtype=torch.int64)).nonzero()[:, 0]
+    held = holdout_split(torch.zeros(1000, dtype=torch.int64)).nonzero()[:, 0]
     assert len(held) == 200
     assert int((held < 500).sum()) == pytest.approx(100, abs=35), "not the first nor the last rows"
 
@@ -49,10 +48,8 @@ def store_of(tmp_path, count):
 
 
 def probe_of(store, signal=0):
-    stop = Stop()
-    stop.signal = signal
     metric = load_plugins().registry.build("metrics", "knn", store.classes)
-    return Probe(metric, store, Device("fp32", cpu=True), size=32, stop=stop)
+    return KNNProbe(metric, store, Device("fp32", cpu=True), size=32, should_stop=lambda: signal > 0)
 
 
 class Told(TinyBackbone):
@@ -88,7 +85,7 @@ def test_of_a_folder_with_splits_the_training_images_are_asked(cli, tmp_path, mo
 def test_it_scores_one_where_features_tell_the_class_and_zero_where_they_mislead(tmp_path):
     store = store_of(tmp_path, 80)
     assert probe_of(store)(Told(store.targets)) == {"probe_knn": 1.0}
-    held = split_of(store.targets)
+    held = holdout_split(store.targets)
     codes = store.targets.clone()
     codes[held] = (codes[held] + 1) % 8  # held-back images look like the next class
     assert probe_of(store)(Told(codes)) == {"probe_knn": 0.0}

@@ -15,10 +15,17 @@ from ssl_seg.methods.byol import BYOL
 from ssl_seg.plugins import load_plugins
 from ssl_seg.registry import options_of
 from ssl_seg.utils.toml import read_toml
-from ssl_seg.workflows.run_config import plan_of
+from ssl_seg.workflows.config import ClassificationConfig, PretrainConfig
+from ssl_seg.workflows.optimization import configure_optimizer
 
-SUITS = {"optimizer": "adamw", "lr": 0.1, "weight_decay": 0.3, "warmup": 0.0}
-GIVEN = {"epochs": 2, "batch_size": 8, "schedule": "cosine", "clip": 0.0, "save_every": 0}
+GIVEN = {
+    "epochs": 2,
+    "batch_size": 8,
+    "optimizer": "adamw",
+    "lr": 0.1,
+    "weight_decay": 0.3,
+    "warmup": 0.0,
+}
 
 
 class RunOf(Run):
@@ -43,8 +50,8 @@ def decaying(optimizer, module):
 def test_a_run_of_the_first_version_goes_on_with_its_own_groups(record, old):
     """The optimizer's state is in the order of the groups: in another order it would be of other parameters."""
     module = TimmBackbone("test_vit")
-    run = RunOf(record)
-    _, optimizer = plan_of(dict(GIVEN), module, SUITS, 3, run)
+    early = RunOf(record).is_early
+    optimizer, _ = configure_optimizer(PretrainConfig(**GIVEN), module, 3, early=early)
     expected = parameter_groups(module, 0.3, spared=() if old else undecayed(module))
     for mine, theirs in zip(optimizer.param_groups, expected, strict=True):
         assert [id(p) for p in mine["params"]] == [id(p) for p in theirs["params"]]
@@ -60,14 +67,13 @@ def test_the_record_names_what_does_not_decay(cli, tmp_path):
 
 
 def test_of_a_rate_of_nothing_the_backbones_is_no_multiple():
-    module = nn.ModuleDict({"backbone": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
-    run = RunOf(None)
-    plan, optimizer = plan_of(
-        {**GIVEN, "backbone_lr": 1e-3}, module, SUITS | {"lr": 0.0}, 3, run, "backbone."
-    )
+    model = nn.ModuleDict({"backbone": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
+    module = nn.ModuleDict({"model": model})
+    config = ClassificationConfig(**{**GIVEN, "lr": 0.0}, backbone_lr=1e-3)
+    optimizer, plan = configure_optimizer(config, module, 3)
     scales = {
         name: group["scale"]
-        for name, parameter in module.named_parameters()
+        for name, parameter in model.named_parameters()
         for group in optimizer.param_groups
         if any(parameter is member for member in group["params"])
     }

@@ -10,7 +10,7 @@ from ssl_seg.methods.byol import BYOL
 from ssl_seg.methods.simclr import SimCLR
 from ssl_seg.tasks.segmentation import Segmenter
 from ssl_seg.testing import TinyBackbone
-from ssl_seg.workflows.run_config import warn_of_parts
+from ssl_seg.workflows.optimization import warn_of_accumulation
 
 
 class Pixels(Head):
@@ -58,8 +58,8 @@ class Silent(nn.Module):
     ],
 )
 def test_what_is_not_the_whole_batch_is_said(module, said, caplog):
-    warn_of_parts({"accumulate": 1}, module, "it")
+    warn_of_accumulation(1, module, "it")
     assert not caplog.text
-    warn_of_parts({"accumulate": 2}, module, "it")
+    warn_of_accumulation(2, module, "it")
     assert all(text in caplog.text for text in said)
     assert caplog.text.count("WARNING") == 1

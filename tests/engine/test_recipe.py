@@ -11,8 +11,8 @@ from ssl_seg.engine.recipe import merged, resolve
 from ssl_seg.errors import PluginError, UsageError
 from ssl_seg.methods.byol import BYOL
 from ssl_seg.plugins import load_plugins
-from ssl_seg.workflows.classify import Classification
-from ssl_seg.workflows.segment import Segmentation
+from ssl_seg.workflows.classify import CLASSIFICATION
+from ssl_seg.workflows.segment import SEGMENTATION
 
 
 def given(optimizer=None, lr=None, weight_decay=None, warmup=None, batch_size=64):
@@ -30,10 +30,10 @@ def recipes():
     found = [
         Found(name, getattr(registry.factory("ssl", name), "recipe", {})) for name in registry.names("ssl")
     ]
-    for command in (Classification, Segmentation):
-        found += [Found(command.command, command.recipe)]
-        for more in (command.norm_recipe, command.head_recipe):
-            found.append(Found(command.command, merged(command.recipe, more)))
+    for task in (CLASSIFICATION, SEGMENTATION):
+        found += [Found(task.command, task.recipe)]
+        for more in (task.batchnorm_recipe, task.frozen_recipe):
+            found.append(Found(task.command, merged(task.recipe, more)))
     return found
 
 
@@ -57,11 +57,11 @@ def test_an_optimizer_has_its_own_rate_or_asks_for_one(found, optimizer):
     assert low <= suits["lr"] <= high
 
 
-@pytest.mark.parametrize("command", [Classification, Segmentation])
-def test_what_differs_for_a_norm_or_a_head_adds_no_optimizer(command):
+@pytest.mark.parametrize("task", [CLASSIFICATION, SEGMENTATION], ids=lambda task: task.command)
+def test_what_differs_for_a_norm_or_a_head_adds_no_optimizer(task):
     """Otherwise what is asked for before images are read would not be what holds afterwards."""
-    for more in (command.norm_recipe, command.head_recipe):
-        assert {key for key in more if key in OPTIMIZERS} <= command.recipe.keys()
+    for more in (task.batchnorm_recipe, task.frozen_recipe):
+        assert {key for key in more if key in OPTIMIZERS} <= task.recipe.keys()
 
 
 def test_byol_with_lars_learns_at_the_papers_rate():
@@ -116,10 +116,10 @@ def test_the_page_has_the_rates_of_the_code():
     ]
     registry = load_plugins().registry
     rows = {name: registry.factory("ssl", name).recipe for name in ("byol", "simclr", "simsiam")}
-    norms = {"classify": merged(Classification.recipe, Classification.norm_recipe)}
-    norms["segment"] = merged(Segmentation.recipe, Segmentation.norm_recipe)
-    rows |= {"classify": Classification.recipe, "segment": Segmentation.recipe}
-    rows["classify --freeze"] = merged(Classification.recipe, Classification.head_recipe)
+    norms = {"classify": merged(CLASSIFICATION.recipe, CLASSIFICATION.batchnorm_recipe)}
+    norms["segment"] = merged(SEGMENTATION.recipe, SEGMENTATION.batchnorm_recipe)
+    rows |= {"classify": CLASSIFICATION.recipe, "segment": SEGMENTATION.recipe}
+    rows["classify --freeze"] = merged(CLASSIFICATION.recipe, CLASSIFICATION.frozen_recipe)
     assert {line[0].strip(" `") for line in lines} == rows.keys()
     for name, *cells in lines:
         name = name.strip(" `")

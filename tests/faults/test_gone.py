@@ -10,8 +10,8 @@ POINTS = {
         "in the probe": ("ssl_seg.workflows.knn_probe.extract_features", "", "before", 2),
         "in a checkpoint": ("os.replace", "/step-", "before", 2),
         "before the scores": ("ssl_seg.engine.run_dir.Run.add_scores", "", "before", 1),
-        "after the loop": ("ssl_seg.workflows.session.Training.save_backbone", "", "before", 1),
-        "at the end": ("ssl_seg.workflows.session.Training.finish", "", "before", 1),
+        "after the loop": ("ssl_seg.workflows.metadata.save_backbone_of_run", "", "before", 1),
+        "at the end": ("ssl_seg.workflows.session.Session.finish", "", "before", 1),
     },
     "classify": {
         "before the step": ("ssl_seg.engine.loop.set_rate", "", "before", 3),

@@ -31,7 +31,7 @@ STAGES = {
         "loading": (LOADING, 1, INT),
         "listing": (LISTING, 1, TERM),
         "decoding": (DECODING, 5, INT),
-        "building the network": (("ssl_seg.workflows.session.Training.new_backbone", "", "after"), 1, TERM),
+        "building the network": (("ssl_seg.workflows.components.Components.backbone", "", "after"), 1, TERM),
         "the untrained probe": (("ssl_seg.workflows.knn_probe.extract_features", "", "before"), 1, INT),
         "saving": (at("/step-"), 2, TERM),
     },

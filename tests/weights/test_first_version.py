@@ -101,7 +101,7 @@ def test_a_run_of_the_first_version_goes_on(cli, tmp_path, monkeypatch):
     words = ["train", "demo:8", "--ssl", "simsiam", "-o", "ssl.dimensions=8", "-o", "ssl.bottleneck=4"]
     base = [*words, "--backbone", "test_efficientnet", *flags, "--on-collapse", "ignore"]
     old = ["-o", "backbone.idle_layers=true"]
-    monkeypatch.setattr("ssl_seg.workflows.run_config.parameter_groups", all_decaying)
+    monkeypatch.setattr("ssl_seg.workflows.optimization.parameter_groups", all_decaying)
     assert cli(*base, *old, "--out", tmp_path / "whole")[0] == 0
     monkeypatch.undo()
     folder = tmp_path / "whole"

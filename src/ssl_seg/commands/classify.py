@@ -11,8 +11,9 @@ from ssl_seg.commands.from_python import from_python
 from ssl_seg.errors import UsageError
 from ssl_seg.utils import limits
 from ssl_seg.utils.text import short
-from ssl_seg.workflows.classify import Classification
-from ssl_seg.workflows.finetune import parts_of
+from ssl_seg.workflows.classify import CLASSIFICATION
+from ssl_seg.workflows.config import ClassificationConfig
+from ssl_seg.workflows.finetune import finetune_by_names
 from ssl_seg.workflows.run_result import RunResult
 
 _Passes = Annotated[
@@ -79,11 +80,11 @@ def classify(
     With --init the backbone starts from a run of `ssl-seg train` or from a weight file; with --freeze
     it stays as it is and only the head is trained.
     """
-    given = settings(locals())
+    values = settings(locals())
     if train is None:
         raise UsageError("no TRAIN given", next="ssl-seg classify TRAIN --val VAL")
     if freeze and mixup:
         raise UsageError("--mixup mixes images, and --freeze has only their features", next="leave one out")
     names = map(short, (backbone or init or "resnet50", train))
     folder = out or Path("runs") / "-".join(("classify", *names))
-    return Classification.start(given, folder, resume=resume, names=parts_of(given))
+    return finetune_by_names(CLASSIFICATION, ClassificationConfig(**values), folder, resume=resume)

@@ -10,9 +10,10 @@ from ssl_seg.commands.config import settings
 from ssl_seg.commands.from_python import from_python
 from ssl_seg.errors import UsageError
 from ssl_seg.utils.text import short
-from ssl_seg.workflows.finetune import parts_of
+from ssl_seg.workflows.config import SegmentationConfig
+from ssl_seg.workflows.finetune import finetune_by_names
 from ssl_seg.workflows.run_result import RunResult
-from ssl_seg.workflows.segment import Segmentation
+from ssl_seg.workflows.segment import SEGMENTATION
 
 
 @from_python
@@ -63,11 +64,11 @@ def segment(
 
     With --init the backbone starts from a run of `ssl-seg train` or from a weight file.
     """
-    given = settings(locals())
+    values = settings(locals())
     if train is None:
         raise UsageError("no TRAIN given", next="ssl-seg segment TRAIN --val VAL")
     if watch and not val:
         raise UsageError("--watch names validation images, and there is no --val")
     names = [short(each) for each in (head, backbone or init or "resnet50", train)]
     folder = out or Path("runs") / "-".join([names[0].replace(":", "-"), *names[1:]])
-    return Segmentation.start(given, folder, resume=resume, names=parts_of(given))
+    return finetune_by_names(SEGMENTATION, SegmentationConfig(**values), folder, resume=resume)

@@ -127,10 +127,10 @@ def check_parts(file: StudyFile) -> None:
 
 def _check_rate(stage: Stage, registry: "Registry") -> None:
     from ssl_seg.engine.recipe import resolve
-    from ssl_seg.workflows.classify import Classification
-    from ssl_seg.workflows.segment import Segmentation
+    from ssl_seg.workflows.classify import CLASSIFICATION
+    from ssl_seg.workflows.segment import SEGMENTATION
 
-    recipes = {"classify": Classification.recipe, "segment": Segmentation.recipe}
+    recipes = {"classify": CLASSIFICATION.recipe, "segment": SEGMENTATION.recipe}
     whose, recipe = f"ssl-seg {stage.command}", recipes.get(stage.command)
     if stage.command == "train":
         whose = f"ssl method {stage.flags.get('ssl', 'byol')}"

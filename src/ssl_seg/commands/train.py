@@ -11,7 +11,8 @@ from ssl_seg.commands.from_python import from_python
 from ssl_seg.errors import UsageError
 from ssl_seg.utils import limits
 from ssl_seg.utils.text import short
-from ssl_seg.workflows.pretrain import Pretraining
+from ssl_seg.workflows.config import PretrainConfig
+from ssl_seg.workflows.pretrain import pretrain_by_names
 from ssl_seg.workflows.run_result import RunResult
 
 
@@ -60,10 +61,8 @@ def train(
     The folder in --out gets the weights (backbone.safetensors), the scores of every epoch, and
     checkpoints from which --resume goes on bit for bit.
     """
-    given = settings(locals())
+    values = settings(locals())
     if data is None:
         raise UsageError("no DATA given", next="ssl-seg train FOLDER, or ssl-seg train --resume --out RUN")
     folder = out or Path("runs") / "-".join(map(short, (ssl, backbone, data)))
-    return Pretraining.start(
-        given, folder, resume=resume, names=[("ssl", given["ssl"]), ("backbones", given["backbone"])]
-    )
+    return pretrain_by_names(PretrainConfig(**values), folder, resume=resume)

@@ -56,7 +56,7 @@ def _probe(
     """What simple classifiers achieve on the backbone's features."""
     from ssl_seg.data.label_alignment import align
     from ssl_seg.data.label_checks import check_labels
-    from ssl_seg.workflows.knn_probe import split_of
+    from ssl_seg.workflows.knn_probe import holdout_split
     from ssl_seg.workflows.overlap import refuse_overlap, tell_twins
 
     dataset, store = reading.open(data, labelled=True)
@@ -73,7 +73,7 @@ def _probe(
         learn = reading.features(known), known.targets.to(features.device)
         ask = features, targets
     else:
-        held = split_of(store.targets)
+        held = holdout_split(store.targets)
         tell_twins(store, held)
         held = held.to(features.device)
         learn, ask = (features[~held], targets[~held]), (features[held], targets[held])
@@ -103,9 +103,9 @@ def _logistic(
     classes: int, learn: tuple["Tensor", "Tensor"], ask: tuple["Tensor", "Tensor"]
 ) -> dict[str, Any]:
     from ssl_seg.engine.linear_probe import logistic_probe
-    from ssl_seg.workflows.knn_probe import split_of
+    from ssl_seg.workflows.knn_probe import holdout_split
 
-    held = split_of(learn[1].cpu(), _HELD).to(learn[1].device)
+    held = holdout_split(learn[1].cpu(), _HELD).to(learn[1].device)
     if held.all():
         raise DataError(
             f"{counted(len(held), 'image')}, one of each class, are too few for the logistic regression",

@@ -1,229 +1,199 @@
-"""What `classify` and `segment` do alike: a backbone with a head, trained on labels and measured."""
+"""Training a backbone with a head on labels, and measuring it: what `classify` and `segment` do alike."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ssl_seg.errors import Stopped, counted
 from ssl_seg.utils.text import names_in
-from ssl_seg.workflows.session import Training
+from ssl_seg.workflows.run_result import RunResult
+from ssl_seg.workflows.session import Session, open_session
+from ssl_seg.workflows.task import C, FinetuneData, M, Setup, Task
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from ssl_seg.augment.views import View
-    from ssl_seg.base import Backbone, Model
-    from ssl_seg.data.image_cache import Store
-    from ssl_seg.data.loader import Order
-    from ssl_seg.workflows.init_weights import Start
-    from ssl_seg.workflows.validator import ValidationLog, Validator
+    from ssl_seg.base import Metric, Model
+    from ssl_seg.workflows.components import Components
+    from ssl_seg.workflows.config import FinetuneConfig
+    from ssl_seg.workflows.validator import ValidationLog
 
 
-def parts_of(given: Mapping[str, Any]) -> list[tuple[str, str]]:
+def component_names(config: "FinetuneConfig") -> list[tuple[str, str]]:
     """Kinds and names of the components that settings name."""
-    parts = [("heads", given["head"]), *(("metrics", name) for name in names_in(given["metric"]))]
-    return parts + ([("backbones", given["backbone"])] if given["backbone"] else [])
+    names = [("heads", config.head), *(("metrics", name) for name in names_in(config.metric))]
+    return names + ([("backbones", config.backbone)] if config.backbone else [])
 
 
-class Finetuning(Training):
-    """From settings to a trained model and its numbers.
+def finetune_by_names(task: Task[C, M], config: C, folder: Path, *, resume: bool) -> RunResult:
+    """Build what the settings name, train and measure it in a run's folder."""
+    from ssl_seg.workflows.components import Components
+    from ssl_seg.workflows.init_weights import resolve_init_weights
 
-    A command's own class says what its images are (`stores`), what is trained (`new_module`), on what
-    (`new_feed`), and how it is measured (`build_validator`).
-
-    Attributes:
-        metric: what measures it, but for `--metric`.
-        recipe: optimizer, learning rate, weight decay and warm-up where the user gives none; see
-            `ssl_seg.engine.recipe.resolve`.
-        norm_recipe: what differs when a backbone with BatchNorm is trained.
-        head_recipe: what differs when the head is trained alone.
-        how: `mean` and `std` of the normalisation; they come with the weights.
-        about_data: what a model file says of the data.
-        excluded: indices of the classes that are never predicted.
-    """
-
-    metric: ClassVar[str]
-    recipe: ClassVar[dict[str, Any]]
-    norm_recipe: ClassVar[dict[str, Any]] = {}
-    head_recipe: ClassVar[dict[str, Any]] = {}
-    how: dict[str, Any]
-    about_data: dict[str, Any]
-    excluded: Sequence[int] = ()
-
-    @property
-    def further(self) -> list[str]:
-        """The metrics that are measured besides the command's own."""
-        return names_in(self.given["metric"])
-
-    def go(self) -> None:
-        """Train, and leave the run's folder complete."""
-        from ssl_seg.data.loader import Order
-        from ssl_seg.engine.recipe import resolve
-        from ssl_seg.workflows.init_weights import start_from
-        from ssl_seg.workflows.run_config import plan_of, record, warn_of_parts
-
-        given, device, whose = self.given, self.device, f"ssl-seg {self.command}"
-        resolve(given, self.recipe_of(None), whose)  # what is missing is found before images are read
-        start = start_from(given, self.options, any_size=given.get("any_size", True))
-        self.how = start.normalisation
-        self.about_data = {}
-        stores = self.stores()
-        store = stores["train"]
-        model = self.new_model(len(store.classes))
+    names = component_names(config)
+    with open_session(task.command, folder, config, resume=resume, components=names) as session:
+        components = Components(session.plugins.registry)
+        # what is missing is found before images are read
+        config.resolved(task.recipe_for(None, freeze=config.freeze), f"ssl-seg {task.command}")
+        init = resolve_init_weights(
+            config.init,
+            backbone=config.backbone,
+            options=config.o.get("backbone", {}),
+            image_size=config.image_size,
+            any_size=config.any_size,
+        )
+        config = replace(config, backbone=init.backbone, image_size=init.image_size)
+        config = config.with_options("backbone", init.options)
+        open_dataset = partial(_open_dataset, components, config)
+        data, config = task.load_data(session, config, open_dataset)
+        model, config = _build_model(task, session, config, components, data)
         # a resumed run has its own weights, but the features of a frozen backbone come before they are read
-        resumed = self.run.resume and not given["freeze"]
-        start.load(model.backbone, self.console, resumed=resumed)
-        if not resumed:
-            self.start_head(model, start)
-        module = self.new_module(model, store)
-        order = Order(len(store), given["batch_size"], given["seed"], rank=device.rank, ranks=device.ranks)
-        suits, backbone = resolve(given, self.recipe_of(model.backbone), whose), "model.backbone."
-        plan, optimizer = plan_of(given, module, suits, order.per_epoch, self.run, backbone)
-        warn_of_parts(given, module.train(), whose)
-        self.resolved.add_views(self.train_views(module, store))
-        self.resolved.add(
-            "metric", self.plugins.registry.resolved("metrics", self.metric, self.metric_options)
+        if config.freeze or not session.run_dir.resume:
+            init.load(model.backbone, session.progress.say)
+            task.init_head(session, model, init)
+        module = task.build_module(model, config, data)
+        config = config.resolved(
+            task.recipe_for(model.backbone, freeze=config.freeze), f"ssl-seg {task.command}"
         )
-        record(self.run, given, stores, module, order.per_epoch, device, self.resolved)
-        self.console.say(
-            f"{given['head']} on {given['backbone']}{' (frozen)' if given['freeze'] else ''}: {len(store)} "
-            f"images, {len(store.classes)} classes, {counted(given['epochs'], 'epoch')} of "
-            f"{counted(order.per_epoch, 'step')}, "
-            f"{device.describe()}",
-            f"run: {self.run.folder}",
-        )
-        device.move(module)
-        feed = self.new_feed(module, store, order)
-        validation = self.validation(module, stores["val"]) if "val" in stores else None
-        save_snapshots = self.snapshots(model, store)
+        setup = Setup(session, config, data, module, init.normalization)
+        run_finetuning(task, setup, model, components)
+    return RunResult(folder)
 
-        def on_epoch_end(epoch: int) -> dict[str, float]:
-            save_snapshots(epoch)
-            return validation.validate(epoch) if validation else {}
 
-        self.fit(module, feed, optimizer, plan, on_epoch_end)
-        if device.is_main:
-            self.save(model, store.classes)
-        if validation and not validation.write_result():
-            self.stopped()  # all processes learn which signal it was
-            raise Stopped(self.stop.signal, next=self.run.again)
-        self.finish(plan.total)
-        if not device.is_main:
-            return
-        weights = f"weights: {self.run.folder / 'model.safetensors'}"
-        self.console.say(*(validation.summary() if validation else [weights]))
+def run_finetuning(task: Task[C, M], setup: Setup[C, M], model: "Model", components: "Components") -> None:
+    """Train and measure a model, and leave the run's folder complete.
 
-    def stores(self) -> dict[str, "Store"]:
-        """The images: `train`, and `val` if there are some to measure on."""
-        raise NotImplementedError
+    Args:
+        setup: with resolved settings.
+        components: builds the metrics, and knows every option.
+    """
+    from ssl_seg.data.loader import Order
+    from ssl_seg.workflows.optimization import configure_optimizer, warn_of_accumulation
+    from ssl_seg.workflows.run_toml import record_settings
 
-    @property
-    def metric_options(self) -> dict[str, str]:
-        """Of its own metric."""
-        return self.options.get("metric", {})
+    session, config, data = setup.session, setup.config, setup.data
+    device, run_dir, module = session.device, session.run_dir, _module(setup)
+    rank = {"rank": device.rank, "ranks": device.ranks}
+    order = Order(len(data.images), config.batch_size, config.seed, **rank)
+    optimizer, schedule = configure_optimizer(config, module, order.per_epoch, early=run_dir.is_early)
+    warn_of_accumulation(config.accumulate, module.train(), f"ssl-seg {task.command}")
+    components.resolved.add_views(task.train_views(setup))
+    options = task.metric_options(config, data)
+    components.resolved.add("metric", components.registry.resolved("metrics", task.metric, options))
+    record_settings(session, config, data.caches, module, order.per_epoch, components.resolved)
+    session.progress.say(_headline(setup, order.per_epoch), f"run: {run_dir.folder}")
+    device.move(module)
+    batches = task.build_batches(setup, order)
+    validation = _validation(task, setup, model, components) if data.val_images else None
+    save_snapshots = task.snapshots(setup)
 
-    def train_views(self, module: Any, store: "Store") -> list["View"]:
-        """How images for training are drawn; none: their centre, as for measuring."""
-        raise NotImplementedError
+    def on_epoch_end(epoch: int) -> dict[str, float]:
+        save_snapshots(epoch)
+        return validation.validate(epoch) if validation else {}
 
-    def recipe_of(self, backbone: "Backbone | None") -> dict[str, Any]:
-        """What suits the model; without a backbone, what suits all."""
-        from ssl_seg.engine.recipe import merged
-        from ssl_seg.nn.batch_norm import has_batch_norm
+    session.fit(module, batches, optimizer, schedule, on_epoch_end)
+    if device.is_main:
+        _save(task, setup, model)
+    if validation and not validation.write_result():
+        session.signals.came(device)  # all processes learn which signal it was
+        raise Stopped(session.signals.signal, next=run_dir.again)
+    session.finish(schedule.total)
+    if device.is_main:
+        weights = [f"weights: {run_dir.folder / 'model.safetensors'}"]
+        session.progress.say(*(validation.summary() if validation else weights))
 
-        if self.given["freeze"]:
-            return merged(self.recipe, self.head_recipe)
-        norm = backbone is not None and has_batch_norm(backbone)
-        return merged(self.recipe, self.norm_recipe if norm else {})
 
-    def new_module(self, model: "Model", store: "Store") -> "nn.Module":
-        """What `fit` trains."""
-        raise NotImplementedError
+def _open_dataset(components: "Components", config: "FinetuneConfig", role: str, **needs: Any) -> Any:
+    data_spec = config.train if role == "train" else config.val
+    return components.dataset(role, data_spec or "", config.o, split=role, **needs)
 
-    def new_feed(self, module: Any, store: "Store", order: "Order") -> Any:
-        """The inputs of each step."""
-        raise NotImplementedError
 
-    def validation(self, module: Any, images: "Store") -> "ValidationLog":
-        """Validates the model after each epoch that is due."""
-        from ssl_seg.weights.model_file import save_model
-        from ssl_seg.workflows.metric_collection import MetricCollection
-        from ssl_seg.workflows.validator import ValidationLog
+def _build_model(
+    task: Task[C, M], session: Session, config: C, components: "Components", data: FinetuneData
+) -> tuple["Model", C]:
+    """Backbone and head, untrained, and the settings that they have."""
+    from ssl_seg.base import Model
 
-        registry, classes = self.plugins.registry, images.classes
-        extra = {name: registry.build("metrics", name, list(classes)) for name in self.further}
-        validator = self.build_validator(
-            module,
-            images,
-            registry.build("metrics", self.metric, classes, options=self.metric_options),
-            device=self.device,
-            normalization=self.how,
-            should_stop=lambda: self.stop.signal > 0,
-            run_dir=self.run,
-            extra_metrics=MetricCollection(extra, classes, pixels=self.command == "segment"),
-        )
+    backbone, config = task.build_backbone(session, config, components)
+    shape = backbone.channels, backbone.strides, len(data.classes)
+    head = components.build("heads", config.head, *shape, part="head", options=config.o.get("head"))
+    return Model(backbone, head, excluded=data.excluded), config
 
-        def save_best(epoch: int) -> None:
-            metadata = self.about(classes) | {"epoch": epoch}
-            save_model(self.run.folder / "best.safetensors", module.model, metadata)
 
-        return ValidationLog(
-            validator,
-            self.run,
-            last_epoch=self.given["epochs"],
-            is_main=self.device.is_main,
-            is_due=self.validates_after,
-            save_best=save_best,
-            print_line=self.console.say,
-        )
+def _module(setup: Setup[C, M]) -> "nn.Module":
+    module: Any = setup.module
+    return module  # type: ignore[no-any-return]
 
-    def build_validator(self, module: Any, images: "Store", metric: Any, **common: Any) -> "Validator":
-        """What measures the model; `common`: see its class."""
-        raise NotImplementedError
 
-    def validates_after(self, epoch: int) -> bool:
-        """Whether the model is measured after an epoch."""
-        return True
+def _headline(setup: Setup[C, M], steps_per_epoch: int) -> str:
+    config, data = setup.config, setup.data
+    return (
+        f"{config.head} on {config.backbone}{' (frozen)' if config.freeze else ''}: {len(data.images)} "
+        f"images, {len(data.classes)} classes, {counted(config.epochs, 'epoch')} of "
+        f"{counted(steps_per_epoch, 'step')}, {setup.session.device.describe()}"
+    )
 
-    def snapshots(self, model: "Model", images: "Store") -> Callable[[int], None]:
-        """Is called after each epoch, and leaves in the run's folder what figures need of it."""
-        return lambda epoch: None
 
-    def new_model(self, classes: int) -> "Model":
-        """Backbone and head, untrained."""
-        from ssl_seg.base import Model
+def _validation(
+    task: Task[C, M], setup: Setup[C, M], model: "Model", components: "Components"
+) -> "ValidationLog":
+    """Validates the model after each epoch that is due."""
+    from ssl_seg.weights.model_file import save_model
+    from ssl_seg.workflows.metric_collection import MetricCollection
+    from ssl_seg.workflows.validator import ValidationLog
 
-        backbone = self.new_backbone()
-        shape = backbone.channels, backbone.strides
-        head = self.build("heads", self.given["head"], *shape, classes, part="head")
-        return Model(backbone, head, excluded=self.excluded)
+    session, config, data = setup.session, setup.config, setup.data
+    registry, classes = components.registry, data.classes
+    options = task.metric_options(config, data)
+    metric: Metric = registry.build("metrics", task.metric, classes, options=options)
+    validator = task.build_validator(
+        setup,
+        metric,
+        device=session.device,
+        normalization=setup.normalization,
+        should_stop=session.should_stop,
+        run_dir=session.run_dir,
+        extra_metrics=MetricCollection(
+            _extra_metrics(registry, config, classes), classes, pixels=task.pixels
+        ),
+    )
 
-    def start_head(self, model: "Model", start: "Start") -> None:
-        """Give the head what the weights hold for it."""
+    def save_best(epoch: int) -> None:
+        path = session.run_dir.folder / "best.safetensors"
+        save_model(path, model, _metadata(task, setup) | {"epoch": epoch})
 
-    def save(self, model: "Model", classes: list[str]) -> None:
-        """Write `model.safetensors`, and the backbone alone for others to start from."""
-        from ssl_seg.weights.model_file import save_model
+    return ValidationLog(
+        validator,
+        session.run_dir,
+        last_epoch=config.epochs,
+        is_main=session.device.is_main,
+        is_due=partial(task.is_due, config),
+        save_best=save_best,
+        print_line=session.progress.say,
+    )
 
-        save_model(self.run.folder / "model.safetensors", model, self.about(classes))
-        self.save_backbone(model.backbone, trained_by=self.command, **self.how)
 
-    def about(self, classes: list[str]) -> dict[str, Any]:
-        """What a model file says of itself."""
-        from ssl_seg.workflows.data import options_of_run, range_in
+def _extra_metrics(registry: Any, config: "FinetuneConfig", classes: Sequence[str]) -> dict[str, "Metric"]:
+    return {name: registry.build("metrics", name, list(classes)) for name in names_in(config.metric)}
 
-        given = self.given
-        return {
-            "task": self.command,
-            "backbone": given["backbone"],
-            "options": self.options.get("backbone", {}),
-            "head": given["head"],
-            "head_options": self.options.get("head", {}),
-            "classes": list(classes),
-            "image_size": self.size,
-            "canvas": self.canvas,
-            "precision": self.device.precision,
-            "metric_options": self.options.get("metric", {}),
-            **self.how,
-            **self.about_data,
-            **range_in(options_of_run(self.options)),
-        }
+
+def _save(task: Task[C, M], setup: Setup[C, M], model: "Model") -> None:
+    """Write `model.safetensors`, and the backbone alone for others to start from."""
+    from ssl_seg.weights.model_file import save_model
+    from ssl_seg.workflows.metadata import save_backbone_of_run
+
+    folder, precision = setup.session.run_dir.folder, setup.session.device.precision
+    save_model(folder / "model.safetensors", model, _metadata(task, setup))
+    more = {"trained_by": task.command, **setup.normalization}
+    save_backbone_of_run(folder, model.backbone, setup.config, precision, **more)
+
+
+def _metadata(task: Task[C, M], setup: Setup[C, M]) -> dict[str, Any]:
+    from ssl_seg.workflows.metadata import model_metadata
+
+    data, precision = setup.data, setup.session.device.precision
+    return model_metadata(
+        task.command, setup.config, data.classes, precision, setup.normalization, data.metadata
+    )

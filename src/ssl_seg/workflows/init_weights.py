@@ -1,6 +1,6 @@
 """What a backbone starts from: a run, a weight file, or nothing; and what that decides."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,45 +10,57 @@ from ssl_seg.utils.code_names import refuse_code, same_code
 
 if TYPE_CHECKING:
     from ssl_seg.base import Backbone
-    from ssl_seg.utils.progress import Console
 
 
 @dataclass(frozen=True)
-class Start:
-    """Where the weights come from.
+class InitWeights:
+    """Where the weights come from, and what they decide where the user has not.
 
     Attributes:
         path: of the weights; None starts from scratch.
-        normalisation: `mean` and `std` that the weights were trained with.
+        backbone, options: the network's name and its options.
+        image_size: in pixels.
+        normalization: `mean` and `std` that the weights were trained with.
         range: the values of more than 8 bits that were black and white then, if stated.
         canvas, precision: of the run that trained them, at the same image size, if stated.
     """
 
     path: Path | None
-    normalisation: dict[str, Any]
+    backbone: str
+    options: Mapping[str, str]
+    image_size: int
+    normalization: dict[str, Any]
     range: list[float] | None = None
     canvas: int | None = None
     precision: str | None = None
 
-    def load(self, backbone: "Backbone", console: "Console", *, resumed: bool = False) -> None:
-        """Hand the weights over, all of them or none; a resumed run has its own.
+    def load(self, backbone: "Backbone", print_line: Callable[[str], None]) -> None:
+        """Load all weights, or none.
 
         Raises:
             WeightsError: they do not fit.
         """
-        if self.path is None or resumed:
+        if self.path is None:
             return
         from ssl_seg.weights.backbone_file import load_backbone
 
-        console.say(f"{self.path}: {load_backbone(self.path, backbone)}")
+        print_line(f"{self.path}: {load_backbone(self.path, backbone)}")
 
 
-def start_from(given: dict[str, Any], options: dict[str, dict[str, str]], *, any_size: bool = False) -> Start:
+def resolve_init_weights(
+    init: str | None,
+    *,
+    backbone: str | None,
+    options: Mapping[str, str],
+    image_size: int | None,
+    any_size: bool = False,
+) -> InitWeights:
     """Look at `--init`, and let it decide what the user left open: backbone, its options, image size.
 
     Args:
-        given: the flags; `backbone` and `image_size` are filled in.
-        options: of the parts; the backbone's are filled in.
+        init: a run's folder or a weight file.
+        backbone, image_size: None where they are open.
+        options: of the backbone, as the user gave them.
         any_size: the weights may have been trained at another image size.
 
     Raises:
@@ -58,27 +70,31 @@ def start_from(given: dict[str, Any], options: dict[str, dict[str, str]], *, any
     from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD
     from ssl_seg.weights.backbone_file import read_about
 
-    path = Path(given["init"]).expanduser() if given["init"] else None
-    about: Mapping[str, Any] = read_about(path) if path else {}
-    named: str = about.get("backbone", "resnet50")
-    if given["backbone"] is None:
+    path = Path(init).expanduser() if init else None
+    metadata: Mapping[str, Any] = read_about(path) if path else {}
+    named: str = metadata.get("backbone", "resnet50")
+    if backbone is None:
         refuse_code(named, "backbones", path)
-        given["backbone"] = named
-    if "backbone" in about and same_code(given["backbone"], named) and about.get("options"):
-        typed = options.get("backbone", {})
-        options["backbone"] = {
-            key: value for key, value in about["options"].items() if key not in typed
-        } | typed
-    trained_at = about.get("image_size")
-    if given["image_size"] is None:
-        given["image_size"] = trained_at or 128
-    elif trained_at and given["image_size"] != trained_at and not any_size:
+        backbone = named
+    if "backbone" in metadata and same_code(backbone, named) and (own := metadata.get("options")):
+        options = {key: value for key, value in own.items() if key not in options} | dict(options)
+    trained_at = metadata.get("image_size")
+    if image_size is None:
+        image_size = trained_at or 128
+    elif trained_at and image_size != trained_at and not any_size:
         raise WeightsError(
-            f"the weights were trained at {trained_at} px, and --image-size is {given['image_size']}",
+            f"the weights were trained at {trained_at} px, and --image-size is {image_size}",
             where=str(path),
             next=f"--image-size {trained_at}, or --any-size to use them at another size",
         )
-    mean, std = about.get("mean", IMAGENET_MEAN), about.get("std", IMAGENET_STD)
-    normalisation = {"mean": tuple(mean), "std": tuple(std)}
-    canvas = about.get("canvas") if given["image_size"] == trained_at else None
-    return Start(path, normalisation, about.get("range"), canvas, about.get("precision"))
+    mean, std = metadata.get("mean", IMAGENET_MEAN), metadata.get("std", IMAGENET_STD)
+    return InitWeights(
+        path,
+        backbone,
+        options,
+        image_size,
+        {"mean": tuple(mean), "std": tuple(std)},
+        metadata.get("range"),
+        metadata.get("canvas") if image_size == trained_at else None,
+        metadata.get("precision"),
+    )

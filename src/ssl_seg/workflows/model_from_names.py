@@ -87,21 +87,22 @@ def _build(
 ) -> "Model | Backbone":
     """As `ssl-seg segment` builds it: a head that wants an output stride gets it where that is possible."""
     from ssl_seg.base import Model
-    from ssl_seg.workflows.strides import suited
+    from ssl_seg.workflows.strides import backbone_with_output_stride
 
-    own = {part: dict(values) for part, values in options.items()}
-
-    def build() -> "Backbone":
-        made: Backbone = registry.build("backbones", backbone, options=own.get("backbone"))
+    def build(own: Mapping[str, str]) -> "Backbone":
+        made: Backbone = registry.build("backbones", backbone, options=own)
         return made
 
+    own = options.get("backbone", {})
     if not head:
-        return build()
+        return build(own)
     registry.factory("backbones", backbone)  # a wrong name is told before anything about strides
     factory = registry.factory("heads", head)
-    body = suited(factory, own, build, lambda why: Console().say(f"{backbone} {why}"))
+    body = backbone_with_output_stride(
+        factory, own, build, lambda reason: Console().say(f"{backbone} {reason}")
+    )
     shape = body.channels, body.strides, classes
-    return Model(body, registry.build("heads", head, *shape, options=own.get("head")))
+    return Model(body, registry.build("heads", head, *shape, options=options.get("head")))
 
 
 def describe_network(model: "Model | Backbone", size: int, title: str) -> "Network":

@@ -1,80 +1,132 @@
 """Pre-training a backbone on images without labels."""
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ssl_seg.errors import counted
-from ssl_seg.workflows.session import Training
+from ssl_seg.workflows.config import PretrainConfig
+from ssl_seg.workflows.run_result import RunResult
+from ssl_seg.workflows.session import Session, open_session
+
+if TYPE_CHECKING:
+    from ssl_seg.base import Dataset, SSLMethod
+    from ssl_seg.data.image_cache import Store
+    from ssl_seg.workflows.components import Components
+    from ssl_seg.workflows.knn_probe import KNNProbe
 
 
-class Pretraining(Training):
-    """From settings to a trained backbone, in the order in which a person would think of it."""
+def pretrain_by_names(config: PretrainConfig, folder: Path, *, resume: bool) -> RunResult:
+    """Build what the settings name, and pre-train it in a run's folder."""
+    from ssl_seg.workflows.components import Components
 
-    command = "train"
+    names = [("ssl", config.ssl), ("backbones", config.backbone)]
+    with open_session("train", folder, config, resume=resume, components=names) as session:
+        components = Components(session.plugins.registry)
+        backbone, config = components.backbone(config, early=session.run_dir.is_early)
+        method = components.build("ssl", config.ssl, backbone, part="ssl", options=config.o.get("ssl"))
+        config = config.resolved(method.recipe, f"ssl method {config.ssl}")
+        data = components.dataset("data", config.data, config.o)
+        probe = None
+        if config.probe:
+            needs: dict[str, Any] = {"parts": (), "split": "train", "labelled": True}
+            probe = components.dataset("probe", config.probe, config.o, **needs)
+        run_pretraining(session, config, method, data, probe, components)
+    return RunResult(folder)
 
-    def go(self) -> None:
-        """Train, and leave the run's folder complete."""
-        from ssl_seg.base import SSLMethod
-        from ssl_seg.data.label_checks import check_labels
-        from ssl_seg.data.loader import Batches
-        from ssl_seg.engine.monitors import CollapseAlarm
-        from ssl_seg.engine.recipe import resolve
-        from ssl_seg.workflows.overlap import shared_with
-        from ssl_seg.workflows.run_config import plan_of, record, warn_of_parts
 
-        given, device = self.given, self.device
-        method: SSLMethod = self.build("ssl", given["ssl"], self.new_backbone(), part="ssl")
-        suits = resolve(given, method.recipe, f"ssl method {given['ssl']}")
-        stores = {"data": self.store(self.dataset("data"))}
-        if given["probe"]:
-            probed = self.dataset("probe", parts=(), split="train", labelled=True)
-            stores["probe"] = self.store(probed)
-            check_labels(stores["probe"], probed, given["probe"])
-        store, size, seed = stores["data"], given["batch_size"], given["seed"]
-        batches = Batches(store, size, seed, device.device, rank=device.rank, ranks=device.ranks)
-        plan, optimizer = plan_of(given, method, suits, batches.per_epoch, self.run)
-        warn_of_parts(given, method, given["ssl"])
-        probe = self.make_probe(stores["probe"]) if given["probe"] else None
-        self.resolved.add_views(method.views)
-        record(self.run, given, stores, method, batches.per_epoch, device, self.resolved)
-        self.console.say(
-            f"{given['ssl']} on {given['backbone']}: {len(store)} images, {counted(given['epochs'], 'epoch')} of "
-            f"{counted(batches.per_epoch, 'step')}, {device.describe()}",
-            f"run: {self.run.folder}",
-        )
-        if probe and not self.run.resume:
-            device.move(method)
-            shared = int(shared_with(store, stores["probe"]).sum())
-            trained = f"; {shared} of them are trained on, without labels" if shared else ""
-            self.console.say(f"probe: {probe.about()}{trained}")
-            for name, value in probe(method.backbone).items():
-                self.console.say(f"untrained: {name} {value:.3f}")
-        first = batches.at(0)
-        self.draw_views(first.images, self.views(method.views, first))
+def run_pretraining(
+    session: Session,
+    config: PretrainConfig,
+    method: "SSLMethod",
+    data: "Dataset",
+    probe_data: "Dataset | None",
+    components: "Components",
+) -> None:
+    """Train a method, and leave the run's folder complete.
 
-        def feed(step: int) -> list[Any]:
-            return self.parts(self.views(method.views, batches.at(step)))
+    Args:
+        config: resolved.
+        probe_data: labelled images, on which features are measured on the way.
+        components: builds the metric of the probe, and knows every option.
+    """
+    from ssl_seg.engine.monitors import CollapseAlarm
+    from ssl_seg.workflows.batches import make_views, open_loader, pretrain_batches
+    from ssl_seg.workflows.metadata import save_backbone_of_run
+    from ssl_seg.workflows.optimization import configure_optimizer, warn_of_accumulation
+    from ssl_seg.workflows.run_toml import record_settings
 
-        def on_epoch(epoch: int) -> dict[str, float]:
-            due = probe and (epoch % given["probe_every"] == 0 or epoch == given["epochs"])
-            scores = probe(method.backbone) if probe and due else {}
-            for name, value in scores.items():
-                self.console.say(f"epoch {epoch}: {name} {value:.3f}")
-            return scores
+    device, run_dir, say = session.device, session.run_dir, session.progress.say
+    caches = _image_caches(session, config, data, probe_data)
+    images = caches["data"]
+    loader = open_loader(images, config, device)
+    optimizer, schedule = configure_optimizer(config, method, loader.per_epoch, early=run_dir.is_early)
+    warn_of_accumulation(config.accumulate, method, config.ssl)
+    probe = _knn_probe(session, config, caches["probe"], components) if "probe" in caches else None
+    components.resolved.add_views(method.views)
+    record_settings(session, config, caches, method, loader.per_epoch, components.resolved)
+    say(
+        f"{config.ssl} on {config.backbone}: {len(images)} images, {counted(config.epochs, 'epoch')} of "
+        f"{counted(loader.per_epoch, 'step')}, {device.describe()}",
+        f"run: {run_dir.folder}",
+    )
+    if probe and not run_dir.resume:
+        _measure_untrained(session, method, probe, caches)
+    first = loader.at(0)
+    session.save_view_sheet(first.images, make_views(first, method.views, config))
 
-        alarm = CollapseAlarm() if given["on_collapse"] == "stop" else None
-        self.fit(method, feed, optimizer, plan, on_epoch, alarm)
-        if device.is_main:
-            self.save_backbone(method.backbone, trained_by=given["ssl"])
-        self.finish(plan.total)
-        if not device.is_main:
-            return
-        last = (self.run.scores() or [{}])[-1]  # of a finished run of 0.1.0 they may be lost
-        scores = ", ".join(f"{name} {last[name]:.3f}" for name in last if name.startswith(("loss", "probe")))
-        self.console.say(f"finished: {scores}", f"weights: {self.run.folder / 'backbone.safetensors'}")
+    def on_epoch_end(epoch: int) -> dict[str, float]:
+        due = probe and (epoch % config.probe_every == 0 or epoch == config.epochs)
+        scores = probe(method.backbone) if probe and due else {}
+        for name, value in scores.items():
+            say(f"epoch {epoch}: {name} {value:.3f}")
+        return scores
 
-    def make_probe(self, store: Any) -> Any:
-        """The k-NN probe on labelled images."""
-        from ssl_seg.workflows.knn_probe import Probe
+    alarm = CollapseAlarm() if config.on_collapse == "stop" else None
+    batches = pretrain_batches(loader, method.views, config)
+    session.fit(method, batches, optimizer, schedule, on_epoch_end, alarm)
+    if device.is_main:
+        name = config.ssl
+        save_backbone_of_run(run_dir.folder, method.backbone, config, device.precision, trained_by=name)
+    session.finish(schedule.total)
+    if device.is_main:
+        last = (run_dir.scores() or [{}])[-1]  # of a finished run of 0.1.0 they may be lost
+        shown = [f"{name} {last[name]:.3f}" for name in last if name.startswith(("loss", "probe"))]
+        say(f"finished: {', '.join(shown)}", f"weights: {run_dir.folder / 'backbone.safetensors'}")
 
-        metric = self.build("metrics", "knn", store.classes, part="probe")
-        return Probe(metric, store, self.device, size=self.size, stop=self.stop)
+
+def _image_caches(
+    session: Session, config: PretrainConfig, data: "Dataset", probe_data: "Dataset | None"
+) -> dict[str, "Store"]:
+    """The images to train on, and those of the probe."""
+    from ssl_seg.data.label_checks import check_labels
+
+    caches = {"data": session.image_cache(data, config)}
+    if probe_data is not None:
+        caches["probe"] = session.image_cache(probe_data, config)
+        check_labels(caches["probe"], probe_data, config.probe or "probe")
+    return caches
+
+
+def _knn_probe(
+    session: Session, config: PretrainConfig, images: "Store", components: "Components"
+) -> "KNNProbe":
+    """The k-NN probe on labelled images."""
+    from ssl_seg.workflows.knn_probe import KNNProbe
+
+    options = config.o.get("probe")
+    metric = components.build("metrics", "knn", images.classes, part="probe", options=options)
+    return KNNProbe(metric, images, session.device, size=config.size, should_stop=session.should_stop)
+
+
+def _measure_untrained(
+    session: Session, method: "SSLMethod", probe: "KNNProbe", caches: dict[str, "Store"]
+) -> None:
+    """Say what the probe measures, and its score before training."""
+    from ssl_seg.workflows.overlap import shared_with
+
+    session.device.move(method)
+    shared = int(shared_with(caches["data"], caches["probe"]).sum())
+    trained = f"; {shared} of them are trained on, without labels" if shared else ""
+    session.progress.say(f"probe: {probe.about()}{trained}")
+    for name, value in probe(method.backbone).items():
+        session.progress.say(f"untrained: {name} {value:.3f}")

@@ -1,37 +1,34 @@
 """The backbone that suits a head."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from ssl_seg.errors import UsageError
 
-if TYPE_CHECKING:
-    from ssl_seg.base import Backbone
+T = TypeVar("T")
 
 
-def suited(
+def backbone_with_output_stride(
     head: Callable[..., Any],
-    options: dict[str, dict[str, str]],
-    build: Callable[[], "Backbone"],
-    say: Callable[[str], None],
-) -> "Backbone":
+    options: Mapping[str, str],
+    build: Callable[[Mapping[str, str]], T],
+    print_line: Callable[[str], None],
+) -> T:
     """A backbone with the output stride that suits a head, if it can have one.
 
     Args:
         head: its factory, with an attribute `output_stride` if one suits it. The user's own
-            `backbone.output_stride` or `backbone.stem` holds against it.
-        options: of the parts; the backbone's get the stride that it has.
-        build: makes the backbone, from `options`.
-        say: is told when it cannot.
+            `output_stride` or `stem` overrides it.
+        options: of the backbone.
+        build: makes the backbone from options.
+        print_line: is told when it cannot.
     """
-    wanted, own = getattr(head, "output_stride", None), options.get("backbone", {})
-    if wanted is None or "output_stride" in own or "stem" in own:
-        return build()
-    options["backbone"] = {**own, "output_stride": str(wanted)}
+    stride = getattr(head, "output_stride", None)
+    if stride is None or "output_stride" in options or "stem" in options:
+        return build(options)
+    suited = {**options, "output_stride": str(stride)}
     try:
-        return build()
+        return build(suited)
     except UsageError:
-        options.pop("backbone", None)
-        options |= {"backbone": own} if own else {}
-        say(f"has no output stride of {wanted}: its own is used")
-        return build()
+        print_line(f"has no output stride of {stride}: its own is used")
+        return build(options)

@@ -95,12 +95,10 @@ def _model(file: Path, plugins: "Plugins", backbone: "TypedName | None", head: "
 def _backbone(
     path: Path, plugins: "Plugins", console: "Console", name: "TypedName | None", image_size: int | None
 ) -> Trained:
-    from ssl_seg.workflows.init_weights import start_from
+    from ssl_seg.workflows.init_weights import resolve_init_weights
 
-    given: dict[str, Any] = {"init": str(path), "backbone": name, "image_size": image_size}
-    options: dict[str, dict[str, str]] = {}
-    start = start_from(given, options, any_size=True)
-    backbone = plugins.registry.build("backbones", given["backbone"], options=options.get("backbone"))
-    start.load(backbone, console)
-    known = start.canvas or 2 * given["image_size"], start.precision, start.range
-    return Trained(backbone, None, {}, given["image_size"], start.normalisation, *known)
+    init = resolve_init_weights(str(path), backbone=name, options={}, image_size=image_size, any_size=True)
+    backbone = plugins.registry.build("backbones", init.backbone, options=init.options)
+    init.load(backbone, console.say)
+    known = init.canvas or 2 * init.image_size, init.precision, init.range
+    return Trained(backbone, None, {}, init.image_size, init.normalization, *known)

@@ -1,0 +1,42 @@
+"""The inputs of each training step."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from ssl_seg.augment.views import View, augment
+from ssl_seg.data.loader import Batch, Batches
+
+if TYPE_CHECKING:
+    from ssl_seg.data.image_cache import Store
+    from ssl_seg.engine.device import Device
+    from ssl_seg.workflows.config import RunConfig
+
+BatchFn = Callable[[int], list[list[Tensor]]]  # step -> micro-batches
+
+
+def open_loader(images: "Store", config: "RunConfig", device: "Device") -> Batches:
+    """Shuffled batches of images, on the device."""
+    return Batches(
+        images, config.batch_size, config.seed, device.device, rank=device.rank, ranks=device.ranks
+    )
+
+
+def pretrain_batches(loader: Batches, views: Sequence[View], config: "RunConfig") -> BatchFn:
+    """The views of each step's images."""
+    return lambda step: micro_batches(make_views(loader.at(step), views, config), config.accumulate)
+
+
+def make_views(
+    batch: Batch, views: Sequence[View], config: "RunConfig", **normalization: Any
+) -> list[Tensor]:
+    """The views of a batch of images: one normalised (B, 3, size, size) tensor for each recipe."""
+    draws: dict[str, Any] = {"seed": config.seed, "epoch": batch.epoch, "size": config.size}
+    return augment(batch.images, views, batch.sizes, batch.samples, **draws, **normalization)
+
+
+def micro_batches(tensors: Sequence[Tensor], count: int) -> list[list[Tensor]]:
+    """A batch in as many parts as gradients are accumulated over."""
+    chunks = [tensor.chunk(count) for tensor in tensors]
+    return [list(part) for part in zip(*chunks, strict=True)]

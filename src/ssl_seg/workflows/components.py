@@ -1,0 +1,82 @@
+"""From the names in a run's settings to components; every option of each is noted for `run.toml`."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ssl_seg.workflows.config import ClassificationConfig, Options, PretrainConfig, SegmentationConfig
+from ssl_seg.workflows.resolved import Resolved
+
+if TYPE_CHECKING:
+    from ssl_seg.base import Backbone, Dataset
+    from ssl_seg.registry import Registry
+
+C = TypeVar("C", PretrainConfig, ClassificationConfig, SegmentationConfig)
+
+
+class Components:
+    """Builds components by name.
+
+    Attributes:
+        resolved: every option of what was built, default or not.
+    """
+
+    def __init__(self, registry: "Registry") -> None:
+        self.registry = registry
+        self.resolved = Resolved()
+
+    def build(
+        self, kind: str, name: str, *positional: Any, part: str, options: Mapping[str, str] | None
+    ) -> Any:
+        """A component with the user's options; `part` is its name in `run.toml`."""
+        component = self.registry.build(kind, name, *positional, options=options)
+        self.resolved.add(part, self.registry.resolved(kind, name, options))
+        return component
+
+    def backbone(self, config: C, *, early: bool) -> "tuple[Backbone, C]":
+        """An untrained backbone; its weights, and those of what is built next, depend on the seed alone.
+
+        Args:
+            early: the run was started by version 0.1.0, and keeps the network that it had.
+
+        Returns:
+            The backbone, and the settings with its options.
+        """
+        import torch
+
+        from ssl_seg.weights.first_version import as_it_was
+
+        name, options = config.backbone or "resnet50", config.o.get("backbone", {})
+        options = as_it_was(name, options) if early else options
+        torch.manual_seed(config.seed)
+        backbone: Backbone = self.build("backbones", name, part="backbone", options=options)
+        return backbone, config.with_options("backbone", options)
+
+    def dataset(
+        self,
+        role: str,
+        data_spec: str,
+        options: Options,
+        *,
+        parts: Sequence[str] = ("data",),
+        split: str = "",
+        **needs: Any,
+    ) -> "Dataset":
+        """A dataset with the options of `parts`; of an option that several give, the last holds.
+
+        Args:
+            role: its name in `run.toml`: `data`, `probe`, `train` or `val`.
+            needs: `labelled`, `masks` and `palette`, see `open_dataset`.
+        """
+        from ssl_seg.workflows.data import open_dataset, options_of_run
+
+        own = {key: value for part in parts for key, value in options.get(part, {}).items()}
+        return open_dataset(
+            self.registry,
+            data_spec,
+            split=split,
+            options=own,
+            shared=options_of_run(options),
+            note=partial(self.resolved.add, role),
+            **needs,
+        )

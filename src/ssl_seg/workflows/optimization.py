@@ -1,0 +1,63 @@
+"""From the settings of a run to its optimizer and its schedule."""
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+from torch.optim import Optimizer
+
+from ssl_seg.engine.optim import build_optimizer, parameter_groups, rate_at
+from ssl_seg.engine.schedule import Plan
+from ssl_seg.utils.log import log
+
+if TYPE_CHECKING:
+    from ssl_seg.workflows.config import RunConfig
+
+
+def configure_optimizer(
+    config: "RunConfig", module: nn.Module, steps_per_epoch: int, *, early: bool = False
+) -> tuple[Optimizer, Plan]:
+    """The optimizer of a module, and the schedule of the run.
+
+    Args:
+        config: resolved, see `PretrainConfig.resolved`. `backbone_lr` is for the parameters of `model.backbone`.
+        module: what is trained.
+        early: the run was started by version 0.1.0: it continues with the parameter groups that it had.
+    """
+    assert config.optimizer is not None and config.weight_decay is not None and config.warmup is not None
+    backbone_lr, lr = getattr(config, "backbone_lr", None), config.lr or 0.0
+    scales: dict[str, float] = {}
+    if backbone_lr is not None:
+        scales = {"model.backbone.": backbone_lr / lr} if lr else {"model.backbone.": 1.0, "": 0.0}
+    peak = lr or backbone_lr or 0.0
+    # of version 0.1.0: everything decayed that has two dimensions, and the optimizer's state is in that order
+    groups = parameter_groups(module, config.weight_decay, scales, () if early else None)
+    total = config.epochs * steps_per_epoch
+    warmup, schedule = round(config.warmup * total), config.schedule
+    plan = Plan(
+        total=total,
+        per_epoch=steps_per_epoch,
+        batch_size=config.batch_size,
+        rate=lambda step: rate_at(step, total, peak, warmup, schedule),
+        clip=config.clip,
+        save_every=config.save_every,
+    )
+    return build_optimizer(config.optimizer, groups, peak), plan
+
+
+def warn_of_accumulation(accumulate: int, module: nn.Module, what: str) -> None:
+    """Say why `--accumulate` does not compute what the whole batch would give.
+
+    Args:
+        what: is trained, for people.
+    """
+    if accumulate == 1:
+        return
+    over = getattr(module, "loss_over", None)
+    reasons: list[str] = {
+        "image": [],
+        "batch": [f"the loss of {what} compares images, and compares those of a part alone"],
+    }.get(str(over), [f"{what} does not say whether its loss compares images (`loss_over`)"])
+    if any(part.training and isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules()):
+        reasons.append("BatchNorm takes its statistics from each part")
+    if reasons:
+        log.warning("--accumulate is not the whole batch in parts: %s", "; ".join(reasons))
