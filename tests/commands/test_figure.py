@@ -78,16 +78,16 @@ def test_a_run_of_classify_gets_its_maps_and_its_curves(cli, tmp_path):
 def test_a_run_without_features_is_told_how_to_keep_them(cli, tmp_path):
     code, _, err = cli("figure", "tsne", tmp_path)
     assert code == 3
-    assert f"{tmp_path} has kept no features" in err and "--keep-features 2000" in err
+    assert f"{tmp_path} has no saved features" in err and "--keep-features 2000" in err
     code, _, err = cli("figure", "tsne", tmp_path / "none")
-    assert code == 2 and "no such folder" in err
+    assert code == 2 and "folder not found" in err
 
 
 def test_a_run_that_stopped_early_shows_what_it_has(cli, kept):
     run = kept({1: random()}, epochs=100)
     code, _, err = cli("figure", "tsne", run)
     assert code == 0
-    assert "epoch 100 is missing, the run has not come so far" in err
+    assert "epoch 100 is missing: the run has not reached it" in err
     found = json.loads((run / "figures" / "tsne.json").read_text())
     assert [each["epoch"] for each in found["maps"]] == [1]
     assert "epoch 100 is missing" in found["notes"][0]
@@ -113,16 +113,16 @@ def test_an_epoch_that_is_not_finite_is_left_out(cli, kept):
     run = kept({1: random(), 5: broken})
     code, _, err = cli("figure", "tsne", run)
     assert code == 0
-    assert "epoch 5 is left out: its features are not finite numbers" in err
+    assert "skipped epoch 5: its features contain NaN or infinity" in err
     code, _, err = cli("figure", "tsne", run, "--epochs", 5)
-    assert code == 3 and "no epoch has features that are finite numbers" in err
+    assert code == 3 and "no epoch has finite features" in err
 
 
 def test_a_collapse_and_one_class_are_drawn_and_said(cli, kept):
     run = kept({1: np.ones((12, 4), np.float32)}, classes=("only",))
     code, out, err = cli("figure", "tsne", run)
     assert code == 0
-    assert "epoch 1: the features of all images are equal, its map is chance" in err
+    assert "epoch 1: all images have equal features, so the map is random" in err
     assert "epoch 1: purity 1.000, silhouette n/a" in out
     assert json.loads((run / "figures" / "tsne.json").read_text())["maps"][0]["silhouette"] is None
 
@@ -132,7 +132,7 @@ def test_few_images_are_few_neighbours(cli, kept):
     assert cli("figure", "tsne", run)[0] == 0
     assert json.loads((run / "figures" / "tsne.json").read_text())["k"] == 4
     code, _, err = cli("figure", "tsne", kept({1: random(4)}, name="four"))
-    assert code == 2 and "at least 5 images, here are 4" in err
+    assert code == 2 and "at least 5 images, got 4" in err
 
 
 def test_epochs_perplexity_seed_and_place_can_be_chosen(cli, kept, tmp_path):
@@ -147,14 +147,14 @@ def test_epochs_perplexity_seed_and_place_can_be_chosen(cli, kept, tmp_path):
     assert (found["perplexity"], found["seed"]) == (3, 4)
     assert not (run / "figures").exists()
     code, _, err = cli("figure", "tsne", run, "--perplexity", 9)
-    assert code == 2 and "perplexity 9 is not in (0, 7.66667], which 24 images allow" in err
+    assert code == 2 and "expected a perplexity in (0, 7.66667] for 24 images, got 9" in err
 
 
 @pytest.mark.parametrize(("epochs", "named"), [("3", "3"), ("1,x", "x"), ("-1", "-1"), ("²", "²")])
 def test_epochs_that_are_not_there_are_named(cli, kept, epochs, named):
     code, _, err = cli("figure", "tsne", kept({1: random(), 7: random()}), f"--epochs={epochs}")
     assert code == 2
-    assert f"no features of {named}" in err and "--epochs 1,7 is what there is" in err
+    assert f"no saved features for epoch {named}" in err and "--epochs 1,7  # available" in err
 
 
 def test_too_many_images_are_sampled_and_it_is_said(cli, kept, monkeypatch):
@@ -235,7 +235,7 @@ def test_runs_of_all_kinds_are_drawn_together(cli, scored, tmp_path, monkeypatch
     assert out.splitlines() == ["curves.png", "curves.svg"]
     assert err.splitlines() == [
         "a/run: no epochs 3-4, 6 of 6",
-        "c/run: no epoch is finished, it is left out",
+        "c/run: skipped: no finished epoch",
     ]
     with Image.open("curves.png") as image:
         assert image.width > 1000
@@ -255,7 +255,7 @@ def test_runs_without_an_epoch_are_an_error(cli, scored, tmp_path):
     (tmp_path / "bare").mkdir()
     assert cli("figure", "curves", tmp_path / "bare")[0] == 3
     code, _, err = cli("figure", "curves", tmp_path / "none")
-    assert code == 2 and "no such folder" in err
+    assert code == 2 and "folder not found" in err
     code, _, err = cli("figure", "curves", scored("words", [{"epoch": 1, "step": 2}]))
     assert code == 3 and "nothing to draw" in err
 
@@ -267,7 +267,7 @@ def test_damaged_scores_are_told_and_the_others_drawn(cli, scored, line):
     run = scored("run", [{"epoch": 1, "loss": 1.0}], rest=line + "\n}")
     code, out, err = cli("figure", "curves", run)
     assert code == 0 and "curves.png" in out
-    assert err == f"warning: {run / 'scores.jsonl'}: 1 of 2 lines is damaged\n"
+    assert err == f"warning: {run / 'scores.jsonl'}: 1 of 2 lines is corrupt\n"
 
 
 def test_names_are_as_short_as_they_can_be():

@@ -60,7 +60,7 @@ def test_a_trained_run_shows_the_numbers_it_has_measured(cli, tmp_path):
         assert f"{out / 'figures' / 'masks'}.{ending}" in text
         assert (out / "figures" / f"masks.{ending}").stat().st_size > 1000
     gallery = Gallery({"run": read_watched(out)})
-    assert gallery.titles == ["image", "label", "epoch 1", "epoch 2"]
+    assert gallery.titles == ["image", "target", "epoch 1", "epoch 2"]
     files, confusions, kept = read_confusions(out / "val_confusions.npz")
     rows = told(gallery)
     assert list(rows) == ["val/00000", "val/00003"]
@@ -71,7 +71,7 @@ def test_a_trained_run_shows_the_numbers_it_has_measured(cli, tmp_path):
 
 def test_one_row_per_image_one_column_per_epoch(run, cli):
     gallery = Gallery({"a": read_watched(run)})
-    assert gallery.titles == ["image", "label", "epoch 1", "epoch 2", "epoch 3"]
+    assert gallery.titles == ["image", "target", "epoch 1", "epoch 2", "epoch 3"]
     rows = told(gallery)
     assert list(rows) == ["0013", "0062"] and gallery.missing == []
     label = np.asarray(Image.open(run / "masks" / "labels" / "0062_mask.png"))
@@ -82,7 +82,7 @@ def test_one_row_per_image_one_column_per_epoch(run, cli):
         ("water", (255, 255, 0)),
         ("unknown (excluded)", (0, 0, 0)),
     ]
-    assert "without those excluded (unknown)" in gallery.note() and "sums pixels" in gallery.note()
+    assert "excluded classes omitted (unknown)" in gallery.note() and "summed over all images" in gallery.note()
     code, _, _ = cli("figure", "masks", run, "--images", "0062", "--out", run / "x.png")
     assert code == 0 and {"x.png", "x.svg"} <= {path.name for path in run.iterdir()}
     assert not (run / "figures").exists(), "it is written where --out says and nowhere else"
@@ -92,7 +92,7 @@ def test_one_row_per_image_one_column_per_epoch(run, cli):
 def test_several_runs_stand_beside_each_other(run, cli, tmp_path):
     other = written(tmp_path / "fcn32s", epochs=(1, 3), names=("0013", "0104"))
     gallery = Gallery({"A": read_watched(run), "B": read_watched(other)})
-    assert gallery.titles == ["image", "label", "A, epoch 3", "B, epoch 3"]
+    assert gallery.titles == ["image", "target", "A, epoch 3", "B, epoch 3"]
     rows = told(gallery)
     assert rows["0062"][3] == rows["0104"][2] == "!no prediction"
     assert rows["0104"][:2] == ["", ""], "image and label are those of the run that has them"
@@ -107,7 +107,7 @@ def test_several_runs_stand_beside_each_other(run, cli, tmp_path):
     code, _, err = cli("figure", "masks", run, other, "--names", "one")
     assert code == 2 and "1 titles for 2 runs" in err
     code, _, err = cli("figure", "masks", run, run)
-    assert code == 2 and "named twice" in err
+    assert code == 2 and "the same run is given twice" in err
 
 
 def test_runs_of_one_name_are_told_apart(cli, tmp_path):
@@ -127,14 +127,14 @@ def test_a_stopped_run_shows_what_there_is(run, cli):
     (run / "masks" / "epoch-0002" / "0062_mask.png").unlink()
     gallery = Gallery({"run": read_watched(run)})
     rows = told(gallery)
-    assert rows["0013"] == ["", "!no label", "", ""], "without a label there is no number"
+    assert rows["0013"] == ["", "!no target", "", ""], "without a target there is no number"
     assert rows["0062"][0] == "!no image" and rows["0062"][3] == "!no prediction"
     assert rows["0062"][2].startswith("IoU")
     code, text, err = cli("figure", "masks", run)
     assert (code, err) == (0, "")
     for line in (
-        "missing: deeplabv3: epoch 3, which it has not reached",
-        "missing: deeplabv3: label of 0013",
+        "missing: deeplabv3: epoch 3 (not reached)",
+        "missing: deeplabv3: target of 0013",
         "missing: deeplabv3: image of 0062: no image",
         "missing: deeplabv3: epoch 2 of 0062",
     ):
@@ -147,8 +147,8 @@ def test_one_class_and_nothing_to_measure(tmp_path, cli):
     assert told(Gallery({"run": read_watched(run)}))["0013"][2] == "IoU 1.000"
     save_image(run / "masks" / "labels" / "0013_mask.png", np.full((48, 64, 3), 9, np.uint8))
     gallery = Gallery({"run": read_watched(run)})
-    assert told(gallery)["0013"][2] == "nothing to measure"
-    assert gallery.legend() == [("urban", (0, 255, 255)), ("no class", (0, 0, 0))]
+    assert told(gallery)["0013"][2] == "n/a"
+    assert gallery.legend() == [("urban", (0, 255, 255)), ("unlabeled", (0, 0, 0))]
     assert cli("figure", "masks", run)[0] == 0
 
 
@@ -171,7 +171,7 @@ def test_large_masks_are_reduced_to_what_can_be_shown(tmp_path):
     ((_, tiles),) = Gallery({"run": read_watched(run)}).rows
     assert tiles[1].pixels.shape == (320, 640, 3)
     assert tiles[1].pixels[5, 319].tolist() == COLOURS[0] and tiles[1].pixels[5, 320].tolist() == COLOURS[1]
-    assert tiles[2].below == "", "label and prediction differ in size: no number"
+    assert tiles[2].below == "", "target and prediction differ in size: no number"
 
 
 def test_hostile_names_are_only_text(tmp_path, cli):
@@ -185,9 +185,9 @@ def test_hostile_names_are_only_text(tmp_path, cli):
 @pytest.mark.parametrize(
     ("words", "code", "what"),
     [
-        (["nowhere"], 3, "no such run: nowhere"),
+        (["nowhere"], 3, "run folder not found: nowhere"),
         (["empty"], 3, "--watch 0013,0062"),
-        (["run", "--images", "0014"], 2, "no watched image '0014'; did you mean '0013'?"),
+        (["run", "--images", "0014"], 2, "no saved masks of image '0014'; did you mean '0013'?"),
         (["run", "--out", "file/x"], 6, "cannot"),
     ],
 )
@@ -204,5 +204,5 @@ def test_of_several_runs_one_without_masks_is_named_and_the_rest_drawn(run, cli,
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     code, text, _ = cli("figure", "masks", run, tmp_path / "empty")
-    assert code == 0 and f"missing: {tmp_path / 'empty'} has no masks" in text and "--watch" in text
+    assert code == 0 and f"missing: {tmp_path / 'empty'} has no saved masks" in text and "--watch" in text
     assert {"masks.png", "masks.svg"} <= {path.name for path in tmp_path.iterdir()}

@@ -25,7 +25,7 @@ def test_features_are_those_of_the_backbone(subject, tmp_path, name):
     made = to_timm(given, tmp_path / "out")
     assert not made.whole
     last = {
-        "test_convnext": ["head.norm belongs to timm's classifier and is not trained: use forward_features()"]
+        "test_convnext": ["head.norm belongs to timm's classifier and is untrained: use forward_features()"]
     }
     assert made.notes == last.get(name, [])
     model = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
@@ -86,7 +86,7 @@ def test_a_linear_classifier_is_in_it_with_its_names(subject, tmp_path):
 @pytest.mark.parametrize("name, head", [("test_resnet", MLP), ("test_vit", Linear)])
 def test_another_classifier_is_left_out_and_that_is_told(subject, tmp_path, name, head):
     made = to_timm(subject(name, head=head, classes=3), tmp_path / "out")
-    assert not made.whole and "left out" in made.notes[0]
+    assert not made.whole and "not exported" in made.notes[0]
     assert json.loads((tmp_path / "out" / "config.json").read_text())["num_classes"] == 0
 
 
@@ -102,7 +102,7 @@ def test_an_efficientnet_takes_its_classifier_along(subject, tmp_path):
 def test_of_a_run_of_the_first_version_what_never_learnt_is_told(subject, tmp_path):
     made = to_timm(subject("test_efficientnet", idle_layers=True), tmp_path / "out")
     (note,) = made.notes
-    assert note.startswith("conv_head, bn2 is not trained") and "0.1.0" in note
+    assert note.startswith("conv_head, bn2 is untrained") and "0.1.0" in note
     assert "forward_intermediates(), not forward_features()" in note
     about = read_about(tmp_path / "out" / "model.safetensors")
     assert about["untrained"][:2] == ["conv_head.weight", "bn2.weight"]
@@ -133,7 +133,7 @@ def test_layers_that_were_never_trained_are_told(subject, tmp_path):
     before = torch.get_rng_state()
     made = to_timm(given, tmp_path / "out")
     assert torch.equal(torch.get_rng_state(), before), "an export draws no random numbers of others"
-    assert "pre_logits" in made.notes[0] and "not trained" in made.notes[0]
+    assert "pre_logits" in made.notes[0] and "untrained" in made.notes[0]
     model = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
     images = IMAGES[:, :, :32, :32]
     torch.testing.assert_close(
@@ -145,7 +145,7 @@ def test_what_timm_does_not_have_is_refused(subject, tmp_path):
     from ssl_seg.exporting.base import Subject
 
     for given in (subject("resnet18", stem="small"), Subject(TinyBackbone())):
-        with pytest.raises(UsageError, match="not a network of timm"):
+        with pytest.raises(UsageError, match="not a timm network"):
             to_timm(given, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
@@ -158,7 +158,7 @@ def test_nothing_is_left_of_a_folder_that_computes_something_else(subject, tmp_p
         return config | {"model_args": {"output_stride": 16}}
 
     monkeypatch.setattr(module, "config", other)
-    with pytest.raises(WeightsError, match="computes something else"):
+    with pytest.raises(WeightsError, match="outputs in"):
         to_timm(subject("test_resnet"), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
@@ -166,7 +166,7 @@ def test_nothing_is_left_of_a_folder_that_computes_something_else(subject, tmp_p
 def test_what_is_there_stays(subject, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("mine")
-    with pytest.raises(OccupiedError, match="there already"):
+    with pytest.raises(OccupiedError, match="already exists"):
         to_timm(subject("test_resnet"), tmp_path / "out")
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "mine"]
     (tmp_path / "out" / "mine").unlink()

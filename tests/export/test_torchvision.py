@@ -44,7 +44,7 @@ def test_a_resnet_with_its_classifier(subject, tmp_path):
 def test_vgg_without_its_classifier(subject, tmp_path):
     given = subject("vgg11_bn", head=Linear, classes=5)
     made = to_torchvision(given, tmp_path / "w.safetensors")
-    assert not made.whole and "left out" in made.notes[0]
+    assert not made.whole and "not exported" in made.notes[0]
     state = load_file(tmp_path / "w.safetensors")
     assert all(name.startswith("features.") for name in state)
     net = torchvision.models.vgg11_bn()
@@ -106,10 +106,10 @@ def test_the_way_back(subject, tmp_path):
 @pytest.mark.parametrize(
     ("name", "options", "reason"),
     [
-        ("test_resnet", {}, "it has no test_resnet"),
-        ("efficientnet_b0", {}, "names its tensors in another way"),
-        ("resnet18", {"stem": "small"}, "has no name there"),
-        ("resnet18", {"output_stride": 8}, "no output stride but 32"),
+        ("test_resnet", {}, "no network named test_resnet"),
+        ("efficientnet_b0", {}, "has other tensors or tensor names"),
+        ("resnet18", {"stem": "small"}, "has no torchvision counterpart"),
+        ("resnet18", {"output_stride": 8}, "supports output stride 32 only"),
     ],
 )
 def test_what_torchvision_does_not_have_is_refused(subject, tmp_path, name, options, reason):
@@ -124,13 +124,13 @@ def test_equal_names_are_not_believed(subject, tmp_path, monkeypatch):
         return 0.01
 
     monkeypatch.setattr(module, "_distance", other)
-    with pytest.raises(WeightsError, match="computes something else"):
+    with pytest.raises(WeightsError, match="outputs in"):
         to_torchvision(subject("resnet18"), tmp_path / "w.pth")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_where_it_is_written(subject, tmp_path):
-    with pytest.raises(UsageError, match="neither with .pth nor"):
+    with pytest.raises(UsageError, match="expected --out with suffix .pth"):
         to_torchvision(subject("resnet18"), tmp_path / "w.onnx")
     (tmp_path / "w.pth").write_text("mine")
     with pytest.raises(OccupiedError):

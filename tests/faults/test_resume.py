@@ -183,7 +183,7 @@ def test_a_bad_line_of_scores_costs_a_warning(garbage, known, trials, halfway):
         forget(trial)
     assert trial.go() == 0, trial.output
     (warning,) = (line for line in trial.output.splitlines() if line.startswith("warning: "))
-    assert warning.startswith("warning: scores.jsonl: 1 of 3 lines is damaged; ")
+    assert warning.startswith("warning: scores.jsonl: 1 of 3 lines is corrupt; ")
     assert ("restored from the checkpoint" in warning) == known
     aside = trial.folder / "scores.jsonl.damaged"
     assert aside.read_bytes() == damaged

@@ -202,10 +202,10 @@ def test_perplexity_fits_the_number_of_images():
     assert usable_perplexity(2000) == 30
     assert usable_perplexity(31) == 10
     assert usable_perplexity(2000, 5) == 5
-    with pytest.raises(UsageError, match="at least 5 images, here are 4"):
+    with pytest.raises(UsageError, match="at least 5 images, got 4"):
         usable_perplexity(4)
     for asked in (0, -1, 11, float("nan")):
-        with pytest.raises(UsageError, match=r"is not in \(0, 10\], which 31 images allow"):
+        with pytest.raises(UsageError, match=r"perplexity in \(0, 10\] for 31 images"):
             usable_perplexity(31, asked)
 
 

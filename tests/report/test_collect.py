@@ -33,8 +33,8 @@ def everything(report, folder):
     ("state", "code", "told"),
     [
         ("stopped", 130, "stopped after epoch 2 by signal 2"),
-        ("failed", 5, "failed after epoch 2, code 5 (training health: not a number, or collapse)"),
-        ("running", None, "still running, or killed after epoch 2"),
+        ("failed", 5, "failed after epoch 2, code 5 (training health: NaN or collapse)"),
+        ("running", None, "running or killed after epoch 2"),
     ],
 )
 def test_a_run_without_an_end_is_told_of(reader, own, tmp_path, state, code, told):
@@ -44,7 +44,7 @@ def test_a_run_without_an_end_is_told_of(reader, own, tmp_path, state, code, tol
     (run / "scores.jsonl").write_text("\n".join(lines) + "\n")
     (run / "checkpoints" / "step-2").mkdir(parents=True)
     report = build([own])
-    assert ("C plain, seed 1", "bad", told) in report.health
+    assert ("C plain, seed 1", "error", told) in report.health
     shown = texts(reader, report)
     assert told in shown
     assert f"ssl-seg classify --resume --out {run}" in shown
@@ -60,26 +60,26 @@ def test_a_study_that_has_not_begun(reader, make, own):
         if run.is_dir():
             shutil.rmtree(run)
     report = build([own])
-    assert len([note for note in report.health if note[2] == "not begun"]) == len(report.runs) == 9
-    assert "No run has a val_top1 yet." in texts(reader, report)
+    assert len([note for note in report.health if note[2] == "not started"]) == len(report.runs) == 9
+    assert "No run has val_top1 yet." in texts(reader, report)
     assert len(report.missing) == 9
 
 
 def test_what_is_missing_is_named_with_its_command(own):
-    assert [what for what, _ in build([own]).missing] == ["the drawing of N plain"]
+    assert [what for what, _ in build([own]).missing] == ["architecture of N plain"]
     (own / "classify-10" / "features").mkdir()
     np.savez(own / "classify-10" / "features" / "epoch-0001.npz", features=np.zeros((2, 2)))
     for run in own.glob("segment-*"):
         shutil.rmtree(run / "masks")
     shutil.rmtree(own / "segment-30" / "sam")
-    assert not any("map" in what for what, _ in build([own]).missing), "one map is enough"
+    assert not any("t-SNE" in what for what, _ in build([own]).missing), "one map is enough"
     for path in own.glob("*/figures/tsne.json"):
         path.unlink()
     missing = dict(build([own]).missing)
-    assert missing["the map of features of A plain: scratch"] == f"ssl-seg figure tsne {own / 'classify-10'}"
-    assert missing["SAM beside the masks"].startswith(f"ssl-seg sam {own / 'segment-30'} ")
-    assert "--watch" in missing["masks of N plain"]
-    assert "--out runs/again-segment-40" in missing["masks of N plain"]
+    assert missing["t-SNE of A plain: scratch"] == f"ssl-seg figure tsne {own / 'classify-10'}"
+    assert missing["SAM comparison"].startswith(f"ssl-seg sam {own / 'segment-30'} ")
+    assert "--watch" in missing["predicted masks of N plain"]
+    assert "--out runs/again-segment-40" in missing["predicted masks of N plain"]
 
 
 def test_features_are_asked_of_the_run_that_started_without_labels(make, tmp_path):
@@ -90,7 +90,7 @@ def test_features_are_asked_of_the_run_that_started_without_labels(make, tmp_pat
         make.write_run(tmp_path / name, "classify", 0, lines, settings=settings)
     missing = build([tmp_path / name for name in ("ssl", "A", "E", "C")]).missing
     (found,) = [(what, command) for what, command in missing if "features" in what]
-    assert found[0] == "features of C, for a map"
+    assert found[0] == "saved features of C (for t-SNE)"
     assert f"{tmp_path / 'C' / 'run.toml'}" in found[1]
 
 
@@ -148,7 +148,7 @@ def test_a_map_that_does_not_fit_is_left_out(own, change):
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     report = build([own])
     assert report.figures.maps == []
-    assert "tsne.json is damaged" in " ".join(report.figures.troubles)
+    assert "tsne.json is corrupt" in " ".join(report.figures.troubles)
 
 
 def test_a_map_of_one_point_and_one_class(reader, own):
@@ -173,7 +173,7 @@ def test_a_run_of_one_epoch_and_one_class(reader, make, tmp_path):
     result = {"images": 1, "last": {"epoch": 1, "top1": 1.0, "top1/cat": 1.0}}
     make.write_run(tmp_path / "run", "classify", 4, [line], result=result)
     report = build([tmp_path / "run"])
-    assert ("run, seed 4", "bad", "epoch 1: loss is not a number") in report.health
+    assert ("run, seed 4", "error", "epoch 1: loss is NaN or infinite") in report.health
     assert report.classes["classify"].lines[0][2][0].text == "1.0000 ± n/a"
     assert [key for key, _ in report.curves[0].charts] == ["val_top1"]
     everything(report, tmp_path)
@@ -182,7 +182,9 @@ def test_a_run_of_one_epoch_and_one_class(reader, make, tmp_path):
 def test_a_collapsed_backbone_is_told_of(make, tmp_path):
     line = {"epoch": 1, "step": 1, "seconds": 1.0, "loss": 0.0, "spread": 0.01, "rank": 1.0}
     make.write_run(tmp_path / "run", "train", 0, [line])
-    assert [kind for _, kind, text in build([tmp_path / "run"]).health if "spread" in text] == ["bad"]
+    assert [kind for _, kind, text in build([tmp_path / "run"]).health if "embedding std" in text] == [
+        "error"
+    ]
 
 
 def test_energy_is_shown_where_it_is_known(reader, make, tmp_path):
@@ -191,12 +193,12 @@ def test_energy_is_shown_where_it_is_known(reader, make, tmp_path):
     shown = texts(reader, build([tmp_path / "run"]))
     assert "12.3 Wh" in shown
     assert "1:01:01" in shown
-    assert "Energy is not known" not in shown
+    assert "Energy: not available" not in shown
 
 
 def test_a_folder_of_something_else(tmp_path):
     (tmp_path / "photos").mkdir()
-    with pytest.raises(DataError, match="neither a study nor a run"):
+    with pytest.raises(DataError, match="neither a study nor a run folder"):
         gather([tmp_path / "photos"])
 
 
@@ -218,7 +220,7 @@ def test_a_damaged_study(tmp_path, text):
     if text == '{"stages": {}, "tables": []}':
         assert gather([tmp_path]).stages == []
         return
-    with pytest.raises(DataError, match="damaged"):
+    with pytest.raises(DataError, match="corrupt"):
         gather([tmp_path])
 
 

@@ -54,7 +54,7 @@ def test_every_number_is_that_of_the_file_it_names(read, study):
     assert len(read.numbers) > 60
     kinds = set()
     for value, shown, source in read.numbers:
-        if found := re.fullmatch(r"(\S+)/scores\.jsonl, epoch (\d+): (\w+)(, the highest)?", source):
+        if found := re.fullmatch(r"(\S+)/scores\.jsonl, epoch (\d+): (\w+)( \(maximum\))?", source):
             lines = lines_of(study / found[1])
             (line,) = [line for line in lines if line["epoch"] == int(found[2])]
             expected = line[found[3]]
@@ -131,7 +131,7 @@ def test_the_table_is_that_of_the_study(read, study, tmp_path):
         assert cells[1] == f"{float(line[3]):.4f} ± {float(line[4]):.4f}"
         assert cells[4] == f"{float(line[8]):.4f} to {float(line[9]):.4f}"
     pairs = [line.split(",") for line in (tmp_path / "table-pairs.csv").read_text().splitlines()[1:]]
-    pair = table_of(read, ["pair", "difference", "p"])[0][1]
+    pair = table_of(read, ["pair", "difference", "p (Holm)"])[0][1]
     assert pair[1] == f"{float(pairs[0][1]):+.4f} ± {float(pairs[0][2]):.4f}"
     assert pair[2] == f"{float(pairs[0][3]):.4f}"
     assert pair[3] == ("yes" if float(pairs[0][3]) < 0.05 else "no")
@@ -190,7 +190,7 @@ def test_the_map_is_that_of_the_file(read, study):
 
 def test_a_mask_keeps_its_colours_and_is_there_once(text, read, study):
     tiles = [
-        a for t, a in read.elements if t == "img" and a["alt"].startswith(("label of", "M plain", "N plain"))
+        a for t, a in read.elements if t == "img" and a["alt"].startswith(("target of", "M plain", "N plain"))
     ]
     assert len(tiles) == 1 + 2 * 3, "the true mask once, three epochs of two stages"
     for tile in tiles:

@@ -82,7 +82,7 @@ def test_intervals_are_to_scale():
     low, high = rows[0].interval
     (start, end) = re.findall(r'class="range"[^>]* d="M([\d.]+) [^"]*H([\d.]+)m', svg)[0]
     assert float(end) - float(start) == pytest.approx((high - low) * scale, abs=0.2)
-    assert f"95 % interval {low:.4f} to {high:.4f}" in svg
+    assert f"95% CI {low:.4f} to {high:.4f}" in svg
     assert "published 0.6000" in svg
     assert intervals([row("A", [])], {"A": 0}) == ""
 

@@ -77,18 +77,18 @@ def test_what_is_not_there_is_said(run):
 
 def test_classes_that_cannot_be_told_apart_have_no_number(run):
     (run / "masks.json").write_text(json.dumps({**ABOUT, "colours": [[1, 1, 1]] * 3}))
-    with pytest.raises(ValueError, match="two classes have one colour"):
+    with pytest.raises(ValueError, match="two classes have the same color"):
         read_watched(run).iou(SAID, LABEL)
 
 
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("{", "cannot be read"),
-        ("[]", "cannot be read"),
+        ("{", "cannot read"),
+        ("[]", "cannot read"),
         ('{"classes": [], "colours": [], "exclude": []}', "0 classes"),
-        ('{"classes": ["a"], "colours": [[1, 2]], "exclude": []}', "cannot be read"),
-        ('{"classes": ["a", "b"], "colours": [[1, 2, 3]], "exclude": []}', "2 classes and 1 colours"),
+        ('{"classes": ["a"], "colours": [[1, 2]], "exclude": []}', "cannot read"),
+        ('{"classes": ["a", "b"], "colours": [[1, 2, 3]], "exclude": []}', "2 classes, but 1 colors"),
         ('{"classes": ["a"], "colours": [[1, 2, 300]], "exclude": []}', "300"),
     ],
 )
@@ -100,14 +100,14 @@ def test_a_damaged_masks_json_is_told(run, text, why):
 
 
 def test_a_run_without_masks_is_told_how_to_get_them(run, tmp_path):
-    with pytest.raises(DataError, match="no such run"):
+    with pytest.raises(DataError, match="run folder not found"):
         read_watched(tmp_path / "nowhere")
     for path in (run / "masks").glob("epoch-*/a/*"):
         path.unlink()
-    with pytest.raises(DataError, match="no masks yet"):
+    with pytest.raises(DataError, match="no saved masks yet"):
         read_watched(run)
     (run / "masks.json").unlink()
-    with pytest.raises(DataError, match="watches no images") as caught:
+    with pytest.raises(DataError, match="run without --watch") as caught:
         read_watched(run)
     assert "--watch" in caught.value.next
 

@@ -44,17 +44,17 @@ def flip(path, bit=100):
 def test_each_file(name, finished):
     assert damage(finished) == []
     flip(finished / name)
-    assert damage(finished) == [f"{name} is damaged, or was edited since the run"]
+    assert damage(finished) == [f"{name} is corrupt, or was edited after the run"]
     (finished / name).unlink()
     assert damage(finished) == []  # that it is gone is said by those who look for it
     (finished / name).mkdir()
-    assert damage(finished) == [f"{name} is damaged, or was edited since the run"]
+    assert damage(finished) == [f"{name} is corrupt, or was edited after the run"]
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"\xff", b'{"run.toml": 3}', b'{"run.toml": {"size": 3}}'])
 def test_the_digests_themselves(text, finished):
     (finished / "digests.json").write_bytes(text)
-    assert [line.partition(" (")[0] for line in damage(finished)] == ["digests.json is damaged"]
+    assert [line.partition(" (")[0] for line in damage(finished)] == ["digests.json is corrupt"]
 
 
 def test_a_run_that_goes_on_has_none(finished):
@@ -64,7 +64,7 @@ def test_a_run_that_goes_on_has_none(finished):
         assert damage(finished) == [] and not (finished / "digests.json").exists()
         run.set_status("finished", step=8, code=0)
     flip(finished / "scores.jsonl")
-    assert damage(finished) == ["scores.jsonl is damaged, or was edited since the run"]
+    assert damage(finished) == ["scores.jsonl is corrupt, or was edited after the run"]
 
 
 READERS = {
@@ -81,4 +81,4 @@ def test_readers_say_so(reader, finished, cli, monkeypatch, caplog):
     code, out, err = cli(*READERS[reader])
     assert code == 0, err
     told = out + err + caplog.text + "".join(page.read_text() for page in finished.parent.glob("r.md"))
-    assert "scores.jsonl is damaged, or was edited since the run" in told
+    assert "scores.jsonl is corrupt, or was edited after the run" in told

@@ -44,12 +44,12 @@ def test_a_row(tmp_path):
 @pytest.mark.parametrize(
     ("runs", "why"),
     [
-        ([], "no run is finished"),
-        ([([0.5],)], "no val_predictions.csv: nothing is known of single images"),
-        ([([0.5], [1, 1, 0, 1])], "val_top1 is not the share of right answers in val_predictions.csv"),
-        ([([0.5], [])], "val_top1 is not the share of right answers in val_predictions.csv"),
-        ([([0.5], [1, 0]), ([0.5], [1, 0, 1, 0])], "its seeds were measured on different images"),
-        ([([0.5], [1, 0]), ([0.5],)], "no val_predictions.csv: nothing is known of single images"),
+        ([], "no finished run"),
+        ([([0.5],)], "no val_predictions.csv: no per-image results"),
+        ([([0.5], [1, 1, 0, 1])], "val_top1 differs from the accuracy in val_predictions.csv"),
+        ([([0.5], [])], "val_top1 differs from the accuracy in val_predictions.csv"),
+        ([([0.5], [1, 0]), ([0.5], [1, 0, 1, 0])], "its seeds were validated on different images"),
+        ([([0.5], [1, 0]), ([0.5],)], "no val_predictions.csv: no per-image results"),
         ([([], [1, 0])], "no val_top1 in A0"),
     ],
 )
@@ -112,11 +112,11 @@ def test_masks_that_are_not_of_the_score(tmp_path):
     }
     (tmp_path / "C" / "val_confusions.npz").write_bytes(b"PK")
     found = [read_row(stage(name), {0: folder}, "val_miou") for name, folder in rows.items()]
-    assert found[0].why == "val_miou is not the mean IoU of val_confusions.npz"
+    assert found[0].why == "val_miou differs from the mean IoU of val_confusions.npz"
     assert found[1].why == ""
-    assert found[2].why.startswith("val_confusions.npz cannot be read")
+    assert found[2].why.startswith("cannot read val_confusions.npz")
     other = read_row(stage("D"), {0: masked(tmp_path / "D", counts)}, "val_miou")
-    assert compare([found[1], other])[0].why == "measured on different classes"
+    assert compare([found[1], other])[0].why == "validated on different classes"
 
 
 def test_pairs(tmp_path):
@@ -143,7 +143,7 @@ def test_pairs(tmp_path):
     assert list(pairs["B - C"].differences) == [0]
     assert pairs["A - D"].p is None
     assert pairs["A - D"].why.startswith("D: no val_predictions.csv")
-    assert pairs["A - E"].why == "measured on different images"
+    assert pairs["A - E"].why == "validated on different images"
 
 
 def test_rows_without_a_seed_in_common_are_not_tested(tmp_path):
@@ -176,7 +176,9 @@ def test_masks_are_tested_on_the_seeds_that_both_rows_have(tmp_path):
 
 def test_another_score_that_is_nearly_the_share_has_no_interval(tmp_path):
     """The mean over classes can be within half an image of the share of right answers."""
-    assert row(tmp_path, "A", ([0.75 + 0.1 / 4], [1, 1, 0, 1])).why.startswith("val_top1 is not the share")
+    assert row(tmp_path, "A", ([0.75 + 0.1 / 4], [1, 1, 0, 1])).why.startswith(
+        "val_top1 differs from the accuracy"
+    )
 
 
 def test_scores_of_a_killed_run(tmp_path):

@@ -74,17 +74,17 @@ BAD = [
 def test_a_bad_line_costs_itself_alone(tmp_path, bad, caplog):
     write(tmp_path, LINES[0], bad, *LINES[1:], bad)
     found = load_scores(tmp_path)
-    assert (found.lines, found.damage) == (LINES, "2 of 7 lines are damaged")
+    assert (found.lines, found.damage) == (LINES, "2 of 7 lines are corrupt")
     assert read_scores(tmp_path) == read_scores(tmp_path) == LINES
     (record,) = caplog.records
-    assert record.getMessage() == f"{tmp_path / 'scores.jsonl'}: 2 of 7 lines are damaged"
+    assert record.getMessage() == f"{tmp_path / 'scores.jsonl'}: 2 of 7 lines are corrupt"
 
 
 def test_what_is_no_number_is_left_out_of_its_line(tmp_path):
     write(tmp_path, LINES[0] | {"loss": "low"}, LINES[1] | {"loss": None, "top1": [1]}, LINES[2])
     found = load_scores(tmp_path)
     kept = [{key: value for key, value in line.items() if key != "loss"} for line in LINES[:2]]
-    assert (found.lines, found.damage) == ([*kept, LINES[2]], "2 of 3 lines are damaged")
+    assert (found.lines, found.damage) == ([*kept, LINES[2]], "2 of 3 lines are corrupt")
 
 
 def test_numbers_that_are_not_finite_stay(tmp_path):
@@ -105,7 +105,7 @@ def test_to_resume_a_line_must_say_its_step(tmp_path):
     assert load_scores(tmp_path).damage == ""
     assert [line["epoch"] for line in load_scores(tmp_path).lines] == [1, 2, 3, 4, 5]
     found = load_scores(tmp_path, resume=True)
-    assert (found.lines, found.damage) == (LINES[1:], "1 of 5 lines is damaged")
+    assert (found.lines, found.damage) == (LINES[1:], "1 of 5 lines is corrupt")
 
 
 def test_damaged_lines_come_back_from_the_newest_checkpoint(tmp_path):
@@ -113,7 +113,7 @@ def test_damaged_lines_come_back_from_the_newest_checkpoint(tmp_path):
     write(tmp_path, LINES[0], b"not json", LINES[3])
     found = load_scores(tmp_path)
     assert found.lines == LINES
-    assert found.damage == "1 of 3 lines is damaged; 3 epochs restored from step-000020"
+    assert found.damage == "1 of 3 lines is corrupt; 3 epochs restored from step-000020"
     state = tmp_path / "checkpoints" / "step-000020" / "state.json"
     state.write_bytes(state.read_bytes() + b" ")
     assert load_scores(tmp_path).lines == [LINES[0], LINES[3]], "nothing is taken from a damaged checkpoint"

@@ -35,7 +35,7 @@ def table():
             title="A · from scratch",
         ),
         row("B", [0.5], planned=3, answers=[1, 0, 1, 0], title="with labels"),
-        row("C", [], planned=3, why="no run is finished"),
+        row("C", [], planned=3, why="no finished run"),
     ]
     return Table(rows, "val_top1")
 
@@ -45,18 +45,18 @@ def test_the_text(table):
     assert table.text().splitlines()[:11] == [
         "val_top1, mean ± standard deviation over seeds",
         "",
-        "                  last epoch       best epoch       seeds   95 % interval     images",
+        "                  last epoch       best epoch       seeds   95% CI            n images",
         f"A · from scratch  0.5000 ± 0.3536  0.6250 ± 0.1768  2       {low:.4f} to {high:.4f}  4",
         f"B: with labels    0.5000 ± n/a     0.5000 ± n/a     1 of 3  {low:.4f} to {high:.4f}  4",
         "C                 n/a              n/a              0 of 3  n/a               n/a",
         "",
-        "       difference     p       larger than chance",
-        "A - B  -0.2500 ± n/a  1.0000  no",
-        "A - C  n/a            n/a     n/a",
-        "B - C  n/a            n/a     n/a",
+        "       difference     p (Holm)  significant",
+        "A - B  -0.2500 ± n/a  1.0000    no",
+        "A - C  n/a            n/a       n/a",
+        "B - C  n/a            n/a       n/a",
     ]
-    assert "No test or interval for C: no run is finished." in table.notes
-    assert table.text().count("no run is finished") == 1
+    assert "No test or confidence interval: C: no finished run." in table.notes
+    assert table.text().count("no finished run") == 1
     assert "nan" not in table.text()
 
 
@@ -73,7 +73,7 @@ def test_published_numbers_stand_beside(tmp_path):
 
 def test_a_real_difference_is_told():
     table = Table([row("A", [1.0], answers=[1] * 12), row("B", [0.0], answers=[0] * 12)], "val_top1")
-    assert "A - B  +1.0000 ± n/a  0.0005  yes" in table.text()
+    assert "A - B  +1.0000 ± n/a  0.0005    yes" in table.text()
 
 
 def test_unequal_seeds_are_noted():
@@ -83,7 +83,7 @@ def test_unequal_seeds_are_noted():
         row("C", [0.5], answers=[[1, 0]]),
     ]
     notes = Table(rows, "val_top1").notes
-    assert "A - B: difference and p of the seeds that both have: 0." in notes
+    assert "A - B: difference and p over the shared seeds: 0." in notes
     assert not any(note.startswith("B - C") for note in notes)
 
 
@@ -97,8 +97,8 @@ def test_rows_measured_on_different_images():
     other = row("B", [0.5], answers=[1, 0, 1, 0])
     other.images[0] = ("9.jpg", "cat")
     table = Table([row("A", [0.5], answers=[1, 0, 1, 0]), other], "val_top1")
-    assert "A - B  +0.0000 ± n/a  n/a  n/a" in table.text()
-    assert "No test or interval for A - B: measured on different images." in table.notes
+    assert "A - B  +0.0000 ± n/a  n/a       n/a" in table.text()
+    assert "No test or confidence interval: A - B: validated on different images." in table.notes
 
 
 def test_the_csv_can_be_computed_with(table, tmp_path):
@@ -116,7 +116,7 @@ def test_the_csv_can_be_computed_with(table, tmp_path):
     pairs = list(csv.DictReader((tmp_path / "table-pairs.csv").read_text().splitlines()))
     assert [one["names"] for one in pairs] == ["A - B", "A - C", "B - C"]
     assert (float(pairs[0]["mean"]), pairs[0]["p"], pairs[1]["p"]) == (-0.25, "1.0", "")
-    assert pairs[1]["why"] == "C: no run is finished"
+    assert pairs[1]["why"] == "C: no finished run"
 
 
 def test_all_forms_are_written_and_again_the_same(table, tmp_path):

@@ -121,9 +121,7 @@ def check(found: float, allowed: float, library: str) -> float:
         WeightsError: it is larger, or not a number.
     """
     if not found <= allowed:
-        raise WeightsError(
-            f"not exported: {library} computes something else from these weights; outputs differ by {found:.1g}"
-        )
+        raise WeightsError(f"export aborted: outputs in {library} differ by {found:.1g}")
     return found
 
 

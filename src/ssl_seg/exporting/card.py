@@ -47,13 +47,13 @@ def write_card(
         f"# {_md(record.name or 'Weights')}",
         _summary(subject, record),
         *_numbers(subject, record),
-        "## How it was made",
+        "## Training",
         *_made(record),
-        "## What goes in, what comes out",
+        "## Inputs and outputs",
         _inputs(subject),
-        "## How to load it",
+        "## Usage",
         f"`FOLDER` is this folder, as after `hf download USER/NAME --local-dir FOLDER`.\n\n{load}",
-        "## Licence",
+        "## License",
         _licence(license),
     ]
     head = "".join(f"{key}: {json.dumps(value)}\n" for key, value in front.items())
@@ -89,32 +89,34 @@ def _summary(subject: Subject, record: Record) -> str:
     name = _md(_short(subject.about.get("backbone") or record.settings.get("backbone") or "A backbone"))
     task = subject.about.get("task")
     if task in _TASKS:
-        what = "classifies images" if task == "classify" else "tells the class of every pixel"
+        what = "image classification" if task == "classify" else "semantic segmentation"
         head, count = _md(_short(subject.about.get("head"))), len(subject.classes)
-        return f"{name} with the head {head}: it {what}, of {count} classes. Trained by ssl-seg."
+        return f"{name} with the head {head} for {what} with {count} classes. Trained with ssl-seg."
     method = record.settings.get("ssl") or subject.about.get("trained_by")
     by = _md(_short(method)) if method else ""
-    how = f"trained by {by}" if by in ("classify", "segment") else f"pre-trained without labels by {by}"
-    return (
-        f"{name}, {how if by else 'trained'}, without a head: it turns images into features. Made by ssl-seg."
+    how = (
+        f"trained with `{by}`"
+        if by in ("classify", "segment")
+        else f"pre-trained with {by} (self-supervised)"
     )
+    return f"{name}, {how if by else 'trained'}: a feature extractor without a head. Trained with ssl-seg."
 
 
 def _numbers(subject: Subject, record: Record) -> Iterable[str]:
-    yield "## Numbers"
+    yield "## Evaluation"
     if not record.numbers:
-        yield "None were measured."
+        yield "Not evaluated."
         return
     where = _short(record.settings.get(record.measured_on))
     count = record.images(record.measured_on).get("images", "?")
-    told = f"Measured after epoch {record.epoch} on {count} images ({_split(record)}: {_md(where)})"
+    told = f"Evaluated after epoch {record.epoch} on {count} images ({_split(record)}: {_md(where)})"
     if record.chosen:
-        told += "; the epoch was chosen by these numbers, which flatters them"
+        told += "; the epoch was selected on these images, so the scores are optimistic"
     if left_out := subject.about.get("exclude"):
-        told += f". miou leaves out {', '.join(map(_md, left_out))}"
+        told += f". miou excludes {', '.join(map(_md, left_out))}"
     yield f"{told}. One run, seed {record.settings.get('seed', '?')}."
     rows = [(_md(name), f"{value:.4f}") for name, value in record.numbers.items() if "/" not in name]
-    yield _table(("number", "value"), rows)
+    yield _table(("metric", "value"), rows)
     if table := _class_rows(subject, record):
         yield _table(*table)
 
@@ -141,17 +143,17 @@ def _class_rows(subject: Subject, record: Record) -> tuple[Sequence[str], list[S
 
 def _made(record: Record) -> Iterable[str]:
     if not record.settings:
-        yield "The run that made it is not at hand."
+        yield "The training run is not available."
         return
     rows = [(name, _md(_shown(name, value))) for name, value in _of(record.settings).items()]
     for group, options in (record.settings.get("o") or {}).items():
         rows += [(_md(f"{group}.{key}"), _md(value)) for key, value in options.items()]
     yield _table(("setting", "value"), rows)
-    yield "Images, by what they were for. The fingerprint changes whenever an image or a label does."
+    yield "Data. The fingerprint changes with any image or label."
     kinds = [name for name in ("data", "train", "val", "probe") if record.images(name)]
     images = [(name, record.images(name)) for name in kinds]
     yield _table(
-        ("for", "name", "images", "fingerprint"),
+        ("role", "name", "images", "fingerprint"),
         [
             (name, _md(_short(record.settings.get(name))), str(found.get("images", "")), found["fingerprint"])
             for name, found in images
@@ -175,24 +177,24 @@ def _shown(name: str, value: Any) -> str:
 def _inputs(subject: Subject) -> str:
     mean, std = (", ".join(f"{value:.3f}" for value in values) for values in (subject.mean, subject.std))
     text = (
-        f"RGB images in [0, 1], minus ({mean}), divided by ({std}). It was trained at {subject.size} x "
-        f"{subject.size} pixels; the central square of an image was resized with antialiasing (bilinear)."
+        f"RGB images in [0, 1], normalized with mean ({mean}) and standard deviation ({std}). Trained at "
+        f"{subject.size} × {subject.size} pixels; images are center-cropped to a square and resized (bilinear, antialiased)."
     )
     if subject.about.get("task") == "segment":
-        text = text.split("; the central")[0] + ", on crops; it was measured on whole images."
+        text = text.split("; images are")[0] + ", on crops; evaluated on whole images."
     if not subject.classes:
         return text
     names = "\n".join(f"{index}. {_md(name)}" for index, name in enumerate(subject.classes))
-    return f"{text}\n\nClasses, in the order of the logits:\n\n{names}"
+    return f"{text}\n\nClasses, in logit order:\n\n{names}"
 
 
 def _licence(license: str) -> str:
     if license == "unknown":
         return (
-            "Not stated. It depends on the images it was trained on and on the weights it started from; "
-            "`ssl-seg export --license` writes it here. The software, ssl-seg, has the MIT licence."
+            "Not stated. It depends on the training images and the initial weights; "
+            "set it with `ssl-seg export --license`. The software ssl-seg is under the MIT license."
         )
-    return f"{_md(license)}. The software, ssl-seg, has the MIT licence."
+    return f"{_md(license)}. The software ssl-seg is under the MIT license."
 
 
 def _short(spec: Any) -> str:

@@ -55,7 +55,7 @@ def to_hub(
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,40}", license):
         raise UsageError(
-            f"--license {license!r} is no identifier", next="--license mit, cc-by-4.0, other, ..."
+            f"invalid license identifier {license!r}", next="--license mit, cc-by-4.0, other, ..."
         )
     net, notes = _timm_network(subject)
     with_timm = net is not None
@@ -71,7 +71,9 @@ def to_hub(
             save_model(file, subject.model, about)
         again, _ = read_file(file)
         if again.keys() != state.keys() or not all(torch.equal(again[key], state[key]) for key in state):
-            raise WeightsError("not exported: what was read back is not what was written", where=str(folder))
+            raise WeightsError(
+                "export aborted: verification failed", where=f"{file.name} differs after reading back"
+            )
         write_json(aside / "config.json", _config(subject, net))
         found = timm_layout.compare(subject, aside, whole=False) if with_timm else 0.0
         card = write_card(
@@ -79,9 +81,9 @@ def to_hub(
         )
         (aside / "README.md").write_text(card, encoding="utf-8")
     code = _python(with_timm).replace("FOLDER", str(folder))
-    notes = [*notes, f"to publish it: hf upload USER/NAME {folder}"]
+    notes = [*notes, f"publish with: hf upload USER/NAME {folder}"]
     if license == "unknown":
-        notes.append("the card says nothing of a licence: --license")
+        notes.append("the model card states no license: set it with --license")
     return Exported(subject.head is not None, found, code, notes)
 
 
@@ -120,7 +122,7 @@ def _how(subject: Subject, with_timm: bool) -> str:
     """Commands and Python that load the folder, for the card."""
     if subject.head is None:
         commands = [
-            "ssl-seg classify LABELLED --val OTHERS --init FOLDER",
+            "ssl-seg classify TRAIN --val VAL --init FOLDER",
             "ssl-seg embed FOLDER IMAGES --out f.npz",
         ]
     else:

@@ -81,15 +81,15 @@ def to_onnx(subject: Subject, path: Path) -> Exported:
 
 def _check_request(subject: Subject, path: Path) -> None:
     if path.suffix != ".onnx":
-        raise UsageError(f"--out is a file for ONNX: {path} does not end with .onnx")
+        raise UsageError(f"--to onnx: expected --out with suffix .onnx, got {path}")
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
         raise UsageError(
-            f"--to onnx needs {', '.join(missing)}, not installed", next="pip install 'ssl-seg[onnx]'"
+            f"--to onnx requires {', '.join(missing)} (not installed)", next="pip install 'ssl-seg[onnx]'"
         )
     parts = [subject.backbone] if subject.head is None else [subject.backbone, subject.head]
     size = sum(t.numel() * t.element_size() for part in parts for t in part.state_dict().values())
     if size > _LARGEST:
-        raise UsageError(f"--to onnx: {size / 1e9:.1f} GB of weights, and an ONNX file ends at 2 GB")
+        raise UsageError(f"--to onnx: {size / 1e9:.1f} GB of weights exceed ONNX's 2 GB limit")
 
 
 class _Graph:
@@ -112,11 +112,11 @@ class _Graph:
             found = self.write(path, axes, [(size, size), (size + step, size + 2 * step)])
         except Exception:  # torch.export and ONNX Runtime refuse in many ways what depends on the size
             path.unlink(missing_ok=True)
-            return self.write(path, {0: "batch"}, [(size, size)]), f"images of {size} x {size} pixels only"
+            return self.write(path, {0: "batch"}, [(size, size)]), f"fixed image size: {size} x {size} pixels"
         try:
             return max(found, self.compare(path, [(size + 7, size + 13)])), ""
         except Exception:  # likewise
-            return found, f"heights and widths in multiples of {step} pixels only"
+            return found, f"image height and width must be multiples of {step} pixels"
 
     def write(self, path: Path, axes: dict[int, str], shapes: list[tuple[int, int]]) -> float:
         """Write the file and compare; `axes` are those of any length, `shapes` (H, W) of images to try."""
@@ -138,9 +138,7 @@ class _Graph:
                 )
             except Exception as error:  # it refuses in many ways
                 reason = (str(error).strip() or repr(error)).splitlines()[0]
-                raise cannot(
-                    "onnx", f"PyTorch cannot write the network down: {reason}", "--to hub"
-                ) from error
+                raise cannot("onnx", f"PyTorch could not export the network: {reason}", "--to hub") from error
         program.model.metadata_props.update(metadata(self.subject))
         program.save(path)
         return self.compare(path, shapes)

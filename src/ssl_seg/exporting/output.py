@@ -19,7 +19,7 @@ def placed(path: Path) -> Iterator[Path]:
         ResourceError: it cannot be written.
     """
     if path.is_symlink() or path.is_file() or (path.is_dir() and any(path.iterdir())):
-        raise OccupiedError(f"{path} is there already", next="another --out, or remove it first")
+        raise OccupiedError(f"{path} already exists", next="use another --out, or remove it")
     with atomic_path(path) as aside:
         yield aside
 

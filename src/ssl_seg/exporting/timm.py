@@ -62,13 +62,13 @@ def network(subject: Subject) -> tuple[Any, bool, list[str]]:
         net = _with_classifier(subject)
         if net is not None:
             return net, True, notes
-        notes.append("the head is left out: timm's network has another")
+        notes.append("the head is not exported: timm's network has a different one")
     net = _filled(subject, 0)
     if missing := _layers(_missing(subject, net)):
-        notes.append(f"{missing} belongs to timm's classifier and is not trained: use forward_features()")
+        notes.append(f"{missing} belongs to timm's classifier and is untrained: use forward_features()")
     if kept := _layers(untrained_in(subject.backbone)):
-        why = "a run of version 0.1.0, which left it at its random start"
-        notes.append(f"{kept} is not trained ({why}): use forward_intermediates(), not forward_features()")
+        why = "from version 0.1.0, which kept the initial values"
+        notes.append(f"{kept} is untrained ({why}): use forward_intermediates(), not forward_features()")
     return net, False, notes
 
 
@@ -79,14 +79,14 @@ def _layers(names: list[str]) -> str:
 
 def _filled(subject: Subject, classes: int) -> Any:
     if subject.timm_call is None:
-        raise cannot("timm", "the backbone is not a network of timm's", "--to onnx or --to hub")
+        raise cannot("timm", "the backbone is not a timm network", "--to onnx or --to hub")
     name, arguments = subject.timm_call
     torch.manual_seed(0)  # what is not trained is the same every time
     net = timm.create_model(name, pretrained=False, num_classes=classes, **arguments).eval()
     own, state = subject.backbone.state_dict(), net.state_dict()
     for key in _missing(subject, net):
         if key not in getattr(subject.backbone, "idle", ()) and not key.startswith(_classifiers(net)):
-            raise cannot("timm", f"the backbone has no {key}, and timm's {name} has", "--to onnx")
+            raise cannot("timm", f"the backbone lacks {key} of timm's {name}", "--to onnx")
     net.load_state_dict({**state, **own})
     return net
 

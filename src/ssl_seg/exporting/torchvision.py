@@ -51,7 +51,9 @@ def to_torchvision(subject: Subject, path: Path) -> Exported:
         OccupiedError, ResourceError: see `placed`.
     """
     if path.suffix not in (".pth", ".pt", ".safetensors"):
-        raise UsageError(f"--out is a file for torchvision: {path} ends neither with .pth nor .safetensors")
+        raise UsageError(
+            f"--to torchvision: expected --out with suffix .pth, .pt or .safetensors, got {path}"
+        )
     chosen = _choose(subject)
     found = check(_distance(subject, chosen), _ALLOWED, "torchvision")
     with placed(path) as aside:
@@ -61,25 +63,29 @@ def to_torchvision(subject: Subject, path: Path) -> Exported:
             torch.save({name: tensor.contiguous().clone() for name, tensor in chosen.state.items()}, aside)
     read = {".safetensors": f"safetensors.torch.load_file({str(path)!r})"}
     load = read.get(path.suffix, f"torch.load({str(path)!r})")
-    notes = [] if chosen.whole or subject.head is None else ["the head is left out: torchvision's is another"]
+    notes = (
+        []
+        if chosen.whole or subject.head is None
+        else ["the head is not exported: torchvision's network has a different one"]
+    )
     return Exported(chosen.whole, found, f"{chosen.code}\nnet.load_state_dict({load})", notes)
 
 
 def _choose(subject: Subject) -> _Candidate:
     """The first network that has exactly the subject's tensors, and says the same."""
     if subject.timm_call is None:
-        raise cannot("torchvision", "the backbone has no name there", "--to onnx or --to hub")
+        raise cannot("torchvision", "the backbone has no torchvision counterpart", "--to onnx or --to hub")
     name, arguments = subject.timm_call[0].split(".")[0], dict(subject.timm_call[1])
     if name not in torchvision.models.list_models(torchvision.models):
-        raise cannot("torchvision", f"it has no {name}", "--to timm")
+        raise cannot("torchvision", f"no network named {name}", "--to timm")
     stride = arguments.pop("output_stride", 32)
     if arguments:
-        raise cannot("torchvision", f"its {name} has no {', '.join(arguments)}", "--to timm")
+        raise cannot("torchvision", f"its {name} does not support {', '.join(arguments)}", "--to timm")
     dilated = {"replace_stride_with_dilation": [False, stride <= 8, stride <= 16]} if stride < 32 else {}
     for candidate in _candidates(subject, name, dilated):
         if candidate.fits and not (candidate.whole and _disagrees(subject, candidate)):
             return candidate
-    raise cannot("torchvision", f"its {name} names its tensors in another way, or has others", "--to timm")
+    raise cannot("torchvision", f"its {name} has other tensors or tensor names", "--to timm")
 
 
 def _candidates(subject: Subject, name: str, dilated: dict[str, Any]) -> Iterator[_Candidate]:
@@ -105,7 +111,7 @@ def _candidates(subject: Subject, name: str, dilated: dict[str, Any]) -> Iterato
             yield _Candidate(network, state, code, True)
         network = _network(name, weights=None, **dilated)
     except (TypeError, ValueError, NotImplementedError) as error:  # how torchvision refuses an argument
-        why = f"its {name} has no output stride but 32 ({error})"
+        why = f"its {name} supports output stride 32 only ({error})"
         raise cannot("torchvision", why, "--to timm") from error
     last = last_child(network)
     setattr(network, last, nn.Identity())

@@ -22,7 +22,7 @@ def names(folders: Sequence[Path]) -> list[str]:
 
 def read_lines(folder: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
     if not folder.is_dir():
-        raise UsageError(f"no such folder: {folder}")
+        raise UsageError(f"folder not found: {folder}")
     warn_of_damage(folder)
     found = load_scores(folder)
     if found.damage:
@@ -31,9 +31,9 @@ def read_lines(folder: Path, say: Callable[[str], None]) -> list[dict[str, Any]]
 
 
 def missing_epochs(folder: Path, lines: Sequence[Mapping[str, float]]) -> list[str]:
-    """Epochs that the run was to have, or must have had, and that are not there."""
+    """Return a message about planned or past epochs without scores."""
     if not lines:
-        return ["no epoch is finished, it is left out"]
+        return ["skipped: no finished epoch"]
     there = {int(line["epoch"]) for line in lines}
     planned = read_toml(folder / "run.toml").get("epochs") if (folder / "run.toml").exists() else None
     last = max(max(there), planned if isinstance(planned, int) else 0)

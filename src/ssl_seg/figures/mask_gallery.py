@@ -53,16 +53,16 @@ class Gallery:
             for title, run in runs.items()
             for epoch in (run.epochs if self._alone else run.epochs[-1:])
         ]
-        self.titles = ["image", "label"]
+        self.titles = ["image", "target"]
         for title, epoch in self._columns:
             self.titles.append(f"epoch {epoch}" if self._alone else f"{title}, epoch {epoch}")
         for title, run in runs.items():
-            self.missing += [f"{title}: epoch {epoch}, which it has not reached" for epoch in _not_kept(run)]
+            self.missing += [f"{title}: epoch {epoch} (not reached)" for epoch in _not_kept(run)]
         names = self._chosen(wanted)
         self.rows = [(self._first.title(name), self._tiles(name)) for name in names[:_MOST]]
         if len(names) > _MOST:
             rest = f"{len(names) - _MOST} of {len(names)} images"
-            self.missing.append(f"{rest}; name those that you want to see: --images")
+            self.missing.append(f"{rest} not shown; select images with --images")
 
     def save(self, stem: Path) -> list[Path]:
         """Write the figure as `stem`.png and `stem`.svg."""
@@ -83,16 +83,16 @@ class Gallery:
             if len(palette.names) <= _CLASSES or index in self._seen
         ]
         grey = nothing(palette.array)
-        return entries + ([("no class", (grey, grey, grey))] if IGNORE in self._seen else [])
+        return entries + ([("unlabeled", (grey, grey, grey))] if IGNORE in self._seen else [])
 
     def note(self) -> str:
         """What the numbers mean."""
-        rule = "IoU of an image: the mean over the classes that are in its label or were predicted"
+        rule = "Per-image IoU: mean over classes in the target or the prediction"
         excluded = {shown(", ".join(run.palette.exclude)) for run in self.runs.values()} - {""}
-        left_out = f", without those excluded ({'; '.join(sorted(excluded))})" if excluded else ""
+        left_out = f", excluded classes omitted ({'; '.join(sorted(excluded))})" if excluded else ""
         lenient = any(run.lenient for run in self.runs.values())
-        pixels = "; pixels of an excluded class do not count" if excluded and lenient else ""
-        return f"{rule}{left_out}{pixels}. A run's mean IoU sums pixels over all images first."
+        pixels = "; pixels of excluded classes are ignored" if excluded and lenient else ""
+        return f"{rule}{left_out}{pixels}. The run's mean IoU is computed from pixel counts summed over all images."
 
     def _chosen(self, wanted: Sequence[str]) -> list[str]:
         """Names of masks, by what people call the images."""
@@ -100,13 +100,13 @@ class Gallery:
         known = {title.rpartition("/")[2]: name for title, name in known.items()} | known
         for name in wanted:
             if name not in known:
-                raise UsageError(f"no watched image {name!r}{did_you_mean(name, known)}")
+                raise UsageError(f"no saved masks of image {name!r}{did_you_mean(name, known)}")
         return [known[name] for name in wanted] or sorted(set(known.values()))
 
     def _tiles(self, name: str) -> list[Tile]:
         """Image and label of the first run that has them, then each prediction."""
         labels = {
-            title: self._try(f"{title}: label of {run.title(name)}", partial(run.label, name))
+            title: self._try(f"{title}: target of {run.title(name)}", partial(run.label, name))
             for title, run in self.runs.items()
         }
         predictions = [self._said(name, title, epoch, labels[title]) for title, epoch in self._columns]
@@ -123,7 +123,7 @@ class Gallery:
         for title, label in labels.items():
             if label is not None:
                 return Tile(self._painted(label, title), exact=True)
-        return Tile(None, "no label")
+        return Tile(None, "no target")
 
     def _said(self, name: str, title: str, epoch: int, label: NDArray[np.uint8] | None) -> Tile:
         run = self.runs[title]
@@ -132,7 +132,7 @@ class Gallery:
         if said is None:
             return Tile(None, "no prediction")
         iou = None if label is None else self._try(f"{what}: IoU", partial(run.iou, said, label))
-        told = "" if iou is None else "nothing to measure" if math.isnan(iou) else f"IoU {iou:.3f}"
+        told = "" if iou is None else "n/a" if math.isnan(iou) else f"IoU {iou:.3f}"
         return Tile(self._painted(said, title), told, exact=True)
 
     def _painted(self, mask: NDArray[np.uint8], title: str) -> NDArray[np.uint8]:

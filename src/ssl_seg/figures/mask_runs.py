@@ -35,8 +35,8 @@ def open_runs(folders: Sequence[Path], titles: Sequence[str]) -> tuple[dict[str,
     for title, watched in found.items():
         if watched.palette.names != first.palette.names:
             raise UsageError(
-                f"the runs have different classes: {title} is about {', '.join(watched.palette.names[:6])}",
-                next="one figure for each",
+                f"the runs have different classes: {title} has {', '.join(watched.palette.names[:6])}",
+                next="draw one figure per set of classes",
             )
     return found, [f"{error.what}; {error.next}" if error.next else error.what for error in wrong]
 
@@ -44,5 +44,5 @@ def open_runs(folders: Sequence[Path], titles: Sequence[str]) -> tuple[dict[str,
 def _names_of(folders: Sequence[Path]) -> list[str]:
     found = names(folders)
     if len(set(found)) < len(found):
-        raise UsageError("one run is named twice")
+        raise UsageError("the same run is given twice")
     return found

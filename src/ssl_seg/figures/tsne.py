@@ -63,11 +63,11 @@ def usable_perplexity(count: int, asked: float | None = None) -> float:
     """
     largest = (count - 1) / 3
     if count < _LEAST:
-        raise UsageError(f"a map needs at least {_LEAST} images, here are {count}")
+        raise UsageError(f"t-SNE requires at least {_LEAST} images, got {count}")
     if asked is not None and not 0 < asked <= largest:
         raise UsageError(
-            f"perplexity {asked:g} is not in (0, {largest:g}], which {count} images allow",
-            next="leave out --perplexity",
+            f"expected a perplexity in (0, {largest:g}] for {count} images, got {asked:g}",
+            next="omit --perplexity",
         )
     return min(30.0, largest) if asked is None else asked
 

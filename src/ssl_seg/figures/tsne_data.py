@@ -28,15 +28,15 @@ class Kept:
 def chosen_features(run: Path, epochs: str | None) -> tuple[Kept, list[str]]:
     """The features of the epochs that are asked for, or of the first and the last; and what is missing."""
     if not run.is_dir():
-        raise UsageError(f"no such folder: {run}")
+        raise UsageError(f"folder not found: {run}")
     warn_of_damage(run)
     names = {path: re.fullmatch(r"epoch-(\d+)\.npz", path.name) for path in run.glob("features/*.npz")}
     found = dict(sorted((int(name[1]), path) for path, name in names.items() if name))
     if not found:
         raise DataError(
-            f"{run} has kept no features",
+            f"{run} has no saved features",
             where=str(run / "features"),
-            next="ssl-seg classify ... --keep-features 2000 keeps those of so many training images",
+            next="ssl-seg classify ... --keep-features 2000",
         )
     notes = []
     if epochs is None:
@@ -44,8 +44,8 @@ def chosen_features(run: Path, epochs: str | None) -> tuple[Kept, list[str]]:
         planned = read_toml(run / "run.toml").get("epochs") if (run / "run.toml").exists() else None
         if planned is not None and planned not in found:
             notes.append(
-                f"epoch {planned} is missing, the run has not come so far: "
-                f"`ssl-seg classify --resume --out {run}` goes on"
+                f"epoch {planned} is missing: the run has not reached it; "
+                f"`ssl-seg classify --resume --out {run}` resumes it"
             )
     else:
         wanted = _numbers(epochs, found)
@@ -54,7 +54,8 @@ def chosen_features(run: Path, epochs: str | None) -> tuple[Kept, list[str]]:
     for epoch, part in parts.items():
         if part.filenames != first.filenames or (part.targets != first.targets).any():
             raise DataError(
-                f"epochs {wanted[0]} and {epoch} are of different images", where=str(run / "features")
+                f"features of epochs {wanted[0]} and {epoch} are of different images",
+                where=str(run / "features"),
             )
     return replace(first, features={epoch: part.features[0] for epoch, part in parts.items()}), notes
 
@@ -63,8 +64,8 @@ def _numbers(epochs: str, found: Mapping[int, Path]) -> list[int]:
     wanted = [int(text) if text.strip().isdecimal() else -1 for text in epochs.split(",")]
     if missing := [text for text, epoch in zip(epochs.split(","), wanted, strict=True) if epoch not in found]:
         raise UsageError(
-            f"--epochs {epochs}: no features of {', '.join(missing)}",
-            next=f"--epochs {','.join(map(str, found))} is what there is",
+            f"--epochs {epochs}: no saved features for epoch {', '.join(missing)}",
+            next=f"--epochs {','.join(map(str, found))}  # available",
         )
     return list(dict.fromkeys(wanted))
 
@@ -83,9 +84,9 @@ def _read(path: Path) -> Kept:
             or features.dtype.kind != "f"
             or not len(features) == len(targets) == len(filenames)
         ):
-            raise ValueError("its arrays do not fit together")
+            raise ValueError("its arrays do not match")
         if len(targets) and not 0 <= targets.min() <= targets.max() < len(classes):
-            raise ValueError("targets without a class")
+            raise ValueError("target index out of range")
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"cannot read features: {error}", where=str(path)) from error
     return Kept({0: features}, targets, filenames, classes)
@@ -101,7 +102,7 @@ def mappable(kept: Kept) -> tuple[Kept, list[str]]:
     features: dict[int, NDArray[np.float32]] = {}
     for epoch, values in kept.features.items():
         if not np.isfinite(values).all():
-            notes.append(f"epoch {epoch} is left out: its features are not finite numbers")
+            notes.append(f"skipped epoch {epoch}: its features contain NaN or infinity")
             continue
         twin = next((e for e, other in features.items() if _same(other, values)), None)
         if twin is not None:
@@ -109,16 +110,12 @@ def mappable(kept: Kept) -> tuple[Kept, list[str]]:
         else:
             features[epoch] = values
             if len(values) and np.ptp(values, axis=0).max(initial=0) == 0:
-                notes.append(f"epoch {epoch}: the features of all images are equal, its map is chance")
+                notes.append(f"epoch {epoch}: all images have equal features, so the map is random")
     if not features:
-        raise DataError(
-            "no epoch has features that are finite numbers", next="look at the run's scores.jsonl"
-        )
+        raise DataError("no epoch has finite features", next="check the losses in scores.jsonl of the run")
     rows = evenly(len(kept.targets), most_points())
     if len(rows) < len(kept.targets):
-        notes.append(
-            f"{len(rows)} of {len(kept.targets)} images are drawn; openTSNE, if installed, draws all"
-        )
+        notes.append(f"{len(rows)} of {len(kept.targets)} images are drawn; install openTSNE to draw all")
     names = [kept.filenames[row] for row in rows]
     return Kept({e: v[rows] for e, v in features.items()}, kept.targets[rows], names, kept.classes), notes
 

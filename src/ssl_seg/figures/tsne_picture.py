@@ -73,8 +73,8 @@ def _points(axes: Any, xy: Floats, targets: Classes) -> None:
 
 
 def _numbers(each: Map, chance: float, k: int) -> str:
-    text = "n/a: it needs two classes" if each.silhouette is None else f"{each.silhouette:.2f}"
-    return f"{k}-neighbour purity {each.purity:.2f} (chance {chance:.2f})\nsilhouette {text}"
+    text = "n/a (one class)" if each.silhouette is None else f"{each.silhouette:.2f}"
+    return f"{k}-NN purity {each.purity:.2f} (chance level {chance:.2f})\nsilhouette {text}"
 
 
 def _handle(index: int, name: str) -> Any:

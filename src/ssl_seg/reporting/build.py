@@ -1,4 +1,4 @@
-"""A report before it is written in one form or another."""
+"""The content of a report, independent of its output format."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ from ssl_seg.reporting.figures import Figures, picture_files, read_masks, read_s
 from ssl_seg.reporting.records import Facts, RunFacts
 from ssl_seg.reporting.svg import Line, curves, intervals, points
 from ssl_seg.results.tables import Table
+
+COMMAND_TITLES = {"train": "Pre-training", "classify": "Classification", "segment": "Segmentation"}
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def build(folders: Sequence[Path], title: str = "") -> Report:
         results=[_result(name, table, facts.places) for name, table in facts.tables],
         curves=[each for command in facts.commands if (each := _curves(facts, command)).charts],
         classes={command: table for command, table in tables.items() if table},
-        health=health.notes(facts) + [("pictures", "bad", text) for text in figures.troubles],
+        health=health.notes(facts) + [("figures", "error", text) for text in figures.troubles],
         runs=[_run_row(run) for run in facts.runs],
         settings=[conditions.settings_of(facts, command) for command in facts.commands],
         data=conditions.data_rows(facts),
@@ -120,15 +122,13 @@ def _figures(facts: Facts) -> Figures:
 def _question(facts: Facts) -> str:
     commands = set(facts.commands)
     aims = [
-        aim
-        for name, aim in (("classify", "naming images"), ("segment", "naming every pixel"))
-        if name in commands
+        aim for name, aim in (("classify", "classification"), ("segment", "segmentation")) if name in commands
     ]
     if "train" in commands and aims:
-        return f"What does pre-training without labels bring, for {' and for '.join(aims)}?"
+        return f"Does self-supervised pre-training improve {' and '.join(aims)}?"
     if aims:
-        return f"How good are the trained networks at {' and at '.join(aims)}, and how sure is that?"
-    return "How did pre-training without labels go?"
+        return f"Performance of the trained networks on {' and '.join(aims)}, with 95% confidence intervals"
+    return "Results of self-supervised pre-training"
 
 
 def _result(name: str, table: Table, places: dict[str, int]) -> Result:
@@ -171,6 +171,6 @@ def pair_of(made: Map) -> list[str]:
             for place in range(len(made.classes))
         ]
         drawings.append(
-            points(groups, f"map of features, epoch {epoch.epoch}", radius=4 if len(epoch.xy) < 800 else 2.6)
+            points(groups, f"t-SNE, epoch {epoch.epoch}", radius=4 if len(epoch.xy) < 800 else 2.6)
         )
     return drawings

@@ -47,9 +47,9 @@ def gather(folders: Sequence[Path]) -> Facts:
             alone.append(_alone(folder, str(folder) if twice else folder.resolve().name))
         else:
             raise DataError(
-                f"{folder} is neither a study nor a run",
-                where="it has no study.json and no run.toml",
-                next="ssl-seg report FOLDER  # the `out` of a study, or the --out of runs",
+                f"{folder} is neither a study nor a run folder",
+                where="no study.json and no run.toml in it",
+                next="ssl-seg report FOLDER  # the output folder of a study or of runs",
             )
     if alone:
         tables += _usual_tables(alone)
@@ -69,7 +69,7 @@ def _study(out: Path, prefix: str) -> tuple[list[StageFacts], list[tuple[str, Ta
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         where = f"{out / 'study.json'}: {error}"
-        raise DataError("study.json is damaged", where=where, next="ssl-seg study STUDY.toml") from error
+        raise DataError("study.json is corrupt", where=where, next="ssl-seg study STUDY.toml") from error
     found = list(stages.values())
     if not tables:
         return found, _usual_tables(found)
@@ -82,7 +82,7 @@ def _stage(out: Path, name: str, known: Mapping[str, Any]) -> StageFacts:
     stage = Stage(name, str(known["title"]), str(known["command"]), list(seeds), {}, published)
     for folder in seeds.values():
         if Path(folder).name != folder or folder == "..":
-            raise ValueError(f"{folder!r} is not the name of a folder")
+            raise ValueError(f"invalid folder name {folder!r}")
     return StageFacts(
         stage, [_run(out / folder, name, seed, stage.command) for seed, folder in seeds.items()]
     )
@@ -179,4 +179,4 @@ def _row(stage: StageFacts, score: str) -> Row:
     try:
         return read_row(stage.stage, folders, score)
     except (ValueError, KeyError, TypeError) as error:  # a damaged file of one run leaves the others alone
-        return replace(read_row(stage.stage, {}, score), why=f"a file of a run is damaged: {error}")
+        return replace(read_row(stage.stage, {}, score), why=f"a file of a run is corrupt: {error}")

@@ -56,12 +56,12 @@ def read_map(run: RunFacts, troubles: list[str]) -> Map | None:
         targets = [int(target) for target in found["targets"]]
         epochs = [_epoch(known, len(targets)) for known in found["maps"]]
         if len(names) != len(targets) or not epochs or not targets:
-            raise ValueError("its parts are not of one length")
+            raise ValueError("its lists differ in length")
         if not all(0 <= target < len(classes) for target in targets):
-            raise ValueError("a target without a class")
+            raise ValueError("target index out of range")
         k = int(found.get("k", 10))
     except (KeyError, TypeError, ValueError) as error:
-        troubles.append(f"{path} is damaged: {error!r}")
+        troubles.append(f"{path} is corrupt: {error!r}")
         return None
     sheet = photo(run.folder / "features" / "thumbnails.jpg", troubles, side=65_000, quality=72)
     rows = -(-len(targets) // COLUMNS)
@@ -74,7 +74,7 @@ def read_map(run: RunFacts, troubles: list[str]) -> Map | None:
 def _epoch(known: dict[str, Any], count: int) -> Epoch:
     xy = [(float(x), float(y)) for x, y in known["xy"]]
     if len(xy) != count or not all(math.isfinite(x) and math.isfinite(y) for x, y in xy):
-        raise ValueError("a point is missing")
+        raise ValueError("missing or non-finite coordinates")
     lows = [min(point[axis] for point in xy) for axis in (0, 1)]
     highs = [max(point[axis] for point in xy) for axis in (0, 1)]
     side = max(high - low for low, high in zip(lows, highs, strict=True)) or 1.0

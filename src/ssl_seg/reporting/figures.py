@@ -13,7 +13,7 @@ from ssl_seg.reporting.images import Picture, drawing, mask, photo
 from ssl_seg.reporting.records import Facts, RunFacts
 from ssl_seg.reporting.summaries import Cell
 
-_ALL = "the networks of the study, on one scale"
+_ALL = "all networks of the study, drawn to one scale"
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _read_legend(run: RunFacts, found: Figures) -> None:
         pairs = zip(about.get("classes", []), about.get("colours", []), strict=False)
         made = [(str(name), "#{:02x}{:02x}{:02x}".format(*map(int, colour))) for name, colour in pairs]
     except (TypeError, ValueError, IndexError) as error:
-        found.troubles.append(f"{run.folder / 'masks.json'} is damaged: {error}")
+        found.troubles.append(f"{run.folder / 'masks.json'} is corrupt: {error}")
         return
     found.legend += [pair for pair in made if pair not in found.legend and len(pair[1]) == 7]
 
@@ -130,7 +130,7 @@ def read_sam(run: RunFacts, troubles: list[str]) -> Sam | None:
             entries.append({"name": "all", **found["all"]})
         images = [_segments(folder, known, troubles) for known in entries]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        troubles.append(f"{folder / 'sam.json'} is damaged: {error!r}")
+        troubles.append(f"{folder / 'sam.json'} is corrupt: {error!r}")
         return None
     return Sam(run, str(found.get("model", "SAM")), images) if images else None
 

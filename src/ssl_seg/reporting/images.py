@@ -71,7 +71,7 @@ def drawing(path: Path, troubles: list[str]) -> Picture | None:
         troubles.append(f"{path}: {error.strerror}")
         return None
     if b"<svg" not in data or len(data) > _BYTES:
-        troubles.append(f"{path} is no SVG file of at most {_BYTES >> 20} MiB")
+        troubles.append(f"{path} is not an SVG file of at most {_BYTES >> 20} MiB")
         return None
     return Picture(data, "svg+xml")
 
@@ -86,7 +86,7 @@ def _open(path: Path, troubles: list[str]) -> Image.Image | None:
     except FileNotFoundError:
         return None
     except Exception as error:  # Pillow's decoders raise anything
-        troubles.append(f"{path} cannot be read: {type(error).__name__}")
+        troubles.append(f"cannot read {path}: {type(error).__name__}")
         return None
 
 

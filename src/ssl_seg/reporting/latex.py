@@ -1,4 +1,4 @@
-"""The tables of a report as LaTeX, for a paper."""
+"""The tables of a report as LaTeX."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from ssl_seg.utils.text import plain
 
 
 def write_tables(report: Report, path: Path) -> None:
-    """Write all tables into one file, which needs no package.
+    """Write all tables to one file that needs no LaTeX package.
 
     Raises:
         ResourceError: it cannot be written.
@@ -20,16 +20,16 @@ def write_tables(report: Report, path: Path) -> None:
 
 
 def tables(report: Report) -> str:
-    """The scores and their differences, then each class, then the runs."""
+    """Return the tables of scores, differences, per-class results and runs."""
     parts = [f"% {_one_line(report.title)}"]
     for result in report.results:
         parts += [f"% {_one_line(result.name)}", plain(result.table.latex()).strip()]
     for command, table in report.classes.items():
         parts += [
-            f"% {command}: {table.what} of the last epoch, mean and deviation over seeds",
+            f"% {command}: {table.what} at the last epoch, mean and standard deviation over seeds",
             _classes(table),
         ]
-    head = ["run", "state", "epochs", "score", "last", "best", "time"]
+    head = ["run", "status", "epochs", "score", "last", "best", "training time"]
     rows = [
         [row.run.name, row.run.state, row.epochs, row.key, *(cell.text for cell in row.cells[:3])]
         for row in report.runs

@@ -1,25 +1,24 @@
-"""The report as Markdown, its pictures as files beside it."""
+"""The report as Markdown, with its images as separate files."""
 
 import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ssl_seg.reporting.build import Report, pair_of
+from ssl_seg.reporting.build import COMMAND_TITLES, Report, pair_of
 from ssl_seg.reporting.figures import Watched
 from ssl_seg.reporting.images import Picture
 from ssl_seg.reporting.summaries import ClassTable
 from ssl_seg.reporting.svg import standalone
+from ssl_seg.reporting.training_health import LEVELS
 from ssl_seg.results.tables import as_markdown
 from ssl_seg.utils.files import replace_bytes, replace_text
 from ssl_seg.utils.outputs import output_path
 from ssl_seg.utils.text import plain
 
-NAMES = {"train": "Pre-training", "classify": "Classification", "segment": "Segmentation"}
-
 
 def write_markdown(report: Report, path: Path) -> None:
-    """Write `report.md`, and its pictures into the folder `report_files`.
+    """Write `report.md` and its images in the folder `report_files`.
 
     Raises:
         ResourceError: they cannot be written.
@@ -28,7 +27,7 @@ def write_markdown(report: Report, path: Path) -> None:
 
 
 class _Writer:
-    """Collects the lines, and writes the pictures as they come."""
+    """Collects the lines and writes the images."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._files = path, f"{path.stem}_files"
@@ -40,11 +39,11 @@ class _Writer:
         self._curves(report)
         self._maps(report)
         for command, table in report.classes.items():
-            self._say(f"## {NAMES[command]}, class by class", *_class_lines(table))
+            self._say(f"## Per-class results: {COMMAND_TITLES[command].lower()}", *_class_lines(table))
         self._masks(report.figures.watched, report.figures.legend)
         self._sam(report)
         if report.figures.networks:
-            self._say("## Networks")
+            self._say("## Architectures")
         for place, (label, picture) in enumerate(report.figures.networks):
             self._say(self._image(f"network-{place}", picture, label))
         self._runs(report)
@@ -54,7 +53,7 @@ class _Writer:
         self._lines += paragraphs
 
     def _image(self, name: str, picture: Picture | str, label: str) -> str:
-        """Write a picture, and return what shows it; the file's name is ours, whatever the label."""
+        """Write an image and return the Markdown that shows it; the filename is independent of the label."""
         made = Picture(standalone(picture).encode(), "svg+xml") if isinstance(picture, str) else picture
         file = f"{name}{made.suffix}"
         replace_bytes(output_path(self._path.parent, f"{self._files}/{file}"), made.data)
@@ -67,39 +66,44 @@ class _Writer:
         for place, result in enumerate(report.results):
             self._say(f"## {_md(result.name)}: {_md(result.table.score)}", _md(result.answer))
             if result.drawing:
-                self._say(self._image(f"scores-{place}", result.drawing, "scores with their intervals"))
+                self._say(
+                    self._image(f"scores-{place}", result.drawing, "scores with 95% confidence intervals")
+                )
             self._say(plain(result.table.markdown()).strip())
 
     def _curves(self, report: Report) -> None:
         if report.curves:
             self._say("## Training")
         for part in report.curves:
-            self._say(f"### {NAMES.get(part.command, _md(part.command))}")
+            self._say(f"### {COMMAND_TITLES.get(part.command, _md(part.command))}")
             for place, (key, chart) in enumerate(part.charts):
                 name = f"curves-{re.sub(r'[^a-z]', '', part.command)}-{place}"
                 self._say(self._image(name, chart, f"{key} over epochs"), f"{_md(key)} over epochs")
 
     def _maps(self, report: Report) -> None:
         if report.figures.maps:
-            self._say("## What the features know")
+            self._say("## Feature embeddings (t-SNE)")
         for number, made in enumerate(report.figures.maps):
             self._say(f"### {_md(made.run.name)}")
             for epoch, drawing in zip(made.epochs, pair_of(made), strict=True):
                 numbers = [
                     f"{what} {'n/a' if value is None else f'{value:.4f}'}"
-                    for what, value in (("purity", epoch.purity), ("silhouette", epoch.silhouette))
+                    for what, value in (
+                        (f"{made.k}-NN purity", epoch.purity),
+                        ("silhouette", epoch.silhouette),
+                    )
                 ]
-                chance = "" if made.chance is None else f"; by chance {made.chance:.4f}"
-                label = f"epoch {epoch.epoch}: {', '.join(numbers)} ({made.k} neighbours{chance})"
+                chance = "" if made.chance is None else f" (chance level {made.chance:.4f})"
+                label = f"epoch {epoch.epoch}: {numbers[0]}{chance}, {numbers[1]}"
                 self._say(self._image(f"map-{number}-{epoch.epoch}", drawing, label), _md(label))
 
     def _masks(self, watched: Sequence[Watched], legend: Sequence[tuple[str, str]]) -> None:
         if watched:
             colours = ", ".join(f"{name} {colour}" for name, colour in legend)
-            self._say("## Masks", *([f"Colours: {_md(colours)}."] if colours else []))
+            self._say("## Predicted masks", *([f"Colors: {_md(colours)}."] if colours else []))
         for number, each in enumerate(watched):
             self._say(f"### {_md(each.name)}")
-            true = [("image", each.image), ("label", each.label)]
+            true = [("image", each.image), ("target", each.label)]
             self._tiles(f"mask-{number}", [(what, picture) for what, picture in true if picture])
             for place, strip in enumerate(each.strips):
                 self._say(_md(strip.label))
@@ -107,7 +111,7 @@ class _Writer:
                 self._tiles(f"mask-{number}-{place}", tiles)
 
     def _tiles(self, name: str, tiles: Sequence[tuple[str, Picture]]) -> None:
-        """Pictures side by side."""
+        """Add a row of images."""
         if tiles:
             shown = [
                 self._image(f"{name}-{label.replace(' ', '-')}", picture, label) for label, picture in tiles
@@ -116,9 +120,9 @@ class _Writer:
 
     def _sam(self, report: Report) -> None:
         for number, sam in enumerate(report.figures.sams):
-            self._say(f"## Beside SAM: {_md(sam.model)}")
+            self._say(f"## Comparison with SAM: {_md(sam.model)}")
             names = {run.folder.name: run.name for run in report.facts.runs}
-            head = ["image", "segments", "agreement", *(names.get(name, name) for name in sam.models)]
+            head = ["image", "segments", "achievable mIoU", *(names.get(name, name) for name in sam.models)]
             rows = [
                 [i.name, i.segments.text, i.agreement.text, *(i.model(name).text for name in sam.models)]
                 for i in sam.images
@@ -129,11 +133,21 @@ class _Writer:
                     self._say(self._image(f"sam-{number}-{place}", image.picture, image.name))
 
     def _runs(self, report: Report) -> None:
-        self._say("## Health")
-        kinds = {"bad": "Trouble", "warn": "Note", "good": "Good"}
-        notes = [f"- **{kinds[kind]}** {_md(run)}: {_md(text)}" for run, kind, text in report.health]
-        self._say("\n".join(notes) or "All runs finished; none left a warning.")
-        head = ["run", "state", "epochs", "score", "last", "best", "time", "images/s", "energy", "folder"]
+        self._say("## Training health")
+        notes = [f"- **{LEVELS[level]}** {_md(run)}: {_md(text)}" for run, level, text in report.health]
+        self._say("\n".join(notes) or "All runs finished without warnings.")
+        head = [
+            "run",
+            "status",
+            "epochs",
+            "score",
+            "last",
+            "best",
+            "training time",
+            "images/s",
+            "energy",
+            "folder",
+        ]
         rows = [
             [
                 row.run.name,
@@ -145,22 +159,20 @@ class _Writer:
             ]
             for row in report.runs
         ]
-        self._say("## Runs", "\n".join(_table([head, *rows])), "To repeat them:")
+        self._say("## Runs", "\n".join(_table([head, *rows])), "Reproduction commands:")
         self._say(_code(row.run.again for row in report.runs if row.run.settings))
         for part in report.settings:
-            self._say(f"## Settings of {_md(part.command)}")
+            self._say(f"## Configuration: {COMMAND_TITLES.get(part.command, _md(part.command)).lower()}")
             if part.differing:
                 lines = [[key, *values] for key, values in part.differing]
-                self._say("\n".join(_table([["differs", *part.head], *lines])))
-            self._say("\n".join(_table([["the same in all", ""], *map(list, part.shared)])))
-        head = ["for", "where", "images", "skipped", "fingerprint", "stages"]
+                self._say("\n".join(_table([["setting", *part.head], *lines])))
+            self._say("\n".join(_table([["common to all stages", ""], *map(list, part.shared)])))
+        head = ["role", "path", "images", "skipped", "fingerprint", "stages"]
         self._say("## Data", "\n".join(_table([head, *map(list, report.data)])))
         machines = _table([["device", "versions", "runs"], *map(list, report.machines)])
-        self._say("## Devices and versions", "\n".join(machines))
+        self._say("## Environment", "\n".join(machines))
         if report.missing:
-            self._say(
-                "## What is not here", _code(f"{command}  # {what}" for what, command in report.missing)
-            )
+            self._say("## Missing items", _code(f"{command}  # {what}" for what, command in report.missing))
 
 
 def _class_lines(table: ClassTable) -> list[str]:
@@ -172,20 +184,20 @@ def _class_lines(table: ClassTable) -> list[str]:
     ]
     lines += [[name, *([""] if known else []), *(cell.text for cell in cells)] for name, cells in table.means]
     return [
-        f"{_md(table.what)} of the last epoch, mean ± standard deviation over seeds.",
+        f"{_md(table.what)} at the last epoch, mean ± standard deviation over seeds.",
         "\n".join(_table([head, *lines])),
     ]
 
 
 def _table(rows: Sequence[Sequence[str]], ready: Sequence[Sequence[str]] = ()) -> list[str]:
-    """The first row is the head; `ready` are rows that are Markdown already."""
+    """Return a table whose first row is the head; `ready` rows are Markdown already."""
     cells = [[_md(cell) for cell in row] for row in rows] + [list(row) for row in ready]
     head, *body = ["| " + " | ".join(row) + " |" for row in cells]
     return [head, "|" + "---|" * len(cells[0]), *body]
 
 
 def _code(lines: Iterable[str]) -> str:
-    """A block that nothing in the lines can end: each is indented and stays one line."""
+    """Return an indented code block, one line each: no content can end it."""
     return "\n".join("    " + " ".join(plain(line).split()) for line in lines)
 
 

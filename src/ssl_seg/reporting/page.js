@@ -11,7 +11,7 @@
   button.addEventListener("click", () => {
     const next = themes[(themes.indexOf(root.dataset.theme || "") + 1) % 3];
     if (next) root.dataset.theme = next; else delete root.dataset.theme;
-    button.textContent = "Theme: " + (next || "as the system");
+    button.textContent = "Theme: " + (next || "system");
     watchers.forEach(draw => draw());
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => watchers.forEach(draw => draw()));

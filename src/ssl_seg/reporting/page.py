@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else."""
+"""The report as one self-contained HTML file."""
 
 import base64
 import hashlib
@@ -8,9 +8,10 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ssl_seg.reporting.build import Report, pair_of
+from ssl_seg.reporting.build import COMMAND_TITLES, Report, pair_of
 from ssl_seg.reporting.embedding_maps import Map, map_json
 from ssl_seg.reporting.svg import theme
+from ssl_seg.reporting.training_health import LEVELS
 from ssl_seg.utils.files import replace_text
 from ssl_seg.utils.text import plain
 
@@ -27,7 +28,7 @@ def write_page(report: Report, path: Path) -> None:
 
 
 def page(report: Report) -> str:
-    """The page: text that others have written is escaped wherever it stands, and only our script may run."""
+    """Return the page; foreign text is escaped everywhere, and only the built-in script may run."""
     environment = Environment(
         loader=FileSystemLoader(_HERE),
         autoescape=True,
@@ -41,6 +42,8 @@ def page(report: Report) -> str:
     sheets, maps = _maps(report.figures.maps)
     return environment.get_template("page.html.j2").render(
         report=report,
+        names=COMMAND_TITLES,
+        levels=LEVELS,
         style=Markup(theme() + (_HERE / "style.css").read_text(encoding="utf-8")),
         script=Markup(script),
         digest=digest,

@@ -44,8 +44,8 @@ class RunFacts:
 
     @property
     def state(self) -> str:
-        """`finished`, `stopped`, `failed`, `running`, or `not begun`."""
-        return str(self.status.get("state") or ("unknown" if self.scores else "not begun"))
+        """`finished`, `stopped`, `failed`, `running`, or `not started`."""
+        return str(self.status.get("state") or ("unknown" if self.scores else "not started"))
 
     @property
     def last(self) -> dict[str, Any]:

@@ -16,10 +16,10 @@ PARTS = {
     "segment": ("iou/", "IoU", ("miou", "fw_iou", "pixel_accuracy")),
 }
 MEANING = {
-    "val_top1": "the share of validation images whose class was named",
-    "val_top5": "the share of validation images whose class was among the five likeliest",
-    "val_miou": "intersection over union of whole validation images, summed, then the mean over classes",
-    "probe_knn": "the share of labelled images whose nearest neighbours, by the features, are of their class",
+    "val_top1": "top-1 accuracy on the validation images",
+    "val_top5": "top-5 accuracy on the validation images",
+    "val_miou": "mean over classes of the IoU, from pixel counts summed over all validation images",
+    "probe_knn": "k-NN accuracy of the features on labeled images",
 }
 
 
@@ -121,7 +121,7 @@ def best(run: RunFacts, key: str) -> Cell:
         return Cell("n/a")
     value, line = max(known, key=lambda pair: pair[0])
     return Cell(
-        f"{value:.4f}", value, f"{run.folder.name}/scores.jsonl, epoch {line['epoch']}: {key}, the highest"
+        f"{value:.4f}", value, f"{run.folder.name}/scores.jsonl, epoch {line['epoch']}: {key} (maximum)"
     )
 
 
@@ -153,23 +153,24 @@ def answer(table: Table) -> str:
         (row for row in table.rows if row.last), key=lambda row: -(mean_sd(row.last.values())[0] or 0)
     )
     if not rows:
-        return f"No run has a {table.score} yet."
+        return f"No run has {table.score} yet."
     first = rows[0]
-    text = f"{first.label} has {table.score} {spread(first.last.values())}"
+    mean = spread(first.last.values())
     if len(rows) == 1:
-        return f"{text}."
+        return f"{first.label} has {table.score} {mean}."
     groups: dict[str, list[str]] = {words: [] for words in _WORDS}
     for row in rows[1:]:
         groups[_verdict(table, first.name, row.name)].append(row.name)
-    said = [words.format(_listed(names)) for words, names in groups.items() if names]
-    return " ".join([f"{text}, the highest of {len(rows)}.", *said])
+    verdicts = [words.format(_listed(names)) for words, names in groups.items() if names]
+    text = f"{first.label} has the highest {table.score}: {mean} ({len(rows)} stages)."
+    return " ".join([text, *verdicts])
 
 
 _WORDS = (
-    "That is more than chance explains against {}.",
-    "Against {} the difference is within what chance explains.",
-    "Over the seeds that both have, {} is higher.",
-    "Against {} there is no test.",
+    "Significant against {} (p < 0.05, Holm-corrected).",
+    "Not significant against {}.",
+    "Over the shared seeds, {} is higher.",
+    "Not tested against {}.",
 )
 
 

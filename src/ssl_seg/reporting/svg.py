@@ -123,14 +123,14 @@ def intervals(rows: Sequence[Row], places: Mapping[str, int], *, width: int = 76
         cut = name if len(name) <= 35 else f"{name[:34]}…"
         parts.append(f'<text x="{left - 14}" y="{middle + 4}" text-anchor="end">{escape(cut)}</text>')
         parts.append(_interval(row, places[row.name], middle, across))
-    return _svg(width, height, "scores with their intervals", parts)
+    return _svg(width, height, "scores with 95% confidence intervals", parts)
 
 
 def _interval(row: Row, place: int, y: float, across: "_Scale") -> str:
     name, colour, parts = escape(plain(row.label)), colour_of(place), []
     if row.interval:
         low, high = row.interval
-        tip = f"<title>{name}\n95 % interval {low:.4f} to {high:.4f}</title>"
+        tip = f"<title>{name}\n95% CI {low:.4f} to {high:.4f}</title>"
         span = f"M{across(low):.1f} {y - 5}v10m0 -5H{across(high):.1f}m0 -5v10"
         parts.append(f'<path class="range" stroke="{colour}" fill="none" d="{span}">{tip}</path>')
     for seed, value in row.last.items():

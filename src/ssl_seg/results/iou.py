@@ -126,4 +126,4 @@ def read_confusions(path: Path) -> tuple[list[str], NDArray[np.int64], NDArray[n
         kept = np.array([name not in excluded for name in classes.tolist()])
         return names.tolist(), confusions.astype(np.int64), kept
     except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"{path.name} cannot be read: {error}") from error
+        raise ValueError(f"cannot read {path.name}: {error}") from error

@@ -20,7 +20,7 @@ from ssl_seg.results.run_digests import warn_of_damage
 from ssl_seg.utils.text import names_in
 from ssl_seg.utils.toml import read_json, read_toml
 
-_HOW = "ssl-seg segment ... --watch 0013,0062  # keeps the masks of these validation images"
+_HOW = "ssl-seg segment ... --watch 0013,0062  # saves the predicted masks of these validation images"
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ class Watched:
             ValueError: the two differ in size, or two classes have one colour.
         """
         if label.shape != said.shape:
-            raise ValueError("label and prediction differ in size")
+            raise ValueError("target and prediction differ in size")
         if len(set(self.palette.colours)) < len(self.palette.colours):
-            raise ValueError("two classes have one colour")
+            raise ValueError("two classes have the same color")
         kept = np.array([name not in self.palette.exclude for name in self.palette.names])
         return image_iou(said, label, kept, lenient=self.lenient)
 
@@ -107,9 +107,9 @@ def read_watched(folder: Path) -> Watched:
         DataError: no run, one that watches nothing, or one that has not kept anything yet.
     """
     if not folder.is_dir():
-        raise DataError(f"no such run: {folder}")
+        raise DataError(f"run folder not found: {folder}")
     if not (folder / "masks.json").is_file():
-        raise DataError(f"{folder} has no masks: it watches no images", next=_HOW)
+        raise DataError(f"{folder} has no saved masks (run without --watch)", next=_HOW)
     warn_of_damage(folder)
     palette, suffix = _read_about(folder / "masks.json")
     kept = {
@@ -118,7 +118,7 @@ def read_watched(folder: Path) -> Watched:
     }
     epochs = [int(name[6:]) for name, files in kept.items() if re.fullmatch(r"epoch-\d{4,}", name) and files]
     if not epochs:
-        raise DataError(f"{folder} has no masks yet", next="they are kept when an epoch ends")
+        raise DataError(f"{folder} has no saved masks yet", next="they are written at the end of an epoch")
     names = sorted(set().union(*kept.values()))
     return Watched(folder, palette, _is_lenient(folder), sorted(epochs), names, suffix)
 
@@ -129,13 +129,13 @@ def _read_about(path: Path) -> tuple[Palette, str]:
         colours = tuple((int(red), int(green), int(blue)) for red, green, blue in about["colours"])
         names = tuple(map(str, about["classes"]))
         if wrong := [colour for colour in colours if not all(0 <= part <= 255 for part in colour)]:
-            raise ValueError(f"{wrong[0]} is no colour")
+            raise ValueError(f"invalid color {wrong[0]}")
         if not len(names) == len(colours) > 0:
-            raise ValueError(f"{len(names)} classes and {len(colours)} colours")
+            raise ValueError(f"{len(names)} classes, but {len(colours)} colors")
         palette = Palette(names, colours, exclude=tuple(about["exclude"]), source=str(path))
         return palette, str(about.get("mask_suffix", ""))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+        raise DataError(f"cannot read {path}: {error}") from error
 
 
 def _is_lenient(folder: Path) -> bool:
@@ -156,5 +156,5 @@ def epochs_to_watch(text: str, epochs: int) -> set[int]:
         return {1, (epochs + 1) // 2, epochs}
     for word in words:
         if not word.isdecimal() or not 1 <= int(word) <= epochs:
-            raise UsageError(f"--watch-epochs: {word!r} is no epoch from 1 to {epochs}")
+            raise UsageError(f"--watch-epochs: expected epochs from 1 to {epochs}, got {word!r}")
     return set(map(int, words))

@@ -46,9 +46,9 @@ def damage(folder: Path) -> list[str]:
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return [f"{NAME} is damaged ({error}): whether the other files are whole is not known"]
+        return [f"{NAME} is corrupt ({error}): the other files cannot be verified"]
     return [
-        f"{name} is damaged, or was edited since the run"
+        f"{name} is corrupt, or was edited after the run"
         for name in known
         if _differs(folder / name, known[name])
     ]

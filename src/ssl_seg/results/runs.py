@@ -92,9 +92,9 @@ def read_row(stage: Stage, folders: Mapping[int, Path], score: str) -> Row:
         except _Unusable as trouble:
             why = str(trouble)
     if not last:
-        why = why or "no run is finished"
+        why = why or "no finished run"
     elif not why:
-        unlike = (_unlike(each, found[0], "its seeds were measured on") for each in found)
+        unlike = (_unlike(each, found[0], "its seeds were validated on") for each in found)
         why = next(filter(None, unlike), "")
     images, right, kept = _NOTHING if why else found[0]
     if not why:
@@ -136,7 +136,7 @@ def _predictions(folder: Path, score: str, value: float) -> _Seen:
     """The images and whether each was recognised, if their share is the score."""
     path = folder / PREDICTIONS
     if not path.exists():
-        raise _Unusable(f"no {PREDICTIONS}: nothing is known of single images")
+        raise _Unusable(f"no {PREDICTIONS}: no per-image results")
     with path.open(newline="", encoding="utf-8") as file:
         lines = [
             {column: from_csv_cell(cell or "") for column, cell in line.items() if column}
@@ -148,7 +148,7 @@ def _predictions(folder: Path, score: str, value: float) -> _Seen:
     except KeyError as error:
         raise _Unusable(f"{PREDICTIONS} has no column {error}") from error
     if not lines or abs(right.mean() - value) > _EQUAL:
-        raise _Unusable(f"{score} is not the share of right answers in {PREDICTIONS}")
+        raise _Unusable(f"{score} differs from the accuracy in {PREDICTIONS}")
     return _Seen(images, right, None)
 
 
@@ -160,7 +160,7 @@ def _masks(folder: Path, score: str, value: float) -> _Seen:
         raise _Unusable(str(error)) from error
     found = areas(confusions)
     if abs(float(mean_of_areas(found.sum(axis=0), kept)) - value) > _EQUAL:
-        raise _Unusable(f"{score} is not the mean IoU of {CONFUSIONS}")
+        raise _Unusable(f"{score} differs from the mean IoU of {CONFUSIONS}")
     return _Seen([(name, "") for name in names], found, kept)
 
 
@@ -198,7 +198,7 @@ def compare(rows: Sequence[Row]) -> list[Pair]:
     for one, two in combinations(rows, 2):
         seeds = [seed for seed in one.last if seed in two.last]
         why = next((f"{row.name}: {row.why}" for row in (one, two) if row.why), "")
-        why = why or _unlike(one, two, "measured on") or ("" if seeds else "no seed in common")
+        why = why or _unlike(one, two, "validated on") or ("" if seeds else "no seed in common")
         differences = {seed: one.last[seed] - two.last[seed] for seed in seeds}
         partly = bool(seeds) and not len(seeds) == len(one.last) == len(two.last)
         pairs.append(Pair(f"{one.name} - {two.name}", differences, None, why, partly))

@@ -67,7 +67,7 @@ def load_scores(folder: Path, *, resume: bool = False) -> Scores:
         lines = ordered(_numbers(line) for line in found if line is not None)
         bad = sum(line is None or len(_numbers(line)) < len(line) for line in found)
         damage = (
-            f"{bad} of {counted(len(found), 'line')} {'is' if bad == 1 else 'are'} damaged" if bad else ""
+            f"{bad} of {counted(len(found), 'line')} {'is' if bad == 1 else 'are'} corrupt" if bad else ""
         )
     if not damage:
         return Scores(lines)

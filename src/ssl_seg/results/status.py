@@ -31,10 +31,10 @@ def read_status(folder: Path) -> dict[str, Any]:
     """
     status = read_json(folder / NAME)
     if not isinstance(status.get("state"), str) or status.keys() - _KEYS:
-        raise ValueError("it does not say how the run ended")
+        raise ValueError("missing or unknown keys")
     digest = status.pop("sha256", None)
     if digest not in (None, _digest(status)):
-        raise ValueError("it is not what was written")
+        raise ValueError("digest mismatch")
     return status
 
 

@@ -11,21 +11,21 @@ from ssl_seg.utils.files import replace_text
 from ssl_seg.utils.outputs import output_path
 from ssl_seg.utils.text import csv_text, plain, shown
 
-LEVEL = 0.05  # of p: below it, a difference counts as larger than chance
+LEVEL = 0.05  # significance level
 _COLUMNS = "name,title,seeds,last_mean,last_sd,best_mean,best_sd,images,low,high,published"
 _FIRST = (
-    "The last epoch is the honest one: the best is chosen on the very images it is measured on.",
-    "Difference: of the last epoch, seed by seed.",
+    "Report the last epoch: the best epoch is selected on the validation images themselves.",
+    "Difference: last epoch, paired by seed.",
 )
 _ANSWERS = (
-    "Interval: what other images of the kind could give (Wilson, for the number of images).",
-    "p: sign-flip test on the same images, right answers averaged over seeds; corrected for all pairs (Holm).",
+    "95% CI: sampling of validation images (Wilson).",
+    "p: paired sign-flip test over images, correct predictions averaged over seeds; Holm-corrected for all pairs.",
 )
 _MASKS = (
-    "Interval: what as many images, drawn anew from these, give for the mean over seeds (bootstrap).",
-    "p: the two models' answers exchanged at random, image by image; corrected for all pairs (Holm).",
+    "95% CI: sampling of validation images (bootstrap of the mean over seeds).",
+    "p: paired permutation test, predictions of the two models swapped at random per image; Holm-corrected.",
 )
-_LAST = "Interval and p ask what other images would give for these runs; the deviation is about other seeds."
+_LAST = "CI and p cover the choice of validation images for these runs; the standard deviation covers seeds."
 
 
 ENDINGS = (".txt", ".md", ".tex", ".csv", "-pairs.csv")  # of the files of a table
@@ -45,31 +45,33 @@ class Table:
 
     def __init__(self, rows: Sequence[Row], score: str) -> None:
         self.rows, self.score, self.pairs = rows, score, compare(rows)
-        head = ["", "last epoch", "best epoch", "seeds", "95 % interval", "images"]
+        head = ["", "last epoch", "best epoch", "seeds", "95% CI", "n images"]
         first = [head, *map(_cells, rows)]
         if any(row.published is not None for row in rows):
             said = ["n/a" if row.published is None else f"{row.published:.4f}" for row in rows]
             first = [[*line, more] for line, more in zip(first, ["published", *said], strict=True)]
         self.grids = [
             first,
-            [["", "difference", "p", "larger than chance"], *map(_pair_cells, self.pairs)],
+            [["", "difference", "p (Holm)", "significant"], *map(_pair_cells, self.pairs)],
         ]
         reasons = {f"{row.name}: {row.why}": None for row in rows if row.why}
         reasons |= {f"{p.names}: {p.why}": None for p in self.pairs if p.why and ": " not in p.why}
         kinds = _MASKS if any(row.kept is not None for row in rows) else _ANSWERS
-        lacking = (f"No test or interval for {' '.join(reason.split())}." for reason in reasons)
+        lacking = (f"No test or confidence interval: {' '.join(reason.split())}." for reason in reasons)
         self.notes = [*_FIRST, *kinds, _LAST, *self._limits(), *lacking]
 
     def _limits(self) -> list[str]:
-        """What the tests cannot show."""
+        """Return notes on the limits of the tests."""
         notes = [
-            f"{pair.names}: difference and p of the seeds that both have: {', '.join(map(str, pair.differences))}."
+            f"{pair.names}: difference and p over the shared seeds: {', '.join(map(str, pair.differences))}."
             for pair in self.pairs
             if pair.partly
         ]
         tested = sum(pair.p is not None for pair in self.pairs)
         if tested > LEVEL * FLIPS:
-            notes.append(f"{tested:,} pairs are too many for {FLIPS:,} exchanges: make tables of fewer rows.")
+            notes.append(
+                f"{tested:,} pairs are too many for {FLIPS:,} permutations: use tables with fewer rows."
+            )
         return notes
 
     def write(self, folder: Path, stem: str = "table") -> None:

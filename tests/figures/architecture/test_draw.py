@@ -112,7 +112,7 @@ def test_every_number_is_told():
     assert "22" in shown  # parameters of the branches together
     assert "stage 1" in shown[shown.index("skip") :]  # what the skip connection brings
     totals = next(text for text in shown if "parameters (" in text)
-    assert totals.startswith("2.371 k parameters (backbone 1.110 k + head 27, not used 1.234 k)")
+    assert totals.startswith("2.371 k parameters (backbone 1.110 k + head 27, unused 1.234 k)")
     assert "3.362 kMACs (backbone 3.330 k + head 32), image 256 × 256" in totals
     assert DEEPLAB.parameters == 1110 + 27 + 1234
     assert DEEPLAB.macs == 3330 + 32

@@ -84,7 +84,7 @@ def _title(axes: Any, network: Network, y: float) -> None:
         )
         for what in ("parameters", "macs")
     )
-    unused = f", not used {brief(network.unused, 4)}" if network.unused else ""
+    unused = f", unused {brief(network.unused, 4)}" if network.unused else ""
     words = (
         f"{brief(network.parameters, 4)} parameters ({parameters}{unused}), "
         f"{brief(network.macs, 4)}MACs ({macs}), image {network.size[0]} × {network.size[1]}"
@@ -170,11 +170,11 @@ def _legend(axes: Any, scale: Scale, top: float) -> None:
     """Which colour is what, and boxes of known size."""
     line(axes, (MARGIN, top), (WIDTH - MARGIN, top))
     keys = [
-        ("stage", False, "stage: all that leads to one map of the backbone"),
+        ("stage", False, "stage: operations producing one backbone feature map"),
         ("layer", False, "layer or block of the head"),
         ("pooling", False, "pooling"),
         ("upsampling", False, "upsampling"),
-        ("layer", True, "dilated convolutions; the largest dilation is told"),
+        ("layer", True, "dilated convolutions; largest dilation given"),
     ]
     for number, (kind, dilated, words) in enumerate(keys):
         y = top - 0.3 - number * LINE

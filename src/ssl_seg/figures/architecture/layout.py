@@ -10,7 +10,7 @@ from ssl_seg.figures.style import label
 
 WIDTH = 17.0  # centimetres: the text of an A4 page
 MARGIN, BUS = 0.06, 0.2  # BUS: room for the wires that fan out to branches and meet again
-HEADINGS = ("", "", "output", "parameters", "MACs", "also from")
+HEADINGS = ("", "", "output", "parameters", "MACs", "skip input")
 TIMES = "\u2009×\u2009"  # with thin spaces
 _WIDE = 1.3  # a longer text is broken, if it can be
 _LEAST_GAP, _MOST_GAP = 0.15, 0.8
