@@ -107,7 +107,7 @@ def test_a_bug_ends_with_one_and_shows_its_traceback_on_demand(cli, monkeypatch)
     monkeypatch.setattr(ssl_seg.plugins, "load_plugins", broken)
     code, _, err = cli("list")
     assert code == 1
-    assert "error[1] a bug: RuntimeError: boom" in err
+    assert "error[1] internal error: RuntimeError: boom" in err
     assert "Traceback" not in err
     code, _, err = cli("--debug", "list")
     assert code == 1
@@ -134,7 +134,7 @@ def test_commands_of_other_packages_are_shown_and_run(package, cli):
     assert "hello (from greeter 1.2)" in " ".join(out.split())
     assert "manners (from polite 1.2)" in " ".join(out.split())
     assert cli("hello", "--name", "sun", "--loud")[:2] == (0, "hello SUN\n")
-    assert "Say hello." in cli("hello", "--help")[1]
+    assert "Say hello." in cli("hello", "--help")[1] and cli("hello", "-h") == cli("hello", "--help")
     assert cli("manners", "bye")[:2] == (0, "bye\n")
     assert "commands: hello" in cli("plugins")[1]
 

@@ -403,7 +403,7 @@ def test_a_bug_of_ours_is_none_of_a_plugin(places, cli, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(BYOL, "after_step", lambda self, progress: {}["gone"])
         code, _, err = cli(*words)
-    assert code == 1 and "error[1] a bug: KeyError: 'gone'" in err and "my-places" not in err
+    assert code == 1 and "error[1] internal error: KeyError: 'gone'" in err and "my-places" not in err
 
 
 @pytest.mark.parametrize(
@@ -523,7 +523,7 @@ def test_a_built_in_part_of_the_wrong_type_is_a_bug(places, cli, monkeypatch):
 
     monkeypatch.setattr(BYOL, "no_weight_decay", lambda self: 3, raising=False)
     code, _, err = cli("train", "demo:32", "--backbone", "own", *SHORT)
-    assert code == 1 and "error[1] a bug: TypeError: BYOL: no_weight_decay() gives no names" in err
+    assert code == 1 and "error[1] internal error: TypeError: BYOL: no_weight_decay() gives no names" in err
 
 
 @pytest.mark.parametrize("act", ACTS)

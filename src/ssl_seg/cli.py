@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from ssl_seg.commands import (
     classify,
@@ -28,6 +28,7 @@ from ssl_seg.commands import (
     train,
 )
 from ssl_seg.commands.from_python import as_program
+from ssl_seg.commands.help import Command
 from ssl_seg.data.cache_folder import default_cache
 from ssl_seg.distributed.launcher import processes
 from ssl_seg.errors import PluginError, UsageError
@@ -75,42 +76,51 @@ def _ends_its_command(owner: Owner, error: BaseException) -> bool:
 
 
 # plain help: Rich alone takes longer to import than all the rest of `ssl-seg --help`
-app = typer.Typer(cls=_Group, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 @app.callback(invoke_without_command=True)
 def main_options(
     context: typer.Context,
     show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Tracebacks of errors.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """Pre-train vision backbones without labels, and show what they have learnt."""
+    """Self-supervised pre-training of vision backbones, with evaluation, fine-tuning and reports."""
     if show_version:
         echo(version("ssl-seg"))
         raise typer.Exit
     called, count = context.invoked_subcommand, processes()
     if called and called not in SHARED and count > 1:
         raise UsageError(
-            f"`{called}` is work for one process, and {count} were started",
-            next=f"without torchrun, accelerate launch or srun; these can share: {', '.join(SHARED)}",
+            f"`{called}` runs in a single process, but {count} were started",
+            next=f"run it without torchrun, accelerate launch or srun; distributed commands: {', '.join(SHARED)}",
         )
 
 
-app.command("demo")(demo.demo)
-app.command("train")(train.train)
-app.command("classify")(classify.classify)
-app.command("segment")(segment.segment)
-app.command("evaluate")(evaluate.evaluate)
-app.command("predict")(predict.predict)
-app.command("embed")(predict.embed)
+for command in (
+    demo.demo,
+    train.train,
+    classify.classify,
+    segment.segment,
+    evaluate.evaluate,
+    predict.predict,
+    predict.embed,
+    study.study,
+    report.report,
+    export.export,
+    list_plugins.list_,
+    new_plugin.new_plugin,
+    doctor.doctor,
+):
+    app.command(command.__name__.strip("_").replace("_", "-"), cls=Command)(command)
 app.add_typer(figure.app, name="figure")
-app.command("study")(study.study)
-app.command("report")(report.report)
-app.command("export")(export.export)
-app.command("list")(list_plugins.list_)
 app.add_typer(list_plugins.app, name="plugins")
-app.command("new-plugin")(new_plugin.new_plugin)
-app.command("doctor")(doctor.doctor)
 
 
 def add_outside_commands(app: typer.Typer, called: str) -> None:
@@ -154,6 +164,7 @@ def _add_loaded(app: typer.Typer, name: str, loaded: Any) -> None:
     commands = loaded.registered_commands
     if len(commands) == 1 and not loaded.registered_groups and not loaded.registered_callback:
         commands[0].name = name
+        commands[0].cls = Command if commands[0].cls is TyperCommand else commands[0].cls
         app.registered_commands.append(commands[0])
     else:
         app.add_typer(loaded, name=name)

@@ -215,7 +215,7 @@ def test_probes_of_a_backbone(run, cli, tmp_path):
     code, text, _ = cli("evaluate", out, "demo:24", *NET, "--train", "demo:40", "--probe", "knn", "--cpu")
     assert code == 0 and "learnt from             40" in text and "logistic" not in text
     code, _, err = cli("evaluate", out, "demo:24", "--probe", "kn")
-    assert code == 2 and "no probe 'kn'" in err
+    assert code == 2 and "unknown probe 'kn'" in err
 
 
 def test_embed(run, cli, tmp_path):

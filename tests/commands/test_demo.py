@@ -50,4 +50,4 @@ def test_the_whole_demo(cli, tmp_path):
         last = json.loads((folder / "result.json").read_text())["last"]
         score = last["miou"] if name == "DeepLabV3" else last["top1"]
         assert f"{score:.4f}" in page.read_text() or f"{score:.3f}" in page.read_text()
-    assert "not there: " not in text
+    assert "missing: " not in text

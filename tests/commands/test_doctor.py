@@ -39,9 +39,9 @@ def test_a_full_disk(cli, room):
     room(0.2)
     code, out, _ = cli("doctor")
     assert code == 6
-    assert [line[:15] for line in out.splitlines() if line.startswith("BAD")] == [
-        "BAD  disk cache",
-        "BAD  disk here ",
+    assert [line[:16] for line in out.splitlines() if line.startswith("FAIL")] == [
+        "FAIL  disk cache",
+        "FAIL  disk here ",
     ]
 
 
@@ -66,7 +66,7 @@ def test_a_driver_that_torch_cannot_use(monkeypatch, tmp_path):
     lines = gpu_lines(monkeypatch, built="13.2", driver=True, tmp_path=tmp_path)
     assert lines[0][:2] == (False, "gpu")
     assert "Kernel Module  470.1" in lines[0][2]
-    assert "torch for CUDA 13.2 cannot use it" in lines[0][2]
+    assert "but this torch build (CUDA 13.2) cannot use it" in lines[0][2]
     assert "uv pip install" in lines[1][2]
 
 

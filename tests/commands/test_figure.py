@@ -251,13 +251,13 @@ def test_a_run_of_one_epoch_is_a_point(cli, scored):
 
 def test_runs_without_an_epoch_are_an_error(cli, scored, tmp_path):
     code, _, err = cli("figure", "curves", scored("run", []))
-    assert code == 3 and "nothing to draw" in err
+    assert code == 3 and "no scores of a finished epoch" in err
     (tmp_path / "bare").mkdir()
     assert cli("figure", "curves", tmp_path / "bare")[0] == 3
     code, _, err = cli("figure", "curves", tmp_path / "none")
     assert code == 2 and "folder not found" in err
     code, _, err = cli("figure", "curves", scored("words", [{"epoch": 1, "step": 2}]))
-    assert code == 3 and "nothing to draw" in err
+    assert code == 3 and "no scores of a finished epoch" in err
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ def test_a_bug_and_its_traceback_say_nothing_raw(cli, monkeypatch):
     monkeypatch.setattr("ssl_seg.plugins.load_plugins", fail)
     for words in (("list",), ("--debug", "list")):
         code, _, err = cli(*words)
-        assert code == 1 and "a bug: ZeroDivisionError: x" in err
+        assert code == 1 and "internal error: ZeroDivisionError: x" in err
         check_screen(err)
     assert "Traceback" in err
 

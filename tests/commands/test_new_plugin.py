@@ -87,7 +87,7 @@ def its_tests_pass(path, tmp_path):
 )
 def test_a_name_that_no_package_can_have_is_refused(cli, tmp_path, name):
     code, _, err = cli("new-plugin", "--", name)
-    assert code == 2 and "cannot be the name of a package" in err
+    assert code == 2 and "invalid plugin name" in err
     assert not list(tmp_path.iterdir())
 
 
@@ -107,7 +107,7 @@ def test_a_near_name_is_offered(cli):
 )
 def test_a_name_that_is_taken_is_refused(cli, tmp_path, kind, name, taken):
     code, _, err = cli("new-plugin", name, "--kind", kind)
-    assert code == 2 and f"there is a {kind} {taken!r} already, of ssl-seg" in err
+    assert code == 2 and f"ssl-seg already provides a {kind} named {taken!r}" in err
     assert not list(tmp_path.iterdir())
 
 
@@ -120,7 +120,7 @@ def test_a_name_may_be_taken_by_another_kind(cli, tmp_path):
 def test_a_package_that_is_installed_is_refused(cli, package, tmp_path):
     package("ssl-seg-mine", "")
     code, _, err = cli("new-plugin", "mine", "--out", "mine")
-    assert code == 2 and "a package ssl-seg-mine is installed already" in err
+    assert code == 2 and "package ssl-seg-mine is already installed" in err
     assert not (tmp_path / "mine").exists()
 
 
@@ -171,5 +171,5 @@ def test_as_an_installed_wheel_it_is_listed_and_checked(cli, tmp_path):
         )
         assert done.returncode == 0, done.stderr
         assert (
-            "ssl-seg-mine 0.1.0\n  ssl: mine\n" if len(words) == 1 else "keeps the contract"
+            "ssl-seg-mine 0.1.0\n  ssl: mine\n" if len(words) == 1 else "passed all checks"
         ) in done.stdout

@@ -21,7 +21,7 @@ def test_it_lies_in_the_studys_folder(cli, out):
     code, shown, _ = cli("report", out)
     assert code == 0
     assert shown.splitlines()[0].startswith(f"{out / 'report.html'}  ")
-    assert f"not there: architecture of N plain  ->  ssl-seg figure architecture {out}" in shown
+    assert f"missing: architecture of N plain  ->  ssl-seg figure architecture {out}" in shown
     text = (out / "report.md").read_text()
     files = sorted(path.name for path in (out / "report_files").iterdir())
     assert files

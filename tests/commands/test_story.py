@@ -101,7 +101,7 @@ def test_the_chain_to_the_page(cli, tmp_path, package, monkeypatch):
     assert f"{miou:.4f}" in page and "0.5000" in page
     assert "a-small-sam" in page and "0.7500" in page
     assert page.count("the networks of the study, on one scale") == 2, "the picture and its caption, once"
-    assert "not there: masks" not in text and "SAM beside the masks" not in page
+    assert "missing: masks" not in text and "SAM beside the masks" not in page
 
     made = (folder["C"] / "figures" / "tsne.json").stat().st_mtime_ns
     (folder["M"] / "masks.json").write_text("{")

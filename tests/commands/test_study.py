@@ -365,7 +365,7 @@ def test_a_failing_stage_costs_only_what_needs_it(trial):
     one = trial(text=text)
     code, said = one.go()
     assert code == 5
-    assert "error[5] 2 of 12 runs failed, 2 were left out" in said
+    assert "error[5] 2 of 12 runs failed, 2 skipped because" in said
     assert "F, seed 1: left out: needs bad, seed 1, which failed with code 5" in said
     assert (one.out / "table.txt").read_text() in said
     assert "No test or interval for F: no run is finished." in said

@@ -232,7 +232,7 @@ def test_work_for_one_process_is_refused(worlds):
         world = worlds.start([*words, "--out", "c"] if words[0] == "predict" else words).wait()
         assert world.codes == [2, 2], world.outputs
         said = world.outputs[0]
-        assert f"`{words[0]}` is work for one process, and 2 were started" in said
+        assert f"`{words[0]}` runs in a single process, but 2 were started" in said
         assert "train, classify, segment" in said
 
 

@@ -11,7 +11,7 @@ import torch
 from ssl_seg import testing
 from ssl_seg.base import Backbone, Dataset, Head, Metric, SSLMethod
 from ssl_seg.commands import process
-from ssl_seg.commands.list_plugins import KEPT
+from ssl_seg.commands.list_plugins import PASSED
 from ssl_seg.errors import PluginError, SslSegError, UsageError, did_you_mean
 from ssl_seg.plugins import load_plugins
 from ssl_seg.registry import KINDS, Registry
@@ -70,7 +70,10 @@ def kind_of(factory: Callable[..., Any]) -> str:
     given = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
     by_count = {0: "backbones", 1: "ssl", 2: "datasets", 3: "heads"}
     if given not in by_count:
-        raise UsageError(f"cannot tell what {factory!r} makes", next="say `-> SSLMethod`, or what it is")
+        raise UsageError(
+            f"cannot determine the component type of {factory!r}",
+            next="annotate its return type, for example `-> SSLMethod`",
+        )
     return by_count[given]
 
 
@@ -82,7 +85,7 @@ def main(name: str) -> int:
     except SslSegError as error:
         return _report(error)
     except AssertionError as error:
-        return _report(PluginError(f"{name} does not keep the contract: {error}"))
+        return _report(PluginError(f"{name} failed a check: {error}"))
     except Exception as error:  # foreign code
         place = traceback.extract_tb(error.__traceback__)[-1]
         return _report(PluginError(f"{name}: {brief(error)}", where=f"{place.filename}:{place.lineno}"))
@@ -97,10 +100,10 @@ def _check_all(name: str) -> None:
         kinds = [kind_of(registry.factory("ssl", name))]
     if not kinds:
         known = [known for kind in KINDS for known in registry.names(kind)]
-        raise UsageError(f"nothing is called {name!r}{did_you_mean(name, known)}", next="ssl-seg list")
+        raise UsageError(f"no component named {name!r}{did_you_mean(name, known)}", next="ssl-seg list")
     for kind in kinds:
         check(registry, kind, name)
-        echo(f"{name} ({kind}) {KEPT}")
+        echo(f"{name} ({kind}) {PASSED}")
 
 
 def _report(error: SslSegError) -> int:

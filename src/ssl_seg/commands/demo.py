@@ -1,4 +1,4 @@
-"""`ssl-seg demo`: the whole thing once, small, with nothing to download."""
+"""`ssl-seg demo`: the whole pipeline on built-in synthetic images."""
 
 import shlex
 from importlib.resources import files
@@ -15,7 +15,7 @@ _OUT = Path("runs/demo")
 _NEXT = (
     "Next:",
     "  ssl-seg train FOLDER_OF_IMAGES --backbone resnet50",
-    "  ssl-seg train FOLDER_OF_IMAGES --ssl simclr --probe LABELLED_IMAGES",
+    "  ssl-seg train FOLDER_OF_IMAGES --ssl simclr --probe LABELED_IMAGES",
     "  ssl-seg list",
     "  ssl-seg train --help",
 )
@@ -23,11 +23,12 @@ _NEXT = (
 
 def demo(
     context: typer.Context,
-    out: Annotated[Path, typer.Option(help="Folder of the runs and the page.")] = _OUT,
+    out: Annotated[Path, typer.Option(help="Output folder of the runs and the report.")] = _OUT,
 ) -> None:
-    """Pre-train on painted pictures, name them, find their pixels, and tell it all on one page: in minutes.
+    """Run the whole pipeline on built-in synthetic images.
 
-    It is a study like any other, its file is OUT/study.toml. After a stop, the same command goes on.
+    Pre-training, classification, segmentation and an HTML report, in a few minutes. The study file is
+    OUT/study.toml. After an interruption, the same command resumes the demo.
     """
     file = out.expanduser() / "study.toml"
     _write(file)
@@ -37,9 +38,9 @@ def demo(
         error.next = "ssl-seg demo" if out == _OUT else shlex.join(["ssl-seg", "demo", "--out", str(out)])
         raise
     page = out / "report.html"
-    echo("", "The pre-training has never seen a label. The page shows what it is good for:")
+    echo("", "Pre-training used no labels. Report:")
     echo(f"  {page.absolute()}", "")
-    echo(f"What was done, to be changed and done again: ssl-seg study {file}", "", *_NEXT)
+    echo(f"To repeat or modify it: ssl-seg study {file}", "", *_NEXT)
 
 
 def _write(file: Path) -> None:
@@ -57,9 +58,7 @@ def _write(file: Path) -> None:
     try:
         if file.exists():
             if file.read_text(encoding="utf-8") != text:
-                raise UsageError(
-                    "a study that is not the demo is there", where=str(file), next="another --out"
-                )
+                raise UsageError("another study file exists", where=str(file), next="another --out")
             return
         file.parent.mkdir(parents=True, exist_ok=True)
     except (OSError, UnicodeDecodeError) as error:

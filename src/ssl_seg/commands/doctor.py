@@ -1,4 +1,4 @@
-"""`ssl-seg doctor`: what this machine can do, and what stands in the way."""
+"""`ssl-seg doctor`: check this machine and installation."""
 
 import os
 import platform
@@ -16,14 +16,14 @@ Line = tuple[bool, str, str]
 
 
 def doctor() -> None:
-    """Check the GPU, memory, disk and plugins.
+    """Check GPU, memory, disk and plugins.
 
-    Ends with 6 when something would stop a run.
+    Exit code 6 if a check fails.
     """
     wrong = 0
     for good, name, text in _lines():
         wrong += not good
-        echo(f"{'ok ' if good else 'BAD'}  {name:<12} {text}")
+        echo(f"{'ok' if good else 'FAIL':<4}  {name:<12} {text}")
     if wrong:
         raise typer.Exit(6)
 
@@ -56,7 +56,11 @@ def _gpu() -> Iterator[Line]:
         yield True, "bf16", "yes" if has_bf16(torch.device("cuda")) else "no; runs in fp32"
     elif built and driver.exists():
         first = driver.read_text().splitlines()[0]
-        yield False, "gpu", f"there is a driver ({first}), but torch for CUDA {built} cannot use it"
+        yield (
+            False,
+            "gpu",
+            f"NVIDIA driver found ({first}), but this torch build (CUDA {built}) cannot use it",
+        )
         yield False, "next", "uv pip install --torch-backend=auto --reinstall-package torch torch torchvision"
     else:
         yield True, "gpu", f"none; torch {'for CUDA ' + built if built else 'without CUDA'} runs on the CPU"

@@ -1,4 +1,4 @@
-"""`ssl-seg evaluate`: how good is what was learnt, on labelled images."""
+"""`ssl-seg evaluate`: scores of a model or a backbone on labeled images."""
 
 import json
 import os
@@ -15,53 +15,59 @@ from ssl_seg.utils.progress import echo
 from ssl_seg.utils.toml import read_json
 from ssl_seg.workflows.evaluate import PROBES, measure
 
+_Bank = Annotated[
+    str | None,
+    flags.data_flag(
+        "--train",
+        metavar="DATA",
+        help="Labeled images to fit the probes on.",
+        show_default="80% of DATA",
+    ),
+]
+_Probes = Annotated[
+    str | None,
+    flags.inference_flag(
+        help="Probes of the backbone: knn, logistic, or both, comma-separated.",
+        show_default="both if RUN has no classifier",
+    ),
+]
+
 
 @from_python
 def evaluate(
     run: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run's folder, a weight file, or a folder of masks.")
+        str, typer.Argument(metavar="RUN", help="Run folder, weight file, or folder of predicted masks.")
     ],
     data: Annotated[str, typer.Argument(metavar="DATA", help="Images with labels or masks.")],
-    bank: Annotated[
-        str | None,
-        typer.Option(
-            "--train",
-            metavar="DATA",
-            help="Labelled images the probes learn from.",
-            show_default="four fifths of DATA",
-        ),
-    ] = None,
+    bank: _Bank = None,
     allow_overlap: flags.AllowOverlap = False,
-    probe: Annotated[
-        str | None,
-        typer.Option(help="knn, logistic, or both: knn,logistic.", show_default="both, without a classifier"),
-    ] = None,
+    probe: _Probes = None,
     which: flags.Which = "last",
     tile: flags.Tile = 1024,
     overlap: flags.Overlap = 128,
     flips: flags.Flips = False,
-    backbone: flags.ModelBackbone = None,
+    backbone: flags.FileBackbone = None,
     head: flags.CodeOfHead = None,
-    image_size: flags.ModelImageSize = None,
+    image_size: flags.FileImageSize = None,
     precision: flags.Precision = "auto",
     cpu: flags.Cpu = False,
-    out: Annotated[Path | None, typer.Option(help="JSON file for the numbers.")] = None,
+    out: Annotated[Path | None, flags.output_flag(help="JSON file for the scores.")] = None,
     option: flags.Option = None,
     bad_images: flags.BadImages = "stop",
     cache: flags.Cache = None,
     progress: flags.Progress = True,
 ) -> dict[str, Any]:
-    """Measure a model on images with labels or masks, or a backbone by what simple classifiers make of it.
+    """Evaluate a model on labeled images or masks.
 
-    The probes are k nearest neighbours, and a logistic regression whose regularisation is chosen on a
-    fifth of the images it learns from.
+    A run without a classifier is evaluated with probes of its backbone: k-NN and logistic regression. The
+    L2 strength is selected on a held-out fifth of the probe's training images.
     """
     from ssl_seg.workflows.mask_prediction import Tiling, is_mask_folder, measure_masks
 
     tiling = Tiling(tile, overlap, flips)
     chosen = tuple(probe.split(",")) if probe else ()
-    if strange := set(chosen) - set(PROBES):
-        raise UsageError(f"no probe {strange.pop()!r}", next=f"one of {', '.join(PROBES)}")
+    if unknown := set(chosen) - set(PROBES):
+        raise UsageError(f"unknown probe {unknown.pop()!r}", next=f"one of {', '.join(PROBES)}")
     how: dict[str, Any] = {"precision": precision, "cpu": cpu, "cache": cache, "bad_images": bad_images}
     options = read_options(option or [])
     _check_out(out)
@@ -71,7 +77,7 @@ def evaluate(
         named = (run, which, backbone, head, image_size, options)
         numbers = measure(named, how, data, tiling, (bank, allow_overlap), chosen)
     classes = numbers.pop("classes", None)
-    _tell(numbers, classes)
+    _print_scores(numbers, classes)
     if out:
         from ssl_seg.utils.files import replace_text
 
@@ -80,10 +86,10 @@ def evaluate(
 
 
 def _check_out(out: Path | None) -> None:
-    """What is there may be replaced if it is the numbers of another time, and nothing else.
+    """Refuse to replace a file that is not an earlier result of `evaluate`.
 
     Raises:
-        UsageError: it is something else.
+        UsageError: it is another file.
     """
     if out is None or not os.path.lexists(out):
         return
@@ -92,11 +98,11 @@ def _check_out(out: Path | None) -> None:
     except (OSError, ValueError):
         found = {}
     if not found.keys() >= {"run", "data", "images"}:
-        raise UsageError(f"--out {out} is there, and holds no numbers of `evaluate`", next="another --out")
+        raise UsageError(f"--out {out} exists and contains no scores of `evaluate`", next="another --out")
 
 
-def _tell(numbers: dict[str, Any], classes: list[str] | None) -> None:
-    """The numbers, for people; of classes with masks as a table."""
+def _print_scores(numbers: dict[str, Any], classes: list[str] | None) -> None:
+    """Print the scores; those of classes with masks as a table."""
     if classes:
         from ssl_seg.workflows.mask_metadata import class_table
 

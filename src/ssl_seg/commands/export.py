@@ -1,9 +1,7 @@
-"""`ssl-seg export`: trained weights in the layouts of other libraries."""
+"""`ssl-seg export`: weights in the formats of other libraries."""
 
 from pathlib import Path
 from typing import Annotated, Literal
-
-import typer
 
 from ssl_seg.commands import flags
 from ssl_seg.commands.from_python import from_python
@@ -17,23 +15,28 @@ def export(
     run: flags.RunOrFile,
     to: Annotated[
         Literal["timm", "torchvision", "onnx", "hub"],
-        typer.Option(help="hub: a folder for Hugging Face with a model card; nothing is sent."),
+        flags.output_flag(
+            help="Target format; hub writes a Hugging Face folder with a model card and uploads nothing."
+        ),
     ],
     out: Annotated[
-        Path, typer.Option(help="timm, hub: a folder; torchvision: .pth or .safetensors; onnx: .onnx.")
+        Path,
+        flags.output_flag(
+            help="timm, hub: folder; torchvision: .pth or .safetensors file; onnx: .onnx file."
+        ),
     ],
     which: flags.Which = "last",
     backbone: flags.CodeOfBackbone = None,
     head: flags.CodeOfHead = None,
     license: Annotated[
-        str, typer.Option(metavar="ID", help="For the model card, as mit or cc-by-4.0.")
+        str, flags.output_flag(metavar="ID", help="License identifier for the model card, for example mit.")
     ] = "unknown",
     progress: flags.Progress = True,
 ) -> Export:
-    """Write the weights of a run so that another library loads them, and compare what it computes.
+    """Export weights to another library's format and verify them.
 
-    A file that computes something else is not written. Of classify and segment the head is included where
-    the format can hold it.
+    The exported model's outputs are compared with the original; nothing is written if they differ. The head
+    of a classification or segmentation run is included where the format supports it.
     """
     out = out.expanduser()
     subject = subject_of(run, which, backbone, head)

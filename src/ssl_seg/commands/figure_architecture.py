@@ -1,4 +1,4 @@
-"""`ssl-seg figure architecture`: what networks are made of, drawn from the networks themselves."""
+"""`ssl-seg figure architecture`: network diagrams, traced from the models."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ssl_seg.commands import flags
+from ssl_seg.commands import figure_flags, flags
 from ssl_seg.commands.config import read_options
 from ssl_seg.utils import limits
 from ssl_seg.utils.code_names import TypedName
@@ -21,32 +21,38 @@ if TYPE_CHECKING:
 def architecture(
     networks: Annotated[
         list[str],
-        typer.Argument(metavar="RUN|BACKBONE+HEAD...", help="Runs, or names as resnet50+deeplabv3."),
+        typer.Argument(
+            metavar="RUN|BACKBONE+HEAD...", help="Runs, or BACKBONE+HEAD such as resnet50+deeplabv3."
+        ),
     ],
     image_size: Annotated[
         int | None,
         typer.Option(
             min=8,
             max=limits.SIDE,
-            help="Side of the image, in pixels.",
-            show_default="that of the runs, or 512",
+            help="Input image size, in pixels.",
+            show_default="from the runs, else 512",
         ),
     ] = None,
-    classes: Annotated[int, typer.Option(min=1, max=limits.COUNT, help="Classes of named heads.")] = 7,
+    classes: Annotated[
+        int, typer.Option(min=1, max=limits.COUNT, help="Number of classes of heads given by name.")
+    ] = 7,
     backbone: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE.py:NAME", help="A run's backbone from a file; may be repeated."),
+        typer.Option(metavar="FILE.py:NAME", help="Backbone that a run took from a file; repeatable."),
     ] = None,
     head: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE.py:NAME", help="A run's head from a file; may be repeated."),
+        typer.Option(metavar="FILE.py:NAME", help="Head that a run took from a file; repeatable."),
     ] = None,
     option: flags.Option = None,
-    out: Annotated[Path | None, flags.stem("RUN/figures/architecture, or architecture here")] = None,
+    out: Annotated[
+        Path | None, figure_flags.stem("RUN/figures/architecture, or architecture for several")
+    ] = None,
 ) -> None:
-    """Draw networks stage by stage on one scale: sizes, channels, dilation, parameters, MACs.
+    """Draw network architectures stage by stage, on a common scale.
 
-    Writes STEM.png, STEM.svg, and STEM.json with the numbers.
+    Shows sizes, channels, dilation, parameters and MACs. Also writes the values to STEM.json.
     """
     from ssl_seg.figures.architecture.draw import draw_architecture
     from ssl_seg.plugins import load_plugins
@@ -69,10 +75,10 @@ def architecture(
     numbers = {"image_size": size, "networks": [network.numbers() for network in described]}
     paths.append(number_file)
     replace_text(number_file, json.dumps(numbers, indent=1) + "\n")
-    _tell(described, paths)
+    _print_totals(described, paths)
 
 
-def _tell(networks: list["Network"], paths: list[Path]) -> None:
+def _print_totals(networks: list["Network"], paths: list[Path]) -> None:
     from ssl_seg.figures.architecture.network import brief as short
 
     for network in networks:

@@ -1,23 +1,23 @@
-"""`ssl-seg figure curves`: how runs went, from what they wrote after every epoch."""
+"""`ssl-seg figure curves`: scores of runs over their epochs."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ssl_seg.commands import flags
+from ssl_seg.commands import figure_flags
 from ssl_seg.errors import DataError
 from ssl_seg.figures.curves_data import missing_epochs, names, read_lines
 from ssl_seg.utils.progress import Console, echo
 
 
 def curves(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs of any kind.")],
-    out: Annotated[Path | None, flags.stem("RUN/figures/curves, or curves here for several")] = None,
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
+    out: Annotated[Path | None, figure_flags.stem("RUN/figures/curves, or curves for several")] = None,
 ) -> None:
-    """Draw loss, scores and health of runs over their epochs: one plot per number, the runs in each.
+    """Draw loss, scores and health metrics of runs over epochs.
 
-    Writes STEM.png and STEM.svg.
+    One panel per metric, with one line per run.
     """
     from ssl_seg.figures.curves import draw_curves, panels
 
@@ -32,5 +32,5 @@ def curves(
         if lines:
             found[name] = lines
     if not panels(found):
-        raise DataError("nothing to draw: no scores of a finished epoch", where=", ".join(map(str, runs[:5])))
+        raise DataError("no scores of a finished epoch", where=", ".join(map(str, runs[:5])))
     echo(*draw_curves(stem, found))

@@ -1,11 +1,11 @@
-"""`ssl-seg figure masks`: the watched images of segmentation runs, with labels and predictions."""
+"""`ssl-seg figure masks`: predicted masks of segmentation runs."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ssl_seg.commands import flags
+from ssl_seg.commands import figure_flags
 from ssl_seg.figures.mask_runs import open_runs
 from ssl_seg.utils.progress import echo
 from ssl_seg.utils.text import names_in
@@ -15,18 +15,20 @@ _SHOWN = 8
 
 def masks(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of segmentation runs.")],
-    out: Annotated[Path | None, flags.stem("figures/masks in the run's folder; of several: masks")] = None,
+    out: Annotated[Path | None, figure_flags.stem("RUN/figures/masks, or masks for several")] = None,
     images: Annotated[
-        str, typer.Option(help="Which, with commas between: 0013,0062.", show_default="all that are watched")
+        str,
+        typer.Option(help="Comma-separated images to show: 0013,0062.", show_default="all images of --watch"),
     ] = "",
     names: Annotated[
         str,
-        typer.Option(help="Titles of the runs, with commas between.", show_default="their folders' names"),
+        typer.Option(help="Comma-separated titles of the runs.", show_default="folder names"),
     ] = "",
 ) -> None:
-    """Draw what a segmentation run said of its watched images: image, label, prediction of each epoch kept.
+    """Draw saved mask predictions of segmentation runs.
 
-    Of several runs: image, label, and each run's last prediction.
+    One run: image, target and the prediction at each saved epoch. Several runs: image, target and the last
+    prediction of each run.
     """
     from ssl_seg.figures.mask_gallery import Gallery
 

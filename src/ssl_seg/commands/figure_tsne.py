@@ -1,4 +1,4 @@
-"""`ssl-seg figure tsne`: the images that a classifier was trained on, as it saw them first and last."""
+"""`ssl-seg figure tsne`: t-SNE maps of the saved features of a classification run."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ssl_seg.commands import flags
+from ssl_seg.commands import figure_flags
 from ssl_seg.figures.tsne_data import chosen_features, mappable
 from ssl_seg.utils import limits
 from ssl_seg.utils.files import replace_text
@@ -18,21 +18,20 @@ _K = 10  # neighbours
 
 
 def tsne(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run of `ssl-seg classify`.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a classification run.")],
     epochs: Annotated[
-        str | None, typer.Option(metavar="1,100", help="Which maps.", show_default="first and last")
+        str | None, typer.Option(metavar="1,100", help="Epochs to map.", show_default="first and last")
     ] = None,
     perplexity: Annotated[
         float | None,
-        typer.Option(help="How many neighbours of an image count.", show_default="30, or fewer"),
+        typer.Option(help="t-SNE perplexity.", show_default="30; less for few images"),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=limits.NUMPY_SEED, help="Of t-SNE.")] = 0,
-    out: Annotated[Path | None, flags.stem("RUN/figures/tsne")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=limits.NUMPY_SEED, help="t-SNE random seed.")] = 0,
+    out: Annotated[Path | None, figure_flags.stem("RUN/figures/tsne")] = None,
 ) -> None:
-    """Draw t-SNE maps of the features that a run has kept of its training images.
+    """Draw t-SNE maps of the saved training features of a run.
 
-    Writes STEM.png, STEM.svg, and STEM.json with positions and numbers. Each map starts from the
-    one before.
+    Also writes coordinates and scores to STEM.json. Each map is initialized from the previous one.
     """
     from ssl_seg.figures.tsne import chance, make_maps, usable_perplexity
     from ssl_seg.figures.tsne_picture import draw_maps

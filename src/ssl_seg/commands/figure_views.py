@@ -1,11 +1,11 @@
-"""`ssl-seg figure views`: what a network would see of images, without training one."""
+"""`ssl-seg figure views`: augmented training views, without training."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from ssl_seg.commands import flags
+from ssl_seg.commands import figure_flags, flags
 from ssl_seg.commands.config import read_options
 from ssl_seg.errors import UsageError
 from ssl_seg.utils import limits
@@ -19,33 +19,35 @@ _PAIR = ("image", "view", "mask")
 
 
 _Side = typer.Option(
-    min=8, max=limits.SIDE, help="Side of a view, in pixels.", show_default="128; with --masks 256"
+    min=8, max=limits.SIDE, help="View size, in pixels.", show_default="128; with --masks: 256"
 )
 _ImageSize = Annotated[int | None, _Side]
 
 
 def views(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="A folder, a CSV file, or FORMAT:PATH.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help=flags.DATA_HELP)],
     ssl: Annotated[
         str | None,
-        typer.Option(help="Method whose views are drawn: a name, or FILE.py:CLASS.", show_default="byol"),
+        typer.Option(help="SSL method whose views are drawn: a name or FILE.py:CLASS.", show_default="byol"),
     ] = None,
     augment: Annotated[
         Literal["light", "turns", "strong"] | None,
-        typer.Option(help="Instead: the views of `ssl-seg classify`, or with --masks of `ssl-seg segment`."),
+        typer.Option(help="Show the views of `classify`, or of `segment` with --masks."),
     ] = None,
-    masks: Annotated[bool, typer.Option("--masks", help="Of images with masks, both are drawn.")] = False,
+    masks: Annotated[bool, typer.Option("--masks", help="Draw images with their masks.")] = False,
     image_size: _ImageSize = None,
     seed: flags.Seed = 0,
-    count: Annotated[int, typer.Option(min=1, max=64, help="Images, one column for each.")] = 8,
+    count: Annotated[int, typer.Option(min=1, max=64, help="Number of images (columns).")] = 8,
     option: flags.Option = None,
-    out: Annotated[Path, typer.Option(help="PNG file.", callback=flags.file_name)] = Path("views.png"),
+    out: Annotated[Path, typer.Option(help="PNG file.", callback=figure_flags.check_filename)] = Path(
+        "views.png"
+    ),
     bad_images: flags.BadImages = "stop",
     cache: flags.Cache = None,
 ) -> None:
-    """Draw the first images that training would take, and the views it would make of them.
+    """Draw the augmented views of the first training images.
 
-    They are those of the first epoch, for the seed: a run's figures/views.png shows the same.
+    The views are those of the first epoch with this seed, as in figures/views.png of a run.
     """
     import numpy as np
 
@@ -58,9 +60,9 @@ def views(
     from ssl_seg.workflows.mask_metadata import about_masks, tell_masks
 
     if ssl is not None and (masks or augment):
-        raise UsageError("--ssl makes views without labels, --augment and --masks those with them: give one")
+        raise UsageError("--ssl cannot be combined with --augment or --masks")
     if augment == "turns" and not masks:
-        raise UsageError("--augment turns is for images with masks", next="--masks --augment turns")
+        raise UsageError("--augment turns requires --masks", next="--masks --augment turns")
     registry, options = load_plugins().registry, read_options(option or [])
     size = image_size or (256 if masks else 128)
     recipes = [] if masks else recipes_of(registry, TypedName(ssl or "byol"), augment, options.get("ssl", {}))

@@ -1,4 +1,4 @@
-"""`ssl-seg list` and `ssl-seg plugins`: what there is, and who brought it."""
+"""`ssl-seg list` and `ssl-seg plugins`: components, options and their packages."""
 
 import inspect
 import subprocess
@@ -8,23 +8,32 @@ from typing import Annotated, Any
 
 import typer
 
+from ssl_seg.commands.help import Command
 from ssl_seg.errors import PluginError, UsageError, did_you_mean
 from ssl_seg.utils.entry_points import DISABLE, announced, disabled_in_vain
 from ssl_seg.utils.progress import echo
 
 _MANY = 40
 _CHECK_SECONDS = 300
-KEPT = "keeps the contract"
+PASSED = "passed all checks"
 
 app = typer.Typer(
-    invoke_without_command=True, rich_markup_mode=None, short_help="Installed plugins, and whether they work."
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    short_help="List installed plugins and check components.",
 )
 
 
 def list_(
-    what: Annotated[str | None, typer.Argument(metavar="[ssl|backbones|heads|datasets|metrics|NAME]")] = None,
+    what: Annotated[
+        str | None,
+        typer.Argument(metavar="[ssl|backbones|heads|datasets|metrics|NAME]", help="Component type or name."),
+    ] = None,
 ) -> None:
-    """List the components, those of one kind, or the options of one."""
+    """List components and their options.
+
+    Without NAME: all components. With a component name: its documentation and options.
+    """
     from ssl_seg.plugins import load_plugins
     from ssl_seg.registry import KINDS
 
@@ -40,7 +49,7 @@ def list_(
         found = [kind for kind in KINDS if registry.sources(kind, what)]
         if not found:
             near = [*KINDS, *(name for kind in KINDS for name in registry.names(kind))]
-            raise UsageError(f"nothing is called {what!r}{did_you_mean(what, near)}", next="ssl-seg list")
+            raise UsageError(f"no component named {what!r}{did_you_mean(what, near)}", next="ssl-seg list")
         for kind in found:
             _describe(kind, what, registry.factory(kind, what), registry.sources(kind, what))
     for trouble in registry.troubles():
@@ -63,10 +72,10 @@ def _describe(kind: str, name: str, factory: Callable[..., Any], sources: list[A
 
 @app.callback()
 def plugins(context: typer.Context) -> None:
-    """List installed plugins with their versions and components, and why any of them is not loaded.
+    """List installed plugins with versions, components and load errors.
 
-    SSL_SEG_DISABLE_PLUGINS=NAME,... in the environment leaves out plugins or whole packages by their names: one that
-    hangs or crashes when it is imported is not touched then.
+    The environment variable SSL_SEG_DISABLE_PLUGINS=NAME,... disables plugins or packages by name, for example
+    one that hangs or crashes on import.
     """
     if context.invoked_subcommand:
         return
@@ -88,14 +97,17 @@ def plugins(context: typer.Context) -> None:
                 echo(f"  {kind}: {text}")
     echo(*dict.fromkeys([*registry.troubles(), *registry.notes]))
     for name in disabled_in_vain():
-        echo(f"{DISABLE} names {name!r}, and no plugin or package is called that")
+        echo(f"{DISABLE}: no plugin or package named {name!r}")
     if registry.failures:
-        echo(f"{DISABLE}=NAME,... leaves plugins out from the start")
+        echo(f"{DISABLE}=NAME,... disables plugins")
 
 
-@app.command()
-def check(name: Annotated[str, typer.Argument(help="A component, or FILE.py:NAME.")]) -> None:
-    """Run the conformance kit on one component, in a process of its own."""
+@app.command(cls=Command)
+def check(name: Annotated[str, typer.Argument(help="Component name or FILE.py:NAME.")]) -> None:
+    """Run the conformance checks on a component.
+
+    The checks run in a separate process.
+    """
     try:
         result = subprocess.run(
             [sys.executable, "-m", "ssl_seg.commands.check_plugin", name],
@@ -106,11 +118,13 @@ def check(name: Annotated[str, typer.Argument(help="A component, or FILE.py:NAME
             start_new_session=True,  # a signal ends it through this process
         )
     except subprocess.TimeoutExpired as error:
-        raise PluginError(f"{name} has not ended within {_CHECK_SECONDS} s") from error
+        raise PluginError(f"check of {name} timed out after {_CHECK_SECONDS} s") from error
     if result.returncode < 0:
-        raise PluginError(f"{name} was ended by signal {-result.returncode}", next=f"ssl-seg list {name}")
+        raise PluginError(
+            f"check of {name} was killed by signal {-result.returncode}", next=f"ssl-seg list {name}"
+        )
     if result.stdout:
         echo(*result.stdout.rstrip().split("\n"))
-    if not result.returncode and KEPT not in result.stdout:
-        raise PluginError(f"{name} ended the process before all of it was checked")
+    if not result.returncode and PASSED not in result.stdout:
+        raise PluginError(f"{name} ended the process before its checks were complete")
     raise typer.Exit(result.returncode)

@@ -4,39 +4,52 @@ from typing import Annotated, Literal
 
 import typer
 
+from ssl_seg.commands.flags import data_flag
+from ssl_seg.commands.training_flags import augmentation_flag, optimization_flag, validation_flag
 from ssl_seg.utils import limits
 
-CropSize = Annotated[int, typer.Option(min=32, max=limits.SIDE, help="Side of a training crop, in pixels.")]
+Train = Annotated[
+    str | None,
+    typer.Argument(metavar="TRAIN", help="Training images with masks: a folder, or FORMAT:PATH."),
+]
+Val = Annotated[str | None, data_flag(metavar="DATA", help="Validation images with masks.")]
+CropSize = Annotated[int, augmentation_flag(min=32, max=limits.SIDE, help="Training crop size, in pixels.")]
 Augment = Annotated[
     Literal["light", "turns", "strong"],
-    typer.Option(help="Crops and mirrors; turns: all eight, for pictures from above; strong: colours too."),
+    augmentation_flag(
+        help="light: crops and horizontal flips; turns: also vertical flips and 90-degree rotations "
+        "(aerial images); strong: turns plus color jitter."
+    ),
 ]
 Loss = Annotated[
-    Literal["ce", "dice", "lovasz", "ce+dice", "ce+lovasz"], typer.Option(help="What is minimised.")
+    Literal["ce", "dice", "lovasz", "ce+dice", "ce+lovasz"], optimization_flag(help="Training loss.")
 ]
 ClassWeights = Annotated[
-    bool, typer.Option("--class-weights", help="Rare classes weigh more in the cross entropy.")
+    bool,
+    optimization_flag("--class-weights", help="Weight the cross entropy by inverse log class frequency."),
 ]
 Exclude = Annotated[
     str | None,
-    typer.Option(
-        help="Classes, with commas between, neither trained on, nor predicted, nor in the mean.",
-        show_default="what the palette calls none, as unknown",
+    data_flag(
+        help="Comma-separated classes left out of loss, predictions and mean IoU.",
+        show_default="the palette's void class, e.g. unknown",
     ),
 ]
 Watch = Annotated[
-    str, typer.Option(help="Validation images, with commas between, whose masks are kept: 0013,0062.")
+    str,
+    validation_flag(help="Comma-separated validation images whose predicted masks are saved: 0013,0062."),
 ]
 WatchEpochs = Annotated[
-    str, typer.Option(help="When they are kept, as 1,10,50.", show_default="first, middle and last")
+    str,
+    validation_flag(help="Epochs at which they are saved: 1,10,50.", show_default="first, middle and last"),
 ]
-ValEvery = Annotated[int, typer.Option(min=1, max=limits.COUNT, help="Epochs between two looks at --val.")]
+ValEvery = Annotated[int, validation_flag(min=1, max=limits.COUNT, help="Epochs between validations.")]
 Canvas = Annotated[
     int,
-    typer.Option(
+    data_flag(
         min=0,
         max=limits.CANVAS,
-        help="Larger images are reduced to this side.",
-        show_default="none is reduced",
+        help="Longest side of cached images, in pixels; larger ones are downscaled.",
+        show_default="full size",
     ),
 ]

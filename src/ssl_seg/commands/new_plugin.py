@@ -1,4 +1,4 @@
-"""`ssl-seg new-plugin`: a package that works, to be changed."""
+"""`ssl-seg new-plugin`: a package with a working example component."""
 
 import re
 from collections.abc import Iterator
@@ -39,16 +39,19 @@ _KINDS = {  # by --kind: what the registry calls it, for people, and how it is u
 
 
 def new_plugin(
-    name: Annotated[str, typer.Argument(help="Of the component: small letters, digits, `-` between words.")],
+    name: Annotated[str, typer.Argument(help="Component name: lowercase letters, digits, `-`.")],
     kind: Annotated[
-        Literal["method", "backbone", "head", "dataset", "metric"], typer.Option(help="What it brings.")
+        Literal["method", "backbone", "head", "dataset", "metric"], typer.Option(help="Component type.")
     ] = "method",
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Where; must not exist.", show_default="ssl-seg-NAME"),
+        typer.Option(metavar="FOLDER", help="Output folder; must not exist.", show_default="ssl-seg-NAME"),
     ] = None,
 ) -> None:
-    """Write a plugin package that works: one file, its test, metadata, README and licence."""
+    """Create a plugin package with a working example component.
+
+    One module, its test, metadata, README and license.
+    """
     words = name.removeprefix(_PREFIX)
     _refuse_words(words, name)
     component, package = words.replace("-", "_"), _PREFIX + words
@@ -68,7 +71,7 @@ def new_plugin(
         "use": Template(use).substitute(name=component),
     }
     _write(folder, {path: Template(text).substitute(values) for path, text in _parts(kind, module)})
-    echo(f"{folder}: {what[0].lower()}{what[1:]} that works, in src/{module}.py", "", "Next:")
+    echo(f"{folder}: {what[0].lower()}{what[1:]} in src/{module}.py", "", "Next:")
     echo(f"  cd {quote(str(folder))} && python -m pip install -e . pytest && python -m pytest")
     echo(f"  {values['use']}")
 
@@ -87,8 +90,8 @@ def _refuse_words(words: str, given: str) -> None:
         return
     near = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-0123456789")[:_LONGEST].rstrip("-")
     raise UsageError(
-        f"{given!r} cannot be the name of a package: small letters and digits, a letter first, `-` between "
-        f"words, at most {_LONGEST}",
+        f"invalid plugin name {given!r}: lowercase letters and digits, a letter first, `-` between words, "
+        f"at most {_LONGEST} characters",
         next=f"ssl-seg new-plugin {near}" if near else None,
     )
 
@@ -100,11 +103,11 @@ def _refuse_taken(kind: str, component: str, package: str) -> None:
     key = _KINDS[kind][0]
     if owners := registry.sources(key, component):
         raise UsageError(
-            f"there is a {kind} {component!r} already, of {owners[0]}: a name of two owners cannot be used",
+            f"{owners[0]} already provides a {kind} named {component!r}",
             next=f"ssl-seg new-plugin my-{component.replace('_', '-')} --kind {kind}",
         )
     if find_spec(package.replace("-", "_")):
-        raise UsageError(f"a package {package} is installed already", next="another name")
+        raise UsageError(f"package {package} is already installed", next="another name")
 
 
 def _write(folder: Path, texts: dict[str, str]) -> None:

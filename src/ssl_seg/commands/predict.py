@@ -1,4 +1,4 @@
-"""`ssl-seg predict`: what a trained model says of images; `ssl-seg embed`: what it sees in them."""
+"""`ssl-seg predict`: predictions of a trained model; `ssl-seg embed`: features of its backbone."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,9 +14,7 @@ from ssl_seg.utils.progress import echo
 from ssl_seg.workflows.predict import check_out, predict_labels, save_npz
 from ssl_seg.workflows.run_result import Embeddings, Predictions
 
-Images = Annotated[
-    str, typer.Argument(metavar="IMAGES", help="A folder, a CSV with the column filename, or FORMAT:PATH.")
-]
+Images = Annotated[str, typer.Argument(metavar="IMAGES", help=flags.DATA_HELP)]
 
 
 @from_python
@@ -24,14 +22,14 @@ def predict(
     run: flags.RunOrFile,
     images: Images,
     out: Annotated[
-        Path, typer.Option(help="CSV file with id,filename,label; of a segmentation run, a folder of masks.")
+        Path, flags.output_flag(help="CSV file (classification) or folder of masks (segmentation).")
     ],
     which: flags.Which = "last",
     tile: flags.Tile = 1024,
     overlap: flags.Overlap = 128,
     flips: flags.Flips = False,
     indices: Annotated[
-        bool, typer.Option("--indices", help="Masks hold class indices instead of colours.")
+        bool, flags.output_flag("--indices", help="Write class indices instead of colors.")
     ] = False,
     overwrite: flags.Overwrite = False,
     backbone: flags.CodeOfBackbone = None,
@@ -43,10 +41,10 @@ def predict(
     cache: flags.Cache = None,
     progress: flags.Progress = True,
 ) -> Predictions:
-    """Label images with a trained classifier: a CSV file with one line for each, in their order.
+    """Predict labels or masks of images with a trained model.
 
-    With a segmentation model: one mask for each, of its size, named NAME_mask.png. Images are never
-    overwritten, and nothing is written outside --out.
+    Classification writes a CSV file with the columns id, filename and label, one row per image.
+    Segmentation writes one full-size mask per image, NAME_mask.png. Input images are never overwritten.
     """
     from ssl_seg.workflows.inference import Reading
     from ssl_seg.workflows.mask_prediction import Tiling, predict_masks
@@ -57,7 +55,7 @@ def predict(
     with Reading(run, which, backbone, head, None, options, **how) as reading:
         if reading.trained.model is None:
             raise WeightsError(
-                f"{run} has a backbone but no classifier", next=f"ssl-seg classify TRAIN --init {run}"
+                f"{run} has no classifier or segmentation head", next=f"ssl-seg classify TRAIN --init {run}"
             )
         if reading.trained.about["task"] == "segment":
             count = predict_masks(reading, images, out, tiling, indices=indices, overwrite=overwrite)
@@ -72,13 +70,11 @@ def predict(
 def embed(
     run: flags.RunOrFile,
     images: Images,
-    out: Annotated[
-        Path, typer.Option(help="NPZ file: features, filenames, and targets and classes if known.")
-    ],
+    out: Annotated[Path, flags.output_flag(help="NPZ file.")],
     which: flags.Which = "last",
-    backbone: flags.ModelBackbone = None,
+    backbone: flags.FileBackbone = None,
     head: flags.CodeOfHead = None,
-    image_size: flags.ModelImageSize = None,
+    image_size: flags.FileImageSize = None,
     overwrite: flags.Overwrite = False,
     precision: flags.Precision = "auto",
     cpu: flags.Cpu = False,
@@ -87,7 +83,10 @@ def embed(
     cache: flags.Cache = None,
     progress: flags.Progress = True,
 ) -> Embeddings:
-    """Write the backbone's pooled features of images, one row for each, in their order."""
+    """Write the pooled backbone features of images to an NPZ file.
+
+    Arrays: features (N, C), filenames, and targets and classes of labeled images; one row per image.
+    """
     from ssl_seg.workflows.inference import Reading
 
     how: dict[str, Any] = {"precision": precision, "cpu": cpu, "cache": cache, "bad_images": bad_images}

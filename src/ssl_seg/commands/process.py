@@ -62,9 +62,9 @@ def _named(error: Exception) -> SslSegError:
         return found
     place = traceback.extract_tb(error.__traceback__)[-1]
     bug = SslSegError(
-        f"a bug: {type(error).__name__}: {error}",
+        f"internal error: {type(error).__name__}: {error}",
         where=f"{place.filename}:{place.lineno}",
-        next="run it again with `ssl-seg --debug ...` and report what it prints",
+        next="rerun with `ssl-seg --debug ...` and report the output",
     )
     bug.told = getattr(error, "told", False)
     return bug

@@ -1,4 +1,4 @@
-"""`ssl-seg report`: one page that tells what runs have shown."""
+"""`ssl-seg report`: one HTML page of finished runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,17 +13,17 @@ from ssl_seg.utils.progress import echo, size_of
 @from_python
 def report(
     folders: Annotated[
-        list[Path], typer.Argument(metavar="FOLDER...", help="The `out` of a study, or folders of runs.")
+        list[Path], typer.Argument(metavar="FOLDER...", help="Output folder of a study, or run folders.")
     ],
     out: Annotated[
         Path | None,
-        typer.Option(help="The page.", show_default="report.html in FOLDER, or here if there are several"),
+        typer.Option(help="HTML file.", show_default="FOLDER/report.html; several folders: report.html"),
     ] = None,
-    title: Annotated[str, typer.Option(help="What stands above it.", show_default="the folder's name")] = "",
+    title: Annotated[str, typer.Option(help="Title of the report.", show_default="folder name")] = "",
 ) -> Path:
-    """Write one HTML page of finished runs, and the same as Markdown and LaTeX.
+    """Summarize finished runs in one self-contained HTML page.
 
-    The page needs no other file and no network. What is missing is said, with the command that makes it.
+    Also writes Markdown and LaTeX versions. Missing parts are listed with the command that creates them.
     """
     from ssl_seg.reporting.build import build
     from ssl_seg.reporting.latex import write_tables
@@ -36,7 +36,7 @@ def report(
             raise DataError(f"no such folder: {folder}", next="ssl-seg report FOLDER")
     path = (out or (folders[0] if len(folders) == 1 else Path()) / "report.html").expanduser()
     if path.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"--out is a page: {path} does not end with .html")
+        raise UsageError(f"--out must end with .html, got {str(path)!r}")
     made = build(folders, title)
     write_page(made, path)
     write_markdown(made, path.with_suffix(".md"))
@@ -45,5 +45,5 @@ def report(
     for other in (path.with_suffix(".md"), path.with_name(f"{path.stem}_tables.tex")):
         echo(f"{other}")
     for what, command in made.missing:
-        echo(f"not there: {what}  ->  {command}")
+        echo(f"missing: {what}  ->  {command}")
     return path

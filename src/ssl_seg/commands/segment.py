@@ -1,11 +1,10 @@
-"""`ssl-seg segment`: train a network that tells the class of every pixel."""
+"""`ssl-seg segment`: train a semantic segmentation network."""
 
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from ssl_seg.commands import flags, mask_flags
+from ssl_seg.commands import training_flags as training
 from ssl_seg.commands.config import settings
 from ssl_seg.commands.from_python import from_python
 from ssl_seg.errors import UsageError
@@ -18,15 +17,18 @@ from ssl_seg.workflows.segment import SEGMENTATION
 
 @from_python
 def segment(
-    train: flags.TrainMasks = None,
-    val: flags.ValMasks = None,
+    train: mask_flags.Train = None,
+    val: mask_flags.Val = None,
     allow_overlap: flags.AllowOverlap = False,
-    backbone: flags.ModelBackbone = None,
-    init: flags.Init = None,
-    freeze: flags.Freeze = False,
-    head: Annotated[str, typer.Option(help="fcn32s, deeplabv3, or smp:NAME as smp:Unet.")] = "deeplabv3",
-    epochs: flags.Epochs = 50,
-    batch_size: flags.BatchSize = 8,
+    backbone: training.ModelBackbone = None,
+    init: training.Init = None,
+    freeze: training.Freeze = False,
+    head: Annotated[
+        str,
+        flags.model_flag(help="Segmentation head: fcn32s, deeplabv3, or smp:NAME (for example smp:unet)."),
+    ] = "deeplabv3",
+    epochs: training.Epochs = 50,
+    batch_size: training.BatchSize = 8,
     image_size: mask_flags.CropSize = 256,
     augment: mask_flags.Augment = "light",
     loss: mask_flags.Loss = "ce",
@@ -35,40 +37,41 @@ def segment(
     watch: mask_flags.Watch = "",
     watch_epochs: mask_flags.WatchEpochs = "",
     val_every: mask_flags.ValEvery = 1,
-    optimizer: flags.Optimizer = None,
-    lr: flags.Lr = None,
-    backbone_lr: flags.BackboneLr = None,
-    weight_decay: flags.WeightDecay = None,
-    warmup: flags.Warmup = None,
-    schedule: flags.Schedule = "poly",
-    clip: flags.Clip = 0.0,
-    accumulate: flags.Accumulate = 1,
+    optimizer: Annotated[str | None, training.optimizer("adamw")] = None,
+    lr: Annotated[float | None, training.lr("adamw: 0.0003")] = None,
+    backbone_lr: training.BackboneLr = None,
+    weight_decay: Annotated[float | None, training.weight_decay("adamw: 0.01")] = None,
+    warmup: Annotated[float | None, training.warmup("0.05")] = None,
+    schedule: training.Schedule = "poly",
+    clip: training.Clip = 0.0,
+    accumulate: training.Accumulate = 1,
     seed: flags.Seed = 0,
     precision: flags.Precision = "auto",
-    deterministic: flags.Deterministic = False,
-    compile: flags.Compile = False,
+    deterministic: training.Deterministic = False,
+    compile: training.Compile = False,
     cpu: flags.Cpu = False,
-    out: flags.Out = None,
-    config: flags.Config = None,
+    out: training.Out = None,
+    config: training.Config = None,
     option: flags.Option = None,
-    resume: flags.Resume = False,
+    resume: training.Resume = False,
     bad_images: flags.BadImages = "stop",
     canvas: mask_flags.Canvas = 0,
     cache: flags.Cache = None,
-    save_every: flags.SaveEvery = 0,
-    track: flags.Track = None,
+    save_every: training.SaveEvery = 0,
+    track: training.Track = None,
     progress: flags.Progress = True,
-    metric: flags.Metric = "",
+    metric: training.Metric = "",
 ) -> RunResult:
-    """Train a segmentation network on images with masks, and measure it on others, whole.
+    """Train a semantic segmentation network and validate it.
 
-    With --init the backbone starts from a run of `ssl-seg train` or from a weight file.
+    Training uses crops; validation uses full-size images. --init loads the backbone from a run of
+    `ssl-seg train` or a weight file.
     """
     values = settings(locals())
     if train is None:
         raise UsageError("no TRAIN given", next="ssl-seg segment TRAIN --val VAL")
     if watch and not val:
-        raise UsageError("--watch names validation images, and there is no --val")
+        raise UsageError("--watch requires --val")
     names = [short(each) for each in (head, backbone or init or "resnet50", train)]
     folder = out or Path("runs") / "-".join([names[0].replace(":", "-"), *names[1:]])
     return finetune_by_names(SEGMENTATION, SegmentationConfig(**values), folder, resume=resume)

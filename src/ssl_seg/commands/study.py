@@ -1,4 +1,4 @@
-"""`ssl-seg study`: a chain of stages over seeds, and the table that comes of it."""
+"""`ssl-seg study`: stages over several seeds, tables and a report."""
 
 from pathlib import Path, PurePath
 from typing import Annotated
@@ -18,12 +18,13 @@ from ssl_seg.utils.text import listed
 
 def study(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="Stages, their flags, and seeds.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run.")] = False,
+    file: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="Study file: stages, flags, seeds.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the planned runs and exit.")] = False,
 ) -> None:
-    """Run the stages of a study for every seed, and write tables of their scores, pictures, and report.html.
+    """Run all stages of a study for every seed.
 
-    What is finished is not run again: after a stop, give the same command.
+    Writes score tables, figures and report.html. Finished runs are not repeated: after an interruption,
+    run the same command again.
     """
     from ssl_seg.results.runs import read_row
     from ssl_seg.results.tables import Table
@@ -57,9 +58,9 @@ def study(
     failed = [each for each in lost if each.code]
     if failed:
         error = SslSegError(
-            f"{len(failed)} of {len(plan.jobs)} runs failed, {len(lost) - len(failed)} were left out",
+            f"{len(failed)} of {len(plan.jobs)} runs failed, {len(lost) - len(failed)} skipped because they depend on them",
             where=listed(f"{each.job.folder / 'run.log'}: code {each.code}" for each in failed[:5]),
-            next=f"ssl-seg study {file}  # does what is not finished",
+            next=f"ssl-seg study {file}  # runs what is not finished",
         )
         error.code = failed[0].code
         raise error
@@ -81,7 +82,7 @@ def _check_tables(file: StudyFile) -> None:
     for table in file.tables:
         if PurePath(table.name).name != table.name:
             where = file.where("tables", table.name)
-            raise UsageError(f"a table cannot be called {table.name!r}", where=where, next="[tables.main]")
+            raise UsageError(f"invalid table name {table.name!r}", where=where, next="[tables.main]")
     try:
         output_paths(file.out, [name for name, _ in named], [owner for _, owner in named])
     except UsageError as error:

@@ -1,4 +1,4 @@
-"""`ssl-seg train`: pre-train a backbone without labels."""
+"""`ssl-seg train`: pre-train a backbone on unlabeled images."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from ssl_seg.commands import flags
+from ssl_seg.commands import training_flags as training
 from ssl_seg.commands.config import settings
 from ssl_seg.commands.from_python import from_python
 from ssl_seg.errors import UsageError
@@ -18,48 +19,55 @@ from ssl_seg.workflows.run_result import RunResult
 
 @from_python
 def train(
-    data: flags.Data = None,
-    ssl: Annotated[str, typer.Option(help="Method: a name, or FILE.py:CLASS.")] = "byol",
-    backbone: flags.Backbone = "resnet50",
-    epochs: flags.Epochs = 100,
-    batch_size: flags.BatchSize = 64,
-    image_size: flags.ImageSize = 128,
-    optimizer: flags.Optimizer = None,
-    lr: flags.Lr = None,
-    weight_decay: flags.WeightDecay = None,
-    warmup: flags.Warmup = None,
-    schedule: flags.Schedule = "cosine",
-    clip: flags.Clip = 0.0,
-    accumulate: flags.Accumulate = 1,
+    data: Annotated[str | None, typer.Argument(metavar="DATA", help=flags.DATA_HELP)] = None,
+    ssl: Annotated[str, flags.model_flag(help="SSL method: a name or FILE.py:CLASS.")] = "byol",
+    backbone: Annotated[str, flags.model_flag(help="Backbone; see `ssl-seg list backbones`.")] = "resnet50",
+    epochs: training.Epochs = 100,
+    batch_size: training.BatchSize = 64,
+    image_size: Annotated[
+        int, flags.data_flag(min=8, max=limits.SIDE, help="Input image size, in pixels.")
+    ] = 128,
+    optimizer: Annotated[str | None, training.optimizer("method's recipe; byol: adamw")] = None,
+    lr: Annotated[
+        float | None, training.lr("method's recipe; byol: 0.001; sgd, lars: x batch size / 256")
+    ] = None,
+    weight_decay: Annotated[float | None, training.weight_decay("method's recipe; byol: 0.0001")] = None,
+    warmup: Annotated[float | None, training.warmup("method's recipe; byol: 0.05")] = None,
+    schedule: training.Schedule = "cosine",
+    clip: training.Clip = 0.0,
+    accumulate: training.Accumulate = 1,
     seed: flags.Seed = 0,
     precision: flags.Precision = "auto",
-    deterministic: flags.Deterministic = False,
-    compile: flags.Compile = False,
+    deterministic: training.Deterministic = False,
+    compile: training.Compile = False,
     cpu: flags.Cpu = False,
     probe: Annotated[
-        str | None, typer.Option(metavar="DATA", help="Labelled images for a k-NN accuracy on the way.")
+        str | None,
+        training.validation_flag(
+            metavar="DATA", help="Labeled images for a k-NN probe during training; never trained on."
+        ),
     ] = None,
     probe_every: Annotated[
-        int, typer.Option(min=1, max=limits.COUNT, help="Epochs between two of them.")
+        int, training.validation_flag(min=1, max=limits.COUNT, help="Epochs between probes.")
     ] = 1,
     on_collapse: Annotated[
-        Literal["stop", "ignore"], typer.Option(help="When all images look the same to the network.")
+        Literal["stop", "ignore"], training.validation_flag(help="Action when the representation collapses.")
     ] = "stop",
-    out: flags.Out = None,
-    config: flags.Config = None,
+    out: training.Out = None,
+    config: training.Config = None,
     option: flags.Option = None,
-    resume: flags.Resume = False,
+    resume: training.Resume = False,
     bad_images: flags.BadImages = "stop",
-    canvas: flags.Canvas = 0,
+    canvas: training.Canvas = 0,
     cache: flags.Cache = None,
-    save_every: flags.SaveEvery = 0,
-    track: flags.Track = None,
+    save_every: training.SaveEvery = 0,
+    track: training.Track = None,
     progress: flags.Progress = True,
 ) -> RunResult:
-    """Pre-train a backbone on images without labels.
+    """Pre-train a backbone on unlabeled images.
 
-    The folder in --out gets the weights (backbone.safetensors), the scores of every epoch, and
-    checkpoints from which --resume goes on bit for bit.
+    Writes the weights (backbone.safetensors), the scores of every epoch, and checkpoints to --out.
+    --resume continues from the latest checkpoint, bit-exactly.
     """
     values = settings(locals())
     if data is None:

@@ -1,4 +1,4 @@
-"""`ssl-seg sam`: what Segment Anything sees in images, drawn and measured."""
+"""`ssl-seg sam`: masks of Segment Anything, drawn and compared with label maps."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,51 +18,49 @@ app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_com
 @app.command("sam")
 def sam(
     target: Annotated[
-        str, typer.Argument(metavar="RUN|FOLDER", help="A run of `ssl-seg segment`, or images.")
+        str, typer.Argument(metavar="RUN|FOLDER", help="Segmentation run, or folder of images.")
     ],
     images: Annotated[
         str,
         typer.Option(
             metavar="NAMES",
-            help="Which, with commas between: 0013,0062.",
-            show_default="those the run watched; all of a folder",
+            help="Comma-separated images: 0013,0062.",
+            show_default="images of --watch; all images of a folder",
         ),
     ] = "",
     model: Annotated[
-        str, typer.Option(metavar="FOLDER|NAME", help="SAM or SAM 2: a folder, or a name on the hub.")
+        str, typer.Option(metavar="FOLDER|NAME", help="SAM or SAM 2: a folder or a Hugging Face Hub name.")
     ] = "facebook/sam-vit-base",
     prompt: Annotated[
         Literal["grid", "points", "boxes"],
-        typer.Option(help="grid: everything; points, boxes: of the regions that the run predicted."),
+        typer.Option(
+            help="Prompts: grid (segment everything), or points or boxes of the run's predicted regions."
+        ),
     ] = "grid",
     point: Annotated[
-        list[str] | None, typer.Option(metavar="X,Y", help="The object at this pixel; may be repeated.")
+        list[str] | None, typer.Option(metavar="X,Y", help="Segment the object at this pixel; repeatable.")
     ] = None,
     box: Annotated[
         list[str] | None,
-        typer.Option(metavar="L,T,R,B", help="The object in this box of pixels; may be repeated."),
+        typer.Option(metavar="L,T,R,B", help="Segment the object in this box, in pixels; repeatable."),
     ] = None,
-    points: Annotated[int, typer.Option(min=1, max=256, help="Of the grid, per side.")] = 32,
-    quality: Annotated[float, typer.Option(help="Least IoU that SAM expects of a mask of the grid.")] = 0.88,
-    stability: Annotated[
-        float, typer.Option(help="Least IoU of such a mask with itself at another threshold.")
-    ] = 0.95,
+    points: Annotated[int, typer.Option(min=1, max=256, help="Grid points per side.")] = 32,
+    quality: Annotated[float, typer.Option(help="Predicted-IoU threshold for grid masks.")] = 0.88,
+    stability: Annotated[float, typer.Option(help="Stability-score threshold for grid masks.")] = 0.95,
     tile: flags.Tile = 1024,
-    batch: Annotated[int, typer.Option(min=1, max=65_536, help="Prompts answered at a time.")] = 32,
+    batch: Annotated[int, typer.Option(min=1, max=65_536, help="Prompts per forward pass.")] = 32,
     compare: Annotated[
         list[Path] | None,
-        typer.Option(metavar="RUN", help="Runs whose mean IoU stands beside; may be repeated."),
+        typer.Option(metavar="RUN", help="Runs to compare by mean IoU; repeatable."),
     ] = None,
     precision: flags.Precision = "auto",
     cpu: flags.Cpu = False,
     option: flags.Option = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for what comes of it.", show_default="RUN/sam, or sam")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Output folder.", show_default="RUN/sam, or sam")] = None,
 ) -> None:
-    """Masks of Segment Anything over images, and how well they agree with the label maps.
+    """Segment images with Segment Anything and compare with label maps.
 
-    Writes NAME.png and NAME_masks.npz for every image, and sam.json with the numbers.
+    Writes NAME.png and NAME_masks.npz for every image, and sam.json with the scores.
     """
     from ssl_seg_sam.numbers import Numbers
     from ssl_seg_sam.session import Session, Wish

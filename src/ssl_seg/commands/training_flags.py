@@ -1,0 +1,127 @@
+"""Flags that `ssl-seg train`, `classify` and `segment` share."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from ssl_seg.commands.config import note_out, note_resume, take_config
+from ssl_seg.commands.flags import compute_flag, data_flag, model_flag, output_flag
+from ssl_seg.utils import limits
+
+optimization_flag = partial(typer.Option, rich_help_panel="Optimization")
+augmentation_flag = partial(typer.Option, rich_help_panel="Augmentation")
+validation_flag = partial(typer.Option, rich_help_panel="Validation")
+
+ModelBackbone = Annotated[
+    str | None,
+    model_flag(help="Backbone; see `ssl-seg list backbones`.", show_default="from --init, else resnet50"),
+]
+Init = Annotated[
+    str | None,
+    model_flag(
+        metavar="RUN|FILE", help="Initial backbone weights: a run or weight file; every tensor must match."
+    ),
+]
+Freeze = Annotated[bool, model_flag("--freeze", help="Freeze the backbone; train only the head.")]
+AnySize = Annotated[
+    bool,
+    model_flag("--any-size", help="Allow an --image-size other than the one the weights were trained at."),
+]
+
+Canvas = Annotated[
+    int,
+    data_flag(
+        min=0,
+        max=limits.CANVAS,
+        help="Longest side of cached images, in pixels; larger ones are downscaled.",
+        show_default="2 x --image-size",
+    ),
+]
+
+Epochs = Annotated[int, optimization_flag(min=1, max=limits.COUNT, help="Number of training epochs.")]
+BatchSize = Annotated[
+    int,
+    optimization_flag(min=2, max=limits.COUNT, help="Images per optimizer step, over all processes."),
+]
+BackboneLr = Annotated[
+    float | None,
+    optimization_flag(min=0.0, help="Peak learning rate of the backbone.", show_default="same as --lr"),
+]
+Schedule = Annotated[
+    Literal["cosine", "constant", "poly"],
+    optimization_flag(help="Learning-rate schedule after warm-up."),
+]
+Clip = Annotated[float, optimization_flag(min=0.0, help="Maximum gradient norm; 0 disables clipping.")]
+Accumulate = Annotated[
+    int,
+    optimization_flag(
+        min=1, max=limits.COUNT, help="Gradient accumulation: micro-batches per optimizer step."
+    ),
+]
+
+
+def optimizer(default: str) -> Any:
+    """`--optimizer`; of this and the next three the help shows the recipe's value."""
+    return optimization_flag(help="Optimizer: adamw, adam, sgd or lars.", show_default=default)
+
+
+def lr(default: str) -> Any:
+    """`--lr`."""
+    return optimization_flag(min=0.0, help="Peak learning rate; not rescaled.", show_default=default)
+
+
+def weight_decay(default: str) -> Any:
+    """`--weight-decay`."""
+    text = "Weight decay; not applied to biases and norm layers."
+    return optimization_flag(min=0.0, help=text, show_default=default)
+
+
+def warmup(default: str) -> Any:
+    """`--warmup`."""
+    text = "Learning-rate warm-up, as a fraction of all steps."
+    return optimization_flag(min=0.0, max=0.9, help=text, show_default=default)
+
+
+Deterministic = Annotated[
+    bool, compute_flag("--deterministic", help="Bit-exact results on a GPU too; slower.")
+]
+Compile = Annotated[bool, compute_flag("--compile", help="Compile the model with torch.compile.")]
+
+Metric = Annotated[
+    str,
+    validation_flag(
+        metavar="NAME,...",
+        help="Additional validation metrics; see `ssl-seg list metrics`.",
+        show_default="none",
+    ),
+]
+
+Out = Annotated[
+    Path | None,
+    output_flag(help="Output folder of the run.", show_default="runs/...", is_eager=True, callback=note_out),
+]
+Config = Annotated[
+    Path | None,
+    output_flag(help="TOML file with default values of flags.", is_eager=True, callback=take_config),
+]
+Resume = Annotated[
+    bool,
+    output_flag(
+        "--resume",
+        help="Resume the run in --out from its latest checkpoint.",
+        is_eager=True,
+        callback=note_resume,
+    ),
+]
+SaveEvery = Annotated[
+    int,
+    output_flag(min=0, max=limits.COUNT, help="Steps between checkpoints.", show_default="every 5 minutes"),
+]
+Track = Annotated[
+    str | None,
+    output_flag(
+        metavar="NAME,...", help="Also log scores to tensorboard, wandb or mlflow.", show_default="none"
+    ),
+]
