@@ -9,6 +9,7 @@ import pluggy
 
 from ssl_seg import hooks
 from ssl_seg.data.cache_folder import default_cache
+from ssl_seg.data.component_names import write_component_names
 from ssl_seg.errors import did_you_mean
 from ssl_seg.hooks import GROUP
 from ssl_seg.registry import BUILT_IN, KINDS, Registry, Table
@@ -108,6 +109,7 @@ def load_plugins() -> Plugins:
             registry.failures.append(f"{whose} is left out: {fault}")
         if changed:
             registry.notes.append(f"{whose} changed {', '.join(changed)} when it was imported: set back")
+    write_component_names({kind: registry.names(kind) for kind in KINDS})
     return plugins
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from ssl_seg.commands import classify_flags, flags
+from ssl_seg.commands import classify_flags, flags, recipe_flags
 from ssl_seg.commands import training_flags as training
 from ssl_seg.commands.config import settings
 from ssl_seg.commands.from_python import from_python
@@ -33,11 +33,13 @@ def classify(
     mixup: classify_flags.Mixup = 0.0,
     label_smoothing: classify_flags.LabelSmoothing = 0.0,
     keep_features: classify_flags.KeepFeatures = 2000,
-    optimizer: Annotated[str | None, training.optimizer("adamw")] = None,
-    lr: Annotated[float | None, training.lr("adamw: 0.001; with BatchNorm: 0.003; --freeze: 0.01")] = None,
+    optimizer: Annotated[str | None, recipe_flags.optimizer("adamw")] = None,
+    lr: Annotated[
+        float | None, recipe_flags.lr("adamw: 0.001; with BatchNorm: 0.003; --freeze: 0.01")
+    ] = None,
     backbone_lr: training.BackboneLr = None,
-    weight_decay: Annotated[float | None, training.weight_decay("adamw: 0.05")] = None,
-    warmup: Annotated[float | None, training.warmup("0.05")] = None,
+    weight_decay: Annotated[float | None, recipe_flags.weight_decay("adamw: 0.05")] = None,
+    warmup: Annotated[float | None, recipe_flags.warmup("0.05")] = None,
     schedule: training.Schedule = "cosine",
     clip: training.Clip = 0.0,
     accumulate: training.Accumulate = 1,

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from ssl_seg.commands import completion
 from ssl_seg.commands.flags import data_flag, model_flag, output_flag
 from ssl_seg.commands.training_flags import augmentation_flag, optimization_flag
 from ssl_seg.utils import limits
@@ -13,7 +14,9 @@ Train = Annotated[
     typer.Argument(metavar="TRAIN", help="Labeled training images: a folder, a CSV file, or FORMAT:PATH."),
 ]
 Val = Annotated[str | None, data_flag(metavar="DATA", help="Labeled validation images.")]
-Head = Annotated[str, model_flag(help="Classification head; see `ssl-seg list heads`.")]
+Head = Annotated[
+    str, model_flag(help="Classification head; see `ssl-seg list heads`.", autocompletion=completion.heads)
+]
 ImageSize = Annotated[
     int | None,
     data_flag(

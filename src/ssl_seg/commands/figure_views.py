@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from ssl_seg.commands import figure_flags, flags
+from ssl_seg.commands import completion, figure_flags, flags
 from ssl_seg.commands.config import read_options
 from ssl_seg.errors import UsageError
 from ssl_seg.utils import limits
@@ -21,15 +21,20 @@ _PAIR = ("image", "view", "mask")
 _Side = typer.Option(
     min=8, max=limits.SIDE, help="View size, in pixels.", show_default="128; with --masks: 256"
 )
+_Method = Annotated[
+    str | None,
+    typer.Option(
+        help="SSL method whose views are drawn: a name or FILE.py:CLASS.",
+        autocompletion=completion.ssl,
+        show_default="byol",
+    ),
+]
 _ImageSize = Annotated[int | None, _Side]
 
 
 def views(
     data: Annotated[str, typer.Argument(metavar="DATA", help=flags.DATA_HELP)],
-    ssl: Annotated[
-        str | None,
-        typer.Option(help="SSL method whose views are drawn: a name or FILE.py:CLASS.", show_default="byol"),
-    ] = None,
+    ssl: _Method = None,
     augment: Annotated[
         Literal["light", "turns", "strong"] | None,
         typer.Option(help="Show the views of `classify`, or of `segment` with --masks."),

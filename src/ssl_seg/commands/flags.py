@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from ssl_seg.commands import completion
 from ssl_seg.commands.config import add_options
 from ssl_seg.utils import limits
 from ssl_seg.utils.progress import show_progress
@@ -33,6 +34,7 @@ FileBackbone = Annotated[
     str | None,
     model_flag(
         help="Backbone of a weight file; see `ssl-seg list backbones`.",
+        autocompletion=completion.backbones,
         show_default="from RUN, else resnet50",
     ),
 ]

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ssl_seg.commands import completion
 from ssl_seg.commands.help import Command
 from ssl_seg.errors import PluginError, UsageError, did_you_mean
 from ssl_seg.utils.entry_points import DISABLE, announced, disabled_in_vain
@@ -27,7 +28,11 @@ app = typer.Typer(
 def list_(
     what: Annotated[
         str | None,
-        typer.Argument(metavar="[ssl|backbones|heads|datasets|metrics|NAME]", help="Component type or name."),
+        typer.Argument(
+            metavar="[ssl|backbones|heads|datasets|metrics|NAME]",
+            help="Component type or name.",
+            autocompletion=completion.types_and_components,
+        ),
     ] = None,
 ) -> None:
     """List components and their options.
@@ -103,7 +108,11 @@ def plugins(context: typer.Context) -> None:
 
 
 @app.command(cls=Command)
-def check(name: Annotated[str, typer.Argument(help="Component name or FILE.py:NAME.")]) -> None:
+def check(
+    name: Annotated[
+        str, typer.Argument(help="Component name or FILE.py:NAME.", autocompletion=completion.components)
+    ],
+) -> None:
     """Run the conformance checks on a component.
 
     The checks run in a separate process.

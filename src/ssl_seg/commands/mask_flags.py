@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from ssl_seg.commands.flags import data_flag
+from ssl_seg.commands import completion
+from ssl_seg.commands.flags import data_flag, model_flag
 from ssl_seg.commands.training_flags import augmentation_flag, optimization_flag, validation_flag
 from ssl_seg.utils import limits
 
@@ -13,6 +14,13 @@ Train = Annotated[
     typer.Argument(metavar="TRAIN", help="Training images with masks: a folder, or FORMAT:PATH."),
 ]
 Val = Annotated[str | None, data_flag(metavar="DATA", help="Validation images with masks.")]
+Head = Annotated[
+    str,
+    model_flag(
+        help="Segmentation head: fcn32s, deeplabv3, or smp:NAME (for example smp:unet).",
+        autocompletion=completion.heads,
+    ),
+]
 CropSize = Annotated[int, augmentation_flag(min=32, max=limits.SIDE, help="Training crop size, in pixels.")]
 Augment = Annotated[
     Literal["light", "turns", "strong"],

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from ssl_seg.commands import flags, mask_flags
+from ssl_seg.commands import flags, mask_flags, recipe_flags
 from ssl_seg.commands import training_flags as training
 from ssl_seg.commands.config import settings
 from ssl_seg.commands.from_python import from_python
@@ -23,10 +23,7 @@ def segment(
     backbone: training.ModelBackbone = None,
     init: training.Init = None,
     freeze: training.Freeze = False,
-    head: Annotated[
-        str,
-        flags.model_flag(help="Segmentation head: fcn32s, deeplabv3, or smp:NAME (for example smp:unet)."),
-    ] = "deeplabv3",
+    head: mask_flags.Head = "deeplabv3",
     epochs: training.Epochs = 50,
     batch_size: training.BatchSize = 8,
     image_size: mask_flags.CropSize = 256,
@@ -37,11 +34,11 @@ def segment(
     watch: mask_flags.Watch = "",
     watch_epochs: mask_flags.WatchEpochs = "",
     val_every: mask_flags.ValEvery = 1,
-    optimizer: Annotated[str | None, training.optimizer("adamw")] = None,
-    lr: Annotated[float | None, training.lr("adamw: 0.0003")] = None,
+    optimizer: Annotated[str | None, recipe_flags.optimizer("adamw")] = None,
+    lr: Annotated[float | None, recipe_flags.lr("adamw: 0.0003")] = None,
     backbone_lr: training.BackboneLr = None,
-    weight_decay: Annotated[float | None, training.weight_decay("adamw: 0.01")] = None,
-    warmup: Annotated[float | None, training.warmup("0.05")] = None,
+    weight_decay: Annotated[float | None, recipe_flags.weight_decay("adamw: 0.01")] = None,
+    warmup: Annotated[float | None, recipe_flags.warmup("0.05")] = None,
     schedule: training.Schedule = "poly",
     clip: training.Clip = 0.0,
     accumulate: training.Accumulate = 1,

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ssl_seg.commands import flags
+from ssl_seg.commands import completion, flags, recipe_flags
 from ssl_seg.commands import training_flags as training
 from ssl_seg.commands.config import settings
 from ssl_seg.commands.from_python import from_python
@@ -16,23 +16,32 @@ from ssl_seg.workflows.config import PretrainConfig
 from ssl_seg.workflows.pretrain import pretrain_by_names
 from ssl_seg.workflows.run_result import RunResult
 
+_Method = Annotated[
+    str,
+    flags.model_flag(help="SSL method: a name or FILE.py:CLASS.", autocompletion=completion.ssl),
+]
+_Backbone = Annotated[
+    str,
+    flags.model_flag(help="Backbone; see `ssl-seg list backbones`.", autocompletion=completion.backbones),
+]
+
 
 @from_python
 def train(
     data: Annotated[str | None, typer.Argument(metavar="DATA", help=flags.DATA_HELP)] = None,
-    ssl: Annotated[str, flags.model_flag(help="SSL method: a name or FILE.py:CLASS.")] = "byol",
-    backbone: Annotated[str, flags.model_flag(help="Backbone; see `ssl-seg list backbones`.")] = "resnet50",
+    ssl: _Method = "byol",
+    backbone: _Backbone = "resnet50",
     epochs: training.Epochs = 100,
     batch_size: training.BatchSize = 64,
     image_size: Annotated[
         int, flags.data_flag(min=8, max=limits.SIDE, help="Input image size, in pixels.")
     ] = 128,
-    optimizer: Annotated[str | None, training.optimizer("method's recipe; byol: adamw")] = None,
+    optimizer: Annotated[str | None, recipe_flags.optimizer("method's recipe; byol: adamw")] = None,
     lr: Annotated[
-        float | None, training.lr("method's recipe; byol: 0.001; sgd, lars: x batch size / 256")
+        float | None, recipe_flags.lr("method's recipe; byol: 0.001; sgd, lars: x batch size / 256")
     ] = None,
-    weight_decay: Annotated[float | None, training.weight_decay("method's recipe; byol: 0.0001")] = None,
-    warmup: Annotated[float | None, training.warmup("method's recipe; byol: 0.05")] = None,
+    weight_decay: Annotated[float | None, recipe_flags.weight_decay("method's recipe; byol: 0.0001")] = None,
+    warmup: Annotated[float | None, recipe_flags.warmup("method's recipe; byol: 0.05")] = None,
     schedule: training.Schedule = "cosine",
     clip: training.Clip = 0.0,
     accumulate: training.Accumulate = 1,

@@ -2,10 +2,11 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
+from ssl_seg.commands import completion
 from ssl_seg.commands.config import note_out, note_resume, take_config
 from ssl_seg.commands.flags import compute_flag, data_flag, model_flag, output_flag
 from ssl_seg.utils import limits
@@ -16,7 +17,11 @@ validation_flag = partial(typer.Option, rich_help_panel="Validation")
 
 ModelBackbone = Annotated[
     str | None,
-    model_flag(help="Backbone; see `ssl-seg list backbones`.", show_default="from --init, else resnet50"),
+    model_flag(
+        help="Backbone; see `ssl-seg list backbones`.",
+        autocompletion=completion.backbones,
+        show_default="from --init, else resnet50",
+    ),
 ]
 Init = Annotated[
     str | None,
@@ -61,29 +66,6 @@ Accumulate = Annotated[
     ),
 ]
 
-
-def optimizer(default: str) -> Any:
-    """`--optimizer`; of this and the next three the help shows the recipe's value."""
-    return optimization_flag(help="Optimizer: adamw, adam, sgd or lars.", show_default=default)
-
-
-def lr(default: str) -> Any:
-    """`--lr`."""
-    return optimization_flag(min=0.0, help="Peak learning rate; not rescaled.", show_default=default)
-
-
-def weight_decay(default: str) -> Any:
-    """`--weight-decay`."""
-    text = "Weight decay; not applied to biases and norm layers."
-    return optimization_flag(min=0.0, help=text, show_default=default)
-
-
-def warmup(default: str) -> Any:
-    """`--warmup`."""
-    text = "Learning-rate warm-up, as a fraction of all steps."
-    return optimization_flag(min=0.0, max=0.9, help=text, show_default=default)
-
-
 Deterministic = Annotated[
     bool, compute_flag("--deterministic", help="Bit-exact results on a GPU too; slower.")
 ]
@@ -94,6 +76,7 @@ Metric = Annotated[
     validation_flag(
         metavar="NAME,...",
         help="Additional validation metrics; see `ssl-seg list metrics`.",
+        autocompletion=completion.metrics,
         show_default="none",
     ),
 ]
