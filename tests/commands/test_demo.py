@@ -23,7 +23,7 @@ def test_its_study_is_one_that_can_be_run(cli, tmp_path):
 def test_another_study_in_its_folder_stays(cli, tmp_path):
     (tmp_path / "study.toml").write_text("seeds = [1]")
     code, _, err = cli("demo", "--out", tmp_path)
-    assert code == 2 and "not the demo" in err and str(tmp_path / "study.toml") in err
+    assert code == 2 and "another study file" in err and str(tmp_path / "study.toml") in err
     assert (tmp_path / "study.toml").read_text() == "seeds = [1]"
     (tmp_path / "file").write_text("")
     code, _, err = cli("demo", "--out", tmp_path / "file")

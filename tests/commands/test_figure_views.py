@@ -85,8 +85,8 @@ def test_an_image_and_its_mask_take_the_same_view(cli, tmp_path):
 @pytest.mark.parametrize(
     ("words", "code", "what"),
     [
-        (["demo:8", "--ssl", "byol", "--augment", "light"], 2, "give one"),
-        (["demo:8", "--ssl", "byol", "--masks"], 2, "give one"),
+        (["demo:8", "--ssl", "byol", "--augment", "light"], 2, "cannot be combined"),
+        (["demo:8", "--ssl", "byol", "--masks"], 2, "cannot be combined"),
         (["demo:8", "--augment", "turns"], 2, "--masks --augment turns"),
         (["demo:8", "--ssl", "boyl"], 2, "did you mean 'byol'"),
         (["flat:{photos}", "--masks"], 3, "has no masks"),
