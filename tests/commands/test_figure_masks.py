@@ -82,7 +82,9 @@ def test_one_row_per_image_one_column_per_epoch(run, cli):
         ("water", (255, 255, 0)),
         ("unknown (excluded)", (0, 0, 0)),
     ]
-    assert "excluded classes omitted (unknown)" in gallery.note() and "summed over all images" in gallery.note()
+    assert (
+        "excluded classes omitted (unknown)" in gallery.note() and "summed over all images" in gallery.note()
+    )
     code, _, _ = cli("figure", "masks", run, "--images", "0062", "--out", run / "x.png")
     assert code == 0 and {"x.png", "x.svg"} <= {path.name for path in run.iterdir()}
     assert not (run / "figures").exists(), "it is written where --out says and nowhere else"

@@ -9,7 +9,8 @@ from PIL import Image
 
 from ssl_seg.figures import curves
 from ssl_seg.figures.curves import draw_curves, panels
-from ssl_seg.figures.style import PALETTE, drawing, figure
+from ssl_seg.figures.palette import PALETTE
+from ssl_seg.figures.style import drawing, figure
 
 TRAIN = [
     {"epoch": e, "step": 9 * e, "seconds": 1.0, "rank": 9.0, "probe_knn": e / 9, "loss": 1 / e}

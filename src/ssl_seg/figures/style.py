@@ -1,4 +1,4 @@
-"""What all figures share: fonts, colours that colour-blind readers tell apart, and files without a date.
+"""The style of all figures: fonts, colors, and files without a date.
 
 with drawing():
     page = figure(7, 3)
@@ -13,17 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ssl_seg.figures import palette
+from ssl_seg.figures.palette import MARKERS, PALETTE
 from ssl_seg.utils.files import atomic_file
 
-# Petroff, "Accessible color sequences for data visualization", arXiv:2107.02270: ten colours, searched for
-# so that neighbours and all pairs stay apart under the three kinds of colour blindness
-PALETTE = (
-    "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadb",
-)  # fmt: skip
-MARKERS = ("o", "^", "s", "D", "v", "P", "X", "<", ">", "*")
-INK = "#222222"  # text
-FAINT = "#767676"  # text of less weight; 4.5:1 on white
-LINE = "#c8c8c8"  # frames and grids
+INK, FAINT, LINE = palette.TEXT[0], palette.MUTED[0], palette.RULE[0]
 DPI = 200
 
 _STYLE = {
@@ -75,7 +69,7 @@ def figure(width: float, height: float) -> Any:
 
 
 def mark(index: int) -> tuple[str, str]:
-    """Colour and marker of the class or run at `index`: ten colours, then the next marker; 100 in all."""
+    """Return color and marker of the class or run at `index`: eight colors, then the next marker; 80 in all."""
     return PALETTE[index % len(PALETTE)], MARKERS[index // len(PALETTE) % len(MARKERS)]
 
 

@@ -1,7 +1,8 @@
 "use strict";
 (() => {
   const root = document.documentElement;
-  const TILE = 32, COLUMNS = 64, COLOURS = 8, STEP = 600;
+  const TILE = 32, COLUMNS = 64, STEP = 600;
+  const COLORS = Number(root.dataset.colors), MARKERS = Number(root.dataset.markers);
 
   // the theme: as the system, light, dark, and again
   const themes = ["", "light", "dark"];
@@ -74,13 +75,13 @@
       places = at(time).map(([x, y]) => [(width - wide) / 2 + x * wide, (height - side) / 2 + (1 - y) * side]);
       const pen = canvas.getContext("2d");
       pen.scale(ratio, ratio);
-      const colours = Array.from({ length: COLOURS }, (_, place) => colour(`var(--k${place})`));
+      const colours = Array.from({ length: COLORS }, (_, place) => colour(`var(--k${place})`));
       places.forEach(([x, y], i) => {
         const target = data.targets[i];
         if (!shown[target]) return;
         pen.globalAlpha = only < 0 || only === target ? 0.85 : 0.12;
-        pen.fillStyle = colours[target % COLOURS];
-        shape(pen, Math.floor(target / COLOURS) % 4, x, y, radius);
+        pen.fillStyle = colours[target % COLORS];
+        shape(pen, Math.floor(target / COLORS) % MARKERS, x, y, radius);
       });
       if (chosen >= 0 && shown[data.targets[chosen]]) {
         pen.globalAlpha = 1;
@@ -156,7 +157,7 @@
     const switches = data.classes.map((name, place) => {
       const each = document.createElement("button"), swatch = document.createElement("span");
       each.type = "button";
-      swatch.className = `swatch k${place % COLOURS} s${Math.floor(place / COLOURS) % 4}`;
+      swatch.className = `swatch k${place % COLORS} s${Math.floor(place / COLORS) % MARKERS}`;
       each.append(swatch, name);
       each.addEventListener("click", () => { shown[place] = !shown[place]; update(); });
       const point = place => () => { only = place; draw(); };

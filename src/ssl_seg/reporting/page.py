@@ -8,6 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from ssl_seg.figures.palette import PAGE_MARKERS, SERIES
 from ssl_seg.reporting.build import COMMAND_TITLES, Report, pair_of
 from ssl_seg.reporting.embedding_maps import Map, map_json
 from ssl_seg.reporting.svg import theme
@@ -44,6 +45,8 @@ def page(report: Report) -> str:
         report=report,
         names=COMMAND_TITLES,
         levels=LEVELS,
+        colors=len(SERIES),
+        markers=PAGE_MARKERS,
         style=Markup(theme() + (_HERE / "style.css").read_text(encoding="utf-8")),
         script=Markup(script),
         digest=digest,

@@ -8,25 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from ssl_seg.figures.palette import SERIES, css_variables
 from ssl_seg.results.runs import Row
 from ssl_seg.utils.text import plain
 
-# told apart by people who do not see red or green, three to one against the ground; light, dark
-COLOURS = (
-    ("#0072b2", "#62b5ea"),
-    ("#d55e00", "#ff9152"),
-    ("#008f68", "#35c79c"),
-    ("#aa3377", "#e88cc2"),
-    ("#a87900", "#e8bd4e"),
-    ("#3d8fb8", "#a3dcff"),
-    ("#6b6b6b", "#b4b4b4"),
-    ("#1b1b1b", "#f0f0f0"),
-)
 _DASHES = ("", "7 3", "2 3", "9 3 2 3")
 _MARKS = 40  # points of a line that show their number
 _STYLE = (
-    "text{font:12px system-ui,sans-serif;fill:#333}.grid{stroke:#ddd}.axis{stroke:#888}"
-    ".line{fill:none;stroke-width:2}.faint{fill:#777}.range{stroke-width:2}"
+    "text{font:12px system-ui,sans-serif;fill:var(--ink)}.grid{stroke:var(--rule)}.axis{stroke:var(--soft)}"
+    ".line{fill:none;stroke-width:2}.faint{fill:var(--soft)}.range{stroke-width:2}"
 )
 
 
@@ -87,7 +77,7 @@ def _curve(line: Line, points: Sequence[tuple[float, float, float, float]], titl
         for x, y, epoch, value in shown
         if math.isfinite(value)
     )
-    dash = _DASHES[line.place // len(COLOURS) % len(_DASHES)]
+    dash = _DASHES[line.place // len(SERIES) % len(_DASHES)]
     dashes = f' stroke-dasharray="{dash}"' if dash else ""
     colour = colour_of(line.place)
     return (
@@ -161,7 +151,7 @@ def points(
         dots = "".join(f"M{pad + x * inner:.1f} {pad + (1 - y) * inner:.1f}h0" for x, y in group)
         if dots:
             # lines of no length with round or square ends: a fifth of the text that circles take
-            cap = ("round", "square")[place // len(COLOURS) % 2]
+            cap = ("round", "square")[place // len(SERIES) % 2]
             look = f'stroke-width="{2 * radius}" stroke-linecap="{cap}" stroke-opacity=".8"'
             parts.append(f'<path d="{dots}" stroke="{colour_of(place)}" {look}/>')
     return _svg(size, size, title, parts)
@@ -169,21 +159,23 @@ def points(
 
 def colour_of(place: int) -> str:
     """The CSS variable of a colour; they come again after the last."""
-    return f"var(--k{place % len(COLOURS)})"
+    return f"var(--k{place % len(SERIES)})"
 
 
 def theme() -> str:
-    """The CSS variables of all colours, light and dark."""
-    pairs = (f"--k{place}:light-dark({light},{dark})" for place, (light, dark) in enumerate(COLOURS))
-    return f":root{{{';'.join(pairs)}}}"
+    """Return the CSS variables of all colors, light and dark, and a class `.kN` for each color of a series."""
+    pairs = (f"{name}:light-dark({light},{dark})" for name, (light, dark) in css_variables().items())
+    classes = "".join(f".k{index}{{background:var(--k{index})}}" for index in range(len(SERIES)))
+    return f":root{{{';'.join(pairs)}}}{classes}\n"
 
 
 def standalone(svg: str) -> str:
     """A chart as a file of its own, in light colours that need no CSS variables."""
-    for place, (light, _) in enumerate(COLOURS):
-        svg = svg.replace(f"var(--k{place})", light)
     ground = '<rect width="100%" height="100%" fill="#fff"/>'
-    return svg.replace(">", f' xmlns="http://www.w3.org/2000/svg"><style>{_STYLE}</style>{ground}', 1) + "\n"
+    svg = svg.replace(">", f' xmlns="http://www.w3.org/2000/svg"><style>{_STYLE}</style>{ground}', 1)
+    for name, (light, _) in css_variables().items():
+        svg = svg.replace(f"var({name})", light)
+    return svg + "\n"
 
 
 class _Scale:

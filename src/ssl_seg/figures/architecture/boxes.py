@@ -6,7 +6,8 @@ from functools import cache
 from math import sqrt
 from typing import Any
 
-from ssl_seg.figures.style import FAINT, INK, PALETTE
+from ssl_seg.figures.palette import PALETTE
+from ssl_seg.figures.style import FAINT, INK
 
 CM = 1 / 2.54  # inches
 SIZE = 6.0  # points, of most texts; nothing is smaller
@@ -15,8 +16,8 @@ COLOURS = {
     "image": "#e4e4e4",
     "stage": PALETTE[0],
     "layer": PALETTE[1],
-    "pooling": PALETTE[3],
-    "upsampling": PALETTE[4],
+    "pooling": PALETTE[6],
+    "upsampling": PALETTE[3],
 }
 _SLANT = (0.20, 0.16)  # of the depth, to the right and up
 _TALLEST, _WIDEST, _LEAST = 1.8, 0.85, 0.035
