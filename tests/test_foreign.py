@@ -18,7 +18,7 @@ from torch import nn
 from ssl_seg.augment.views import View
 from ssl_seg.base import Backbone, Dataset, Head, Metric, SSLMethod
 from ssl_seg.hooks import hookimpl
-from ssl_seg.nn.layers import pool
+from ssl_seg.nn.layers import global_pool
 
 def raises(error):
     raise error
@@ -61,7 +61,7 @@ class Mine(SSLMethod):
         self.backbone = backbone
     def training_step(self, views):
         at("SSLMethod.training_step")
-        return {"loss": pool(self.backbone(views[0])).square().mean()}
+        return {"loss": global_pool(self.backbone(views[0])).square().mean()}
     def after_step(self, progress):
         at("SSLMethod.after_step")
     def forward(self, views):
@@ -76,7 +76,7 @@ class Top(Head):
         self.linear = nn.Linear(channels[-1], classes)
     def forward(self, features, size):
         at("Head.forward")
-        return self.linear(pool(features))
+        return self.linear(global_pool(features))
 
 class Pixels(Head):
     def __init__(self, channels, strides, classes):
@@ -324,9 +324,9 @@ def epoch_end(run, epoch, scores):
 
 
 def test_an_observer_changes_no_number(places, package, cli):
-    step = "pool(self.backbone(nn.functional.dropout(views[0]))).square().mean()"
+    step = "global_pool(self.backbone(nn.functional.dropout(views[0]))).square().mean()"
     (places / "site" / "my_places.py").write_text(
-        PLUGIN.replace("pool(self.backbone(views[0])).square().mean()", step)
+        PLUGIN.replace("global_pool(self.backbone(views[0])).square().mean()", step)
     )
     losses = []
     for name in ("alone", "watched"):
@@ -422,9 +422,9 @@ def test_what_is_no_fault_of_the_code_keeps_its_own_exit_code(places, cli, error
 
 
 # what is wrong: in place of which line of the plugin, by which command, and what is said of it
-LOSS = 'return {"loss": pool(self.backbone(views[0])).square().mean()}'
+LOSS = 'return {"loss": global_pool(self.backbone(views[0])).square().mean()}'
 MAPS = "return [self.one(images).relu()]"
-LOGITS = "return self.linear(pool(features))"
+LOGITS = "return self.linear(global_pool(features))"
 PIXELS = "return nn.functional.interpolate(self.one(features[-1]), size)"
 NUMBERS = 'return {"number": 0.5}'
 IMAGE = "return colour.astype(np.uint8), (16, 16)"
@@ -463,7 +463,12 @@ WRONG = [
         CLASSIFY,
         "forward gives NoneType, and must give (4, 2) or (4, 2, 32, 32) logits",
     ),
-    (LOGITS, "return self.linear(pool(features))[:, :1]", CLASSIFY, "forward gives a float32 tensor (4, 1)"),
+    (
+        LOGITS,
+        "return self.linear(global_pool(features))[:, :1]",
+        CLASSIFY,
+        "forward gives a float32 tensor (4, 1)",
+    ),
     (PIXELS, "return self.one(features[-1])", SEGMENT, "forward gives a float32 tensor (1, 2, 8, 8)"),
     ("return self(features, size)", "return 3", SEGMENT, "auxiliary() must give logits"),
     (NUMBERS, "return 0.5", CLASSIFY, "compute() gives 0.5"),

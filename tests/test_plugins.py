@@ -16,7 +16,7 @@ from torch import Tensor
 from ssl_seg.augment.views import View
 from ssl_seg.base import SSLMethod
 from ssl_seg.hooks import hookimpl
-from ssl_seg.nn.layers import pool
+from ssl_seg.nn.layers import global_pool
 from ssl_seg.testing import TinyBackbone
 
 class Mine(SSLMethod):
@@ -32,7 +32,7 @@ class Mine(SSLMethod):
         self.backbone, self.pull = backbone, pull
 
     def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
-        one, two = (pool(self.backbone(view)) for view in views)
+        one, two = (global_pool(self.backbone(view)) for view in views)
         return {"loss": self.pull * (one - two).square().mean() - one.std(), "pulled": self.pull * one.mean()}
 
 @hookimpl

@@ -29,6 +29,13 @@ def test_version_and_unknown_names():
     assert "BYOL" in dir(ssl_seg)
 
 
+@pytest.mark.parametrize(("old", "new"), ssl_seg._RENAMED.items())
+def test_a_name_of_version_0_1_0_still_works(old, new):
+    with pytest.warns(DeprecationWarning, match=f"{old} is now ssl_seg.{new}$"):
+        assert getattr(ssl_seg, old) is getattr(ssl_seg, new)
+    assert old not in ssl_seg.__all__
+
+
 def test_type_checkers_are_told_the_same():
     stub = ast.parse(Path(ssl_seg.__file__).with_suffix(".pyi").read_text())
     told = {

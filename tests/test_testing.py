@@ -10,7 +10,7 @@ from torch import nn
 from ssl_seg.augment.views import View
 from ssl_seg.base import Dataset, Head, Metric, SSLMethod
 from ssl_seg.commands.check_plugin import fill_bank
-from ssl_seg.nn.layers import frozen_copy, mlp, move_average, pool
+from ssl_seg.nn.layers import global_pool, make_ema_copy, mlp, update_ema
 from ssl_seg.plugins import load_plugins
 from ssl_seg.testing import (
     TinyBackbone,
@@ -60,7 +60,7 @@ class Sound(SSLMethod):
         self.build_target()
 
     def build_target(self):
-        self.target = nn.Sequential(frozen_copy(self.backbone), frozen_copy(self.projector))
+        self.target = nn.Sequential(make_ema_copy(self.backbone), make_ema_copy(self.projector))
 
     def nets(self):
         return self.target[0], self.target[1]
@@ -68,17 +68,19 @@ class Sound(SSLMethod):
     def target_of(self, view):
         backbone, projector = self.nets()
         with torch.no_grad():
-            return projector(pool(backbone(view)))
+            return projector(global_pool(backbone(view)))
 
     def loss(self, one, two):
         return (one - two).square().mean()
 
     def training_step(self, views):
-        return {"loss": self.loss(self.projector(pool(self.backbone(views[0]))), self.target_of(views[1]))}
+        return {
+            "loss": self.loss(self.projector(global_pool(self.backbone(views[0]))), self.target_of(views[1]))
+        }
 
     def after_step(self, progress):
         for target, online in zip(self.nets(), (self.backbone, self.projector), strict=True):
-            move_average(target, online, 0.9)
+            update_ema(target, online, 0.9)
 
 
 class TargetIsOnline(Sound):
@@ -131,7 +133,7 @@ class TargetIsTrained(Sound):
 
     def target_of(self, view):
         backbone, projector = self.nets()
-        return projector(pool(backbone(view)))
+        return projector(global_pool(backbone(view)))
 
 
 class TargetStillRequiresGradient(Sound):
@@ -160,7 +162,7 @@ class GradientByHand(Sound):
 
 class TargetInList(Sound):
     def build_target(self):
-        self.target = [frozen_copy(self.backbone), frozen_copy(self.projector)]
+        self.target = [make_ema_copy(self.backbone), make_ema_copy(self.projector)]
 
 
 class CentreIsNoBuffer(Sound):
@@ -231,7 +233,7 @@ class NoLoss(Sound):
 class BackboneLeftOut(Sound):
     def training_step(self, views):
         with torch.no_grad():
-            features = pool(self.backbone(views[0]))
+            features = global_pool(self.backbone(views[0]))
         return {"loss": self.loss(self.projector(features), self.target_of(views[1]))}
 
 

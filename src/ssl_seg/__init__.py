@@ -22,7 +22,7 @@ _HOME = {
     "workflows.run_result": ("RunResult",),
     "base": ("Backbone", "Dataset", "Head", "Metric", "Model", "SSLMethod"),
     "hooks": ("hookimpl",),
-    "nn.layers": ("frozen_copy", "mlp", "move_average", "pool"),
+    "nn.layers": ("global_pool", "make_ema_copy", "mlp", "update_ema"),
     "augment.views": ("BYOL_VIEWS", "View", "evaluation_view", "multi_crop"),
     "augment.recipes": ("TRAIN_VIEWS",),
     "augment.geometry": ("crop_resize",),
@@ -54,6 +54,12 @@ _HOME = {
     "errors": ("SslSegError",),
     "utils.autocast": ("full_precision",),
 }
+# names of version 0.1.0, for plugins: they work for one more release, with a warning
+_RENAMED = {
+    "frozen_copy": "make_ema_copy",
+    "move_average": "update_ema",
+    "pool": "global_pool",
+}
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = ["__version__", *sorted(_MODULE_OF)]  # noqa: PLE0604  all of them are text
@@ -64,6 +70,11 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("ssl-seg")
+    if name in _RENAMED:
+        from warnings import warn
+
+        warn(f"ssl_seg.{name} is now ssl_seg.{_RENAMED[name]}", DeprecationWarning, stacklevel=2)
+        return getattr(import_module(__name__), _RENAMED[name])
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"ssl_seg.{_MODULE_OF[name]}"), name)

@@ -53,10 +53,10 @@ from ssl_seg.metrics.accuracy import Accuracy as Accuracy
 from ssl_seg.metrics.knn import KNN as KNN
 from ssl_seg.metrics.knn import knn_votes as knn_votes
 from ssl_seg.metrics.mean_iou import MeanIoU as MeanIoU
-from ssl_seg.nn.layers import frozen_copy as frozen_copy
+from ssl_seg.nn.layers import global_pool as global_pool
+from ssl_seg.nn.layers import make_ema_copy as make_ema_copy
 from ssl_seg.nn.layers import mlp as mlp
-from ssl_seg.nn.layers import move_average as move_average
-from ssl_seg.nn.layers import pool as pool
+from ssl_seg.nn.layers import update_ema as update_ema
 from ssl_seg.tasks.classification import Supervised as Supervised
 from ssl_seg.tasks.classification import mixup as mixup
 from ssl_seg.utils.autocast import full_precision as full_precision

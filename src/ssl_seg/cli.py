@@ -30,7 +30,7 @@ from ssl_seg.commands import (
 from ssl_seg.commands.from_python import as_program
 from ssl_seg.commands.help import Command
 from ssl_seg.data.cache_folder import default_cache
-from ssl_seg.distributed.launcher import processes
+from ssl_seg.distributed.launcher import world_size_from_env
 from ssl_seg.errors import PluginError, UsageError
 from ssl_seg.utils.entry_points import announced
 from ssl_seg.utils.foreign import Owner, fenced, know
@@ -95,7 +95,7 @@ def main_options(
     if show_version:
         echo(version("ssl-seg"))
         raise typer.Exit
-    called, count = context.invoked_subcommand, processes()
+    called, count = context.invoked_subcommand, world_size_from_env()
     if called and called not in SHARED and count > 1:
         raise UsageError(
             f"`{called}` runs in a single process, but {count} were started",

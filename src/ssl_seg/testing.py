@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ssl_seg.base import Backbone, Dataset, Head, Metric, SSLMethod
 from ssl_seg.engine.optim import parameter_groups
 from ssl_seg.engine.recipe import trouble_in
-from ssl_seg.nn.tensor_walk import reachable
+from ssl_seg.nn.tensor_walk import iter_tensors
 from ssl_seg.weights.checkpoint import load_checkpoint, save_checkpoint
 
 BATCH, SIZE = 8, 32
@@ -53,7 +53,7 @@ def check_method(factory: Callable[..., SSLMethod]) -> None:
     method = _build(factory, seed=0)
     _check_sharing(method)
     optimizer = torch.optim.AdamW(parameter_groups(method, 1e-4), lr=1e-3)
-    before = [(path, tensor, tensor.detach().clone()) for _, path, tensor in reachable(method)]
+    before = [(path, tensor, tensor.detach().clone()) for _, path, tensor in iter_tensors(method)]
     for step in range(3):
         _check_step(method, optimizer, step)
     _check_sharing(method)  # a step may have made a tensor a view of another
@@ -166,7 +166,7 @@ def _build(factory: Callable[..., SSLMethod], seed: int) -> SSLMethod:
 
 def _check_sharing(method: SSLMethod) -> None:
     seen: dict[int, tuple[str, str]] = {}
-    for attribute, path, tensor in reachable(method):
+    for attribute, path, tensor in iter_tensors(method):
         if tensor.numel():
             owner, other = seen.setdefault(tensor.untyped_storage().data_ptr(), (attribute, path))
             assert owner == attribute, f"{path} shares its storage with {other}: a target must be a copy"

@@ -9,7 +9,7 @@ import torchvision
 
 from ssl_seg.backbones.timm import TimmBackbone, backbones, changed
 from ssl_seg.errors import UsageError
-from ssl_seg.nn.layers import frozen_copy, pool
+from ssl_seg.nn.layers import global_pool, make_ema_copy
 from ssl_seg.plugins import load_plugins
 from ssl_seg.registry import check_options
 from ssl_seg.testing import check_backbone
@@ -156,7 +156,7 @@ def test_a_resnet_has_torchvisions_names_and_features(name, build):
     ours.load_state_dict(state, strict=True)
     theirs.fc = torch.nn.Identity()
     with torch.no_grad():
-        torch.testing.assert_close(pool(ours(images())), theirs(images()), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(global_pool(ours(images())), theirs(images()), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["resnet18", pytest.param("resnet50", marks=pytest.mark.slow)])
@@ -165,7 +165,7 @@ def test_a_resnet_loads_into_timm(name):
     theirs.load_state_dict(ours.state_dict(), strict=True)
     with torch.no_grad():
         pooled = theirs.forward_head(theirs.forward_features(images()), pre_logits=True)
-        torch.testing.assert_close(pool(ours(images())), pooled, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(global_pool(ours(images())), pooled, atol=1e-6, rtol=1e-5)
 
 
 def test_the_levels_of_a_resnet_are_torchvisions_layers():
@@ -186,7 +186,7 @@ def test_the_levels_of_a_resnet_are_torchvisions_layers():
 
 def test_names_hold_inside_a_method_and_in_a_copy():
     backbone = TimmBackbone("test_resnet")
-    module = torch.nn.ModuleDict({"backbone": backbone, "target": frozen_copy(backbone)})
+    module = torch.nn.ModuleDict({"backbone": backbone, "target": make_ema_copy(backbone)})
     names = list(backbone.state_dict())
     assert list(module.state_dict()) == [f"{part}.{n}" for part in ("backbone", "target") for n in names]
     assert not any(name.startswith("net.") for name in names)

@@ -2,12 +2,19 @@
 
 import torch
 
-from ssl_seg.distributed.collectives import average, average_number, gather, mine, place, total
+from ssl_seg.distributed.collectives import (
+    all_gather,
+    all_reduce_mean,
+    all_reduce_mean_scalar,
+    all_reduce_sum,
+    local_shard,
+    rank_and_world_size,
+)
 
 
 def test_alone_everything_stays_as_it_is():
     rows = torch.randn(4, 3, requires_grad=True)
-    assert place() == (0, 1)
-    assert gather(rows) is rows and average(rows) is rows and total(rows) is rows
-    assert torch.equal(mine(rows), rows)
-    assert average_number(3, torch.device("cpu")) == 3
+    assert rank_and_world_size() == (0, 1)
+    assert all_gather(rows) is rows and all_reduce_mean(rows) is rows and all_reduce_sum(rows) is rows
+    assert torch.equal(local_shard(rows), rows)
+    assert all_reduce_mean_scalar(3, torch.device("cpu")) == 3

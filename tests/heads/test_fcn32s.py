@@ -202,7 +202,7 @@ def test_a_classifier_that_does_not_fit_is_refused_whole(change, what):
 @pytest.mark.parametrize("shape", [(4, 4), (1, 1), (3, 9), (16, 16)])
 def test_the_matrix_product_is_the_convolution(shape):
     """Forward and all gradients; in double precision, as the order of sums differs."""
-    from ssl_seg.heads.fcn32s import _wide
+    from ssl_seg.heads.fcn32s import _fc6_as_matmul
 
     torch.manual_seed(0)
     conv = nn.Conv2d(6, 10, 7, padding=3).double()
@@ -210,7 +210,7 @@ def test_the_matrix_product_is_the_convolution(shape):
     two = one.detach().clone().requires_grad_()
     weigh = torch.randn(2, 10, *shape, dtype=torch.float64)
     gradients = []
-    for x, made in ((one, conv(one)), (two, _wide(conv, two))):
+    for x, made in ((one, conv(one)), (two, _fc6_as_matmul(conv, two))):
         (made * weigh).sum().backward()
         gradients.append((made.detach(), x.grad, conv.weight.grad.clone(), conv.bias.grad.clone()))
         conv.zero_grad()

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from ssl_seg.methods.simclr import SimCLR, nt_xent
-from ssl_seg.nn.layers import pool
+from ssl_seg.nn.layers import global_pool
 from ssl_seg.testing import TinyBackbone
 
 
@@ -55,7 +55,7 @@ def test_the_step_applies_the_loss_to_the_projections_of_both_views():
     torch.manual_seed(0)
     method = SimCLR(TinyBackbone(), hidden=12, dimensions=6, temperature=0.3).train()
     views = list(torch.randn(2, 8, 3, 16, 16))
-    one, two = (method.projector(pool(method.backbone(view))) for view in views)
+    one, two = (method.projector(global_pool(method.backbone(view))) for view in views)
     out = method(views)
     expected = numpy_nt_xent(one.detach().numpy(), two.detach().numpy(), 0.3)
     assert out["loss"].item() == pytest.approx(expected, abs=1e-5)

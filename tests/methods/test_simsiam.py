@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ssl_seg.methods.simsiam import SimSiam, simsiam_loss
-from ssl_seg.nn.layers import pool
+from ssl_seg.nn.layers import global_pool
 from ssl_seg.testing import TinyBackbone
 
 
@@ -20,7 +20,7 @@ def lightly_loss(method, views):
     from lightly.loss import NegativeCosineSimilarity
 
     negative = NegativeCosineSimilarity()
-    z0, z1 = (method.projector(pool(method.backbone(view))) for view in views)
+    z0, z1 = (method.projector(global_pool(method.backbone(view))) for view in views)
     p0, p1 = method.predictor(z0), method.predictor(z1)
     return 0.5 * (negative(z0.detach(), p1) + negative(z1.detach(), p0))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ssl_seg.distributed.launcher import adopt_slurm, first_host, processes
+from ssl_seg.distributed.launcher import first_slurm_host, set_env_from_slurm, world_size_from_env
 
 ROOT = Path(__file__).parents[2]
 JOB = ROOT / "examples" / "cluster" / "slurm.sh"
@@ -26,7 +26,7 @@ RAY = ROOT / "examples" / "cluster" / "ray_train.py"
     ],
 )
 def test_how_many_processes_there_are(environment, count):
-    assert processes(environment) == count
+    assert world_size_from_env(environment) == count
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_how_many_processes_there_are(environment, count):
     ],
 )
 def test_the_first_machine(nodes, first):
-    assert first_host(nodes) == first
+    assert first_slurm_host(nodes) == first
 
 
 def test_what_srun_says_in_the_words_of_torchrun():
@@ -54,7 +54,7 @@ def test_what_srun_says_in_the_words_of_torchrun():
         "SLURM_JOB_ID": "4711",
     }
     environment = dict(told)
-    adopt_slurm(environment)
+    set_env_from_slurm(environment)
     found = {name: value for name, value in environment.items() if name not in told}
     assert found == {
         "RANK": "5",
@@ -65,11 +65,11 @@ def test_what_srun_says_in_the_words_of_torchrun():
         "MASTER_PORT": str(15000 + 4711),
     }
     environment = told | {"MASTER_ADDR": "10.0.0.1"}
-    adopt_slurm(environment)
+    set_env_from_slurm(environment)
     assert environment["MASTER_ADDR"] == "10.0.0.1"
     for other in ({}, told | {"WORLD_SIZE": "2"}, told | {"SLURM_STEP_NUM_TASKS": "1"}):
         environment = dict(other)
-        adopt_slurm(environment)
+        set_env_from_slurm(environment)
         assert environment == other, "nothing to say, or a launcher has said it"
 
 

@@ -7,7 +7,7 @@ import torch
 from timm.layers import BatchNormAct2d
 from torch import nn
 
-from ssl_seg.nn.batch_norm import PooledBatchNorm2d, synchronise, take_single_images
+from ssl_seg.nn.batch_norm import PooledBatchNorm2d, convert_sync_batchnorm, use_pooled_batch_norm
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_a_module_learns_to_take_single_images():
     state, x = copy.deepcopy(net.state_dict()), torch.randn(1, 3, 5, 5)
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         net(x)
-    take_single_images(net)
+    use_pooled_batch_norm(net)
     assert torch.isfinite(net(x)).all()
     assert list(net.state_dict()) == list(state)
 
@@ -56,8 +56,8 @@ def test_synchronised_norms_stay_what_they_are():
     net = nn.Sequential(nn.BatchNorm2d(4), act, PooledBatchNorm2d(4), nn.Flatten(), nn.BatchNorm1d(36))
     state, twin = copy.deepcopy(net.state_dict()), copy.deepcopy(net)
     parameters = list(net.parameters())
-    synchronise(net)
-    synchronise(net)
+    convert_sync_batchnorm(net)
+    convert_sync_batchnorm(net)
     assert all(a is b for a, b in zip(parameters, net.parameters(), strict=True))
     assert list(net.state_dict()) == list(state)
     assert isinstance(net[1], BatchNormAct2d) and isinstance(net[2], PooledBatchNorm2d)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_seg.nn.layers import frozen_copy, mlp, move_average, pool
+from ssl_seg.nn.layers import global_pool, make_ema_copy, mlp, update_ema
 
 
 def kinds(module):
@@ -18,7 +18,7 @@ def test_mlp_has_norm_and_relu_between_linear_layers():
 
 
 def test_mlp_of_simsiam_ends_with_a_norm_without_parameters():
-    module = mlp(5, 7, 3, layers=3, last_norm=True)
+    module = mlp(5, 7, 3, num_layers=3, last_norm=True)
     assert kinds(module) == ["Linear", "BatchNorm1d", "ReLU"] * 2 + ["Linear", "BatchNorm1d"]
     assert [(part.in_features, part.out_features) for part in module if isinstance(part, nn.Linear)] == [
         (5, 7),
@@ -35,13 +35,13 @@ def test_mlp_of_simsiam_ends_with_a_norm_without_parameters():
 def test_pool_is_the_mean_over_space_of_the_deepest_map():
     shallow, deep = torch.randn(2, 4, 8, 6), torch.randn(2, 5, 4, 3)
     expected = torch.stack([deep[b, c].sum() / 12 for b in range(2) for c in range(5)]).view(2, 5)
-    torch.testing.assert_close(pool([shallow, deep]), expected)
+    torch.testing.assert_close(global_pool([shallow, deep]), expected)
 
 
 class TestFrozenCopy:
     def test_it_shares_nothing_and_requires_no_gradient(self):
         online = mlp(5, 7, 3)
-        target = frozen_copy(online)
+        target = make_ema_copy(online)
         ours = {tensor.data_ptr() for tensor in online.state_dict().values()}
         assert ours.isdisjoint(tensor.data_ptr() for tensor in target.state_dict().values())
         assert not any(parameter.requires_grad for parameter in target.parameters())
@@ -53,7 +53,7 @@ class TestFrozenCopy:
         ("norm", "shape"), [(nn.BatchNorm1d(3), (8, 3)), (nn.BatchNorm2d(3), (8, 3, 4, 4))]
     )
     def test_a_forward_pass_normalises_by_the_batch_and_moves_no_statistics(self, norm, shape):
-        target, images = frozen_copy(norm), 3.0 + 2.0 * torch.randn(shape)
+        target, images = make_ema_copy(norm), 3.0 + 2.0 * torch.randn(shape)
         torch.testing.assert_close(target(images), norm(images))
         assert torch.equal(target.running_mean, torch.zeros(3)) and torch.equal(
             target.running_var, torch.ones(3)
@@ -65,7 +65,7 @@ class TestMoveAverage:
     @pytest.fixture
     def pair(self):
         torch.manual_seed(0)
-        online, target = mlp(5, 7, 3), frozen_copy(mlp(5, 7, 3))
+        online, target = mlp(5, 7, 3), make_ema_copy(mlp(5, 7, 3))
         online(torch.randn(16, 5))  # moves the running statistics and the counter
         return target, online
 
@@ -74,7 +74,7 @@ class TestMoveAverage:
         target, online = pair
         before = {name: tensor.clone() for name, tensor in target.state_dict().items()}
         source = {name: tensor.clone() for name, tensor in online.state_dict().items()}
-        move_average(target, online, decay)
+        update_ema(target, online, decay)
         for name, tensor in target.state_dict().items():
             if tensor.is_floating_point():
                 expected = before[name].mul(decay).add(source[name], alpha=1.0 - decay)
@@ -87,12 +87,12 @@ class TestMoveAverage:
     def test_storage_stays(self, pair):
         target, online = pair
         before = [tensor.data_ptr() for tensor in target.state_dict().values()]
-        move_average(target, online, 0.0)
+        update_ema(target, online, 0.0)
         assert before == [tensor.data_ptr() for tensor in target.state_dict().values()]
 
     def test_modules_of_another_structure_are_refused_and_nothing_moves(self):
         target = nn.Sequential(nn.Linear(3, 3))
         before = target[0].weight.clone()
         with pytest.raises(ValueError, match="zip"):
-            move_average(target, nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)), 0.5)
+            update_ema(target, nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)), 0.5)
         assert torch.equal(target[0].weight, before)

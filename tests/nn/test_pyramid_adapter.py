@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ssl_seg.errors import UsageError
-from ssl_seg.nn.pyramid_adapter import DecoderHead, Level, doubling
+from ssl_seg.nn.pyramid_adapter import DecoderHead, PyramidLevel, power_of_two_levels
 
 CHANNELS = [3, 4, 5]
 
@@ -21,7 +21,10 @@ class Echo(nn.Module):
 
 
 def head(strides=(4, 8, 16), **options):
-    levels = [Level(1), *(Level(s, i, c) for i, (s, c) in enumerate(zip(strides, CHANNELS, strict=True)))]
+    levels = [
+        PyramidLevel(1),
+        *(PyramidLevel(s, i, c) for i, (s, c) in enumerate(zip(strides, CHANNELS, strict=True))),
+    ]
     return DecoderHead(levels, Echo(), nn.Identity(), **options)
 
 
@@ -70,20 +73,20 @@ def test_maps_that_are_larger_are_cut_and_smaller_ones_stretched():
 
 
 def test_least_sizes_and_further_arguments():
-    made = head(cells=8, more=(7,))
+    made = head(min_size=8, extra_inputs=(7,))
     assert made(maps((40, 130), (4, 8, 16), ceil), (40, 130)).shape == (2, 3, 40, 130)
     assert made.decoder.maps[3].shape[2:] == (8, 9) and made.decoder.more == (7,)
-    made = head(multiple=64)
+    made = head(size_divisor=64)
     made(maps((40, 130), (4, 8, 16), ceil), (40, 130))
     assert made.decoder.maps[3].shape[2:] == (4, 12)
 
 
 def test_a_pooled_level():
-    levels = [Level(1), Level(4, 0, 3), Level(32, 2, 5, pooled=True)]
+    levels = [PyramidLevel(1), PyramidLevel(4, 0, 3), PyramidLevel(32, 2, 5, downsampled=True)]
     made, given = DecoderHead(levels, Echo(), nn.Identity()), maps((80, 64), (4, 8, 16), ceil)
     made(given, (80, 64))
-    pooled = F.max_pool2d(F.pad(given[2], (0, 0, 0, 1), mode="replicate"), 2)
-    assert torch.equal(made.decoder.maps[2], pooled)
+    downsampled = F.max_pool2d(F.pad(given[2], (0, 0, 0, 1), mode="replicate"), 2)
+    assert torch.equal(made.decoder.maps[2], downsampled)
 
 
 # --- which maps -----------------------------------------------------------------------------------
@@ -101,8 +104,8 @@ def test_a_pooled_level():
 )
 def test_the_levels_of_a_pyramid(strides, expected):
     channels = [10 * (1 + index) for index in range(len(strides))]
-    levels = doubling("x", channels, strides)
-    assert [(level.stride, level.place) for level in levels] == expected
+    levels = power_of_two_levels("x", channels, strides)
+    assert [(level.stride, level.map_index) for level in levels] == expected
     assert [level.channels for level in levels[1:]] == [
         0 if index is None else channels[index] for _, index in expected[1:]
     ]
@@ -115,11 +118,11 @@ def test_the_levels_of_a_pyramid(strides, expected):
 @pytest.mark.parametrize("dilated", [False, True])
 def test_other_pyramids_are_refused_by_their_strides(strides, dilated):
     with pytest.raises(UsageError, match=f"head smp:x takes .* have strides {', '.join(map(str, strides))}$"):
-        doubling("smp:x", [8] * len(strides), strides, dilated=dilated)
+        power_of_two_levels("smp:x", [8] * len(strides), strides, dilated=dilated)
 
 
 def test_repeated_strides_only_where_they_are_wanted():
     strides = [2, 4, 8, 8, 8]
-    assert [level.stride for level in doubling("x", strides, strides, dilated=True)[1:]] == strides
+    assert [level.stride for level in power_of_two_levels("x", strides, strides, dilated=True)[1:]] == strides
     with pytest.raises(UsageError, match="strides 2, 4, 8, 8, 8"):
-        doubling("x", strides, strides)
+        power_of_two_levels("x", strides, strides)

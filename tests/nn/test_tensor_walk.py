@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from ssl_seg.nn.tensor_walk import reachable
+from ssl_seg.nn.tensor_walk import iter_tensors
 
 
 class Box:
@@ -22,7 +22,7 @@ class Module(nn.Module):
 
 
 def test_every_tensor_is_found_with_its_path():
-    found = {path: tensor for _, path, tensor in reachable(Module())}
+    found = {path: tensor for _, path, tensor in iter_tensors(Module())}
     inner = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
     assert set(found) == (
         {f"inner.{name}" for name in inner}
@@ -34,5 +34,5 @@ def test_every_tensor_is_found_with_its_path():
 
 def test_a_tensor_comes_once_for_each_attribute_it_hangs_on():
     module = Module()
-    owners = [name for name, _, tensor in reachable(module) if tensor is module.inner.weight]
+    owners = [name for name, _, tensor in iter_tensors(module) if tensor is module.inner.weight]
     assert sorted(owners) == ["again", "inner"]

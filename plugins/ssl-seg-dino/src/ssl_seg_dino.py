@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, distributed, nn
 
-from ssl_seg import BYOL_VIEWS, Backbone, SSLMethod, View, full_precision, hookimpl, pool
+from ssl_seg import BYOL_VIEWS, Backbone, SSLMethod, View, full_precision, global_pool, hookimpl
 
 # The authors' code: two views as BYOL's, and small ones of 96 px where those have 224. Scales are
 # those it gives for convolutional networks. Its blur is in pixels, ours in pixels of a 224 px view.
@@ -118,7 +118,7 @@ class DINO(SSLMethod):
         self.temperatures, self.rise = (first_temperature, teacher_temperature), rise
         self.student = backbone
         self.student_head = DINOHead(backbone.channels[-1], hidden, bottleneck, prototypes, norm)
-        # not `frozen_copy`: the teacher's BatchNorm keeps statistics of its own, of large views alone
+        # not `make_ema_copy`: the teacher's BatchNorm keeps statistics of its own, of large views alone
         self.backbone = copy.deepcopy(self.student).requires_grad_(False)
         self.head = copy.deepcopy(self.student_head).requires_grad_(False)
         # on the device and in checkpoints: nothing waits for them, and a resumed run goes on with them
@@ -129,10 +129,10 @@ class DINO(SSLMethod):
     def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
         # views of one size go through together, so BatchNorm sees them as one batch
         groups = [torch.cat(views[:2])] + ([torch.cat(views[2:])] if views[2:] else [])
-        features = torch.cat([pool(self.student(group)) for group in groups])
+        features = torch.cat([global_pool(self.student(group)) for group in groups])
         said, points = self.student_head(features, self.open)
         with torch.no_grad():
-            heard = self.head(pool(self.backbone(groups[0])))[0].float()
+            heard = self.head(global_pool(self.backbone(groups[0])))[0].float()
             certain = ((heard - self.center) / self.temperature).softmax(dim=-1)
             self._move_center(heard.mean(dim=0))
         images = len(views[0])

@@ -11,7 +11,7 @@ from collections.abc import Mapping, MutableMapping
 _COUNTS = ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 
 
-def processes(environment: Mapping[str, str] = os.environ) -> int:
+def world_size_from_env(environment: Mapping[str, str] = os.environ) -> int:
     """How many processes there are, this one among them."""
     for name in _COUNTS:
         if environment.get(name, "").isdecimal():
@@ -19,13 +19,17 @@ def processes(environment: Mapping[str, str] = os.environ) -> int:
     return 1
 
 
-def adopt_slurm(environment: MutableMapping[str, str] = os.environ) -> None:
+def set_env_from_slurm(environment: MutableMapping[str, str] = os.environ) -> None:
     """Say what `srun` says of this process in the words of `torchrun`, unless a launcher has done so.
 
     The first machine of the job step is where the processes meet; the port follows from the number of
     the job, so that two jobs on one machine have different ones.
     """
-    if "WORLD_SIZE" in environment or processes(environment) == 1 or "SLURM_PROCID" not in environment:
+    if (
+        "WORLD_SIZE" in environment
+        or world_size_from_env(environment) == 1
+        or "SLURM_PROCID" not in environment
+    ):
         return
     number = int(environment.get("SLURM_JOB_ID", "0")) + int(environment.get("SLURM_STEP_ID", "0"))
     local = re.match(r"\d+", environment.get("SLURM_STEP_TASKS_PER_NODE", ""))
@@ -34,14 +38,14 @@ def adopt_slurm(environment: MutableMapping[str, str] = os.environ) -> None:
         "LOCAL_RANK": environment.get("SLURM_LOCALID", "0"),
         "WORLD_SIZE": environment["SLURM_STEP_NUM_TASKS"],
         "LOCAL_WORLD_SIZE": local[0] if local else "1",
-        "MASTER_ADDR": first_host(environment.get("SLURM_STEP_NODELIST", "")) or "127.0.0.1",
+        "MASTER_ADDR": first_slurm_host(environment.get("SLURM_STEP_NODELIST", "")) or "127.0.0.1",
         "MASTER_PORT": str(15000 + number % 15000),
     }
     for name, value in told.items():
         environment.setdefault(name, value)
 
 
-def first_host(nodes: str) -> str:
+def first_slurm_host(nodes: str) -> str:
     """The first of SLURM's list of machines: `gpu[003-006,9]-ib,login1` -> `gpu003-ib`."""
     match = re.match(r"([^,\[]*)(?:\[(\w+)[^\]]*\]([^,]*))?", nodes)
     return "".join(part or "" for part in match.groups()) if match else ""

@@ -23,9 +23,9 @@ from ssl_seg.augment import stateless_rng as chance
 from ssl_seg.distributed.agreement import first_difference
 from ssl_seg.distributed.connection import accept, connect, listen
 from ssl_seg.distributed.failure_monitor import Link
-from ssl_seg.distributed.launcher import adopt_slurm, processes
+from ssl_seg.distributed.launcher import set_env_from_slurm, world_size_from_env
 from ssl_seg.errors import RankError, UsageError, counted
-from ssl_seg.nn.batch_norm import synchronise
+from ssl_seg.nn.batch_norm import convert_sync_batchnorm
 from ssl_seg.nn.small_maps import pad_small_maps
 from ssl_seg.utils.patience import patience
 
@@ -43,7 +43,9 @@ class Device:
     """
 
     def __init__(self, precision: Precision = "auto", *, compile: bool = False, cpu: bool = False) -> None:
-        self._joined = processes() > 1 and not dist.is_initialized()  # here, and not by whoever called
+        self._joined = (
+            world_size_from_env() > 1 and not dist.is_initialized()
+        )  # here, and not by whoever called
         state = _join(cpu)
         self.device = torch.device("cpu") if cpu else state.device
         self.rank, self.ranks = state.process_index, state.num_processes
@@ -82,7 +84,7 @@ class Device:
         wrapped: Any = module
         if self.ranks > 1:
             self._seed = torch.initial_seed() % 2**31
-            synchronise(module)
+            convert_sync_batchnorm(module)
             if any(parameter.requires_grad for parameter in module.parameters()):
                 wrapped = _averaging(module)
         return torch.compile(wrapped) if self._compile else wrapped
@@ -227,10 +229,10 @@ def _join(cpu: bool) -> PartialState:
     Raises:
         UsageError: it is one of several and cannot find the others. RankError: they have not come.
     """
-    count = processes()
+    count = world_size_from_env()
     if count == 1:
         return PartialState(cpu=cpu)
-    adopt_slurm()
+    set_env_from_slurm()
     apart = f"this is one of {count} processes, and they cannot find each other"
     way = "torchrun --nproc-per-node 2 -m ssl_seg train ..."
     try:

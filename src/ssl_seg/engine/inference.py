@@ -10,9 +10,9 @@ from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD, evaluation_view
 from ssl_seg.base import Backbone
 from ssl_seg.data.image_cache import Store
 from ssl_seg.data.loader import Batch, in_order
-from ssl_seg.distributed.collectives import total
+from ssl_seg.distributed.collectives import all_reduce_sum
 from ssl_seg.engine.device import Device
-from ssl_seg.nn.layers import pool
+from ssl_seg.nn.layers import global_pool
 
 BATCH = 256
 
@@ -69,7 +69,7 @@ def extract_features(
     """
     rows, batch_size = how.get("rows"), how.get("batch_size", BATCH)
     targets = store.targets if rows is None else store.targets[rows]
-    parts = [pool(maps).float() for maps, _ in outputs(backbone, store, device, **how)]
+    parts = [global_pool(maps).float() for maps, _ in outputs(backbone, store, device, **how)]
     features = joined(parts, len(targets), device, batch_size)
     return features, targets[: len(features)].to(features.device)
 
@@ -91,7 +91,7 @@ def joined(parts: Sequence[Tensor], count: int, device: Device, batch_size: int 
     for index, part in enumerate(parts):
         start = (device.rank + index * device.ranks) * batch_size
         rows[start : start + len(part)] = part
-    return total(rows)  # each row is of one process, and 0 in all others: the sum is exact
+    return all_reduce_sum(rows)  # each row is of one process, and 0 in all others: the sum is exact
 
 
 class evaluating:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ssl_seg.distributed.collectives import gather
+from ssl_seg.distributed.collectives import all_gather
 from ssl_seg.engine.accumulation import shares
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.energy import energy_of
@@ -156,7 +156,7 @@ class _Keeper:
 
     def _look(self, alarm: CollapseAlarm, embedding: Tensor | None, step: int) -> None:
         if embedding is not None:
-            self.meter.note(alarm.look(gather(embedding.detach()), step))
+            self.meter.note(alarm.look(all_gather(embedding.detach()), step))
         else:
             log.warning("the method returns no `embedding`: a collapse would not be noticed")
             self.alarm = None

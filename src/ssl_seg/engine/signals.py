@@ -7,7 +7,7 @@ from time import monotonic
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
-from ssl_seg.distributed.launcher import processes
+from ssl_seg.distributed.launcher import world_size_from_env
 from ssl_seg.utils.interrupt import SIGNALS, Interrupted
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Stop:
 
     def _note(self, number: int, _: FrameType | None) -> None:
         if self._noted:
-            if processes() > 1 and monotonic() - self._noted < _ECHO:
+            if world_size_from_env() > 1 and monotonic() - self._noted < _ECHO:
                 return
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)

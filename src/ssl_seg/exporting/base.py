@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD
 from ssl_seg.base import Backbone, Head, Model
 from ssl_seg.errors import UsageError, WeightsError
-from ssl_seg.nn.layers import pool
+from ssl_seg.nn.layers import global_pool
 from ssl_seg.weights.first_version import MARK, untrained_in
 from ssl_seg.weights.load import excluded_in
 
@@ -72,7 +72,7 @@ class Subject:
     @torch.no_grad()
     def pooled(self, images: Tensor) -> Tensor:
         """(B, C) features, as `embed` gives them."""
-        return pool(self.backbone(images))
+        return global_pool(self.backbone(images))
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from ssl_seg.errors import UsageError
 from ssl_seg.exporting.base import Subject, cannot, check, difference
 from ssl_seg.exporting.exported import Exported
 from ssl_seg.exporting.output import placed
-from ssl_seg.nn.layers import pool
+from ssl_seg.nn.layers import global_pool
 
 _ALLOWED = 1e-4
 _LARGEST = 1_900_000_000  # bytes; a file of protobuf ends at 2 GB
@@ -30,7 +30,7 @@ class _Features(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         maps = self.backbone(images)
-        return pool(maps), maps[-1]
+        return global_pool(maps), maps[-1]
 
 
 class _Logits(nn.Module):

@@ -10,7 +10,7 @@ from torch import nn
 from ssl_seg.exporting.base import Subject, affine, cannot, check, difference
 from ssl_seg.exporting.exported import Exported
 from ssl_seg.exporting.output import placed, write_json
-from ssl_seg.nn.layers import pool
+from ssl_seg.nn.layers import global_pool
 from ssl_seg.weights.backbone_file import FORMAT
 from ssl_seg.weights.first_version import MARK, untrained_in
 from ssl_seg.weights.state_dict import write_tensors
@@ -165,8 +165,10 @@ def compare(subject: Subject, folder: Path, *, whole: bool) -> float:
         return check(difference(loaded(images), subject.model(images)), _ALLOWED, "timm")
     if subject.backbone.whole:
         return check(
-            difference(pool([loaded.forward_features(images)]), subject.pooled(images)), _ALLOWED, "timm"
+            difference(global_pool([loaded.forward_features(images)]), subject.pooled(images)),
+            _ALLOWED,
+            "timm",
         )
     how: dict[str, Any] = {"norm": True, "output_fmt": "NCHW", "intermediates_only": True}
     theirs = loaded.forward_intermediates(images, indices=1, **how)
-    return check(difference(pool(theirs), subject.pooled(images)), _ALLOWED, "timm")
+    return check(difference(global_pool(theirs), subject.pooled(images)), _ALLOWED, "timm")

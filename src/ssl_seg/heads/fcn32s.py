@@ -58,7 +58,7 @@ class FCN32s(Head):
 
     def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
         """Feature maps -> (B, classes, *size) logits."""
-        x = self.dropout(F.relu(_wide(self.fc6, features[-1]), inplace=True))
+        x = self.dropout(F.relu(_fc6_as_matmul(self.fc6, features[-1]), inplace=True))
         x = self.dropout(F.relu(self.fc7(x), inplace=True))
         score = self.score(x)
         whole = self._enlarged(_repeat_border(score))[:, :, self.factor :, self.factor :]
@@ -80,7 +80,7 @@ class FCN32s(Head):
         return enlarged
 
 
-def _wide(conv: nn.Conv2d, x: Tensor) -> Tensor:
+def _fc6_as_matmul(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """The 7x7 convolution, on the CPU as one matrix product; an exported network has the convolution.
 
     On maps smaller than the kernel, the CPU's backward pass of the convolution takes a hundred times as long.

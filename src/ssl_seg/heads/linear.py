@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ssl_seg.base import Head
 from ssl_seg.hooks import hookimpl
-from ssl_seg.nn.layers import pool
+from ssl_seg.nn.layers import global_pool
 
 
 class Linear(Head):
@@ -37,7 +37,7 @@ class Linear(Head):
         self.linear = nn.Linear(channels[-1], classes)
 
     def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
-        logits: Tensor = self.linear(self.dropout(self.norm(pool(features))))
+        logits: Tensor = self.linear(self.dropout(self.norm(global_pool(features))))
         return logits
 
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ssl_seg.base import Head
 from ssl_seg.hooks import hookimpl
-from ssl_seg.nn.layers import mlp, pool
+from ssl_seg.nn.layers import global_pool, mlp
 
 
 class MLP(Head):
@@ -34,10 +34,10 @@ class MLP(Head):
     ) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.net = mlp(channels[-1], hidden, classes, layers=layers)
+        self.net = mlp(channels[-1], hidden, classes, num_layers=layers)
 
     def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
-        logits: Tensor = self.net(self.dropout(pool(features)))
+        logits: Tensor = self.net(self.dropout(global_pool(features)))
         return logits
 
 

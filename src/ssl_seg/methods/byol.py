@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ssl_seg.augment.views import BYOL_VIEWS
 from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.hooks import hookimpl
-from ssl_seg.nn.layers import frozen_copy, mlp, move_average, pool
+from ssl_seg.nn.layers import global_pool, make_ema_copy, mlp, update_ema
 from ssl_seg.utils.autocast import full_precision
 
 
@@ -68,22 +68,22 @@ class BYOL(SSLMethod):
         self.backbone = backbone
         self.projector = mlp(backbone.channels[-1], hidden, dimensions, last_norm=last_norm)
         self.predictor = mlp(dimensions, hidden, dimensions)
-        self.target_backbone = frozen_copy(backbone)
-        self.target_projector = frozen_copy(self.projector)
+        self.target_backbone = make_ema_copy(backbone)
+        self.target_projector = make_ema_copy(self.projector)
         self.decay = decay
 
     def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
-        projections = [self.projector(pool(self.backbone(view))) for view in views]
+        projections = [self.projector(global_pool(self.backbone(view))) for view in views]
         predictions = [self.predictor(projection) for projection in projections]
         with torch.no_grad():
-            targets = [self.target_projector(pool(self.target_backbone(view))) for view in views]
+            targets = [self.target_projector(global_pool(self.target_backbone(view))) for view in views]
         loss = byol_loss(predictions[0], targets[1]) + byol_loss(predictions[1], targets[0])
         return {"loss": loss, "embedding": projections[0]}
 
     def after_step(self, progress: float) -> None:
         decay = decay_at(progress, self.decay)
-        move_average(self.target_backbone, self.backbone, decay)
-        move_average(self.target_projector, self.projector, decay)
+        update_ema(self.target_backbone, self.backbone, decay)
+        update_ema(self.target_projector, self.projector, decay)
 
 
 @hookimpl

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from ssl_seg.augment.views import View
 from ssl_seg.base import Backbone, SSLMethod
-from ssl_seg.distributed.collectives import gather, mine
+from ssl_seg.distributed.collectives import all_gather, local_shard
 from ssl_seg.hooks import hookimpl
-from ssl_seg.nn.layers import mlp, pool
+from ssl_seg.nn.layers import global_pool, mlp
 from ssl_seg.utils.autocast import full_precision
 
 # The paper's colour distortion of strength 0.5, which it takes for small images (appendix B.9), with
@@ -30,10 +30,10 @@ def nt_xent(one: Tensor, two: Tensor, temperature: float) -> Tensor:
         temperature: > 0; divides the cosine similarities.
     """
     points = F.normalize(torch.cat([one, two]), dim=1)
-    all_points = torch.cat([gather(view) for view in points.chunk(2)])
+    all_points = torch.cat([all_gather(view) for view in points.chunk(2)])
     similarity = points @ all_points.T / temperature
     count = len(all_points) // 2
-    own = torch.cat([mine(view) for view in torch.arange(2 * count, device=one.device).chunk(2)])
+    own = torch.cat([local_shard(view) for view in torch.arange(2 * count, device=one.device).chunk(2)])
     similarity = similarity.scatter(1, own[:, None], float("-inf"))
     return F.cross_entropy(similarity, (own + count) % (2 * count))
 
@@ -69,7 +69,7 @@ class SimCLR(SSLMethod):
         self.temperature = temperature
 
     def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
-        one, two = (self.projector(pool(self.backbone(view))) for view in views)
+        one, two = (self.projector(global_pool(self.backbone(view))) for view in views)
         return {"loss": nt_xent(one, two, self.temperature), "embedding": one}
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ssl_seg.augment.views import View
 from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.hooks import hookimpl
-from ssl_seg.nn.layers import mlp, pool
+from ssl_seg.nn.layers import global_pool, mlp
 from ssl_seg.utils.autocast import full_precision
 
 # MoCo v2's augmentation, which the paper uses for both views.
@@ -50,11 +50,11 @@ class SimSiam(SSLMethod):
         super().__init__()
         self.backbone = backbone
         width = backbone.channels[-1]
-        self.projector = mlp(width, dimensions, dimensions, layers=3, last_norm=True)
+        self.projector = mlp(width, dimensions, dimensions, num_layers=3, last_norm=True)
         self.predictor = mlp(dimensions, bottleneck, dimensions)
 
     def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
-        projections = [self.projector(pool(self.backbone(view))) for view in views]
+        projections = [self.projector(global_pool(self.backbone(view))) for view in views]
         predictions = [self.predictor(projection) for projection in projections]
         one = simsiam_loss(predictions[0], projections[1])
         two = simsiam_loss(predictions[1], projections[0])

@@ -10,7 +10,7 @@ from torch import distributed as dist
 from torch.nn.modules._functions import SyncBatchNorm as _TorchSync
 from torch.overrides import TorchFunctionMode
 
-from ssl_seg.distributed.collectives import place
+from ssl_seg.distributed.collectives import rank_and_world_size
 
 
 def has_batch_norm(module: nn.Module) -> bool:
@@ -27,48 +27,48 @@ class PooledBatchNorm2d(nn.BatchNorm2d):
     and the gradient passes. To leave the norm out would change that scale for one step.
     """
 
-    together = False  # normalised with the batches of other processes, so never a single value
+    is_synchronized = False  # normalised with the batches of other processes, so never a single value
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, H, W) -> the same shape."""
-        if self.training and input.numel() == input.shape[1] and not self.together:
+        if self.training and input.numel() == input.shape[1] and not self.is_synchronized:
             stats = (self.running_mean, self.running_var, self.weight, self.bias)
             return F.batch_norm(input, *stats, training=False, eps=self.eps)
         return super().forward(input)
 
 
-def take_single_images(module: nn.Module) -> None:
+def use_pooled_batch_norm(module: nn.Module) -> None:
     """Make every BatchNorm2d in a module a `PooledBatchNorm2d`, in place; its tensors stay."""
     for part in module.modules():
         if type(part) is nn.BatchNorm2d:
             part.__class__ = PooledBatchNorm2d
 
 
-def synchronise(module: nn.Module) -> None:
+def convert_sync_batchnorm(module: nn.Module) -> None:
     """Have every BatchNorm normalise by the batches of all processes, in place; its tensors stay.
 
     PyTorch's own conversion puts `nn.SyncBatchNorm` in the place of a norm: that does not run on a
     CPU, and what a subclass does beside normalising (timm's norms hold their activation) is lost.
     """
     for part in module.modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm) and not isinstance(part, _Together):
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and not isinstance(part, _SyncBatchNormMixin):
             kind = type(part)
-            part.__class__ = type(f"Synchronised{kind.__name__}", (_Together, kind), {})
+            part.__class__ = type(f"Synchronised{kind.__name__}", (_SyncBatchNormMixin, kind), {})
 
 
-class _Together(nn.Module):
+class _SyncBatchNormMixin(nn.Module):
     """Stands before a norm's own class: in training its `F.batch_norm` is that of all processes."""
 
-    together = True
+    is_synchronized = True
 
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)  # type: ignore[no-any-return]
-        with _Exchange():
+        with _SyncFunctionMode():
             return super().forward(input)  # type: ignore[no-any-return]
 
 
-class _Exchange(TorchFunctionMode):
+class _SyncFunctionMode(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
@@ -86,15 +86,15 @@ def batch_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """`torch.nn.functional.batch_norm` whose batch is that of all processes together."""
-    if not training or place()[1] == 1:
+    if not training or rank_and_world_size()[1] == 1:
         return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
     stats = (running_mean, running_var, eps, momentum)
     if input.is_cuda:
-        return _TorchSync.apply(input, weight, bias, *stats, dist.group.WORLD, place()[1])  # type: ignore
-    return _Normalise.apply(input, weight, bias, *stats)  # type: ignore[no-any-return]
+        return _TorchSync.apply(input, weight, bias, *stats, dist.group.WORLD, rank_and_world_size()[1])  # type: ignore
+    return _SyncBatchNormFunction.apply(input, weight, bias, *stats)  # type: ignore[no-any-return]
 
 
-class _Normalise(torch.autograd.Function):
+class _SyncBatchNormFunction(torch.autograd.Function):
     """The same on any device, with plain tensors; half precision is computed in float32."""
 
     @staticmethod
@@ -109,7 +109,7 @@ class _Normalise(torch.autograd.Function):
         momentum: float,
     ) -> Tensor:
         x = input.to(torch.promote_types(input.dtype, torch.float32))
-        count, mean, spread = _statistics(x)
+        count, mean, spread = _global_moments(x)
         if running_mean is not None and running_var is not None:
             running_mean.lerp_(mean.to(running_mean.dtype), momentum)
             running_var.lerp_((spread / (count - 1)).to(running_var.dtype), momentum)
@@ -137,7 +137,7 @@ class _Normalise(torch.autograd.Function):
         return of_input, of_weight, of_bias.to(weight.dtype) if given[2] else None, None, None, None, None
 
 
-def _statistics(x: Tensor) -> tuple[float, Tensor, Tensor]:
+def _global_moments(x: Tensor) -> tuple[float, Tensor, Tensor]:
     """How many values a channel has in all processes, their means, and sums of squared distances to these.
 
     Means and spreads are exchanged, not sums of squares, which would cancel (Chan et al. 1979).
@@ -145,7 +145,7 @@ def _statistics(x: Tensor) -> tuple[float, Tensor, Tensor]:
     axes, count = _axes(x), x.numel() / x.shape[1]
     variance, mean = torch.var_mean(x, axes, correction=0)
     own = torch.stack([mean, variance * count])
-    parts = [torch.empty_like(own) for _ in range(place()[1])]
+    parts = [torch.empty_like(own) for _ in range(rank_and_world_size()[1])]
     dist.all_gather(parts, own)
     means, spreads = torch.stack(parts, dim=1)  # all processes hold as many images
     whole = means.mean(dim=0)

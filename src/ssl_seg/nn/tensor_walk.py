@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 
-def reachable(module: nn.Module) -> Iterator[tuple[str, str, Tensor]]:
+def iter_tensors(module: nn.Module) -> Iterator[tuple[str, str, Tensor]]:
     """Parameters, buffers, and tensors in plain attributes, lists, dicts and other objects.
 
     A tensor that hangs on several attributes of `module` comes once for each of them.
@@ -14,22 +14,22 @@ def reachable(module: nn.Module) -> Iterator[tuple[str, str, Tensor]]:
     Returns:
         (attribute, path, tensor); the path starts with the attribute's name.
     """
-    for name, thing in _children(module):
-        for path, tensor in _search(thing, name, {id(module)}):
+    for name, thing in _attributes(module):
+        for path, tensor in _walk(thing, name, {id(module)}):
             yield name, path, tensor
 
 
-def _search(thing: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
+def _walk(thing: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
     if id(thing) in seen:
         return
     seen.add(id(thing))
     if isinstance(thing, Tensor):
         yield path, thing
-    for key, value in _children(thing):
-        yield from _search(value, f"{path}.{key}", seen)
+    for key, value in _attributes(thing):
+        yield from _walk(value, f"{path}.{key}", seen)
 
 
-def _children(thing: Any) -> list[tuple[Any, Any]]:
+def _attributes(thing: Any) -> list[tuple[Any, Any]]:
     """What a container or an object holds, by name; nothing for torch's own and Python's own objects."""
     if isinstance(thing, nn.Module):
         tables = ("_parameters", "_buffers", "_modules")

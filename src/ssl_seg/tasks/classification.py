@@ -12,10 +12,10 @@ from ssl_seg.augment.views import View, augment
 from ssl_seg.base import Backbone, Model
 from ssl_seg.data.image_cache import Store
 from ssl_seg.data.loader import in_order
-from ssl_seg.distributed.collectives import gather, mine
+from ssl_seg.distributed.collectives import all_gather, local_shard
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.inference import BATCH, evaluating, joined, outputs
-from ssl_seg.nn.layers import pool
+from ssl_seg.nn.layers import global_pool
 from ssl_seg.utils.autocast import full_precision
 
 cross_entropy = full_precision(F.cross_entropy)
@@ -92,7 +92,7 @@ def pooled_features(
     """
     if not passes:
         maps = outputs(backbone, store, device, size=size, **how)
-        return joined([pool(found).float() for found, _ in maps], len(store), device)[None]
+        return joined([global_pool(found).float() for found, _ in maps], len(store), device)[None]
     rounds = []
     with evaluating(backbone):
         for epoch in range(passes):
@@ -102,7 +102,7 @@ def pooled_features(
                     batch.images, views, batch.sizes, batch.samples, seed=seed, epoch=epoch, size=size, **how
                 )
                 with device.autocast():
-                    features.append(pool(backbone(view)).float())
+                    features.append(global_pool(backbone(view)).float())
             rounds.append(joined(features, len(store), device))
     return torch.stack(rounds)
 
@@ -135,4 +135,4 @@ def mixup(
 
 def _next(rows: Tensor) -> Tensor:
     """Beside each row another one of the batch, which may lie in another process."""
-    return mine(gather(rows).roll(1, 0))
+    return local_shard(all_gather(rows).roll(1, 0))

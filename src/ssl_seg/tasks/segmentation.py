@@ -11,7 +11,7 @@ from ssl_seg.augment.views import normalised
 from ssl_seg.base import IGNORE, Model
 from ssl_seg.data.image_cache import Store
 from ssl_seg.data.loader import Batch, in_order
-from ssl_seg.distributed.collectives import average, average_number, gather
+from ssl_seg.distributed.collectives import all_gather, all_reduce_mean, all_reduce_mean_scalar
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.inference import evaluating
 from ssl_seg.utils.autocast import full_precision
@@ -75,7 +75,7 @@ class Segmenter(nn.Module):
             loss = loss + self.aux_weight * self._loss(model.without_excluded(extra), masks)
         known = masks != IGNORE
         # of all processes together: they may hold unequal numbers of pixels with a class
-        right = ((logits.argmax(dim=1) == masks) & known).sum() / average(known.sum()).clamp(min=1)
+        right = ((logits.argmax(dim=1) == masks) & known).sum() / all_reduce_mean(known.sum()).clamp(min=1)
         return {"loss": loss, "pixel_accuracy": right}
 
     def shares(self, parts: Sequence[Sequence[Tensor]]) -> list[float]:
@@ -85,7 +85,7 @@ class Segmenter(nn.Module):
             known = masks[~torch.isin(masks, self.model.excluded) & (masks != IGNORE)]
             weights = getattr(self.criteria[0], "weights", None)
             count = float(weights[known].sum() if weights is not None else known.numel())
-            counts.append(average_number(count, masks.device))
+            counts.append(all_reduce_mean_scalar(count, masks.device))
         total = sum(counts)
         return [count / total if total else 1.0 / len(counts) for count in counts]
 
@@ -113,7 +113,7 @@ class CrossEntropy(nn.Module):
         total = F.cross_entropy(logits, masks, self.weights, ignore_index=IGNORE, reduction="none").sum()
         known = masks[masks != IGNORE]
         count = float(self.weights[known].sum() if self.weights is not None else known.numel())
-        return total / max(average_number(count, logits.device), 1e-6)
+        return total / max(all_reduce_mean_scalar(count, logits.device), 1e-6)
 
 
 def _criterion(name: str, weights: Tensor | None) -> nn.Module:
@@ -133,7 +133,7 @@ class _OverBatch(nn.Module):
         self.criterion = criterion
 
     def forward(self, logits: Tensor, masks: Tensor) -> Tensor:
-        logits, masks = gather(logits), gather(masks)
+        logits, masks = all_gather(logits), all_gather(masks)
         if not (masks != IGNORE).any():
             return (
                 logits.masked_fill(logits == -torch.inf, 0.0).sum() * 0.0

@@ -23,23 +23,21 @@ def without_autocast(make: Callable[_P, _T]) -> Callable[_P, _T]:
 
 
 def full_precision(loss: Callable[_P, _T]) -> Callable[_P, _T]:
-    """A loss in float32, inside autocast too: half precision is widened, float64 stays.
+    """A loss in float32, inside autocast too: half precision is upcast, float64 stays.
 
     bfloat16 has 8 bits, and a cosine of 0.999 needs more. Autocast computes matrix products in
-    bfloat16 even of float32, so widening what a loss is given is only the half of it.
+    bfloat16 even of float32, so upcasting the arguments is not enough.
     """
 
     @wraps(loss)
-    def widened(*args: Any, **options: Any) -> Any:
-        return without_autocast(loss)(*map(_wide, args), **{k: _wide(v) for k, v in options.items()})
+    def upcast(*args: Any, **options: Any) -> Any:
+        return without_autocast(loss)(*map(_upcast, args), **{k: _upcast(v) for k, v in options.items()})
 
-    return widened
-
-
-def wide(numbers: Tensor) -> Tensor:
-    """In float32 at least: half precision is widened, float64 stays."""
-    return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
+    return upcast
 
 
-def _wide(value: Any) -> Any:
-    return wide(value) if isinstance(value, Tensor) and value.is_floating_point() else value
+def _upcast(value: Any) -> Any:
+    """Cast a floating-point tensor to float32 at least; return anything else as it is."""
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return value.to(torch.promote_types(value.dtype, torch.float32))
+    return value

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ssl_seg.augment.views import evaluation_view
 from ssl_seg.data.loader import in_order
 from ssl_seg.engine.inference import joined, outputs
-from ssl_seg.nn.layers import pool
+from ssl_seg.nn.layers import global_pool
 from ssl_seg.utils.files import atomic_file
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class FeatureSnapshotWriter:
 
     def _stops(self) -> bool:
         """Whether a signal has come to any process. All of them must ask."""
-        return self._device.largest(self._should_stop())[0] > 0
+        return self._device.all_reduce_max(self._should_stop())[0] > 0
 
     def _thumbnail_sheet(self) -> np.ndarray:
         count = len(self._indices)
@@ -152,7 +152,7 @@ class _LastLayerInput:
         return self._features
 
     def _backbone(self, _: nn.Module, __: Any, maps: list[Tensor]) -> None:
-        self._features = pool(maps).float()
+        self._features = global_pool(maps).float()
 
     def _layer(self, _: nn.Module, inputs: tuple[Any, ...]) -> None:
         assert self._features is not None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ssl_seg.distributed.collectives import total
+from ssl_seg.distributed.collectives import all_reduce_sum
 from ssl_seg.engine.inference import evaluating
 from ssl_seg.tasks.segmentation import whole_images
 from ssl_seg.utils.files import atomic_file
@@ -80,11 +80,11 @@ class SegmentationValidator:
                 confusions[index] = self.metric.confusion_of(mask[None], target[None])
                 masks.add(index, mask)
         # each image is in one process alone; the main one writes
-        self._confusions = total(confusions)
+        self._confusions = all_reduce_sum(confusions)
         self.metric.reset()
         self.metric.add(self._confusions.sum(dim=0))
-        total(masks.pixels)
-        if device.largest(self.should_stop())[0]:
+        all_reduce_sum(masks.pixels)
+        if device.all_reduce_max(self.should_stop())[0]:
             return False
         if device.is_main:
             self.snapshots.write(masks)
