@@ -43,7 +43,7 @@ class Ours:
         torch.manual_seed(0)
         self.device = Device()
         self.method = BYOL(TimmBackbone(model))
-        self.module = self.device.place(self.method)
+        self.module = self.device.prepare(self.method)
         self.optimizer = build_optimizer("adamw", parameter_groups(self.method, 1e-4), 1e-3)
         self.batches = Batches(store, batch, 0, self.device.device)
         self.batch, self.size = batch, size

@@ -40,7 +40,7 @@ def new_module(name: str, classes: int) -> Supervised:
 
 def train(module: Supervised, train: Store, device: Device, given, epochs: int, *, cached: bool) -> float:
     """Seconds of training `epochs` of the whole schedule."""
-    device.place(module)
+    device.prepare(module)
     batches = Batches(train, given.batch, 0, device.device)
     total = given.epochs * batches.per_epoch
     optimizer = build_optimizer("adamw", parameter_groups(module, 0.05), 1e-3)

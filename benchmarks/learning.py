@@ -106,7 +106,7 @@ def ours(name: str) -> Callable[[Bench, str, int], Scores]:
             return [augment(b.images, method.views, b.sizes, b.samples, **common)]
 
         clock = Clock(bench, method.backbone)
-        bench.device.place(method)
+        bench.device.prepare(method)
         clock.look(0)
         with tempfile.TemporaryDirectory() as folder, Run(Path(folder) / "run") as record:
             fit(

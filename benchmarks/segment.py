@@ -60,7 +60,7 @@ class Ours:
         backbone = TimmBackbone("resnet50", output_stride=8)
         self.model = Model(backbone, DeepLabV3(backbone.channels, backbone.strides, len(self.classes)))
         self.module = Segmenter(self.model)
-        self.device.place(self.module)
+        self.device.prepare(self.module)
         self.optimizer = build_optimizer("sgd", parameter_groups(self.module, 1e-4), 0.02)
         self.batches = Batches(self.store, batch, 0, self.device.device)
         self.view = mask_view("light", size, self.store.sizes)

@@ -168,7 +168,7 @@ def test_what_a_package_changes_is_set_back_and_named(package, cli):
 def test_a_long_import_is_named_with_the_way_out(package, cli, monkeypatch):
     load_plugins()  # what else is installed may take its time
     monkeypatch.setattr("ssl_seg.utils.importing._SAID", 0.05)
-    monkeypatch.setenv("SSL_SEG_PATIENCE", "0.2")
+    monkeypatch.setenv("SSL_SEG_TIMEOUT", "0.2")
     package("endless", "while True: pass")
     _, out, _ = cli("plugins")
     assert "plugin 'endless' of endless 1.2 is left out: it has not ended within 0 s; " in out

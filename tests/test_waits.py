@@ -39,6 +39,8 @@ ONLY = {
     "reduce": ("dist",),
     "scatter": ("dist",),
     "broadcast": ("dist",),
+    "barrier": ("dist",),
+    "all_gather": ("dist",),
     "connect": ("line", "self._line", "socket"),
     "wait": None,
 }
@@ -54,11 +56,13 @@ ALLOWED = {
     ("engine/device.py", "all_reduce"): EXCHANGE,
     ("engine/device.py", "broadcast"): EXCHANGE,
     ("engine/device.py", "barrier"): EXCHANGE,
-    ("engine/device.py", "accept"): "the function of distributed/connection.py, which has a deadline",
     ("engine/device.py", "PartialState"): "alone it joins nobody; of several it is given a timeout",
-    ("distributed/connection.py", "recv"): "the socket has a timeout: _WRITE, or what is left of _HELLO",
-    ("distributed/connection.py", "sendall"): "the socket has a timeout: _WRITE",
-    ("distributed/connection.py", "accept"): "the socket has a timeout: what is left of _CONNECT",
+    (
+        "distributed/connection.py",
+        "recv",
+    ): "the socket has a timeout: _WRITE_TIMEOUT_SECONDS, or the rest of _HELLO_TIMEOUT_SECONDS",
+    ("distributed/connection.py", "sendall"): "the socket has a timeout: _WRITE_TIMEOUT_SECONDS",
+    ("distributed/connection.py", "accept"): "the socket has a timeout: the rest of _CONNECT_TIMEOUT_SECONDS",
     ("distributed/failure_monitor.py", "Thread"): "a daemon: nobody waits for its end",
     ("distributed/failure_monitor.py", "Timer"): "a daemon: nobody waits for its end",
     ("plugins/ssl-seg-dino/src/ssl_seg_dino.py", "all_reduce"): EXCHANGE,
@@ -71,7 +75,7 @@ ALLOWED = {
     (
         "commands/process.py",
         "wait",
-    ): "for a command that is at work; a signal ends it, and then with patience",
+    ): "for a command that is at work; a signal ends it, and then the timeout holds",
     ("commands/process.py", "Popen"): "its end is waited for in the same function",
 }
 

@@ -30,11 +30,11 @@ class SslSegError(Exception):
         faults: every file that is wrong, with the reason, where `where` shows the first few.
 
     Attributes:
-        told: another process says so already.
+        reported: another process prints this error.
     """
 
     code = 1
-    told = False
+    reported = False
 
     def __init__(
         self,

@@ -287,7 +287,7 @@ def test_waiting_can_be_stopped(trial):
 
 def test_a_suspended_stage_is_not_waited_for(trial, monkeypatch):
     """It would never end by itself."""
-    monkeypatch.setenv("SSL_SEG_PATIENCE", "0.5")
+    monkeypatch.setenv("SSL_SEG_TIMEOUT", "0.5")
     one = trial(text=SLOW)
     one.gate.write_text("1")
     study = one.start()
@@ -301,7 +301,7 @@ def test_a_suspended_stage_is_not_waited_for(trial, monkeypatch):
 
 
 def test_a_stage_that_does_not_end_after_a_signal_is_killed(trial, monkeypatch):
-    monkeypatch.setenv("SSL_SEG_PATIENCE", "0.5")
+    monkeypatch.setenv("SSL_SEG_TIMEOUT", "0.5")
     one = trial(text=SLOW)
     one.gate.write_text("1 deaf")
     study = one.start()

@@ -406,7 +406,7 @@ def test_two_processes_at_the_same_time(photos, tmp_path, cache):
 
 
 def test_a_builder_that_is_frozen_is_not_waited_for(photos, cache, monkeypatch):
-    monkeypatch.setenv("SSL_SEG_PATIENCE", "0.5")
+    monkeypatch.setenv("SSL_SEG_TIMEOUT", "0.5")
     dataset = Photos(photos)
     folder = cache / fingerprint(dataset, CANVAS, "stop")
     cache.mkdir()
@@ -419,7 +419,7 @@ def test_a_builder_that_is_frozen_is_not_waited_for(photos, cache, monkeypatch):
 
 def test_a_builder_that_writes_is_waited_for(photos, cache, monkeypatch):
     """However long it takes; here for thrice the patience."""
-    monkeypatch.setenv("SSL_SEG_PATIENCE", "0.5")
+    monkeypatch.setenv("SSL_SEG_TIMEOUT", "0.5")
     dataset, looks = Photos(photos), []
     folder = cache / fingerprint(dataset, CANVAS, "stop")
     part = cache / f".{folder.name}.tmp-1-ab" / "images.u8"

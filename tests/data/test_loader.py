@@ -155,7 +155,7 @@ def test_the_reader_is_ahead(store, streamed):
 
 
 def test_a_disk_that_does_not_answer_is_not_waited_for(store, streamed, monkeypatch):
-    monkeypatch.setenv("SSL_SEG_PATIENCE", "0.2")
+    monkeypatch.setenv("SSL_SEG_TIMEOUT", "0.2")
     feed, answer = Batches(store, 5, 1, CPU), threading.Event()
     monkeypatch.setattr(feed, "_read", lambda rows: answer.wait(30))
     with pytest.raises(

@@ -10,8 +10,8 @@ import pytest
 
 from ssl_seg.distributed import connection as wires
 from ssl_seg.distributed import failure_monitor as links
-from ssl_seg.distributed.connection import Wire, accept
-from ssl_seg.distributed.failure_monitor import Link
+from ssl_seg.distributed.connection import Connection, accept_all
+from ssl_seg.distributed.failure_monitor import FailureMonitor
 from ssl_seg.errors import DataError, RankError, Stopped
 
 
@@ -21,11 +21,11 @@ def three():
     mains, others, ends = {}, [], {}
     for rank in (1, 2):
         here, there = socket.socketpair()
-        mains[rank] = Wire(here), f"pid {rank} on host"
-        ends[rank] = Wire(there)
+        mains[rank] = Connection(here), f"pid {rank} on host"
+        ends[rank] = Connection(there)
         others.append((rank, {0: (ends[rank], "the main process")}))
     ends[0] = mains[1][0]  # what the main process has of its connection to process 1
-    made = [Link(0, 3, mains), *(Link(rank, 3, wire) for rank, wire in others)]
+    made = [FailureMonitor(0, 3, mains), *(FailureMonitor(rank, 3, wire) for rank, wire in others)]
     yield made, ends
     for link in made:
         link.close()
@@ -49,9 +49,9 @@ def later(function):
 def test_all_wait_for_the_last(three):
     (main, one, two), _ = three
     for last in (main, one, two, one):
-        first = [later(link.meet) for link in (main, one, two) if link is not last]
+        first = [later(link.barrier) for link in (main, one, two) if link is not last]
         assert all(thread.is_alive() for thread, _ in first)
-        last.meet()
+        last.barrier()
         for thread, caught in first:
             thread.join(5)
             assert not thread.is_alive() and not caught
@@ -59,7 +59,7 @@ def test_all_wait_for_the_last(three):
 
 def test_a_death_is_told_to_all_that_wait(three):
     (main, one, _), ends = three
-    waiting = [later(link.meet) for link in (main, one)]
+    waiting = [later(link.barrier) for link in (main, one)]
     ends[2].close()
     for thread, _ in waiting:
         thread.join(5)
@@ -67,90 +67,90 @@ def test_a_death_is_told_to_all_that_wait(three):
     assert isinstance(of_main, RankError) and isinstance(of_one, RankError)
     assert of_main.what == of_one.what == "process 2 died"
     assert "pid 2 on host" in of_main.where
-    assert (of_main.told, of_one.told) == (False, True), "the main one says it"
+    assert (of_main.reported, of_one.reported) == (False, True), "the main one says it"
 
 
 def test_of_the_main_ones_death_each_must_tell(three):
     (main, one, two), ends = three
     ends[0].close()
     del main, two
-    error = one.cause(5)
+    error = one.wait_for_failure(5)
     assert isinstance(error, RankError) and "process 0 died" in error.what
-    assert not error.told
+    assert not error.reported
 
 
 def test_an_error_is_told_by_the_main_process_alone(three):
     (main, one, two), _ = three
-    assert one.fail(DataError("no such image", where="a.jpg", next="mend it")) is True
-    error = main.cause(5)
-    assert isinstance(error, RankError) and not error.told
+    assert one.report_failure(DataError("no such image", where="a.jpg", next="mend it")) is True
+    error = main.wait_for_failure(5)
+    assert isinstance(error, RankError) and not error.reported
     assert (error.what, error.where, error.next) == ("process 1 failed: no such image", "a.jpg", "mend it")
-    assert two.cause(5).told
-    assert main.fail(error) is False
+    assert two.wait_for_failure(5).reported
+    assert main.report_failure(error) is False
 
 
 def test_a_signal_in_one_process_is_one_in_all(three):
     (main, one, _), _ = three
-    one.fail(Stopped(15))
-    error = main.cause(5)
+    one.report_failure(Stopped(15))
+    error = main.wait_for_failure(5)
     assert isinstance(error, Stopped) and error.code == 143
 
 
 def test_the_same_error_everywhere_is_told_once(three):
     (main, one, two), _ = three
-    assert main.fail(DataError("no such image")) is False
-    assert one.fail(DataError("no such image")) is True
-    assert two.fail(DataError("no such image")) is True
+    assert main.report_failure(DataError("no such image")) is False
+    assert one.report_failure(DataError("no such image")) is True
+    assert two.report_failure(DataError("no such image")) is True
 
 
 def test_who_ends_in_peace_harms_nobody(three):
     (main, one, two), _ = three
     one.close()
-    assert main.cause(0.3) is None and two.cause(0) is None
+    assert main.wait_for_failure(0.3) is None and two.wait_for_failure(0) is None
 
 
 def test_a_process_that_cannot_be_interrupted_is_ended(three, monkeypatch):
-    monkeypatch.setattr(links, "GRACE", 0.1)
+    monkeypatch.setattr(links, "GRACE_PERIOD_SECONDS", 0.1)
     (main, one, _), ends = three
     ended = Event()
-    main.stuck = lambda error: ended.set()
-    one.stuck = lambda error: pytest.fail("it is ending already")
-    one.fail(KeyError("x"))
+    main.on_stalled = lambda error: ended.set()
+    one.on_stalled = lambda error: pytest.fail("it is ending already")
+    one.report_failure(KeyError("x"))
     assert ended.wait(5)
     assert ends
 
 
 def test_a_process_that_is_ending_is_left_alone(three, monkeypatch):
-    monkeypatch.setattr(links, "GRACE", 0.1)
+    monkeypatch.setattr(links, "GRACE_PERIOD_SECONDS", 0.1)
     (main, _, _), ends = three
     ended = Event()
-    main.stuck = lambda error: ended.set()
+    main.on_stalled = lambda error: ended.set()
     ends[1].close()
-    assert main.cause(5)
-    main.fail(RankError("process 1 died"))
+    assert main.wait_for_failure(5)
+    main.report_failure(RankError("process 1 died"))
     assert not ended.wait(0.5)
 
 
 def test_who_does_not_answer_is_found(three, monkeypatch):
-    monkeypatch.setattr(links, "_ANSWER", 0.5)
+    monkeypatch.setattr(links, "_REPLY_TIMEOUT_SECONDS", 0.5)
     (main, _, two), _ = three
-    assert main.silent() == []
-    monkeypatch.setattr(two, "_take", lambda rank, said: None)
-    assert main.silent() == [2]
+    assert main.unresponsive_ranks() == []
+    monkeypatch.setattr(two, "_handle", lambda rank, said: None)
+    assert main.unresponsive_ranks() == [2]
 
 
 @pytest.fixture
 def hasty(monkeypatch):
     """Whoever does not answer a few questions is given up."""
-    monkeypatch.setattr(links, "_ASK", 0.05)
-    monkeypatch.setenv("SSL_SEG_PATIENCE", "0.5")
+    monkeypatch.setattr(links, "_PING_INTERVAL_SECONDS", 0.05)
+    monkeypatch.setenv("SSL_SEG_TIMEOUT", "0.5")
 
 
 def test_a_frozen_process_is_given_up_by_those_that_wait_for_it(three, hasty, monkeypatch):
     (main, one, two), _ = three
     for link in (main, two):
-        monkeypatch.setattr(link, "_take", lambda rank, said: None)  # its threads are stopped, all of them
-    thread, caught = later(one.meet)
+        monkeypatch.setattr(link, "_handle", lambda rank, said: None)  # its threads are stopped, all of them
+    thread, caught = later(one.barrier)
     thread.join(30)
     (error,) = caught
     assert isinstance(error, RankError) and error.code == 8
@@ -160,39 +160,39 @@ def test_a_frozen_process_is_given_up_by_those_that_wait_for_it(three, hasty, mo
 
 def test_the_main_process_gives_up_the_one_that_is_frozen_and_tells_the_others(three, hasty, monkeypatch):
     (main, one, two), _ = three
-    monkeypatch.setattr(two, "_take", lambda rank, said: None)
-    waiting = later(one.meet)
+    monkeypatch.setattr(two, "_handle", lambda rank, said: None)
+    waiting = later(one.barrier)
     with pytest.raises(RankError, match="process 2 is frozen: it has not answered") as caught:
-        main.meet()
+        main.barrier()
     assert caught.value.where == "pid 2 on host"
-    main.fail(caught.value)
+    main.report_failure(caught.value)
     waiting[0].join(30)
     assert "process 2 is frozen" in waiting[1][0].what
 
 
 def test_a_process_that_is_at_work_is_waited_for(three, hasty):
     (main, one, two), _ = three
-    waiting = [later(link.meet) for link in (main, one)]
+    waiting = [later(link.barrier) for link in (main, one)]
     time.sleep(1.5)  # thrice the patience
     assert all(thread.is_alive() for thread, _ in waiting)
-    two.meet()
+    two.barrier()
     for thread, caught in waiting:
         thread.join(30)
         assert not thread.is_alive() and not caught
 
 
 def test_a_word_that_nobody_takes_is_given_up(monkeypatch):
-    monkeypatch.setattr(wires, "_WRITE", 0.2)
+    monkeypatch.setattr(wires, "_WRITE_TIMEOUT_SECONDS", 0.2)
     here, there = socket.socketpair()
-    wire = Wire(here)
+    wire = Connection(here)
     assert wire.send(text="x" * 2**24) is False
     wire.close()
     there.close()
 
 
 def test_who_says_its_name_letter_by_letter_is_sent_away(tmp_path, monkeypatch):
-    monkeypatch.setattr(wires, "_CONNECT", 1.0)
-    monkeypatch.setattr(wires, "_HELLO", 0.3)
+    monkeypatch.setattr(wires, "_CONNECT_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(wires, "_HELLO_TIMEOUT_SECONDS", 0.3)
     path = str(tmp_path / "door")
     server, guest = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
     server.bind(path)
@@ -207,7 +207,7 @@ def test_who_says_its_name_letter_by_letter_is_sent_away(tmp_path, monkeypatch):
 
     thread, _ = later(dribble)
     with pytest.raises(RankError, match="process 1 has not come"):
-        accept(server, 2, "right")
+        accept_all(server, 2, "right")
     over.set()
     thread.join(5)
     guest.close()
@@ -215,7 +215,7 @@ def test_who_says_its_name_letter_by_letter_is_sent_away(tmp_path, monkeypatch):
 
 
 def test_strangers_are_sent_away_and_a_missing_process_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(wires, "_CONNECT", 1.0)
+    monkeypatch.setattr(wires, "_CONNECT_TIMEOUT_SECONDS", 1.0)
     path = str(tmp_path / "door")
     server = socket.socket(socket.AF_UNIX)
     server.bind(path)
@@ -229,7 +229,7 @@ def test_strangers_are_sent_away_and_a_missing_process_is_named(tmp_path, monkey
     guests[-1].connect(path)
     guests[-1].sendall(json.dumps({"token": "right", "rank": 2, "who": "me"}).encode() + b"\n")
     with pytest.raises(RankError, match="process 1 has not come"):
-        accept(server, 3, "right")
+        accept_all(server, 3, "right")
     for guest in guests:
         with suppress(ConnectionResetError):
             assert guest.recv(10) == b"", "a closed connection, and not a word"
@@ -245,7 +245,7 @@ def test_what_comes_right_behind_the_first_word_is_not_lost(tmp_path):
     guest = socket.socket(socket.AF_UNIX)
     guest.connect(path)
     guest.sendall(b'{"token": "right", "rank": 1, "who": "me"}\n{"here": 1}\n')
-    ((wire, who),) = accept(server, 2, "right").values()
-    assert who == "me" and wire.read() == [{"here": 1}]
+    ((wire, who),) = accept_all(server, 2, "right").values()
+    assert who == "me" and wire.receive() == [{"here": 1}]
     wire.close()
     guest.close()

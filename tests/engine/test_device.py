@@ -13,7 +13,7 @@ from ssl_seg.testing import TinyBackbone
 def test_the_cpu_can_be_asked_for():
     device = Device("fp32", cpu=True)
     assert device.device.type == "cpu"
-    assert (device.rank, device.ranks, device.is_main) == (0, 1, True)
+    assert (device.rank, device.world_size, device.is_main) == (0, 1, True)
     assert device.peak_memory() == 0
     assert "CPU" in device.describe() and "fp32" in device.describe()
 
@@ -21,7 +21,7 @@ def test_the_cpu_can_be_asked_for():
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
 def test_precision_is_that_of_matrix_products_and_never_of_weights(precision, dtype):
     device, module = Device(precision, cpu=True), nn.Linear(4, 4)
-    placed = device.place(module)
+    placed = device.prepare(module)
     with device.autocast():
         assert placed(torch.randn(2, 4)).dtype == dtype
     assert module.weight.dtype == torch.float32
@@ -38,7 +38,7 @@ def test_auto_is_bf16_where_there_are_units_for_it(monkeypatch, has, precision):
 def test_a_module_keeps_its_parameters_and_becomes_channels_last():
     module = TinyBackbone()
     parameters = list(module.parameters())
-    placed = Device("fp32", cpu=True).place(module)
+    placed = Device("fp32", cpu=True).prepare(module)
     assert placed is module
     assert all(a is b for a, b in zip(parameters, placed.parameters(), strict=True))
     assert module.two[0].weight.is_contiguous(memory_format=torch.channels_last)
@@ -54,14 +54,14 @@ def test_backward_adds_to_the_gradients():
 def test_one_process_asks_nobody():
     """Nothing of torch.distributed is set up, and numbers and chance stay as they are."""
     device = Device("fp32", cpu=True)
-    assert device.largest(0, 2.5, True) == [0, 2.5, True]
-    assert device.mean(7.0) == [7.0]
-    device.agree(3, "anything")
-    device.meet()
+    assert device.all_reduce_max(0, 2.5, True) == [0, 2.5, True]
+    assert device.all_reduce_mean(7.0) == [7.0]
+    device.assert_equal_across_ranks(3, "anything")
+    device.barrier()
     before = torch.get_rng_state()
-    device.scatter_chance(5)
+    device.seed_rank_rng(5)
     assert torch.equal(torch.get_rng_state(), before)
-    device.leave()
+    device.destroy_process_group()
     assert not torch.distributed.is_initialized()
 
 

@@ -130,7 +130,7 @@ def test_the_cause_of_a_failure_is_told_once(worlds, training, tmp_path):
 
 @pytest.mark.slow
 def test_a_frozen_process_is_given_up(worlds, training, tmp_path):
-    world = worlds.start(training(tmp_path / "run"), FAULT="1:5:SIGSTOP", SSL_SEG_PATIENCE="6")
+    world = worlds.start(training(tmp_path / "run"), FAULT="1:5:SIGSTOP", SSL_SEG_TIMEOUT="6")
     try:
         world.wait(0)
         assert world.codes == [8], world.outputs
@@ -143,7 +143,7 @@ def test_a_frozen_process_is_given_up(worlds, training, tmp_path):
 def test_a_main_process_that_is_frozen_after_a_checkpoint_is_given_up(worlds, training, tiny, tmp_path):
     """The other one waits for it without an exchange of tensors, which alone would have an end."""
     run = tmp_path / "run"
-    world = worlds.start(training(run), FAULT="0:saved:SIGSTOP", SSL_SEG_PATIENCE="3")
+    world = worlds.start(training(run), FAULT="0:saved:SIGSTOP", SSL_SEG_TIMEOUT="3")
     try:
         world.wait(1)
         assert world.codes == [8], world.outputs

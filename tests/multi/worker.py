@@ -137,7 +137,7 @@ def train(folder, case, parts, device):
     module, look = case()
     exact = "lovasz" not in folder.name  # smp's is float32 alone
     module.to(torch.float64 if exact else torch.float32)
-    batches = Batches(Pictures(COUNT), BATCH, 1, device.device, rank=device.rank, ranks=device.ranks)
+    batches = Batches(Pictures(COUNT), BATCH, 1, device.device, rank=device.rank, ranks=device.world_size)
     optimizer = build_optimizer("adamw" if exact else "sgd", parameter_groups(module, 1e-2), 1e-2)
     plan = Plan(STEPS, batches.per_epoch, BATCH, rate=lambda step: 1e-2, clip=1.0)
 
@@ -174,5 +174,5 @@ if __name__ == "__main__":
         train(folder / name, case, parts, device)
         print(name, flush=True)
     torch.save(measure(device), folder / f"measured-{device.rank}.pt")
-    device.meet()
-    device.leave()
+    device.barrier()
+    device.destroy_process_group()

@@ -19,7 +19,7 @@ def test_gradients_in_bfloat16_are_those_of_float32(kernel, padding, stride, sha
     device = Device("bf16", cpu=True)
     plain = nn.Sequential(nn.Conv2d(24, 32, kernel, stride, padding))
     padded = copy.deepcopy(plain)
-    device.move(padded)
+    device.to_device(padded)
     images = torch.randn(8, 24, *shape)
     wanted = plain(images)
     way = torch.randn_like(wanted)

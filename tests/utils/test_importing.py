@@ -137,7 +137,7 @@ def test_what_changes_nothing_is_not_named():
 
 def test_a_long_import_is_named_and_given_up_in_the_end(monkeypatch, caplog):
     monkeypatch.setattr(importing, "_SAID", 0.05)
-    monkeypatch.setenv("SSL_SEG_PATIENCE", "0.15")
+    monkeypatch.setenv("SSL_SEG_TIMEOUT", "0.15")
     fence = import_fence("plugin 'slow' of slow 1.2", name="slow")
     with caplog.at_level(logging.WARNING), pytest.raises(ImportFault) as caught, fence:
         while True:
@@ -188,7 +188,7 @@ def test_a_death_is_blamed_on_it_by_the_next_process(tmp_path, monkeypatch, deat
 def test_a_trial_that_does_not_end_is_given_up(tmp_path, monkeypatch):
     (tmp_path / "sleeping.py").write_text("import time\ntime.sleep(60)")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("SSL_SEG_PATIENCE", "0.3")
+    monkeypatch.setenv("SSL_SEG_TIMEOUT", "0.3")
     (tmp_path / "sleeping").write_text("x")
     fence = import_fence("it", module="sleeping", notes=tmp_path)
     with pytest.raises(ImportFault, match="does not end within"), fence:

@@ -12,8 +12,8 @@ from typing import Any, NoReturn, TextIO
 
 from ssl_seg.errors import ResourceError, SslSegError, Stopped
 from ssl_seg.utils.interrupt import Interrupted, interruptible
-from ssl_seg.utils.patience import patience
 from ssl_seg.utils.progress import echo, show_error, typed
+from ssl_seg.utils.timeout import timeout_seconds
 from ssl_seg.workflows.bad_files import BadFiles
 
 
@@ -66,7 +66,7 @@ def _named(error: Exception) -> SslSegError:
         where=f"{place.filename}:{place.lineno}",
         next="rerun with `ssl-seg --debug ...` and report the output",
     )
-    bug.told = getattr(error, "told", False)
+    bug.reported = getattr(error, "reported", False)
     return bug
 
 
@@ -77,7 +77,7 @@ def _told(error: SslSegError) -> int:
     if "--debug" in sys.argv and sys.exc_info()[0]:
         lines = traceback.format_exc().rstrip().split("\n")
         echo(*(f"    {line}" for line in lines), err=True)  # none of them looks like one of ours
-    if not error.told:
+    if not error.reported:
         BadFiles().tell(error)
         show_error(error)
     return error.code
@@ -96,7 +96,7 @@ def run_child(words: Sequence[str]) -> int:
         except Interrupted as error:
             child.send_signal(error.signal)
             with suppress(subprocess.TimeoutExpired):
-                child.wait(patience())
+                child.wait(timeout_seconds())
             child.kill()
             raise
     return code if code >= 0 else 128 - code

@@ -37,7 +37,7 @@ from ssl_seg.utils.files import discard
 from ssl_seg.utils.foreign import fenced
 from ssl_seg.utils.lock import sign, signature, try_lock
 from ssl_seg.utils.log import log
-from ssl_seg.utils.patience import Idle, patience
+from ssl_seg.utils.timeout import StallDetector, timeout_seconds
 from ssl_seg.utils.toml import read_json
 
 _LOOK = 0.2  # seconds between two looks at a store that another process builds
@@ -204,15 +204,15 @@ def _only_builder(folder: Path, wait: Callable[[], None]) -> Iterator[None]:
     """Hold the lock of a store. The system lets go of it when its process dies; the file stays.
 
     Raises:
-        ResourceError: another process holds it, and has not written to the store for `patience()` seconds.
+        ResourceError: another process holds it, and has not written to the store for `timeout_seconds()` seconds.
     """
     with folder.with_name(f".{folder.name}.lock").open("a+") as lock:
-        idle = Idle(_LOOK)
+        idle = StallDetector(_LOOK)
         while not try_lock(lock, seconds=_LOOK):
             wait()
-            if idle.look(_written(folder)):
+            if idle.is_stalled(_written(folder)):
                 raise ResourceError(
-                    f"another process builds the image store, and has written nothing for {patience():.0f} s",
+                    f"another process builds the image store, and has written nothing for {timeout_seconds():.0f} s",
                     where=f"{folder}: {signature(lock)}",
                     next="end that process, or --cache OTHER_FOLDER",
                 )

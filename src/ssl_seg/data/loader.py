@@ -11,7 +11,7 @@ from torch import Tensor
 from ssl_seg.augment import stateless_rng as chance
 from ssl_seg.data.image_cache import Store
 from ssl_seg.errors import ResourceError, UsageError
-from ssl_seg.utils.patience import patience
+from ssl_seg.utils.timeout import timeout_seconds
 
 _AHEAD = 3
 
@@ -135,9 +135,9 @@ class Batches:
         for other in [known for known in self._pending if not step <= known < step + _AHEAD]:
             self._pending.pop(other).cancel()
         try:
-            return self._pending.pop(step).result(patience())
+            return self._pending.pop(step).result(timeout_seconds())
         except TimeoutError as error:
-            what = f"the disk has not given the images of a step within {patience():.0f} s"
+            what = f"the disk has not given the images of a step within {timeout_seconds():.0f} s"
             raise ResourceError(what, where=str(self.store.folder)) from error
 
     def _read(self, rows: Tensor) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Whether processes that train together were all told the same."""
+"""Compare values between processes."""
 
 import json
 from collections.abc import Iterator, Mapping

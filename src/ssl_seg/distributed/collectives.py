@@ -1,4 +1,4 @@
-"""What processes that train together tell each other. Alone, each function gives back what it was given.
+"""Collective operations of processes that train together. In a single process each returns its argument.
 
 Process r of R holds the rows r, r + R, r + 2R, ... of every batch.
 """
@@ -11,18 +11,18 @@ from torch import distributed as dist
 
 
 def rank_and_world_size() -> tuple[int, int]:
-    """The number of this process, from 0, and how many there are."""
+    """The rank of this process and the number of processes."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
 
 
 def all_gather(rows: Tensor) -> Tensor:
-    """The rows of all processes, in the order one process would have them: (B / R, ...) -> (B, ...).
+    """Gather the rows of all processes, in the order of a single process: (B / R, ...) -> (B, ...).
 
-    Gradients flow back to the process whose rows they are. A loss over the whole batch (contrast with
-    the other images, a spread over them) is computed on what this gives; the gradients of all
-    processes are averaged after it, as those of any other loss.
+    Gradients flow back to the process that owns the rows. A loss over the whole batch (contrast with
+    other images, variance over images) is computed on the result; the gradients of all processes are
+    averaged afterwards, as for any other loss.
     """
     if rank_and_world_size()[1] == 1:
         return rows
@@ -31,26 +31,28 @@ def all_gather(rows: Tensor) -> Tensor:
 
 
 def local_shard(rows: Tensor) -> Tensor:
-    """The part of this process of what `gather` gives: (B, ...) -> (B / R, ...)."""
-    rank, ranks = rank_and_world_size()
-    return rows[rank::ranks]
+    """This process's rows of what `all_gather` returns: (B, ...) -> (B / R, ...)."""
+    rank, world_size = rank_and_world_size()
+    return rows[rank::world_size]
 
 
 def all_reduce_sum(numbers: Tensor) -> Tensor:
-    """The sum over all processes, in place; no gradient."""
+    """Sum over all processes, in place; no gradient."""
     if rank_and_world_size()[1] > 1:
         dist.all_reduce(numbers)
     return numbers
 
 
 def all_reduce_mean(numbers: Tensor) -> Tensor:
-    """The mean over all processes; no gradient. Alone, the very same tensor."""
-    ranks = rank_and_world_size()[1]
-    return numbers if ranks == 1 else all_reduce_sum(numbers.detach().to(torch.float64)) / ranks
+    """Mean over all processes; no gradient. In a single process, the same tensor."""
+    world_size = rank_and_world_size()[1]
+    if world_size == 1:
+        return numbers
+    return all_reduce_sum(numbers.detach().to(torch.float64)) / world_size
 
 
 def all_reduce_mean_scalar(number: float, device: torch.device) -> float:
-    """`average` of a single number; `device` is where numbers are exchanged."""
+    """`all_reduce_mean` of a single number; `device` is that of the backend."""
     if rank_and_world_size()[1] == 1:
         return number
     return float(all_reduce_mean(torch.tensor(number, dtype=torch.float64, device=device)))
@@ -66,5 +68,8 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> Tensor:
-        # every process has its own loss on these rows: what each wants of mine is summed
+        # every process has a loss on these rows: the gradients for this process's rows are summed
         return local_shard(all_reduce_sum(gradients[0].clone(memory_format=torch.contiguous_format)))
+
+
+gather = all_gather  # deprecated: the name in version 0.1.0, which plugins import

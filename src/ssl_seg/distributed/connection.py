@@ -17,18 +17,18 @@ _OPTIONS = {"TCP_NODELAY": 1} | {
     for name, value in {"TCP_KEEPIDLE": 2, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 4}.items()
     if hasattr(socket, name)  # not on every system
 }
-_CONNECT = 120.0  # seconds until all processes must have come
-_HELLO = 10.0  # until one that has come has said who it is
-_WRITE = 30.0  # until the other end must have taken what is sent: it is never more than a few lines
+_CONNECT_TIMEOUT_SECONDS = 120.0  # until all processes must have connected
+_HELLO_TIMEOUT_SECONDS = 10.0  # until a peer must have identified itself
+_WRITE_TIMEOUT_SECONDS = 30.0  # until the other end must have received a message of a few lines
 
 
-class Wire:
-    """One end of a connection. Several threads may send; one reads."""
+class Connection:
+    """One end of a connection. Several threads may send, one may receive."""
 
     def __init__(self, line: socket.socket) -> None:
-        line.settimeout(_WRITE)  # who reads is told by `selectors` that there is something
+        line.settimeout(_WRITE_TIMEOUT_SECONDS)  # receivers wait with `selectors`
         with suppress(OSError):
-            # have the system notice within some seconds that the other machine is gone
+            # detect within seconds that the other machine is gone
             line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for name, value in _OPTIONS.items():
                 line.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
@@ -38,17 +38,17 @@ class Wire:
         """For `selectors`."""
         return self._line.fileno()
 
-    def send(self, **said: Any) -> bool:
-        """Send one object; whether the other end could be reached."""
+    def send(self, **message: Any) -> bool:
+        """Send one object; return whether the other end could be reached."""
         try:
             with self._writing:
-                self._line.sendall(json.dumps(said).encode() + b"\n")
+                self._line.sendall(json.dumps(message).encode() + b"\n")
         except OSError:
             return False
         return True
 
-    def read(self) -> list[dict[str, Any]] | None:
-        """What has come, waiting for some; None when the other end is gone."""
+    def receive(self) -> list[dict[str, Any]] | None:
+        """Wait for data; return the complete objects, None when the other end has closed."""
         try:
             data = self._line.recv(65536)
         except OSError:
@@ -57,7 +57,7 @@ class Wire:
         return [parse_json(text) for text in texts] if data else None
 
     def close(self) -> None:
-        """Close it, whoever is reading."""
+        """Close it, even while another thread receives."""
         with suppress(OSError):
             self._line.shutdown(socket.SHUT_RDWR)
         self._line.close()
@@ -70,23 +70,23 @@ def listen() -> socket.socket:
     return socket.create_server(("", 0))
 
 
-def accept(server: socket.socket, ranks: int, token: str) -> dict[int, tuple[Wire, str]]:
-    """Wait for all other processes; who does not know the token is sent away.
+def accept_all(server: socket.socket, world_size: int, token: str) -> dict[int, tuple[Connection, str]]:
+    """Accept the connections of all other processes; a peer without the token is rejected.
 
     Returns:
-        Rank -> connection, and who that is.
+        Rank -> connection and description of the peer.
 
     Raises:
-        RankError: one has not come.
+        RankError: a process has not connected in time.
     """
-    found: dict[int, tuple[Wire, str]] = {}
-    deadline = monotonic() + _CONNECT
-    while len(found) < ranks - 1:
+    connections: dict[int, tuple[Connection, str]] = {}
+    deadline = monotonic() + _CONNECT_TIMEOUT_SECONDS
+    while len(connections) < world_size - 1:
         if monotonic() >= deadline:
-            missing = sorted(set(range(1, ranks)).difference(found))
-            for wire, _ in found.values():
-                wire.close()
-            raise RankError(f"process {missing[0]} has not come within {_CONNECT:.0f} s")
+            missing = sorted(set(range(1, world_size)).difference(connections))
+            for connection, _ in connections.values():
+                connection.close()
+            raise RankError(f"process {missing[0]} has not come within {_CONNECT_TIMEOUT_SECONDS:.0f} s")
         server.settimeout(max(0.1, deadline - monotonic()))
         with suppress(TimeoutError):
             line = server.accept()[0]
@@ -94,16 +94,16 @@ def accept(server: socket.socket, ranks: int, token: str) -> dict[int, tuple[Wir
                 hello = parse_json(_first_line(line))
                 if not hmac.compare_digest(str(hello["token"]), token):
                     raise ValueError("a stranger")
-                found[int(hello["rank"])] = Wire(line), str(hello["who"])
+                connections[int(hello["rank"])] = Connection(line), str(hello["who"])
             except (ValueError, KeyError, TypeError, OSError):
                 line.close()
     server.close()
-    return found
+    return connections
 
 
 def _first_line(line: socket.socket) -> bytes:
     """Byte by byte: what comes behind it is for the `Wire`."""
-    data, deadline = b"", monotonic() + _HELLO
+    data, deadline = b"", monotonic() + _HELLO_TIMEOUT_SECONDS
     while not data.endswith(b"\n") and len(data) < 1000:
         line.settimeout(max(0.01, deadline - monotonic()))
         byte = line.recv(1)
@@ -113,16 +113,16 @@ def _first_line(line: socket.socket) -> bytes:
     return data
 
 
-def connect(address: tuple[str, int], rank: int, token: str) -> Wire:
-    """Find the main process.
+def connect_to_main(address: tuple[str, int], rank: int, token: str) -> Connection:
+    """Connect to the main process.
 
     Raises:
         RankError: it cannot be reached.
     """
     try:
-        wire = Wire(socket.create_connection(address, timeout=_CONNECT))
+        connection = Connection(socket.create_connection(address, timeout=_CONNECT_TIMEOUT_SECONDS))
     except OSError as error:
         where = f"{address[0]} port {address[1]}"
         raise RankError(f"process {rank} cannot reach the main one: {error}", where=where) from error
-    wire.send(token=token, rank=rank, who=f"pid {os.getpid()} on {socket.gethostname()}")
-    return wire
+    connection.send(token=token, rank=rank, who=f"pid {os.getpid()} on {socket.gethostname()}")
+    return connection

@@ -1,8 +1,8 @@
-"""Knowing at once when one of several processes is gone, whatever the others are doing.
+"""Detect within seconds that one of several processes has ended, whatever the others are doing.
 
-Every process holds a connection to the main one. The system closes it when a process dies, however it
-dies, and notices within seconds when its machine does; a process that is merely busy keeps it. Each
-end is read by a thread, so nobody needs to look while it computes or waits.
+Every process has a connection to the main one. The operating system closes it when the process dies,
+and notices within seconds that its machine is gone; a process that is busy keeps it open. A thread reads
+each end, so that nothing has to be polled during computation.
 """
 
 import selectors
@@ -12,19 +12,19 @@ from dataclasses import asdict, dataclass
 from threading import Condition, Event, Thread, Timer
 from typing import Any
 
-from ssl_seg.distributed.connection import Wire
+from ssl_seg.distributed.connection import Connection
 from ssl_seg.errors import RankError, SslSegError, Stopped
 from ssl_seg.utils.interrupt import Interrupted
-from ssl_seg.utils.patience import Idle, patience
+from ssl_seg.utils.timeout import StallDetector, timeout_seconds
 
-GRACE = 4.0  # seconds in which a process may end in good order after another one is gone
-_ANSWER, _MOMENT = 2.0, 1.0
-_ASK = 1.0  # seconds between two questions to those that are waited for
+GRACE_PERIOD_SECONDS = 4.0  # for a process to end cleanly after another one has ended
+_REPLY_TIMEOUT_SECONDS, _JOIN_TIMEOUT_SECONDS = 2.0, 1.0
+_PING_INTERVAL_SECONDS = 1.0  # to processes that a barrier waits for
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """What ended a process: an error of its own, or nobody knows what (`code` 0)."""
+class Failure:
+    """The reason why a process ended: its error, or unknown (`code` 0)."""
 
     rank: int
     code: int = 0
@@ -33,16 +33,16 @@ class Trouble:
     next: str | None = None
 
     @classmethod
-    def of(cls, rank: int, error: BaseException) -> "Trouble":
-        """The error that ends the process `rank`."""
+    def of(cls, rank: int, error: BaseException) -> "Failure":
+        """Describe the error that ends the process `rank`."""
         if isinstance(error, Interrupted):
             error = Stopped(error.signal)
         if isinstance(error, SslSegError):
             return cls(rank, error.code, error.what, error.where, error.next)
         return cls(rank, 1, f"{type(error).__name__}: {error}")
 
-    def error(self, told: bool) -> SslSegError:
-        """What it means for another process; `told`: the main one says so."""
+    def error(self, from_main: bool) -> SslSegError:
+        """Return the error that another process raises; `from_main`: the main process reports it."""
         error: SslSegError
         if self.code > 128:
             error = Stopped(self.code - 128)
@@ -51,173 +51,181 @@ class Trouble:
         else:
             where = f"{self.where}; it was killed, or crashed, or its machine is gone"
             error = RankError(f"process {self.rank} died", where=where)
-        error.told = told
+        error.reported = from_main
         return error
 
 
-class Link:
+class FailureMonitor:
     """The connections of one process.
 
     Args:
-        rank, ranks: of this process.
-        wires: rank -> connection and who that is: of the main process to all others, of any other
-            to process 0.
+        rank, world_size: of this process.
+        connections: rank -> connection and a description of the peer. The main process is connected to
+            all others, any other process to rank 0.
 
     Attributes:
-        trouble: the first process that is gone, if there is one.
-        stuck: called, in another thread, when this process is still at work `GRACE` seconds after
-            another one was gone: it waits for it in a call that nothing interrupts.
+        failure: the first failure, None while all processes run.
+        on_stalled: called in another thread when this process still runs `GRACE_PERIOD_SECONDS` after
+            another one failed: it is blocked in a call that cannot be interrupted.
     """
 
-    def __init__(self, rank: int, ranks: int, wires: dict[int, tuple[Wire, str]]) -> None:
+    def __init__(self, rank: int, world_size: int, connections: dict[int, tuple[Connection, str]]) -> None:
         self.rank, self.is_main = rank, rank == 0
-        self.trouble: Trouble | None = None
-        self.stuck: Callable[[SslSegError], None] = lambda error: None
-        self._wires = {other: wire for other, (wire, _) in wires.items()}
-        self._who = {other: who for other, (_, who) in wires.items()}
-        self._here = dict.fromkeys(range(ranks), 0)  # how many meetings each process has come to
-        self._quiet: set[int] = set()
-        self._answers = dict.fromkeys(self._wires, 0)  # how often each has been heard
-        self._changed, self._ending, self._heard = Condition(), Event(), Event()
+        self.failure: Failure | None = None
+        self.on_stalled: Callable[[SslSegError], None] = lambda error: None
+        self._connections = {other: connection for other, (connection, _) in connections.items()}
+        self._descriptions = {other: who for other, (_, who) in connections.items()}
+        self._arrivals = dict.fromkeys(
+            range(world_size), 0
+        )  # number of barriers that each process has entered
+        self._pending_pongs: set[int] = set()
+        self._messages_received = dict.fromkeys(self._connections, 0)
+        self._changed, self._ending, self._acknowledged = Condition(), Event(), Event()
         selector = selectors.DefaultSelector()
-        for other, wire in self._wires.items():
-            selector.register(wire, selectors.EVENT_READ, (other, wire))
-        self._reader = Thread(target=self._read, args=(selector,), name="ssl-seg-link", daemon=True)
+        for other, connection in self._connections.items():
+            selector.register(connection, selectors.EVENT_READ, (other, connection))
+        self._reader = Thread(
+            target=self._read, args=(selector,), name="ssl-seg-failure-monitor", daemon=True
+        )
         self._reader.start()
 
-    def meet(self) -> None:
-        """Wait until all processes have called this as often as this one, however long they are at work.
+    def barrier(self) -> None:
+        """Wait until all processes have called this as often as this one, however long they compute.
 
-        Those that this one is connected to are asked meanwhile. A process that works answers, as a thread of its
-        own does that; one that does not for `patience()` seconds is frozen, and given up.
+        Connected processes are pinged meanwhile. A thread answers, so a busy process does too; one that has
+        not answered for `timeout_seconds()` seconds is frozen.
 
         Raises:
-            RankError: one of them is gone, or frozen. Stopped: by a signal.
+            RankError: another process ended or is frozen. Stopped: by a signal.
         """
         with self._changed:
-            self._here[self.rank] += 1
-            count = self._here[self.rank]
-            self._tell_arrival(count)
-            idle = {other: Idle(_ASK) for other in self._wires}
+            self._arrivals[self.rank] += 1
+            count = self._arrivals[self.rank]
+            self._send_arrival(count)
+            idle = {other: StallDetector(_PING_INTERVAL_SECONDS) for other in self._connections}
 
             def over() -> bool:
-                return min(self._here.values()) >= count or self.trouble is not None
+                return min(self._arrivals.values()) >= count or self.failure is not None
 
-            while not self._changed.wait_for(over, _ASK):
-                frozen = [other for other, looks in idle.items() if looks.look(self._answers[other])]
+            while not self._changed.wait_for(over, _PING_INTERVAL_SECONDS):
+                frozen = [
+                    other for other, looks in idle.items() if looks.is_stalled(self._messages_received[other])
+                ]
                 if frozen:
                     raise RankError(
-                        f"process {frozen[0]} is frozen: it has not answered for {patience():.0f} s",
-                        where=self._who[frozen[0]],
+                        f"process {frozen[0]} is frozen: it has not answered for {timeout_seconds():.0f} s",
+                        where=self._descriptions[frozen[0]],
                     )
                 self._send_all(ping=True)
-            arrived = min(self._here.values()) >= count
-        if not arrived and (error := self.cause(0)):
+            arrived = min(self._arrivals.values()) >= count
+        if not arrived and (error := self.wait_for_failure(0)):
             raise error
 
-    def cause(self, seconds: float) -> SslSegError | None:
-        """Without which other process this one cannot go on; waits a moment for the news."""
+    def wait_for_failure(self, seconds: float) -> SslSegError | None:
+        """Wait up to `seconds` for a failure; return the error that this process raises for it."""
         with self._changed:
-            self._changed.wait_for(lambda: self.trouble, seconds)
-        if self.trouble is None:
+            self._changed.wait_for(lambda: self.failure, seconds)
+        if self.failure is None:
             return None
-        main_died = self.trouble.rank == 0 and not self.trouble.code  # nobody else would tell
-        return self.trouble.error(told=not self.is_main and not main_died)
+        main_died = self.failure.rank == 0 and not self.failure.code  # no other process would report it
+        return self.failure.error(from_main=not self.is_main and not main_died)
 
-    def silent(self) -> list[int]:
-        """Which of those that this process is connected to are there and do not answer: frozen ones."""
+    def unresponsive_ranks(self) -> list[int]:
+        """Ranks of the connected processes that run but do not answer."""
         with self._changed:
-            self._quiet = set(self._wires)
+            self._pending_pongs = set(self._connections)
             self._send_all(ping=True)
-            self._changed.wait_for(lambda: not self._quiet, _ANSWER)
-            return sorted(self._quiet)
+            self._changed.wait_for(lambda: not self._pending_pongs, _REPLY_TIMEOUT_SECONDS)
+            return sorted(self._pending_pongs)
 
-    def fail(self, error: BaseException) -> bool:
-        """Tell the others that this process ends, and why.
+    def report_failure(self, error: BaseException) -> bool:
+        """Send the error that ends this process to the others.
 
-        Then it waits a moment for the main one to end: a launcher that sees a process end kills the
-        others.
+        Then wait a moment for the main process to end: a launcher kills the others when one ends.
 
         Returns:
-            Whether the main process says why: then this one need not.
+            Whether the main process reports the error, so that this one need not.
         """
         self._ending.set()
-        trouble = asdict(Trouble.of(self.rank, error))
+        failure = asdict(Failure.of(self.rank, error))
         if self.is_main:
-            if self.trouble is None:
-                self._send_all(trouble=trouble)
+            if self.failure is None:
+                self._send_all(failure=failure)
             return False
-        told = getattr(error, "told", False) or self._heard.is_set()
-        told = told or (self._wires[0].send(trouble=trouble) and self._heard.wait(_ANSWER))
-        self._reader.join(_MOMENT)
-        return told
+        reported = getattr(error, "reported", False) or self._acknowledged.is_set()
+        if not reported and self._connections[0].send(failure=failure):
+            reported = self._acknowledged.wait(_REPLY_TIMEOUT_SECONDS)
+        self._reader.join(_JOIN_TIMEOUT_SECONDS)
+        return reported
 
     def close(self) -> None:
-        """Part in peace; what others do from now on no longer matters."""
+        """Close all connections; failures of other processes are ignored from now on."""
         self._ending.set()
         self._send_all(bye=True)
-        for wire in self._wires.values():
-            wire.close()
+        for connection in self._connections.values():
+            connection.close()
 
-    def _tell_arrival(self, count: int) -> None:
-        """The main process counts; the others hear that all are there."""
+    def _send_arrival(self, count: int) -> None:
+        """Send this process's arrival to the main one, or, as the main one, that all have arrived."""
         if not self.is_main:
             self._send_all(here=count)
-        elif (least := min(self._here.values())) >= count:
+        elif (least := min(self._arrivals.values())) >= count:
             self._send_all(all=least)
 
-    def _send_all(self, **said: Any) -> None:
-        for wire in self._wires.values():
-            wire.send(**said)
+    def _send_all(self, **message: Any) -> None:
+        for connection in self._connections.values():
+            connection.send(**message)
 
-    # the other thread
+    # in the reader's thread
 
     def _read(self, selector: selectors.BaseSelector) -> None:
-        with suppress(OSError, ValueError):  # connections are closed under it at the end
+        with suppress(OSError, ValueError):  # close() closes the connections meanwhile
             while selector.get_map():
-                for key, _ in selector.select(_MOMENT):
-                    rank, wire = key.data
-                    said = wire.read()
-                    for each in said or ():
-                        self._take(rank, each)
-                    if said is None:
-                        self._note(Trouble(rank, where=self._who[rank]))
-                    if said is None or any("bye" in each for each in said):
-                        selector.unregister(wire)
+                for key, _ in selector.select(_JOIN_TIMEOUT_SECONDS):
+                    rank, connection = key.data
+                    messages = connection.receive()
+                    for message in messages or ():
+                        self._handle(rank, message)
+                    if messages is None:
+                        self._set_failure(Failure(rank, where=self._descriptions[rank]))
+                    if messages is None or any("bye" in message for message in messages):
+                        selector.unregister(connection)
 
-    def _take(self, rank: int, said: dict[str, Any]) -> None:
+    def _handle(self, rank: int, message: dict[str, Any]) -> None:
         with self._changed:
-            self._answers[rank] += 1
-            if "here" in said:
-                self._here[rank] = said["here"]
-                self._tell_arrival(said["here"])
-            if "all" in said:
-                self._here = dict.fromkeys(self._here, said["all"]) | {self.rank: self._here[self.rank]}
-            if "pong" in said:
-                self._quiet.discard(rank)
-            if "heard" in said or ("trouble" in said and not self.is_main):
-                self._heard.set()
+            self._messages_received[rank] += 1
+            if "here" in message:
+                self._arrivals[rank] = message["here"]
+                self._send_arrival(message["here"])
+            if "all" in message:
+                self._arrivals = dict.fromkeys(self._arrivals, message["all"]) | {
+                    self.rank: self._arrivals[self.rank]
+                }
+            if "pong" in message:
+                self._pending_pongs.discard(rank)
+            if "acknowledged" in message or ("failure" in message and not self.is_main):
+                self._acknowledged.set()
             self._changed.notify_all()
-        if "ping" in said:
-            self._wires[rank].send(pong=True)
-        if "trouble" in said:
+        if "ping" in message:
+            self._connections[rank].send(pong=True)
+        if "failure" in message:
             if self.is_main:
-                self._wires[rank].send(heard=True)
-            self._note(Trouble(**said["trouble"]))
+                self._connections[rank].send(acknowledged=True)
+            self._set_failure(Failure(**message["failure"]))
 
-    def _note(self, trouble: Trouble) -> None:
+    def _set_failure(self, failure: Failure) -> None:
         with self._changed:
-            if self.trouble or self._ending.is_set():
+            if self.failure or self._ending.is_set():
                 return
-            self.trouble = trouble
+            self.failure = failure
             self._changed.notify_all()
         if self.is_main:
-            self._send_all(trouble=asdict(trouble))
-        timer = Timer(GRACE, self._give_up)
+            self._send_all(failure=asdict(failure))
+        timer = Timer(GRACE_PERIOD_SECONDS, self._check_stalled)
         timer.daemon = True
         timer.start()
 
-    def _give_up(self) -> None:
-        error = self.cause(0)
+    def _check_stalled(self) -> None:
+        error = self.wait_for_failure(0)
         if error and not self._ending.is_set():
-            self.stuck(error)
+            self.on_stalled(error)

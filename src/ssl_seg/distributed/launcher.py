@@ -1,7 +1,7 @@
-"""How many processes were started together, as their launcher tells it in the environment.
+"""The number of processes started together, from the environment variables of their launcher.
 
-`torchrun`, `accelerate launch` and Ray say `WORLD_SIZE`, `srun` and MPI have names of their own. Nothing
-is imported here: every command asks.
+`torchrun`, `accelerate launch` and Ray set `WORLD_SIZE`; `srun` and MPI have other names. This module
+imports nothing heavy, as every command uses it.
 """
 
 import os
@@ -12,7 +12,7 @@ _COUNTS = ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "PMI_SIZE", "OMPI_COMM_WORLD_SI
 
 
 def world_size_from_env(environment: Mapping[str, str] = os.environ) -> int:
-    """How many processes there are, this one among them."""
+    """The number of processes, including this one."""
     for name in _COUNTS:
         if environment.get(name, "").isdecimal():
             return max(1, int(environment[name]))
@@ -20,10 +20,10 @@ def world_size_from_env(environment: Mapping[str, str] = os.environ) -> int:
 
 
 def set_env_from_slurm(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Say what `srun` says of this process in the words of `torchrun`, unless a launcher has done so.
+    """Set the variables of `torchrun` from those of `srun`, unless a launcher has set them.
 
-    The first machine of the job step is where the processes meet; the port follows from the number of
-    the job, so that two jobs on one machine have different ones.
+    The main address is the first machine of the job step; the port is derived from the job's number, so
+    that two jobs on one machine use different ones.
     """
     if (
         "WORLD_SIZE" in environment
@@ -33,7 +33,7 @@ def set_env_from_slurm(environment: MutableMapping[str, str] = os.environ) -> No
         return
     number = int(environment.get("SLURM_JOB_ID", "0")) + int(environment.get("SLURM_STEP_ID", "0"))
     local = re.match(r"\d+", environment.get("SLURM_STEP_TASKS_PER_NODE", ""))
-    told = {
+    variables = {
         "RANK": environment["SLURM_PROCID"],
         "LOCAL_RANK": environment.get("SLURM_LOCALID", "0"),
         "WORLD_SIZE": environment["SLURM_STEP_NUM_TASKS"],
@@ -41,11 +41,11 @@ def set_env_from_slurm(environment: MutableMapping[str, str] = os.environ) -> No
         "MASTER_ADDR": first_slurm_host(environment.get("SLURM_STEP_NODELIST", "")) or "127.0.0.1",
         "MASTER_PORT": str(15000 + number % 15000),
     }
-    for name, value in told.items():
+    for name, value in variables.items():
         environment.setdefault(name, value)
 
 
 def first_slurm_host(nodes: str) -> str:
-    """The first of SLURM's list of machines: `gpu[003-006,9]-ib,login1` -> `gpu003-ib`."""
+    """The first machine in SLURM's node list: `gpu[003-006,9]-ib,login1` -> `gpu003-ib`."""
     match = re.match(r"([^,\[]*)(?:\[(\w+)[^\]]*\]([^,]*))?", nodes)
     return "".join(part or "" for part in match.groups()) if match else ""

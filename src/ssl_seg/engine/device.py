@@ -1,7 +1,7 @@
 """Where and how tensors are computed: device, precision, processes, compilation.
 
-With `loggers.py` the only file that knows Accelerate, which finds the device and joins the processes that
-`accelerate launch`, `torchrun` or `srun` have started.
+Only this file and `loggers.py` use Accelerate, which finds the device and connects the processes of
+`accelerate launch`, `torchrun` or `srun`.
 """
 
 import inspect
@@ -21,13 +21,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ssl_seg.augment import stateless_rng as chance
 from ssl_seg.distributed.agreement import first_difference
-from ssl_seg.distributed.connection import accept, connect, listen
-from ssl_seg.distributed.failure_monitor import Link
+from ssl_seg.distributed.connection import accept_all, connect_to_main, listen
+from ssl_seg.distributed.failure_monitor import FailureMonitor
 from ssl_seg.distributed.launcher import set_env_from_slurm, world_size_from_env
 from ssl_seg.errors import RankError, UsageError, counted
 from ssl_seg.nn.batch_norm import convert_sync_batchnorm
 from ssl_seg.nn.small_maps import pad_small_maps
-from ssl_seg.utils.patience import patience
+from ssl_seg.utils.timeout import timeout_seconds
 
 Precision = Literal["auto", "bf16", "fp32"]
 
@@ -43,18 +43,17 @@ class Device:
     """
 
     def __init__(self, precision: Precision = "auto", *, compile: bool = False, cpu: bool = False) -> None:
-        self._joined = (
-            world_size_from_env() > 1 and not dist.is_initialized()
-        )  # here, and not by whoever called
-        state = _join(cpu)
+        # False where the caller has initialized it
+        self._owns_process_group = world_size_from_env() > 1 and not dist.is_initialized()
+        state = _init_process_group(cpu)
         self.device = torch.device("cpu") if cpu else state.device
-        self.rank, self.ranks = state.process_index, state.num_processes
+        self.rank, self.world_size = state.process_index, state.num_processes
         self.precision = precision if precision != "auto" else ("bf16" if has_bf16(self.device) else "fp32")
         self._compile = compile
-        self.link: Link | None = None
+        self.failure_monitor: FailureMonitor | None = None
         self._seed = 0
-        # numbers on the CPU go their own way, so that asking for one does not wait for a GPU
-        aside = self.ranks > 1 and self.device.type == "cuda"
+        # numbers on the CPU have a group of their own, so that exchanging one does not wait for a GPU
+        aside = self.world_size > 1 and self.device.type == "cuda"
         self._group: Any = dist.new_group(backend="gloo", timeout=_timeout()) if aside else None
         if self.device.type == "cuda":
             torch.set_float32_matmul_precision("high")
@@ -65,28 +64,28 @@ class Device:
         """Whether this process writes files and reports."""
         return bool(self.rank == 0)
 
-    def move(self, module: nn.Module) -> None:
-        """Move a module here in channels-last layout."""
+    def to_device(self, module: nn.Module) -> None:
+        """Move a module to the device, in channels-last layout."""
         module.to(self.device)
         module.to(memory_format=torch.channels_last)
         if self.device.type == "cpu" and self.precision == "bf16":
             pad_small_maps(module)
 
-    def place(self, module: nn.Module) -> Any:
-        """Move a module here; of several processes, join it with the others' copies.
+    def prepare(self, module: nn.Module) -> Any:
+        """Move a module to the device; with several processes, synchronize it with the others' copies.
 
-        Then its norms take their statistics from all processes, and its gradients are averaged.
+        Then its BatchNorms use the statistics of all processes, and its gradients are averaged.
 
         Returns:
             What to call; the parameters stay those of `module`.
         """
-        self.move(module)
+        self.to_device(module)
         wrapped: Any = module
-        if self.ranks > 1:
+        if self.world_size > 1:
             self._seed = torch.initial_seed() % 2**31
             convert_sync_batchnorm(module)
             if any(parameter.requires_grad for parameter in module.parameters()):
-                wrapped = _averaging(module)
+                wrapped = _wrap_in_ddp(module)
         return torch.compile(wrapped) if self._compile else wrapped
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -99,91 +98,92 @@ class Device:
         """Add the gradients of `loss` to the parameters'."""
         loss.backward()
 
-    def largest(self, *numbers: float) -> list[float]:
+    def all_reduce_max(self, *numbers: float) -> list[float]:
         """The largest of each number in all processes."""
-        if self.ranks == 1:
+        if self.world_size == 1:
             return list(numbers)
         shared = torch.tensor(numbers, dtype=torch.float64)
         dist.all_reduce(shared, dist.ReduceOp.MAX, group=self._group)
         return [float(number) for number in shared]
 
-    def mean(self, *numbers: float) -> list[float]:
+    def all_reduce_mean(self, *numbers: float) -> list[float]:
         """The mean of each number over all processes."""
-        if self.ranks == 1:
+        if self.world_size == 1:
             return list(numbers)
         shared = torch.tensor(numbers, dtype=torch.float64)
         dist.all_reduce(shared, group=self._group)
-        return [float(number) for number in shared / self.ranks]
+        return [float(number) for number in shared / self.world_size]
 
-    def agree(self, number: int, what: str) -> None:
-        """See to it that all processes have the same number, below 2 ** 53.
+    def assert_equal_across_ranks(self, number: int, what: str) -> None:
+        """Check that all processes have the same number, below 2 ** 53.
 
         Raises:
-            UsageError: they have not.
+            UsageError: they differ.
         """
-        most, least = self.largest(number, -number)
+        most, least = self.all_reduce_max(number, -number)
         if most != -least:
             raise UsageError(
-                f"the {self.ranks} processes differ in {what}",
+                f"the {self.world_size} processes differ in {what}",
                 where=f"process {self.rank} has {number}; others have {int(-least)} to {int(most)}",
                 next="start all of them with the same command, on folders that all machines share",
             )
 
-    def agree_on(self, values: Mapping[str, Any]) -> None:
-        """See to it that all processes have the same values, nested ones too.
+    def assert_same_config(self, values: Mapping[str, Any]) -> None:
+        """Check that all processes have the same values, nested ones too.
 
         Raises:
-            UsageError: they have not; with the first one that differs.
+            UsageError: they differ; with the first difference.
         """
-        if self.ranks == 1:
+        if self.world_size == 1:
             return
         if differing := first_difference(values, self._group):
             name, rank, one, other = differing
             raise UsageError(
-                f"the {self.ranks} processes differ in {name}",
+                f"the {self.world_size} processes differ in {name}",
                 where=f"process 0 has {one!r}, process {rank} has {other!r}",
                 next="start all of them with the same command, on folders that all machines share",
             )
 
-    def connect(self) -> None:
-        """Open the link over which processes hear of each other's end; see `Link`."""
+    def start_failure_monitor(self) -> None:
+        """Connect the processes, so that each learns when another one ends; see `FailureMonitor`."""
         server = listen() if self.is_main else None
         port, token = (server.getsockname()[1], secrets.randbits(60)) if server else (0, 0)
-        told = torch.tensor([port, token])
-        dist.broadcast(told, 0, group=self._group)
-        port, token = told.tolist()
+        address = torch.tensor([port, token])
+        dist.broadcast(address, 0, group=self._group)
+        port, token = address.tolist()
         if server:
-            wires = accept(server, self.ranks, str(token))
+            connections = accept_all(server, self.world_size, str(token))
         else:
             host = os.environ.get("MASTER_ADDR", "127.0.0.1")
-            wires = {0: (connect((host, port), self.rank, str(token)), f"the main process, on {host}")}
-        self.link = Link(self.rank, self.ranks, wires)
+            main = connect_to_main((host, port), self.rank, str(token))
+            connections = {0: (main, f"the main process, on {host}")}
+        self.failure_monitor = FailureMonitor(self.rank, self.world_size, connections)
 
-    def meet(self) -> None:
-        """Wait until all processes are here, however long one of them takes.
+    def barrier(self) -> None:
+        """Wait until all processes have arrived, however long one of them takes.
 
         Raises:
             RankError: another process is gone.
         """
-        if self.link:
-            self.link.meet()
-        elif self.ranks > 1:
+        if self.failure_monitor:
+            self.failure_monitor.barrier()
+        elif self.world_size > 1:
             dist.barrier(group=self._group)
 
-    def scatter_chance(self, step: int) -> None:
-        """Of several processes: give each its own random numbers (dropout) for a step.
+    def seed_rank_rng(self, step: int) -> None:
+        """Seed torch for a step so that each of several processes draws its own random numbers (dropout).
 
-        They depend on the seed that torch had when the module was placed, the step and the process alone,
-        so a run that goes on draws what it would have drawn.
+        The seed depends on torch's seed when the module was prepared, the step and the rank alone, so a
+        resumed run draws the same numbers.
         """
-        if self.ranks == 1:
+        if self.world_size == 1:
             return
         ids = torch.tensor([self.rank])
         torch.manual_seed(int(chance.uniform(self._seed, step, 0, ids, 1)[0, 0].double() * 2**24))
 
-    def leave(self) -> None:
-        """Part from the other processes; the last thing that a process does with them."""
-        if self._joined:
+    def destroy_process_group(self) -> None:
+        """Leave the process group; no collective may follow."""
+        if self._owns_process_group:
             dist.destroy_process_group()
 
     def peak_memory(self) -> int:
@@ -196,7 +196,7 @@ class Device:
             name = torch.cuda.get_device_name(self.device)
         else:
             name = f"CPU, {counted(torch.get_num_threads(), 'thread')}"
-        many = f", {self.ranks} processes" if self.ranks > 1 else ""
+        many = f", {self.world_size} processes" if self.world_size > 1 else ""
         return f"{name}{many}, {self.precision}"
 
 
@@ -208,8 +208,8 @@ def has_bf16(device: torch.device) -> bool:
     return bool(device.type == "cpu" and tiles is not None and tiles())
 
 
-def _averaging(module: nn.Module) -> nn.Module:
-    """The module, so wrapped that its gradients are the means over all processes."""
+def _wrap_in_ddp(module: nn.Module) -> nn.Module:
+    """Wrap a module so that its gradients are averaged over all processes."""
     # two BatchNorm passes before one backward forbid copying buffers between processes
     known = inspect.signature(DistributedDataParallel).parameters
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
@@ -219,12 +219,12 @@ def _averaging(module: nn.Module) -> nn.Module:
 
 
 def _timeout() -> timedelta:
-    """How long an exchange of tensors may take before the others are given up."""
-    return timedelta(seconds=patience())
+    """The timeout of a collective."""
+    return timedelta(seconds=timeout_seconds())
 
 
-def _join(cpu: bool) -> PartialState:
-    """This process among those that were started with it.
+def _init_process_group(cpu: bool) -> PartialState:
+    """Initialize the process group of the processes that a launcher started together.
 
     Raises:
         UsageError: it is one of several and cannot find the others. RankError: they have not come.

@@ -42,7 +42,7 @@ def outputs(
         stopped: asked after every batch; once it says so, no more batches come.
     """
     with evaluating(module):
-        share = {"rank": device.rank, "ranks": device.ranks}
+        share = {"rank": device.rank, "ranks": device.world_size}
         for batch in in_order(store, batch_size, device.device, rows, **share):
             views = evaluation_view(batch.images, batch.sizes, size=size, mean=mean, std=std)
             with device.autocast():
@@ -84,12 +84,12 @@ def joined(parts: Sequence[Tensor], count: int, device: Device, batch_size: int 
     Returns:
         (count, C). Alone, fewer rows if the parts have been cut short; with others, zeros for them.
     """
-    if device.ranks == 1:
+    if device.world_size == 1:
         return torch.cat(list(parts))
-    (width,) = device.largest(parts[0].shape[1] if parts else 0)
+    (width,) = device.all_reduce_max(parts[0].shape[1] if parts else 0)
     rows = torch.zeros(count, int(width), device=device.device)
     for index, part in enumerate(parts):
-        start = (device.rank + index * device.ranks) * batch_size
+        start = (device.rank + index * device.world_size) * batch_size
         rows[start : start + len(part)] = part
     return all_reduce_sum(rows)  # each row is of one process, and 0 in all others: the sum is exact
 

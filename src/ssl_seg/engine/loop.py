@@ -59,7 +59,7 @@ def fit(
         ResourceError: a checkpoint could not be written; the older ones are whole.
         PluginError: code of a plugin failed; with the step.
     """
-    forward = device.place(module)
+    forward = device.prepare(module)
     meter = Meter(plan.total, plan.per_epoch, plan.batch_size, energy_of(device.device))
     keeper = _Keeper(module, optimizer, plan, device, run, stop, meter, alarm, on_epoch, after_epoch)
     finite, after_step = FiniteCheck(), getattr(module, "after_step", lambda progress: None)
@@ -68,7 +68,7 @@ def fit(
     inputs = meter.timed(feed, step) if step < plan.total else ()
     with fenced(lambda: f"step {step + 1}, epoch {step // plan.per_epoch + 1}"):
         while step < plan.total:
-            device.scatter_chance(step)
+            device.seed_rank_rng(step)
             set_rate(optimizer, rate := plan.rate(step))
             out, loss = _gradients(module, forward, inputs, device, meter)
             norm = finite.ask(loss, parameters)
@@ -123,7 +123,7 @@ class _Keeper:
         """The step to go on from; a new run saves at once, which shows that the disk works."""
         state = self._restore() if self.run.resume else {"step": 0}
         step: int = state["step"]
-        self.device.agree(step, "the step they go on from")
+        self.device.assert_equal_across_ranks(step, "the step they go on from")
         self._take_over(state) if self.run.resume else self._save(0)
         self.module.train()
         self.meter.start()
@@ -136,7 +136,7 @@ class _Keeper:
             self._end_epoch(step)
         unfinished = step < self.plan.total or self.meter.epoch_is_due(step)
         # each process has its own clock and may get its own signal: one answer for all
-        signal, due = self.device.largest(self.stop.signal, self._is_due(step))
+        signal, due = self.device.all_reduce_max(self.stop.signal, self._is_due(step))
         if unfinished and signal:
             self.stop.signal = int(signal)
             self._save(step)
@@ -174,7 +174,7 @@ class _Keeper:
             self.run.add_scores(scores)
         log.info("epoch %d: %s", epoch, ", ".join(f"{k} {v:.5g}" for k, v in scores.items()))
         self.after_epoch(epoch, scores)
-        self.device.meet()
+        self.device.barrier()
         self.meter.epoch_begins()
         self._saved = -1  # what a checkpoint of this very step holds is no longer all
 
@@ -198,11 +198,11 @@ class _Keeper:
             path = save_checkpoint(self.run.checkpoints, step, self.module, self.optimizer, state)
             self.newest = str(path)
             self.run.set_status("running", step=step, checkpoint=path.name)
-        self.device.meet()
+        self.device.barrier()
         self._saved, self._last = step, monotonic()
 
     def _share(self) -> None:
-        self.meter.share(self.device.mean, self.device.ranks)
+        self.meter.share(self.device.all_reduce_mean, self.device.world_size)
 
     def _restore(self) -> dict[str, Any]:
         """Put everything in memory where the newest checkpoint has it; nothing is written."""

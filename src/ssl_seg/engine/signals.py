@@ -50,7 +50,7 @@ class Stop:
 
     def came(self, device: "Device") -> bool:
         """Whether a signal has come to any process. All must ask; then all have its number."""
-        self.signal = int(device.largest(self.signal)[0])
+        self.signal = int(device.all_reduce_max(self.signal)[0])
         return self.signal > 0
 
     def _note(self, number: int, _: FrameType | None) -> None:

@@ -13,7 +13,7 @@ from ssl_seg.errors import OccupiedError, ResourceError, Stopped
 from ssl_seg.study.planner import Job
 from ssl_seg.utils.interrupt import SIGNALS, told_as_stopped
 from ssl_seg.utils.lock import OpenFolder, take_lock, try_lock
-from ssl_seg.utils.patience import Idle, patience
+from ssl_seg.utils.timeout import StallDetector, timeout_seconds
 
 # -P: what lies in the current folder must not stand in for a module
 PROGRAM = (sys.executable, "-P", "-m", "ssl_seg")
@@ -114,33 +114,35 @@ class Relay:
 
     def _wait_for(self, child: "subprocess.Popen[bytes]") -> int:
         """Until a run ends, however long it is at work; one that does not end when it was asked to is killed."""
-        idle = Idle(_LOOK)
+        idle = StallDetector(_LOOK)
         while True:
             try:
                 return child.wait(_LOOK)
             except subprocess.TimeoutExpired:
                 while self._pending:
                     child.send_signal(self._pending.pop(0))
-            if self._signal and idle.look("asked"):
-                self._say(f"pid {child.pid} has not ended {patience():.0f} s after the signal: it is killed")
+            if self._signal and idle.is_stalled("asked"):
+                self._say(
+                    f"pid {child.pid} has not ended {timeout_seconds():.0f} s after the signal: it is killed"
+                )
                 child.kill()
-                return child.wait(patience())
+                return child.wait(timeout_seconds())
 
     def _wait_for_the_last(self) -> None:
         """If a study was killed here, what it had started may still be at work: it has the file too.
 
         Raises:
-            OccupiedError: it is suspended, and stays so for `patience()` seconds.
+            OccupiedError: it is suspended, and stays so for `timeout_seconds()` seconds.
         """
-        told, idle = False, Idle(_LOOK)
+        reported, idle = False, StallDetector(_LOOK)
         while not try_lock(self._stage, seconds=_LOOK):
             self._stage.seek(0)
             last = self._stage.read()
-            if not told:
+            if not reported:
                 self._say(f"a run of an earlier study is still at work ({last}): waiting for it")
-                told = True
+                reported = True
             pid = last.removeprefix("pid ")
-            if idle.look("suspended" if _is_suspended(pid) else object()):
+            if idle.is_stalled("suspended" if _is_suspended(pid) else object()):
                 way = f"kill -CONT {pid}  # or kill -KILL {pid}: its newest checkpoint stays"
                 raise OccupiedError(f"a run of an earlier study is suspended: {last}", next=way)
             self._stop_if_asked()

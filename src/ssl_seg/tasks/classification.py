@@ -97,7 +97,7 @@ def pooled_features(
     with evaluating(backbone):
         for epoch in range(passes):
             features = []
-            for batch in in_order(store, BATCH, device.device, rank=device.rank, ranks=device.ranks):
+            for batch in in_order(store, BATCH, device.device, rank=device.rank, ranks=device.world_size):
                 (view,) = augment(
                     batch.images, views, batch.sizes, batch.samples, seed=seed, epoch=epoch, size=size, **how
                 )

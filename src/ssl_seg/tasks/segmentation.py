@@ -180,7 +180,7 @@ def whole_images(
         (B, C, h, w) float32 logits and the batch cut to (h, w); the batches' sizes vary.
     """
     with evaluating(model):
-        share = {"rank": device.rank, "ranks": device.ranks}
+        share = {"rank": device.rank, "ranks": device.world_size}
         for batch in in_order(store, batch_size, device.device, **share):
             for part in _of_one_size(batch):
                 with device.autocast():

@@ -120,7 +120,7 @@ def fenced(
             where="\n".join(filter(None, (where(), place))) or None,
             next="run it again with `ssl-seg --debug ...` to see its traceback",
         )
-        fault.told = getattr(error, "told", False)
+        fault.reported = getattr(error, "reported", False)
         raise fault from error
 
 

@@ -15,8 +15,8 @@ from ssl_seg.utils.entry_points import DISABLE, brief
 from ssl_seg.utils.interrupt import Interrupted
 from ssl_seg.utils.lock import try_lock
 from ssl_seg.utils.log import log
-from ssl_seg.utils.patience import patience
 from ssl_seg.utils.surroundings import restored
+from ssl_seg.utils.timeout import timeout_seconds
 
 _SAID = 10.0  # seconds until it is said what is waited for
 _AGAIN = 10.0  # seconds between two attempts to end what has run out of time
@@ -62,7 +62,7 @@ def import_fence(
 
     Raises:
         ImportFault: whatever is raised in the block, `SystemExit`, `KeyboardInterrupt` and `os._exit` included; it
-            takes longer than `patience()`; or a process that imports it dies.
+            takes longer than `timeout_seconds()`; or a process that imports it dies.
         Interrupted: a signal came. KeyboardInterrupt: a person pressed Ctrl-C.
     """
     way_out = f"; {DISABLE}={name} leaves it out" if name else ""
@@ -105,7 +105,7 @@ def _listening() -> Iterator[list[int]]:
 
 @contextmanager
 def _watched(whose: str, way_out: str) -> Iterator[None]:
-    """Say after ten seconds what is waited for, and give it up when the patience is at its end."""
+    """Log after ten seconds what is being imported, and abort at the timeout."""
     if not _is_main():
         yield
         return
@@ -115,12 +115,12 @@ def _watched(whose: str, way_out: str) -> Iterator[None]:
         if not said:
             said.append(True)
             log.warning("still importing %s%s", whose, way_out)
-            signal.setitimer(signal.ITIMER_REAL, max(0.01, patience() - _SAID), _AGAIN)
+            signal.setitimer(signal.ITIMER_REAL, max(0.01, timeout_seconds() - _SAID), _AGAIN)
             return
-        raise _Ended(f"it has not ended within {patience():.0f} s{way_out}")
+        raise _Ended(f"it has not ended within {timeout_seconds():.0f} s{way_out}")
 
     handler = signal.signal(signal.SIGALRM, ring)
-    timer = signal.setitimer(signal.ITIMER_REAL, min(_SAID, patience()))
+    timer = signal.setitimer(signal.ITIMER_REAL, min(_SAID, timeout_seconds()))
     try:
         yield
     finally:
@@ -202,10 +202,15 @@ def _how_it_dies(module: str) -> str:
     around = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
         ended = subprocess.run(
-            words, env=around, capture_output=True, stdin=subprocess.DEVNULL, timeout=patience(), check=False
+            words,
+            env=around,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=timeout_seconds(),
+            check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"a process that imports it does not end within {patience():.0f} s"
+        return f"a process that imports it does not end within {timeout_seconds():.0f} s"
     if b"came back" in ended.stdout:
         return ""
     how = f"by signal {-ended.returncode}" if ended.returncode < 0 else f"with exit code {ended.returncode}"

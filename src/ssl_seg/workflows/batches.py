@@ -19,7 +19,7 @@ BatchFn = Callable[[int], list[list[Tensor]]]  # step -> micro-batches
 def open_loader(images: "Store", config: "RunConfig", device: "Device") -> Batches:
     """Shuffled batches of images, on the device."""
     return Batches(
-        images, config.batch_size, config.seed, device.device, rank=device.rank, ranks=device.ranks
+        images, config.batch_size, config.seed, device.device, rank=device.rank, ranks=device.world_size
     )
 
 

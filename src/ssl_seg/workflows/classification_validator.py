@@ -61,7 +61,7 @@ class ClassificationValidator:
 
     def evaluate(self, epoch: int) -> bool:
         self._logits = self._compute_logits()
-        if self.device.largest(self.should_stop())[0]:
+        if self.device.all_reduce_max(self.should_stop())[0]:
             return False
         self.metric.reset()
         for metric in (self.metric, self.extra_metrics):

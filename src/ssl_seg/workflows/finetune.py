@@ -75,7 +75,7 @@ def run_finetuning(task: Task[C, M], setup: Setup[C, M], model: "Model", compone
 
     session, config, data = setup.session, setup.config, setup.data
     device, run_dir, module = session.device, session.run_dir, _module(setup)
-    rank = {"rank": device.rank, "ranks": device.ranks}
+    rank = {"rank": device.rank, "ranks": device.world_size}
     order = Order(len(data.images), config.batch_size, config.seed, **rank)
     optimizer, schedule = configure_optimizer(config, module, order.per_epoch, early=run_dir.is_early)
     warn_of_accumulation(config.accumulate, module.train(), f"ssl-seg {task.command}")
@@ -84,7 +84,7 @@ def run_finetuning(task: Task[C, M], setup: Setup[C, M], model: "Model", compone
     components.resolved.add("metric", components.registry.resolved("metrics", task.metric, options))
     record_settings(session, config, data.caches, module, order.per_epoch, components.resolved)
     session.progress.say(_headline(setup, order.per_epoch), f"run: {run_dir.folder}")
-    device.move(module)
+    device.to_device(module)
     batches = task.build_batches(setup, order)
     validation = _validation(task, setup, model, components) if data.val_images else None
     save_snapshots = task.snapshots(setup)

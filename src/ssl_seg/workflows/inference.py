@@ -76,7 +76,7 @@ class Reading:
             self.trained = open_trained(self._run, self.plugins, self.console, **how)  # type: ignore[arg-type]
             if self._precision == "auto" and self.trained.precision == "fp32":
                 self.device.precision = "fp32"  # as the run was measured
-            self.device.place(self.trained.model or self.trained.backbone)
+            self.device.prepare(self.trained.model or self.trained.backbone)
         except BaseException:
             self.__exit__()
             raise

@@ -66,7 +66,7 @@ class KNNProbe:
         """`probe_knn`, in [0, 1]; nothing when a signal has come meanwhile."""
         inputs: dict[str, Any] = {"size": self._size, "stopped": self._should_stop}
         features, targets = extract_features(backbone, self._images, self._device, **inputs)
-        if self._device.largest(self._should_stop())[0]:
+        if self._device.all_reduce_max(self._should_stop())[0]:
             return {}
         is_holdout = self._is_holdout.to(features.device)
         self._metric.reset()

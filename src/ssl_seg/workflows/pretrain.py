@@ -124,7 +124,7 @@ def _measure_untrained(
     """Say what the probe measures, and its score before training."""
     from ssl_seg.workflows.overlap import shared_with
 
-    session.device.move(method)
+    session.device.to_device(method)
     shared = int(shared_with(caches["data"], caches["probe"]).sum())
     trained = f"; {shared} of them are trained on, without labels" if shared else ""
     session.progress.say(f"probe: {probe.about()}{trained}")

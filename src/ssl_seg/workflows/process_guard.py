@@ -1,4 +1,4 @@
-"""Several processes that are one run: what ends one ends all, and one of them says why."""
+"""Guards of a run in several processes: a failure of one ends all, and one of them reports it."""
 
 import os
 from collections.abc import Iterator
@@ -6,77 +6,77 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ssl_seg.errors import PluginError, RankError, SslSegError, Stopped
-from ssl_seg.utils.patience import patience
 from ssl_seg.utils.progress import show_error
+from ssl_seg.utils.timeout import timeout_seconds
 from ssl_seg.workflows.run_status import complete, end
 
 if TYPE_CHECKING:
     from ssl_seg.engine.device import Device
     from ssl_seg.engine.run_dir import Run
 
-_NEWS = 2.0  # seconds between a broken exchange and the word that a process is gone, at most
+_FAILURE_WAIT_SECONDS = 2.0  # between a failed collective and the message that a process is gone, at most
 
 
 @contextmanager
-def together(device: "Device") -> Iterator[None]:
-    """Around everything that processes do together. Alone, nothing."""
-    if device.ranks == 1:
+def process_group_guard(device: "Device") -> Iterator[None]:
+    """Guard the whole work of several processes; does nothing for a single one."""
+    if device.world_size == 1:
         yield
         return
-    device.connect()
-    link = device.link
-    assert link is not None
-    link.stuck = _give_up
+    device.start_failure_monitor()
+    monitor = device.failure_monitor
+    assert monitor is not None
+    monitor.on_stalled = _terminate
     try:
         yield
-        link.meet()
+        monitor.barrier()
     except BaseException as error:
-        error.told = link.fail(error)  # type: ignore[attr-defined]
+        error.reported = monitor.report_failure(error)  # type: ignore[attr-defined]
         raise
     else:
-        device.leave()
+        device.destroy_process_group()
     finally:
-        link.close()
+        monitor.close()
 
 
 @contextmanager
-def blamed(device: "Device", run: "Run") -> Iterator[None]:
-    """Around the work of a run: an exchange that broke because of another process is told as that.
+def attribute_failure(device: "Device", run: "Run") -> Iterator[None]:
+    """Guard the work of a run: a collective that failed because another process did raises that failure.
 
     Raises:
         RankError: another process is gone. Stopped: by a signal that only another one got.
     """
-    if device.link is None:
+    if device.failure_monitor is None:
         yield
         return
-    device.link.stuck = lambda error: _give_up(error, run)
+    device.failure_monitor.on_stalled = lambda error: _terminate(error, run)
     try:
         yield
     except (RuntimeError, PluginError) as error:
         broken = error if isinstance(error, RuntimeError) else error.__cause__
         if not isinstance(broken, RuntimeError):
             raise
-        if cause := device.link.cause(_NEWS):
-            raise cause from error
+        if failure := device.failure_monitor.wait_for_failure(_FAILURE_WAIT_SECONDS):
+            raise failure from error
         if "timed out" in str(broken).lower():
-            raise _frozen(device.link.silent()) from error
+            raise _hung_rank_error(device.failure_monitor.unresponsive_ranks()) from error
         raise
 
 
-def _frozen(ranks: list[int]) -> RankError:
-    seconds = f"{patience():.0f} s"
+def _hung_rank_error(ranks: list[int]) -> RankError:
+    seconds = f"{timeout_seconds():.0f} s"
     if not ranks:
-        return RankError(f"the processes have waited {seconds} for one of them", next="SSL_SEG_PATIENCE=900")
+        return RankError(f"the processes have waited {seconds} for one of them", next="SSL_SEG_TIMEOUT=900")
     return RankError(f"process {ranks[0]} is frozen: it has not answered for {seconds}")
 
 
-def _give_up(error: SslSegError, run: "Run | None" = None) -> None:
-    """End this process from outside: it waits for one that will never answer."""
+def _terminate(error: SslSegError, run: "Run | None" = None) -> None:
+    """End this process from another thread: its main thread waits for a process that will never answer."""
     try:
         if run:
             complete(error, run)
             end(run, "stopped" if isinstance(error, Stopped) else "failed", error.code)
-        if not error.told:
+        if not error.reported:
             show_error(error)
     finally:
         os._exit(error.code)

@@ -38,7 +38,7 @@ def record_settings(
     # what differs would go unnoticed: gradients of anything can be averaged
     images = {name: {"images": len(each), "fingerprint": each.fingerprint} for name, each in caches.items()}
     more = {"precision": device.precision, "versions": versions(), "images": images}
-    device.agree_on({**settings, **more})
+    device.assert_same_config({**settings, **more})
     if not device.is_main:
         return
     found = {

@@ -187,7 +187,7 @@ def build_validator(setup: "SegmentationSetup", metric: "MeanIoU", **common: Any
 
     session, config, data = setup.session, setup.config, setup.data
     assert data.val is not None and data.val_images is not None
-    if config.metric and session.device.ranks > 1:
+    if config.metric and session.device.world_size > 1:
         next_command = f"ssl-seg predict {session.run_dir.folder}"
         raise UsageError("--metric for pixels is measured in one process", next=next_command)
     snapshots = MaskSnapshotWriter(

@@ -11,7 +11,7 @@ from ssl_seg.engine.run_settings import check_parts, refuse_changes
 from ssl_seg.engine.signals import Stop
 from ssl_seg.utils.progress import Console
 from ssl_seg.workflows.bad_files import NAME, BadFiles
-from ssl_seg.workflows.process_guard import blamed, together
+from ssl_seg.workflows.process_guard import attribute_failure, process_group_guard
 from ssl_seg.workflows.run_status import recorded, stoppable
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Session:
             bad_images=config.bad_images,
             keep=self.bad_files.keep,
         )
-        self.device.meet()  # another machine may still be reading
+        self.device.barrier()  # another machine may still be reading
         return images
 
     def save_view_sheet(self, images: "Tensor", views: Sequence["Tensor"], **options: Any) -> None:
@@ -94,7 +94,7 @@ class Session:
             self.notify("epoch_end", epoch=epoch, scores=scores)
 
         self.notify("run_start")
-        self.device.meet()
+        self.device.barrier()
         names = check_trackers(self.loggers) if self.device.is_main else []
         with Tracking(names, self.run_dir) as tracking:
             fit(
@@ -151,9 +151,9 @@ def open_session(
     with Stop(prompt=True) as signals, Console() as progress, stoppable(folder):
         device = Device(config.precision, compile=config.compile, cpu=config.cpu)
         progress.quiet = not device.is_main
-        with together(device):
-            device.agree_on({"command": command, "out": str(folder), **settings, "resume": resume})
-            check_parts(settings, device.ranks)
+        with process_group_guard(device):
+            device.assert_same_config({"command": command, "out": str(folder), **settings, "resume": resume})
+            check_parts(settings, device.world_size)
             check_trackers(config.track or "")
             plugins = load_plugins()
             for kind, name in components:
@@ -161,7 +161,7 @@ def open_session(
             for failure in plugins.registry.failures:
                 progress.say(f"note: {failure}")
             run_dir = Run(folder, command, resume=resume, main=device.is_main)
-            with run_dir, recorded(run_dir), blamed(device, run_dir):
+            with run_dir, recorded(run_dir), attribute_failure(device, run_dir):
                 if resume:
                     refuse_changes(settings, run_dir.settings())
                 bad_files = BadFiles(folder / NAME, writes=run_dir.main)

@@ -34,7 +34,7 @@ class Sam:
 
     def __init__(self, model: Any, processor: Any, device: "Device", batch: int) -> None:
         self.model, self.processor, self.device, self.batch = model.eval(), processor, device, batch
-        device.place(model)
+        device.prepare(model)
 
     def look(self, image: NDArray[np.uint8]) -> "View":
         """Take in an (H, W, 3) image."""
