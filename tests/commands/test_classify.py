@@ -91,7 +91,7 @@ def test_features_are_kept_at_the_first_and_last_epoch(run, head):
 HEADS = """
 import torch
 from torch import nn
-from ssl_seg import Head, pool
+from ssl_seg import Head, global_pool
 
 class Base(Head):
     def __init__(self, channels, strides, classes):
@@ -107,7 +107,7 @@ class Prototypes(Base):
     make = staticmethod(lambda width, classes: nn.Identity())
     def forward(self, features, size):
         torch.manual_seed(0)
-        return pool(features) @ torch.randn(features[-1].shape[1], self.classes)
+        return global_pool(features) @ torch.randn(features[-1].shape[1], self.classes)
     def __init__(self, channels, strides, classes):
         super().__init__(channels, strides, classes)
         self.classes = classes
@@ -115,7 +115,7 @@ class Prototypes(Base):
 class Twice(Base):
     make = staticmethod(lambda width, classes: nn.Linear(width, classes))
     def forward(self, features, size):  # its rows are no images
-        both = self.layer(pool(features).repeat_interleave(2, 0))
+        both = self.layer(global_pool(features).repeat_interleave(2, 0))
         return both[::2] + both[1::2]
 
 class Tokens(Base):
