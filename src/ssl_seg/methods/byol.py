@@ -1,6 +1,5 @@
 """BYOL: Bootstrap Your Own Latent (Grill et al. 2020, arXiv:2006.07733)."""
 
-import math
 from typing import ClassVar
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 from ssl_seg.augment.views import BYOL_VIEWS
 from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.hooks import hookimpl
-from ssl_seg.nn.layers import global_pool, make_ema_copy, mlp, update_ema
+from ssl_seg.nn.layers import decay_at, global_pool, make_ema_copy, mlp, update_ema
 from ssl_seg.utils.autocast import full_precision
 
 
@@ -22,11 +21,6 @@ def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:
         prediction, target: (B, D).
     """
     return (2.0 - 2.0 * F.cosine_similarity(prediction, target, dim=1)).mean()
-
-
-def decay_at(progress: float, start: float) -> float:
-    """The target's decay: from `start` to 1 along half a cosine; `progress` in [0, 1]."""
-    return 1.0 - (1.0 - start) * (math.cos(math.pi * progress) + 1.0) / 2.0
 
 
 class BYOL(SSLMethod):

@@ -1,7 +1,7 @@
 """SimCLR: a simple framework for contrastive learning (Chen et al. 2020, arXiv:2002.05709)."""
 
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +38,31 @@ def nt_xent(one: Tensor, two: Tensor, temperature: float) -> Tensor:
     return F.cross_entropy(similarity, (own + count) % (2 * count))
 
 
+@full_precision
+def decoupled(one: Tensor, two: Tensor, temperature: float, sigma: float | None = None) -> Tensor:
+    """NT-Xent without the positive in the denominator (DCL, Yeh et al. 2022, arXiv:2110.06848); may be negative.
+
+    A small batch loses less by it: the pull of an easy positive does not weaken the push of the negatives.
+
+    Args:
+        one, two: (B, D) projections of the two views, row by row of the same images.
+        temperature: > 0; divides the cosine similarities.
+        sigma: weights positives by 2 - B softmax(similarity / sigma), so that hard ones count more (DCLW).
+    """
+    one, two = F.normalize(one, dim=1), F.normalize(two, dim=1)
+    points = torch.cat([one, two])
+    all_points = torch.cat([all_gather(one), all_gather(two)])
+    count = len(all_points) // 2
+    own = local_shard(torch.arange(count, device=one.device)).repeat(2)[:, None]
+    similarity = points @ all_points.T / temperature
+    similarity = similarity.scatter(1, torch.cat([own, own + count], dim=1), float("-inf"))
+    positive = (one * two).sum(dim=1)
+    weight = torch.ones_like(positive)
+    if sigma is not None:
+        weight = 2.0 - count * local_shard((all_gather(positive.detach()) / sigma).softmax(dim=0))
+    return similarity.logsumexp(dim=1).mean() - (weight * positive).mean() / temperature
+
+
 class SimCLR(SSLMethod):
     """Views of one image attract each other, views of different images repel.
 
@@ -45,7 +70,9 @@ class SimCLR(SSLMethod):
         backbone: trained and kept.
         hidden: width of the projector's hidden layer.
         dimensions: of the projection.
-        temperature: of the contrastive loss.
+        temperature: of the contrastive loss; 0.1 in the papers of the decoupled ones.
+        loss: `nt_xent`; `dcl`, decoupled; or `dclw`, decoupled with weighted positives.
+        last_norm: end the projector with a BatchNorm, as the authors' code does.
     """
 
     views = (_VIEW, _VIEW)
@@ -61,16 +88,30 @@ class SimCLR(SSLMethod):
     }
 
     def __init__(
-        self, backbone: Backbone, *, hidden: int = 2048, dimensions: int = 128, temperature: float = 0.2
+        self,
+        backbone: Backbone,
+        *,
+        hidden: int = 2048,
+        dimensions: int = 128,
+        temperature: float = 0.2,
+        loss: Literal["nt_xent", "dcl", "dclw"] = "nt_xent",
+        last_norm: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.projector = mlp(backbone.channels[-1], hidden, dimensions)
+        self.projector = mlp(
+            backbone.channels[-1], hidden, dimensions, last_norm=last_norm, last_affine=last_norm
+        )
         self.temperature = temperature
+        self.loss = loss
 
     def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
         one, two = (self.projector(global_pool(self.backbone(view))) for view in views)
-        return {"loss": nt_xent(one, two, self.temperature), "embedding": one}
+        if self.loss == "nt_xent":
+            loss = nt_xent(one, two, self.temperature)
+        else:
+            loss = decoupled(one, two, self.temperature, 0.5 if self.loss == "dclw" else None)
+        return {"loss": loss, "embedding": one}
 
 
 @hookimpl

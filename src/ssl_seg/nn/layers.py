@@ -1,6 +1,7 @@
 """Small parts that several methods are made of, and the moving average of one network by another."""
 
 import copy
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -14,7 +15,9 @@ def mlp(
     out_features: int,
     *,
     num_layers: int = 2,
+    norm: bool = True,
     last_norm: bool = False,
+    last_affine: bool = False,
     layers: int | None = None,
 ) -> nn.Sequential:
     """A perceptron: linear layers with BatchNorm and ReLU between them.
@@ -22,7 +25,9 @@ def mlp(
     Args:
         in_features, hidden_features, out_features: widths.
         num_layers: number of linear layers, >= 2.
-        last_norm: end with a BatchNorm without parameters (SimSiam's projector).
+        norm: BatchNorm after the hidden layers; without it they have a bias.
+        last_norm: end with a BatchNorm (SimSiam's projector).
+        last_affine: that BatchNorm has a scale and a shift (SimCLR's, NNCLR's).
         layers: deprecated name of `num_layers`.
 
     Returns:
@@ -31,10 +36,12 @@ def mlp(
     parts: list[nn.Module] = []
     widths = [in_features] + [hidden_features] * ((layers or num_layers) - 1)
     for before, after in pairwise(widths):
-        parts += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU(inplace=True)]
+        parts.append(nn.Linear(before, after, bias=not norm))
+        parts += [nn.BatchNorm1d(after)] if norm else []
+        parts.append(nn.ReLU(inplace=True))
     parts.append(nn.Linear(widths[-1], out_features, bias=not last_norm))
     if last_norm:
-        parts.append(nn.BatchNorm1d(out_features, affine=False))
+        parts.append(nn.BatchNorm1d(out_features, affine=last_affine))
     return nn.Sequential(*parts)
 
 
@@ -54,6 +61,11 @@ def make_ema_copy(module: nn.Module) -> nn.Module:
         if isinstance(part, nn.modules.batchnorm._BatchNorm):
             part.momentum = 0.0
     return target
+
+
+def decay_at(progress: float, start: float) -> float:
+    """The decay of a target network: from `start` to 1 along half a cosine; `progress` in [0, 1]."""
+    return 1.0 - (1.0 - start) * (math.cos(math.pi * progress) + 1.0) / 2.0
 
 
 @torch.no_grad()

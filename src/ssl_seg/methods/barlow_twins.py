@@ -1,0 +1,80 @@
+"""Barlow Twins: redundancy reduction (Zbontar et al. 2021, arXiv:2103.03230)."""
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from ssl_seg.augment.views import BYOL_VIEWS
+from ssl_seg.base import Backbone, SSLMethod
+from ssl_seg.distributed.collectives import all_gather
+from ssl_seg.hooks import hookimpl
+from ssl_seg.nn.layers import global_pool, mlp
+from ssl_seg.utils.autocast import full_precision
+
+
+@full_precision
+def barlow_loss(one: Tensor, two: Tensor, redundancy: float) -> Tensor:
+    """How far the cross-correlation of two views' projections is from the identity.
+
+    Args:
+        one, two: (B, D) projections, row by row of the same images; those of all processes count.
+        redundancy: weight of the squares beside the diagonal.
+    """
+    one, two = (_standardised(all_gather(points)) for points in (one, two))
+    correlation = one.T @ two / len(one)
+    diagonal = correlation.diagonal()
+    apart = (1.0 - diagonal).square().sum()
+    return apart + redundancy * (correlation.square().sum() - diagonal.square().sum())
+
+
+def _standardised(points: Tensor) -> Tensor:
+    variance, mean = points.var(dim=0, correction=0), points.mean(dim=0)
+    return (points - mean) / (variance + 1e-5).sqrt()
+
+
+class BarlowTwins(SSLMethod):
+    """Each dimension agrees between the two views, and no two dimensions say the same.
+
+    Args:
+        backbone: trained and kept.
+        hidden: width of the projector's hidden layers; 8192 in the paper.
+        dimensions: of the projection; 8192 in the paper, for batches of 2048. The correlation of B images has at
+            most B - 1 independent dimensions, so small batches want fewer.
+        redundancy: weight of the off-diagonal part of the loss.
+        scale: factor on the loss, which is about `dimensions` at the start; it matters for SGD.
+    """
+
+    views = BYOL_VIEWS
+    loss_over = "batch"
+    recipe: ClassVar = {
+        "optimizer": "adamw",
+        "lr": 1e-3,
+        "weight_decay": 1e-4,
+        "warmup": 0.05,
+        "adam": {"lr": 1e-3, "weight_decay": 1e-4},
+        "sgd": {"lr": 0.06, "weight_decay": 5e-4},
+        "lars": {"lr": 0.2, "weight_decay": 1e-6},  # the paper's, for weights; biases have 0.0048 there
+    }
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        hidden: int = 1024,
+        dimensions: int = 1024,
+        redundancy: float = 0.0051,
+        scale: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.projector = mlp(backbone.channels[-1], hidden, dimensions, num_layers=3)
+        self.redundancy, self.scale = redundancy, scale
+
+    def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
+        one, two = (self.projector(global_pool(self.backbone(view))) for view in views)
+        return {"loss": self.scale * barlow_loss(one, two, self.redundancy), "embedding": one}
+
+
+@hookimpl
+def ssl_methods() -> dict[str, type[nn.Module]]:
+    return {"barlow_twins": BarlowTwins}

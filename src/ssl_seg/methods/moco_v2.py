@@ -1,0 +1,90 @@
+"""MoCo v2: momentum contrast with a queue (He et al. 2020, arXiv:1911.05722; Chen et al. 2020, arXiv:2003.04297)."""
+
+from dataclasses import replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ssl_seg.augment.views import View
+from ssl_seg.base import Backbone, SSLMethod
+from ssl_seg.hooks import hookimpl
+from ssl_seg.nn.contrastive import queue_contrast
+from ssl_seg.nn.layers import global_pool, make_ema_copy, mlp, update_ema
+from ssl_seg.nn.queue import Queue
+from ssl_seg.nn.split_norm import split_norm, swap_blocks
+
+_VIEW = replace(View(), scale=(0.2, 1.0), saturation=0.4, blur_p=0.5)
+
+
+class MoCoV2(SSLMethod):
+    """A view's query must find its key, made of the other view by a slow copy, among the keys of earlier batches.
+
+    Args:
+        backbone: trained and kept.
+        dimensions: of queries and keys.
+        queue: keys of earlier batches; 65,536 in the paper.
+        temperature: of the contrast.
+        decay: of the keys' moving average, constant; 0.999 in the paper, for runs of 10^6 steps.
+        splits: parts of a batch in which BatchNorm sees other images of the keys than of the queries; 1: none.
+            It stands for the paper's shuffling over GPUs.
+        symmetric: each view is query and key; the paper takes one for the one and one for the other.
+    """
+
+    views = (_VIEW, _VIEW)
+    loss_over = "image"
+    recipe: ClassVar = {
+        "optimizer": "adamw",
+        "lr": 1e-3,
+        "weight_decay": 1e-4,
+        "warmup": 0.05,
+        "adam": {"lr": 1e-3, "weight_decay": 1e-4},
+        "sgd": {"lr": 0.03, "weight_decay": 1e-4},  # the paper's
+    }
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        dimensions: int = 128,
+        queue: int = 4096,
+        temperature: float = 0.2,
+        decay: float = 0.99,
+        splits: int = 4,
+        symmetric: bool = True,
+    ) -> None:
+        super().__init__()
+        width = backbone.channels[-1]
+        self.backbone = backbone
+        self.projector = mlp(width, width, dimensions, norm=False)
+        split_norm(self.backbone, splits)
+        self.target_backbone = make_ema_copy(backbone)
+        self.target_projector = make_ema_copy(self.projector)
+        self.queue = Queue(queue, dimensions)
+        self.temperature, self.decay, self.splits, self.symmetric = temperature, decay, splits, symmetric
+
+    def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
+        order = ((0, 1), (1, 0)) if self.symmetric else ((0, 1),)
+        queries = {a: self.projector(global_pool(self.backbone(views[a]))) for a, _ in order}
+        keys = {b: self._key(views[b]) for _, b in order}
+        terms = [queue_contrast(queries[a], keys[b], self.queue.rows, self.temperature) for a, b in order]
+        for key in keys.values():
+            self.queue.push(key)
+        return {"loss": torch.stack(terms).mean(), "embedding": queries[0]}
+
+    @torch.no_grad()
+    def _key(self, view: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, D), normalised beside other images than its query."""
+        features = global_pool(self.target_backbone(swap_blocks(view, self.splits)))
+        key: Tensor = self.target_projector(swap_blocks(features, self.splits))
+        return key
+
+    def after_step(self, progress: float) -> None:
+        update_ema(self.target_backbone, self.backbone, self.decay)
+        update_ema(self.target_projector, self.projector, self.decay)
+        self.queue.advance()
+
+
+@hookimpl
+def ssl_methods() -> dict[str, type[nn.Module]]:
+    return {"moco_v2": MoCoV2}

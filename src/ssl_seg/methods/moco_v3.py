@@ -1,0 +1,73 @@
+"""MoCo v3: momentum contrast without a queue (Chen et al. 2021, arXiv:2104.02057)."""
+
+from dataclasses import replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ssl_seg.augment.views import BYOL_VIEWS
+from ssl_seg.base import Backbone, SSLMethod
+from ssl_seg.hooks import hookimpl
+from ssl_seg.nn.contrastive import batch_contrast
+from ssl_seg.nn.layers import decay_at, global_pool, make_ema_copy, mlp, update_ema
+
+
+class MoCoV3(SSLMethod):
+    """Each view's prediction must find the other view's key, made by a slow copy, among the keys of the batch.
+
+    Args:
+        backbone: trained and kept.
+        hidden: width of the projector's and predictor's hidden layer; 4096 in the paper.
+        dimensions: of the projection.
+        temperature: of the contrast; 1.0 in the paper for ResNet-50, 0.2 for transformers.
+        decay: of the keys' moving average at the start; it rises to 1 by the end.
+    """
+
+    views = tuple(replace(view, scale=(0.2, 1.0)) for view in BYOL_VIEWS)
+    loss_over = "batch"
+    recipe: ClassVar = {
+        "optimizer": "adamw",
+        "lr": 1e-3,
+        "weight_decay": 1e-4,
+        "warmup": 0.05,
+        "adam": {"lr": 1e-3, "weight_decay": 1e-4},
+        "sgd": {"lr": 0.06, "weight_decay": 5e-4},
+        "lars": {"lr": 0.3, "weight_decay": 1e-6},  # the paper's; 0.6 for 100 epochs
+    }
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        hidden: int = 1024,
+        dimensions: int = 256,
+        temperature: float = 0.2,
+        decay: float = 0.99,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.projector = mlp(backbone.channels[-1], hidden, dimensions, last_norm=True)
+        self.predictor = mlp(dimensions, hidden, dimensions)
+        self.target_backbone = make_ema_copy(backbone)
+        self.target_projector = make_ema_copy(self.projector)
+        self.temperature, self.decay = temperature, decay
+
+    def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
+        projections = [self.projector(global_pool(self.backbone(view))) for view in views]
+        queries = [self.predictor(projection) for projection in projections]
+        with torch.no_grad():
+            keys = [self.target_projector(global_pool(self.target_backbone(view))) for view in views]
+        terms = [batch_contrast(queries[a], keys[1 - a], self.temperature) for a in (0, 1)]
+        # the paper's factor keeps the gradient's length alike for every temperature
+        return {"loss": 2.0 * self.temperature * (terms[0] + terms[1]), "embedding": projections[0]}
+
+    def after_step(self, progress: float) -> None:
+        decay = decay_at(progress, self.decay)
+        update_ema(self.target_backbone, self.backbone, decay)
+        update_ema(self.target_projector, self.projector, decay)
+
+
+@hookimpl
+def ssl_methods() -> dict[str, type[nn.Module]]:
+    return {"moco_v3": MoCoV3}
