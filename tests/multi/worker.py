@@ -23,9 +23,16 @@ from ssl_seg.engine.schedule import Plan
 from ssl_seg.engine.signals import Stop
 from ssl_seg.heads.deeplabv3 import DeepLabV3
 from ssl_seg.heads.linear import Linear
+from ssl_seg.methods.barlow_twins import BarlowTwins
 from ssl_seg.methods.byol import BYOL
+from ssl_seg.methods.densecl import DenseCL
+from ssl_seg.methods.fastsiam import FastSiam
+from ssl_seg.methods.moco_v2 import MoCoV2
+from ssl_seg.methods.moco_v3 import MoCoV3
+from ssl_seg.methods.nnclr import NNCLR
 from ssl_seg.methods.simclr import SimCLR
 from ssl_seg.methods.simsiam import SimSiam
+from ssl_seg.methods.vicreg import VICReg
 from ssl_seg.metrics.mean_iou import MeanIoU
 from ssl_seg.tasks.classification import Supervised, mixup
 from ssl_seg.tasks.segmentation import Segmenter, whole_images
@@ -122,6 +129,15 @@ CASES = {
     "simclr": (method(SimCLR, hidden=16, dimensions=8), 1),
     "simsiam with an idle part": (method(SimSiam, Idle, dimensions=16, bottleneck=8), 1),
     "simsiam": (method(SimSiam, dimensions=16, bottleneck=8), 1),
+    "fastsiam": (method(FastSiam, dimensions=16, bottleneck=8), 1),
+    "moco_v2": (method(MoCoV2, dimensions=8, queue=40, splits=1), 1),
+    "moco_v2 in two parts": (method(MoCoV2, dimensions=8, queue=40, splits=1), 2),
+    "moco_v3": (method(MoCoV3, hidden=16, dimensions=8), 1),
+    "nnclr": (method(NNCLR, hidden=16, dimensions=8, queue=20), 1),
+    "barlow_twins": (method(BarlowTwins, hidden=16, dimensions=8), 1),
+    "vicreg": (method(VICReg, hidden=16, dimensions=8), 1),
+    "densecl": (method(DenseCL, dimensions=8, queue=40, splits=1), 1),
+    "dclw": (method(SimCLR, hidden=16, dimensions=8, loss="dclw"), 1),
     "classify": (classifier(False), 1),
     "classify mixup": (classifier(True), 1),
     "segment": (segmenter("ce"), 1),

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ssl_seg.distributed.collectives import local_shard
+from ssl_seg.distributed.collectives import all_gather, local_shard
 from ssl_seg.utils.autocast import full_precision
 
 
