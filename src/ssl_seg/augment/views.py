@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ssl_seg.augment import geometry, photometry
 from ssl_seg.augment import stateless_rng as chance
+from ssl_seg.augment.view_list import Geometry, Source, Views
 from ssl_seg.utils.autocast import without_autocast
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -74,7 +75,7 @@ def augment(
     size: int | None = None,
     mean: tuple[float, ...] = IMAGENET_MEAN,
     std: tuple[float, ...] = IMAGENET_STD,
-) -> list[Tensor]:
+) -> Views:
     """Make every view of every image, with a draw of its own for each.
 
     The draws are made where `samples` lives. On the CPU that costs microseconds and tells which
@@ -91,16 +92,19 @@ def augment(
         mean, std: of the normalisation, for images in [0, 1].
 
     Returns:
-        One (B, 3, size * zoom, size * zoom) float32 tensor per view, normalised, channels last.
+        One (B, 3, size * zoom, size * zoom) float32 tensor per view, normalised, channels last; a list that
+        also knows boxes and flips.
     """
     count, _, height, width = images.shape
     sizes = torch.tensor([[height, width]]).expand(count, 2) if sizes is None else sizes
     samples = torch.arange(count) if samples is None else samples
     side = min(height, width) if size is None else size
-    return [
-        _view(images, sizes, view, chance.uniform(seed, epoch, index, samples, _SLOTS), side, mean, std)
-        for index, view in enumerate(views)
-    ]
+    made, geometries = [], []
+    for index, view in enumerate(views):
+        draws = chance.uniform(seed, epoch, index, samples, _SLOTS)
+        geometries.append(_geometry(view, draws, sizes, images.device))
+        made.append(_view(images, geometries[-1], view, draws, side, mean, std))
+    return Views(made, geometries, Source(sizes, samples, seed, epoch))
 
 
 @without_autocast
@@ -126,9 +130,9 @@ def augment_pairs(
     """
     draws = chance.uniform(seed, epoch, 0, samples, _SLOTS)
     side = max(1, round(size * view.zoom))
-    boxes, flips, turned = _geometry(view, draws, sizes, masks.device)
-    marks = geometry.turn(geometry.crop_nearest(masks, boxes, flips, side), turned)
-    return _view(images, sizes, view, draws, size, mean, std), marks.long()
+    where = _geometry(view, draws, sizes, masks.device)
+    marks = geometry.turn(geometry.crop_nearest(masks, where.boxes, where.flips, side), where.turns)
+    return _view(images, where, view, draws, size, mean, std), marks.long()
 
 
 def normalised(
@@ -164,7 +168,7 @@ def _finish(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> 
 
 def _view(
     images: Tensor,
-    sizes: Tensor,
+    where: Geometry,
     view: View,
     draws: Tensor,
     size: int,
@@ -172,10 +176,9 @@ def _view(
     std: tuple[float, ...],
 ) -> Tensor:
     size = max(1, round(size * view.zoom))
-    boxes, flips, turned = _geometry(view, draws, sizes, images.device)
-    out = geometry.crop_resize(images, boxes, flips, size)
+    out = geometry.crop_resize(images, where.boxes, where.flips, size)
     if view.turn_p:
-        out = geometry.turn(out, turned)
+        out = geometry.turn(out, where.turns)
     out = out.div_(255.0).clamp_(0.0, 1.0)
     _jitter(out, view, draws)
     _on_some(out, draws[_GRAY] < view.gray_p, photometry.grayscale)
@@ -189,13 +192,11 @@ def _view(
     return _finish(out, mean, std)
 
 
-def _geometry(
-    view: View, draws: Tensor, sizes: Tensor, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
+def _geometry(view: View, draws: Tensor, sizes: Tensor, device: torch.device) -> Geometry:
     """Boxes, flips and turns of one view, on the device."""
     boxes = geometry.random_boxes(draws[: geometry.BOX_SLOTS], sizes, view.scale, view.ratio)
     flips = torch.stack([draws[_FLIP_Y] < view.flip_y_p, draws[_FLIP_X] < view.flip_x_p])
-    return boxes.to(device), flips.to(device), (draws[_TURN] < view.turn_p).to(device)
+    return Geometry(boxes.to(device), flips.to(device), (draws[_TURN] < view.turn_p).to(device))
 
 
 def _jitter(images: Tensor, view: View, draws: Tensor) -> None:
