@@ -1,6 +1,7 @@
 """The nouns. Everything else in the library makes, trains or measures one of these."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -71,6 +72,25 @@ class Model(nn.Module):
         return logits.index_fill(1, self.excluded, -torch.inf) if len(self.excluded) else logits
 
 
+@dataclass(frozen=True)
+class ParamGroup:
+    """How the parameters of a method whose names begin with a prefix are trained; the first that fits holds.
+
+    Attributes:
+        prefix: of the names, as `predictor.`.
+        lr_scale: times the run's learning rate.
+        constant_lr: the peak learning rate throughout, without warm-up and decline (SimSiam's predictor).
+        frozen_until: the part of the run before which they stay as they are (SwAV's prototypes), in [0, 1].
+        weight_decay: whether they decay; None leaves it to their dimensions, see `parameter_groups`.
+    """
+
+    prefix: str
+    lr_scale: float = 1.0
+    constant_lr: bool = False
+    frozen_until: float = 0.0
+    weight_decay: bool | None = None
+
+
 class SSLMethod(nn.Module):
     """A way to train a backbone without labels.
 
@@ -85,12 +105,16 @@ class SSLMethod(nn.Module):
             and hold where the user gives none; `lr` is for a batch of 256. `lr` and `weight_decay` of
             another optimizer stand in a table of its name: `"lars": {"lr": 0.2}`. Where an optimizer
             has none, `--lr` has to be given.
+        param_groups: parameters that are trained otherwise than the rest.
+        needs_labels: it trains on the classes of the images, `views.targets`.
         loss_over: `image` if the loss is a mean over images of what each has on its own, `batch` if it
             compares images with each other; None: unknown. With `--accumulate` only the first is the same.
     """
 
     backbone: Backbone
     views: Sequence[View]
+    param_groups: Sequence[ParamGroup] = ()
+    needs_labels: ClassVar[bool] = False
     recipe: ClassVar[dict[str, Any]] = {}
     loss_over: ClassVar[Literal["image", "batch"] | None] = None
 

@@ -5,7 +5,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssl_seg.distributed.collectives import all_gather
-from ssl_seg.utils.autocast import wide
 
 
 class Queue(nn.Module):
@@ -35,7 +34,8 @@ class Queue(nn.Module):
     @torch.no_grad()
     def push(self, vectors: Tensor) -> None:
         """Take (B, width) vectors of this process's part of a batch; they are normalised."""
-        self._pushed.append(all_gather(F.normalize(wide(vectors.detach()), dim=1)))
+        wide = vectors.detach().to(torch.promote_types(vectors.dtype, torch.float32))
+        self._pushed.append(all_gather(F.normalize(wide, dim=1)))
 
     @torch.no_grad()
     def advance(self) -> None:

@@ -1,0 +1,121 @@
+"""SwAV: swapped assignments between views (Caron et al. 2020, arXiv:2006.09882)."""
+
+from dataclasses import replace
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssl_seg.augment.views import View
+from ssl_seg.base import Backbone, ParamGroup, SSLMethod
+from ssl_seg.distributed.collectives import local_shard
+from ssl_seg.hooks import hookimpl
+from ssl_seg.nn.layers import global_pool, mlp
+from ssl_seg.nn.queue import Queue
+from ssl_seg.nn.sinkhorn import sinkhorn
+from ssl_seg.utils.autocast import full_precision
+
+# The paper's crops, of 224 and 96 px, with half the strength of its colour distortion, as in SimCLR.
+_LARGE = View(scale=(0.14, 1.0), saturation=0.4, blur_p=0.5)
+_SMALL = replace(_LARGE, scale=(0.05, 0.14), zoom=96 / 224)
+
+
+@full_precision
+def swav_loss(scores: Tensor, assignments: Tensor, temperature: float) -> Tensor:
+    """Mean cross entropy of each large view's assignment with the scores of every other view.
+
+    Args:
+        scores: (V, B, K) similarities with the prototypes; the first T views are the large ones.
+        assignments: (T, B, K), rows sum to 1.
+        temperature: divides the scores.
+    """
+    terms = -torch.einsum("tbk,vbk->tv", assignments, (scores / temperature).log_softmax(dim=2))
+    own = terms.diagonal().sum()
+    return (terms.sum() - own) / (scores.shape[1] * (terms.numel() - len(terms)))
+
+
+class SwAV(SSLMethod):
+    """Every view predicts which prototypes the large views of its image are assigned to, all being used alike.
+
+    Args:
+        backbone: trained and kept.
+        hidden: width of the projector's hidden layer; 2048 in the paper.
+        dimensions: of the projection.
+        prototypes: 3000 in the paper; many more than images in a batch and the queue cannot be used alike.
+        crops: small views per image, 6 in the paper.
+        temperature: divides the scores that predict.
+        epsilon: how soft assignments are, see `sinkhorn`.
+        queue: earlier projections of each large view that are assigned along with a batch, once there are so
+            many; 3840 in the paper for batches of 256. 0: none.
+    """
+
+    loss_over = "batch"
+    param_groups = (ParamGroup("prototypes.", frozen_until=0.01),)  # the paper's first epoch of 100
+    recipe: ClassVar = {
+        "optimizer": "adamw",
+        "lr": 1e-3,
+        "weight_decay": 1e-4,
+        "warmup": 0.05,
+        "adam": {"lr": 1e-3, "weight_decay": 1e-4},
+        "sgd": {"lr": 0.06, "weight_decay": 1e-6},
+        "lars": {"lr": 0.6, "weight_decay": 1e-6},  # the paper's
+    }
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        hidden: int = 1024,
+        dimensions: int = 128,
+        prototypes: int = 512,
+        crops: int = 4,
+        temperature: float = 0.1,
+        epsilon: float = 0.05,
+        queue: int = 0,
+    ) -> None:
+        super().__init__()
+        self.views = (_LARGE, _LARGE, *[_SMALL] * crops)
+        self.backbone = backbone
+        self.projector = mlp(backbone.channels[-1], hidden, dimensions)
+        self.prototypes = nn.Linear(dimensions, prototypes, bias=False)
+        self.queues = nn.ModuleList(Queue(queue, dimensions) for _ in range(2 if queue else 0))
+        self.temperature, self.epsilon = temperature, epsilon
+
+    def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
+        # views of one size go through together, so BatchNorm sees them as one batch
+        groups = [torch.cat(views[:2])] + ([torch.cat(views[2:])] if views[2:] else [])
+        features = torch.cat([global_pool(self.backbone(group)) for group in groups])
+        points = F.normalize(self.projector(features), dim=1)
+        weight = F.normalize(self.prototypes.weight, dim=1)
+        scores = F.linear(points, weight).unflatten(0, (len(views), -1))
+        images = len(views[0])
+        assignments = [
+            self._assigned(view, points[view * images : (view + 1) * images], scores[view], weight)
+            for view in (0, 1)
+        ]
+        loss = swav_loss(scores, torch.stack(assignments), self.temperature)
+        return {"loss": loss, "embedding": points[:images]}
+
+    @torch.no_grad()
+    def _assigned(self, view: int, points: Tensor, scores: Tensor, weight: Tensor) -> Tensor:
+        """(B, K) assignments of a large view, made together with what its queue holds once that is full."""
+        if not self.queues:
+            return sinkhorn(scores, epsilon=self.epsilon)
+        queue: Queue = self.queues[view]  # type: ignore[assignment]
+        earlier = local_shard(queue.rows)
+        full = (queue.count >= len(queue.rows)).to(scores.dtype).expand(len(earlier))
+        counts = torch.cat([full, torch.ones_like(scores[:, 0])])
+        everything = torch.cat([F.linear(earlier.to(scores.dtype), weight), scores])
+        queue.push(points)
+        return sinkhorn(everything, epsilon=self.epsilon, counts=counts)[len(earlier) :]
+
+    def after_step(self, progress: float) -> None:
+        for queue in self.queues:
+            assert isinstance(queue, Queue)
+            queue.advance()
+
+
+@hookimpl
+def ssl_methods() -> dict[str, type[nn.Module]]:
+    return {"swav": SwAV}
