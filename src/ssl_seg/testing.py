@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ssl_seg.augment.view_list import Views
+from ssl_seg.augment.views import augment
 from ssl_seg.base import Backbone, Dataset, Head, Metric, SSLMethod
 from ssl_seg.engine.optim import parameter_groups
 from ssl_seg.engine.recipe import trouble_in
@@ -183,8 +185,13 @@ def _step(method: SSLMethod, optimizer: torch.optim.Optimizer, step: int) -> Ten
     return loss.detach()
 
 
-def _views(method: SSLMethod, step: int) -> list[Tensor]:
-    return [_images(BATCH, SIZE, seed=100 * step + index) for index in range(len(method.views))]
+def _views(method: SSLMethod, step: int) -> Views:
+    """Images of noise in the place of views, with boxes and flips as if they had been cut out."""
+    views = [_images(BATCH, SIZE, seed=100 * step + index) for index in range(len(method.views))]
+    canvases = torch.zeros(BATCH, 3, SIZE, SIZE, dtype=torch.uint8)
+    cut = augment(canvases, method.views, seed=step, size=SIZE)
+    targets, progress = torch.arange(BATCH) % 3, torch.tensor(step / 10)
+    return cut.replaced(views).with_facts(targets=targets, progress=progress)
 
 
 def _check_step(method: SSLMethod, optimizer: torch.optim.Optimizer, step: int) -> None:

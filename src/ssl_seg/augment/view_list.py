@@ -129,6 +129,10 @@ class Views(list[Tensor]):
         geometries = [geometry.part(rows) for geometry in self._geometries]
         return Views([view[rows] for view in self], geometries, self._source.part(rows), self.progress)
 
+    def replaced(self, views: Sequence[Tensor]) -> "Views":
+        """Other tensors of the same boxes and images: in another precision, say."""
+        return Views(views, self._geometries, self._source, self.progress)
+
     def with_facts(self, *, targets: Tensor | None = None, progress: Tensor | None = None) -> "Views":
         """The same views, with labels and how far the run is."""
         source = replace(self._source, targets=self._source.targets if targets is None else targets)
