@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
 
 from ssl_seg.augment.view_list import Views
 from ssl_seg.augment.views import augment
@@ -20,24 +21,10 @@ from ssl_seg.base import Backbone, Dataset, Head, Metric, SSLMethod
 from ssl_seg.engine.optim import parameter_groups
 from ssl_seg.engine.recipe import trouble_in
 from ssl_seg.nn.tensor_walk import iter_tensors
+from ssl_seg.nn.tiny_backbone import TinyBackbone as TinyBackbone
 from ssl_seg.weights.checkpoint import load_checkpoint, save_checkpoint
 
 BATCH, SIZE = 8, 32
-
-
-class TinyBackbone(Backbone):
-    """Two convolutions with BatchNorm: a backbone small enough for every test."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.channels, self.strides = [8, 16], [2, 4]
-        self.one = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
-        self.two = nn.Sequential(nn.Conv2d(8, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) -> (B, 8, H / 2, W / 2), (B, 16, H / 4, W / 4)."""
-        first = self.one(images)
-        return [first, self.two(first)]
 
 
 def check_method(factory: Callable[..., SSLMethod]) -> None:
@@ -54,7 +41,7 @@ def check_method(factory: Callable[..., SSLMethod]) -> None:
     """
     method = _build(factory, seed=0)
     _check_sharing(method)
-    optimizer = torch.optim.AdamW(parameter_groups(method, 1e-4), lr=1e-3)
+    optimizer = _optimizer(method)
     before = [(path, tensor, tensor.detach().clone()) for _, path, tensor in iter_tensors(method)]
     for step in range(3):
         _check_step(method, optimizer, step)
@@ -166,6 +153,10 @@ def _build(factory: Callable[..., SSLMethod], seed: int) -> SSLMethod:
     return method.train()
 
 
+def _optimizer(method: SSLMethod) -> Optimizer:
+    return AdamW(parameter_groups(method, 1e-4, declared=method.param_groups), lr=1e-3)
+
+
 def _check_sharing(method: SSLMethod) -> None:
     seen: dict[int, tuple[str, str]] = {}
     for attribute, path, tensor in iter_tensors(method):
@@ -174,7 +165,7 @@ def _check_sharing(method: SSLMethod) -> None:
             assert owner == attribute, f"{path} shares its storage with {other}: a target must be a copy"
 
 
-def _step(method: SSLMethod, optimizer: torch.optim.Optimizer, step: int) -> Tensor:
+def _step(method: SSLMethod, optimizer: Optimizer, step: int) -> Tensor:
     """One step as the engine does it; the loss."""
     torch.manual_seed(step)
     loss: Tensor = method(_views(method, step))["loss"]
@@ -186,15 +177,14 @@ def _step(method: SSLMethod, optimizer: torch.optim.Optimizer, step: int) -> Ten
 
 
 def _views(method: SSLMethod, step: int) -> Views:
-    """Images of noise in the place of views, with boxes and flips as if they had been cut out."""
-    views = [_images(BATCH, SIZE, seed=100 * step + index) for index in range(len(method.views))]
-    canvases = torch.zeros(BATCH, 3, SIZE, SIZE, dtype=torch.uint8)
-    cut = augment(canvases, method.views, seed=step, size=SIZE)
-    targets, progress = torch.arange(BATCH) % 3, torch.tensor(step / 10)
-    return cut.replaced(views).with_facts(targets=targets, progress=progress)
+    """Noise in the place of views, with boxes and flips as if it had been cut out."""
+    noise = [_images(BATCH, SIZE, seed=100 * step + index) for index in range(len(method.views))]
+    cut = augment(torch.zeros(BATCH, 3, SIZE, SIZE, dtype=torch.uint8), method.views, seed=step, size=SIZE)
+    facts = {"targets": torch.arange(BATCH) % 3, "progress": torch.tensor(step / 10)}
+    return cut.replaced(noise).with_facts(**facts)
 
 
-def _check_step(method: SSLMethod, optimizer: torch.optim.Optimizer, step: int) -> None:
+def _check_step(method: SSLMethod, optimizer: Optimizer, step: int) -> None:
     start, out = _parameters(method), method(_views(method, step))
     assert isinstance(out, dict) and "loss" in out, "training_step must return a dict with 'loss'"
     loss = out["loss"]
@@ -234,13 +224,10 @@ def _check_saved(method: SSLMethod, before: list[tuple[str, Tensor, Tensor]]) ->
             assert kept, f"{path} changes in training and is not in state_dict()"
 
 
-def _check_resume(
-    factory: Callable[..., SSLMethod], method: SSLMethod, optimizer: torch.optim.Optimizer
-) -> None:
+def _check_resume(factory: Callable[..., SSLMethod], method: SSLMethod, optimizer: Optimizer) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = save_checkpoint(Path(folder), 3, method, optimizer, {})
-        twin = _build(factory, seed=1)
-        twin_optimizer = torch.optim.AdamW(parameter_groups(twin, 1e-4), lr=1e-3)
+        twin_optimizer = _optimizer(twin := _build(factory, seed=1))
         load_checkpoint(path, twin, twin_optimizer)
     for step in (3, 4, 5):
         one, two = _step(method, optimizer, step), _step(twin, twin_optimizer, step)

@@ -9,7 +9,9 @@ import torch
 from timm.optim import param_groups_weight_decay
 from torch import nn
 
+from ssl_seg.base import ParamGroup
 from ssl_seg.engine.optim import (
+    OPTIMIZERS,
     build_optimizer,
     parameter_groups,
     rate_at,
@@ -256,3 +258,72 @@ def test_a_run_that_is_all_warm_up_has_rates(schedule):
     rates = [rate_at(step, 3, 1.0, 3, schedule) for step in range(3)]
     assert rates == pytest.approx([1 / 3, 2 / 3, 1.0])
     assert math.isfinite(rate_at(0, 1, 1.0, 0, schedule))
+
+
+# --- what a method declares of its parts ------------------------------------------------------------
+
+
+def parts():
+    return nn.ModuleDict({name: nn.Linear(2, 2) for name in ("backbone", "predictor", "prototypes")})
+
+
+def rates_of(module, optimizer):
+    return {name: group["lr"] for group in optimizer.param_groups for name in names_of(module, group)}
+
+
+def test_a_constant_rate_is_the_peak_from_the_first_step_to_the_last():
+    module = parts()
+    groups = parameter_groups(
+        module, 0.1, declared=[ParamGroup("predictor.", constant_lr=True, lr_scale=2.0)]
+    )
+    optimizer = build_optimizer("sgd", groups, lr=1.0)
+    for step in (0, 5, 19):
+        rate = rate_at(step, 20, 0.3, 4)
+        set_rate(optimizer, rate, 0.3, step / 20)
+        rates = rates_of(module, optimizer)
+        assert rates["backbone.weight"] == rates["prototypes.bias"] == rate != 0.3
+        assert rates["predictor.weight"] == rates["predictor.bias"] == 0.6
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_frozen_part_neither_moves_nor_decays_until_its_time(name):
+    torch.manual_seed(0)
+    module = parts()
+    groups = parameter_groups(module, 0.5, declared=[ParamGroup("prototypes.", frozen_until=0.3)])
+    optimizer = build_optimizer(name, groups, lr=1.0)
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    for step in range(10):
+        optimizer.zero_grad()
+        sum(part(torch.ones(1, 2)).square().sum() for part in module.values()).backward()
+        set_rate(optimizer, 0.1, 0.1, step / 10)
+        optimizer.step()
+        moved = {
+            key.split(".")[0] for key, value in module.state_dict().items() if not value.equal(before[key])
+        }
+        assert ("prototypes" in moved) == (step >= 3), step
+        assert {"backbone", "predictor"} <= moved
+
+
+def test_a_part_may_say_whether_it_decays():
+    module = parts()
+    declared = [
+        ParamGroup("predictor.", weight_decay=False),
+        ParamGroup("prototypes.bias", weight_decay=True),
+    ]
+    groups = parameter_groups(module, 0.1, declared=declared)
+    decays = {name: group["weight_decay"] for group in groups for name in names_of(module, group)}
+    chosen = {name for name, decay in decays.items() if decay}
+    assert chosen == {"backbone.weight", "prototypes.weight", "prototypes.bias"}
+    plain = {name: g["weight_decay"] for g in parameter_groups(module, 0.1) for name in names_of(module, g)}
+    assert plain["predictor.weight"] == 0.1 and plain["prototypes.bias"] == 0.0
+
+
+def test_a_prefix_that_fits_nothing_is_an_error():
+    with pytest.raises(TypeError, match=r"begins with 'predictr\.'"):
+        parameter_groups(parts(), 0.1, declared=[ParamGroup("predictr.")])
+
+
+def test_groups_without_a_declaration_are_what_they_were():
+    """Old checkpoints hold these keys and no others."""
+    for group in parameter_groups(parts(), 0.1):
+        assert group.keys() == {"params", "weight_decay", "scale", "adapt"}

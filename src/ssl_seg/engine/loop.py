@@ -69,7 +69,7 @@ def fit(
     with fenced(lambda: f"step {step + 1}, epoch {step // plan.per_epoch + 1}"):
         while step < plan.total:
             device.seed_rank_rng(step)
-            set_rate(optimizer, rate := plan.rate(step))
+            set_rate(optimizer, rate := plan.rate(step), plan.peak, step / plan.total)
             out, loss = _gradients(module, forward, inputs, device, meter)
             norm = finite.ask(loss, parameters)
             # the next batch is prepared while the device answers whether this one is sound

@@ -1,13 +1,14 @@
 """Parameter groups, optimizers, and schedules as functions of the step."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from ssl_seg.base import ParamGroup
 from ssl_seg.errors import UsageError, did_you_mean
 from ssl_seg.utils.foreign import wrong
 
@@ -37,6 +38,7 @@ def parameter_groups(
     weight_decay: float,
     scales: Mapping[str, float] | None = None,
     spared: Collection[str] | None = None,
+    declared: Sequence[ParamGroup] = (),
 ) -> list[dict[str, Any]]:
     """Split the trainable parameters into those that decay and those that do not.
 
@@ -48,19 +50,35 @@ def parameter_groups(
         weight_decay: of the others.
         scales: factor on the learning rate for parameters whose name starts with the key.
         spared: names in place of those of `undecayed`.
+        declared: what a method says of parts of it.
 
     Returns:
-        Groups with `params`, `weight_decay`, `scale`, and `adapt` for LARS.
+        Groups with `params`, `weight_decay`, `scale`, and `adapt` for LARS; where it is declared also
+        `constant_lr` and `frozen_until`.
+
+    Raises:
+        PluginError: a declared prefix fits no parameter.
     """
-    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    groups: dict[tuple[bool, float, ParamGroup | None], list[nn.Parameter]] = {}
     spared = undecayed(module) if spared is None else spared
+    unused = list(declared)
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             scale = next((s for key, s in (scales or {}).items() if name.startswith(key)), 1.0)
-            groups.setdefault((parameter.ndim > 1 and name not in spared, scale), []).append(parameter)
+            own = next((each for each in declared if name.startswith(each.prefix)), None)
+            unused = [each for each in unused if each is not own]
+            decays = parameter.ndim > 1 and name not in spared
+            if own is not None:
+                scale *= own.lr_scale
+                decays = decays if own.weight_decay is None else own.weight_decay
+            groups.setdefault((decays, scale, own), []).append(parameter)
+    if unused:
+        raise wrong(module, f"no trained parameter's name begins with {unused[0].prefix!r} (param_groups)")
     return [
         {"params": members, "weight_decay": weight_decay if decays else 0.0, "scale": scale, "adapt": decays}
-        for (decays, scale), members in groups.items()
+        | ({"constant_lr": True} if own and own.constant_lr else {})
+        | ({"frozen_until": own.frozen_until} if own and own.frozen_until else {})
+        for (decays, scale, own), members in groups.items()
     ]
 
 
@@ -122,7 +140,16 @@ def rate_at(step: int, total: int, peak: float, warmup: int = 0, schedule: str =
     return peak * 0.5 * (1.0 + math.cos(math.pi * t))
 
 
-def set_rate(optimizer: Optimizer, rate: float) -> None:
-    """Give every group the rate times its own scale."""
+def set_rate(optimizer: Optimizer, rate: float, peak: float = 0.0, progress: float = 1.0) -> None:
+    """Give every group the rate times its own scale; see `ParamGroup` for what a method may declare.
+
+    Args:
+        rate: of this step.
+        peak: of the run, for groups whose rate is constant.
+        progress: the part of the run that is done before this step, in [0, 1).
+    """
     for group in optimizer.param_groups:
-        group["lr"] = rate * group["scale"]
+        rate_of_group = peak if group.get("constant_lr") else rate
+        # without a rate nothing decays either; what is frozen by it keeps its place in the graph, as DDP needs it
+        is_frozen = progress < group.get("frozen_until", 0.0)
+        group["lr"] = 0.0 if is_frozen else rate_of_group * group["scale"]

@@ -13,6 +13,7 @@ class Plan:
         per_epoch: steps of an epoch.
         batch_size: images of a step.
         rate: the learning rate as a function of the step, counted from 0.
+        peak: its highest value.
         clip: largest norm of the gradients; 0 leaves them as they are.
         save_every: steps between checkpoints; 0 leaves it to the clock.
         save_seconds: between checkpoints, when the clock decides.
@@ -22,6 +23,7 @@ class Plan:
     per_epoch: int
     batch_size: int
     rate: Callable[[int], float]
+    peak: float = 0.0
     clip: float = 0.0
     save_every: int = 0
     save_seconds: float = 300.0

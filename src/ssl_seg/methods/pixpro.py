@@ -29,7 +29,8 @@ def near(views: Views, one: int, two: int, side: int, threshold: float) -> Tenso
     """
     first, second = (views.cells(view, side).flatten(1, 2) for view in (one, two))
     diagonals = views.boxes[[one, two], :, 2:].norm(dim=2) / side
-    return torch.cdist(first, second) < threshold * diagonals.amax(dim=0)[:, None, None]
+    close: Tensor = torch.cdist(first, second) < threshold * diagonals.amax(dim=0)[:, None, None]
+    return close
 
 
 @full_precision
@@ -137,8 +138,8 @@ class PixPro(SSLMethod):
     def _cells(self, projector: nn.Module, maps: list[Tensor]) -> Tensor:
         """(B, S, D) projections of the cells of a map."""
         features = maps[self.level].flatten(2).mT
-        projected: Tensor = projector(features.flatten(0, 1))
-        return projected.unflatten(0, features.shape[:2])
+        projected: Tensor = projector(features.flatten(0, 1)).unflatten(0, features.shape[:2])
+        return projected
 
     def _instance_loss(self, maps: list[list[Tensor]], target_maps: list[list[Tensor]]) -> Tensor:
         """BYOL's loss of the pooled maps, in [-4, 4]."""

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssl_seg.augment.views import View
-from ssl_seg.base import Backbone, SSLMethod
+from ssl_seg.base import Backbone, ParamGroup, SSLMethod
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.layers import global_pool, mlp
 from ssl_seg.utils.autocast import full_precision
@@ -33,6 +33,7 @@ class SimSiam(SSLMethod):
         backbone: trained and kept.
         dimensions: of the projection and of the projector's hidden layers.
         bottleneck: width of the predictor's hidden layer.
+        constant_lr: the predictor keeps the peak learning rate, as in the paper's best runs.
     """
 
     views = (_VIEW, _VIEW)
@@ -46,8 +47,11 @@ class SimSiam(SSLMethod):
         "sgd": {"lr": 0.05, "weight_decay": 1e-4},  # the paper's
     }
 
-    def __init__(self, backbone: Backbone, *, dimensions: int = 2048, bottleneck: int = 512) -> None:
+    def __init__(
+        self, backbone: Backbone, *, dimensions: int = 2048, bottleneck: int = 512, constant_lr: bool = False
+    ) -> None:
         super().__init__()
+        self.param_groups = (ParamGroup("predictor.", constant_lr=True),) if constant_lr else ()
         self.backbone = backbone
         width = backbone.channels[-1]
         self.projector = mlp(width, dimensions, dimensions, num_layers=3, last_norm=True)

@@ -3,12 +3,15 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
+from ssl_seg.augment.view_list import Views
 from ssl_seg.augment.views import View, augment
 from ssl_seg.data.loader import Batch, Batches
 
 if TYPE_CHECKING:
+    from ssl_seg.base import SSLMethod
     from ssl_seg.data.image_cache import Store
     from ssl_seg.engine.device import Device
     from ssl_seg.workflows.config import RunConfig
@@ -23,14 +26,27 @@ def open_loader(images: "Store", config: "RunConfig", device: "Device") -> Batch
     )
 
 
-def pretrain_batches(loader: Batches, views: Sequence[View], config: "RunConfig") -> BatchFn:
-    """The views of each step's images."""
-    return lambda step: micro_batches(make_views(loader.at(step), views, config), config.accumulate)
+def pretrain_batches(
+    loader: Batches, method: "SSLMethod", config: "RunConfig", total: int
+) -> Callable[[int], list[Views]]:
+    """The views of each step's images, which know how far the run is; labels for methods that ask for them.
+
+    Args:
+        total: steps of the run.
+    """
+
+    def views_of(step: int) -> list[Views]:
+        batch = loader.at(step)
+        views = make_views(batch, method.views, config)
+        targets = batch.targets if method.needs_labels else None
+        views = views.with_facts(targets=targets, progress=torch.tensor(step / total))
+        size = len(batch.samples) // config.accumulate
+        return [views.part(slice(start, start + size)) for start in range(0, len(batch.samples), size)]
+
+    return views_of
 
 
-def make_views(
-    batch: Batch, views: Sequence[View], config: "RunConfig", **normalization: Any
-) -> list[Tensor]:
+def make_views(batch: Batch, views: Sequence[View], config: "RunConfig", **normalization: Any) -> Views:
     """The views of a batch of images: one normalised (B, 3, size, size) tensor for each recipe."""
     draws: dict[str, Any] = {"seed": config.seed, "epoch": batch.epoch, "size": config.size}
     return augment(batch.images, views, batch.sizes, batch.samples, **draws, **normalization)

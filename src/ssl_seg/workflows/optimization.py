@@ -30,7 +30,8 @@ def configure_optimizer(
         scales = {"model.backbone.": backbone_lr / lr} if lr else {"model.backbone.": 1.0, "": 0.0}
     peak = lr or backbone_lr or 0.0
     # of version 0.1.0: everything decayed that has two dimensions, and the optimizer's state is in that order
-    groups = parameter_groups(module, config.weight_decay, scales, () if early else None)
+    declared = getattr(module, "param_groups", ())
+    groups = parameter_groups(module, config.weight_decay, scales, () if early else None, declared)
     total = config.epochs * steps_per_epoch
     warmup, schedule = round(config.warmup * total), config.schedule
     plan = Plan(
@@ -38,6 +39,7 @@ def configure_optimizer(
         per_epoch=steps_per_epoch,
         batch_size=config.batch_size,
         rate=lambda step: rate_at(step, total, peak, warmup, schedule),
+        peak=peak,
         clip=config.clip,
         save_every=config.save_every,
     )

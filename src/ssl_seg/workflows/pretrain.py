@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssl_seg.errors import counted
+from ssl_seg.errors import DataError, counted
 from ssl_seg.workflows.config import PretrainConfig
 from ssl_seg.workflows.run_result import RunResult
 from ssl_seg.workflows.session import Session, open_session
@@ -56,7 +56,7 @@ def run_pretraining(
     from ssl_seg.workflows.run_toml import record_settings
 
     device, run_dir, say = session.device, session.run_dir, session.progress.say
-    caches = _image_caches(session, config, data, probe_data)
+    caches = _image_caches(session, config, data, probe_data, needs_labels=method.needs_labels)
     images = caches["data"]
     loader = open_loader(images, config, device)
     optimizer, schedule = configure_optimizer(config, method, loader.per_epoch, early=run_dir.is_early)
@@ -82,7 +82,7 @@ def run_pretraining(
         return scores
 
     alarm = CollapseAlarm() if config.on_collapse == "stop" else None
-    batches = pretrain_batches(loader, method.views, config)
+    batches = pretrain_batches(loader, method, config, schedule.total)
     session.fit(method, batches, optimizer, schedule, on_epoch_end, alarm)
     if device.is_main:
         name = config.ssl
@@ -95,12 +95,22 @@ def run_pretraining(
 
 
 def _image_caches(
-    session: Session, config: PretrainConfig, data: "Dataset", probe_data: "Dataset | None"
+    session: Session,
+    config: PretrainConfig,
+    data: "Dataset",
+    probe_data: "Dataset | None",
+    *,
+    needs_labels: bool,
 ) -> dict[str, "Store"]:
     """The images to train on, and those of the probe."""
     from ssl_seg.data.label_checks import check_labels
 
     caches = {"data": session.image_cache(data, config)}
+    if needs_labels and not (caches["data"].targets >= 0).any():
+        raise DataError(
+            f"{config.ssl} trains on labels, and no image of {config.data} has one",
+            next="a folder per class, or a CSV file with the columns filename and label",
+        )
     if probe_data is not None:
         caches["probe"] = session.image_cache(probe_data, config)
         check_labels(caches["probe"], probe_data, config.probe or "probe")

@@ -30,7 +30,7 @@ def recipes_of(
 ) -> Sequence["View"]:
     """The views of a classifier, or of a method; these do not depend on the backbone, so a tiny one will do."""
     from ssl_seg.augment.recipes import TRAIN_VIEWS
-    from ssl_seg.testing import TinyBackbone
+    from ssl_seg.nn.tiny_backbone import TinyBackbone
 
     if augment:
         return [TRAIN_VIEWS[augment]]

@@ -1,0 +1,79 @@
+"""Methods from the shell: what a step is given, and what a method may ask of the run."""
+
+import json
+import tomllib
+
+import pytest
+import torch
+
+from ssl_seg.augment.view_list import Views
+from ssl_seg.base import SSLMethod
+
+METHODS = {
+    "byol": ["hidden=16", "dimensions=8"],
+    "fastsiam": ["dimensions=16", "bottleneck=8"],
+    "moco_v2": ["dimensions=8", "queue=40"],
+    "moco_v3": ["hidden=16", "dimensions=8"],
+    "nnclr": ["hidden=16", "dimensions=8", "queue=40"],
+    "barlow_twins": ["hidden=16", "dimensions=8"],
+    "vicreg": ["hidden=16", "dimensions=8"],
+    "densecl": ["dimensions=8", "queue=40"],
+    "pixpro": ["hidden=16", "dimensions=8"],
+    "swav": ["hidden=16", "dimensions=8", "prototypes=8", "crops=2", "queue=16"],
+    "visreg": ["hidden=16", "dimensions=8", "directions=16", "crops=2"],
+    "supcon": ["hidden=16", "dimensions=8"],
+    "simclr": ["hidden=16", "dimensions=8", "loss=dclw"],
+    "simsiam": ["dimensions=16", "bottleneck=8", "constant_lr=true"],
+}
+
+
+def words(method, out, data="demo:32"):
+    options = [word for option in METHODS[method] for word in ("-o", f"ssl.{option}")]
+    run = ["--epochs", "2", "--batch-size", "8", "--image-size", "32", "--cpu", "--on-collapse", "ignore"]
+    return ["train", data, "--ssl", method, "--backbone", "resnet10t", "--out", out, *options, *run]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_trains_from_the_shell(cli, tmp_path, method):
+    out = tmp_path / "run"
+    code, _, err = cli(*words(method, out))
+    assert code == 0, err
+    lines = [json.loads(line) for line in (out / "scores.jsonl").read_text().splitlines()]
+    assert len(lines) == 2 and lines[1]["loss"] != lines[0]["loss"]
+    settings = tomllib.loads((out / "run.toml").read_text())
+    assert settings["ssl"] == method and (out / "backbone.safetensors").exists()
+
+
+def test_labels_are_for_methods_that_ask_for_them(cli, tmp_path, monkeypatch):
+    from ssl_seg.methods.byol import BYOL
+    from ssl_seg.methods.supcon import SupCon
+
+    given = {}
+
+    def noting(name, step):
+        def noted(self, views):
+            given.setdefault(name, []).append(views)
+            return step(self, views)
+
+        return noted
+
+    for name, method in (("byol", BYOL), ("supcon", SupCon)):
+        monkeypatch.setattr(method, "training_step", noting(name, method.training_step))
+
+    for name in ("byol", "supcon"):
+        assert cli(*words(name, tmp_path / name), "--accumulate", "2")[0] == 0
+    for name, steps in given.items():
+        assert len(steps) == 16 and all(isinstance(views, Views) for views in steps)
+        assert [round(float(views.progress), 4) for views in steps[::2]] == [step / 8 for step in range(8)]
+        assert all((views.targets is None) == (name == "byol") for views in steps)
+        assert all(len(views[0]) == 4 == views.boxes.shape[1] for views in steps)
+    assert len(torch.cat([views.targets for views in given["supcon"]]).unique()) > 1
+    assert not SSLMethod.needs_labels
+
+
+def test_images_without_labels_are_refused_where_labels_are_needed(cli, tmp_path, photos):
+    code, _, err = cli(*words("supcon", tmp_path / "run", data=f"flat:{photos}"))
+    assert code == 3 and "supcon trains on labels" in err and "next: a folder per class" in err
+    assert not (tmp_path / "run" / "checkpoints").exists() or not any(
+        (tmp_path / "run" / "checkpoints").iterdir()
+    )
