@@ -21,10 +21,11 @@ from ssl_seg.base import Backbone, Dataset, Head, Metric, SSLMethod
 from ssl_seg.engine.optim import parameter_groups
 from ssl_seg.engine.recipe import trouble_in
 from ssl_seg.nn.tensor_walk import iter_tensors
-from ssl_seg.nn.tiny_backbone import TinyBackbone as TinyBackbone
+from ssl_seg.nn.tiny_backbone import TinyBackbone
 from ssl_seg.weights.checkpoint import load_checkpoint, save_checkpoint
 
 BATCH, SIZE = 8, 32
+__all__ = ["TinyBackbone", "check_backbone", "check_dataset", "check_head", "check_method", "check_metric"]
 
 
 def check_method(factory: Callable[..., SSLMethod]) -> None:
