@@ -2,6 +2,7 @@
 
 from ssl_seg.augment.geometry import crop_resize as crop_resize
 from ssl_seg.augment.recipes import TRAIN_VIEWS as TRAIN_VIEWS
+from ssl_seg.augment.view_list import Views as Views
 from ssl_seg.augment.views import BYOL_VIEWS as BYOL_VIEWS
 from ssl_seg.augment.views import View as View
 from ssl_seg.augment.views import evaluation_view as evaluation_view
@@ -12,6 +13,7 @@ from ssl_seg.base import Dataset as Dataset
 from ssl_seg.base import Head as Head
 from ssl_seg.base import Metric as Metric
 from ssl_seg.base import Model as Model
+from ssl_seg.base import ParamGroup as ParamGroup
 from ssl_seg.base import SSLMethod as SSLMethod
 from ssl_seg.commands.classify import classify as classify
 from ssl_seg.commands.evaluate import evaluate as evaluate
@@ -24,6 +26,9 @@ from ssl_seg.commands.train import train as train
 from ssl_seg.data.image_cache import Store as Store
 from ssl_seg.data.image_cache import open_store as open_store
 from ssl_seg.data.loader import Batches as Batches
+from ssl_seg.distributed.collectives import all_gather as all_gather
+from ssl_seg.distributed.collectives import all_reduce_sum as all_reduce_sum
+from ssl_seg.distributed.collectives import local_shard as local_shard
 from ssl_seg.engine.device import Device as Device
 from ssl_seg.engine.inference import extract_features as extract_features
 from ssl_seg.engine.linear_probe import logistic_probe as logistic_probe
@@ -43,12 +48,23 @@ from ssl_seg.heads.fcn32s import FCN32s as FCN32s
 from ssl_seg.heads.linear import Linear as Linear
 from ssl_seg.heads.mlp import MLP as MLP
 from ssl_seg.hooks import hookimpl as hookimpl
+from ssl_seg.methods.barlow_twins import BarlowTwins as BarlowTwins
 from ssl_seg.methods.byol import BYOL as BYOL
 from ssl_seg.methods.byol import byol_loss as byol_loss
+from ssl_seg.methods.densecl import DenseCL as DenseCL
+from ssl_seg.methods.fastsiam import FastSiam as FastSiam
+from ssl_seg.methods.moco_v2 import MoCoV2 as MoCoV2
+from ssl_seg.methods.moco_v3 import MoCoV3 as MoCoV3
+from ssl_seg.methods.nnclr import NNCLR as NNCLR
+from ssl_seg.methods.pixpro import PixPro as PixPro
 from ssl_seg.methods.simclr import SimCLR as SimCLR
 from ssl_seg.methods.simclr import nt_xent as nt_xent
 from ssl_seg.methods.simsiam import SimSiam as SimSiam
 from ssl_seg.methods.simsiam import simsiam_loss as simsiam_loss
+from ssl_seg.methods.supcon import SupCon as SupCon
+from ssl_seg.methods.swav import SwAV as SwAV
+from ssl_seg.methods.vicreg import VICReg as VICReg
+from ssl_seg.methods.visreg import VISReg as VISReg
 from ssl_seg.metrics.accuracy import Accuracy as Accuracy
 from ssl_seg.metrics.knn import KNN as KNN
 from ssl_seg.metrics.knn import knn_votes as knn_votes
@@ -57,6 +73,9 @@ from ssl_seg.nn.layers import global_pool as global_pool
 from ssl_seg.nn.layers import make_ema_copy as make_ema_copy
 from ssl_seg.nn.layers import mlp as mlp
 from ssl_seg.nn.layers import update_ema as update_ema
+from ssl_seg.nn.queue import Queue as Queue
+from ssl_seg.nn.sinkhorn import sinkhorn as sinkhorn
+from ssl_seg.nn.split_norm import split_norm as split_norm
 from ssl_seg.tasks.classification import Supervised as Supervised
 from ssl_seg.tasks.classification import mixup as mixup
 from ssl_seg.utils.autocast import full_precision as full_precision
