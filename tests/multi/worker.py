@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ssl_seg.augment import views as looks
+from ssl_seg.augment.view_list import Views
 from ssl_seg.base import IGNORE, Model
 from ssl_seg.data.image_cache import Store
 from ssl_seg.data.loader import Batches
@@ -30,9 +31,13 @@ from ssl_seg.methods.fastsiam import FastSiam
 from ssl_seg.methods.moco_v2 import MoCoV2
 from ssl_seg.methods.moco_v3 import MoCoV3
 from ssl_seg.methods.nnclr import NNCLR
+from ssl_seg.methods.pixpro import PixPro
 from ssl_seg.methods.simclr import SimCLR
 from ssl_seg.methods.simsiam import SimSiam
+from ssl_seg.methods.supcon import SupCon
+from ssl_seg.methods.swav import SwAV
 from ssl_seg.methods.vicreg import VICReg
+from ssl_seg.methods.visreg import VISReg
 from ssl_seg.metrics.mean_iou import MeanIoU
 from ssl_seg.tasks.classification import Supervised, mixup
 from ssl_seg.tasks.segmentation import Segmenter, whole_images
@@ -69,7 +74,7 @@ class Pictures(Store):
 def seen(batch, recipe):
     fixed = {"seed": 1, "epoch": batch.epoch, "size": SIZE}
     made = looks.augment(batch.images, recipe, batch.sizes, batch.samples, **fixed)
-    return [view.double() for view in made]
+    return made.replaced([view.double() for view in made]).with_facts(targets=batch.targets)
 
 
 class Idle(TinyBackbone):
@@ -137,6 +142,13 @@ CASES = {
     "barlow_twins": (method(BarlowTwins, hidden=16, dimensions=8), 1),
     "vicreg": (method(VICReg, hidden=16, dimensions=8), 1),
     "densecl": (method(DenseCL, dimensions=8, queue=40, splits=1), 1),
+    "swav": (method(SwAV, hidden=16, dimensions=8, prototypes=6, crops=2), 1),
+    "swav with a queue": (method(SwAV, hidden=16, dimensions=8, prototypes=6, crops=2, queue=24), 1),
+    "visreg": (method(VISReg, hidden=16, dimensions=8, directions=32, crops=1), 1),
+    "lejepa": (method(VISReg, hidden=16, dimensions=8, directions=32, regulariser="sigreg"), 1),
+    "supcon": (method(SupCon, hidden=16, dimensions=8), 1),
+    "pixpro": (method(PixPro, hidden=16, dimensions=8, instance=0.5), 1),
+    "pixpro in two parts": (method(PixPro, hidden=16, dimensions=8), 2),
     "dclw": (method(SimCLR, hidden=16, dimensions=8, loss="dclw"), 1),
     "classify": (classifier(False), 1),
     "classify mixup": (classifier(True), 1),
@@ -159,6 +171,9 @@ def train(folder, case, parts, device):
 
     def feed(step):
         tensors = look(batches.at(step))
+        if isinstance(tensors, Views) and exact:
+            size = len(tensors[0]) // parts
+            return [tensors.part(slice(part * size, (part + 1) * size)) for part in range(parts)]
         cut = [(tensor if exact or tensor.ndim < 4 else tensor.float()).chunk(parts) for tensor in tensors]
         return [list(part) for part in zip(*cut, strict=True)]
 
