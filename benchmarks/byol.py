@@ -26,11 +26,11 @@ from ssl_seg.datasets.demo import Demo
 from ssl_seg.datasets.flat_folder import flat_folder
 from ssl_seg.engine.device import Device, has_bf16
 from ssl_seg.engine.loop import fit
-from ssl_seg.engine.monitors import CollapseAlarm
-from ssl_seg.engine.optim import build_optimizer, parameter_groups
+from ssl_seg.engine.monitors import CollapseMonitor
+from ssl_seg.engine.optim import build_optimizer, build_param_groups
 from ssl_seg.engine.run_dir import Run
-from ssl_seg.engine.schedule import Plan
-from ssl_seg.engine.signals import Stop
+from ssl_seg.engine.schedule import Schedule
+from ssl_seg.engine.signals import SignalHandler
 from ssl_seg.methods.byol import BYOL
 
 WARM = 2
@@ -44,7 +44,7 @@ class Ours:
         self.device = Device()
         self.method = BYOL(TimmBackbone(model))
         self.module = self.device.prepare(self.method)
-        self.optimizer = build_optimizer("adamw", parameter_groups(self.method, 1e-4), 1e-3)
+        self.optimizer = build_optimizer("adamw", build_param_groups(self.method, 1e-4), 1e-3)
         self.batches = Batches(store, batch, 0, self.device.device)
         self.batch, self.size = batch, size
         self.fixed = self.views(0)
@@ -75,11 +75,13 @@ class Ours:
             times.append(perf_counter())
             return [self.views(step)]
 
-        plan = Plan(total=steps + WARM + 1, per_epoch=10**6, batch_size=self.batch, rate=lambda _: 1e-3)
+        plan = Schedule(
+            total_steps=steps + WARM + 1, steps_per_epoch=10**6, batch_size=self.batch, lr_at=lambda _: 1e-3
+        )
         with tempfile.TemporaryDirectory() as folder, Run(Path(folder) / "run") as run:
             fit(
                 self.method, feed, self.optimizer, plan,
-                device=self.device, run=run, stop=Stop(), alarm=CollapseAlarm(),
+                device=self.device, run=run, signals=SignalHandler(), monitor=CollapseMonitor(),
             )  # fmt: skip
         return times[WARM + steps] - times[WARM]
 

@@ -22,12 +22,12 @@ from ssl_seg.data.label_alignment import align
 from ssl_seg.data.loader import Batches
 from ssl_seg.datasets.csv_labels import csv_labels
 from ssl_seg.engine.device import Device
-from ssl_seg.engine.inference import evaluating
+from ssl_seg.engine.inference import eval_mode
 from ssl_seg.engine.loop import fit
-from ssl_seg.engine.optim import build_optimizer, parameter_groups, rate_at
+from ssl_seg.engine.optim import build_optimizer, build_param_groups, lr_at_step
 from ssl_seg.engine.run_dir import Run
-from ssl_seg.engine.schedule import Plan
-from ssl_seg.engine.signals import Stop
+from ssl_seg.engine.schedule import Schedule
+from ssl_seg.engine.signals import SignalHandler
 from ssl_seg.heads.linear import Linear
 from ssl_seg.tasks.classification import Supervised, logits_of, pooled_features
 
@@ -43,7 +43,7 @@ def train(module: Supervised, train: Store, device: Device, given, epochs: int, 
     device.prepare(module)
     batches = Batches(train, given.batch, 0, device.device)
     total = given.epochs * batches.per_epoch
-    optimizer = build_optimizer("adamw", parameter_groups(module, 0.05), 1e-3)
+    optimizer = build_optimizer("adamw", build_param_groups(module, 0.05), 1e-3)
     started = perf_counter()
     if cached:
         (features,) = pooled_features(module.model.backbone, train, device, size=given.size)
@@ -55,15 +55,15 @@ def train(module: Supervised, train: Store, device: Device, given, epochs: int, 
         batch = batches.at(step)
         return [[evaluation_view(batch.images, batch.sizes, size=given.size), batch.targets]]
 
-    plan = Plan(
-        total=epochs * batches.per_epoch,
-        per_epoch=batches.per_epoch,
+    plan = Schedule(
+        total_steps=epochs * batches.per_epoch,
+        steps_per_epoch=batches.per_epoch,
         batch_size=given.batch,
-        rate=lambda step: rate_at(step, total, 1e-3, total // 20),
-        save_seconds=1e9,
+        lr_at=lambda step: lr_at_step(step, total, 1e-3, total // 20),
+        save_every_seconds=1e9,
     )
     with tempfile.TemporaryDirectory() as folder, Run(Path(folder) / "run") as run:
-        fit(module, feed, optimizer, plan, device=device, run=run, stop=Stop())
+        fit(module, feed, optimizer, plan, device=device, run=run, signals=SignalHandler())
     if device.device.type == "cuda":
         torch.cuda.synchronize()
     return perf_counter() - started
@@ -71,7 +71,7 @@ def train(module: Supervised, train: Store, device: Device, given, epochs: int, 
 
 def accuracy(module: Supervised, val: Store, device: Device, size: int) -> float:
     (features,) = pooled_features(module.model.backbone, val, device, size=size)
-    with torch.no_grad(), evaluating(module):
+    with torch.no_grad(), eval_mode(module):
         said = logits_of(module.model, features).argmax(dim=1)
     return (said.cpu() == val.targets).double().mean().item()
 

@@ -33,9 +33,9 @@ from ssl_seg.datasets.demo import Demo
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.inference import extract_features
 from ssl_seg.engine.loop import fit
-from ssl_seg.engine.monitors import CollapseAlarm
+from ssl_seg.engine.monitors import CollapseMonitor
 from ssl_seg.engine.run_dir import Run
-from ssl_seg.engine.signals import Stop
+from ssl_seg.engine.signals import SignalHandler
 from ssl_seg.metrics.knn import KNN
 from ssl_seg.plugins import load_plugins
 from ssl_seg.workflows.config import PretrainConfig
@@ -111,7 +111,7 @@ def ours(name: str) -> Callable[[Bench, str, int], Scores]:
         with tempfile.TemporaryDirectory() as folder, Run(Path(folder) / "run") as record:
             fit(
                 method, feed, optimizer, plan,
-                device=bench.device, run=record, stop=Stop(), alarm=CollapseAlarm(), on_epoch=clock.look,
+                device=bench.device, run=record, signals=SignalHandler(), monitor=CollapseMonitor(), on_epoch_end=clock.look,
             )  # fmt: skip
         return clock.finish()
 

@@ -35,10 +35,10 @@ from ssl_seg.data.loader import Batches
 from ssl_seg.datasets.mask_pairs import MaskPairs, mask_pairs
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.loop import fit
-from ssl_seg.engine.optim import build_optimizer, parameter_groups
+from ssl_seg.engine.optim import build_optimizer, build_param_groups
 from ssl_seg.engine.run_dir import Run
-from ssl_seg.engine.schedule import Plan
-from ssl_seg.engine.signals import Stop
+from ssl_seg.engine.schedule import Schedule
+from ssl_seg.engine.signals import SignalHandler
 from ssl_seg.heads.deeplabv3 import DeepLabV3
 from ssl_seg.metrics.mean_iou import MeanIoU
 from ssl_seg.tasks.segmentation import Segmenter, whole_images
@@ -61,7 +61,7 @@ class Ours:
         self.model = Model(backbone, DeepLabV3(backbone.channels, backbone.strides, len(self.classes)))
         self.module = Segmenter(self.model)
         self.device.prepare(self.module)
-        self.optimizer = build_optimizer("sgd", parameter_groups(self.module, 1e-4), 0.02)
+        self.optimizer = build_optimizer("sgd", build_param_groups(self.module, 1e-4), 0.02)
         self.batches = Batches(self.store, batch, 0, self.device.device)
         self.view = mask_view("light", size, self.store.sizes)
         self.fixed = self.pair(0)
@@ -90,11 +90,15 @@ class Ours:
             times.append(perf_counter())
             return [self.pair(step)]
 
-        plan = Plan(
-            total=steps + 2, per_epoch=10**6, batch_size=self.batch, rate=lambda _: 0.02, save_seconds=1e9
+        plan = Schedule(
+            total_steps=steps + 2,
+            steps_per_epoch=10**6,
+            batch_size=self.batch,
+            lr_at=lambda _: 0.02,
+            save_every_seconds=1e9,
         )
         with tempfile.TemporaryDirectory() as folder, Run(Path(folder) / "run") as run:
-            fit(self.module, feed, self.optimizer, plan, device=self.device, run=run, stop=Stop())
+            fit(self.module, feed, self.optimizer, plan, device=self.device, run=run, signals=SignalHandler())
         return times[1 + steps] - times[1]
 
     def evaluate(self, count: int) -> float:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from ssl_seg import BYOL, Batches, TimmBackbone, build_optimizer, open_store, parameter_groups, rate_at
+from ssl_seg import BYOL, Batches, TimmBackbone, build_optimizer, build_param_groups, lr_at_step, open_store
 from ssl_seg.augment.views import augment
 from ssl_seg.datasets.flat_folder import flat_folder
 
@@ -14,7 +14,7 @@ device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 store = open_store(flat_folder("photos", split=""), canvas=2 * SIZE, cache=Path("cache"))
 batches = Batches(store, BATCH, seed=0, device=device)
 method = BYOL(TimmBackbone("resnet10t"), hidden=256).to(device)
-optimizer = build_optimizer("adamw", parameter_groups(method, weight_decay=1e-4), RATE)
+optimizer = build_optimizer("adamw", build_param_groups(method, weight_decay=1e-4), RATE)
 
 total = EPOCHS * batches.per_epoch
 for step in range(total):
@@ -25,7 +25,7 @@ for step in range(total):
     loss = method(views)["loss"]
     loss.backward()
     for group in optimizer.param_groups:
-        group["lr"] = rate_at(step, total, RATE, warmup=total // 20)
+        group["lr"] = lr_at_step(step, total, RATE, warmup=total // 20)
     optimizer.step()
     optimizer.zero_grad()
     method.after_step((step + 1) / total)  # the target network moves here, and nowhere else

@@ -10,12 +10,12 @@ from ssl_seg.data.loader import Batches
 from ssl_seg.datasets.demo import Demo
 from ssl_seg.engine.deterministic import deterministic
 from ssl_seg.engine.device import Device
-from ssl_seg.engine.energy import energy_of
+from ssl_seg.engine.energy import energy_meter_for
 from ssl_seg.engine.loop import fit
-from ssl_seg.engine.optim import build_optimizer, parameter_groups
+from ssl_seg.engine.optim import build_optimizer, build_param_groups
 from ssl_seg.engine.run_dir import Run
-from ssl_seg.engine.schedule import Plan
-from ssl_seg.engine.signals import Stop
+from ssl_seg.engine.schedule import Schedule
+from ssl_seg.engine.signals import SignalHandler
 from ssl_seg.errors import HealthError
 from ssl_seg.methods.byol import BYOL
 from ssl_seg.testing import TinyBackbone
@@ -63,9 +63,9 @@ def _train(store, folder, *, steps, total=8, resume=False, spoil=-1):
     torch.manual_seed(0)
     device = Device()
     method = BYOL(TinyBackbone(), hidden=32, dimensions=16)
-    optimizer = build_optimizer("adamw", parameter_groups(method, 1e-4), 1e-3)
+    optimizer = build_optimizer("adamw", build_param_groups(method, 1e-4), 1e-3)
     batches = Batches(store, 8, 0, device.device)
-    stop = Stop()
+    stop = SignalHandler()
 
     def feed(step):
         b = batches.at(step)
@@ -76,10 +76,12 @@ def _train(store, folder, *, steps, total=8, resume=False, spoil=-1):
             stop.signal = 15
         return [views]
 
-    plan = Plan(total=total, per_epoch=8, batch_size=8, rate=lambda step: 1e-3, save_every=2)
+    plan = Schedule(
+        total_steps=total, steps_per_epoch=8, batch_size=8, lr_at=lambda step: 1e-3, save_every_steps=2
+    )
     with Run(folder, resume=resume) as run:
         try:
-            fit(method, feed, optimizer, plan, device=device, run=run, stop=stop)
+            fit(method, feed, optimizer, plan, device=device, run=run, signals=stop)
         except BaseException as error:
             return method, error
     return method, None
@@ -127,7 +129,7 @@ def test_nan_on_the_gpu_stops_before_a_weight_moves(store, tmp_path):
 
 
 def test_the_energy_of_work_is_counted():
-    energy = energy_of(torch.device("cuda"))
+    energy = energy_meter_for(torch.device("cuda"))
     assert energy.known
     one = torch.rand(4096, 4096, device="cuda")
     for _ in range(200):

@@ -71,7 +71,7 @@ def _() -> None:
         state = dict(real(path, *given))
         return state | {"step": max(0, state["step"] - 1)}
 
-    real = put("ssl_seg.engine.loop.load_checkpoint", load)
+    real = put("ssl_seg.engine.checkpoint_manager.load_checkpoint", load)
 
 
 @_removes("unverified")

@@ -28,7 +28,7 @@ POINTS = {
 }
 # of classify and segment besides
 SUPERVISED = {
-    "before a step": ("ssl_seg.engine.loop.set_rate", "", "before"),
+    "before a step": ("ssl_seg.engine.loop.set_lr", "", "before"),
     "in the look": ("ssl_seg.workflows.validator.ValidationLog._evaluate", "", "before"),
     "after the look": ("ssl_seg.workflows.validator.ValidationLog._evaluate", "", "after"),
     "before the best model": ("os.replace", "best.safetensors", "before"),

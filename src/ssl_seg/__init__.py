@@ -58,12 +58,12 @@ _HOME = {
     "engine.device": ("Device",),
     "engine.inference": ("extract_features",),
     "engine.loop": ("fit",),
-    "engine.schedule": ("Plan",),
-    "engine.linear_probe": ("logistic_probe",),
+    "engine.schedule": ("Schedule",),
+    "engine.linear_probe": ("linear_probe",),
     "tasks.classification": ("Supervised", "mixup"),
-    "engine.monitors": ("CollapseAlarm", "effective_rank", "embedding_std"),
-    "engine.optim": ("build_optimizer", "parameter_groups", "rate_at"),
-    "engine.signals": ("Stop",),
+    "engine.monitors": ("CollapseMonitor", "effective_rank", "embedding_std"),
+    "engine.optim": ("build_optimizer", "build_param_groups", "lr_at_step"),
+    "engine.signals": ("SignalHandler",),
     "weights.backbone_file": ("load_backbone", "save_backbone"),
     "engine.run_dir": ("Run",),
     "weights.load": ("load",),
@@ -72,9 +72,15 @@ _HOME = {
 }
 # names of version 0.1.0, for plugins: they work for one more release, with a warning
 _RENAMED = {
+    "CollapseAlarm": "CollapseMonitor",
+    "Plan": "Schedule",
+    "Stop": "SignalHandler",
     "frozen_copy": "make_ema_copy",
+    "logistic_probe": "linear_probe",
     "move_average": "update_ema",
+    "parameter_groups": "build_param_groups",
     "pool": "global_pool",
+    "rate_at": "lr_at_step",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

@@ -1,7 +1,7 @@
 """Every point where a plugin meets the library.
 
 A plugin is a module with functions marked `@hookimpl`. The five component hooks return factories
-by name; the three observers watch a run. The built-in components use exactly these.
+by name; the four observers watch a run. The built-in components use exactly these.
 """
 
 from collections.abc import Callable, Mapping
@@ -69,6 +69,14 @@ def metrics() -> Factories:
 @hookspec
 def run_start(run: ObservedRun) -> None:
     """A run begins or goes on; its folder and `run.toml` exist."""
+
+
+@hookspec
+def step_end(run: ObservedRun, step: int, scores: Mapping[str, Any]) -> None:
+    """A step (from 1) is done; `scores` are its scalars, on the device.
+
+    `scores` are tensors without gradient: reading one, as by `float`, waits for the device.
+    """
 
 
 @hookspec

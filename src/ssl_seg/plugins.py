@@ -78,6 +78,10 @@ class Plugins:
             with restored(numbers_only=True):
                 self._call(impl, hook, values)
 
+    def observes(self, hook: str) -> bool:
+        """Whether a plugin implements an observer hook."""
+        return bool(getattr(self.manager.hook, hook).get_hookimpls())
+
     def _call(self, impl: pluggy.HookImpl, hook: str, values: Mapping[str, object]) -> None:
         try:
             impl.function(*(values[name] for name in impl.argnames))

@@ -18,7 +18,7 @@ from torch.optim import AdamW, Optimizer
 from ssl_seg.augment.view_list import Views
 from ssl_seg.augment.views import augment
 from ssl_seg.base import Backbone, Dataset, Head, Metric, SSLMethod
-from ssl_seg.engine.optim import parameter_groups
+from ssl_seg.engine.optim import build_param_groups
 from ssl_seg.engine.recipe import trouble_in
 from ssl_seg.nn.tensor_walk import iter_tensors
 from ssl_seg.nn.tiny_backbone import TinyBackbone
@@ -155,7 +155,7 @@ def _build(factory: Callable[..., SSLMethod], seed: int) -> SSLMethod:
 
 
 def _optimizer(method: SSLMethod) -> Optimizer:
-    return AdamW(parameter_groups(method, 1e-4, declared=method.param_groups), lr=1e-3)
+    return AdamW(build_param_groups(method, 1e-4, declared=method.param_groups), lr=1e-3)
 
 
 def _check_sharing(method: SSLMethod) -> None:

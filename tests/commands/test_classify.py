@@ -17,7 +17,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix
 from ssl_seg.backbones.timm import TimmBackbone
 from ssl_seg.data.image_cache import open_store
 from ssl_seg.engine.device import Device
-from ssl_seg.engine.inference import outputs
+from ssl_seg.engine.inference import run_inference
 from ssl_seg.plugins import load_plugins
 from ssl_seg.utils.code_names import TypedName
 from ssl_seg.workflows.classify import CLASSIFICATION
@@ -138,7 +138,9 @@ def test_features_of_any_head_are_kept(run, tmp_path, cli, head):
     store = open_store(dataset, 32, tmp_path / "cache")
     rows = torch.linspace(0, len(store) - 1, 16).round().long()
     how = {"size": 16, "rows": rows}
-    maps = [found[-1] for found, _ in outputs(backbone, store, Device(cpu=True, precision="fp32"), **how)]
+    maps = [
+        found[-1] for found, _ in run_inference(backbone, store, Device(cpu=True, precision="fp32"), **how)
+    ]
     np.testing.assert_allclose(features, torch.cat(maps).mean((2, 3)).numpy(), atol=2e-2, rtol=2e-2)
 
 
@@ -237,7 +239,7 @@ def test_a_stopped_run_goes_on_to_the_same_result(frozen, run, cli, tmp_path, mo
     whole = run("whole", *flags)
     from ssl_seg.engine import loop as module
 
-    real = module.Meter.step_done
+    real = module.Meter.on_step_end
 
     def stop_at(step):
         done = []
@@ -274,7 +276,9 @@ def test_neither_evaluation_nor_its_batches_change_training(run, cli, tmp_path, 
     from ssl_seg.workflows import classification_validator
 
     real = classification_validator.outputs
-    monkeypatch.setattr(classification_validator, "outputs", lambda *a, **k: real(*a, batch_size=5, **k))
+    monkeypatch.setattr(
+        classification_validator, "run_inference", lambda *a, **k: real(*a, batch_size=5, **k)
+    )
     small = [json.loads(line) for line in (run("c") / "scores.jsonl").read_text().splitlines()]
     assert [line["val_top1"] for line in small] == [line["val_top1"] for line in whole]
 

@@ -9,7 +9,7 @@ from torch import nn
 from ssl_seg.augment.recipes import TRAIN_VIEWS
 from ssl_seg.augment.views import BYOL_VIEWS, View
 from ssl_seg.backbones.timm import TimmBackbone
-from ssl_seg.engine.optim import parameter_groups, undecayed
+from ssl_seg.engine.optim import build_param_groups, undecayed
 from ssl_seg.engine.run_dir import Run
 from ssl_seg.methods.byol import BYOL
 from ssl_seg.plugins import load_plugins
@@ -52,7 +52,7 @@ def test_a_run_of_the_first_version_goes_on_with_its_own_groups(record, old):
     module = TimmBackbone("test_vit")
     early = RunOf(record).is_early
     optimizer, _ = configure_optimizer(PretrainConfig(**GIVEN), module, 3, early=early)
-    expected = parameter_groups(module, 0.3, spared=() if old else undecayed(module))
+    expected = build_param_groups(module, 0.3, spared=() if old else undecayed(module))
     for mine, theirs in zip(optimizer.param_groups, expected, strict=True):
         assert [id(p) for p in mine["params"]] == [id(p) for p in theirs["params"]]
     assert ("net.cls_token" in decaying(optimizer, module)) == old
@@ -78,7 +78,7 @@ def test_of_a_rate_of_nothing_the_backbones_is_no_multiple():
         if any(parameter is member for member in group["params"])
     }
     assert scales == {"backbone.weight": 1.0, "backbone.bias": 1.0, "head.weight": 0.0, "head.bias": 0.0}
-    assert plan.rate(0) == pytest.approx(1e-3)
+    assert plan.lr_at(0) == pytest.approx(1e-3)
 
 
 SMALL = ["--backbone", "resnet10t", "--image-size", 32, "--batch-size", 4, "--epochs", 1, "--cpu"]

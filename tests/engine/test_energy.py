@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ssl_seg.engine import energy as module
-from ssl_seg.engine.energy import Counter, Energy, energy_of
+from ssl_seg.engine.energy import EnergyCounter, EnergyMeter, energy_meter_for
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -35,8 +35,8 @@ def use(powercap, name, used):
 
 
 def test_all_processors_count_and_nothing_twice(powercap):
-    energy = energy_of(CPU)
-    assert energy.known and energy.joules() == 0
+    energy = energy_meter_for(CPU)
+    assert energy.is_available and energy.joules() == 0
     use(powercap, "intel-rapl:0", 3_500_000)
     use(powercap, "intel-rapl:0:0", 9_000_000)  # is in the package's
     use(powercap, "intel-rapl-mmio:0", 3_500_000)  # is the package again
@@ -44,7 +44,7 @@ def test_all_processors_count_and_nothing_twice(powercap):
 
 
 def test_a_counter_that_starts_again_is_followed(powercap):
-    energy = energy_of(CPU)
+    energy = energy_meter_for(CPU)
     for used, joules in ((261_500_000, 0.5), (250_000, 1.25), (750_000, 1.75)):
         use(powercap, "intel-rapl:1", used)
         assert energy.joules() == pytest.approx(joules)
@@ -52,17 +52,17 @@ def test_a_counter_that_starts_again_is_followed(powercap):
 
 def test_the_first_process_of_a_machine_counts_for_all(powercap, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
-    energy = energy_of(CPU)
+    energy = energy_meter_for(CPU)
     use(powercap, "intel-rapl:0", 9_000_000)
-    assert energy.known and energy.joules() == 0
+    assert energy.is_available and energy.joules() == 0
 
 
 def test_many_machines_do_not_tell(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_POWERCAP", tmp_path)
-    assert not energy_of(CPU).known
+    assert not energy_meter_for(CPU).is_available
     (tmp_path / "intel-rapl:0").mkdir()  # and nothing in it may be read
-    assert not energy_of(CPU).known
-    assert energy_of(CPU).joules() == 0
+    assert not energy_meter_for(CPU).is_available
+    assert energy_meter_for(CPU).joules() == 0
 
 
 @pytest.fixture
@@ -88,18 +88,18 @@ def driver(monkeypatch):
 
 def test_a_gpu_is_found_by_its_number_for_life(driver):
     """The order of the driver is not that of torch."""
-    energy = energy_of(GPU)
+    energy = energy_meter_for(GPU)
     driver["GPU-aa-bb"] += 2500  # millijoules
     driver["GPU-cc-dd"] += 99_000
     assert energy.joules() == pytest.approx(2.5)
 
 
 def test_a_gpu_that_the_driver_does_not_count(driver):
-    assert not energy_of(torch.device("cuda", 1)).known
+    assert not energy_meter_for(torch.device("cuda", 1)).is_available
 
 
 def test_a_counter_that_falls_silent_makes_all_of_it_unknown():
     said = iter([1.0, 2.0])
-    energy = Energy([Counter(lambda: next(said))])
-    assert energy.joules() == 1.0 and energy.known
-    assert energy.joules() == 1.0 and not energy.known
+    energy = EnergyMeter([EnergyCounter(lambda: next(said))])
+    assert energy.joules() == 1.0 and energy.is_available
+    assert energy.joules() == 1.0 and not energy.is_available

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from ssl_seg.engine import loggers as module
 from ssl_seg.engine.device import Device
-from ssl_seg.engine.loggers import Tracking, check_trackers
+from ssl_seg.engine.loggers import ExperimentLogger, parse_loggers
 from ssl_seg.engine.run_dir import Run
 from ssl_seg.errors import UsageError
 
@@ -97,9 +97,9 @@ def as_events(lines):
 
 
 def test_names():
-    assert check_trackers("") == []
+    assert parse_loggers("") == []
     with pytest.raises(UsageError, match=r"no tracker 'tensorbord'; did you mean 'tensorboard'"):
-        check_trackers("tensorbord")
+        parse_loggers("tensorbord")
 
 
 def test_a_missing_package_is_told_before_anything_is_done(cli, tmp_path, monkeypatch):
@@ -127,18 +127,18 @@ def test_tensorboard_has_the_numbers_of_the_run_and_training_is_the_same_bit_for
 
 def test_a_resumed_run_replaces_what_it_measures_again(run):
     pytest.importorskip("tensorboard")
-    with Tracking(["tensorboard"], run) as tracking:
+    with ExperimentLogger(["tensorboard"], run) as tracking:
         for line in LINES[:3]:
             tracking.log(line)
     again = [{**line, "loss": line["loss"] + 0.5} for line in LINES[1:]]
-    with Tracking(["tensorboard"], run) as tracking:
+    with ExperimentLogger(["tensorboard"], run) as tracking:
         for line in again:
             tracking.log(line)
     assert events(run.folder) == as_events([LINES[0], *again])
 
 
 def test_others_get_the_same_numbers_and_stay_on_the_machine(run, fakes):
-    with Tracking(["wandb", "mlflow"], run) as tracking:
+    with ExperimentLogger(["wandb", "mlflow"], run) as tracking:
         assert not fakes["wandb"], "nothing is started before there is something to tell"
         for line in LINES:
             tracking.log(line)
@@ -154,14 +154,14 @@ def test_others_get_the_same_numbers_and_stay_on_the_machine(run, fakes):
 def test_the_environment_may_ask_for_more(run, fakes, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.example")
-    with Tracking(["wandb", "mlflow"], run) as tracking:
+    with ExperimentLogger(["wandb", "mlflow"], run) as tracking:
         tracking.log(LINES[0])
     assert fakes["wandb"][0].how["mode"] == "online" and fakes["uris"] == []
 
 
 def test_a_resumed_run_goes_on_under_its_number(run, fakes):
     for resumed in (False, True):
-        with Tracking(["wandb", "mlflow"], run) as tracking:
+        with ExperimentLogger(["wandb", "mlflow"], run) as tracking:
             tracking.log(LINES[resumed])
     first, second = fakes["wandb"]
     assert first.how["id"] == second.how["id"] and second.how["resume"] == "allow"
@@ -178,7 +178,7 @@ def test_a_tracker_that_fails_warns_once_and_harms_nobody(run, fakes, monkeypatc
         monkeypatch.setattr(Fake, "__init__", lambda self, project, **how: _init(self, project, how))
     else:
         monkeypatch.setattr(Fake, moment, fail)
-    with Tracking(["wandb", "tensorboard"], run) as tracking:
+    with ExperimentLogger(["wandb", "tensorboard"], run) as tracking:
         for line in LINES:
             tracking.log(line)
     (warning,) = [line for line in (run.folder / "run.log").read_text().splitlines() if "WARNING" in line]

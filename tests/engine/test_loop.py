@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.loop import fit
-from ssl_seg.engine.metric_logger import Meter
-from ssl_seg.engine.monitors import CollapseAlarm
-from ssl_seg.engine.optim import build_optimizer, parameter_groups, rate_at
+from ssl_seg.engine.metric_logger import MetricLogger
+from ssl_seg.engine.monitors import CollapseMonitor
+from ssl_seg.engine.optim import build_optimizer, build_param_groups, lr_at_step
 from ssl_seg.engine.run_dir import Run
-from ssl_seg.engine.schedule import Plan
-from ssl_seg.engine.signals import Stop
+from ssl_seg.engine.schedule import Schedule
+from ssl_seg.engine.signals import SignalHandler
 from ssl_seg.errors import HealthError, ResourceError, Stopped
 from ssl_seg.weights import checkpoint
 
@@ -76,28 +76,28 @@ class Trial:
     save_seconds: float = 300.0
     toy: dict[str, Any] = field(default_factory=dict)
     feed: Callable[[int], Any] | None = None
-    alarm: CollapseAlarm | None = None
+    alarm: CollapseMonitor | None = None
 
     def go(
         self,
         *,
         stop_after: int | None = None,
         on_epoch: Callable[[int], dict[str, float]] = lambda epoch: {},
-        stop: Stop | None = None,
+        stop: SignalHandler | None = None,
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         resume = (self.folder / "run.toml").exists()
         # a resumed run begins with other weights and another generator: only the checkpoint is right
         torch.manual_seed(99 if resume else 0)
-        module, stop = Toy(**self.toy), stop or Stop()
+        module, stop = Toy(**self.toy), stop or SignalHandler()
         if stop_after is not None:
             module.after = lambda step: setattr(stop, "signal", 15 if step == stop_after else stop.signal)
         self.module = module
-        optimizer = build_optimizer(self.optimizer, parameter_groups(module, 1e-3), self.lr)
-        plan = Plan(
+        optimizer = build_optimizer(self.optimizer, build_param_groups(module, 1e-3), self.lr)
+        plan = Schedule(
             TOTAL,
             PER_EPOCH,
             8,
-            lambda step: rate_at(step, TOTAL, self.lr, 2),
+            lambda step: lr_at_step(step, TOTAL, self.lr, 2),
             self.clip,
             self.save_every,
             self.save_seconds,
@@ -112,9 +112,9 @@ class Trial:
                 plan,
                 device=Device("fp32", cpu=True),
                 run=run,
-                stop=stop,
-                on_epoch=on_epoch,
-                alarm=self.alarm,
+                signals=stop,
+                on_epoch_end=on_epoch,
+                monitor=self.alarm,
             )
         return dict(module.state_dict()), optimizer.state_dict()["state"]
 
@@ -167,7 +167,7 @@ def test_a_stop_while_an_epoch_is_evaluated(epoch, tmp_path):
     """An evaluation that was cut short tells nothing; the resumed run does it again, once."""
     whole = Trial(tmp_path / "whole")
     expected = whole.go(on_epoch=lambda epoch: {"val": epoch + 0.5})
-    trial, stop = Trial(tmp_path / "stopped"), Stop()
+    trial, stop = Trial(tmp_path / "stopped"), SignalHandler()
 
     def cut_short(now: int) -> dict[str, float]:
         if now == epoch:
@@ -186,7 +186,7 @@ def test_a_stop_while_an_epoch_is_evaluated(epoch, tmp_path):
 def test_a_kill_right_after_the_repeated_evaluation_does_not_double_a_row(tmp_path):
     whole = Trial(tmp_path / "whole")
     whole.go()
-    trial, stop = Trial(tmp_path / "killed"), Stop()
+    trial, stop = Trial(tmp_path / "killed"), SignalHandler()
 
     def cut_short(epoch: int) -> dict[str, float]:
         stop.signal = 15
@@ -229,22 +229,22 @@ def test_a_crash_repeats_the_steps_since_the_last_checkpoint(tmp_path):
 @pytest.mark.parametrize("piece", ["generators", "optimizer", "meter", "strikes"])
 def test_control_every_piece_of_a_checkpoint_matters(piece, tmp_path, monkeypatch):
     """Without a piece, the comparison that the other tests make fails."""
-    low = {"every": 1, "least_std": 9.0, "patience": 10}
-    whole, trial = Trial(tmp_path / "whole", alarm=CollapseAlarm(**low)), Trial(tmp_path / "lame")
+    low = {"every_n_steps": 1, "min_std": 9.0, "patience": 10}
+    whole, trial = Trial(tmp_path / "whole", alarm=CollapseMonitor(**low)), Trial(tmp_path / "lame")
     expected = whole.go()
-    trial.alarm = CollapseAlarm(**low)
+    trial.alarm = CollapseMonitor(**low)
     with pytest.raises(Stopped):
         trial.go(stop_after=3)
-    trial.alarm = CollapseAlarm(**low)
+    trial.alarm = CollapseMonitor(**low)
     if piece == "generators":
         monkeypatch.setattr(checkpoint, "restore_generators", lambda tensors: None)
     if piece == "optimizer":
         monkeypatch.setattr(checkpoint, "restore_optimizer", lambda *_: None)
     if piece == "meter":
-        monkeypatch.setattr(Meter, "restore", lambda self, state: None)
+        monkeypatch.setattr(MetricLogger, "load_state_dict", lambda self, state: None)
     result = trial.go()
     if piece == "strikes":
-        assert trial.alarm.strikes == whole.alarm.strikes == TOTAL
+        assert trial.alarm.num_alerts == whole.alarm.num_alerts == TOTAL
     elif piece == "meter":
         assert same(result, expected)
         assert trial.scores() != whole.scores()
@@ -286,7 +286,7 @@ def test_when_checkpoints_are_written(given, steps, tmp_path, monkeypatch):
         written.append(step)
         return real(folder, step, *rest)
 
-    monkeypatch.setattr("ssl_seg.engine.loop.save_checkpoint", noted)
+    monkeypatch.setattr("ssl_seg.engine.checkpoint_manager.save_checkpoint", noted)
     trial = Trial(tmp_path / "run", **given)
     trial.go()
     assert written == steps
@@ -416,7 +416,7 @@ def test_weights_that_overflow_do_not_replace_a_good_checkpoint(name, tmp_path, 
 
 
 def test_a_collapse_keeps_the_newest_checkpoint(tmp_path):
-    alarm = CollapseAlarm(every=1, least_std=9.0, patience=3)
+    alarm = CollapseMonitor(every_n_steps=1, min_std=9.0, patience=3)
     trial = Trial(tmp_path / "run", alarm=alarm, save_every=1)
     with pytest.raises(HealthError, match="collapsed") as caught:
         trial.go()
@@ -426,7 +426,7 @@ def test_a_collapse_keeps_the_newest_checkpoint(tmp_path):
 def test_a_method_without_embedding_is_told_of_once(tmp_path, monkeypatch, caplog):
     forward = Toy.forward
     monkeypatch.setattr(Toy, "forward", lambda self, views: {"loss": forward(self, views)["loss"]})
-    trial = Trial(tmp_path / "run", alarm=CollapseAlarm(every=1))
+    trial = Trial(tmp_path / "run", alarm=CollapseMonitor(every_n_steps=1))
     trial.go()
     log = (trial.folder / "run.log").read_text()
     assert log.count("a collapse would not be noticed") == 1
@@ -437,13 +437,13 @@ def test_clipping_is_torchs(tmp_path):
     ours, _ = trial.go()
     torch.manual_seed(0)
     module = Toy()
-    optimizer = build_optimizer("sgd", parameter_groups(module, 1e-3), trial.lr)
+    optimizer = build_optimizer("sgd", build_param_groups(module, 1e-3), trial.lr)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     module.to(memory_format=torch.channels_last)
     norms = []
     for step in range(TOTAL):
         for group in optimizer.param_groups:
-            group["lr"] = rate_at(step, TOTAL, trial.lr, 2)
+            group["lr"] = lr_at_step(step, TOTAL, trial.lr, 2)
         module(batch_of(step)[0])["loss"].backward()
         norms.append(torch.nn.utils.clip_grad_norm_(parameters, 0.05))
         optimizer.step()
@@ -489,7 +489,7 @@ def test_scores_that_cannot_be_written_are_a_lack_of_room(tmp_path, monkeypatch)
 
 
 def test_the_speed_of_an_epoch_counts_all_its_processes(tmp_path):
-    trial, stop = Trial(tmp_path / "run"), Stop()
+    trial, stop = Trial(tmp_path / "run"), SignalHandler()
 
     def cut_short(epoch: int) -> dict[str, float]:
         stop.signal = 15

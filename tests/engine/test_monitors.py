@@ -8,8 +8,8 @@ from torch import nn
 from ssl_seg.augment.views import augment
 from ssl_seg.data.image_cache import open_store
 from ssl_seg.datasets.demo import demo
-from ssl_seg.engine.monitors import CollapseAlarm, FiniteCheck, effective_rank, embedding_std
-from ssl_seg.engine.optim import build_optimizer, parameter_groups
+from ssl_seg.engine.monitors import CollapseMonitor, FiniteCheck, effective_rank, embedding_std
+from ssl_seg.engine.optim import build_optimizer, build_param_groups
 from ssl_seg.errors import HealthError
 from ssl_seg.methods.byol import BYOL
 from ssl_seg.methods.simclr import SimCLR
@@ -89,33 +89,33 @@ COLLAPSED = {
 
 @pytest.mark.parametrize("embedding", COLLAPSED.values(), ids=COLLAPSED)
 def test_it_stops_a_collapsed_run_after_its_patience(embedding):
-    alarm = CollapseAlarm(every=10, patience=3)
-    alarm.look(embedding, 9)
-    alarm.look(embedding, 19)
+    alarm = CollapseMonitor(every_n_steps=10, patience=3)
+    alarm.update(embedding, 9)
+    alarm.update(embedding, 19)
     with pytest.raises(HealthError, match="the representation has collapsed: spread") as error:
-        alarm.look(embedding, 29)
+        alarm.update(embedding, 29)
     assert error.value.code == 5
     assert error.value.where == "step 30, 3 looks in a row"
     assert "--on-collapse ignore" in error.value.next
 
 
 def test_one_healthy_look_in_between_starts_again():
-    alarm = CollapseAlarm(patience=2)
+    alarm = CollapseMonitor(patience=2)
     for step in range(10):
-        alarm.look(torch.ones(32, 16) if step % 2 else random(32, 16), step)
-    assert alarm.strikes == 1
+        alarm.update(torch.ones(32, 16) if step % 2 else random(32, 16), step)
+    assert alarm.num_alerts == 1
 
 
 @pytest.mark.parametrize("shape", [(2, 8), (3, 8), (4, 8), (5, 256), (8, 4), (64, 128), (256, 2)])
 def test_it_is_silent_on_random_embeddings_of_any_batch_size(shape):
-    alarm = CollapseAlarm(patience=1)
+    alarm = CollapseMonitor(patience=1)
     for seed in range(50):
-        numbers = alarm.look(random(*shape, seed), seed)
+        numbers = alarm.update(random(*shape, seed), seed)
     assert set(numbers) == {"spread", "rank"}
 
 
 def test_it_looks_at_every_nth_step():
-    assert [step for step in range(12) if CollapseAlarm(every=5).due(step)] == [4, 9]
+    assert [step for step in range(12) if CollapseMonitor(every_n_steps=5).should_check(step)] == [4, 9]
 
 
 # --- on real networks -----------------------------------------------------------------------------
@@ -129,12 +129,12 @@ def store(tmp_path_factory):
 def train(method, store, *, steps, lr, batch_size, alarm):
     """Train on the demo's images and look at every step; how many steps were done."""
     method.train()
-    optimizer = build_optimizer("adamw", parameter_groups(method, 1e-4), lr)
+    optimizer = build_optimizer("adamw", build_param_groups(method, 1e-4), lr)
     for step in range(steps):
         rows = torch.randint(64, (batch_size,), generator=torch.Generator().manual_seed(step))
         images, sizes = store.images[rows], store.sizes[rows]
         out = method(augment(images, method.views, sizes, rows, seed=0, epoch=step, size=32))
-        alarm.look(out["embedding"].detach(), step)
+        alarm.update(out["embedding"].detach(), step)
         out["loss"].backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -154,7 +154,7 @@ def train(method, store, *, steps, lr, batch_size, alarm):
 def test_it_is_silent_from_the_first_step_of_a_healthy_run(build, batch_size, store):
     torch.manual_seed(0)
     method = build(TinyBackbone())
-    train(method, store, steps=30, lr=1e-3, batch_size=batch_size, alarm=CollapseAlarm(patience=3))
+    train(method, store, steps=30, lr=1e-3, batch_size=batch_size, alarm=CollapseMonitor(patience=3))
 
 
 def without_predictor():
@@ -182,7 +182,7 @@ def test_it_stops_a_run_that_collapses(build, store):
     torch.manual_seed(0)
     method, lr = build()
     with pytest.raises(HealthError, match="the representation has collapsed"):
-        train(method, store, steps=150, lr=lr, batch_size=16, alarm=CollapseAlarm(patience=3))
+        train(method, store, steps=150, lr=lr, batch_size=16, alarm=CollapseMonitor(patience=3))
 
 
 # --- finite ---------------------------------------------------------------------------------------
@@ -199,17 +199,17 @@ def parameters(*gradients):
 
 def test_it_passes_finite_numbers_and_gives_the_norm_of_all_gradients():
     check = FiniteCheck()
-    norm = check.ask(torch.tensor(1.5), parameters([3.0, 0.0], [0.0, 4.0]))
-    check.read(WHERE)
+    norm = check.launch(torch.tensor(1.5), parameters([3.0, 0.0], [0.0, 4.0]))
+    check.wait(WHERE)
     assert norm.item() == pytest.approx(5.0)
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf"), float("-inf")])
 def test_a_loss_that_is_not_finite_stops_the_run(loss):
     check = FiniteCheck()
-    check.ask(torch.tensor(loss), parameters([1.0]))
+    check.launch(torch.tensor(loss), parameters([1.0]))
     with pytest.raises(HealthError, match=f"the loss is {loss}; no weight has been changed by it") as error:
-        check.read(WHERE)
+        check.wait(WHERE)
     assert error.value.where == WHERE
     assert error.value.code == 5
 
@@ -217,13 +217,13 @@ def test_a_loss_that_is_not_finite_stops_the_run(loss):
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_gradient_that_is_not_finite_stops_the_run(bad):
     check = FiniteCheck()
-    check.ask(torch.tensor(1.0), parameters([1.0, 2.0], [0.0, bad]))
+    check.launch(torch.tensor(1.0), parameters([1.0, 2.0], [0.0, bad]))
     with pytest.raises(HealthError, match=f"the gradient norm is {bad}") as error:
-        check.read(WHERE)
+        check.wait(WHERE)
     assert error.value.where == WHERE
 
 
 def test_without_gradients_the_norm_is_zero():
     check = FiniteCheck()
-    assert check.ask(torch.tensor(1.0), [nn.Parameter(torch.zeros(2))]).item() == 0.0
-    check.read(WHERE)
+    assert check.launch(torch.tensor(1.0), [nn.Parameter(torch.zeros(2))]).item() == 0.0
+    check.wait(WHERE)

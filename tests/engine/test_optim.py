@@ -13,10 +13,10 @@ from ssl_seg.base import ParamGroup
 from ssl_seg.engine.optim import (
     OPTIMIZERS,
     build_optimizer,
-    parameter_groups,
-    rate_at,
-    scaled_lr,
-    set_rate,
+    build_param_groups,
+    lr_at_step,
+    scale_lr,
+    set_lr,
     undecayed,
 )
 from ssl_seg.errors import UsageError
@@ -48,7 +48,7 @@ def names_of(module, group):
 
 def test_biases_and_norms_do_not_decay():
     module = net()
-    groups = {group["weight_decay"]: group for group in parameter_groups(module, 0.3)}
+    groups = {group["weight_decay"]: group for group in build_param_groups(module, 0.3)}
     assert names_of(module, groups[0.3]) == {"0.weight", "4.weight"}
     assert groups[0.3]["adapt"] and not groups[0.0]["adapt"]
     rest = {"0.bias", "1.weight", "1.bias", "2.weight", "2.bias", "4.bias", "5.weight", "5.bias"}
@@ -66,7 +66,7 @@ def test_what_timm_says_must_not_decay_does_not(name):
     spared = [p for p in net.parameters() if p.ndim > 1 and id(p) not in decaying]
     assert spared, "the network names some"
     module = nn.ModuleDict({"backbone": nn.ModuleDict({"net": net}), "head": nn.Linear(3, 3)})
-    groups = parameter_groups(module, 0.3)
+    groups = build_param_groups(module, 0.3)
     ours = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
     assert ours == decaying | {id(module["head"].weight)}
     assert all(group["adapt"] == (group["weight_decay"] > 0) for group in groups)
@@ -77,17 +77,17 @@ def test_a_method_can_name_what_must_not_decay():
     method.no_weight_decay = lambda: {"projector.0.weight", "nowhere"}
     assert undecayed(method) == ["projector.0.weight"]
     found = {
-        id(p) for group in parameter_groups(method, 0.1) if group["weight_decay"] for p in group["params"]
+        id(p) for group in build_param_groups(method, 0.1) if group["weight_decay"] for p in group["params"]
     }
     assert id(method.projector[0].weight) not in found
-    everything = parameter_groups(method, 0.1, spared=())
+    everything = build_param_groups(method, 0.1, spared=())
     assert id(method.projector[0].weight) in {id(p) for p in everything[0]["params"]}
 
 
 def test_every_trainable_parameter_is_in_one_group_and_a_frozen_one_in_none():
     method = BYOL(TinyBackbone(), hidden=8, dimensions=4)
     method.backbone.one.requires_grad_(False)
-    taken = [id(p) for group in parameter_groups(method, 0.1) for p in group["params"]]
+    taken = [id(p) for group in build_param_groups(method, 0.1) for p in group["params"]]
     assert len(taken) == len(set(taken))
     assert set(taken) == {id(p) for p in method.parameters() if p.requires_grad}
     assert {id(p) for p in method.target_backbone.parameters()}.isdisjoint(taken)
@@ -96,18 +96,18 @@ def test_every_trainable_parameter_is_in_one_group_and_a_frozen_one_in_none():
 def test_a_parameter_with_two_names_is_taken_once():
     module = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     module[1].weight = module[0].weight
-    assert sum(len(group["params"]) for group in parameter_groups(module, 0.1)) == 3
+    assert sum(len(group["params"]) for group in build_param_groups(module, 0.1)) == 3
 
 
 def test_without_weight_decay_the_weights_still_adapt():
-    groups = parameter_groups(net(), 0.0)
+    groups = build_param_groups(net(), 0.0)
     assert [(group["adapt"], group["weight_decay"]) for group in groups] == [(True, 0.0), (False, 0.0)]
 
 
 def test_a_scale_holds_for_the_parameters_whose_name_starts_with_its_key():
     module = nn.ModuleDict({"backbone": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
-    optimizer = build_optimizer("sgd", parameter_groups(module, 0.1, {"backbone": 0.1}), lr=1.0)
-    set_rate(optimizer, 0.5)
+    optimizer = build_optimizer("sgd", build_param_groups(module, 0.1, {"backbone": 0.1}), lr=1.0)
+    set_lr(optimizer, 0.5)
     rates = {name: g["lr"] for g in optimizer.param_groups for name in names_of(module, g)}
     assert rates == pytest.approx(
         {"backbone.weight": 0.05, "backbone.bias": 0.05, "head.weight": 0.5, "head.bias": 0.5}
@@ -135,10 +135,10 @@ def train(module, optimizer, steps):
 )
 def test_the_optimizer_is_torchs(name, oracle):
     mine, theirs = net(), net()
-    train(mine, build_optimizer(name, parameter_groups(mine, 0.1), lr=0.01), 5)
+    train(mine, build_optimizer(name, build_param_groups(mine, 0.1), lr=0.01), 5)
     train(
         theirs,
-        oracle([{k: g[k] for k in ("params", "weight_decay")} for g in parameter_groups(theirs, 0.1)]),
+        oracle([{k: g[k] for k in ("params", "weight_decay")} for g in build_param_groups(theirs, 0.1)]),
         5,
     )
     for (key, a), b in zip(mine.state_dict().items(), theirs.state_dict().values(), strict=True):
@@ -158,7 +158,7 @@ def numpy_lars(weight, gradient, velocity, lr, weight_decay, *, adapt, momentum=
 @pytest.mark.parametrize("weight_decay", [0.0, 1e-2])
 def test_lars_is_that_of_the_paper(weight_decay):
     module = net().double()
-    groups = parameter_groups(module, weight_decay)
+    groups = build_param_groups(module, weight_decay)
     optimizer = build_optimizer("lars", groups, lr=0.7)
     decays = {id(p) for group in groups if group["adapt"] for p in group["params"]}
     assert len(decays) == 2
@@ -185,7 +185,7 @@ def test_lars_is_that_of_the_paper(weight_decay):
 @pytest.mark.parametrize(("wrong", "right"), [("adanw", "adamw"), ("larz", "lars"), ("sdg", "sgd")])
 def test_an_unknown_optimizer_is_refused_with_the_nearest_name(wrong, right):
     with pytest.raises(UsageError, match=f"no optimizer '{wrong}'; did you mean '{right}'") as error:
-        build_optimizer(wrong, parameter_groups(net(), 0.1), lr=0.1)
+        build_optimizer(wrong, build_param_groups(net(), 0.1), lr=0.1)
     assert error.value.next is not None and "adamw, adam, sgd, lars" in error.value.next
 
 
@@ -194,15 +194,15 @@ def test_an_unknown_optimizer_is_refused_with_the_nearest_name(wrong, right):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "lars"])
 def test_a_rate_for_256_images_grows_in_proportion_where_steps_are_gradients(optimizer):
-    assert scaled_lr(optimizer, 0.2, 1024) == pytest.approx(0.8)
-    assert scaled_lr(optimizer, 0.2, 256) == pytest.approx(0.2)
-    assert scaled_lr(optimizer, 0.2, 32) == pytest.approx(0.025)
+    assert scale_lr(optimizer, 0.2, 1024) == pytest.approx(0.8)
+    assert scale_lr(optimizer, 0.2, 256) == pytest.approx(0.2)
+    assert scale_lr(optimizer, 0.2, 32) == pytest.approx(0.025)
 
 
 def test_the_adam_family_is_scaled_less():
     for optimizer in ("adam", "adamw"):
-        assert scaled_lr(optimizer, 1e-3, 256) == 1e-3
-        assert 1e-3 / 8 < scaled_lr(optimizer, 1e-3, 32) <= 1e-3
+        assert scale_lr(optimizer, 1e-3, 256) == 1e-3
+        assert 1e-3 / 8 < scale_lr(optimizer, 1e-3, 32) <= 1e-3
 
 
 def timm_rates(total, warmup, peak):
@@ -223,7 +223,7 @@ def timm_rates(total, warmup, peak):
 @pytest.mark.parametrize(("total", "warmup"), [(40, 0), (40, 1), (40, 10), (7, 3)])
 def test_cosine_is_timms_and_the_warm_up_one_step_ahead(total, warmup):
     ours, theirs = (
-        [rate_at(step, total, 0.3, warmup) for step in range(total)],
+        [lr_at_step(step, total, 0.3, warmup) for step in range(total)],
         timm_rates(total, warmup, 0.3),
     )
     assert ours[:warmup] == pytest.approx(theirs[1 : warmup + 1])
@@ -232,32 +232,32 @@ def test_cosine_is_timms_and_the_warm_up_one_step_ahead(total, warmup):
 
 @pytest.mark.parametrize("schedule", ["cosine", "poly", "constant"])
 def test_the_last_step_of_the_warm_up_has_the_peak(schedule):
-    ours = [rate_at(step, 50, 2.0, 10, schedule) for step in range(50)]
+    ours = [lr_at_step(step, 50, 2.0, 10, schedule) for step in range(50)]
     assert ours[0] == pytest.approx(0.2), "the first step learns, too"
     assert np.diff(ours[:10]) == pytest.approx(np.full(9, 0.2))
     assert ours[9] == ours[10] == max(ours) == 2.0
 
 
 def test_poly_is_its_formula():
-    ours = [rate_at(step, 30, 2.0, 5, "poly") for step in range(5, 30)]
+    ours = [lr_at_step(step, 30, 2.0, 5, "poly") for step in range(5, 30)]
     assert ours == pytest.approx([2.0 * (1 - k / 25) ** 0.9 for k in range(25)])
 
 
 def test_constant_stays():
-    assert {rate_at(step, 30, 2.0, 5, "constant") for step in range(5, 30)} == {2.0}
+    assert {lr_at_step(step, 30, 2.0, 5, "constant") for step in range(5, 30)} == {2.0}
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "poly"])
 def test_a_schedule_ends_at_zero(schedule):
-    assert rate_at(30, 30, 2.0, 5, schedule) == pytest.approx(0.0, abs=1e-12)
-    assert 0.0 < rate_at(29, 30, 2.0, 5, schedule) < 0.2
+    assert lr_at_step(30, 30, 2.0, 5, schedule) == pytest.approx(0.0, abs=1e-12)
+    assert 0.0 < lr_at_step(29, 30, 2.0, 5, schedule) < 0.2
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "poly", "constant"])
 def test_a_run_that_is_all_warm_up_has_rates(schedule):
-    rates = [rate_at(step, 3, 1.0, 3, schedule) for step in range(3)]
+    rates = [lr_at_step(step, 3, 1.0, 3, schedule) for step in range(3)]
     assert rates == pytest.approx([1 / 3, 2 / 3, 1.0])
-    assert math.isfinite(rate_at(0, 1, 1.0, 0, schedule))
+    assert math.isfinite(lr_at_step(0, 1, 1.0, 0, schedule))
 
 
 # --- what a method declares of its parts ------------------------------------------------------------
@@ -273,13 +273,13 @@ def rates_of(module, optimizer):
 
 def test_a_constant_rate_is_the_peak_from_the_first_step_to_the_last():
     module = parts()
-    groups = parameter_groups(
+    groups = build_param_groups(
         module, 0.1, declared=[ParamGroup("predictor.", constant_lr=True, lr_scale=2.0)]
     )
     optimizer = build_optimizer("sgd", groups, lr=1.0)
     for step in (0, 5, 19):
-        rate = rate_at(step, 20, 0.3, 4)
-        set_rate(optimizer, rate, 0.3, step / 20)
+        rate = lr_at_step(step, 20, 0.3, 4)
+        set_lr(optimizer, rate, 0.3, step / 20)
         rates = rates_of(module, optimizer)
         assert rates["backbone.weight"] == rates["prototypes.bias"] == rate != 0.3
         assert rates["predictor.weight"] == rates["predictor.bias"] == 0.6
@@ -289,13 +289,13 @@ def test_a_constant_rate_is_the_peak_from_the_first_step_to_the_last():
 def test_a_frozen_part_neither_moves_nor_decays_until_its_time(name):
     torch.manual_seed(0)
     module = parts()
-    groups = parameter_groups(module, 0.5, declared=[ParamGroup("prototypes.", frozen_until=0.3)])
+    groups = build_param_groups(module, 0.5, declared=[ParamGroup("prototypes.", frozen_until=0.3)])
     optimizer = build_optimizer(name, groups, lr=1.0)
     before = {key: value.clone() for key, value in module.state_dict().items()}
     for step in range(10):
         optimizer.zero_grad()
         sum(part(torch.ones(1, 2)).square().sum() for part in module.values()).backward()
-        set_rate(optimizer, 0.1, 0.1, step / 10)
+        set_lr(optimizer, 0.1, 0.1, step / 10)
         optimizer.step()
         moved = {
             key.split(".")[0] for key, value in module.state_dict().items() if not value.equal(before[key])
@@ -310,20 +310,20 @@ def test_a_part_may_say_whether_it_decays():
         ParamGroup("predictor.", weight_decay=False),
         ParamGroup("prototypes.bias", weight_decay=True),
     ]
-    groups = parameter_groups(module, 0.1, declared=declared)
+    groups = build_param_groups(module, 0.1, declared=declared)
     decays = {name: group["weight_decay"] for group in groups for name in names_of(module, group)}
     chosen = {name for name, decay in decays.items() if decay}
     assert chosen == {"backbone.weight", "prototypes.weight", "prototypes.bias"}
-    plain = {name: g["weight_decay"] for g in parameter_groups(module, 0.1) for name in names_of(module, g)}
+    plain = {name: g["weight_decay"] for g in build_param_groups(module, 0.1) for name in names_of(module, g)}
     assert plain["predictor.weight"] == 0.1 and plain["prototypes.bias"] == 0.0
 
 
 def test_a_prefix_that_fits_nothing_is_an_error():
     with pytest.raises(TypeError, match=r"begins with 'predictr\.'"):
-        parameter_groups(parts(), 0.1, declared=[ParamGroup("predictr.")])
+        build_param_groups(parts(), 0.1, declared=[ParamGroup("predictr.")])
 
 
 def test_groups_without_a_declaration_are_what_they_were():
     """Old checkpoints hold these keys and no others."""
-    for group in parameter_groups(parts(), 0.1):
+    for group in build_param_groups(parts(), 0.1):
         assert group.keys() == {"params", "weight_decay", "scale", "adapt"}

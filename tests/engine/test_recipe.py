@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ssl_seg.engine.optim import OPTIMIZERS, scaled_lr
+from ssl_seg.engine.optim import OPTIMIZERS, scale_lr
 from ssl_seg.engine.recipe import merged, resolve
 from ssl_seg.errors import PluginError, UsageError
 from ssl_seg.methods.byol import BYOL
@@ -48,7 +48,7 @@ def test_an_optimizer_has_its_own_rate_or_asks_for_one(found, optimizer):
         assert caught.value.next.startswith("--lr ")
         return
     suits = resolve(given(optimizer), found.recipe, found.name)
-    assert suits["lr"] == scaled_lr(optimizer, stated.get("lr", 1e-3), 64)
+    assert suits["lr"] == scale_lr(optimizer, stated.get("lr", 1e-3), 64)
     assert suits["weight_decay"] == stated.get("weight_decay", 1e-4)
     assert suits["optimizer"] == optimizer
     low, high = {"adamw": (1e-4, 1e-2), "adam": (1e-4, 1e-2), "sgd": (1e-3, 0.1), "lars": (0.02, 0.5)}[

@@ -9,7 +9,7 @@ from torch import nn
 from ssl_seg.augment.views import normalised
 from ssl_seg.base import Backbone, Head, Model
 from ssl_seg.engine.device import Device
-from ssl_seg.engine.sliding_window import spans, tiled_logits
+from ssl_seg.engine.sliding_window import sliding_window_logits, window_bounds
 
 HOW = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.4)}
 
@@ -44,7 +44,7 @@ def model():
 @pytest.mark.parametrize("length", [1, 31, 32, 33, 56, 57, 100, 257])
 @pytest.mark.parametrize("overlap", [0, 1, 8, 31])
 def test_spans_cover_an_axis_once(length, overlap):
-    found = spans(length, 32, overlap)
+    found = window_bounds(length, 32, overlap)
     assert found[0][2] == 0 and found[-1][3] == length and found[-1][1] == length
     for start, end, first, last in found:
         assert end - start == min(32, length) and start <= first < last <= end
@@ -58,7 +58,9 @@ def test_tiles_give_what_the_whole_image_gives(model, shape, flips):
     device = Device("fp32", cpu=True)
     image = torch.randint(0, 256, (3, *shape), dtype=torch.uint8)
     found, times = torch.zeros(4, *shape), torch.zeros(shape)
-    for top, left, logits in tiled_logits(model, image, device, tile=24, overlap=8, flips=flips, **HOW):
+    for top, left, logits in sliding_window_logits(
+        model, image, device, tile=24, overlap=8, flip_tta=flips, **HOW
+    ):
         place = (slice(top, top + logits.shape[1]), slice(left, left + logits.shape[2]))
         found[:, *place] = logits
         times[place] += 1
@@ -96,7 +98,7 @@ def test_the_cells_of_tiles_lie_where_those_of_the_whole_image_lie(shape, overla
     image = torch.randint(0, 256, (3, *shape), dtype=torch.uint8)
     with torch.no_grad():
         expected = model(normalised(image[None], **HOW))[0]
-    for top, left, logits in tiled_logits(
+    for top, left, logits in sliding_window_logits(
         model, image, Device("fp32", cpu=True), tile=64, overlap=overlap, **HOW
     ):
         there = expected[:, top : top + logits.shape[1], left : left + logits.shape[2]]
@@ -106,7 +108,7 @@ def test_the_cells_of_tiles_lie_where_those_of_the_whole_image_lie(shape, overla
 @pytest.mark.parametrize("length", [65, 100, 257, 1000])
 @pytest.mark.parametrize(("overlap", "stride"), [(0, 8), (8, 32), (31, 16), (60, 32)])
 def test_tiles_start_at_multiples_of_the_stride_but_the_last(length, overlap, stride):
-    found = spans(length, 64, overlap, stride)
+    found = window_bounds(length, 64, overlap, stride)
     if 64 - overlap >= stride:
         assert all(start % stride == 0 for start, _, _, _ in found[:-1])
     assert found[-1][1] == length and found[0][2] == 0 and found[-1][3] == length

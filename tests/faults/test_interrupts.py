@@ -37,13 +37,13 @@ STAGES = {
     },
     "classify": {
         "reading": (READING, 2, TERM),
-        "the step": (("ssl_seg.engine.loop.set_rate", "", "before"), 3, INT),
+        "the step": (("ssl_seg.engine.loop.set_lr", "", "before"), 3, INT),
         "measuring": (("ssl_seg.workflows.validator.ValidationLog._evaluate", "", "before"), 1, TERM),
         "keeping features": (at("features/epoch-0001"), 1, INT),
     },
     "frozen": {
         "computing features": (("ssl_seg.tasks.classification.evaluating", "", "after"), 1, TERM),
-        "the step": (("ssl_seg.engine.loop.set_rate", "", "before"), 2, INT),
+        "the step": (("ssl_seg.engine.loop.set_lr", "", "before"), 2, INT),
     },
     "segment": {
         "counting masks": (("ssl_seg.data.mask_counts.count_masks", "", "before"), 1, INT),
@@ -56,7 +56,7 @@ STAGES = {
         "the network": (FORWARD, 1, TERM),
         "writing": (at("n.json"), 1, INT),
     },
-    "probe": {"fitting": (("ssl_seg.engine.linear_probe.logistic_probe", "", "after"), 1, INT)},
+    "probe": {"fitting": (("ssl_seg.engine.linear_probe.linear_probe", "", "after"), 1, INT)},
     "predict": {
         "loading": (NETWORK, 1, INT),
         "decoding": (DECODING, 5, TERM),
@@ -64,7 +64,7 @@ STAGES = {
         "writing": (at("p.csv"), 1, TERM),
     },
     "predict masks": {
-        "the network": (("ssl_seg.engine.sliding_window.tiled_logits", "", "before"), 3, TERM),
+        "the network": (("ssl_seg.engine.sliding_window.sliding_window_logits", "", "before"), 3, TERM),
         "writing": (at("_mask.png"), 2, INT),
         "the first mask": (("os.replace", "_mask.png", "after"), 1, TERM),
     },

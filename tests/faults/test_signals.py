@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from ssl_seg.engine.signals import Stop
+from ssl_seg.engine.signals import SignalHandler
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
@@ -157,7 +157,7 @@ def test_handlers_come_back(monkeypatch):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGUSR1, signal.SIG_DFL)
         expected = [signal.getsignal(number) for number in SIGNALS]
-        with Stop() as stop:
+        with SignalHandler() as stop:
             os.kill(os.getpid(), signal.SIGHUP)
             assert stop.signal == 0, "nohup: what is ignored stays ignored"
             os.kill(os.getpid(), signal.SIGTERM)
@@ -167,7 +167,7 @@ def test_handlers_come_back(monkeypatch):
             assert stop.signal == signal.SIGTERM
             assert seen == []
         assert [signal.getsignal(number) for number in SIGNALS] == expected
-        with pytest.raises(ZeroDivisionError), Stop():
+        with pytest.raises(ZeroDivisionError), SignalHandler():
             raise ZeroDivisionError
         assert [signal.getsignal(number) for number in SIGNALS] == expected
     finally:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssl_seg.engine.optim import parameter_groups
+from ssl_seg.engine.optim import build_param_groups
 from ssl_seg.methods.byol import BYOL, byol_loss, decay_at
 from ssl_seg.testing import TinyBackbone
 
@@ -167,7 +167,7 @@ def test_the_target_starts_as_a_copy():
 
 def test_one_step_moves_the_target_by_the_formula():
     method = diverged()
-    optimizer = torch.optim.SGD(parameter_groups(method, 0.0), lr=0.5)
+    optimizer = torch.optim.SGD(build_param_groups(method, 0.0), lr=0.5)
     old = target_state(method)
     method(two_views())["loss"].backward()
     optimizer.step()

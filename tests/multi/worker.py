@@ -17,11 +17,11 @@ from ssl_seg.data.loader import Batches
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.inference import extract_features
 from ssl_seg.engine.loop import fit
-from ssl_seg.engine.monitors import CollapseAlarm
-from ssl_seg.engine.optim import build_optimizer, parameter_groups
+from ssl_seg.engine.monitors import CollapseMonitor
+from ssl_seg.engine.optim import build_optimizer, build_param_groups
 from ssl_seg.engine.run_dir import Run
-from ssl_seg.engine.schedule import Plan
-from ssl_seg.engine.signals import Stop
+from ssl_seg.engine.schedule import Schedule
+from ssl_seg.engine.signals import SignalHandler
 from ssl_seg.heads.deeplabv3 import DeepLabV3
 from ssl_seg.heads.linear import Linear
 from ssl_seg.methods.barlow_twins import BarlowTwins
@@ -166,8 +166,8 @@ def train(folder, case, parts, device):
     exact = "lovasz" not in folder.name  # smp's is float32 alone
     module.to(torch.float64 if exact else torch.float32)
     batches = Batches(Pictures(COUNT), BATCH, 1, device.device, rank=device.rank, ranks=device.world_size)
-    optimizer = build_optimizer("adamw" if exact else "sgd", parameter_groups(module, 1e-2), 1e-2)
-    plan = Plan(STEPS, batches.per_epoch, BATCH, rate=lambda step: 1e-2, clip=1.0)
+    optimizer = build_optimizer("adamw" if exact else "sgd", build_param_groups(module, 1e-2), 1e-2)
+    plan = Schedule(STEPS, batches.per_epoch, BATCH, lr_at=lambda step: 1e-2, max_grad_norm=1.0)
 
     def feed(step):
         tensors = look(batches.at(step))
@@ -177,9 +177,9 @@ def train(folder, case, parts, device):
         cut = [(tensor if exact or tensor.ndim < 4 else tensor.float()).chunk(parts) for tensor in tensors]
         return [list(part) for part in zip(*cut, strict=True)]
 
-    alarm = CollapseAlarm(every=1, patience=10**6)
-    with Stop() as stop, Run(folder, main=device.is_main) as run:
-        fit(module, feed, optimizer, plan, device=device, run=run, stop=stop, alarm=alarm)
+    alarm = CollapseMonitor(every_n_steps=1, patience=10**6)
+    with SignalHandler() as stop, Run(folder, main=device.is_main) as run:
+        fit(module, feed, optimizer, plan, device=device, run=run, signals=stop, monitor=alarm)
 
 
 def measure(device):

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from ssl_seg.backbones.timm import TimmBackbone
 from ssl_seg.base import Model
-from ssl_seg.engine.optim import parameter_groups
+from ssl_seg.engine.optim import build_param_groups
 from ssl_seg.heads.linear import Linear
 from ssl_seg.weights.backbone_file import load_backbone, read_about, save_backbone
 from ssl_seg.weights.load import load
@@ -101,7 +101,7 @@ def test_a_run_of_the_first_version_goes_on(cli, tmp_path, monkeypatch):
     words = ["train", "demo:8", "--ssl", "simsiam", "-o", "ssl.dimensions=8", "-o", "ssl.bottleneck=4"]
     base = [*words, "--backbone", "test_efficientnet", *flags, "--on-collapse", "ignore"]
     old = ["-o", "backbone.idle_layers=true"]
-    monkeypatch.setattr("ssl_seg.workflows.optimization.parameter_groups", all_decaying)
+    monkeypatch.setattr("ssl_seg.workflows.optimization.build_param_groups", all_decaying)
     assert cli(*base, *old, "--out", tmp_path / "whole")[0] == 0
     monkeypatch.undo()
     folder = tmp_path / "whole"
@@ -136,4 +136,4 @@ def without_settings(checkpoint):
 
 
 def all_decaying(module, weight_decay, scales=None, spared=None):
-    return parameter_groups(module, weight_decay, scales, ())
+    return build_param_groups(module, weight_decay, scales, ())

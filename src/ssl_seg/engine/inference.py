@@ -14,17 +14,17 @@ from ssl_seg.distributed.collectives import all_reduce_sum
 from ssl_seg.engine.device import Device
 from ssl_seg.nn.layers import global_pool
 
-BATCH = 256
+EVAL_BATCH_SIZE = 256
 
 
 @torch.no_grad()
-def outputs(
+def run_inference(
     module: nn.Module,
     store: Store,
     device: Device,
     *,
     size: int,
-    batch_size: int = BATCH,
+    batch_size: int = EVAL_BATCH_SIZE,
     mean: tuple[float, ...] = IMAGENET_MEAN,
     std: tuple[float, ...] = IMAGENET_STD,
     rows: Tensor | None = None,
@@ -33,7 +33,7 @@ def outputs(
     """What a module says of every image's central square, a batch at a time, in the store's order.
 
     The module is in evaluation mode meanwhile, so its running statistics do not move. Of several
-    processes each gets its share of the batches; `joined` puts together what they make of them.
+    processes each gets its share of the batches; `gather_outputs` puts together what they make of them.
 
     Args:
         size: side of the square in pixels.
@@ -41,7 +41,7 @@ def outputs(
         rows: of the store; all by default.
         stopped: asked after every batch; once it says so, no more batches come.
     """
-    with evaluating(module):
+    with eval_mode(module):
         share = {"rank": device.rank, "ranks": device.world_size}
         for batch in in_order(store, batch_size, device.device, rows, **share):
             views = evaluation_view(batch.images, batch.sizes, size=size, mean=mean, std=std)
@@ -62,20 +62,22 @@ def extract_features(
     """Pooled features of every image's central square.
 
     Args:
-        how: see `outputs`.
+        how: see `run_inference`.
 
     Returns:
         (N, C) float32 features and (N,) int64 targets, on the device; fewer rows if `stopped`.
     """
-    rows, batch_size = how.get("rows"), how.get("batch_size", BATCH)
+    rows, batch_size = how.get("rows"), how.get("batch_size", EVAL_BATCH_SIZE)
     targets = store.targets if rows is None else store.targets[rows]
-    parts = [global_pool(maps).float() for maps, _ in outputs(backbone, store, device, **how)]
-    features = joined(parts, len(targets), device, batch_size)
+    parts = [global_pool(maps).float() for maps, _ in run_inference(backbone, store, device, **how)]
+    features = gather_outputs(parts, len(targets), device, batch_size)
     return features, targets[: len(features)].to(features.device)
 
 
-def joined(parts: Sequence[Tensor], count: int, device: Device, batch_size: int = BATCH) -> Tensor:
-    """The rows that all processes have made of the batches of `outputs`, in the store's order.
+def gather_outputs(
+    parts: Sequence[Tensor], count: int, device: Device, batch_size: int = EVAL_BATCH_SIZE
+) -> Tensor:
+    """The rows that all processes have made of the batches of `run_inference`, in the store's order.
 
     Args:
         parts: (B, C) float32 of each batch of this process; there may be none.
@@ -94,7 +96,7 @@ def joined(parts: Sequence[Tensor], count: int, device: Device, batch_size: int 
     return all_reduce_sum(rows)  # each row is of one process, and 0 in all others: the sum is exact
 
 
-class evaluating:
+class eval_mode:
     """Evaluation mode for every part, and afterwards exactly the modes there were."""
 
     def __init__(self, module: nn.Module) -> None:

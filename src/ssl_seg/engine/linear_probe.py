@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+L2_STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 
-def fit_logistic(
-    features: Tensor, targets: Tensor, classes: int, strength: float, start: Tensor | None = None
+def fit_logistic_regression(
+    features: Tensor, targets: Tensor, classes: int, l2_strength: float, start: Tensor | None = None
 ) -> Tensor:
-    """Minimise the mean cross entropy plus `strength` / 2 times the squared weights, by L-BFGS.
+    """Minimise the mean cross entropy plus `l2_strength` / 2 times the squared weights, by L-BFGS.
 
     The bias is not penalised. The problem is convex, so the start changes only the time it takes.
 
@@ -37,7 +37,7 @@ def fit_logistic(
     def closure() -> Tensor:
         optimizer.zero_grad()
         loss = F.cross_entropy(logits_of(weights, features), targets)
-        loss = loss + strength / 2 * weights[:, :-1].square().sum()
+        loss = loss + l2_strength / 2 * weights[:, :-1].square().sum()
         loss.backward()
         return loss
 
@@ -51,17 +51,17 @@ def logits_of(weights: Tensor, features: Tensor) -> Tensor:
     return F.linear(features, weights[:, :-1], weights[:, -1])
 
 
-def logistic_probe(
+def linear_probe(
     bank: Tensor,
     labels: Tensor,
     queries: Tensor,
     classes: int,
     held: Tensor,
     *,
-    strengths: Sequence[float] = STRENGTHS,
-    tell: Callable[[float, float], None] = lambda strength, accuracy: None,
+    strengths: Sequence[float] = L2_STRENGTHS,
+    tell: Callable[[float, float], None] = lambda l2_strength, accuracy: None,
 ) -> tuple[Tensor, float]:
-    """Classify `queries` by a regression on `bank`, its strength chosen on a part of the bank.
+    """Classify `queries` by a regression on `bank`, its l2_strength chosen on a part of the bank.
 
     Features are centred and scaled by the bank's mean and standard deviation.
 
@@ -69,21 +69,21 @@ def logistic_probe(
         bank: (N, D) features with (N,) `labels`.
         queries: (M, D) features.
         classes: how many there are.
-        held: (N,) bool, the part of the bank on which the strength is chosen.
+        held: (N,) bool, the part of the bank on which the l2_strength is chosen.
         strengths: to choose from; of equally good ones the strongest.
-        tell: called with each strength and its accuracy on the held part.
+        tell: called with each l2_strength and its accuracy on the held part.
 
     Returns:
-        (M, classes) logits and the strength.
+        (M, classes) logits and the l2_strength.
     """
     bank, queries = bank.double(), queries.double()
     centre, scale = bank.mean(dim=0), bank.std(dim=0, unbiased=False).clamp(min=1e-6)
     bank, queries = (bank - centre) / scale, (queries - centre) / scale
     best, chosen, weights = -1.0, max(strengths), None
-    for strength in sorted(strengths, reverse=True):
-        weights = fit_logistic(bank[~held], labels[~held], classes, strength, weights)
+    for l2_strength in sorted(strengths, reverse=True):
+        weights = fit_logistic_regression(bank[~held], labels[~held], classes, l2_strength, weights)
         right = (logits_of(weights, bank[held]).argmax(dim=1) == labels[held]).double().mean().item()
-        tell(strength, right)
+        tell(l2_strength, right)
         if right > best:
-            best, chosen = right, strength
-    return logits_of(fit_logistic(bank, labels, classes, chosen), queries).float(), chosen
+            best, chosen = right, l2_strength
+    return logits_of(fit_logistic_regression(bank, labels, classes, chosen), queries).float(), chosen

@@ -16,11 +16,11 @@ from ssl_seg.utils.files import replace_text
 from ssl_seg.utils.log import log
 from ssl_seg.utils.toml import read_json
 
-NAMES = ("tensorboard", "wandb", "mlflow")
+LOGGERS = ("tensorboard", "wandb", "mlflow")
 _IDS = "tracking.json"
 
 
-def check_trackers(text: str) -> list[str]:
+def parse_loggers(text: str) -> list[str]:
     """`tensorboard,wandb` as names, each once, if their packages are there.
 
     Raises:
@@ -28,9 +28,9 @@ def check_trackers(text: str) -> list[str]:
     """
     names = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
     for name in names:
-        if name not in NAMES:
+        if name not in LOGGERS:
             raise UsageError(
-                f"no tracker {name!r}{did_you_mean(name, NAMES)}", next=f"--track {','.join(NAMES)}"
+                f"no tracker {name!r}{did_you_mean(name, LOGGERS)}", next=f"--track {','.join(LOGGERS)}"
             )
         if find_spec(name) is None:
             extra = "'ssl-seg[tensorboard]'" if name == "tensorboard" else name
@@ -38,7 +38,7 @@ def check_trackers(text: str) -> list[str]:
     return names
 
 
-class Tracking:
+class ExperimentLogger:
     """Sends scores on. Use it as a context manager.
 
     It starts with the first scores, so that what a resumed run measures again replaces what came after its
@@ -46,7 +46,7 @@ class Tracking:
     `MLFLOW_TRACKING_URI`). A tracker that fails is told of once and left out; the run goes on.
 
     Args:
-        names: see `check_trackers`; none for all processes but the main one.
+        names: see `parse_loggers`; none for all processes but the main one.
         run: whose scores they are; files of trackers lie in its folder.
     """
 
@@ -97,10 +97,10 @@ class Tracking:
         if name not in known:
             given = {"tensorboard": name, "wandb": how.get("id")}.get(name) or tracker.tracker.info.run_id
             self._remember(name, given)
-            self._tell_settings(name, tracker)
+            self._log_config(name, tracker)
         return tracker
 
-    def _tell_settings(self, name: str, tracker: Any) -> None:
+    def _log_config(self, name: str, tracker: Any) -> None:
         if name == "tensorboard":  # Accelerate's way makes a second run beside this one
             text = (self._run.folder / "run.toml").read_text()
             tracker.log({"run.toml": f"```toml\n{text}\n```"}, step=0)

@@ -1,4 +1,4 @@
-"""What a run has to tell: sums that stay on the device until they are read, and the clock."""
+"""Metrics and times of a run: sums stay on the device until they are read."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,147 +9,151 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssl_seg.engine.energy import Energy
-from ssl_seg.utils.pulse import Pulse
+from ssl_seg.engine.energy import EnergyMeter
+from ssl_seg.utils.train_progress import TrainProgress
 
 _INTERVAL = 0.5
 
 
-class Meter:
-    """Sums and times of one run.
+class MetricLogger:
+    """Means of an epoch's scalars, times and energy of one run.
 
     Args:
-        total, per_epoch: steps.
+        total_steps, steps_per_epoch: of the run and of an epoch.
         batch_size: images of a step.
-        energy: counts that of this process.
+        energy: meter of this process.
     """
 
-    def __init__(self, total: int, per_epoch: int, batch_size: int, energy: Energy | None = None) -> None:
-        self.total, self.per_epoch, self.batch_size = total, per_epoch, batch_size
+    def __init__(
+        self, total_steps: int, steps_per_epoch: int, batch_size: int, energy: EnergyMeter | None = None
+    ) -> None:
+        self.total_steps, self.steps_per_epoch = total_steps, steps_per_epoch
+        self.batch_size = batch_size
         self._sums: dict[str, Tensor] = {}
-        self._notes: dict[str, float] = {}
+        self._values: dict[str, float] = {}
         self._loss: Tensor | None = None
-        self._earlier = 0.0  # seconds of training in earlier processes of this run
-        self._energy = energy or Energy(None)
-        self._earlier_joules: float | None = 0.0  # likewise; None: not all of them could tell
-        self._joules: float | None = None  # with those of the processes beside this one, when last shared
-        self._epoch_earlier, self._epoch_steps = 0.0, 0  # of the current epoch, likewise
+        self._previous_seconds = 0.0  # seconds of training in earlier processes of this run
+        self._energy = energy or EnergyMeter(None)
+        self._previous_joules: float | None = 0.0  # likewise; None: unknown for at least one of them
+        self._joules: float | None = None  # over all ranks, at the last `sync`
+        self._previous_epoch_seconds, self._epoch_steps = 0.0, 0  # of the current epoch, likewise
         self.start()
 
     def start(self) -> None:
         """Start the clock."""
-        self._started = self._shown = self._epoch_started = perf_counter()
-        self._fresh, self._fed = 0, 0.0
-        self._aside, self._aside_joules = 0.0, 0.0
+        self._started = self._last_progress = self._epoch_started = perf_counter()
+        self._steps_since_start, self._data_wait = 0, 0.0
+        self._paused, self._paused_joules = 0.0, 0.0
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
-        """What is done inside is no training (a validation, a probe): neither its time nor its energy counts."""
+    def paused(self) -> Iterator[None]:
+        """Exclude what runs inside (a validation, a probe) from the time and energy of training."""
         started, joules = perf_counter(), self._energy.joules()
         try:
             yield
         finally:
-            self._aside += perf_counter() - started
-            self._aside_joules += self._energy.joules() - joules
+            self._paused += perf_counter() - started
+            self._paused_joules += self._energy.joules() - joules
 
-    def timed(self, feed: Callable[[int], Sequence[Any]], step: int) -> Sequence[Any]:
-        """Call `feed`, and remember how long it took."""
+    def time_batch(self, batches: Callable[[int], Sequence[Any]], step: int) -> Sequence[Any]:
+        """Call `batches`, and add the time that it takes to the time of waiting for data."""
         started = perf_counter()
-        inputs = feed(step)
-        self._fed += perf_counter() - started
+        inputs = batches(step)
+        self._data_wait += perf_counter() - started
         return inputs
 
-    def add(self, out: Mapping[str, Tensor], share: float) -> None:
-        """Take in one part of a step, which counts for `share` of it. Only scalars count."""
+    def update(self, out: Mapping[str, Tensor], weight: float) -> None:
+        """Add the scalars of a micro-batch, which counts for `weight` of its step."""
         self._loss = out["loss"].detach()
         for name, value in out.items():
             if value.ndim == 0:
-                part = value.detach().double() * share
+                part = value.detach().double() * weight
                 before = self._sums.get(name)
                 self._sums[name] = part if before is None else before.to(part.device) + part
 
-    def share(self, mean: Callable[..., Sequence[float]], ranks: int) -> None:
-        """Put the means over all processes in the place of this one's sums; `mean`: see `Device`."""
-        joules, known = mean(self._energy.joules() - self._aside_joules, float(self._energy.known))
-        told = known == 1.0 and self._earlier_joules is not None
-        self._joules = (self._earlier_joules or 0.0) + joules * ranks if told else None
+    def sync(self, all_reduce_mean: Callable[..., Sequence[float]], world_size: int) -> None:
+        """Replace the sums of this process by the means over all processes; see `Device.all_reduce_mean`."""
+        own = self._energy.joules() - self._paused_joules
+        joules, available = all_reduce_mean(own, float(self._energy.is_available))
+        known = available == 1.0 and self._previous_joules is not None
+        self._joules = (self._previous_joules or 0.0) + joules * world_size if known else None
         if not self._sums:
             return
-        means = mean(*(value.item() for value in self._sums.values()))
+        means = all_reduce_mean(*(value.item() for value in self._sums.values()))
         self._sums = {
             name: torch.full_like(value, number)
             for (name, value), number in zip(self._sums.items(), means, strict=True)
         }
 
-    def note(self, numbers: Mapping[str, float]) -> None:
-        """Remember numbers as they are: the last ones of an epoch are its scores."""
-        self._notes.update(numbers)
+    def set_values(self, values: Mapping[str, float]) -> None:
+        """Set scores that are not averaged: the last values of an epoch are its scores."""
+        self._values.update(values)
 
-    def step_done(self) -> None:
+    def on_step_end(self) -> None:
         """Count a step."""
-        self._fresh += 1
+        self._steps_since_start += 1
         self._epoch_steps += 1
 
     def epoch_scores(self, step: int) -> dict[str, float]:
-        """The means of the epoch that ends with `step`."""
+        """The scores of the epoch that ends with `step`."""
         speed = self.batch_size * self._epoch_steps / max(1e-9, self._epoch_seconds)
-        scores = {"epoch": step // self.per_epoch, "step": step, "seconds": round(self.seconds, 3)}
+        scores = {"epoch": step // self.steps_per_epoch, "step": step, "seconds": round(self.seconds, 3)}
         scores["images_per_second"] = round(speed, 2)
         if self._joules is not None:
             scores["energy_wh"] = round(self._joules / 3600, 4)
-        scores |= {name: (value / self.per_epoch).item() for name, value in self._sums.items()}
-        return scores | self._notes
+        scores |= {name: (value / self.steps_per_epoch).item() for name, value in self._sums.items()}
+        return scores | self._values
 
-    def epoch_begins(self) -> None:
-        """Start an epoch, and its clock: what came between the epochs does not count."""
-        self._sums, self._notes = {}, {}
-        self._epoch_earlier, self._epoch_steps, self._epoch_started = 0.0, 0, perf_counter()
+    def start_epoch(self) -> None:
+        """Start an epoch and its clock: the time between epochs does not count."""
+        self._sums, self._values = {}, {}
+        self._previous_epoch_seconds, self._epoch_steps, self._epoch_started = 0.0, 0, perf_counter()
 
-    def epoch_is_due(self, step: int) -> bool:
-        """Whether `step` ends an epoch whose scores have not been taken in."""
-        return bool(self._sums) and step % self.per_epoch == 0
+    def is_epoch_end(self, step: int) -> bool:
+        """Whether `step` ends an epoch whose scores have not been written."""
+        return bool(self._sums) and step % self.steps_per_epoch == 0
 
     @property
     def seconds(self) -> float:
-        """Of training, over all processes of the run, without what was done `aside`."""
-        return self._earlier + perf_counter() - self._started - self._aside
+        """Seconds of training in this and earlier processes of the run, without what ran in `paused`."""
+        return self._previous_seconds + perf_counter() - self._started - self._paused
 
     @property
     def _epoch_seconds(self) -> float:
-        return self._epoch_earlier + perf_counter() - self._epoch_started
+        return self._previous_epoch_seconds + perf_counter() - self._epoch_started
 
-    def pulse(self, step: int, memory: int) -> Pulse | None:
-        """The state of the run, unless the last one was told a moment ago."""
+    def progress(self, step: int, memory: int) -> TrainProgress | None:
+        """The progress of the run; None if it was returned less than half a second ago."""
         now = perf_counter()
-        if now - self._shown < _INTERVAL and step < self.total:
+        if now - self._last_progress < _INTERVAL and step < self.total_steps:
             return None
-        self._shown = now
+        self._last_progress = now
         self._energy.joules()  # often enough
         elapsed = now - self._started
-        per_step = elapsed / max(1, self._fresh)
-        return Pulse(
+        per_step = elapsed / max(1, self._steps_since_start)
+        return TrainProgress(
             step=step,
-            total=self.total,
-            epoch=(step - 1) // self.per_epoch + 1,
-            epochs=math.ceil(self.total / self.per_epoch),
+            total_steps=self.total_steps,
+            epoch=(step - 1) // self.steps_per_epoch + 1,
+            epochs=math.ceil(self.total_steps / self.steps_per_epoch),
             loss=self._loss.item() if self._loss is not None else math.nan,
             images_per_second=self.batch_size / per_step,
-            remaining=per_step * (self.total - step),
-            data_share=self._fed / elapsed,
+            eta_seconds=per_step * (self.total_steps - step),
+            data_wait_fraction=self._data_wait / elapsed,
             memory=memory,
-            fresh=self._fresh,
+            steps_since_start=self._steps_since_start,
         )
 
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint must hold to go on in the middle of an epoch."""
+    def state_dict(self) -> dict[str, Any]:
+        """The state that a checkpoint must hold to resume within an epoch."""
         sums = {name: value.item() for name, value in self._sums.items()}
         epoch = [self._epoch_seconds, self._epoch_steps]
         clock = {"seconds": self.seconds, "joules": self._joules, "epoch": epoch}
-        return {"sums": sums, "notes": self._notes} | clock
+        return {"sums": sums, "notes": self._values} | clock
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a saved state."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Resume from a saved state."""
         self._sums = {k: torch.tensor(v, dtype=torch.float64) for k, v in state["sums"].items()}
-        self._notes, self._earlier = dict(state["notes"]), state["seconds"]
-        self._earlier_joules = state.get("joules")
-        self._epoch_earlier, self._epoch_steps = state["epoch"]
+        self._values, self._previous_seconds = dict(state["notes"]), state["seconds"]
+        self._previous_joules = state.get("joules")
+        self._previous_epoch_seconds, self._epoch_steps = state["epoch"]

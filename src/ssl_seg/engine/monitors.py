@@ -38,29 +38,29 @@ def effective_rank(embedding: Tensor) -> Tensor:
     return torch.exp(-(share * share.clamp(min=1e-12).log()).sum())
 
 
-class CollapseAlarm:
+class CollapseMonitor:
     """Looks at the embeddings now and then, and stops a run whose images all look the same to it.
 
     Args:
-        every: steps between looks.
-        least_std: alarm below this `embedding_std`.
-        least_rank: alarm below this `effective_rank`, or below half of the rank that so few images
+        every_n_steps: steps between looks.
+        min_std: alarm below this `embedding_std`.
+        min_rank: alarm below this `effective_rank`, or below half of the rank that so few images
             or dimensions can have at most: B images span B - 1.
         patience: how many looks in a row must alarm.
     """
 
     def __init__(
-        self, every: int = 50, *, least_std: float = 0.05, least_rank: float = 2.0, patience: int = 3
+        self, every_n_steps: int = 50, *, min_std: float = 0.05, min_rank: float = 2.0, patience: int = 3
     ) -> None:
-        self.every, self.patience = every, patience
-        self.least_std, self.least_rank = least_std, least_rank
-        self.strikes = 0
+        self.every_n_steps, self.patience = every_n_steps, patience
+        self.min_std, self.min_rank = min_std, min_rank
+        self.num_alerts = 0
 
-    def due(self, step: int) -> bool:
+    def should_check(self, step: int) -> bool:
         """Whether to look after this step (counted from 0)."""
-        return (step + 1) % self.every == 0
+        return (step + 1) % self.every_n_steps == 0
 
-    def look(self, embedding: Tensor, step: int) -> dict[str, float]:
+    def update(self, embedding: Tensor, step: int) -> dict[str, float]:
         """Measure the (B, D) embeddings of a step.
 
         Raises:
@@ -68,13 +68,13 @@ class CollapseAlarm:
         """
         std, rank = embedding_std(embedding).item(), effective_rank(embedding).item()
         images, dimensions = embedding.shape
-        least_rank = min(self.least_rank, min(images - 1, dimensions) / 2)
-        self.strikes = self.strikes + 1 if std < self.least_std or rank < least_rank else 0
-        if self.strikes >= self.patience:
+        min_rank = min(self.min_rank, min(images - 1, dimensions) / 2)
+        self.num_alerts = self.num_alerts + 1 if std < self.min_std or rank < min_rank else 0
+        if self.num_alerts >= self.patience:
             raise HealthError(
                 f"the representation has collapsed: spread {std:.4f} (alarm below "
-                f"{self.least_std}), effective rank {rank:.1f} (alarm below {least_rank})",
-                where=f"step {step + 1}, {self.strikes} looks in a row",
+                f"{self.min_std}), effective rank {rank:.1f} (alarm below {min_rank})",
+                where=f"step {step + 1}, {self.num_alerts} looks in a row",
                 next="another --lr or method option; --on-collapse ignore turns the alarm off",
             )
         return {"spread": std, "rank": rank}
@@ -87,7 +87,7 @@ class FiniteCheck:
     no weight moves before the answer is known.
     """
 
-    def ask(self, loss: Tensor, parameters: Iterable[Tensor]) -> Tensor:
+    def launch(self, loss: Tensor, parameters: Iterable[Tensor]) -> Tensor:
         """Start the check; returns the norm of all gradients, a scalar on the device."""
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
@@ -101,7 +101,7 @@ class FiniteCheck:
             self._answer = answer
         return norm
 
-    def read(self, where: str) -> None:
+    def wait(self, where: str) -> None:
         """Wait for the answer.
 
         Raises:
@@ -119,7 +119,7 @@ class FiniteCheck:
             )
 
 
-def check_weights(module: nn.Module, where: str, kept: str | None = None) -> None:
+def assert_finite_state(module: nn.Module, where: str, kept: str | None = None) -> None:
     """What is about to be saved must be worth it: finite parameters, and no NaN in any buffer.
 
     Raises:

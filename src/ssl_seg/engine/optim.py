@@ -33,7 +33,7 @@ def undecayed(module: nn.Module) -> list[str]:
     return [name for name in names if name in known]
 
 
-def parameter_groups(
+def build_param_groups(
     module: nn.Module,
     weight_decay: float,
     scales: Mapping[str, float] | None = None,
@@ -115,7 +115,7 @@ def check_optimizer(name: str) -> str:
     return name
 
 
-def scaled_lr(optimizer: str, lr: float, batch_size: int) -> float:
+def scale_lr(optimizer: str, lr: float, batch_size: int) -> float:
     """A learning rate stated for a batch of 256, for another batch.
 
     In proportion for SGD and LARS (Goyal et al. 2017). Adam and AdamW scale their steps themselves:
@@ -124,7 +124,7 @@ def scaled_lr(optimizer: str, lr: float, batch_size: int) -> float:
     return lr * batch_size / 256 if optimizer in ("sgd", "lars") else lr
 
 
-def rate_at(step: int, total: int, peak: float, warmup: int = 0, schedule: str = "cosine") -> float:
+def lr_at_step(step: int, total: int, peak: float, warmup: int = 0, schedule: str = "cosine") -> float:
     """The learning rate of a step, counted from 0.
 
     It rises in a line over `warmup` steps, then falls to 0 along half a cosine (`cosine`), as
@@ -140,7 +140,7 @@ def rate_at(step: int, total: int, peak: float, warmup: int = 0, schedule: str =
     return peak * 0.5 * (1.0 + math.cos(math.pi * t))
 
 
-def set_rate(optimizer: Optimizer, rate: float, peak: float = 0.0, progress: float = 1.0) -> None:
+def set_lr(optimizer: Optimizer, rate: float, peak: float = 0.0, progress: float = 1.0) -> None:
     """Give every group the rate times its own scale; see `ParamGroup` for what a method may declare.
 
     Args:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ssl_seg.engine.optim import OPTIMIZERS, check_optimizer, scaled_lr
+from ssl_seg.engine.optim import OPTIMIZERS, check_optimizer, scale_lr
 from ssl_seg.errors import PluginError, UsageError, did_you_mean
 
 _RATES = ("lr", "weight_decay")
@@ -58,7 +58,7 @@ def resolve(given: Mapping[str, Any], recipe: Mapping[str, Any], whose: str) -> 
     Args:
         given: `optimizer`, `lr`, `weight_decay` and `warmup`, None where they are open; `batch_size`.
         recipe: `optimizer`, `warmup`, and `lr` and `weight_decay` for that optimizer; those of
-            another one in a table of its name. A rate is for a batch of 256, see `scaled_lr`.
+            another one in a table of its name. A rate is for a batch of 256, see `scale_lr`.
         whose: for the error.
 
     Returns:
@@ -77,7 +77,7 @@ def resolve(given: Mapping[str, Any], recipe: Mapping[str, Any], whose: str) -> 
     if lr is None:
         if "lr" not in rates:
             raise _no_rate(name, suits, whose, size)
-        lr = scaled_lr(name, rates["lr"], size)
+        lr = scale_lr(name, rates["lr"], size)
     return {
         "optimizer": name,
         "lr": lr,
@@ -102,7 +102,7 @@ def _no_rate(name: str, suits: Mapping[str, Any], whose: str, size: int) -> Usag
         for n in OPTIMIZERS
         if "lr" in {**_DEFAULT_RATES.get(n, {}), **_stated(suits, suits["optimizer"], n)}
     ]
-    low, high = (scaled_lr(name, rate, size) for rate in _USUAL[name])
+    low, high = (scale_lr(name, rate, size) for rate in _USUAL[name])
     return UsageError(
         f"{whose} has no learning rate for {name}, only for {', '.join(known)}",
         next=f"--lr {math.sqrt(low * high):.1g}  # usual for {name} and {size} images: {low:.2g} to {high:.2g}",

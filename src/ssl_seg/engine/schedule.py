@@ -1,29 +1,29 @@
-"""How long a run trains, at which learning rate, and how often it saves."""
+"""The length of a run, its learning rate, and how often it saves."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Plan:
+class Schedule:
     """How long to train and how often to save.
 
     Attributes:
-        total: steps of the run.
-        per_epoch: steps of an epoch.
+        total_steps: steps of the run.
+        steps_per_epoch: steps of an epoch.
         batch_size: images of a step.
-        rate: the learning rate as a function of the step, counted from 0.
-        peak: its highest value.
-        clip: largest norm of the gradients; 0 leaves them as they are.
-        save_every: steps between checkpoints; 0 leaves it to the clock.
-        save_seconds: between checkpoints, when the clock decides.
+        lr_at: the learning rate as a function of the step, counted from 0.
+        max_grad_norm: clip gradients to this norm; 0 = off.
+        save_every_steps: steps between checkpoints; 0: save by time.
+        save_every_seconds: seconds between checkpoints that are saved by time.
+        peak_lr: the highest learning rate, for parameter groups whose rate is constant.
     """
 
-    total: int
-    per_epoch: int
+    total_steps: int
+    steps_per_epoch: int
     batch_size: int
-    rate: Callable[[int], float]
-    peak: float = 0.0
-    clip: float = 0.0
-    save_every: int = 0
-    save_seconds: float = 300.0
+    lr_at: Callable[[int], float]
+    max_grad_norm: float = 0.0
+    save_every_steps: int = 0
+    save_every_seconds: float = 300.0
+    peak_lr: float = 0.0

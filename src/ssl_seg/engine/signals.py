@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _ECHO = 5.0  # seconds in which a launcher may repeat what a process has been told already
 
 
-class Stop:
+class SignalHandler:
     """While it is entered, the first signal only sets `signal`; a second one ends the process.
 
     A signal that is ignored stays ignored: that is how `nohup` and `&` protect a run. Only a main
@@ -48,7 +48,7 @@ class Stop:
         for number, handler in self._before.items():
             signal.signal(number, handler or signal.SIG_DFL)  # None: set by foreign code, unknown here
 
-    def came(self, device: "Device") -> bool:
+    def received_on_any_rank(self, device: "Device") -> bool:
         """Whether a signal has come to any process. All must ask; then all have its number."""
         self.signal = int(device.all_reduce_max(self.signal)[0])
         return self.signal > 0

@@ -9,18 +9,18 @@ from torch import Tensor
 from ssl_seg.augment.views import normalised
 from ssl_seg.base import Model
 from ssl_seg.engine.device import Device
-from ssl_seg.engine.inference import evaluating
+from ssl_seg.engine.inference import eval_mode
 
 
 @torch.no_grad()
-def tiled_logits(
+def sliding_window_logits(
     model: Model,
     image: Tensor,
     device: Device,
     *,
     tile: int = 1024,
     overlap: int = 128,
-    flips: bool = False,
+    flip_tta: bool = False,
     mean: tuple[float, ...],
     std: tuple[float, ...],
 ) -> Iterator[tuple[int, int, Tensor]]:
@@ -35,7 +35,7 @@ def tiled_logits(
         image: (3, H, W) uint8 of any size, on the CPU.
         tile: largest side of what goes through the network, in pixels.
         overlap: of neighbouring tiles, in pixels; less than `tile`.
-        flips: average over the image and its mirror image.
+        flip_tta: average over the image and its mirror image.
         mean, std: of the normalisation.
 
     Returns:
@@ -43,25 +43,25 @@ def tiled_logits(
     """
     height, width = image.shape[-2:]
     step = max(model.backbone.strides)
-    with evaluating(model):
-        for top, bottom, first_row, last_row in spans(height, tile, overlap, step):
-            for left, right, first_column, last_column in spans(width, tile, overlap, step):
+    with eval_mode(model):
+        for top, bottom, first_row, last_row in window_bounds(height, tile, overlap, step):
+            for left, right, first_column, last_column in window_bounds(width, tile, overlap, step):
                 part = image[None, :, top:bottom, left:right].to(device.device)
-                logits = _answer(model, normalised(part, mean, std), device, flips)
+                logits = _forward_tta(model, normalised(part, mean, std), device, flip_tta)
                 rows = slice(first_row - top, last_row - top)
                 columns = slice(first_column - left, last_column - left)
                 yield first_row, first_column, logits[0, :, rows, columns]
 
 
-def _answer(model: Model, images: Tensor, device: Device, flips: bool) -> Tensor:
+def _forward_tta(model: Model, images: Tensor, device: Device, flip_tta: bool) -> Tensor:
     with device.autocast():
         logits: Tensor = model(images).float()
-        if flips:
+        if flip_tta:
             logits = (logits + model(images.flip(-1)).float().flip(-1)) / 2.0
     return logits
 
 
-def spans(length: int, tile: int, overlap: int, stride: int = 1) -> list[tuple[int, int, int, int]]:
+def window_bounds(length: int, tile: int, overlap: int, stride: int = 1) -> list[tuple[int, int, int, int]]:
     """Tiles along one axis: start and end of each, and of the part that is taken from it.
 
     All tiles have the same length, the last one ends where the axis ends, the others start at multiples

@@ -14,7 +14,7 @@ from ssl_seg.data.image_cache import Store
 from ssl_seg.data.loader import in_order
 from ssl_seg.distributed.collectives import all_gather, local_shard
 from ssl_seg.engine.device import Device
-from ssl_seg.engine.inference import BATCH, evaluating, joined, outputs
+from ssl_seg.engine.inference import EVAL_BATCH_SIZE, eval_mode, gather_outputs, run_inference
 from ssl_seg.nn.layers import global_pool
 from ssl_seg.utils.autocast import full_precision
 
@@ -91,19 +91,21 @@ def pooled_features(
         (max(1, passes), N, C) float32, on the device.
     """
     if not passes:
-        maps = outputs(backbone, store, device, size=size, **how)
-        return joined([global_pool(found).float() for found, _ in maps], len(store), device)[None]
+        maps = run_inference(backbone, store, device, size=size, **how)
+        return gather_outputs([global_pool(found).float() for found, _ in maps], len(store), device)[None]
     rounds = []
-    with evaluating(backbone):
+    with eval_mode(backbone):
         for epoch in range(passes):
             features = []
-            for batch in in_order(store, BATCH, device.device, rank=device.rank, ranks=device.world_size):
+            for batch in in_order(
+                store, EVAL_BATCH_SIZE, device.device, rank=device.rank, ranks=device.world_size
+            ):
                 (view,) = augment(
                     batch.images, views, batch.sizes, batch.samples, seed=seed, epoch=epoch, size=size, **how
                 )
                 with device.autocast():
                     features.append(global_pool(backbone(view)).float())
-            rounds.append(joined(features, len(store), device))
+            rounds.append(gather_outputs(features, len(store), device))
     return torch.stack(rounds)
 
 

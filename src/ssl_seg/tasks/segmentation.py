@@ -13,7 +13,7 @@ from ssl_seg.data.image_cache import Store
 from ssl_seg.data.loader import Batch, in_order
 from ssl_seg.distributed.collectives import all_gather, all_reduce_mean, all_reduce_mean_scalar
 from ssl_seg.engine.device import Device
-from ssl_seg.engine.inference import evaluating
+from ssl_seg.engine.inference import eval_mode
 from ssl_seg.utils.autocast import full_precision
 from ssl_seg.utils.foreign import wrong
 
@@ -179,7 +179,7 @@ def whole_images(
     Returns:
         (B, C, h, w) float32 logits and the batch cut to (h, w); the batches' sizes vary.
     """
-    with evaluating(model):
+    with eval_mode(model):
         share = {"rank": device.rank, "ranks": device.world_size}
         for batch in in_order(store, batch_size, device.device, **share):
             for part in _of_one_size(batch):

@@ -19,7 +19,7 @@ from ssl_seg.utils.text import duration, shown
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from ssl_seg.utils.pulse import Pulse
+    from ssl_seg.utils.train_progress import TrainProgress
 
 _LINE_SECONDS = 10.0
 _BAR, _WIDE = 25, 115  # columns of the bar, and of a terminal that has room for one
@@ -140,20 +140,20 @@ class Console:
         """Maps are made."""
         self._show("t-SNE maps", done, total, "")
 
-    def training(self, pulse: "Pulse") -> None:
-        """A run goes on."""
-        share = "" if self._is_narrow else f"data {pulse.data_share:.0%}  "
-        memory = f"{pulse.memory / 2**30:.1f} GiB  " if pulse.memory else ""
+    def training(self, progress: "TrainProgress") -> None:
+        """Show the progress of a training run."""
+        share = "" if self._is_narrow else f"data {progress.data_wait_fraction:.0%}  "
+        memory = f"{progress.memory / 2**30:.1f} GiB  " if progress.memory else ""
         text = (
-            f"epoch {pulse.epoch}/{pulse.epochs}  loss {pulse.loss:.4f}  "
-            f"{pulse.images_per_second:.1f} images/s  {share}{memory}{duration(pulse.remaining)} left"
+            f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.4f}  "
+            f"{progress.images_per_second:.1f} images/s  {share}{memory}{duration(progress.eta_seconds)} left"
         )
-        self._show("training", pulse.step, pulse.total, text)
-        if not self._forecast and pulse.fresh >= 5 and pulse.remaining > 60:
+        self._show("training", progress.step, progress.total_steps, text)
+        if not self._forecast and progress.steps_since_start >= 5 and progress.eta_seconds > 60:
             self._forecast = True
             self.say(
-                f"forecast: {duration(pulse.remaining)} for the {pulse.total - pulse.step} steps left, "
-                f"at {pulse.images_per_second:.1f} images/s"
+                f"forecast: {duration(progress.eta_seconds)} for the {progress.total_steps - progress.step} steps left, "
+                f"at {progress.images_per_second:.1f} images/s"
             )
 
     def _show(self, what: str, done: int, total: int, text: str, quiet: bool = False) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ssl_seg.engine.inference import evaluating, joined, outputs
+from ssl_seg.engine.inference import eval_mode, gather_outputs, run_inference
 from ssl_seg.tasks.classification import logits_of, pooled_features
 from ssl_seg.workflows.validator import write_csv
 
@@ -92,10 +92,10 @@ class ClassificationValidator:
         """(N, classes) of all validation images, in their order."""
         model, device = self.model, self.device
         if self._features is not None:
-            with torch.no_grad(), evaluating(model), device.autocast():
+            with torch.no_grad(), eval_mode(model), device.autocast():
                 return logits_of(model, self._features).float()
-        batches = outputs(model, self.images, device, stopped=self.should_stop, **self._inputs)
-        return joined([logits.float() for logits, _ in batches], len(self.images), device)
+        batches = run_inference(model, self.images, device, stopped=self.should_stop, **self._inputs)
+        return gather_outputs([logits.float() for logits, _ in batches], len(self.images), device)
 
     def _predictions(self) -> list[list[Any]]:
         """One row an image: what was predicted, and with which probability."""

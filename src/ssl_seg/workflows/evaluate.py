@@ -102,7 +102,7 @@ def _knn(
 def _logistic(
     classes: int, learn: tuple["Tensor", "Tensor"], ask: tuple["Tensor", "Tensor"]
 ) -> dict[str, Any]:
-    from ssl_seg.engine.linear_probe import logistic_probe
+    from ssl_seg.engine.linear_probe import linear_probe
     from ssl_seg.workflows.knn_probe import holdout_split
 
     held = holdout_split(learn[1].cpu(), _HELD).to(learn[1].device)
@@ -111,6 +111,6 @@ def _logistic(
             f"{counted(len(held), 'image')}, one of each class, are too few for the logistic regression",
             next="--probe knn",
         )
-    logits, strength = logistic_probe(*learn, ask[0], classes, held)
+    logits, strength = linear_probe(*learn, ask[0], classes, held)
     right = (logits.argmax(dim=1) == ask[1]).double().mean().item()
     return {"logistic": right, "logistic strength": strength}

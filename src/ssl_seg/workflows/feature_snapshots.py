@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ssl_seg.augment.views import evaluation_view
 from ssl_seg.data.loader import in_order
-from ssl_seg.engine.inference import joined, outputs
+from ssl_seg.engine.inference import gather_outputs, run_inference
 from ssl_seg.nn.layers import global_pool
 from ssl_seg.utils.files import atomic_file
 
@@ -116,11 +116,11 @@ def penultimate_features(
         indices: of the images.
         trained: whether the backbone is. A frozen one's features are those before the head: what a head makes of
             them (its BatchNorm, a hidden layer) would be shown as if the backbone had learnt it.
-        inputs: see `outputs`.
+        inputs: see `run_inference`.
     """
     with _LastLayerInput(model, head=trained) as hooked:
-        features = [hooked.features() for _ in outputs(model, images, device, rows=indices, **inputs)]
-    return joined(features, len(indices), device)
+        features = [hooked.features() for _ in run_inference(model, images, device, rows=indices, **inputs)]
+    return gather_outputs(features, len(indices), device)
 
 
 class _LastLayerInput:

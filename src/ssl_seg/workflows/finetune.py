@@ -97,9 +97,9 @@ def run_finetuning(task: Task[C, M], setup: Setup[C, M], model: "Model", compone
     if device.is_main:
         _save(task, setup, model)
     if validation and not validation.write_result():
-        session.signals.came(device)  # all processes learn which signal it was
+        session.signals.received_on_any_rank(device)  # all processes learn which signal it was
         raise Stopped(session.signals.signal, next=run_dir.again)
-    session.finish(schedule.total)
+    session.finish(schedule.total_steps)
     if device.is_main:
         weights = [f"weights: {run_dir.folder / 'model.safetensors'}"]
         session.progress.say(*(validation.summary() if validation else weights))

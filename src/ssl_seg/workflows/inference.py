@@ -123,12 +123,12 @@ class Reading:
         """(N, classes) logits of a model with a head."""
         import torch
 
-        from ssl_seg.engine.inference import outputs
+        from ssl_seg.engine.inference import run_inference
 
         trained = self.trained
         assert trained.model is not None
         how: dict[str, Any] = {"size": trained.size, **trained.how}
-        return torch.cat([out.float() for out, _ in outputs(trained.model, store, self.device, **how)])
+        return torch.cat([out.float() for out, _ in run_inference(trained.model, store, self.device, **how)])
 
     def tick(self, total: int) -> None:
         """One more of `total` images is done."""

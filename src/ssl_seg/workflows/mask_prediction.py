@@ -29,7 +29,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Tiling:
-    """How large images go through the network; see `tiled_logits`.
+    """How large images go through the network; see `sliding_window_logits`.
 
     Raises:
         UsageError: tiles that overlap by all of themselves.
@@ -108,7 +108,7 @@ def mask_of(
     import torch
 
     from ssl_seg.data.canvases import reduced
-    from ssl_seg.engine.sliding_window import tiled_logits
+    from ssl_seg.engine.sliding_window import sliding_window_logits
 
     trained = reading.trained
     assert trained.model is not None
@@ -122,8 +122,10 @@ def mask_of(
         raise DataError(trouble, next="leave such images out: --bad-images skip") from error
     mask = np.zeros(image.shape[:2], dtype=np.uint8)
     pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-    how: dict[str, Any] = {"tile": tiling.tile, "overlap": tiling.overlap, "flips": tiling.flips}
-    for top, left, logits in tiled_logits(trained.model, pixels, reading.device, **how, **trained.how):
+    how: dict[str, Any] = {"tile": tiling.tile, "overlap": tiling.overlap, "flip_tta": tiling.flips}
+    for top, left, logits in sliding_window_logits(
+        trained.model, pixels, reading.device, **how, **trained.how
+    ):
         piece = logits.argmax(dim=0).byte().cpu().numpy()
         mask[top : top + piece.shape[0], left : left + piece.shape[1]] = piece
     return mask, side

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from torch import nn
 from torch.optim import Optimizer
 
-from ssl_seg.engine.optim import build_optimizer, parameter_groups, rate_at
-from ssl_seg.engine.schedule import Plan
+from ssl_seg.engine.optim import build_optimizer, build_param_groups, lr_at_step
+from ssl_seg.engine.schedule import Schedule
 from ssl_seg.utils.log import log
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def configure_optimizer(
     config: "RunConfig", module: nn.Module, steps_per_epoch: int, *, early: bool = False
-) -> tuple[Optimizer, Plan]:
+) -> tuple[Optimizer, Schedule]:
     """The optimizer of a module, and the schedule of the run.
 
     Args:
@@ -31,17 +31,17 @@ def configure_optimizer(
     peak = lr or backbone_lr or 0.0
     # of version 0.1.0: everything decayed that has two dimensions, and the optimizer's state is in that order
     declared = getattr(module, "param_groups", ())
-    groups = parameter_groups(module, config.weight_decay, scales, () if early else None, declared)
+    groups = build_param_groups(module, config.weight_decay, scales, () if early else None, declared)
     total = config.epochs * steps_per_epoch
     warmup, schedule = round(config.warmup * total), config.schedule
-    plan = Plan(
-        total=total,
-        per_epoch=steps_per_epoch,
+    plan = Schedule(
+        total_steps=total,
+        steps_per_epoch=steps_per_epoch,
         batch_size=config.batch_size,
-        rate=lambda step: rate_at(step, total, peak, warmup, schedule),
-        peak=peak,
-        clip=config.clip,
-        save_every=config.save_every,
+        lr_at=lambda step: lr_at_step(step, total, peak, warmup, schedule),
+        peak_lr=peak,
+        max_grad_norm=config.clip,
+        save_every_steps=config.save_every,
     )
     return build_optimizer(config.optimizer, groups, peak), plan
 

@@ -49,7 +49,7 @@ def run_pretraining(
         probe_data: labelled images, on which features are measured on the way.
         components: builds the metric of the probe, and knows every option.
     """
-    from ssl_seg.engine.monitors import CollapseAlarm
+    from ssl_seg.engine.monitors import CollapseMonitor
     from ssl_seg.workflows.batches import make_views, open_loader, pretrain_batches
     from ssl_seg.workflows.metadata import save_backbone_of_run
     from ssl_seg.workflows.optimization import configure_optimizer, warn_of_accumulation
@@ -81,13 +81,13 @@ def run_pretraining(
             say(f"epoch {epoch}: {name} {value:.3f}")
         return scores
 
-    alarm = CollapseAlarm() if config.on_collapse == "stop" else None
-    batches = pretrain_batches(loader, method, config, schedule.total)
-    session.fit(method, batches, optimizer, schedule, on_epoch_end, alarm)
+    monitor = CollapseMonitor() if config.on_collapse == "stop" else None
+    batches = pretrain_batches(loader, method, config, schedule.total_steps)
+    session.fit(method, batches, optimizer, schedule, on_epoch_end, monitor)
     if device.is_main:
         name = config.ssl
         save_backbone_of_run(run_dir.folder, method.backbone, config, device.precision, trained_by=name)
-    session.finish(schedule.total)
+    session.finish(schedule.total_steps)
     if device.is_main:
         last = (run_dir.scores() or [{}])[-1]  # of a finished run of 0.1.0 they may be lost
         shown = [f"{name} {last[name]:.3f}" for name in last if name.startswith(("loss", "probe"))]

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from ssl_seg.distributed.collectives import all_reduce_sum
-from ssl_seg.engine.inference import evaluating
+from ssl_seg.engine.inference import eval_mode
 from ssl_seg.tasks.segmentation import whole_images
 from ssl_seg.utils.files import atomic_file
 from ssl_seg.workflows.mask_metadata import class_table
@@ -123,6 +123,6 @@ class SegmentationValidator:
     def _try_sizes(self) -> None:
         """Ask the network now whether it takes whole images, not after an epoch of training."""
         sizes = self.images.sizes.unique(dim=0)[:_SIZES].tolist()
-        with evaluating(self.model), self.device.autocast():
+        with eval_mode(self.model), self.device.autocast():
             for height, width in sizes:
                 self.model(torch.zeros(1, 3, height, width, device=self.device.device))

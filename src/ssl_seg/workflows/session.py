@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from ssl_seg.engine.run_dir import Run
 from ssl_seg.engine.run_settings import check_parts, refuse_changes
-from ssl_seg.engine.signals import Stop
+from ssl_seg.engine.signals import SignalHandler
 from ssl_seg.utils.progress import Console
 from ssl_seg.workflows.bad_files import NAME, BadFiles
 from ssl_seg.workflows.process_guard import attribute_failure, process_group_guard
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
     from ssl_seg.base import Dataset
     from ssl_seg.data.image_cache import Store
     from ssl_seg.engine.device import Device
-    from ssl_seg.engine.loop import Feed
-    from ssl_seg.engine.monitors import CollapseAlarm
-    from ssl_seg.engine.schedule import Plan
+    from ssl_seg.engine.loop import BatchFn
+    from ssl_seg.engine.monitors import CollapseMonitor
+    from ssl_seg.engine.schedule import Schedule
     from ssl_seg.plugins import Plugins
     from ssl_seg.workflows.config import RunConfig
 
@@ -45,7 +46,7 @@ class Session:
     run_dir: Run
     device: "Device"
     plugins: "Plugins"
-    signals: Stop
+    signals: SignalHandler
     progress: Console
     bad_files: BadFiles
     loggers: str = ""
@@ -77,26 +78,31 @@ class Session:
     def fit(
         self,
         module: "nn.Module",
-        batches: "Feed",
+        batches: "BatchFn",
         optimizer: "Optimizer",
-        schedule: "Plan",
+        schedule: "Schedule",
         on_epoch_end: Callable[[int], Mapping[str, float]],
-        alarm: "CollapseAlarm | None" = None,
+        monitor: "CollapseMonitor | None" = None,
     ) -> None:
         """The loop, with this run's folder, signals, progress and experiment loggers."""
-        from ssl_seg.engine.loggers import Tracking, check_trackers
+        from ssl_seg.engine.loggers import ExperimentLogger, parse_loggers
         from ssl_seg.engine.loop import fit
 
         self.signals.prompt = False  # from here on it is the loop that looks whether one has come, and saves
 
-        def on_scores(epoch: int, scores: Mapping[str, float]) -> None:
+        def epoch_end(epoch: int, scores: Mapping[str, float]) -> None:
             tracking.log(scores)
             self.notify("epoch_end", epoch=epoch, scores=scores)
 
+        def step_end(step: int, scores: "Mapping[str, Tensor]") -> None:
+            self.notify("step_end", step=step, scores=scores)
+
+        watches_steps = self.plugins.observes("step_end")  # reading the scalars of a step costs time
+        observer = SimpleNamespace(epoch_end=epoch_end, **({"step_end": step_end} if watches_steps else {}))
         self.notify("run_start")
         self.device.barrier()
-        names = check_trackers(self.loggers) if self.device.is_main else []
-        with Tracking(names, self.run_dir) as tracking:
+        names = parse_loggers(self.loggers) if self.device.is_main else []
+        with ExperimentLogger(names, self.run_dir) as tracking:
             fit(
                 module,
                 batches,
@@ -104,11 +110,11 @@ class Session:
                 schedule,
                 device=self.device,
                 run=self.run_dir,
-                stop=self.signals,
-                alarm=alarm,
-                on_epoch=on_epoch_end,
-                after_epoch=on_scores,
-                report=self.progress.training,
+                signals=self.signals,
+                monitor=monitor,
+                on_epoch_end=on_epoch_end,
+                on_progress=self.progress.training,
+                observers=[observer],
             )
 
     def finish(self, step: int) -> None:
@@ -144,17 +150,17 @@ def open_session(
     """
     from ssl_seg.engine.deterministic import deterministic
     from ssl_seg.engine.device import Device
-    from ssl_seg.engine.loggers import check_trackers
+    from ssl_seg.engine.loggers import parse_loggers
     from ssl_seg.plugins import load_plugins
 
     settings = config.settings()
-    with Stop(prompt=True) as signals, Console() as progress, stoppable(folder):
+    with SignalHandler(prompt=True) as signals, Console() as progress, stoppable(folder):
         device = Device(config.precision, compile=config.compile, cpu=config.cpu)
         progress.quiet = not device.is_main
         with process_group_guard(device):
             device.assert_same_config({"command": command, "out": str(folder), **settings, "resume": resume})
             check_parts(settings, device.world_size)
-            check_trackers(config.track or "")
+            parse_loggers(config.track or "")
             plugins = load_plugins()
             for kind, name in components:
                 plugins.registry.factory(kind, name)

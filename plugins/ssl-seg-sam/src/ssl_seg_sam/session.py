@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_seg.engine.signals import Stop
+from ssl_seg.engine.signals import SignalHandler
 from ssl_seg.errors import Stopped, UsageError
 from ssl_seg.utils.files import replace_text
 from ssl_seg.utils.outputs import output_path, output_paths, refuse_inputs
@@ -85,7 +85,7 @@ class Session:
         self._given = prompts.read_places(wish.box or wish.point, wish.kind)
         self._entries: list[dict[str, Any]] = []
         self._done = 0
-        self.stop, self.console = Stop(), Console()
+        self.stop, self.console = SignalHandler(), Console()
 
     def go(self, rows: Sequence[int], precision: Literal["auto", "bf16", "fp32"], *, cpu: bool) -> list[str]:
         """Work through the images; what is done stays when a later one fails.

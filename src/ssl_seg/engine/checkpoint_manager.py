@@ -1,0 +1,168 @@
+"""Checkpoints of a run: when to save, what to restore, and the end of an epoch."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ssl_seg.distributed.collectives import all_gather
+from ssl_seg.engine.device import Device
+from ssl_seg.engine.energy import energy_meter_for
+from ssl_seg.engine.metric_logger import MetricLogger
+from ssl_seg.engine.monitors import CollapseMonitor, FiniteCheck, assert_finite_state
+from ssl_seg.engine.run_dir import Run
+from ssl_seg.engine.schedule import Schedule
+from ssl_seg.engine.signals import SignalHandler
+from ssl_seg.errors import HealthError, Stopped
+from ssl_seg.utils.log import log
+from ssl_seg.weights.checkpoint import load_checkpoint, save_checkpoint
+from ssl_seg.weights.checkpoint_files import newest_checkpoint, tidy
+
+
+@dataclass
+class CheckpointManager:
+    """Saves and restores a run, and ends its epochs.
+
+    Attributes:
+        on_epoch_end, on_scores: see `fit`.
+        latest_checkpoint: path of the newest one.
+    """
+
+    module: nn.Module
+    optimizer: Optimizer
+    schedule: Schedule
+    device: Device
+    run: Run
+    signals: SignalHandler
+    monitor: CollapseMonitor | None
+    on_epoch_end: Callable[[int], Mapping[str, float]]
+    on_scores: Callable[[int, Mapping[str, float]], None]
+    logger: MetricLogger = field(init=False)
+    latest_checkpoint: str | None = None
+    _saved_step: int = -1
+    _last_save_time: float = field(default_factory=monotonic)
+
+    def __post_init__(self) -> None:
+        schedule, energy = self.schedule, energy_meter_for(self.device.device)
+        steps = schedule.total_steps, schedule.steps_per_epoch
+        self.logger = MetricLogger(*steps, schedule.batch_size, energy)
+
+    def restore_or_init(self) -> int:
+        """Return the step to resume from; a new run saves at once, which shows that the disk works."""
+        state = self._restore() if self.run.resume else {"step": 0}
+        step: int = state["step"]
+        self.device.assert_equal_across_ranks(step, "the step they resume from")
+        self._claim_folder(state) if self.run.resume else self._save(0)
+        self.module.train()
+        self.logger.start()
+        self._finish_step(step)
+        return step
+
+    def on_step_end(self, step: int) -> None:
+        """Count a step, and do what is due after it; `step` counts from 1."""
+        self.logger.on_step_end()
+        self._finish_step(step)
+
+    def _finish_step(self, step: int) -> None:
+        """Write an epoch's scores, save a checkpoint, and end the run after a signal, as far as they are due."""
+        if self.logger.is_epoch_end(step):
+            self._end_epoch(step)
+        unfinished = step < self.schedule.total_steps or self.logger.is_epoch_end(step)
+        # each process has its own clock and may get its own signal: one answer for all
+        signal, due = self.device.all_reduce_max(self.signals.signal, self._should_save(step))
+        if unfinished and signal:
+            self.signals.signal = int(signal)
+            self._save(step)
+            raise Stopped(self.signals.signal, kept=self.latest_checkpoint, next=self.run.again)
+        if due:
+            self._save(step)
+
+    def check_finite(self, finite: FiniteCheck, embedding: Tensor | None, step: int, lr: float) -> None:
+        """Wait for the finite check of a step and, every few steps, check its embeddings for a collapse."""
+        try:
+            finite.wait(f"step {step + 1}, epoch {step // self.schedule.steps_per_epoch + 1}, lr {lr:.3g}")
+            if self.monitor and self.monitor.should_check(step):
+                self._check_collapse(self.monitor, embedding, step)
+        except HealthError as error:
+            error.kept = self.latest_checkpoint
+            raise
+
+    def _check_collapse(self, monitor: CollapseMonitor, embedding: Tensor | None, step: int) -> None:
+        if embedding is not None:
+            self.logger.set_values(monitor.update(all_gather(embedding.detach()), step))
+        else:
+            log.warning("the method returns no `embedding`: a collapse would not be noticed")
+            self.monitor = None
+
+    def _end_epoch(self, step: int) -> None:
+        epoch = step // self.schedule.steps_per_epoch
+        self.run.check_there()
+        self._sync_metrics()
+        scores = self.logger.epoch_scores(step)
+        with self.logger.paused():
+            scores |= self.on_epoch_end(epoch)
+        if self.signals.received_on_any_rank(self.device):
+            return  # `on_epoch_end` may have been cut short: the resumed run ends this epoch
+        if self.device.is_main:
+            self.run.add_scores(scores)
+        log.info("epoch %d: %s", epoch, ", ".join(f"{k} {v:.5g}" for k, v in scores.items()))
+        self.on_scores(epoch, scores)
+        self.device.barrier()
+        self.logger.start_epoch()
+        self._saved_step = -1  # a checkpoint of this step does not hold the epoch's scores
+
+    def _should_save(self, step: int) -> bool:
+        schedule = self.schedule
+        if step == schedule.total_steps:
+            return True
+        if schedule.save_every_steps:
+            return step % schedule.save_every_steps == 0
+        return monotonic() - self._last_save_time >= schedule.save_every_seconds
+
+    def _save(self, step: int) -> None:
+        if step == self._saved_step:
+            return
+        assert_finite_state(self.module, f"step {step}", self.latest_checkpoint)
+        self._sync_metrics()
+        if self.device.is_main:
+            self.run.check_there()
+            state = {
+                "strikes": self.monitor.num_alerts if self.monitor else 0,
+                "meter": self.logger.state_dict(),
+            }
+            state |= self.run.kept()
+            path = save_checkpoint(self.run.checkpoints, step, self.module, self.optimizer, state)
+            self.latest_checkpoint = str(path)
+            self.run.set_status("running", step=step, checkpoint=path.name)
+        self.device.barrier()
+        self._saved_step, self._last_save_time = step, monotonic()
+
+    def _sync_metrics(self) -> None:
+        self.logger.sync(self.device.all_reduce_mean, self.device.world_size)
+
+    def _restore(self) -> dict[str, Any]:
+        """Restore the state in memory from the newest valid checkpoint; write nothing."""
+        path, refused = newest_checkpoint(self.run.checkpoints)
+        for damage in refused:
+            log.warning("damaged checkpoint passed over: %s; using %s", damage, path.name)
+        state = load_checkpoint(path, self.module, self.optimizer)
+        self.logger.load_state_dict(state["meter"])
+        if self.monitor:
+            self.monitor.num_alerts = state["strikes"]
+        self.latest_checkpoint, self._saved_step = str(path), state["step"]
+        return state
+
+    def _claim_folder(self, state: dict[str, Any]) -> None:
+        """Put the run's files where the checkpoint has them: from here on this process writes them."""
+        if not self.device.is_main:
+            return
+        step: int = state["step"]
+        # a row of this very step may be there although the checkpoint still has to end the epoch
+        due = self.logger.is_epoch_end(step)
+        self.run.restore(state.get("scores"), step - 1 if due else step)
+        if due or step < self.schedule.total_steps:
+            self.run.set_status("running", step=step, checkpoint=f"step-{step:06d}")
+        tidy(self.run.checkpoints, step)
