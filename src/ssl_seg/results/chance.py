@@ -23,7 +23,8 @@ def permutation_p(count: int, extreme: Callable[[NDArray[np.float64]], NDArray[n
     """The p-value of a paired permutation test.
 
     All 2^count signs are tried where those are at most `FLIPS`, otherwise `FLIPS` random ones with a
-    fixed seed, and the data themselves.
+    fixed seed, and the data themselves. SciPy's `permutation_test` defines the same p-value, but takes 30
+    times as long (89 s instead of 3 s for 20,000 images) and refuses a single pair.
 
     Args:
         count: of the pairs that can be exchanged.
