@@ -81,7 +81,7 @@ class ParamGroup:
         lr_scale: times the run's learning rate.
         constant_lr: the peak learning rate throughout, without warm-up and decline (SimSiam's predictor).
         frozen_until: the part of the run before which they stay as they are (SwAV's prototypes), in [0, 1].
-        weight_decay: whether they decay; None leaves it to their dimensions, see `parameter_groups`.
+        weight_decay: whether they decay; None leaves it to their dimensions, see `build_param_groups`.
     """
 
     prefix: str
