@@ -1,4 +1,5 @@
 import pytest
+from PIL import Image
 
 from ssl_seg.datasets.flat_folder import flat_folder
 from ssl_seg.errors import DataError
@@ -25,3 +26,12 @@ def test_an_empty_folder(tmp_path):
         flat_folder(str(tmp_path), "")
     with pytest.raises(DataError, match="no such folder"):
         flat_folder(str(tmp_path / "gone"), "")
+
+
+def test_masks_beside_their_images_are_left_out_and_told(tmp_path, caplog):
+    for name in ("1_sat.jpg", "1_mask.png", "2_sat.jpg", "2_mask.png", "3.jpg"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    dataset = flat_folder(str(tmp_path), "")
+    assert [path.rsplit("/")[-1] for path, _ in dataset.samples] == ["1_sat.jpg", "2_sat.jpg", "3.jpg"]
+    assert "2 of 5 images" in caplog.text and "1_mask.png" in caplog.text and "data.masks=true" in caplog.text
+    assert len(flat_folder(str(tmp_path), "", masks=True)) == 5

@@ -3,13 +3,19 @@
 from pathlib import Path
 
 from ssl_seg.data.files import FileDataset, find_images, subfolders
+from ssl_seg.data.masks_among import masks_among
 from ssl_seg.data.splits import kind_of, split_folder
 from ssl_seg.hooks import hookimpl
 from ssl_seg.utils.log import log
 
 
 def flat_folder(
-    root: str, split: str, *, splits: bool = True, range: tuple[float, float] | None = None
+    root: str,
+    split: str,
+    *,
+    splits: bool = True,
+    masks: bool = False,
+    range: tuple[float, float] | None = None,
 ) -> FileDataset:
     """Every image below `root`, unlabelled.
 
@@ -18,6 +24,7 @@ def flat_folder(
         split: `val` finds `root/valid` and the like, if nothing else holds images; empty takes them all, with
             a warning if some are those to be measured on. Another name is that of a subfolder.
         splits: false takes all in any case.
+        masks: also take files that are masks of others by their names, as `1_mask.png` beside `1_sat.jpg`.
         range: the values that become black and white in images of more than 8 bits.
 
     Raises:
@@ -25,7 +32,18 @@ def flat_folder(
     """
     whole = Path(root).expanduser()
     folder = split_folder(whole, split, mixed="whole") if splits else whole
-    dataset = FileDataset(folder, ((name, -1) for name in find_images(folder)), range=range)
+    names = list(find_images(folder))
+    if not masks and (left_out := masks_among(names)):
+        log.warning(
+            "%d of %d images in %s are masks of others by their names (%s) and left out; -o data.masks=true takes them",
+            len(left_out),
+            len(names),
+            folder,
+            left_out[0],
+        )
+        masked = set(left_out)
+        names = [name for name in names if name not in masked]
+    dataset = FileDataset(folder, ((name, -1) for name in names), range=range)
     if splits and folder == whole:
         _warn_of_splits(dataset)
     return dataset
