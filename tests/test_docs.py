@@ -13,11 +13,11 @@ import torch
 from typer.main import get_command
 
 from ssl_seg.cli import app
-from ssl_seg.commands.config import read_options
 from ssl_seg.errors import SslSegError, Stopped
 from ssl_seg.plugins import load_plugins
 from ssl_seg.registry import check_options
 from ssl_seg.testing import check_method
+from ssl_seg.workflows.flag_values import read_options
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(

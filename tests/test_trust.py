@@ -395,7 +395,7 @@ def test_the_registry_takes_code_from_nobody_but_a_person(files, code, kind):
 
 # where a name becomes one that a person has typed, and why it is one
 TYPES = {
-    ("commands/config.py", "settings"): "the parameters of a command",
+    ("workflows/flag_values.py", "settings"): "the parameters of a command",
     ("commands/study_options.py", "check_parts"): "a study's file",
     ("commands/check_plugin.py", "_check_all"): "the argument",
     ("workflows/inference.py", "__init__"): "flags",
@@ -500,9 +500,7 @@ def test_whoever_reads_names_from_files_is_known(reader):
 
 def test_no_module_that_reads_names_makes_them_typed_but_the_figure_of_networks():
     both = {where for where, _ in TYPES} & set().union(*READING.values())
-    assert both == {
-        *("commands/config.py", "workflows/export.py", "workflows/model_from_names.py", "weights/load.py")
-    }
+    assert both == {"workflows/export.py", "workflows/model_from_names.py", "weights/load.py"}
 
 
 def test_sam_does_not_import_what_a_run_names(files, code):

@@ -73,10 +73,10 @@ ALLOWED = {
     ("utils/lock.py", "sleep"): "in a loop with a deadline",
     ("study/runner.py", "Popen"): "its end is waited for in `_wait_for`, which ends after a signal",
     (
-        "commands/process.py",
+        "utils/child_process.py",
         "wait",
     ): "for a command that is at work; a signal ends it, and then the timeout holds",
-    ("commands/process.py", "Popen"): "its end is waited for in the same function",
+    ("utils/child_process.py", "Popen"): "its end is waited for in the same function",
 }
 
 

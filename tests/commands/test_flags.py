@@ -7,10 +7,10 @@ import typer
 from typer.testing import CliRunner
 
 from benchmarks.faults import grammar
-from ssl_seg.commands.config import read_options
 from ssl_seg.commands.train import train
 from ssl_seg.engine.run_settings import refuse_changes
 from ssl_seg.errors import UsageError
+from ssl_seg.workflows.flag_values import read_options
 
 
 def settings_of(*words):

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from ssl_seg.commands import flags
-from ssl_seg.commands.config import read_options
 from ssl_seg.commands.from_python import from_python
 from ssl_seg.errors import UsageError
 from ssl_seg.utils.progress import echo
 from ssl_seg.utils.toml import read_json
 from ssl_seg.workflows.evaluate import PROBES, measure
+from ssl_seg.workflows.flag_values import read_options
 
 _Bank = Annotated[
     str | None,

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ssl_seg.commands import figure_flags, flags
-from ssl_seg.commands.config import read_options
 from ssl_seg.utils import limits
 from ssl_seg.utils.code_names import TypedName
 from ssl_seg.utils.progress import echo
+from ssl_seg.workflows.flag_values import read_options
 from ssl_seg.workflows.inference import run_files
 from ssl_seg.workflows.model_from_names import ENDINGS, SIZE, describe_network, open_network
 

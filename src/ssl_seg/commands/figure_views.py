@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ssl_seg.commands import completion, figure_flags, flags
-from ssl_seg.commands.config import read_options
 from ssl_seg.errors import UsageError
 from ssl_seg.utils import limits
 from ssl_seg.utils.code_names import TypedName
 from ssl_seg.utils.outputs import refuse_inputs
 from ssl_seg.utils.progress import echo
+from ssl_seg.workflows.flag_values import read_options
 from ssl_seg.workflows.inference import files_of
 from ssl_seg.workflows.view_recipes import first_batch, paired_views, recipes_of
 

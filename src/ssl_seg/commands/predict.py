@@ -6,11 +6,11 @@ from typing import Annotated, Any
 import typer
 
 from ssl_seg.commands import flags
-from ssl_seg.commands.config import read_options
 from ssl_seg.commands.from_python import from_python
 from ssl_seg.errors import WeightsError
 from ssl_seg.utils.outputs import refuse_taken
 from ssl_seg.utils.progress import echo
+from ssl_seg.workflows.flag_values import read_options
 from ssl_seg.workflows.predict import check_out, predict_labels, save_npz
 from ssl_seg.workflows.run_result import Embeddings, Predictions
 

@@ -5,12 +5,12 @@ from typing import Annotated
 
 from ssl_seg.commands import flags, mask_flags, recipe_flags
 from ssl_seg.commands import training_flags as training
-from ssl_seg.commands.config import settings
 from ssl_seg.commands.from_python import from_python
 from ssl_seg.errors import UsageError
 from ssl_seg.utils.text import short
 from ssl_seg.workflows.config import SegmentationConfig
 from ssl_seg.workflows.finetune import finetune_by_names
+from ssl_seg.workflows.flag_values import settings
 from ssl_seg.workflows.run_result import RunResult
 from ssl_seg.workflows.segment import SEGMENTATION
 

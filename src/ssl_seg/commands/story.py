@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ssl_seg.commands.process import run_child
 from ssl_seg.errors import ResourceError, SslSegError, UsageError
+from ssl_seg.utils.child_process import run_child
 from ssl_seg.utils.code_names import names_code
 
 if TYPE_CHECKING:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ssl_seg.commands.config import as_text, read_options
 from ssl_seg.engine.run_settings import FREE
 from ssl_seg.errors import PluginError, UsageError, did_you_mean
 from ssl_seg.study.config import Stage, StudyFile, is_reference
 from ssl_seg.study.planner import Check
 from ssl_seg.utils.code_names import TypedName
 from ssl_seg.utils.text import names_in
+from ssl_seg.workflows.flag_values import as_text, read_options
 
 if TYPE_CHECKING:
     from ssl_seg.registry import Registry

@@ -7,12 +7,12 @@ import typer
 
 from ssl_seg.commands import completion, flags, recipe_flags
 from ssl_seg.commands import training_flags as training
-from ssl_seg.commands.config import settings
 from ssl_seg.commands.from_python import from_python
 from ssl_seg.errors import UsageError
 from ssl_seg.utils import limits
 from ssl_seg.utils.text import short
 from ssl_seg.workflows.config import PretrainConfig
+from ssl_seg.workflows.flag_values import settings
 from ssl_seg.workflows.pretrain import pretrain_by_names
 from ssl_seg.workflows.run_result import RunResult
 

@@ -77,9 +77,9 @@ def sam(
 
 def _open(target: str, option: list[str], prompt: str) -> "tuple[SegmentRun | None, Album, str]":
     """The run, if it is one, its images or those of the folder, and what is to be said of them."""
-    from ssl_seg.commands.config import read_options
     from ssl_seg.errors import UsageError
     from ssl_seg.utils.code_names import TypedName
+    from ssl_seg.workflows.flag_values import read_options
     from ssl_seg_sam.album import folder_album
     from ssl_seg_sam.runs import SegmentRun
 

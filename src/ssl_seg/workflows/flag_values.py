@@ -1,0 +1,108 @@
+"""Values of flags: `-o` options, and what a TOML file or a command's parameters give."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ssl_seg.engine.run_settings import check_parts
+from ssl_seg.errors import UsageError, did_you_mean
+from ssl_seg.utils.code_names import TypedName
+from ssl_seg.utils.toml import to_toml
+
+GROUPS = ("ssl", "backbone", "head", "data", "val", "probe", "metric")
+
+
+def settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a training command's parameters as `run.toml` holds them, `-o` read as `o`.
+
+    All of them have been typed by a person: what `run.toml` names at `--resume` gets no further than `commands.config`.
+
+    Raises:
+        UsageError: a malformed `-o`, a batch that cannot be cut, or a value that is no Unicode text.
+    """
+    given = {
+        name: TypedName(value) if isinstance(value, str | Path) else value for name, value in values.items()
+    }
+    for name in ("out", "config", "resume", "option", "progress"):
+        del given[name]
+    given["o"] = read_options(values["option"] or [])
+    check_parts(given, 1)
+    to_toml(given)  # what run.toml cannot hold is found before the images are read
+    return given
+
+
+def read_options(texts: list[str]) -> dict[str, dict[str, str]]:
+    """`["ssl.decay=0.99"]` -> `{"ssl": {"decay": "0.99"}}`.
+
+    Raises:
+        UsageError: malformed, or not of a part that has options.
+    """
+    options: dict[str, dict[str, str]] = {}
+    for text in texts:
+        match = re.fullmatch(r"(\w+)\.(\w+)=(.*)", text)
+        if not match:
+            raise UsageError(f"not an option: {text!r}", next="-o ssl.decay=0.99")
+        group, key, value = match.groups()
+        if group not in GROUPS:
+            raise UsageError(
+                f"no part {group!r} has options{did_you_mean(group, GROUPS)}",
+                where=text,
+                next=f"one of {', '.join(GROUPS)}",
+            )
+        options.setdefault(group, {})[key] = value
+    return options
+
+
+def defaults_from(
+    values: Mapping[str, Any], path: Path, known: Iterable[str]
+) -> tuple[dict[str, str], list[str]]:
+    """What a TOML file says, as the shell would have said it: values of flags, and texts for `-o`.
+
+    Args:
+        values: what was read from the file at `path`.
+
+    Raises:
+        UsageError: a key that is no flag, or a value that no flag takes; with its line.
+    """
+    values = {key: value for key, value in values.items() if key != "record"}
+    options = [
+        f"{group}.{key}={as_text(value)}"
+        for group, table in _table(path, "o", values.pop("o", {})).items()
+        for key, value in _table(path, f"o.{group}", table).items()
+    ]
+    defaults: dict[str, str] = {}
+    flags = {name.replace("-", "_") for name in known} - {"config", "resume", "option", "help"}
+    for key, value in values.items():
+        name = key.replace("-", "_")
+        if name not in flags:
+            raise UsageError(
+                f"unknown key {key!r}{did_you_mean(name, [*flags, 'o'])}", where=f"{path}{line_of(path, key)}"
+            )
+        if isinstance(value, dict | list):
+            raise UsageError(f"{key!r} takes one value", where=f"{path}{line_of(path, key)}")
+        defaults[name] = as_text(value)
+    return defaults, options
+
+
+def _table(path: Path, key: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        where = f"{path}{line_of(path, key.rpartition('.')[2])}"
+        raise UsageError(f"{key!r} must be a table", where=where, next="o.ssl.decay = 0.99")
+    return value
+
+
+def as_text(value: Any) -> str:
+    """A value of a TOML file, as the shell would have it."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def line_of(path: Path, key: str) -> str:
+    if not path.exists():  # it is read from a checkpoint
+        return ""
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        words = line.split("=")[0].strip().strip("[]").replace("-", "_").split(".")
+        if key.replace("-", "_") in (word.strip().strip("\"'") for word in words):
+            return f", line {number}"
+    return ""
