@@ -63,7 +63,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
         "reporting/page.html.j2",
         "reporting/style.css",
         "reporting/page.js",
-        "commands/skeleton/method.py.txt",
+        "workflows/skeleton/method.py.txt",
     ],
 )
 def test_the_wheel_holds_what_is_no_python_module(wheel, name):

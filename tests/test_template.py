@@ -25,7 +25,7 @@ def quoted():
 
 
 def test_it_is_what_new_plugin_writes(cli, tmp_path, monkeypatch):
-    monkeypatch.setattr("ssl_seg.commands.new_plugin.find_spec", lambda name: None)  # it is on our path
+    monkeypatch.setattr("ssl_seg.workflows.plugin_skeleton.find_spec", lambda name: None)  # it is on our path
     code, _, err = cli("new-plugin", "template", "--out", tmp_path / "made")
     assert code == 0, err
     assert files_of(tmp_path / "made") == files_of(FOLDER)

@@ -9,7 +9,6 @@ from torch import nn
 
 from ssl_seg.augment.views import View
 from ssl_seg.base import Dataset, Head, Metric, SSLMethod
-from ssl_seg.commands.check_plugin import fill_bank
 from ssl_seg.nn.layers import global_pool, make_ema_copy, mlp, update_ema
 from ssl_seg.plugins import load_plugins
 from ssl_seg.testing import (
@@ -20,6 +19,7 @@ from ssl_seg.testing import (
     check_method,
     check_metric,
 )
+from ssl_seg.workflows.component_check import fill_bank
 
 REGISTRY = load_plugins().registry
 

@@ -4,11 +4,12 @@ import subprocess
 
 import pytest
 
-from ssl_seg.commands import check_plugin, list_plugins
+from ssl_seg.commands import check_plugin
 from ssl_seg.errors import UsageError
 from ssl_seg.methods.byol import BYOL
 from ssl_seg.registry import KINDS, Registry, options_of
 from ssl_seg.utils.code_names import TypedName
+from ssl_seg.workflows import component_check
 
 FAULTY = """
 from ssl_seg.base import Backbone, Dataset, Head, Metric, SSLMethod
@@ -84,9 +85,9 @@ def test_list_name_shows_purpose_and_options(cli):
 )
 def test_what_a_factory_makes_is_told_by_class_annotation_or_arguments(file, name, kind):
     registry = Registry()
-    assert check_plugin.kind_of(registry.factory("ssl", TypedName(f"{file}:{name}"))) == kind
+    assert component_check.kind_of(registry.factory("ssl", TypedName(f"{file}:{name}"))) == kind
     with pytest.raises(UsageError, match="cannot determine"):
-        check_plugin.kind_of(registry.factory("ssl", TypedName(f"{file}:odd")))
+        component_check.kind_of(registry.factory("ssl", TypedName(f"{file}:odd")))
 
 
 @pytest.mark.parametrize(
@@ -121,10 +122,10 @@ def test_the_command_passes_the_exit_code_of_its_process_on(cli, monkeypatch, en
     def run(words, **_):
         assert words[1:] == ["-m", "ssl_seg.commands.check_plugin", "knn"]
         return subprocess.CompletedProcess(
-            words, ended, f"knn (metrics) {list_plugins.PASSED}\n" if not ended else ""
+            words, ended, f"knn (metrics) {component_check.PASSED}\n" if not ended else ""
         )
 
-    monkeypatch.setattr(list_plugins.subprocess, "run", run)
+    monkeypatch.setattr(component_check.subprocess, "run", run)
     got, _, err = cli("plugins", "check", "knn")
     assert got == code
     assert ("was killed by signal 9" in err) == (ended == -9)
@@ -140,7 +141,7 @@ def test_a_component_that_ends_the_check_has_not_passed_it(cli, tmp_path):
 
 
 def test_a_check_that_never_ends_is_given_up(cli, monkeypatch):
-    monkeypatch.setattr(list_plugins, "_CHECK_SECONDS", 0.01)
+    monkeypatch.setattr(component_check, "_TIMEOUT_SECONDS", 0.01)
     code, _, err = cli("plugins", "check", "knn")
     assert code == 7
     assert "timed out after 0.01 s" in err

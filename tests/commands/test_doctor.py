@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssl_seg.commands import doctor
+from ssl_seg.workflows import machine_checks
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -46,7 +46,7 @@ def test_a_full_disk(cli, room):
 
 
 def test_a_folder_that_cannot_be_written(cli, room, monkeypatch):
-    monkeypatch.setattr(doctor.os, "access", lambda path, mode: False)
+    monkeypatch.setattr(machine_checks.os, "access", lambda path, mode: False)
     code, out, _ = cli("doctor")
     assert code == 6
     assert "not writable" in out
@@ -58,8 +58,10 @@ def gpu_lines(monkeypatch, *, built, driver, tmp_path):
         file.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  470.1\nGCC\n")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", built)
-    monkeypatch.setattr(doctor, "Path", lambda *parts: file if "nvidia" in str(parts) else Path(*parts))
-    return list(doctor._gpu())
+    monkeypatch.setattr(
+        machine_checks, "Path", lambda *parts: file if "nvidia" in str(parts) else Path(*parts)
+    )
+    return list(machine_checks._gpu())
 
 
 def test_a_driver_that_torch_cannot_use(monkeypatch, tmp_path):
@@ -81,6 +83,6 @@ def test_torchvision_of_another_torch(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "torchvision.ops", None)
-    good, name, text = doctor._vision()
+    good, name, text = machine_checks._vision()
     assert (good, name) == (False, "torchvision")
     assert "does not fit torch" in text

@@ -1,8 +1,6 @@
 """`ssl-seg list` and `ssl-seg plugins`: components, options and their packages."""
 
 import inspect
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -10,13 +8,11 @@ import typer
 
 from ssl_seg.commands import completion
 from ssl_seg.commands.help import Command
-from ssl_seg.errors import PluginError, UsageError, did_you_mean
+from ssl_seg.errors import UsageError, did_you_mean
 from ssl_seg.utils.entry_points import DISABLE, announced, disabled_in_vain
 from ssl_seg.utils.progress import echo
 
 _MANY = 40
-_CHECK_SECONDS = 300
-PASSED = "passed all checks"
 
 app = typer.Typer(
     invoke_without_command=True,
@@ -67,8 +63,7 @@ def _describe(kind: str, name: str, factory: Callable[..., Any], sources: list[A
     function = getattr(factory, "func", factory)
     echo(f"{name} ({kind}, {', '.join(map(str, sources))})")
     echo(*(inspect.getdoc(function) or "").split("\n"))
-    options = options_of(factory)
-    if options:
+    if options := options_of(factory):
         echo("", "Options:")
     for option in options.values():
         kind_of = inspect.formatannotation(option.annotation)
@@ -117,23 +112,9 @@ def check(
 
     The checks run in a separate process.
     """
-    try:
-        result = subprocess.run(
-            [sys.executable, "-m", "ssl_seg.commands.check_plugin", name],
-            timeout=_CHECK_SECONDS,
-            check=False,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # a signal ends it through this process
-        )
-    except subprocess.TimeoutExpired as error:
-        raise PluginError(f"check of {name} timed out after {_CHECK_SECONDS} s") from error
-    if result.returncode < 0:
-        raise PluginError(
-            f"check of {name} was killed by signal {-result.returncode}", next=f"ssl-seg list {name}"
-        )
-    if result.stdout:
-        echo(*result.stdout.rstrip().split("\n"))
-    if not result.returncode and PASSED not in result.stdout:
-        raise PluginError(f"{name} ended the process before its checks were complete")
-    raise typer.Exit(result.returncode)
+    from ssl_seg.workflows.component_check import run_check
+
+    code, text = run_check(name)
+    if text:
+        echo(*text.rstrip().split("\n"))
+    raise typer.Exit(code)

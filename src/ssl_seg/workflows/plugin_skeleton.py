@@ -1,0 +1,123 @@
+"""Write a plugin package with a working example component."""
+
+import re
+from collections.abc import Iterator
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from string import Template
+from typing import NamedTuple
+
+from ssl_seg.errors import OccupiedError, UsageError
+from ssl_seg.utils.files import atomic_path
+
+_PREFIX = "ssl-seg-"
+_LONGEST = 24  # lines of the skeleton stay short
+_KINDS = {  # by --kind: what the registry calls it, for people, and how it is used
+    "method": (
+        "ssl",
+        "An SSL method",
+        "ssl-seg train demo:800 --ssl $name --backbone resnet18 --out runs/$name",
+    ),
+    "backbone": ("backbones", "A backbone", "ssl-seg train demo:800 --backbone $name --out runs/$name"),
+    "head": (
+        "heads",
+        "A head",
+        "ssl-seg segment demo_masks:200 --val demo_masks:40 --backbone resnet18 --image-size 64 --head $name --out runs/$name",
+    ),
+    "dataset": ("datasets", "A dataset format", "ssl-seg train $name:photos --out runs/$name"),
+    "metric": (
+        "metrics",
+        "A metric",
+        "ssl-seg classify demo:200 --val demo:100 --backbone resnet18 --image-size 64 --metric $name --out runs/$name",
+    ),
+}
+
+
+class Skeleton(NamedTuple):
+    """A package that was written: its folder, its module, what it is, and a command that uses it."""
+
+    folder: Path
+    module: str
+    title: str
+    command: str
+
+
+def write_skeleton(name: str, kind: str, out: Path | None = None) -> Skeleton:
+    """Write the package: one module, its test, metadata, README and license.
+
+    Args:
+        name: of the component, for example `my-method`.
+        kind: method, backbone, head, dataset or metric.
+        out: folder; must not exist. `ssl-seg-NAME` by default.
+
+    Raises:
+        UsageError: an invalid name, or one that exists. OccupiedError: the folder exists.
+        ResourceError: it cannot be written.
+    """
+    words = name.removeprefix(_PREFIX)
+    _refuse_words(words, name)
+    component, package = words.replace("-", "_"), _PREFIX + words
+    folder = (out or Path(package)).expanduser()
+    if folder.exists() or folder.is_symlink():
+        raise OccupiedError(f"{folder} exists", next=f"ssl-seg new-plugin {name} --out OTHER_FOLDER")
+    _refuse_taken(kind, component, package)
+    module = package.replace("-", "_")
+    _, what, use = _KINDS[kind]
+    values = {
+        "name": component,
+        "package": package,
+        "module": module,
+        "title": component.title().replace("_", ""),
+        "function": f"read_{component}",
+        "what": what,
+        "use": Template(use).substitute(name=component),
+    }
+    _write(folder, {path: Template(text).substitute(values) for path, text in _parts(kind, module)})
+    return Skeleton(folder, module, what, values["use"])
+
+
+def _parts(kind: str, module: str) -> Iterator[tuple[str, str]]:
+    """Where each file of the package goes, and its text with $names to be filled in."""
+    skeleton = files("ssl_seg.workflows") / "skeleton"
+    for path in ("pyproject.toml", "README.md", "LICENSE"):
+        yield path, (skeleton / f"{path}.txt").read_text()
+    yield f"src/{module}.py", (skeleton / f"{kind}.py.txt").read_text()
+    yield f"tests/test_{module}.py", (skeleton / f"{kind}_test.py.txt").read_text()
+
+
+def _refuse_words(words: str, given: str) -> None:
+    if re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", words) and len(words) <= _LONGEST:
+        return
+    near = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-0123456789")[:_LONGEST].rstrip("-")
+    raise UsageError(
+        f"invalid plugin name {given!r}: lowercase letters and digits, a letter first, `-` between words, "
+        f"at most {_LONGEST} characters",
+        next=f"ssl-seg new-plugin {near}" if near else None,
+    )
+
+
+def _refuse_taken(kind: str, component: str, package: str) -> None:
+    from ssl_seg.plugins import load_plugins
+
+    registry = load_plugins().registry
+    key = _KINDS[kind][0]
+    if owners := registry.sources(key, component):
+        raise UsageError(
+            f"{owners[0]} already provides a {kind} named {component!r}",
+            next=f"ssl-seg new-plugin my-{component.replace('_', '-')} --kind {kind}",
+        )
+    if find_spec(package.replace("-", "_")):
+        raise UsageError(f"package {package} is already installed", next="another name")
+
+
+def _write(folder: Path, texts: dict[str, str]) -> None:
+    """All files, or nothing.
+
+    Raises:
+        ResourceError: they cannot be written.
+    """
+    with atomic_path(folder) as aside:
+        for path, text in texts.items():
+            (aside / path).parent.mkdir(parents=True, exist_ok=True)
+            (aside / path).write_text(text)
