@@ -348,7 +348,7 @@ def test_a_persons_own_toml_may_name_code_even_when_a_run_is_resumed(files, code
 
 
 def test_a_study_may_name_code_and_hands_it_on_to_what_starts_from_it(files, code, monkeypatch):
-    from ssl_seg.commands.study import checker
+    from ssl_seg.commands.stage_flags import flag_validator
     from ssl_seg.study.config import StudyFile
     from ssl_seg.study.planner import Study
 
@@ -358,10 +358,10 @@ def test_a_study_may_name_code_and_hands_it_on_to_what_starts_from_it(files, cod
         '[stages.d]\ncommand = "classify"\ntrain = "demo:40"\ninit = "@c"\nhead = "net.py:Flat"\n'
     )
     group = typer.main.get_command(command_line.app)
-    from ssl_seg.commands.study_options import check_parts
+    from ssl_seg.workflows.study_components import check_parts
 
     with group.make_context("ssl-seg", ["list"]) as context:
-        plan = Study(StudyFile(files / "s.toml"), checker(context))
+        plan = Study(StudyFile(files / "s.toml"), flag_validator(context))
         check_parts(plan.file)
     assert code()
     assert [job.flags["backbone"] for job in plan.jobs] == ["net.py:Net"] * 3
@@ -396,14 +396,14 @@ def test_the_registry_takes_code_from_nobody_but_a_person(files, code, kind):
 # where a name becomes one that a person has typed, and why it is one
 TYPES = {
     ("workflows/flag_values.py", "settings"): "the parameters of a command",
-    ("commands/study_options.py", "check_parts"): "a study's file",
-    ("commands/check_plugin.py", "_check_all"): "the argument",
+    ("workflows/study_components.py", "check_parts"): "a study's file",
+    ("workflows/component_check.py", "check_all"): "the argument",
     ("workflows/inference.py", "__init__"): "flags",
     ("workflows/inference.py", "dataset"): "DATA",
     ("workflows/export.py", "subject_of"): "flags",
-    ("commands/figure_views.py", "views"): "--ssl and DATA",
+    ("workflows/view_figure.py", "draw_training_views"): "--ssl and DATA",
     ("workflows/mask_prediction.py", "measure_masks"): "DATA",
-    ("commands/figure_architecture.py", "architecture"): "RUN and flags",
+    ("workflows/architecture_figure.py", "draw_networks"): "RUN and flags",
     ("workflows/model_from_names.py", "open_network"): "parts of a typed name",
     ("weights/load.py", "_typed"): "keywords of `load`",
     ("plugins/ssl-seg-sam/src/ssl_seg_sam/command.py", "_open"): "FOLDER",
@@ -421,7 +421,7 @@ IMPORTS = {
 OPENS = {"workflows/model_from_names.py", "weights/load.py"}
 READING = {
     "read_about": {"workflows/init_weights.py", "workflows/export.py", *OPENS},
-    "read_model_about": {"workflows/trained_model.py", "commands/story.py", *OPENS},
+    "read_model_about": {"workflows/trained_model.py", "workflows/study_report.py", *OPENS},
 }
 # those that are not among READERS take numbers and texts from it, and build nothing
 READING["read_toml"] = {

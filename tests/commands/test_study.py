@@ -18,7 +18,7 @@ from types import SimpleNamespace
 import pytest
 import typer
 
-from ssl_seg.commands.study_options import checker
+from ssl_seg.commands.stage_flags import flag_validator
 from ssl_seg.commands.train import train
 from ssl_seg.errors import UsageError
 
@@ -670,7 +670,7 @@ def test_a_command_from_outside_needs_no_more_than_a_runs_four_flags():
         app.command()(each)
         commands[each.__name__] = typer.main.get_command(app)
     context = SimpleNamespace(find_root=lambda: SimpleNamespace(command=SimpleNamespace(commands=commands)))
-    judge = checker(context)
+    judge = flag_validator(context)
     assert judge("wait", {}, str) == ({}, [])
     with pytest.raises(UsageError, match="unknown key 'progress'"):
         judge("train", {"progress": False}, str)

@@ -14,16 +14,16 @@ from ssl_seg.utils.outputs import names_below, output_path, output_paths, refuse
 ROOT = Path(ssl_seg.__file__).parents[2]
 SOURCES = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "plugins").glob("*/src/**/*.py")])
 # what a function calls that writes
-WRITING = re.compile("(write|save|replace_|atomic_|placed|draw_|mkdir|Run$|start$)")
+WRITING = re.compile("(write|save|replace_|atomic_|placed|draw_|mkdir|Run$|.*_by_names$)")
 # paths of a folder and what is no constant, in functions that write; and why they cannot lead elsewhere
 ALLOWED = {
     ("workflows/bad_files.py", "default_cache() / 'bad_images' / f'{digest}.csv'"): "a hash",
     ("commands/classify.py", "Path('runs') / '-'.join(('classify', *names))"): "stems",
-    ("commands/figure_architecture.py", "stem.with_name(f'{stem.name}.json')"): "a path from the shell",
-    ("commands/figure_tsne.py", "stem.with_name(f'{stem.name}.json')"): "a path from the shell",
+    ("workflows/architecture_figure.py", "stem.with_name(f'{stem.name}.json')"): "a path from the shell",
+    ("workflows/tsne_figure.py", "stem.with_name(f'{stem.name}.json')"): "a path from the shell",
     ("workflows/feature_snapshots.py", "folder / f'epoch-{epoch:04d}.npz'"): "a number",
-    ("commands/new_plugin.py", "aside / path"): "constants and a name of small letters, digits and -",
-    ("commands/report.py", "path.with_name(f'{path.stem}_tables.tex')"): "a path from the shell",
+    ("workflows/plugin_skeleton.py", "aside / path"): "constants and a name of small letters, digits and -",
+    ("workflows/report.py", "path.with_name(f'{path.stem}_tables.tex')"): "a path from the shell",
     ("commands/segment.py", "Path('runs') / '-'.join([names[0].replace(':', '-'), *names[1:]])"): "stems",
     ("commands/study.py", "out / table.name"): "to be said",
     ("commands/train.py", "Path('runs') / '-'.join(map(short, (ssl, backbone, data)))"): "stems",

@@ -1,6 +1,5 @@
 """`ssl-seg figure architecture`: network diagrams, traced from the models."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,11 +7,8 @@ import typer
 
 from ssl_seg.commands import figure_flags, flags
 from ssl_seg.utils import limits
-from ssl_seg.utils.code_names import TypedName
 from ssl_seg.utils.progress import echo
-from ssl_seg.workflows.flag_values import read_options
-from ssl_seg.workflows.inference import run_files
-from ssl_seg.workflows.model_from_names import ENDINGS, SIZE, describe_network, open_network
+from ssl_seg.workflows.architecture_figure import draw_networks
 
 if TYPE_CHECKING:
     from ssl_seg.figures.architecture.network import Network
@@ -54,27 +50,15 @@ def architecture(
 
     Shows sizes, channels, dilation, parameters and MACs. Also writes the values to STEM.json.
     """
-    from ssl_seg.figures.architecture.draw import draw_architecture
-    from ssl_seg.plugins import load_plugins
-    from ssl_seg.utils.files import replace_text
-    from ssl_seg.utils.outputs import refuse_inputs
-
-    registry, options = load_plugins().registry, read_options(option or [])
-    trusted = [TypedName(name) for name in [*(backbone or ()), *(head or ())]]
-    opened = [
-        open_network(TypedName(n), registry, options, classes, trusted) for n in dict.fromkeys(networks)
-    ]
-    size = image_size or max((at for *_, at in opened if at), default=SIZE)
-    described = [describe_network(model, size, title) for title, model, _ in opened]
-    only = Path(networks[0]).expanduser()
-    stem = out or (only / "figures" if len(networks) == 1 and only.is_dir() else Path()) / "architecture"
-    stem = stem.with_suffix("") if stem.suffix in ENDINGS else stem
-    number_file = stem.with_name(f"{stem.name}.json")
-    refuse_inputs([number_file], (file for name in networks for file in run_files(Path(name).expanduser())))
-    paths = draw_architecture(stem, described)
-    numbers = {"image_size": size, "networks": [network.numbers() for network in described]}
-    paths.append(number_file)
-    replace_text(number_file, json.dumps(numbers, indent=1) + "\n")
+    described, paths = draw_networks(
+        networks,
+        image_size=image_size,
+        classes=classes,
+        backbone=backbone,
+        head=head,
+        option=option,
+        out=out,
+    )
     _print_totals(described, paths)
 
 

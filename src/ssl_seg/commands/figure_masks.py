@@ -6,9 +6,8 @@ from typing import Annotated
 import typer
 
 from ssl_seg.commands import figure_flags
-from ssl_seg.figures.mask_runs import open_runs
 from ssl_seg.utils.progress import echo
-from ssl_seg.utils.text import names_in
+from ssl_seg.workflows.mask_figure import draw_masks
 
 _SHOWN = 8
 
@@ -30,13 +29,7 @@ def masks(
     One run: image, target and the prediction at each saved epoch. Several runs: image, target and the last
     prediction of each run.
     """
-    from ssl_seg.figures.mask_gallery import Gallery
-
-    found, missing = open_runs(runs, names_in(names))
-    gallery = Gallery(found, names_in(images))
-    own = runs[0] / "figures" / "masks" if len(runs) == 1 else Path("masks")
-    paths = gallery.save(out or own)
-    missing += gallery.missing
+    paths, missing = draw_masks(runs, images=images, names=names, out=out)
     for line in missing[:_SHOWN]:
         echo(f"missing: {line}")
     if len(missing) > _SHOWN:

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ssl_seg.commands import story
-from ssl_seg.commands.study_options import check_parts, checker
+from ssl_seg.commands.stage_flags import flag_validator
 from ssl_seg.errors import ResourceError, SslSegError, UsageError
 from ssl_seg.study.config import StudyFile
 from ssl_seg.study.planner import Study
@@ -14,6 +13,8 @@ from ssl_seg.study.runner import PROGRAM, Relay, held_folder, while_there
 from ssl_seg.utils.outputs import output_paths
 from ssl_seg.utils.progress import Console, echo
 from ssl_seg.utils.text import listed
+from ssl_seg.workflows.study_components import check_parts
+from ssl_seg.workflows.study_report import sam_arguments, write_study_report
 
 
 def study(
@@ -29,10 +30,10 @@ def study(
     from ssl_seg.results.runs import read_row
     from ssl_seg.results.tables import Table
 
-    plan = Study(StudyFile(file), checker(context))
+    plan = Study(StudyFile(file), flag_validator(context))
     check_parts(plan.file)
     _check_tables(plan.file)
-    sam = story.sam_flags(context, plan.file)
+    sam = sam_arguments(plan.file, getattr(context.find_root().command, "commands", {}))
     if dry_run:
         from ssl_seg.study.estimate import forecast
 
@@ -54,7 +55,9 @@ def study(
             echo(*made.text().split("\n"))
             console.say(f"table: {out / table.name}.txt, .md, .tex, .csv")
         if plan.file.report:
-            unwritten = story.tell(plan, console.say, None if sam is None else [*PROGRAM, "sam", *sam])
+            unwritten = write_study_report(
+                plan, console.say, None if sam is None else [*PROGRAM, "sam", *sam]
+            )
     failed = [each for each in lost if each.code]
     if failed:
         error = SslSegError(

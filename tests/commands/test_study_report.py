@@ -109,8 +109,8 @@ def test_the_chain_to_the_page(cli, tmp_path, package, monkeypatch):
     file.write_text(CHAIN.format(out=out).replace("a-small-sam", "broken"))
     code, text, err = cli("study", file)
     assert code == 0, err
-    assert "not drawn: " in text + err, "what cannot be drawn harms nothing else"
-    assert "not asked: SAM" in text + err
+    assert "skipped: " in text + err, "what cannot be drawn harms nothing else"
+    assert "skipped: SAM" in text + err
     assert (folder["C"] / "figures" / "tsne.json").stat().st_mtime_ns == made, "what is there stays"
     file.write_text("report = false\n" + CHAIN.format(out=out))
     (out / "report.html").unlink()

@@ -1,0 +1,81 @@
+"""Checks the flags of a study's stages against the parameters of the commands."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import typer
+
+from ssl_seg.engine.run_settings import FREE
+from ssl_seg.errors import UsageError, did_you_mean
+from ssl_seg.study.config import is_reference
+from ssl_seg.study.planner import Check
+from ssl_seg.workflows.flag_values import read_options
+
+_RESERVED_FLAGS = frozenset({"out", "config", "resume", "option"})  # a command that has them can be a stage
+
+
+def flag_validator(context: typer.Context) -> Check:
+    """Return a function that checks flags against the parameters of the registered commands."""
+    commands = getattr(context.find_root().command, "commands", {})
+
+    def check(
+        command: str, given: Mapping[str, Any], where: Callable[[str], str]
+    ) -> tuple[dict[str, Any], list[str]]:
+        parameters = {p.name: p for p in commands[command].params} if command in commands else {}
+        if not _RESERVED_FLAGS <= parameters.keys():
+            able = [
+                name for name, each in commands.items() if _RESERVED_FLAGS <= {p.name for p in each.params}
+            ]
+            raise UsageError(
+                f"no command {command!r} for a stage{did_you_mean(command, able)}",
+                where=where("command"),
+                next=f"one of {', '.join(able)}",
+            )
+        known = (parameters.keys() | {"o"}) - _RESERVED_FLAGS - {"progress"}
+        texts = []
+        for key, value in given.items():
+            if key not in known:
+                raise UsageError(f"unknown key {key!r}{did_you_mean(key, known)}", where=where(key))
+            if key == "o":
+                texts += [text for text in _options(value, where) if not text.isidentifier()]
+            elif not isinstance(value, str | int | float):
+                raise UsageError(f"{key!r} takes one value, not {value!r}", where=where(key))
+            elif is_reference(value):
+                if not parameters[key].metavar:
+                    raise UsageError(f"{key!r} takes no run of another stage", where=where(key))
+            else:
+                _check_value(context, parameters[key], value, where)
+                # a bare word may be a folder only where one is asked for: `byol` is a method
+                named = isinstance(value, str) and (parameters[key].metavar or not value.isidentifier())
+                texts += [str(value)] if named and key not in FREE else []
+        return {key: value for key, value in given.items() if key not in FREE}, texts
+
+    return check
+
+
+def _options(parts: Any, where: Callable[[str], str]) -> Iterator[str]:
+    """The texts among the options of parts, once all are known to be options."""
+    tables: dict[str, Any] = parts if isinstance(parts, dict) else {"o": parts}
+    for part, table in tables.items():
+        values = list(table.values()) if isinstance(table, dict) else [None]
+        if not all(isinstance(value, str | int | float | list) for value in values):
+            raise UsageError(
+                f"{part!r} must be a table of options", where=where("o"), next="o.ssl.decay = 0.97"
+            )
+        try:
+            read_options([f"{part}.{key}={value}" for key, value in table.items()])
+        except UsageError as error:
+            raise UsageError(error.what, where=where("o"), next=error.next) from error
+        yield from (value for value in values if isinstance(value, str))
+
+
+def _check_value(context: typer.Context, parameter: Any, value: object, where: Callable[[str], str]) -> None:
+    """As the shell's own check, before anything is run."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    try:
+        parameter.process_value(context, text)
+    except typer.BadParameter as error:
+        reason = error.message.strip().rstrip(".").lower()
+        name = parameter.name
+        raise UsageError(f"{name!r}: {reason}, got {text!r}", where=where(name)) from error

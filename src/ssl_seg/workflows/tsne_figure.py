@@ -1,0 +1,86 @@
+"""t-SNE maps of the features that a classification run has saved."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ssl_seg.figures.tsne_data import chosen_features, mappable
+from ssl_seg.utils.files import replace_text
+from ssl_seg.utils.outputs import refuse_inputs
+from ssl_seg.utils.progress import Console
+from ssl_seg.workflows.inference import run_files
+
+if TYPE_CHECKING:
+    from ssl_seg.figures.tsne import Map
+
+_K = 10  # neighbors
+
+
+@dataclass(frozen=True)
+class TSNEFigure:
+    """The maps that were drawn.
+
+    Attributes:
+        maps: one per epoch.
+        chance: k-NN purity of random positions.
+        paths: of the figures, and of the JSON file with coordinates and scores.
+    """
+
+    maps: "list[Map]"
+    chance: float
+    paths: list[Path]
+
+
+def draw_tsne(
+    run: Path,
+    *,
+    epochs: str | None = None,
+    perplexity: float | None = None,
+    seed: int = 0,
+    out: Path | None = None,
+) -> TSNEFigure:
+    """Draw maps of the saved features of a run, each initialized from the previous one.
+
+    Args:
+        run: folder of a classification run.
+        epochs: comma-separated; first and last by default.
+        perplexity: 30, or less for few images.
+        seed: of t-SNE.
+        out: path of the figures without extension; RUN/figures/tsne by default.
+
+    Raises:
+        DataError: the run has no saved features. UsageError: none of an epoch.
+    """
+    from ssl_seg.figures.tsne import chance, make_maps, usable_perplexity
+    from ssl_seg.figures.tsne_picture import draw_maps
+
+    stem = out or run / "figures" / "tsne"
+    content_file = stem.with_name(f"{stem.name}.json")
+    refuse_inputs([content_file], run_files(run))
+    with Console() as console:
+        kept, notes = chosen_features(run, epochs)
+        kept, more = mappable(kept)
+        for note in [*notes, *more]:
+            console.say(note)
+        usable = usable_perplexity(len(kept.targets), perplexity)
+        maps = make_maps(
+            kept.features, kept.targets, perplexity=usable, seed=seed, k=_K, tick=console.mapping
+        )
+    about = f"t-SNE of {len(kept.targets)} training images, perplexity {usable:g}, seed {seed}"
+    about = "\n".join([about, *more])
+    paths = draw_maps(stem, maps, kept.targets, kept.classes, k=_K, note=about)
+    content = {
+        "classes": kept.classes,
+        "targets": kept.targets.tolist(),
+        "filenames": kept.filenames,
+        "k": min(_K, len(kept.targets) - 1),
+        "perplexity": usable,
+        "seed": seed,
+        "chance": chance(kept.targets),
+        "notes": [*notes, *more],
+        "maps": [vars(each) | {"xy": each.xy.tolist()} for each in maps],
+    }
+    paths.append(content_file)
+    replace_text(content_file, json.dumps(content) + "\n")
+    return TSNEFigure(maps, content["chance"], paths)
