@@ -63,7 +63,7 @@ def _named(error: Exception) -> SslSegError:
         where=f"{place.filename}:{place.lineno}",
         next="rerun with `ssl-seg --debug ...` and report the output",
     )
-    bug.told = getattr(error, "told", False)
+    bug.reported = getattr(error, "reported", False)
     return bug
 
 
@@ -74,7 +74,7 @@ def _told(error: SslSegError) -> int:
     if "--debug" in sys.argv and sys.exc_info()[0]:
         lines = traceback.format_exc().rstrip().split("\n")
         echo(*(f"    {line}" for line in lines), err=True)  # none of them looks like one of ours
-    if not error.told:
+    if not error.reported:
         BadFiles().tell(error)
         show_error(error)
     return error.code
