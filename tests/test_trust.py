@@ -395,7 +395,7 @@ def test_the_registry_takes_code_from_nobody_but_a_person(files, code, kind):
 
 # where a name becomes one that a person has typed, and why it is one
 TYPES = {
-    ("workflows/flag_values.py", "settings"): "the parameters of a command",
+    ("workflows/flag_values.py", "config_from_flags"): "the parameters of a command",
     ("workflows/study_components.py", "check_parts"): "a study's file",
     ("workflows/component_check.py", "check_all"): "the argument",
     ("workflows/inference.py", "__init__"): "flags",
@@ -414,7 +414,7 @@ IMPORTS = {
     ("plugins.py", "built_in_modules"): "our own",
     ("heads/smp.py", "_smp"): "one of three of its modules",
     ("plugins.py", "load_plugins"): "an installed package",
-    ("cli.py", "add_outside_commands"): "an installed package",
+    ("cli.py", "add_plugin_commands"): "an installed package",
     ("__init__.py", "__getattr__"): "our own",
 }
 # what reads names from files, by the reader it calls

@@ -38,18 +38,18 @@ from ssl_seg.utils.importing import ImportFault, import_fence
 from ssl_seg.utils.progress import echo
 from ssl_seg.utils.text import shown_lines
 
-SHARED = ("train", "classify", "segment")  # what several processes can do together
+DISTRIBUTED_COMMANDS = ("train", "classify", "segment")  # what several processes can do together
 
 
 class _Group(TyperGroup):
     """The commands; what Typer says of a wrong word is shown as text, whatever a file is called."""
 
-    def make_context(self, *words: Any, **named: Any) -> Any:
+    def make_context(self, *arguments: Any, **named: Any) -> Any:
         with _shown_errors():
-            return super().make_context(*words, **named)
+            return super().make_context(*arguments, **named)
 
     def invoke(self, ctx: Any) -> Any:
-        with _shown_errors(), fenced(its_right=_ends_its_command):
+        with _shown_errors(), fenced(its_right=_is_command_exit):
             return super().invoke(ctx)
 
 
@@ -63,13 +63,13 @@ def _shown_errors() -> Iterator[None]:
         raise
 
 
-_outside: list[str] = []  # who has brought the command that is called, if not we
+_called_plugins: list[str] = []  # who has brought the command that is called, if not we
 
 
-def _ends_its_command(owner: Owner, error: BaseException) -> bool:
+def _is_command_exit(owner: Owner, error: BaseException) -> bool:
     """Whether somebody's command ends as a command may, and not a part of ours that it uses."""
     return (
-        owner.source in _outside
+        owner.source in _called_plugins
         and not owner.part
         and (isinstance(error, SystemExit) or hasattr(error, "exit_code"))
     )
@@ -96,10 +96,10 @@ def main_options(
         echo(version("ssl-seg"))
         raise typer.Exit
     called, count = context.invoked_subcommand, world_size_from_env()
-    if called and called not in SHARED and count > 1:
+    if called and called not in DISTRIBUTED_COMMANDS and count > 1:
         raise UsageError(
             f"`{called}` runs in a single process, but {count} were started",
-            next=f"run it without torchrun, accelerate launch or srun; distributed commands: {', '.join(SHARED)}",
+            next=f"run it without torchrun, accelerate launch or srun; distributed commands: {', '.join(DISTRIBUTED_COMMANDS)}",
         )
 
 
@@ -123,14 +123,14 @@ app.add_typer(figure.app, name="figure")
 app.add_typer(list_plugins.app, name="plugins")
 
 
-def add_outside_commands(app: typer.Typer, called: str) -> None:
+def add_plugin_commands(app: typer.Typer, called: str) -> None:
     """Add the commands of the entry-point group `ssl_seg.commands`.
 
     Only the one that is called is loaded; of the others `--help` shows who brought them. One that
     is broken, or has the name of another, fails when it is called, and harms nothing else.
     """
     owners = dict.fromkeys(_own_commands(app), "ssl-seg")
-    for point, source in announced("ssl_seg.commands", lambda trouble: None):
+    for point, source in announced("ssl_seg.commands", lambda error: None):
         if point.name in owners:
             both = f"command {point.name!r} is brought by {owners[point.name]} and by {source}"
             if owners[point.name] != "ssl-seg":
@@ -147,7 +147,7 @@ def add_outside_commands(app: typer.Typer, called: str) -> None:
             ):
                 know(point.module, str(source))
                 _add_loaded(app, point.name, point.load())
-                _outside[:] = [str(source)]
+                _called_plugins[:] = [str(source)]
         except ImportFault as fault:
             _add_failing(app, point.name, f"{whose} is broken: {fault}")
 
@@ -183,11 +183,11 @@ def _add_failing(app: typer.Typer, name: str, message: str) -> None:
 
 def run() -> None:
     """What was typed. Errors are raised; `main` says what they are."""
-    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    arguments = [word for word in sys.argv[1:] if not word.startswith("-")]
     # what a decoder thinks of a file is not for the terminal: what cannot be read is listed with its reason
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("PIL").addHandler(logging.NullHandler())
-    add_outside_commands(app, words[0] if words else "")
+    add_plugin_commands(app, arguments[0] if arguments else "")
     with as_program():
         app()
 

@@ -22,7 +22,10 @@ ALLOWED = {
     ("workflows/architecture_figure.py", "stem.with_name(f'{stem.name}.json')"): "a path from the shell",
     ("workflows/tsne_figure.py", "stem.with_name(f'{stem.name}.json')"): "a path from the shell",
     ("workflows/feature_snapshots.py", "folder / f'epoch-{epoch:04d}.npz'"): "a number",
-    ("workflows/plugin_skeleton.py", "aside / path"): "constants and a name of small letters, digits and -",
+    (
+        "workflows/plugin_skeleton.py",
+        "tmp_path / path",
+    ): "constants and a name of small letters, digits and -",
     ("workflows/report.py", "path.with_name(f'{path.stem}_tables.tex')"): "a path from the shell",
     ("commands/segment.py", "Path('runs') / '-'.join([names[0].replace(':', '-'), *names[1:]])"): "stems",
     ("commands/study.py", "out / table.name"): "to be said",

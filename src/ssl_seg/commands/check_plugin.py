@@ -22,8 +22,8 @@ def main(name: str) -> int:
     except AssertionError as error:
         return _report(PluginError(f"{name} failed a check: {error}"))
     except Exception as error:  # foreign code
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        return _report(PluginError(f"{name}: {brief(error)}", where=f"{place.filename}:{place.lineno}"))
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        return _report(PluginError(f"{name}: {brief(error)}", where=f"{frame.filename}:{frame.lineno}"))
     return 0
 
 

@@ -24,14 +24,14 @@ from ssl_seg.workflows.flag_values import (
 _OPTIONS = "ssl_seg.options"  # where a context keeps the options of a TOML file
 
 
-def take_config(context: typer.Context, path: Path | None) -> Path | None:
+def config_callback(context: typer.Context, path: Path | None) -> Path | None:
     """Callback of `--config`: what the file says become defaults."""
     if path is not None:
-        _take_values(context, read_toml(path), path)
+        _set_defaults(context, read_toml(path), path)
     return path
 
 
-def _take_values(
+def _set_defaults(
     context: typer.Context, values: Mapping[str, Any], path: Path, run: Path | None = None
 ) -> None:
     """Make what a TOML file says the defaults of flags.
@@ -40,15 +40,15 @@ def _take_values(
         run: the file is this run's own, and not the person's: code that it names must be typed again. A
             default that is a function is called only where there is no other value.
     """
-    known = {parameter.name: parameter for parameter in context.command.params if parameter.name}
-    found, options = defaults_from(values, path, known)
+    parameters = {parameter.name: parameter for parameter in context.command.params if parameter.name}
+    values_of_file, options = defaults_from(values, path, parameters)
     defaults: dict[str, Any] = dict(context.default_map or {})
-    for name, value in found.items():
+    for name, value in values_of_file.items():
         if run is not None and name not in FREE and names_code(value):
-            again = resuming(str(context.info_name), run, found)
-            defaults.setdefault(name, partial(name_it_again, value, path, again))
+            resume_command = resuming(str(context.info_name), run, values_of_file)
+            defaults.setdefault(name, partial(name_it_again, value, path, resume_command))
         else:
-            _check_value(context, known[name], value, path)
+            _check_value(context, parameters[name], value, path)
             defaults[name] = value
     context.default_map = defaults
     context.meta[_OPTIONS] = [*context.meta.get(_OPTIONS, []), *options]
@@ -70,24 +70,24 @@ def _check_value(context: typer.Context, parameter: Any, value: str, path: Path)
         raise UsageError(f"{parameter.name!r}: {reason}, got {value!r}", where=where) from error
 
 
-def add_options(context: typer.Context, given: list[str] | None) -> list[str]:
+def add_options(context: typer.Context, typed: list[str] | None) -> list[str]:
     """Those of the file, then those of the shell: of two that say different things the last holds."""
-    return [*context.meta.get(_OPTIONS, []), *(given or [])]
+    return [*context.meta.get(_OPTIONS, []), *(typed or [])]
 
 
-def note_out(context: typer.Context, out: Path | None) -> Path | None:
-    """Callback of `--out`: see `_take_run`."""
-    _take_run(context, out, context.params.get("resume", False))
+def out_callback(context: typer.Context, out: Path | None) -> Path | None:
+    """Callback of `--out`: see `_load_run_defaults`."""
+    _load_run_defaults(context, out, context.params.get("resume", False))
     return out
 
 
-def note_resume(context: typer.Context, resume: bool) -> bool:
-    """Callback of `--resume`: see `_take_run`."""
-    _take_run(context, context.params.get("out"), resume)
+def resume_callback(context: typer.Context, resume: bool) -> bool:
+    """Callback of `--resume`: see `_load_run_defaults`."""
+    _load_run_defaults(context, context.params.get("out"), resume)
     return resume
 
 
-def _take_run(context: typer.Context, out: Path | None, resume: bool) -> None:
+def _load_run_defaults(context: typer.Context, out: Path | None, resume: bool) -> None:
     """`--resume --out RUN`: what the run was started with holds, unless a flag says otherwise.
 
     Raises:
@@ -95,15 +95,15 @@ def _take_run(context: typer.Context, out: Path | None, resume: bool) -> None:
     """
     if not resume or out is None:
         return
-    settings, path = read_settings(out), out / "run.toml"
-    record = settings.get("record")
+    config, path = read_settings(out), out / "run.toml"
+    record = config.get("record")
     command = record.get("command") if isinstance(record, dict) else None
     if not isinstance(command, str):
         raise WeightsError("run.toml is damaged: its table [record] names no command", where=str(path))
     if command != context.info_name:
-        way = resuming(command, out, settings)
-        raise UsageError(f"{out} holds a run of `ssl-seg {command}`", next=way)
+        resume_command = resuming(command, out, config)
+        raise UsageError(f"{out} holds a run of `ssl-seg {command}`", next=resume_command)
     try:
-        _take_values(context, settings, path, out)
+        _set_defaults(context, config, path, out)
     except UsageError as error:
         raise WeightsError(f"run.toml is damaged: {error.what}", where=error.where or str(path)) from error

@@ -68,14 +68,19 @@ def evaluate(
     chosen = tuple(probe.split(",")) if probe else ()
     if unknown := set(chosen) - set(PROBES):
         raise UsageError(f"unknown probe {unknown.pop()!r}", next=f"one of {', '.join(PROBES)}")
-    how: dict[str, Any] = {"precision": precision, "cpu": cpu, "cache": cache, "bad_images": bad_images}
+    session_flags: dict[str, Any] = {
+        "precision": precision,
+        "cpu": cpu,
+        "cache": cache,
+        "bad_images": bad_images,
+    }
     options = read_options(option or [])
     _check_out(out)
     if is_mask_folder(Path(run).expanduser()):
         numbers = measure_masks(Path(run).expanduser(), data, options)
     else:
         named = (run, which, backbone, head, image_size, options)
-        numbers = measure(named, how, data, tiling, (bank, allow_overlap), chosen)
+        numbers = measure(named, session_flags, data, tiling, (bank, allow_overlap), chosen)
     classes = numbers.pop("classes", None)
     _print_scores(numbers, classes)
     if out:
@@ -94,10 +99,10 @@ def _check_out(out: Path | None) -> None:
     if out is None or not os.path.lexists(out):
         return
     try:
-        found = read_json(out)
+        content = read_json(out)
     except (OSError, ValueError):
-        found = {}
-    if not found.keys() >= {"run", "data", "images"}:
+        content = {}
+    if not content.keys() >= {"run", "data", "images"}:
         raise UsageError(f"--out {out} exists and contains no scores of `evaluate`", next="another --out")
 
 

@@ -40,12 +40,12 @@ def export(
     """
     out = out.expanduser()
     subject = subject_of(run, which, backbone, head)
-    made = write_export(subject, to, out, run, which, license)
+    exported = write_export(subject, to, out, run, which, license)
     for path in sorted(out.iterdir()) if out.is_dir() else [out]:
         echo(f"{path}  {size_of(path)}")
-    holds = "backbone and head" if made.whole else "backbone"
-    echo(f"{holds}; largest difference of its outputs {made.difference:.1e}")
-    for note in made.notes:
+    holds = "backbone and head" if exported.whole else "backbone"
+    echo(f"{holds}; largest difference of its outputs {exported.difference:.1e}")
+    for note in exported.notes:
         echo(f"note: {note}")
-    echo("", *made.code.split("\n"))
-    return Export(**vars(made), path=out)
+    echo("", *exported.code.split("\n"))
+    return Export(**vars(exported), path=out)

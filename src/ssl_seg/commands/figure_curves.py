@@ -23,14 +23,14 @@ def curves(
 
     runs = list(dict.fromkeys(runs))
     stem = out or (runs[0] / "figures" / "curves" if len(runs) == 1 else Path("curves"))
-    console = Console()
-    found = {}
+    progress = Console()
+    lines_of_run = {}
     for name, folder in zip(names(runs), runs, strict=True):
-        lines = read_lines(folder, console.say)
+        lines = read_lines(folder, progress.say)
         for note in missing_epochs(folder, lines):
-            console.say(f"{name}: {note}")
+            progress.say(f"{name}: {note}")
         if lines:
-            found[name] = lines
-    if not panels(found):
+            lines_of_run[name] = lines
+    if not panels(lines_of_run):
         raise DataError("no scores of a finished epoch", where=", ".join(map(str, runs[:5])))
-    echo(*draw_curves(stem, found))
+    echo(*draw_curves(stem, lines_of_run))

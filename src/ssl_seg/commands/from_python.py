@@ -42,21 +42,21 @@ def from_python(command: Callable[P, R]) -> Callable[P, R]:
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         if _PROGRAM.get():
             return command(*args, **kwargs)
-        given = inspect.signature(command).bind(*args, **kwargs).arguments
+        arguments = inspect.signature(command).bind(*args, **kwargs).arguments
         with as_program(), showing(lines=False):
-            result: R = _invoke(command, given)
+            result: R = _invoke(command, arguments)
             return result
 
     return call
 
 
-def _invoke(command: Callable[..., Any], given: Mapping[str, Any]) -> Any:
+def _invoke(command: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     app = typer.Typer(add_completion=False)
     app.command()(command)
     parsed = typer.main.get_command(app)
     name = command.__name__
     try:
-        with parsed.make_context(name, list(_words(parsed, given))) as context:
+        with parsed.make_context(name, list(_words(parsed, arguments))) as context:
             return parsed.invoke(context)
     except typer.BadParameter as error:
         flag = error.param.name if error.param else ""
@@ -65,18 +65,18 @@ def _invoke(command: Callable[..., Any], given: Mapping[str, Any]) -> Any:
         ) from error
 
 
-def _words(command: Any, given: Mapping[str, Any]) -> Iterator[str]:
+def _words(command: Any, arguments: Mapping[str, Any]) -> Iterator[str]:
     """What a person would type; what is None is left open."""
-    placed: list[str] = []
+    positional: list[str] = []
     for parameter in command.params:
-        value = given.get(parameter.name)
+        value = arguments.get(parameter.name)
         if value is None:
             continue
         values = value if isinstance(value, list | tuple) else [value]
         if parameter.param_type_name == "argument":
-            placed += map(str, values)
+            positional += map(str, values)
         elif getattr(parameter, "is_flag", False):
             yield from (parameter.opts if value else parameter.secondary_opts)[-1:]
         else:
             yield from (f"{parameter.opts[-1]}={each}" for each in values)
-    yield from ("--", *placed)
+    yield from ("--", *positional)

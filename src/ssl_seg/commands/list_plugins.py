@@ -49,12 +49,12 @@ def list_(
     if what and what not in KINDS:
         found = [kind for kind in KINDS if registry.sources(kind, what)]
         if not found:
-            near = [*KINDS, *(name for kind in KINDS for name in registry.names(kind))]
-            raise UsageError(f"no component named {what!r}{did_you_mean(what, near)}", next="ssl-seg list")
+            known = [*KINDS, *(name for kind in KINDS for name in registry.names(kind))]
+            raise UsageError(f"no component named {what!r}{did_you_mean(what, known)}", next="ssl-seg list")
         for kind in found:
             _describe(kind, what, registry.factory(kind, what), registry.sources(kind, what))
-    for trouble in registry.troubles():
-        echo(trouble, err=True)
+    for error in registry.troubles():
+        echo(error, err=True)
 
 
 def _describe(kind: str, name: str, factory: Callable[..., Any], sources: list[Any]) -> None:
@@ -83,13 +83,13 @@ def plugins(context: typer.Context) -> None:
     from ssl_seg.registry import BUILT_IN, KINDS
 
     registry = load_plugins().registry
-    brought: dict[str, dict[str, list[str]]] = {}
+    components: dict[str, dict[str, list[str]]] = {}
     for kind in KINDS:
         for table in registry.tables(kind):
-            brought.setdefault(str(table.source), {}).setdefault(kind, []).extend(table.names)
+            components.setdefault(str(table.source), {}).setdefault(kind, []).extend(table.names)
     for point, source in announced("ssl_seg.commands", registry.failures.append):
-        brought.setdefault(str(source), {}).setdefault("commands", []).append(point.name)
-    for name, kinds in brought.items():
+        components.setdefault(str(source), {}).setdefault("commands", []).append(point.name)
+    for name, kinds in components.items():
         echo(f"{name}{' (built in)' if name == str(BUILT_IN) else ''}")
         for kind, names in kinds.items():
             if names:

@@ -49,10 +49,15 @@ def predict(
     from ssl_seg.workflows.inference import Reading
     from ssl_seg.workflows.mask_prediction import Tiling, predict_masks
 
-    how: dict[str, Any] = {"precision": precision, "cpu": cpu, "cache": cache, "bad_images": bad_images}
+    session_flags: dict[str, Any] = {
+        "precision": precision,
+        "cpu": cpu,
+        "cache": cache,
+        "bad_images": bad_images,
+    }
     tiling = Tiling(tile, overlap, flips)
     options = read_options(option or [])
-    with Reading(run, which, backbone, head, None, options, **how) as reading:
+    with Reading(run, which, backbone, head, None, options, **session_flags) as reading:
         if reading.trained.model is None:
             raise WeightsError(
                 f"{run} has no classifier or segmentation head", next=f"ssl-seg classify TRAIN --init {run}"
@@ -89,15 +94,20 @@ def embed(
     """
     from ssl_seg.workflows.inference import Reading
 
-    how: dict[str, Any] = {"precision": precision, "cpu": cpu, "cache": cache, "bad_images": bad_images}
+    session_flags: dict[str, Any] = {
+        "precision": precision,
+        "cpu": cpu,
+        "cache": cache,
+        "bad_images": bad_images,
+    }
     check_out(out, ".npz")
     options = read_options(option or [])
-    with Reading(run, which, backbone, head, image_size, options, **how) as reading:
+    with Reading(run, which, backbone, head, image_size, options, **session_flags) as reading:
         refuse_taken([out], reading.inputs(dataset := reading.dataset(images)), overwrite=overwrite)
-        store = reading.store(dataset)
-        features = reading.features(store).cpu().numpy()
-    names = [dataset.samples[row][0] for row in store.rows.tolist()]
-    found = Embeddings(out, features, names, store.targets.numpy(), list(store.classes))
-    save_npz(**vars(found))
+        images_cache = reading.store(dataset)
+        features = reading.features(images_cache).cpu().numpy()
+    names = [dataset.samples[row][0] for row in images_cache.rows.tolist()]
+    embeddings = Embeddings(out, features, names, images_cache.targets.numpy(), list(images_cache.classes))
+    save_npz(**vars(embeddings))
     echo(f"{len(names)} x {features.shape[1]} features: {out}")
-    return found
+    return embeddings

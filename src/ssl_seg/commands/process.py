@@ -30,13 +30,13 @@ def run(work: Callable[[], object]) -> int:
             with interruptible():
                 code = _code_of(work)
         except Interrupted as error:
-            code = _told(Stopped(error.signal))
+            code = _report(Stopped(error.signal))
         out.flush()
         if code or out.lost is None:
             return code
         if out.lost.errno == errno.EPIPE:
             return 128 + signal.SIGPIPE
-        return _told(ResourceError(f"cannot write to stdout: {out.lost.strerror}"))
+        return _report(ResourceError(f"cannot write to stdout: {out.lost.strerror}"))
 
 
 def _code_of(work: Callable[[], object]) -> int:
@@ -45,29 +45,29 @@ def _code_of(work: Callable[[], object]) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except SslSegError as error:
-        return _told(error)
+        return _report(error)
     except Exception as error:
-        return _told(_named(error))
+        return _report(_known_error(error))
     return 0
 
 
-def _named(error: Exception) -> SslSegError:
+def _known_error(error: Exception) -> SslSegError:
     """What no part has named: the machine ran out of something, or a bug."""
     from ssl_seg.workflows.run_status import as_resource_error
 
-    if found := as_resource_error(error):
-        return found
-    place = traceback.extract_tb(error.__traceback__)[-1]
+    if resource_error := as_resource_error(error):
+        return resource_error
+    frame = traceback.extract_tb(error.__traceback__)[-1]
     bug = SslSegError(
         f"internal error: {type(error).__name__}: {error}",
-        where=f"{place.filename}:{place.lineno}",
+        where=f"{frame.filename}:{frame.lineno}",
         next="rerun with `ssl-seg --debug ...` and report the output",
     )
     bug.reported = getattr(error, "reported", False)
     return bug
 
 
-def _told(error: SslSegError) -> int:
+def _report(error: SslSegError) -> int:
     if isinstance(error, Stopped):
         error.kept = error.kept or "what is finished; no file is left by halves"
         error.next = error.next or typed()

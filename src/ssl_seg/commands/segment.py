@@ -10,7 +10,7 @@ from ssl_seg.errors import UsageError
 from ssl_seg.utils.text import short
 from ssl_seg.workflows.config import SegmentationConfig
 from ssl_seg.workflows.finetune import finetune_by_names
-from ssl_seg.workflows.flag_values import settings
+from ssl_seg.workflows.flag_values import config_from_flags
 from ssl_seg.workflows.run_result import RunResult
 from ssl_seg.workflows.segment import SEGMENTATION
 
@@ -64,7 +64,7 @@ def segment(
     Training uses crops; validation uses full-size images. --init loads the backbone from a run of
     `ssl-seg train` or a weight file.
     """
-    values = settings(locals())
+    values = config_from_flags(locals())
     if train is None:
         raise UsageError("no TRAIN given", next="ssl-seg segment TRAIN --val VAL")
     if watch and not val:

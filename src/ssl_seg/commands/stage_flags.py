@@ -20,7 +20,7 @@ def flag_validator(context: typer.Context) -> Check:
     commands = getattr(context.find_root().command, "commands", {})
 
     def check(
-        command: str, given: Mapping[str, Any], where: Callable[[str], str]
+        command: str, flags: Mapping[str, Any], where: Callable[[str], str]
     ) -> tuple[dict[str, Any], list[str]]:
         parameters = {p.name: p for p in commands[command].params} if command in commands else {}
         if not _RESERVED_FLAGS <= parameters.keys():
@@ -32,11 +32,11 @@ def flag_validator(context: typer.Context) -> Check:
                 where=where("command"),
                 next=f"one of {', '.join(able)}",
             )
-        known = (parameters.keys() | {"o"}) - _RESERVED_FLAGS - {"progress"}
+        names = (parameters.keys() | {"o"}) - _RESERVED_FLAGS - {"progress"}
         texts = []
-        for key, value in given.items():
-            if key not in known:
-                raise UsageError(f"unknown key {key!r}{did_you_mean(key, known)}", where=where(key))
+        for key, value in flags.items():
+            if key not in names:
+                raise UsageError(f"unknown key {key!r}{did_you_mean(key, names)}", where=where(key))
             if key == "o":
                 texts += [text for text in _options(value, where) if not text.isidentifier()]
             elif not isinstance(value, str | int | float):
@@ -49,7 +49,7 @@ def flag_validator(context: typer.Context) -> Check:
                 # a bare word may be a folder only where one is asked for: `byol` is a method
                 named = isinstance(value, str) and (parameters[key].metavar or not value.isidentifier())
                 texts += [str(value)] if named and key not in FREE else []
-        return {key: value for key, value in given.items() if key not in FREE}, texts
+        return {key: value for key, value in flags.items() if key not in FREE}, texts
 
     return check
 

@@ -39,29 +39,29 @@ def study(
 
         echo(*forecast(plan, sam is not None))
         return
-    console, out = Console(), plan.file.out
+    progress, out = Console(), plan.file.out
     unwritten: list[ResourceError] = []
-    with held_folder(out, f"ssl-seg study {file}") as held:
-        with Relay(out, f"ssl-seg study {file}", console.say) as relay:
+    with held_folder(out, f"ssl-seg study {file}") as folder_lock:
+        with Relay(out, f"ssl-seg study {file}", progress.say) as runner:
             for job in plan.jobs:
-                if why := plan.changes(job):
-                    console.say(f"{job.name}: {why}")
+                if reason := plan.changes(job):
+                    progress.say(f"{job.name}: {reason}")
             plan.write()
-            lost = plan.run(lambda job: while_there(held, relay, job), console.say)
+            unfinished = plan.run(lambda job: while_there(folder_lock, runner, job), progress.say)
         for table in plan.file.tables:
-            found = [read_row(plan.file.stages[name], plan.folders(name), table.score) for name in table.rows]
-            made = Table(found, table.score)
-            made.write(out, table.name)
-            echo(*made.text().split("\n"))
-            console.say(f"table: {out / table.name}.txt, .md, .tex, .csv")
+            rows = [read_row(plan.file.stages[name], plan.folders(name), table.score) for name in table.rows]
+            scores = Table(rows, table.score)
+            scores.write(out, table.name)
+            echo(*scores.text().split("\n"))
+            progress.say(f"table: {out / table.name}.txt, .md, .tex, .csv")
         if plan.file.report:
             unwritten = write_study_report(
-                plan, console.say, None if sam is None else [*PROGRAM, "sam", *sam]
+                plan, progress.say, None if sam is None else [*PROGRAM, "sam", *sam]
             )
-    failed = [each for each in lost if each.code]
+    failed = [each for each in unfinished if each.code]
     if failed:
         error = SslSegError(
-            f"{len(failed)} of {len(plan.jobs)} runs failed, {len(lost) - len(failed)} skipped because they depend on them",
+            f"{len(failed)} of {len(plan.jobs)} runs failed, {len(unfinished) - len(failed)} skipped because they depend on them",
             where=listed(f"{each.job.folder / 'run.log'}: code {each.code}" for each in failed[:5]),
             next=f"ssl-seg study {file}  # runs what is not finished",
         )

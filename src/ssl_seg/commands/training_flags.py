@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from ssl_seg.commands import completion
-from ssl_seg.commands.config import note_out, note_resume, take_config
+from ssl_seg.commands.config import config_callback, out_callback, resume_callback
 from ssl_seg.commands.flags import compute_flag, data_flag, model_flag, output_flag
 from ssl_seg.utils import limits
 
@@ -83,11 +83,13 @@ Metric = Annotated[
 
 Out = Annotated[
     Path | None,
-    output_flag(help="Output folder of the run.", show_default="runs/...", is_eager=True, callback=note_out),
+    output_flag(
+        help="Output folder of the run.", show_default="runs/...", is_eager=True, callback=out_callback
+    ),
 ]
 Config = Annotated[
     Path | None,
-    output_flag(help="TOML file with default values of flags.", is_eager=True, callback=take_config),
+    output_flag(help="TOML file with default values of flags.", is_eager=True, callback=config_callback),
 ]
 Resume = Annotated[
     bool,
@@ -95,7 +97,7 @@ Resume = Annotated[
         "--resume",
         help="Resume the run in --out from its latest checkpoint.",
         is_eager=True,
-        callback=note_resume,
+        callback=resume_callback,
     ),
 ]
 SaveEvery = Annotated[

@@ -60,12 +60,12 @@ def check(registry: Registry, kind: str, name: str) -> None:
     elif kind == "metrics":
         testing.check_metric(factory, fill_bank)
     else:
-        kit: dict[str, Callable[[Any], None]] = {
+        checks: dict[str, Callable[[Any], None]] = {
             "ssl": testing.check_method,
             "backbones": testing.check_backbone,
             "heads": testing.check_head,
         }
-        kit[kind](factory)
+        checks[kind](factory)
 
 
 def fill_bank(metric: "Metric") -> None:
@@ -83,19 +83,19 @@ def kind_of(factory: Callable[..., Any]) -> str:
     Raises:
         UsageError: it looks like none of the five kinds.
     """
-    made = factory if isinstance(factory, type) else inspect.signature(factory).return_annotation
+    product = factory if isinstance(factory, type) else inspect.signature(factory).return_annotation
     for kind, noun in _component_types().items():
-        if isinstance(made, type) and issubclass(made, noun):
+        if isinstance(product, type) and issubclass(product, noun):
             return kind
     parameters = inspect.signature(factory).parameters.values()
-    given = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+    positional = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
     by_count = {0: "backbones", 1: "ssl", 2: "datasets", 3: "heads"}
-    if given not in by_count:
+    if positional not in by_count:
         raise UsageError(
             f"cannot determine the component type of {factory!r}",
             next="annotate its return type, for example `-> SSLMethod`",
         )
-    return by_count[given]
+    return by_count[positional]
 
 
 def _component_types() -> dict[str, type]:

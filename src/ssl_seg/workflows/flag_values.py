@@ -14,7 +14,7 @@ from ssl_seg.utils.toml import to_toml
 GROUPS = ("ssl", "backbone", "head", "data", "val", "probe", "metric")
 
 
-def settings(values: Mapping[str, Any]) -> dict[str, Any]:
+def config_from_flags(values: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a training command's parameters as `run.toml` holds them, `-o` read as `o`.
 
     All of them have been typed by a person: what `run.toml` names at `--resume` gets no further than `commands.config`.
@@ -22,15 +22,15 @@ def settings(values: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: a malformed `-o`, a batch that cannot be cut, or a value that is no Unicode text.
     """
-    given = {
+    config = {
         name: TypedName(value) if isinstance(value, str | Path) else value for name, value in values.items()
     }
     for name in ("out", "config", "resume", "option", "progress"):
-        del given[name]
-    given["o"] = read_options(values["option"] or [])
-    check_parts(given, 1)
-    to_toml(given)  # what run.toml cannot hold is found before the images are read
-    return given
+        del config[name]
+    config["o"] = read_options(values["option"] or [])
+    check_parts(config, 1)
+    to_toml(config)  # what run.toml cannot hold is found before the images are read
+    return config
 
 
 def read_options(texts: list[str]) -> dict[str, dict[str, str]]:
@@ -56,7 +56,7 @@ def read_options(texts: list[str]) -> dict[str, dict[str, str]]:
 
 
 def defaults_from(
-    values: Mapping[str, Any], path: Path, known: Iterable[str]
+    values: Mapping[str, Any], path: Path, parameters: Iterable[str]
 ) -> tuple[dict[str, str], list[str]]:
     """What a TOML file says, as the shell would have said it: values of flags, and texts for `-o`.
 
@@ -73,7 +73,7 @@ def defaults_from(
         for key, value in _table(path, f"o.{group}", table).items()
     ]
     defaults: dict[str, str] = {}
-    flags = {name.replace("-", "_") for name in known} - {"config", "resume", "option", "help"}
+    flags = {name.replace("-", "_") for name in parameters} - {"config", "resume", "option", "help"}
     for key, value in values.items():
         name = key.replace("-", "_")
         if name not in flags:

@@ -73,7 +73,7 @@ def _memory_and_disk() -> Iterator[Check]:
         words = {line.split(":")[0]: line.split()[1] for line in info.read_text().splitlines()}
         yield True, "memory", f"{int(words['MemAvailable']) / 2**20:.0f} GiB available"
     for name, path in (("cache", default_cache()), ("here", Path.cwd())):
-        existing = next(place for place in [path, *path.parents] if place.exists())
+        existing = next(folder for folder in [path, *path.parents] if folder.exists())
         free = shutil.disk_usage(existing).free / 2**30
         writable = os.access(existing, os.W_OK)
         text = f"{path}: {free:.0f} GiB free{'' if writable else ', not writable'}"
@@ -86,5 +86,5 @@ def _plugins() -> Iterator[Check]:
 
     registry = load_plugins().registry
     yield True, "plugins", ", ".join(f"{len(registry.names(kind))} {kind}" for kind in KINDS)
-    for trouble in registry.troubles():
-        yield False, "plugin", trouble
+    for error in registry.troubles():
+        yield False, "plugin", error

@@ -26,7 +26,7 @@ def draw_masks(
     """
     from ssl_seg.figures.mask_gallery import Gallery
 
-    found, missing = open_runs(runs, names_in(names))
-    gallery = Gallery(found, names_in(images))
+    snapshots, missing = open_runs(runs, names_in(names))
+    gallery = Gallery(snapshots, names_in(images))
     own = runs[0] / "figures" / "masks" if len(runs) == 1 else Path("masks")
     return gallery.save(out or own), missing + gallery.missing

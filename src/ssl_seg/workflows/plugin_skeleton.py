@@ -63,18 +63,18 @@ def write_skeleton(name: str, kind: str, out: Path | None = None) -> Skeleton:
         raise OccupiedError(f"{folder} exists", next=f"ssl-seg new-plugin {name} --out OTHER_FOLDER")
     _refuse_taken(kind, component, package)
     module = package.replace("-", "_")
-    _, what, use = _KINDS[kind]
+    _, title, use = _KINDS[kind]
     values = {
         "name": component,
         "package": package,
         "module": module,
         "title": component.title().replace("_", ""),
         "function": f"read_{component}",
-        "what": what,
+        "what": title,
         "use": Template(use).substitute(name=component),
     }
     _write(folder, {path: Template(text).substitute(values) for path, text in _parts(kind, module)})
-    return Skeleton(folder, module, what, values["use"])
+    return Skeleton(folder, module, title, values["use"])
 
 
 def _parts(kind: str, module: str) -> Iterator[tuple[str, str]]:
@@ -89,11 +89,11 @@ def _parts(kind: str, module: str) -> Iterator[tuple[str, str]]:
 def _refuse_words(words: str, given: str) -> None:
     if re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", words) and len(words) <= _LONGEST:
         return
-    near = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-0123456789")[:_LONGEST].rstrip("-")
+    suggestion = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-0123456789")[:_LONGEST].rstrip("-")
     raise UsageError(
         f"invalid plugin name {given!r}: lowercase letters and digits, a letter first, `-` between words, "
         f"at most {_LONGEST} characters",
-        next=f"ssl-seg new-plugin {near}" if near else None,
+        next=f"ssl-seg new-plugin {suggestion}" if suggestion else None,
     )
 
 
@@ -117,7 +117,7 @@ def _write(folder: Path, texts: dict[str, str]) -> None:
     Raises:
         ResourceError: they cannot be written.
     """
-    with atomic_path(folder) as aside:
+    with atomic_path(folder) as tmp_path:
         for path, text in texts.items():
-            (aside / path).parent.mkdir(parents=True, exist_ok=True)
-            (aside / path).write_text(text)
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_text(text)

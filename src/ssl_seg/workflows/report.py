@@ -45,9 +45,9 @@ def write_report(folders: Sequence[Path], out: Path | None = None, title: str = 
     path = (out or (folders[0] if len(folders) == 1 else Path()) / "report.html").expanduser()
     if path.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"--out must end with .html, got {str(path)!r}")
-    made = build(folders, title)
-    write_page(made, path)
+    content = build(folders, title)
+    write_page(content, path)
     others = [path.with_suffix(".md"), path.with_name(f"{path.stem}_tables.tex")]
-    write_markdown(made, others[0])
-    write_tables(made, others[1])
-    return WrittenReport(path, others, list(made.missing))
+    write_markdown(content, others[0])
+    write_tables(content, others[1])
+    return WrittenReport(path, others, list(content.missing))

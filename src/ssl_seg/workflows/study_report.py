@@ -43,15 +43,17 @@ def write_study_report(
             if isinstance(error, ResourceError):
                 unwritten.append(error)
 
-    shown = {name: next(iter(found)) for name, found in _runs_of(plan).items() if found}
-    for name in _stages_with_tsne([plan.file.stages[name] for name in shown], plan):
-        features = shown[name] / "features"
-        if _outdated(shown[name] / "figures" / "tsne.json", features.glob("*.npz")):
-            attempt(lambda folder=shown[name]: _figure(draw_tsne(folder).paths))  # type: ignore[misc]
-    for folder in shown.values():
+    run_of_stage = {name: next(iter(found)) for name, found in _runs_of(plan).items() if found}
+    for name in _stages_with_tsne([plan.file.stages[name] for name in run_of_stage], plan):
+        features = run_of_stage[name] / "features"
+        if _outdated(run_of_stage[name] / "figures" / "tsne.json", features.glob("*.npz")):
+            attempt(lambda folder=run_of_stage[name]: _figure(draw_tsne(folder).paths))  # type: ignore[misc]
+    for folder in run_of_stage.values():
         if _outdated(folder / "figures" / "masks.svg", folder.glob("masks.json")):
             attempt(lambda folder=folder: _figure(draw_masks([folder])[0]))  # type: ignore[misc]
-    segmented = [folder for name, folder in shown.items() if plan.file.stages[name].command == "segment"]
+    segmented = [
+        folder for name, folder in run_of_stage.items() if plan.file.stages[name].command == "segment"
+    ]
     if segmented:
         code = _parts_from_files([job.flags for job in plan.jobs])
         attempt(lambda: _figure(_draw_networks(plan.file.out / "figures" / "architecture", segmented, code)))
@@ -83,14 +85,14 @@ def _runs_of(plan: "Study") -> dict[str, list[Path]]:
 
 def _stages_with_tsne(stages: list["Stage"], plan: "Study") -> list[str]:
     """Stages that get t-SNE maps: pre-trained and then fully fine-tuned ones, else the first classifier."""
-    able = [stage for stage in stages if stage.command == "classify"]
-    chosen = [
+    classifiers = [stage for stage in stages if stage.command == "classify"]
+    selected = [
         stage.name
-        for stage in able
+        for stage in classifiers
         if not stage.flags.get("freeze")
         and any(plan.file.stages[name].command == "train" for name in stage.references.values())
     ]
-    return chosen or [stage.name for stage in able[:1]]
+    return selected or [stage.name for stage in classifiers[:1]]
 
 
 def _parts_from_files(jobs: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
@@ -108,8 +110,8 @@ def _draw_networks(stem: Path, runs: list[Path], code: Mapping[str, list[str]]) 
 
     found: dict[str, Path] = {}
     for run in runs:
-        about = read_model_about(run / "model.safetensors")
-        parts = {key: about.get(key) for key in ("backbone", "head", "options", "image_size")}
+        metadata = read_model_about(run / "model.safetensors")
+        parts = {key: metadata.get(key) for key in ("backbone", "head", "options", "image_size")}
         found.setdefault(json.dumps(parts, sort_keys=True), run)
     return draw_networks(
         [str(run) for run in found.values()],

@@ -59,25 +59,25 @@ def draw_tsne(
     content_file = stem.with_name(f"{stem.name}.json")
     refuse_inputs([content_file], run_files(run))
     with Console() as console:
-        kept, notes = chosen_features(run, epochs)
-        kept, more = mappable(kept)
+        snapshots, notes = chosen_features(run, epochs)
+        snapshots, more = mappable(snapshots)
         for note in [*notes, *more]:
             console.say(note)
-        usable = usable_perplexity(len(kept.targets), perplexity)
+        usable = usable_perplexity(len(snapshots.targets), perplexity)
         maps = make_maps(
-            kept.features, kept.targets, perplexity=usable, seed=seed, k=_K, tick=console.mapping
+            snapshots.features, snapshots.targets, perplexity=usable, seed=seed, k=_K, tick=console.mapping
         )
-    about = f"t-SNE of {len(kept.targets)} training images, perplexity {usable:g}, seed {seed}"
-    about = "\n".join([about, *more])
-    paths = draw_maps(stem, maps, kept.targets, kept.classes, k=_K, note=about)
+    note = f"t-SNE of {len(snapshots.targets)} training images, perplexity {usable:g}, seed {seed}"
+    note = "\n".join([note, *more])
+    paths = draw_maps(stem, maps, snapshots.targets, snapshots.classes, k=_K, note=note)
     content = {
-        "classes": kept.classes,
-        "targets": kept.targets.tolist(),
-        "filenames": kept.filenames,
-        "k": min(_K, len(kept.targets) - 1),
+        "classes": snapshots.classes,
+        "targets": snapshots.targets.tolist(),
+        "filenames": snapshots.filenames,
+        "k": min(_K, len(snapshots.targets) - 1),
         "perplexity": usable,
         "seed": seed,
-        "chance": chance(kept.targets),
+        "chance": chance(snapshots.targets),
         "notes": [*notes, *more],
         "maps": [vars(each) | {"xy": each.xy.tolist()} for each in maps],
     }

@@ -50,17 +50,17 @@ def draw_training_views(
     size = image_size or (256 if masks else 128)
     recipes = [] if masks else recipes_of(registry, TypedName(ssl or "byol"), augment, options.get("ssl", {}))
     with Console() as console:
-        split, own = "train" if masks or augment else "", options.get("data", {})
-        dataset = open_dataset(registry, TypedName(data), split=split, masks=masks, options=own)
+        split, data_options = "train" if masks or augment else "", options.get("data", {})
+        dataset = open_dataset(registry, TypedName(data), split=split, masks=masks, options=data_options)
         refuse_inputs([out], files_of(dataset))
         tell_masks(dataset, data, console.say)
         canvas = WHOLE if masks else 2 * size
-        store = load(dataset, canvas, console, cache=cache, bad_images=bad_images)
-    batch = first_batch(store, count, seed)
-    fixed: dict[str, Any] = {"seed": seed, "epoch": batch.epoch, "size": size}
+        image_cache = load(dataset, canvas, console, cache=cache, bad_images=bad_images)
+    batch = first_batch(image_cache, count, seed)
+    sampling: dict[str, Any] = {"seed": seed, "epoch": batch.epoch, "size": size}
     if masks:
         colours = np.array(about_masks(dataset)["colours"], dtype=np.uint8)
-        made = paired_views(batch, store.sizes, augment or "light", colours, fixed)
+        views = paired_views(batch, image_cache.sizes, augment or "light", colours, sampling)
     else:
-        made = augmented(batch.images, recipes, batch.sizes, batch.samples, **fixed)
-    draw_views(out, batch.images, made, names=_COLUMNS if masks else None)
+        views = augmented(batch.images, recipes, batch.sizes, batch.samples, **sampling)
+    draw_views(out, batch.images, views, names=_COLUMNS if masks else None)
