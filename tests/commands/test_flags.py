@@ -150,3 +150,12 @@ def test_a_resumed_run_cannot_change_what_is_computed():
     with pytest.raises(UsageError) as caught:
         refuse_changes({"epochs": 4, "lr": 0.1}, stored)
     assert caught.value.where == "epochs: was 3, now 4"
+
+
+def test_flags_that_have_moved_are_found_with_a_warning():
+    from ssl_seg.commands import flags, training_flags
+
+    with pytest.warns(DeprecationWarning, match="training_flags"):
+        assert flags.Out is training_flags.Out
+    with pytest.raises(AttributeError):
+        flags.Nothing  # noqa: B018

@@ -1,8 +1,10 @@
 """Flags that several commands share, with the group in which `--help` shows each."""
 
+import warnings
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -86,3 +88,12 @@ Overwrite = Annotated[bool, output_flag("--overwrite", help="Replace existing ou
 Progress = Annotated[
     bool, output_flag("--progress/--no-progress", help="Show progress.", callback=show_progress)
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Names of 0.1.0 that commands of other packages may use: flags of training have a module of their own."""
+    training = import_module("ssl_seg.commands.training_flags")
+    if name.startswith("_") or name not in vars(training):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(f"{name} is in ssl_seg.commands.training_flags", DeprecationWarning, stacklevel=2)
+    return getattr(training, name)
