@@ -15,7 +15,7 @@ from os import environ
 import numpy as np
 import typer
 from torch import nn
-from ssl_seg.augment.views import View
+from ssl_seg.augment.recipes import View
 from ssl_seg.base import Backbone, Dataset, Head, Metric, SSLMethod
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.layers import global_pool

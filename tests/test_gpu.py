@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from ssl_seg.augment import stateless_rng as chance
-from ssl_seg.augment.views import BYOL_VIEWS, augment
+from ssl_seg.augment.recipes import BYOL_VIEWS
+from ssl_seg.augment.views import augment
 from ssl_seg.data.image_cache import open_store
 from ssl_seg.data.loader import Batches
 from ssl_seg.datasets.demo import Demo

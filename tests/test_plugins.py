@@ -13,7 +13,7 @@ from ssl_seg.utils.interrupt import interruptible
 MINE = '''
 """A method and a backbone of somebody else's."""
 from torch import Tensor
-from ssl_seg.augment.views import View
+from ssl_seg.augment.recipes import View
 from ssl_seg.base import SSLMethod
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.layers import global_pool
@@ -373,7 +373,7 @@ def test_a_broken_observer_is_reported_once_and_the_run_lives(package, train, tm
 
 PART = """
 from torch import nn
-from ssl_seg.augment.views import View
+from ssl_seg.augment.recipes import View
 class Part(nn.Module):
     channels = strides = (1,)
     views, recipe, backbone = [View()], {}, nn.Identity()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_seg.augment.views import View
+from ssl_seg.augment.recipes import View
 from ssl_seg.base import Dataset, Head, Metric, SSLMethod
 from ssl_seg.nn.layers import global_pool, make_ema_copy, mlp, update_ema
 from ssl_seg.plugins import load_plugins

@@ -31,7 +31,7 @@ import torch
 from torch import nn
 from ssl_seg.base import Backbone, Dataset, Head, Metric, SSLMethod
 from ssl_seg.hooks import hookimpl
-from ssl_seg.augment.views import View
+from ssl_seg.augment.recipes import View
 """
 HOOKS = {"ssl": "ssl_methods", "pixels": "heads"}
 

@@ -1,12 +1,12 @@
 """The public names, for type checkers and editors; `__init__.py` loads them when they are used."""
 
 from ssl_seg.augment.geometry import crop_resize as crop_resize
+from ssl_seg.augment.recipes import BYOL_VIEWS as BYOL_VIEWS
 from ssl_seg.augment.recipes import TRAIN_VIEWS as TRAIN_VIEWS
+from ssl_seg.augment.recipes import View as View
+from ssl_seg.augment.recipes import multi_crop as multi_crop
 from ssl_seg.augment.view_list import Views as Views
-from ssl_seg.augment.views import BYOL_VIEWS as BYOL_VIEWS
-from ssl_seg.augment.views import View as View
 from ssl_seg.augment.views import evaluation_view as evaluation_view
-from ssl_seg.augment.views import multi_crop as multi_crop
 from ssl_seg.backbones.timm import TimmBackbone as TimmBackbone
 from ssl_seg.base import Backbone as Backbone
 from ssl_seg.base import Dataset as Dataset

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ssl_seg.augment.views import View
+from ssl_seg.augment.recipes import View
 
 IGNORE = 255  # in a mask: a pixel without a class
 

@@ -12,7 +12,7 @@ import torch
 from scipy.stats import binomtest, ks_2samp, kstest
 from torchvision.transforms import RandomResizedCrop
 
-from ssl_seg.augment import geometry, photometry, views
+from ssl_seg.augment import geometry, photometry, recipes, views
 
 COUNT, HEIGHT, WIDTH, SIZE = 4000, 97, 160, 224
 JITTER = ("adjust_brightness", "adjust_contrast", "adjust_saturation", "adjust_hue")
@@ -55,7 +55,7 @@ def record(view, size=SIZE, index=0):
         patch.setattr(geometry, "crop_resize", found.crop)
         for name in (*JITTER, "grayscale", "gaussian_blur", "solarize"):
             patch.setattr(photometry, name, found.write(name))
-        idle = views.View(jitter_p=0, gray_p=0, blur_p=0)
+        idle = recipes.View(jitter_p=0, gray_p=0, blur_p=0)
         before = [idle] * index
         images = torch.zeros(COUNT, 3, 1, 1, dtype=torch.uint8)
         views.augment(images, [*before, view], sizes, torch.arange(COUNT), seed=5, epoch=2, size=size)
@@ -64,7 +64,7 @@ def record(view, size=SIZE, index=0):
 
 @pytest.fixture(scope="module", params=[0, 1])
 def byol(request):
-    return request.param, record(views.BYOL_VIEWS[request.param], index=request.param)
+    return request.param, record(recipes.BYOL_VIEWS[request.param], index=request.param)
 
 
 def agrees(hits, p, of=COUNT):
@@ -177,7 +177,7 @@ def test_the_rest_comes_after_the_jitter_in_the_paper_s_order(byol):
 
 @pytest.mark.parametrize(("size", "radius"), [(224, 11), (112, 5), (32, 1)])
 def test_sigma_is_uniform_and_scales_with_the_size(size, radius):
-    found = record(views.BYOL_VIEWS[0], size)
+    found = record(recipes.BYOL_VIEWS[0], size)
     sigmas = list(found.of("gaussian_blur").values())
     low, high = 0.1 * size / 224, 2.0 * size / 224
     assert kstest(sigmas, "uniform", args=(low, high - low)).pvalue > SIGNIFICANT
@@ -201,7 +201,7 @@ def test_decisions_are_independent(byol):
 
 
 def test_views_of_an_image_are_drawn_apart():
-    one, two = record(views.View()), record(views.View(), index=1)
+    one, two = record(recipes.View()), record(recipes.View(), index=1)
     same = (one.boxes == two.boxes).all(dim=1).sum()
     assert same < 10
     both = torch.stack([sides(one.boxes)["area"], sides(two.boxes)["area"]])

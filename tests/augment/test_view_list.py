@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from ssl_seg.augment import geometry
+from ssl_seg.augment.recipes import View
 from ssl_seg.augment.view_list import Views
-from ssl_seg.augment.views import View, augment
+from ssl_seg.augment.views import augment
 
 SIZES = torch.tensor([[40, 48], [48, 30], [25, 25], [48, 48], [31, 47], [48, 48]])
 TURNING = View(scale=(0.3, 0.8), flip_x_p=0.5, flip_y_p=0.5, turn_p=0.5, jitter_p=0, gray_p=0)

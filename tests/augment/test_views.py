@@ -11,15 +11,13 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
+from ssl_seg.augment.recipes import BYOL_VIEWS, View, multi_crop
 from ssl_seg.augment.views import (
-    BYOL_VIEWS,
     IMAGENET_MEAN,
     IMAGENET_STD,
-    View,
     augment,
     augment_pairs,
     evaluation_view,
-    multi_crop,
     normalised,
 )
 

@@ -6,8 +6,7 @@ from dataclasses import asdict
 import pytest
 from torch import nn
 
-from ssl_seg.augment.recipes import TRAIN_VIEWS
-from ssl_seg.augment.views import BYOL_VIEWS, View
+from ssl_seg.augment.recipes import BYOL_VIEWS, TRAIN_VIEWS, View
 from ssl_seg.backbones.timm import TimmBackbone
 from ssl_seg.engine.optim import build_param_groups, undecayed
 from ssl_seg.engine.run_dir import Run

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ssl_seg.augment.views import View, augment
+from ssl_seg.augment.recipes import View
+from ssl_seg.augment.views import augment
 from ssl_seg.errors import PluginError, UsageError
 from ssl_seg.methods.pixpro import PixPro, consistency, near, propagate
 from ssl_seg.testing import TinyBackbone, check_method

@@ -6,8 +6,8 @@ import scipy.stats
 import torch
 import torch.nn.functional as F
 
-from ssl_seg.augment.recipes import TRAIN_VIEWS
-from ssl_seg.augment.views import View, augment
+from ssl_seg.augment.recipes import TRAIN_VIEWS, View
+from ssl_seg.augment.views import augment
 from ssl_seg.base import Model
 from ssl_seg.data.image_cache import open_store
 from ssl_seg.datasets.demo import demo

@@ -1,10 +1,48 @@
-"""Views for training on labels; those for training without are beside their methods."""
+"""Recipes of views: what is drawn for each view of an image."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from ssl_seg.augment.views import View
+
+@dataclass(frozen=True)
+class View:
+    """How one view of an image is made. Numbers ending in `_p` are probabilities.
+
+    The defaults are the part that both views of BYOL share (Grill et al. 2020, appendix B).
+    `turn_p` swaps height and width: with both flips, all eight turns and mirrors of the image.
+    `blur_sigma` is in pixels of a 224 px view and scales with the size of the view; `zoom` is the
+    side of the view as a share of the run's image size (1 for the usual views, less for the small
+    crops of a multi-crop recipe).
+    """
+
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip_x_p: float = 0.5
+    flip_y_p: float = 0.0
+    turn_p: float = 0.0
+    jitter_p: float = 0.8
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.2
+    hue: float = 0.1
+    gray_p: float = 0.2
+    blur_p: float = 0.0
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    solarize_p: float = 0.0
+    zoom: float = 1.0
+
+
+BYOL_VIEWS = (View(blur_p=1.0), View(blur_p=0.1, solarize_p=0.2))
+
+
+def multi_crop(views: Sequence[View], small: int, zoom: float = 0.5) -> tuple[View, ...]:
+    """Add `small` low-resolution views to a recipe (SwAV, Caron et al. 2020)."""
+    low, high = 0.05, 0.14
+    large = tuple(replace(view, scale=(high, 1.0)) for view in views)
+    return large + tuple(replace(views[-1], scale=(low, high), zoom=zoom) for _ in range(small))
+
 
 # One training view for labelled images: crops that keep most of the object, and flips; `strong` adds
 # the colour jitter and three rare distortions of DeiT III (Touvron et al. 2022, arXiv:2204.07118).

@@ -1,7 +1,6 @@
-"""Recipes of views, and the one function that turns a batch of images into them."""
+"""Turn a batch of images into views, as `ssl_seg.augment.recipes` describes them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from itertools import permutations
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from ssl_seg.augment import geometry, photometry
 from ssl_seg.augment import stateless_rng as chance
+from ssl_seg.augment.recipes import View
 from ssl_seg.augment.view_list import Geometry, Source, Views
 from ssl_seg.utils.autocast import without_autocast
 
@@ -23,44 +23,6 @@ _TURN = _SOLARIZE + 1
 _SLOTS = _TURN + 1
 
 _ORDERS = torch.tensor(list(permutations(range(4))))
-
-
-@dataclass(frozen=True)
-class View:
-    """How one view of an image is made. Numbers ending in `_p` are probabilities.
-
-    The defaults are the part that both views of BYOL share (Grill et al. 2020, appendix B).
-    `turn_p` swaps height and width: with both flips, all eight turns and mirrors of the image.
-    `blur_sigma` is in pixels of a 224 px view and scales with the size of the view; `zoom` is the
-    side of the view as a share of the run's image size (1 for the usual views, less for the small
-    crops of a multi-crop recipe).
-    """
-
-    scale: tuple[float, float] = (0.08, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    flip_x_p: float = 0.5
-    flip_y_p: float = 0.0
-    turn_p: float = 0.0
-    jitter_p: float = 0.8
-    brightness: float = 0.4
-    contrast: float = 0.4
-    saturation: float = 0.2
-    hue: float = 0.1
-    gray_p: float = 0.2
-    blur_p: float = 0.0
-    blur_sigma: tuple[float, float] = (0.1, 2.0)
-    solarize_p: float = 0.0
-    zoom: float = 1.0
-
-
-BYOL_VIEWS = (View(blur_p=1.0), View(blur_p=0.1, solarize_p=0.2))
-
-
-def multi_crop(views: Sequence[View], small: int, zoom: float = 0.5) -> tuple[View, ...]:
-    """Add `small` low-resolution views to a recipe (SwAV, Caron et al. 2020)."""
-    least, most = 0.05, 0.14
-    wide = tuple(replace(view, scale=(most, 1.0)) for view in views)
-    return wide + tuple(replace(views[-1], scale=(least, most), zoom=zoom) for _ in range(small))
 
 
 @without_autocast  # 8 bits of colour need more than the 8 of bfloat16; likewise below

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssl_seg.augment.views import View
+from ssl_seg.augment.recipes import View
 from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.layers import global_pool, mlp

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssl_seg.augment.views import BYOL_VIEWS
+from ssl_seg.augment.recipes import BYOL_VIEWS
 from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.contrastive import batch_contrast

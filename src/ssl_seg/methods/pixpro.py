@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ssl_seg.augment.recipes import BYOL_VIEWS
 from ssl_seg.augment.view_list import Views
-from ssl_seg.augment.views import BYOL_VIEWS
 from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.errors import PluginError, UsageError
 from ssl_seg.hooks import hookimpl

@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssl_seg.augment.views import BYOL_VIEWS
+from ssl_seg.augment.recipes import BYOL_VIEWS
 from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.distributed.collectives import all_gather
 from ssl_seg.hooks import hookimpl

@@ -10,8 +10,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from ssl_seg.augment.recipes import View
 from ssl_seg.augment.stateless_rng import uniform
-from ssl_seg.augment.views import View
 from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.distributed.collectives import all_gather
 from ssl_seg.hooks import hookimpl

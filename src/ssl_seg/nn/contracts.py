@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssl_seg.augment.views import View
+from ssl_seg.augment.recipes import View
 from ssl_seg.base import Metric
 from ssl_seg.utils.foreign import Owner, fenced, label, wrong
 

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssl_seg.augment import stateless_rng as chance
-from ssl_seg.augment.views import View, augment
+from ssl_seg.augment.recipes import View
+from ssl_seg.augment.views import augment
 from ssl_seg.base import Backbone, Model
 from ssl_seg.data.image_cache import Store
 from ssl_seg.data.loader import in_order

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ssl_seg.augment.recipes import View
 from ssl_seg.augment.view_list import Views
-from ssl_seg.augment.views import View, augment
+from ssl_seg.augment.views import augment
 from ssl_seg.data.loader import Batch, Batches
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from ssl_seg.workflows.task import FinetuneData, OpenDataset, Setup, Task
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ssl_seg.augment.views import View
+    from ssl_seg.augment.recipes import View
     from ssl_seg.base import Backbone, Model
     from ssl_seg.data.loader import Batch, Order
     from ssl_seg.metrics.accuracy import Accuracy

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ssl_seg.augment.views import View
+    from ssl_seg.augment.recipes import View
 
 
 class Resolved(dict[str, Any]):

@@ -9,7 +9,7 @@ from ssl_seg.workflows.config import ClassificationConfig, SegmentationConfig
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ssl_seg.augment.views import View
+    from ssl_seg.augment.recipes import View
     from ssl_seg.base import Backbone, Dataset, Model
     from ssl_seg.data.image_cache import Store
     from ssl_seg.data.loader import Order

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from ssl_seg.augment.views import View
+    from ssl_seg.augment.recipes import View
     from ssl_seg.base import SSLMethod
     from ssl_seg.data.image_cache import Store
     from ssl_seg.data.loader import Batch
