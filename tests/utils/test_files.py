@@ -187,3 +187,21 @@ def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
         aside.mkdir()
         (aside / "a").write_text("x")
     assert (tmp_path / "f" / "a").read_text() == "x"
+
+
+@pytest.mark.parametrize("before", [None, "old"])
+def test_an_output_that_is_told_as_not_written_is_in_nobodys_way(tmp_path, monkeypatch, before):
+    """The disk is full when the folder itself is synced, after the renaming."""
+    path, real = tmp_path / "a.txt", os.fsync
+    if before:
+        path.write_text(before)
+
+    def fsync(handle):
+        if os.path.isdir(f"/proc/self/fd/{handle}"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(ResourceError, match="No space left"):
+        replace_text(path, "new")
+    assert [each.name for each in tmp_path.iterdir()] == (["a.txt"] if before else [])

@@ -32,8 +32,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield aside
         if aside.is_file():
             sync(aside)
+        is_new = not os.path.lexists(path)
         os.replace(aside, path)
-        sync(path.parent)
+        try:
+            sync(path.parent)
+        except OSError:  # where an error is raised, the next try must not find an output in its way
+            if is_new:
+                discard(path)
+            raise
     except OSError as error:
         raise ResourceError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
