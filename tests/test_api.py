@@ -100,7 +100,7 @@ def test_a_file_of_settings_and_resuming_work_as_in_a_shell(folder):
     assert len(run.scores) == 2
     again = ssl_seg.train(resume=True, out="a", progress=False)
     assert again.scores == run.scores
-    with pytest.raises(UsageError, match="cannot change its flags"):
+    with pytest.raises(UsageError, match="flags differ from those"):
         ssl_seg.train(resume=True, out="a", lr=0.5, progress=False)
 
 

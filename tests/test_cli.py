@@ -155,7 +155,7 @@ def test_a_broken_command_fails_alone(package, cli, code, entry, reason):
     for words in (("hello",), ("hello", "--name", "sun", "more")):
         ended, _, err = cli(*words)
         assert ended == 7
-        assert "command 'hello' of odd 1.2 is broken: " + reason in err
+        assert "command 'hello' of odd 1.2 failed to load: " + reason in err
 
 
 def test_a_command_of_two_owners_names_both(package, cli):
@@ -163,7 +163,7 @@ def test_a_command_of_two_owners_names_both(package, cli):
     package("second", COMMANDS, group=GROUP, entry="hello = second:app")
     code, out, err = cli("hello")
     assert (code, out) == (7, "")
-    assert "command 'hello' is brought by first 1.2 and by second 1.2" in err
+    assert "command 'hello' is provided by both first 1.2 and second 1.2" in err
     assert cli("--help")[0] == 0
 
 

@@ -376,8 +376,18 @@ def test_so_does_code_in_a_file(tmp_path, cli, monkeypatch, place, act):
         ("a command", "raises", 7, "plugin my-command 1.2 failed: KeyError: 'gone'"),
         ("a command", "closes", 7, "plugin my-command 1.2 failed: RuntimeError: it closes stdout"),
         ("a command", "exits", 3, ""),  # its own answer
-        ("the import of a command", "raises", 7, "command 'hello' of my-command 1.2 is broken: KeyError"),
-        ("the import of a command", "exits", 7, "command 'hello' of my-command 1.2 is broken: SystemExit: 3"),
+        (
+            "the import of a command",
+            "raises",
+            7,
+            "command 'hello' of my-command 1.2 failed to load: KeyError",
+        ),
+        (
+            "the import of a command",
+            "exits",
+            7,
+            "command 'hello' of my-command 1.2 failed to load: SystemExit: 3",
+        ),
     ],
 )
 def test_a_command_of_a_plugin(package, cli, monkeypatch, place, act, code, text):
@@ -393,7 +403,7 @@ def test_flags_that_typer_cannot_read_are_a_fault_of_the_command(package, cli):
     odd = COMMAND.replace("def hello():", "def hello(what: 'Gone'):")
     package("my-command", odd, group="ssl_seg.commands", entry="hello = my_command:app")
     code, _, err = cli("hello")
-    assert code == 7 and "command 'hello' of my-command 1.2 is broken: NameError" in err
+    assert code == 7 and "command 'hello' of my-command 1.2 failed to load: NameError" in err
 
 
 def test_a_bug_of_ours_is_none_of_a_plugin(places, cli, monkeypatch):
@@ -470,22 +480,32 @@ WRONG = [
         "forward gives a float32 tensor (4, 1)",
     ),
     (PIXELS, "return self.one(features[-1])", SEGMENT, "forward gives a float32 tensor (1, 2, 8, 8)"),
-    ("return self(features, size)", "return 3", SEGMENT, "auxiliary() must give logits"),
+    ("return self(features, size)", "return 3", SEGMENT, "auxiliary() must return logits"),
     (NUMBERS, "return 0.5", CLASSIFY, "compute() gives 0.5"),
     (NUMBERS, "return None", CLASSIFY, "compute() gives None"),
     (NUMBERS, "return {'number': 'high'}", CLASSIFY, "compute() gives {'number': 'high'}"),
-    (IMAGE, "return None", TRAIN, "is no (h, w, 3) array of uint8"),
-    (IMAGE, "return colour, (16, 16)", TRAIN, "is no (h, w, 3) array of uint8"),
-    (IMAGE, "return colour.astype(np.uint8)[..., 0], (16, 16)", TRAIN, "is no (h, w, 3) array of uint8"),
-    (IMAGE, "return colour.astype(np.uint8)", TRAIN, "is no (h, w, 3) array of uint8"),
-    (MASK, "return None", SEGMENT, "is no (h, w) array of uint8"),
-    (MASK, "return np.zeros((16, 16))", SEGMENT, "is no (h, w) array of uint8"),
+    (IMAGE, "return None", TRAIN, "is not a non-empty uint8 array of shape (h, w, 3)"),
+    (IMAGE, "return colour, (16, 16)", TRAIN, "is not a non-empty uint8 array of shape (h, w, 3)"),
+    (
+        IMAGE,
+        "return colour.astype(np.uint8)[..., 0], (16, 16)",
+        TRAIN,
+        "is not a non-empty uint8 array of shape (h, w, 3)",
+    ),
+    (IMAGE, "return colour.astype(np.uint8)", TRAIN, "is not a non-empty uint8 array of shape (h, w, 3)"),
+    (MASK, "return None", SEGMENT, "is not a uint8 array of shape (h, w)"),
+    (MASK, "return np.zeros((16, 16))", SEGMENT, "is not a uint8 array of shape (h, w)"),
     (SAMPLES, "pass", TRAIN, "its `samples` are no list"),
-    (SAMPLES, "self.samples = [1] * 12", TRAIN, "its `samples` are no pairs of path and target: 1"),
+    (
+        SAMPLES,
+        "self.samples = [1] * 12",
+        TRAIN,
+        "its `samples` are no pairs of path and target: 1",
+    ),
     (SAMPLES, "self.samples = [('a', 2)] * 12", TRAIN, "a target that is none of its 2 classes"),
     (SAMPLES, "self.samples = [('a', 0)] * 3", TRAIN, "not as many as its length"),
     ('classes = ("a", "b")', "classes = None", TRAIN, "its `classes` are no list of names"),
-    ('return {"one.weight"}', "return 3", TRAIN, "no_weight_decay() gives no names"),
+    ('return {"one.weight"}', "return 3", TRAIN, "no_weight_decay() must return parameter names"),
     ("views = (View(), View())", "views = 3", TRAIN, "its `views` are no list of View"),
     ("views = (View(), View())", "views = ()", TRAIN, "its `views` are no list of View"),
     ('recipe = {"optimizer": "sgd", "lr": 0.1}', "recipe = 3", TRAIN, "its `recipe` is no dict"),
@@ -502,7 +522,7 @@ WRONG = [
     ('"own": Top', '"own": lambda *given: "a head"', CLASSIFY, "it makes str, and no Head"),
     ('"own": Pictures', '"own": lambda *given: []', TRAIN, "it makes list, and no Dataset"),
     ('"own": Number', '"own": lambda classes: 0.5', CLASSIFY, "it makes float, and no Metric"),
-    ('"own": Number', '"own": "a text"', CLASSIFY, "is no factory but str"),
+    ('"own": Number', '"own": "a text"', CLASSIFY, "is not a factory (got str)"),
     ("def __init__(self, backbone):", "def __init__(self, backbone, more):", TRAIN, "TypeError"),
     (
         "def __init__(self, root, split):",
@@ -528,7 +548,10 @@ def test_a_built_in_part_of_the_wrong_type_is_a_bug(places, cli, monkeypatch):
 
     monkeypatch.setattr(BYOL, "no_weight_decay", lambda self: 3, raising=False)
     code, _, err = cli("train", "demo:32", "--backbone", "own", *SHORT)
-    assert code == 1 and "error[1] internal error: TypeError: BYOL: no_weight_decay() gives no names" in err
+    assert (
+        code == 1
+        and "error[1] internal error: TypeError: BYOL: no_weight_decay() must return parameter names" in err
+    )
 
 
 @pytest.mark.parametrize("act", ACTS)

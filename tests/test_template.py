@@ -70,5 +70,5 @@ def test_from_the_documents_alone_beside_two_broken_ones_it_trains(package, cli,
     notes = sorted(line for line in err.splitlines() if line.startswith("note: "))
     assert len(notes) == 2
     gone = "ModuleNotFoundError: No module named 'no_such_module'"
-    assert notes[0] == f"note: plugin 'nowhere' of points-nowhere 1.2 is left out: {gone}"
-    assert notes[1] == "note: plugin 'raises' of raises 1.2 is left out: RuntimeError: no licence server"
+    assert notes[0] == f"note: plugin 'nowhere' of points-nowhere 1.2 is disabled: {gone}"
+    assert notes[1] == "note: plugin 'raises' of raises 1.2 is disabled: RuntimeError: no licence server"

@@ -246,7 +246,7 @@ METHOD_FAULTS = [
     (TargetIsOnline, "target.0.one.0.weight shares its storage with backbone.one.0.weight"),
     (TargetIsOnlineInList, "target.0.one.0.weight shares its storage with backbone.one.0.weight"),
     (TargetIsView, "target.0.one.0.weight shares its storage with backbone.one.0.weight"),
-    (RecipeIsNotRead, "the recipe: the unknown key 'learning_rate'"),
+    (RecipeIsNotRead, "the recipe: unknown key 'learning_rate'"),
     (BufferIsShared, "target.0.one.1.running_mean shares its storage with backbone.one.1.running_mean"),
     (TargetBecomesView, "the optimizer moved target.1.0.weight, which requires no gradient"),
     (AverageBeforeOptimizer, r"training_step moved target\..*: a target moves in after_step"),

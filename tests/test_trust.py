@@ -245,7 +245,7 @@ def leaves(command, name=""):
 
 @pytest.mark.parametrize("place", ["classify", "segment", "head", "hub", "backbone.safetensors"])
 def test_nor_does_load(files, code, place):
-    with pytest.raises(WeightsError, match="is code, and a file asks for it") as caught:
+    with pytest.raises(WeightsError, match="is code named by a file") as caught:
         ssl_seg.load(files / place)
     assert not code()
     assert str(files / place) in caught.value.where
@@ -303,7 +303,7 @@ def test_a_run_with_code_is_resumed_when_it_is_typed_again(files, code, cli, com
     assert exit_code == 4 and not code(), err
     assert "is code that the run was started with" in err
     line = err.splitlines()[-1]
-    assert line.startswith("next: ssl-seg ") and line.endswith("  # if you trust that code")
+    assert line.startswith("next: ssl-seg ") and line.endswith("  # if you trust this code")
     (run / "run.toml").rename(files / "kept.toml")  # then the newest checkpoint has the settings
     exit_code, _, err = cli(command, "--resume", "--out", run)
     assert exit_code == 4 and not code() and line in err, err

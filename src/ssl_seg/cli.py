@@ -132,7 +132,7 @@ def add_plugin_commands(app: typer.Typer, called: str) -> None:
     owners = dict.fromkeys(_own_commands(app), "ssl-seg")
     for point, source in announced("ssl_seg.commands", lambda error: None):
         if point.name in owners:
-            both = f"command {point.name!r} is brought by {owners[point.name]} and by {source}"
+            both = f"command {point.name!r} is provided by both {owners[point.name]} and {source}"
             if owners[point.name] != "ssl-seg":
                 _add_failing(app, point.name, both)
             continue
@@ -149,7 +149,7 @@ def add_plugin_commands(app: typer.Typer, called: str) -> None:
                 _add_loaded(app, point.name, point.load())
                 _called_plugins[:] = [str(source)]
         except ImportFault as fault:
-            _add_failing(app, point.name, f"{whose} is broken: {fault}")
+            _add_failing(app, point.name, f"{whose} failed to load: {fault}")
 
 
 def _own_commands(app: typer.Typer) -> list[str]:

@@ -61,7 +61,7 @@ class Plugins:
                     raise TypeError(f"{hook}() must return a mapping, not {type(factories).__name__}")
                 for key in factories:
                     if not isinstance(key, str):
-                        raise TypeError(f"{hook}() has the name {key!r}, which is no text")
+                        raise TypeError(f"{hook}() returns a non-string name {key!r}")
                 yield kind, Table(source, frozenset(factories), factories)
 
     def _check_names(self, module: object) -> None:
@@ -70,7 +70,7 @@ class Plugins:
         for name in dir(module):
             marked = hasattr(getattr(module, name, None), f"{GROUP}_impl")
             if marked and name not in known:
-                raise AttributeError(f"there is no hook {name!r}{did_you_mean(name, known)}")
+                raise AttributeError(f"no hook {name!r}{did_you_mean(name, known)}")
 
     def notify(self, hook: str, **values: object) -> None:
         """Call an observer hook; a broken observer is reported once and the run lives."""
@@ -110,9 +110,9 @@ def load_plugins() -> Plugins:
                 know(point.module, str(source))
                 plugins.register(module, f"{source.name}:{point.name}", source)
         except ImportFault as fault:
-            registry.failures.append(f"{whose} is left out: {fault}")
+            registry.failures.append(f"{whose} is disabled: {fault}")
         if changed:
-            registry.notes.append(f"{whose} changed {', '.join(changed)} when it was imported: set back")
+            registry.notes.append(f"{whose} changed {', '.join(changed)} at import: restored")
     write_component_names({kind: registry.names(kind) for kind in KINDS})
     return plugins
 

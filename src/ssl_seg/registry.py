@@ -78,11 +78,11 @@ class Registry:
         for kind, tables in self._tables.items():
             owners = Counter(name for table in tables for name in table.names)
             twice = sorted(name for name, count in owners.items() if count > 1)
-            lines += [f"{self._conflict(kind, name)}; it cannot be used" for name in twice]
+            lines += [f"{self._conflict(kind, name)}; the name is ambiguous" for name in twice]
         return lines
 
     def _conflict(self, kind: str, name: str) -> str:
-        return f"{name!r} ({kind}) is brought by {' and by '.join(map(str, self.sources(kind, name)))}"
+        return f"{name!r} ({kind}) is provided by {' and '.join(map(str, self.sources(kind, name)))}"
 
     def factory(self, kind: str, name: str) -> Factory:
         """What makes the component of this name; a `TypedName` may be `file.py:Name`, any other may not.
@@ -175,7 +175,7 @@ def _plain(value: Any) -> Any:
 
 def _callable(factory: Any, what: str) -> Factory:
     if not callable(factory):
-        raise PluginError(f"{what} is no factory but {type(factory).__name__}")
+        raise PluginError(f"{what} is not a factory (got {type(factory).__name__})")
     made: Factory = factory
     return made
 
@@ -209,7 +209,7 @@ def check_options(factory: Factory, what: str, options: Mapping[str, Any]) -> di
             raise unknown(
                 key,
                 f"{what} has no option {key!r}{did_you_mean(key, known)}",
-                next=f"it has {', '.join(known) or 'none'}",
+                next=f"options: {', '.join(known) or 'none'}",
             )
         annotation = known[key].annotation
         if annotation is inspect.Parameter.empty:

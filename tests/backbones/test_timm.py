@@ -228,7 +228,7 @@ def test_a_small_stem_has_a_quarter_of_the_strides_and_the_same_names():
 
 @pytest.mark.parametrize("name", ["test_vit", "test_convnext", "test_efficientnet", "resnet18d"])
 def test_only_a_plain_resnet_has_a_small_stem(name):
-    with pytest.raises(UsageError, match=f"stem=small needs a ResNet .* which '{name}' has not"):
+    with pytest.raises(UsageError, match=f"stem=small requires a ResNet .*; '{name}' has none"):
         TimmBackbone(name, stem="small")
 
 
@@ -306,7 +306,7 @@ def test_a_dilated_resnet_is_torchvisions(stride, dilate):
 
 @pytest.mark.parametrize(("name", "stride"), [("test_vit", 8), ("densenet121", 16), ("test_resnet", 4)])
 def test_a_network_that_cannot_be_dilated_so_says_so(name, stride):
-    with pytest.raises(UsageError, match=f"'{name}' cannot have an output stride of {stride}"):
+    with pytest.raises(UsageError, match=f"'{name}' does not support output stride {stride}"):
         TimmBackbone(name, output_stride=stride)
 
 
@@ -365,6 +365,6 @@ def test_the_weights_depend_on_the_seed_alone():
 
 @pytest.mark.parametrize(("name", "size"), [("mixer_s32_224", 64), ("beit_base_patch16_224", 96)])
 def test_a_size_the_network_does_not_take_is_a_usage_error(name, size):
-    with pytest.raises(UsageError, match=f"{name}' takes no images of {size} x {size} pixels") as caught:
+    with pytest.raises(UsageError, match=f"{name}' does not support {size} x {size} images") as caught:
         TimmBackbone(name)(torch.zeros(1, 3, size, size))
     assert "--image-size" in caught.value.next

@@ -47,12 +47,12 @@ def test_a_run_that_ends_over_bad_images_lists_them_all(cli, tmp_path):
     code, _, err = cli("train", photos, *SHORT, *OF_BYOL, "--out", run)
     assert code == 3
     lines = err.splitlines()
-    assert lines[0] == "error[3] 17 of 25 images cannot be read"
+    assert lines[0] == "error[3] 17 of 25 images are unreadable"
     assert "       and 12 more" in lines and f"       all are in {run / 'bad_images.csv'}" in lines
     assert len(lines) <= 12
     found = listed(run / "bad_images.csv")
     assert set(found) == {str(path) for path in photos.glob("*.jpg")}
-    assert set(found.values()) == {"no image, or of a kind that is not read"}
+    assert set(found.values()) == {"not an image, or an unsupported format"}
     assert json.loads((run / "status.json").read_text())["code"] == 3
     for path in photos.glob("*.jpg"):
         path.unlink()
@@ -70,7 +70,7 @@ def test_a_run_that_leaves_them_out_lists_them_all(cli, tmp_path):
     code, _, err = cli(*words)
     assert code == 0, err
     place = f"all are in {run / 'bad_images.csv'}"
-    assert "12 of 20 images cannot be read and are left out: bad-000.jpg (no image" in err
+    assert "12 of 20 images cannot be read and are left out: bad-000.jpg (not an image" in err
     assert "10 of 18 images cannot be read" in err and err.count(place) == 2
     wanted = {str(path) for folder in (photos, probe) for path in folder.rglob("*.jpg")}
     assert set(listed(run / "bad_images.csv")) == wanted and len(wanted) == 22
@@ -122,11 +122,12 @@ def test_all_files_that_a_csv_names_in_vain_are_listed(cli, tmp_path):
     (tmp_path / "photos.csv").write_text("\n".join(["filename,label", *lines]) + "\n")
     run = tmp_path / "run"
     code, _, err = cli("classify", tmp_path / "photos.csv", *SHORT, "--out", run)
-    assert code == 3 and "no such image" in err and "and 6 more" in err
+    assert code == 3 and "image not found" in err and "and 6 more" in err
     found = listed(run / "bad_images.csv")
     assert len(found) == 7
     assert (
-        found[str(tmp_path / "photos" / "good-8.png")] == f"no such file; {tmp_path / 'photos.csv'}, line 10"
+        found[str(tmp_path / "photos" / "good-8.png")]
+        == f"file not found; {tmp_path / 'photos.csv'}, line 10"
     )
 
 

@@ -331,10 +331,10 @@ def test_a_class_that_training_does_not_know(office, cli, tmp_path):
 @pytest.mark.parametrize(
     ("text", "sentence", "where"),
     [
-        ("id,filename,label\n0,0.png,a\n0,1.png,b\n", "id '0' is also in line 2", "line 3"),
-        ("id,filename,label\n0,0.png,a\n1,0.png,b\n", "0.png is also in line 2", "line 3"),
-        ("id,filename,label\n0,0.png,a\n1,none.png,b\n", "no such image", "line 3"),
-        ("id,filename,label\n0,0.png,\n", "an empty label", "line 2"),
+        ("id,filename,label\n0,0.png,a\n0,1.png,b\n", "duplicate id '0' (first in line 2", "line 3"),
+        ("id,filename,label\n0,0.png,a\n1,0.png,b\n", "0.png (first in line 2", "line 3"),
+        ("id,filename,label\n0,0.png,a\n1,none.png,b\n", "image not found", "line 3"),
+        ("id,filename,label\n0,0.png,\n", "empty label", "line 2"),
         ("id,file_name,label\n0,0.png,a\n", "did you mean 'file_name'", "line 1"),
     ],
 )
@@ -348,7 +348,7 @@ def test_trouble_in_a_csv_file_is_found_before_the_first_step(text, sentence, wh
 def test_fewer_images_than_a_batch(office, cli, tmp_path):
     train = office("train", rows(5, ["a", "b"]))
     code, _, err = cli("classify", train, *ON_TINY, "--out", tmp_path / "r")
-    assert code == 2 and "0 steps per epoch: 5 images, batch size 8" in err
+    assert code == 2 and "fewer images (5) than the batch size (8" in err
 
 
 def test_an_empty_class_folder_is_named(cli, tmp_path):
@@ -420,11 +420,12 @@ def test_what_is_doubtful_about_labels_is_said_before_the_first_step(office, cli
     assert code == 0
     before = err.partition("epochs of")[0]
     assert (
-        f"2 of 16 images of {train} are under another label, too: {train}, line 5: 3.png (cat) is" in before
+        f"2 of 16 images of {train} are also present under another label: {train}, line 5: 3.png (cat) is"
+        in before
     )
-    assert f"1 of 16 images of {train} are copies of others of their class: " in before
-    assert f"1 of 3 classes have no image in {val} and are not measured: cat" in before
-    assert f"2 of 4 images of {val} are under another label, too" in before
+    assert f"1 of 16 images of {train} are duplicates within their class: " in before
+    assert f"1 of 3 classes have no images in {val} and are not validated: cat" in before
+    assert f"2 of 4 images of {val} are also present under another label" in before
 
 
 @pytest.mark.parametrize("command", ["classify", "train", "evaluate"])
@@ -438,7 +439,7 @@ def test_a_single_class_is_refused_wherever_something_learns_from_it(command, ru
         else [],
     }
     code, _, err = cli(*words[command])
-    assert code == 3 and f"all 16 images of {one} are of one class: cat" in err
+    assert code == 3 and f"all 16 images of {one} have the same class: cat" in err
 
 
 def test_a_class_in_another_spelling_is_no_other_class(office, cli, tmp_path):

@@ -153,7 +153,7 @@ def test_a_format_from_a_file(registry, tmp_path):
         ("cvs:x", UsageError, "no dataset 'cvs'"),
         ("imagefolder:x", UsageError, "did you mean 'image_folder'"),
         ("demo:many", UsageError, "a number of images"),
-        ("image_folder:nowhere", DataError, "no such folder: nowhere"),
+        ("image_folder:nowhere", DataError, "folder not found: nowhere"),
         ("csv:nowhere.csv", DataError, "nowhere.csv"),
     ],
 )
@@ -215,4 +215,4 @@ def test_images_that_are_left_out_are_named(photos, registry, tmp_path, capsys):
         store = load(dataset, 16, console, cache=tmp_path, bad_images="skip")
     said = capsys.readouterr().err
     assert f"5 of {len(store) + 5} images cannot be read and are left out: " in said
-    assert "zz0.jpg (no image, or of a kind that is not read), " in said and ", ...; all are in " in said
+    assert "zz0.jpg (not an image, or an unsupported format), " in said and ", ...; all are in " in said

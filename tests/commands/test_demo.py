@@ -17,7 +17,7 @@ def test_its_study_is_one_that_can_be_run(cli, tmp_path):
     assert file.stat().st_mtime_ns == before
     code, text, err = cli("study", file, "--dry-run")
     assert code == 0, err
-    assert "then: tables, pictures and report.html" in text
+    assert "then: tables, figures and report.html" in text
 
 
 def test_another_study_in_its_folder_stays(cli, tmp_path):

@@ -171,7 +171,7 @@ def test_a_run_without_a_head_is_its_backbone_and_a_stopped_one_its_settings(cli
             7,
             "'Picky' of picky.py failed: ValueError: too small",
         ),
-        (["empty"], 4, "holds no weights"),
+        (["empty"], 4, "no weights in the folder"),
         (["resnet10t", "--out", "file/x"], 6, "cannot write"),
     ],
 )

@@ -91,7 +91,7 @@ def test_validation_masks_are_read_as_those_of_training(tiles, segment, cli, val
     root = tiles(lambda classes, _: classes * 255, val=kinds[val])
     code, err, out = segment(root)
     assert code == 0, err
-    assert ("hold no class that counts but background" in err) == (val == "empty")
+    assert ("contain no scored class but background" in err) == (val == "empty")
     code, text, err = cli("evaluate", out, root / "val")
     assert code == 0 and "background" in text, err
 
@@ -120,22 +120,22 @@ def regions_of_255(classes, index):
 @pytest.mark.parametrize(
     ("encode", "classes", "flags", "what", "answer"),
     [
-        (strayed, 5, [], "no class indices", ["-o", "data.palette=5", "-o", "data.stray=ignore"]),
+        (strayed, 5, [], "not class indices", ["-o", "data.palette=5", "-o", "data.stray=ignore"]),
         (regions_of_255, 3, [], "255 covers 60.0 %", ["-o", "data.palette=3", "-o", "data.ignore=255"]),
-        (lambda c, _: c * 255, 2, ["-o", "data.palette=2"], "255, taken for no class", None),
-        (lambda c, _: c * 0, 2, [], "no two classes", None),
+        (lambda c, _: c * 255, 2, ["-o", "data.palette=2"], "255, used as the ignore value", None),
+        (lambda c, _: c * 0, 2, [], "fewer than two classes", None),
         (
             lambda c, _: c * 0,
             2,
             ["-o", "data.palette=2"],
-            "only one class has a pixel to learn from: 0",
+            "only one class has labeled pixels: 0",
             None,
         ),
         (
             lambda c, _: c + 1,
             2,
             ["--exclude", "1"],
-            "only one class has a pixel to learn from: 2",
+            "only one class has labeled pixels: 2",
             ["--exclude", ""],
         ),
     ],
@@ -191,7 +191,7 @@ def test_evaluate_warns_of_masks_that_say_little(tiles, segment, cli):
     assert code == 0 and "warning: 62.5 % of the pixels of" in err and "no class: 62.5 %" in err
     nothing = tiles(lambda classes, _: classes * 0 + 255, 3, root="nothing")
     code, _, err = cli("evaluate", out, nothing / "val")
-    assert code == 3 and "no mask has a pixel to measure on" in err
+    assert code == 3 and "no mask contains a labeled pixel for validation" in err
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_a_link_in_the_output_folder(link, trained, pics, cli, tmp_path):
     before = state(victim)
     for more in ((), ("--overwrite",)):
         code, _, err = cli("predict", run, pics, "--out", masks, *more)
-        assert code == 2 and f"{masks / link} is a link" in err
+        assert code == 2 and f"{masks / link} is a symbolic link" in err
     assert state(victim) == before and [path.name for path in masks.iterdir()] == [link]
 
 
@@ -73,7 +73,7 @@ def test_masks_that_are_there_are_not_overwritten_unasked(trained, pics, cli, tm
     (masks / "deep").mkdir(parents=True)
     (masks / "deep" / "b.png").write_text("mine")
     code, _, err = cli("predict", run, pics, "--out", masks, "--cpu")
-    assert code == 9 and "1 of 2 outputs are there already" in err and "--overwrite" in err
+    assert code == 9 and "1 of 2 outputs already exist" in err and "--overwrite" in err
     assert state(masks).keys() == {"deep/b.png"}, "before any work"
     assert cli("predict", run, pics, "--out", masks, "--cpu", "--overwrite")[0] == 0
     assert state(masks).keys() == {"a.png", "deep/b.png"}
@@ -101,7 +101,7 @@ def test_labels_and_features_are_not_written_over_anything(trained, pics, cli, t
         out = tmp_path / name
         out.write_text("mine")
         code, _, err = cli(command, run, pics, "--out", out, "--cpu")
-        assert code == 9 and f"{out} is there already" in err and out.read_text() == "mine"
+        assert code == 9 and f"{out} already exists" in err and out.read_text() == "mine"
         assert cli(command, run, pics, "--out", out, "--cpu", "--overwrite")[0] == 0
         assert out.read_bytes() != b"mine"
     (run / "val_predictions.csv").write_text("of the run")

@@ -52,7 +52,7 @@ def test_training_and_testing_are_no_classes(cli, tmp_path):
     root = classes(tmp_path / "d", "Training", "Testing")
     code, _, err = cli("classify", root, "--val", root, *QUICK, "--out", tmp_path / "r")
     assert code == 0 and "4 images, 2 classes" in err
-    assert f"warning: {root} has no split for validation: Testing stands in for it" in err
+    assert f"warning: {root} has no validation split: using Testing" in err
 
 
 def test_the_way_out_holds_for_validation_too(cli, tmp_path):
@@ -66,4 +66,4 @@ def test_pre_training_says_that_it_takes_images_of_test(cli, tmp_path):
     root = classes(tmp_path / "d", "train", "val", "test")
     code, _, err = cli("train", root, *QUICK, "--on-collapse", "ignore", "--out", tmp_path / "r")
     assert code == 0
-    assert f"warning: 8 of 12 images are in test/ and val/: all are used; {root}/train leaves them out" in err
+    assert f"warning: 8 of 12 images are in test/ and val/; all are used. {root}/train excludes them" in err

@@ -259,12 +259,12 @@ def test_a_stage_that_outlived_its_study_is_waited_for(trial, expected):
     study.kill()
     study.wait()
     study = one.start()
-    while "still at work" not in one.said:
+    while "waiting for a run" not in one.said:
         assert study.poll() is None
         time.sleep(0.01)
     one.gate.unlink()
     assert study.wait(300) == 0
-    assert f"a run of an earlier study is still at work (pid {orphan}): waiting" in one.said
+    assert f"waiting for a run of an earlier study (pid {orphan})" in one.said
     assert one.result() == expected
     assert one.repeated() == []
     assert [int(pid) for _, what, pid in one.told() if what == "finished"].count(orphan) == 1
@@ -278,7 +278,7 @@ def test_waiting_can_be_stopped(trial):
     study.kill()
     study.wait()
     study = one.start()
-    while "still at work" not in one.said:
+    while "waiting for a run" not in one.said:
         assert study.poll() is None
         time.sleep(0.01)
     study.terminate()
@@ -308,7 +308,7 @@ def test_a_stage_that_does_not_end_after_a_signal_is_killed(trial, monkeypatch):
     stage = one.wait_for("holds")
     study.terminate()
     assert study.wait(300) == 143
-    assert f"pid {stage} has not ended 0 s after the signal: it is killed" in one.said
+    assert f"pid {stage} did not exit within 0 s after the signal: killing it" in one.said
     with pytest.raises(ProcessLookupError):
         os.kill(stage, 0)
 
@@ -366,7 +366,7 @@ def test_a_failing_stage_costs_only_what_needs_it(trial):
     code, said = one.go()
     assert code == 5
     assert "error[5] 2 of 12 runs failed, 2 skipped because" in said
-    assert "F, seed 1: left out: needs bad, seed 1, which failed with code 5" in said
+    assert "F, seed 1: skipped: needs bad, seed 1, which failed with code 5" in said
     assert (one.out / "table.txt").read_text() in said
     assert "No test or interval for F: no run is finished." in said
     whole = trial("whole")
@@ -396,8 +396,8 @@ def test_two_studies_in_one_folder(trial):
     assert re.search(
         rf"error\[9\] out is in use by pid {first.pid} on .+ since \d{{4}}-\d\d-\d\d \d\d:\d\d\n", err
     )
-    assert "waiting for it" not in err
-    assert "next: wait for it to end" in err
+    assert "waiting for a run" not in err
+    assert "next: wait for it to finish" in err
     one.gate.unlink()
     assert first.wait(300) == 0
     assert one.repeated() == []
@@ -413,15 +413,15 @@ def test_a_dry_run_says_what_would_be_run_and_touches_nothing(trial):
     lines = out.splitlines()
     assert [line.split()[0] for line in lines[:8]] == ["new"] * 8
     assert lines[0].endswith("A, seed 0")
-    assert "8 of 8 runs to do" in out
-    assert "unknown for 8" in out
+    assert "8 of 8 runs remaining" in out
+    assert "no estimate for 8" in out
     assert not one.out.exists()
 
 
 def test_a_forecast_follows_from_runs_of_the_same_kind(trial):
     one = trial()
     assert one.go()[0] == 0
-    assert "0 of 8 runs to do" in one.here("study", "s.toml", "--dry-run")[1]
+    assert "0 of 8 runs remaining" in one.here("study", "s.toml", "--dry-run")[1]
     (one.folder / "s.toml").write_text(STUDY.replace("[0, 1]", "[0, 1, 2]"))
     runs = json.loads((one.out / "study.json").read_text())["stages"]["ssl"]["runs"]
     with (one.out / runs["0"] / "checkpoints" / "weights").open("wb") as file:
@@ -437,7 +437,7 @@ def test_a_forecast_follows_from_runs_of_the_same_kind(trial):
     assert lines["ssl, seed 1"].endswith("about 6 s and 3 MiB"), "three epochs of two seconds are left"
     assert lines["ssl, seed 2"].endswith("about 8 s and 3 MiB")
     assert re.search(r"about 4 s and [\d.]+ KiB$", lines["E, seed 2"]), "a small run has a real size"
-    assert "5 of 12 runs to do" in out
+    assert "5 of 12 runs remaining" in out
     assert "about 26 s and 6 MiB for 5 of them" in out
 
 
@@ -538,7 +538,7 @@ def test_a_bare_word_is_a_folder_only_where_one_is_asked_for(trial):
     (one.folder / "photos" / "1.jpg").write_text("new")
     code, said = one.go()
     assert code == 0
-    assert "ssl, seed 0: a file that it reads was different in train-" in said
+    assert "ssl, seed 0: a file that it reads changed since train-" in said
     assert len(one.told()) == 32
 
 
@@ -548,7 +548,7 @@ def test_the_examples_can_be_run(cli, path, tmp_path, monkeypatch):
     code, out, err = cli("study", path, "--dry-run")
     assert code == 0, err
     runs = tomllib.loads(path.read_text())
-    assert f"{len(runs['seeds']) * len(runs['stages'])} runs to do" in out
+    assert f"{len(runs['seeds']) * len(runs['stages'])} runs remaining" in out
 
 
 def test_the_study_in_the_documents_can_be_run(cli, tmp_path, monkeypatch):
@@ -557,7 +557,7 @@ def test_the_study_in_the_documents_can_be_run(cli, tmp_path, monkeypatch):
     (tmp_path / "s.toml").write_text(text.partition("```toml\n")[2].partition("```")[0])
     code, out, err = cli("study", "s.toml", "--dry-run")
     assert code == 0, err
-    assert "9 of 9 runs to do" in out
+    assert "9 of 9 runs remaining" in out
 
 
 # With the real commands
@@ -656,7 +656,7 @@ def test_the_real_commands_killed_and_started_again(real):
         one.kill_in(command)
     code, said = one.go()
     assert code == 0, said
-    assert "goes on in out/classify-" in said
+    assert "resumes in out/classify-" in said
     assert one.result() == whole.result()
 
 

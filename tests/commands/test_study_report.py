@@ -80,11 +80,11 @@ def test_the_chain_to_the_page(cli, tmp_path, package, monkeypatch):
     file = tmp_path / "chain.toml"
     file.write_text(CHAIN.format(out=out))
     code, text, err = cli("study", file, "--dry-run")
-    assert code == 0 and "then: tables, pictures and report.html" in text
+    assert code == 0 and "then: tables, figures and report.html" in text
     site = package("sam-plugin", SAM, group="ssl_seg.commands", entry="sam = sam_plugin:app")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]))
     code, text, err = cli("study", file, "--dry-run")
-    assert code == 0 and "then: tables, pictures, segments of SAM and report.html" in text
+    assert code == 0 and "then: tables, figures, SAM segments and report.html" in text
     code, text, err = cli("study", file)
     assert code == 0, err
     assert {path.name for path in out.glob("*.txt")} == {"labels.txt", "masks.txt"}

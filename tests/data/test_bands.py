@@ -85,7 +85,7 @@ def test_pages_that_lead_back_to_the_first_end(tmp_path):
 
 def test_a_kind_that_is_not_read_is_described(tmp_path):
     path = write_tiff(tmp_path / "x.tif", noise(1).astype(np.float64))
-    assert refused(path) == "a TIFF of 1 band of 64-bit floating-point values, of a kind that is not read"
+    assert refused(path) == "a TIFF of 1 band of 64-bit floating-point values, an unsupported format"
     assert refused(write_tiff(tmp_path / "y.tif", noise(1, np.int8))) == "signed 8-bit values"
     apart = write_tiff(tmp_path / "z.tif", noise(3, np.uint16), planar=2, deflate=True)
     assert refused(apart) == "16-bit bands in separate compressed planes"

@@ -89,7 +89,7 @@ def test_damage_is_named_and_built_anew(store, dataset, cache, caplog, name, kin
         again = open_store(dataset, 32, cache)
     assert files(again.folder) == before and again.folder == store.folder
     (record,) = caplog.records
-    assert f"{store.folder}/{name}: " in record.getMessage() and "built anew" in record.getMessage()
+    assert f"{store.folder}/{name}: " in record.getMessage() and "rebuilding" in record.getMessage()
     caplog.clear()
     open_store(dataset, 32, cache)
     assert not caplog.records, "a sound one is opened without a word"
@@ -168,7 +168,7 @@ def test_of_many_blocks_both_ends_and_others_are_checked(dataset, cache, monkeyp
     assert path.stat().st_size == 72 * 1024
     for place in (0, 71):
         flip(path, 1024 * place)
-        assert damage(store.folder) == f"images.u8: the digest of its bytes from {1024 * place:,} on differs"
+        assert damage(store.folder) == f"images.u8: digest mismatch from byte {1024 * place:,} on"
         flip(path, 1024 * place)
     flip(path, 1024 * 30)
     assert any(damage(store.folder) for _ in range(50))
@@ -199,7 +199,7 @@ def test_a_file_that_is_cut_short_while_in_use_is_an_error(store, monkeypatch, n
         lambda: list(in_order(store, 8, CPU)),
         lambda: store.masks_at(torch.arange(3)),
     ):
-        with pytest.raises(ResourceError, match="changed while it was in use; it is built anew") as error:
+        with pytest.raises(ResourceError, match="changed while in use; it is rebuilt") as error:
             read()
         assert f"{store.folder / name} has 16 bytes instead of" in error.value.where
 
@@ -208,7 +208,7 @@ def test_a_file_that_is_cut_between_the_look_and_the_reading(store, monkeypatch)
     """No signal then either: what is read is not mapped."""
     os.truncate(store.folder / "images.u8", 100)
     monkeypatch.setattr(store, "check", lambda: None)
-    with pytest.raises(ResourceError, match="changed while it was in use") as error:
+    with pytest.raises(ResourceError, match="changed while in use") as error:
         store.at(torch.tensor([20]))
     assert "images.u8 has 100 bytes instead of 73,728" in error.value.where
 

@@ -76,7 +76,7 @@ def test_canvases_without_elongated_pictures_are_not_copied():
 
 
 def test_too_many_pixels():
-    with pytest.raises(ValueError, match="9 x 8 pixels on a canvas of 8 x 8"):
+    with pytest.raises(ValueError, match="9 x 8 pixels exceed the canvas of 8 x 8"):
         laid(np.zeros((3, 9, 8), np.uint8), 8)
 
 

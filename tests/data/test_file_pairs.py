@@ -91,7 +91,7 @@ def test_the_guess_is_shown_and_right(tmp_path, image, mask, expected):
 def test_of_two_folders(tmp_path, image, mask, expected):
     make(tmp_path / "images", image)
     make(tmp_path / "masks", mask)
-    with pytest.raises(DataError, match="no pairs of") as error:
+    with pytest.raises(DataError, match="no image-mask pairs") as error:
         pair(tmp_path / "images", tmp_path / "masks", DEFAULT)
     assert expected in error.value.next
     options = f"-o data.images=images -o data.masks=masks {error.value.next}"
@@ -104,7 +104,7 @@ def test_one_without_the_other_can_be_left_out(tmp_path, gone):
     (tmp_path / gone).unlink()
     with pytest.raises(DataError, match="1 in all") as error:
         pair(tmp_path, tmp_path, DEFAULT)
-    assert error.value.next == "-o data.unpaired=skip  # leaves them out"
+    assert error.value.next == "-o data.unpaired=skip"
     pairs = pair(tmp_path, tmp_path, DEFAULT, skip_unpaired=True)
     assert len(pairs) == COUNT - 1 and not any("003" in name for two in pairs for name in two)
 
@@ -126,16 +126,16 @@ def test_every_refusal_has_a_next_step(tmp_path):
     jpegs = make(tmp_path / "jpegs", "{}_sat.jpg", "{}_mask.jpg")
     nothing = make(tmp_path / "nothing", "{}.png")
     for folder, what in (
-        (two, "two images have the same mask: 12 in all"),
-        (masks, "two masks are of the same image: 12 in all"),
+        (two, "two images share one mask: 12 in all"),
+        (masks, "two masks share one image: 12 in all"),
         (jpegs, "a mask is a JPEG"),
-        (nothing, "no pairs of"),
+        (nothing, "no image-mask pairs"),
     ):
         with pytest.raises(DataError, match=what) as error:
             pair(folder, folder, DEFAULT)
         assert error.value.next and error.value.where
     for same in (Affixes(), Affixes(image_suffix="_x", mask_suffix="_x")):
-        with pytest.raises(UsageError, match="told apart") as error:
+        with pytest.raises(UsageError, match="require mask_suffix") as error:
             pair(two, two, same)
         assert error.value.next
 

@@ -79,7 +79,7 @@ def test_without_an_image_the_endings_seen_are_told(tmp_path):
         list(find_images(tmp_path))
     assert str(tmp_path) in error.value.what
     assert "2 .txt" in error.value.where and "1 .gif" in error.value.where
-    assert "1 without an ending" in error.value.where and ".jpg" in error.value.where
+    assert "1 without a suffix" in error.value.where and ".jpg" in error.value.where
 
 
 def test_an_empty_or_missing_folder(tmp_path):
@@ -87,10 +87,10 @@ def test_an_empty_or_missing_folder(tmp_path):
     with pytest.raises(DataError) as error:
         list(find_images(tmp_path / "empty"))
     assert "found nothing" in error.value.where
-    with pytest.raises(DataError, match="no such folder"):
+    with pytest.raises(DataError, match="folder not found"):
         list(find_images(tmp_path / "gone"))
     touch(tmp_path, "file.jpg")
-    with pytest.raises(DataError, match="no such folder"):
+    with pytest.raises(DataError, match="folder not found"):
         list(find_images(tmp_path / "file.jpg"))
 
 

@@ -124,7 +124,7 @@ def test_masks_lie_beside_their_pictures(photos, cache):
 
 def test_a_mask_of_another_size_is_a_bad_image(photos, cache, monkeypatch):
     monkeypatch.setattr(Masked, "mask", lambda self, index, canvas: np.zeros((3, 4), np.uint8))
-    with pytest.raises(DataError, match="24 of 24 images cannot be read") as error:
+    with pytest.raises(DataError, match="24 of 24 images are unreadable") as error:
         open_store(Masked(photos), CANVAS, cache)
     assert "the mask is 3 x 4, the image" in error.value.where
 
@@ -218,7 +218,7 @@ def test_a_changed_image_is_decoded_anew(photos, cache):
 
 BAD = {
     "010-empty.jpg": "the file is empty",
-    "020-text.png": "no image, or of a kind",
+    "020-text.png": "not an image, or an unsupported format",
     "100-noise.jpg": "",
     "195-short.jpg": "",
 }
@@ -243,7 +243,7 @@ def among_200(tmp_path):
 
 
 def test_bad_images_are_named(among_200, cache):
-    with pytest.raises(DataError, match="4 of 200 images cannot be read") as error:
+    with pytest.raises(DataError, match="4 of 200 images are unreadable") as error:
         open_store(Photos(among_200), CANVAS, cache)
     for name, why in BAD.items():
         assert f"{name}: {why}" in error.value.where
@@ -270,7 +270,7 @@ def test_of_many_bad_images_a_few_are_named(tmp_path, cache):
     with pytest.raises(DataError, match="40 of 40") as error:
         open_store(Photos(tmp_path), CANVAS, cache)
     assert "and 35 more" in error.value.where and len(error.value.where.splitlines()) == 6
-    with pytest.raises(DataError, match="none of the images can be read"):
+    with pytest.raises(DataError, match="all images are unreadable"):
         open_store(Photos(tmp_path), CANVAS, cache, bad_images="skip")
     assert left(cache) == []
 
@@ -293,7 +293,7 @@ def test_too_small_a_disk_is_told_before_the_work(photos, cache, monkeypatch, no
     need = 24 * 3 * CANVAS * CANVAS
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 10**12 - need + 1, need - 1))
     no_decoding()
-    with pytest.raises(ResourceError, match="needs 72 KiB and 72 KiB are free") as error:
+    with pytest.raises(ResourceError, match="needs 72 KiB, but only 72 KiB is free") as error:
         open_store(Photos(photos), CANVAS, cache)
     assert str(cache) in error.value.where and "--cache" in error.value.next
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 0, need))
@@ -322,7 +322,7 @@ def test_a_disk_that_is_full(photos, cache, monkeypatch):
 
 def test_a_cache_that_cannot_be_made(photos, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ResourceError, match="cannot write the image store") as error:
+    with pytest.raises(ResourceError, match="cannot write the image cache") as error:
         open_store(Photos(photos), CANVAS, tmp_path / "file" / "cache")
     assert str(tmp_path / "file") in error.value.where
 
@@ -412,7 +412,9 @@ def test_a_builder_that_is_frozen_is_not_waited_for(photos, cache, monkeypatch):
     cache.mkdir()
     with module._only_builder(folder, lambda: None), pytest.raises(ResourceError) as error:
         open_store(dataset, CANVAS, cache)
-    assert error.value.what == "another process builds the image store, and has written nothing for 0 s"
+    assert (
+        error.value.what == "timeout: another process is building the image cache, without progress for 0 s"
+    )
     assert f"pid {os.getpid()} on " in error.value.where and "--cache" in error.value.next
     assert len(open_store(dataset, CANVAS, cache)) == 24
 

@@ -42,15 +42,15 @@ def test_nothing_is_said_of_labels_without_fault(labelled, caplog):
 def test_equal_pictures_under_two_labels(labelled, caplog):
     check_labels(*labelled((1, 2), (2, 1), (1, 0), (1, 2), (3, 1)), "D")
     assert said(caplog) == [
-        "3 of 5 images of D are under another label, too: c.png (ant) is a.png (cow)",
-        "1 of 5 images of D are copies of others of their class: a.png (cow) is d.png (cow)",
+        "3 of 5 images of D are also present under another label: c.png (ant) is a.png (cow)",
+        "1 of 5 images of D are duplicates within their class: a.png (cow) is d.png (cow)",
     ]
 
 
 def test_many_are_cut_short(labelled, caplog):
     warn_of_twins(*labelled((1, 0), (1, 0), (1, 0), (1, 0), (2, 1), (2, 1), (2, 1), (3, 2)), "D")
     (text,) = said(caplog)
-    assert text.startswith("5 of 8 images of D are copies") and text.endswith(" and 2 more")
+    assert text.startswith("5 of 8 images of D are duplicates") and text.endswith(" and 2 more")
     assert text.count(" is ") == 3
 
 
@@ -68,9 +68,9 @@ def test_the_same_file_by_links(labelled, caplog, tmp_path):
 
 
 def test_one_class_is_no_task(labelled):
-    with pytest.raises(DataError, match="all 2 images of D are of one class: bee") as error:
+    with pytest.raises(DataError, match="all 2 images of D have the same class: bee") as error:
         check_labels(*labelled((1, 1), (2, 1)), "D")
-    assert error.value.where == "a.png" and "all classes" in error.value.next
+    assert error.value.where == "a.png" and "parent of the class folders" in error.value.next
 
 
 def test_a_class_without_images(labelled, caplog):
@@ -78,6 +78,6 @@ def test_a_class_without_images(labelled, caplog):
     check_labels(store, dataset, "D")
     warn_of_unmeasured(store, "V")
     assert said(caplog) == [
-        "1 classes of D have no image: bee",
-        "1 of 3 classes have no image in V and are not measured: bee",
+        "1 classes of D have no images: bee",
+        "1 of 3 classes have no images in V and are not validated: bee",
     ]

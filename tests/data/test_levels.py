@@ -113,9 +113,9 @@ def test_a_stated_range(tmp_path, values, range):
 @pytest.mark.parametrize(
     ("values", "what"),
     [
-        (np.array([[-5, 100]], np.int16), "whole values from -5 to 100 do not fit 16 bits"),
-        (np.array([[0, 3_000_000_000]], np.uint32), "whole values from 0 to 3000000000 do not fit 16 bits"),
-        (np.array([[0.25, 0.5]], np.float32), "floating-point values from 0.25 to 0.5 have no stated range"),
+        (np.array([[-5, 100]], np.int16), "whole values from -5 to 100 exceed 16 bits"),
+        (np.array([[0, 3_000_000_000]], np.uint32), "whole values from 0 to 3000000000 exceed 16 bits"),
+        (np.array([[0.25, 0.5]], np.float32), "floating-point values from 0.25 to 0.5 have no known range"),
     ],
 )
 def test_a_range_is_asked_for(tmp_path, values, what):
@@ -177,7 +177,7 @@ def test_values_that_leave_bits_unused_are_doubted(tmp_path, bands, highest, fla
     pixels[0, 0] = highest
     doubt = look_at(dataset(tmp_path, pixels, 20))
     assert f"the highest value is {highest:,}, which becomes {highest * 255 / 65_535:.0f} of 255" in doubt
-    assert doubt.startswith("16 of the 16 images") and doubt.endswith(f"-o data.range={flag}")
+    assert doubt.startswith("16 of the 16 inspected images") and doubt.endswith(f"-o data.range={flag}")
     assert "\n" not in doubt
 
 
@@ -192,14 +192,14 @@ def test_a_range_that_the_values_contradict(tmp_path):
     (tmp_path / "b").mkdir()
     Image.new("RGB", (4, 4)).save(tmp_path / "b" / "x.png")
     doubt = look_at(FileDataset(tmp_path / "b", [("x.png", -1)], range=(0, 4095)))
-    assert doubt == "range=0,4095 changes nothing: none of the 1 images looked at has more than 8 bits"
+    assert doubt == "range=0,4095 has no effect: none of the 1 inspected images has more than 8 bits"
 
 
 def test_what_all_files_are_refused_for_is_said_at_once_with_the_way_out(tmp_path):
     five = dataset(tmp_path, np.zeros((4, 4, 5), np.uint8), 3)
     with pytest.raises(DataError, match=r"00.tif: 5 bands, of which 3") as caught:
         look_at(five)
-    assert "all 3 images" in caught.value.where and "-b 1 -b 2 -b 3" in caught.value.next
+    assert "all 3 inspected images" in caught.value.where and "-b 1 -b 2 -b 3" in caught.value.next
     Image.new("RGB", (4, 4)).save(tmp_path / "99.png")
     (tmp_path / "98.png").write_text("no image")
     names = sorted(path.name for path in tmp_path.iterdir())

@@ -70,14 +70,14 @@ def test_enough():
 @pytest.mark.parametrize(
     ("pixels", "exclude", "what", "answer"),
     [
-        ([0, 0, 0, 9, 0], ["unknown"], "no mask has a pixel to learn from", '--exclude ""  # if unknown'),
-        ([0, 0, 0, 0, 9], [], "no mask has a pixel to learn from", "masks with two classes"),
-        ([9, 0, 0, 0, 0], [], "only one class has a pixel to learn from: sky", "masks with two classes"),
+        ([0, 0, 0, 9, 0], ["unknown"], "no mask contains a labeled pixel", '--exclude ""  # if unknown'),
+        ([0, 0, 0, 0, 9], [], "no mask contains a labeled pixel", "masks with two classes"),
+        ([9, 0, 0, 0, 0], [], "only one class has labeled pixels: sky", "masks with two classes"),
         (
             [9, 0, 0, 9, 0],
             ["unknown"],
             "only one class .*: sky",
-            '--exclude ""  # if unknown is to be learnt',
+            '--exclude ""  # if unknown should be trained',
         ),
         ([9, 9, 0, 0, 0], ["sky"], "only one class .*: road", '--exclude ""'),
     ],
@@ -90,35 +90,35 @@ def test_fewer_than_two_classes_cannot_be_learnt(pixels, exclude, what, answer):
 
 def test_255_is_no_class_only_where_it_covers_little_or_somebody_says_so():
     much = counted([10, 20, 10, 0, 20])
-    with pytest.raises(DataError, match="255, taken for no class, covers 33.3 % of the masks") as error:
+    with pytest.raises(DataError, match="255, used as the ignore value, covers 33.3 % of the masks") as error:
         check_learnable(much, "tiles", guesses_void=True)
     assert "-o data.ignore=255" in error.value.next and "binary" in error.value.next
     assert check_learnable(much, "tiles", guesses_void=False)[1:] == []
-    with pytest.raises(DataError, match="only one class has a pixel") as error:
+    with pytest.raises(DataError, match="only one class has labeled pixels") as error:
         check_learnable(counted([90, 0, 0, 0, 10]), "tiles", guesses_void=True)
     assert error.value.next == "-o data.palette=binary  # 255 is a class"
 
 
 def test_a_class_without_a_pixel_is_named():
     assert check_learnable(counted([10, 20, 0, 5, 0]), "tiles", guesses_void=False) == [
-        "no mask of tiles has a pixel of car: never learnt"
+        "no mask of tiles contains car: not trained"
     ]
 
 
 def test_pixels_that_mostly_do_not_count_are_named():
     found = counted([10, 10, 10, 30, 10])
     (warning,) = check_learnable(found, "tiles", guesses_void=False)
-    assert warning.startswith("57.1 % of the pixels of tiles do not count: sky: 14.3 %")
+    assert warning.startswith("57.1 % of the pixels of tiles are ignored: sky: 14.3 %")
     assert check_measurable(found, "tiles") == [warning]
 
 
 def test_what_is_measured_on():
-    with pytest.raises(DataError, match="no mask has a pixel to measure on"):
+    with pytest.raises(DataError, match="no mask contains a labeled pixel for validation"):
         check_measurable(counted([0, 0, 0, 5, 5]), "val")
     learnt = counted([10, 20, 0, 0, 0])
     assert check_measurable(counted([10, 0, 0, 0, 0]), "val", learnt) == [
-        "the masks of val hold no class that counts but sky"
+        "the masks of val contain no scored class but sky"
     ]
     assert check_measurable(counted([10, 0, 3, 0, 0]), "val", learnt) == [
-        "the masks of val hold car, of which those trained on have no pixel"
+        "the masks of val contain car, which the training masks lack"
     ]

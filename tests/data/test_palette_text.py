@@ -57,5 +57,5 @@ def test_values_without_a_class():
     "text", ['{"a": 3}', '{"classes": [], "ignore": 0}', '{"a": [0, 0, 0], "b": [0, 0, 0]}', "{"]
 )
 def test_json_that_is_no_palette(text):
-    with pytest.raises(DataError, match="palette is no palette"):
+    with pytest.raises(DataError, match="palette is not a palette"):
         read_palette(text)

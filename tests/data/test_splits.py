@@ -110,7 +110,7 @@ def test_test_in_place_of_validation_is_said(kind, caplog):
     kind.of("val")
     said = {record.getMessage() for record in caplog.records if record.levelno == logging.WARNING}
     assert len(said) == (2 if "apart" in kind.name else 1)
-    assert all("no split for validation: test" in text for text in said)
+    assert all("no validation split: using test" in text for text in said)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_images_without_classes_below_splits_are_asked_about(tmp_path):
     picture(tmp_path / "Testing" / "1.jpg")
     for split in ("train", "val", ""):
         with pytest.raises(
-            DataError, match="cannot be told whether Testing, Training in .* are splits"
+            DataError, match="ambiguous: Testing, Training in .* may be splits or classes"
         ) as error:
             image_folder(str(tmp_path), split)
         assert "-o data.splits=false" in error.value.next
@@ -169,7 +169,7 @@ def test_images_without_classes_below_splits_are_asked_about(tmp_path):
 def test_other_folders_beside_splits(tmp_path):
     labelled(tmp_path, "train")
     picture(tmp_path / "extra" / "rose" / "1.jpg")
-    with pytest.raises(DataError, match="cannot be told") as error:
+    with pytest.raises(DataError, match="ambiguous") as error:
         image_folder(str(tmp_path), "train")
     assert "beside it images in extra" in error.value.where and f"{tmp_path}/train" in error.value.next
     assert image_folder(str(tmp_path), "train", splits=False).classes == ["extra", "train"]
@@ -192,7 +192,7 @@ def test_folders_without_images_do_not_matter(kind):
 def test_an_empty_split_is_named_and_none_stands_in_for_it(tmp_path):
     labelled(tmp_path, "train")
     (tmp_path / "val").mkdir()
-    with pytest.raises(DataError, match="/val has no subfolder per class"):
+    with pytest.raises(DataError, match="/val has no class folders"):
         image_folder(str(tmp_path), "val")
 
 
@@ -200,7 +200,7 @@ def test_an_empty_split_is_named_and_none_stands_in_for_it(tmp_path):
 def test_masks_beside_splits_are_asked_about(tmp_path, below):
     paired(tmp_path, "train")
     paired(tmp_path / below, ".")
-    with pytest.raises(DataError, match="cannot be told whether train") as error:
+    with pytest.raises(DataError, match="ambiguous: train") as error:
         pairs(str(tmp_path), "train")
     assert f"{tmp_path}/train" in error.value.next
     assert len(pairs(str(tmp_path), "train", splits=False, images=below, masks=below)) >= 2
@@ -221,7 +221,7 @@ def test_all_images_are_taken_without_labels_and_that_is_said(tmp_path, caplog):
     picture(tmp_path / "val" / "2.jpg")
     assert len(flat_folder(str(tmp_path), "")) == 4
     said = [record.getMessage() for record in caplog.records]
-    assert said == [f"3 of 4 images are in Test/ and val/: all are used; {tmp_path}/train leaves them out"]
+    assert said == [f"3 of 4 images are in Test/ and val/; all are used. {tmp_path}/train excludes them"]
     assert len(flat_folder(str(tmp_path), "", splits=False)) == 4 and len(caplog.records) == 1
     assert len(flat_folder(str(tmp_path / "train"), "")) == 1 and len(caplog.records) == 1
 

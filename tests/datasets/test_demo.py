@@ -45,7 +45,7 @@ def test_splits_have_other_identities():
 
 def test_the_number_of_images():
     assert len(demo("", "train")) == 2000 and len(demo("17", "")) == 17
-    with pytest.raises(UsageError, match="demo takes a number of images"):
+    with pytest.raises(UsageError, match="demo requires a number of images"):
         demo("many", "train")
 
 

@@ -22,9 +22,9 @@ def test_a_split_is_a_subfolder_if_there_is_one(photos):
 
 
 def test_an_empty_folder(tmp_path):
-    with pytest.raises(DataError, match="no image below"):
+    with pytest.raises(DataError, match="no images found in"):
         flat_folder(str(tmp_path), "")
-    with pytest.raises(DataError, match="no such folder"):
+    with pytest.raises(DataError, match="folder not found"):
         flat_folder(str(tmp_path / "gone"), "")
 
 

@@ -92,10 +92,10 @@ def test_it_stops_a_collapsed_run_after_its_patience(embedding):
     alarm = CollapseMonitor(every_n_steps=10, patience=3)
     alarm.update(embedding, 9)
     alarm.update(embedding, 19)
-    with pytest.raises(HealthError, match="the representation has collapsed: spread") as error:
+    with pytest.raises(HealthError, match="the representation has collapsed: embedding std") as error:
         alarm.update(embedding, 29)
     assert error.value.code == 5
-    assert error.value.where == "step 30, 3 looks in a row"
+    assert error.value.where == "step 30, 3 checks in a row"
     assert "--on-collapse ignore" in error.value.next
 
 
@@ -208,7 +208,7 @@ def test_it_passes_finite_numbers_and_gives_the_norm_of_all_gradients():
 def test_a_loss_that_is_not_finite_stops_the_run(loss):
     check = FiniteCheck()
     check.launch(torch.tensor(loss), parameters([1.0]))
-    with pytest.raises(HealthError, match=f"the loss is {loss}; no weight has been changed by it") as error:
+    with pytest.raises(HealthError, match=f"the loss is {loss}; weights were not updated") as error:
         check.wait(WHERE)
     assert error.value.where == WHERE
     assert error.value.code == 5

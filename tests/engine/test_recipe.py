@@ -85,9 +85,9 @@ def test_a_recipe_of_another_optimizer_without_a_rate_asks_for_one():
 @pytest.mark.parametrize(
     ("recipe", "said"),
     [
-        ({"learning_rate": 1}, "the unknown key 'learning_rate'"),
+        ({"learning_rate": 1}, "unknown key 'learning_rate'"),
         ({"weight_deca": 1}, "did you mean 'weight_decay'"),
-        ({"lars": {"rate": 1}}, "the unknown key 'lars.rate'"),
+        ({"lars": {"rate": 1}}, "unknown key 'lars.rate'"),
         ({"lars": 0.2}, "'lars' must be a table"),
         ({"lr": "1e-3"}, "lr must be a number, got '1e-3'"),
         ({"sgd": {"lr": float("nan")}}, "sgd.lr must be a number"),

@@ -87,7 +87,7 @@ def test_none_is_left_out_and_tables_come_last():
 
 
 def test_a_name_of_no_encoding_is_refused():
-    with pytest.raises(UsageError, match="not a Unicode text"):
+    with pytest.raises(UsageError, match="not Unicode text"):
         to_toml({"data": os.fsdecode(b"caf\xe9")})
 
 
@@ -154,7 +154,7 @@ def test_a_run_that_has_begun_is_not_overwritten(tmp_path):
     make(tmp_path)
     with pytest.raises(OccupiedError, match="is not empty") as caught:
         Run(tmp_path)
-    assert "--resume to go on" in caught.value.next
+    assert "--resume to continue it" in caught.value.next
     assert read_toml(tmp_path / "run.toml") == {"epochs": 3}
 
 

@@ -31,7 +31,7 @@ def test_a_quota_that_a_checkpoint_does_not_fit_in(trials):
     assert trial.go(file_size=limit) == 6, trial.output
     assert check_kept(trial)
     found = re.search(
-        r"cannot write a checkpoint: File too large; it needs ([\d.]+) KiB, [\d.]+ .iB are free", trial.output
+        r"cannot write a checkpoint: File too large; it needs ([\d.]+) KiB, [\d.]+ .iB is free", trial.output
     )
     assert found and float(found[1]) == pytest.approx(sum(sizes.values()) / 1024, rel=0.1)
     assert trial.status() == {"state": "failed", "step": 0, "code": 6, "checkpoint": "step-000000"}

@@ -42,7 +42,7 @@ def test_a_folder_that_goes_away(command, point, how, lab):
     trap = (f"benchmarks.faults.traps:{how}", [str(out), *POINTS[command][point]])
     ended = run_at(lab, command, place, [trap])
     assert ended.code == 6, ended.output
-    assert "error[6] the folder out is gone: it was removed or moved while it was worked in" in ended.output
+    assert "error[6] the folder out was removed or moved during the run" in ended.output
     assert "next: start again" in ended.output and "Traceback" not in ended.output
     assert not out.exists(), list(out.rglob("*"))
     lab.clear(place)

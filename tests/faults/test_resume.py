@@ -28,7 +28,7 @@ def forget(trial) -> None:
 def way_back(trial) -> str:
     move = shlex.join(["mv", f"{trial.folder}/run.toml", f"{trial.folder}/run.toml.old"])
     resume = shlex.join(["ssl-seg", *RESUME.split(), str(trial.folder)])
-    return f"{move}; {resume}  # writes it anew from the checkpoint"
+    return f"{move}; {resume}  # restores it from the checkpoint"
 
 
 # run.toml is held against the checkpoint
@@ -57,7 +57,7 @@ def test_an_edited_run_toml_is_refused(old, new, line, halfway):
     before = trial.contents()
     assert trial.go(words=[*RESUME.split(), str(trial.folder)]) == 4
     what, where, *rest = trial.errors()
-    assert what == "error[4] run.toml does not say what the run was started with, as step-000005 has it"
+    assert what == "error[4] run.toml differs from the settings in step-000005"
     assert line in "\n".join([where, *rest])
     assert rest[-1] == f"next: {way_back(trial)}"
     assert trial.contents() == before
@@ -73,7 +73,7 @@ def test_a_damaged_path_is_told_where_the_images_still_lie(lab, trials, tmp_path
     path.write_text(whole.replace(f'"{photos}"', f'"{photos}x"'))
     words = [*RESUME.split(), str(trial.folder)]
     assert trial.go(words=words) == 4, trial.output
-    assert f"data: was '{photos}', is '{photos}x', which is not there" in "\n".join(trial.errors())
+    assert f"data: was '{photos}', is '{photos}x' (not found)" in "\n".join(trial.errors())
     photos.rename(f"{photos}x")
     assert trial.go(words=words) == 0, trial.output
 
@@ -99,7 +99,7 @@ def test_a_damaged_run_toml_comes_back_from_the_checkpoint(damage, trials, halfw
         assert last == f"next: {way_back(trial)}"
         path.rename(trial.folder / "run.toml.old")
     assert trial.go(words=words) == 0, trial.output
-    assert trial.output.count("warning: run.toml was missing: it is written anew") == 1
+    assert trial.output.count("warning: run.toml was missing: restored from the checkpoint") == 1
     assert path.read_bytes() == whole
     if damage != "gone":
         (trial.folder / "run.toml.old").rename(trial.folder.with_name("old"))
@@ -127,7 +127,7 @@ def test_of_a_run_of_an_earlier_version_a_damaged_run_toml_is_an_error(text, hal
     whole = path.read_text()
     path.write_text(whole.partition("[record]")[0] + text if "record" in text else text)
     assert trial.go(words=[*RESUME.split(), str(trial.folder)]) == 4, trial.output
-    assert trial.errors()[0].startswith("error[4] run.toml is damaged: ")
+    assert trial.errors()[0].startswith("error[4] run.toml is corrupt: ")
     path.unlink()
     assert trial.go(words=[*RESUME.split(), str(trial.folder)]) == 4
     assert "no run to resume" in trial.errors()[0]
@@ -236,7 +236,7 @@ def test_a_refused_resume_leaves_the_run_as_it_was(state, trials, halfway, tmp_p
         assert trial.go(words=words) == code, (words, trial.output)
         trial.errors()
         assert trial.contents() == before, words
-    assert "a resumed run cannot change its flags" in (trial.folder / "run.log").read_text()
+    assert "flags differ from those of the run being resumed" in (trial.folder / "run.log").read_text()
     assert trial.status()["state"] == state
     assert trial.go() == 0
     assert trials.same(trial.result(), trials.expected)

@@ -73,7 +73,7 @@ def random_stops(trials, seeds) -> None:
             # before the command listens, a signal ends it as it ends any process
             assert code in (128 + number, -number, 0), trial.output
             # and before it knows of its folder, it cannot say what is kept there
-            known = trial.saved() and "kept: what is finished" not in trial.output
+            known = trial.saved() and "kept: finished runs" not in trial.output
             # a signal in the last moments ends the process, and not the run, which is done
             if code == 128 + number and known and trial.status()["state"] != "finished":
                 check_stopped(trial, number)

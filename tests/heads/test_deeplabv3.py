@@ -86,7 +86,7 @@ def test_the_auxiliary_head_is_torchvisions_on_the_map_before():
 
 
 def test_an_auxiliary_head_needs_a_second_map():
-    with pytest.raises(UsageError, match="aux=true needs a second map"):
+    with pytest.raises(UsageError, match="aux=true requires a second feature map"):
         DeepLabV3([12], [8], CLASSES, aux=True)
 
 

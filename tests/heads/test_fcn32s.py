@@ -185,9 +185,12 @@ def test_what_is_not_vggs_classifier_is_left_alone(tensors):
         ({"classifier.3.weight": None}, "classifier.3.weight is missing"),
         (
             classifier(6, 10),
-            "classifier.0.weight of VGG's classifier is 10 x 294, the head wants 24 x 6 x 7 x 7",
+            "classifier.0.weight of the VGG classifier is 10 x 294, the head requires 24 x 6 x 7 x 7",
         ),
-        ({"classifier.3.weight": torch.zeros(WIDTH, 9)}, "classifier.3.weight of VGG's classifier is 24 x 9"),
+        (
+            {"classifier.3.weight": torch.zeros(WIDTH, 9)},
+            "classifier.3.weight of the VGG classifier is 24 x 9",
+        ),
     ],
 )
 def test_a_classifier_that_does_not_fit_is_refused_whole(change, what):

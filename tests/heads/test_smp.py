@@ -139,7 +139,7 @@ def test_logits_have_the_images_size(name, size):
     ],
 )
 def test_a_pyramid_that_does_not_suit_is_refused_with_its_strides(name, strides):
-    with pytest.raises(UsageError, match=f"head {name} takes .* {', '.join(map(str, strides))}"):
+    with pytest.raises(UsageError, match=f"head {name} requires .* {', '.join(map(str, strides))}"):
         heads()[name]([8] * len(strides), strides, CLASSES)
 
 
@@ -158,7 +158,7 @@ def test_options_have_types_and_reach_the_decoder():
     assert [b.conv1[0].out_channels for b in factory([8] * 3, [4, 8, 16], CLASSES).decoder.blocks] == [
         *(128, 64, 32, 16)
     ]
-    with pytest.raises(UsageError, match="smp:unet on 5 maps needs as many widths"):
+    with pytest.raises(UsageError, match="smp:unet requires 5 widths"):
         factory([8] * 4, TRANSFORMER, CLASSES, widths=(8, 4))
 
 

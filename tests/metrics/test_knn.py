@@ -93,5 +93,5 @@ def test_the_metric_is_scikit_learns_accuracy(problem):
 
 
 def test_without_a_bank_it_says_so(problem):
-    with pytest.raises(UsageError, match="needs a bank"):
+    with pytest.raises(UsageError, match="call fill"):
         KNN(["a", "b"]).update(problem[2], problem[3])

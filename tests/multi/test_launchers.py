@@ -71,5 +71,5 @@ def test_torchrun_and_a_killed_process(training, tmp_path):
     process = launch("torchrun", training(run), FAULT="1:11:SIGKILL")
     said, _ = process.communicate(timeout=600)
     assert process.returncode != 0
-    assert said.count("error[8] process 1 died") == 1, said
+    assert said.count("error[8] process 1 exited unexpectedly") == 1, said
     assert json.loads((run / "status.json").read_text())["code"] == 8

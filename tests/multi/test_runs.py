@@ -83,7 +83,7 @@ def test_a_killed_process_ends_the_other_and_the_run_goes_on(worlds, training, w
     assert world.codes[1 - rank] == 8, world.outputs
     assert world.seconds[1] - world.seconds[0] < FAST
     said = world.outputs[1 - rank]
-    assert f"error[8] process {rank} died" in said and "Traceback" not in said
+    assert f"error[8] process {rank} exited unexpectedly" in said and "Traceback" not in said
     assert f"kept: {run / 'checkpoints' / 'step-000004'}" in said
     assert f"next: ssl-seg train --backbone {tiny} --resume --out {run}" in said
     again = worlds.go(["train", "--backbone", tiny, "--resume", "--out", run])
@@ -134,7 +134,7 @@ def test_a_frozen_process_is_given_up(worlds, training, tmp_path):
     try:
         world.wait(0)
         assert world.codes == [8], world.outputs
-        assert "error[8] process 1 is frozen: it has not answered for 6 s" in world.outputs[0]
+        assert "error[8] process 1 is unresponsive: no answer for 6 s" in world.outputs[0]
     finally:
         world.kill(1)
         world.wait(1)
@@ -147,7 +147,7 @@ def test_a_main_process_that_is_frozen_after_a_checkpoint_is_given_up(worlds, tr
     try:
         world.wait(1)
         assert world.codes == [8], world.outputs
-        assert "error[8] process 0 is frozen: it has not answered for 3 s" in world.outputs[1]
+        assert "error[8] process 0 is unresponsive: no answer for 3 s" in world.outputs[1]
         assert f"kept: {run}/checkpoints/step-000002" in world.outputs[1]
     finally:
         world.kill(0)
@@ -161,9 +161,9 @@ def test_a_main_process_that_is_frozen_after_a_checkpoint_is_given_up(worlds, tr
         (
             ["train", "demo:32", "--batch-size", "9"],
             2,
-            "a batch of 9 cannot be cut into 1 equal part for each",
+            "batch size 9 is not divisible into 1 micro-batches for each",
         ),
-        (["train", "demo:32", "--batch-size", "64"], 2, "0 steps per epoch: 32 images, batch size 64"),
+        (["train", "demo:32", "--batch-size", "64"], 2, "fewer images (32) than the batch size (64"),
         (["train", "demo:32", "--ssl", "bylo"], 2, "bylo"),
         (["train", "/nowhere"], 3, "no such file or folder"),
     ],
@@ -213,8 +213,8 @@ def test_processes_that_were_told_different_things(worlds, training, tmp_path, f
     world = worlds.start([], file=str(file)).wait()
     assert world.codes == [2, 2], world.outputs
     said = world.outputs[0]
-    assert f"error[2] the 2 processes differ in {name}\n" in said
-    assert f"where: process 0 has {mine}" in said and f", process 1 has {other}" in said
+    assert f"error[2] {name} differs between the 2 processes\n" in said
+    assert f"where: process 0: {mine}" in said and f", process 1: {other}" in said
     assert said.count("error[") == 1 and world.outputs[1] == ""
     assert not (tmp_path / "run" / "run.toml").exists()
 

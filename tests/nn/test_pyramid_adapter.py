@@ -117,12 +117,14 @@ def test_the_levels_of_a_pyramid(strides, expected):
 )
 @pytest.mark.parametrize("dilated", [False, True])
 def test_other_pyramids_are_refused_by_their_strides(strides, dilated):
-    with pytest.raises(UsageError, match=f"head smp:x takes .* have strides {', '.join(map(str, strides))}$"):
+    with pytest.raises(
+        UsageError, match=f"head smp:x requires .* backbone strides: {', '.join(map(str, strides))}$"
+    ):
         power_of_two_levels("smp:x", [8] * len(strides), strides, dilated=dilated)
 
 
 def test_repeated_strides_only_where_they_are_wanted():
     strides = [2, 4, 8, 8, 8]
     assert [level.stride for level in power_of_two_levels("x", strides, strides, dilated=True)[1:]] == strides
-    with pytest.raises(UsageError, match="strides 2, 4, 8, 8, 8"):
+    with pytest.raises(UsageError, match="strides: 2, 4, 8, 8, 8"):
         power_of_two_levels("x", strides, strides)

@@ -262,9 +262,9 @@ def test_a_failure_takes_along_only_what_needs_it(make):
     why = {each.job.name: (each.code, each.why) for each in lost}
     assert why == {
         "ssl, seed 0": (5, "failed with code 5"),
-        "C, seed 0": (0, "left out: needs ssl, seed 0, which failed with code 5"),
-        "E, seed 0": (0, "left out: needs ssl, seed 0, which failed with code 5"),
-        "after, seed 0": (0, "left out: needs C, seed 0, which was left out"),
+        "C, seed 0": (0, "skipped: needs ssl, seed 0, which failed with code 5"),
+        "E, seed 0": (0, "skipped: needs ssl, seed 0, which failed with code 5"),
+        "after, seed 0": (0, "skipped: needs C, seed 0, which was skipped"),
         "B, seed 1": (3, "failed with code 3"),
     }
     assert any(line.endswith(why["C, seed 0"][1]) for line in said)
@@ -319,11 +319,11 @@ def test_why_a_stage_runs_again_is_told(make, tmp_path):
         finish(job)
     later = make(FIVE + "lr = 1\n")
     was = study.runs["ssl"][1].folder.name
-    assert later.changes(later.runs["ssl"][1]) == f"lr was different in {was}"
-    assert later.changes(later.runs["C"][1]).startswith("init was different in classify-")
+    assert later.changes(later.runs["ssl"][1]) == f"lr changed since {was}"
+    assert later.changes(later.runs["C"][1]).startswith("init changed since classify-")
     assert later.changes(later.runs["A"][1]) == ""
     (tmp_path / "photos" / "2.jpg").write_text("two")
     later = make()
-    assert later.changes(later.runs["ssl"][1]) == f"a file that it reads was different in {was}"
+    assert later.changes(later.runs["ssl"][1]) == f"an input file changed since {was}"
     (tmp_path / "out" / "study.json").write_text("{")
     assert later.changes(later.runs["ssl"][1]) == ""

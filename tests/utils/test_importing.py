@@ -40,8 +40,8 @@ ENDS = {
     "KeyboardInterrupt": (lambda: raises(KeyboardInterrupt), "KeyboardInterrupt"),
     "GeneratorExit": (lambda: raises(GeneratorExit), "GeneratorExit"),
     "an odd one": (lambda: raises(Odd()), "Odd"),
-    "os._exit": (lambda: os._exit(0), "it ends the process: os._exit(0)"),
-    "posix._exit": (lambda: leaves_early("posix"), "it ends the process: os._exit(0)"),
+    "os._exit": (lambda: os._exit(0), "its import exits the process: os._exit(0)"),
+    "posix._exit": (lambda: leaves_early("posix"), "its import exits the process: os._exit(0)"),
 }
 
 
@@ -143,9 +143,9 @@ def test_a_long_import_is_named_and_given_up_in_the_end(monkeypatch, caplog):
         while True:
             with suppress(Exception):
                 pass
-    said = "still importing plugin 'slow' of slow 1.2; SSL_SEG_DISABLE_PLUGINS=slow leaves it out"
+    said = "still importing plugin 'slow' of slow 1.2; SSL_SEG_DISABLE_PLUGINS=slow disables it"
     assert [record.getMessage() for record in caplog.records] == [said]
-    assert str(caught.value) == "it has not ended within 0 s; SSL_SEG_DISABLE_PLUGINS=slow leaves it out"
+    assert str(caught.value) == "import timed out after 0 s; SSL_SEG_DISABLE_PLUGINS=slow disables it"
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
@@ -177,7 +177,7 @@ def test_a_death_is_blamed_on_it_by_the_next_process(tmp_path, monkeypatch, deat
     for _ in range(2):  # nor does the one after it
         with pytest.raises(ImportFault) as caught, import_fence("it", **fence):
             raise AssertionError("it is not imported")
-        text = f"a process that imports it ends {how}; SSL_SEG_DISABLE_PLUGINS=dying leaves it out"
+        text = f"a subprocess that imports it was ended {how}; SSL_SEG_DISABLE_PLUGINS=dying disables it"
         assert str(caught.value) == text
     (tmp_path / "dying.py").write_text("")
     with import_fence("it", **fence):
@@ -191,7 +191,7 @@ def test_a_trial_that_does_not_end_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setenv("SSL_SEG_TIMEOUT", "0.3")
     (tmp_path / "sleeping").write_text("x")
     fence = import_fence("it", module="sleeping", notes=tmp_path)
-    with pytest.raises(ImportFault, match="does not end within"), fence:
+    with pytest.raises(ImportFault, match="timed out"), fence:
         raise AssertionError("it is not imported")
 
 

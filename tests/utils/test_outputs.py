@@ -138,7 +138,7 @@ def test_a_link_is_not_followed_and_the_folder_itself_may_be_one(tmp_path):
     (real / "a.png").symlink_to(victim / "a.png")  # which is not there
     (real / "deep" / "further").symlink_to(victim)
     for name in ("a.png", "deep/further", "deep/further/b.png", "deep/further/x/y.png"):
-        with pytest.raises(UsageError, match="is a link"):
+        with pytest.raises(UsageError, match="is a symbolic link"):
             output_path(tmp_path / "out", name)
 
 
@@ -189,9 +189,9 @@ def test_what_is_there_is_overwritten_only_if_that_is_asked_for(tmp_path):
     (tmp_path / "a").write_text("")
     os.symlink("nowhere", tmp_path / "b")
     for name in "ab":
-        with pytest.raises(OccupiedError, match="1 of 2 outputs are there already"):
+        with pytest.raises(OccupiedError, match="1 of 2 outputs already exist"):
             refuse_taken([tmp_path / name, tmp_path / "c"], [], overwrite=False)
         refuse_taken([tmp_path / name], [], overwrite=True)
-    with pytest.raises(OccupiedError, match="a is there already") as told:
+    with pytest.raises(OccupiedError, match="a already exists") as told:
         refuse_taken([tmp_path / "a"], [], overwrite=False)
     assert "--overwrite" in told.value.next

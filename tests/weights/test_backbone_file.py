@@ -122,20 +122,20 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(file, monkeypatch):
 
 def test_a_missing_tensor_is_refused(file):
     rewrite(file, lambda tensors: [tensors.pop("one.0.weight"), tensors.pop("two.1.running_var")])
-    error = assert_refused(file, "matched 10 of 12 tensors: 2 missing, 0 left over, 0 of another shape")
+    error = assert_refused(file, "matched 10 of 12 tensors: 2 missing, 0 unexpected, 0 with another shape")
     assert "one.0.weight, two.1.running_var" in error.where
 
 
 def test_a_head_is_left_over(file):
     rewrite(file, lambda tensors: tensors.update({"fc.weight": torch.zeros(2)}))
     match = load_backbone(file, backbone(1))
-    assert str(match) == "matched 12 of 12 tensors, left over: fc.weight"
+    assert str(match) == "matched 12 of 12 tensors, unexpected: fc.weight"
     assert match.about == ABOUT
 
 
 def test_a_tensor_of_another_shape_is_refused(file):
     rewrite(file, lambda tensors: tensors.update({"two.0.weight": torch.zeros(16, 8, 1, 1)}))
-    error = assert_refused(file, "matched 11 of 12 tensors: 0 missing, 0 left over, 1 of another shape")
+    error = assert_refused(file, "matched 11 of 12 tensors: 0 missing, 0 unexpected, 1 with another shape")
     assert "two.0.weight" in error.where
 
 
@@ -162,7 +162,7 @@ def test_a_later_format_is_refused(file):
 @pytest.mark.parametrize("about", [{}, {"about": "no JSON"}, {"about": "[1]"}])
 def test_a_header_that_is_not_ours_is_refused(file, about):
     save_file(load_file(file), file, metadata={"format": "ssl-seg backbone 1", **about})
-    assert_refused(file, "cannot read weights: the header is damaged")
+    assert_refused(file, "cannot read weights: the header is corrupt")
 
 
 # files of torch.save
@@ -256,7 +256,7 @@ def test_nothing_in_a_file_is_run(tmp_path, monkeypatch, function, way, forced):
         path.write_bytes(pickle.dumps(content))
     else:
         torch_file(path, content, _use_new_zipfile_serialization=way == "zip")
-    error = assert_refused(path, "was not opened" if way == "pickle" else "none of its code was run")
+    error = assert_refused(path, "was not opened" if way == "pickle" else "nothing was executed")
     assert "torch.save(model.state_dict(), " in error.next
     assert not mark.exists()
     pickle.loads(pickle.dumps(hostile(mark)[function]))
@@ -266,7 +266,7 @@ def test_nothing_in_a_file_is_run(tmp_path, monkeypatch, function, way, forced):
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
 def test_a_whole_module_is_refused(tmp_path, legacy):
     path = torch_file(tmp_path / "w.pt", nn.Linear(2, 2), _use_new_zipfile_serialization=not legacy)
-    error = assert_refused(path, r"it holds objects \(torch.nn.modules.linear.Linear\) besides tensors")
+    error = assert_refused(path, r"file contains objects \(torch.nn.modules.linear.Linear\) besides tensors")
     assert error.next == "where it was made: torch.save(model.state_dict(), 'weights.pt')"
 
 
@@ -274,12 +274,12 @@ def test_a_torchscript_program_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "w.pt", "w") as archive:
         for name in ("data.pkl", "constants.pkl", "version"):
             archive.writestr(f"w/{name}", b"3\n")
-    assert_refused(tmp_path / "w.pt", "it holds a program besides tensors")
+    assert_refused(tmp_path / "w.pt", "file contains a program besides tensors")
 
 
 @pytest.mark.parametrize("content", [[torch.ones(2)], torch.ones(2), {"a": 1}, {0: torch.ones(2)}, 3])
 def test_a_file_without_named_tensors_is_refused(tmp_path, content):
-    assert_refused(torch_file(tmp_path / "w.pt", content), "it holds no named tensors")
+    assert_refused(torch_file(tmp_path / "w.pt", content), "the file contains no named tensors")
 
 
 def test_an_optimizer_is_not_the_network(tmp_path):
@@ -304,16 +304,16 @@ def tar_bytes():
     ("content", "sentence"),
     [
         (b"", "the file is empty"),
-        (b"hello", r"neither safetensors nor of torch.save; it begins with b'hello'"),
-        (b"\x89HDF\r\n\x1a\n", "neither safetensors nor of torch.save"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "a pointer of Git LFS"),
+        (b"hello", r"neither a safetensors nor a torch.save file; it begins with b'hello'"),
+        (b"\x89HDF\r\n\x1a\n", "neither a safetensors nor a torch.save file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "a Git LFS pointer"),
         (b"<!DOCTYPE html><html></html>", "a web page"),
         (b"\xef\xbb\xbf\n <html>", "a web page"),
-        (b"\x80\x02}q\x00.", "a pickle, which can run code, and was not opened"),
+        (b"\x80\x02}q\x00.", "a pickle, which can execute code; it was not opened"),
         (b"\x1f\x8b\x08\x00 and more", "an archive"),
         (tar_bytes(), "an archive"),
-        (b"PK\x03\x04 and no more", "damaged, cut short, or not written by torch.save"),
-        (b"\x10\x00\x00\x00\x00\x00\x00\x00{ no header }   ", "damaged or cut short"),
+        (b"PK\x03\x04 and no more", "corrupt, truncated, or not written by torch.save"),
+        (b"\x10\x00\x00\x00\x00\x00\x00\x00{ no header }   ", "corrupt or truncated"),
     ],
     ids=lambda value: value[:12] if isinstance(value, bytes) else "",
 )
@@ -358,18 +358,18 @@ def test_a_flipped_byte_is_never_an_exception_of_another_kind(tmp_path):
 
 
 def test_no_file_is_refused(tmp_path):
-    assert_refused(tmp_path / "none.safetensors", "cannot read weights: there is no such file$")
-    assert_refused(tmp_path / "no" / "none.safetensors", "cannot read weights: there is no such file$")
+    assert_refused(tmp_path / "none.safetensors", "cannot read weights: file not found$")
+    assert_refused(tmp_path / "no" / "none.safetensors", "cannot read weights: file not found$")
     assert_refused(tmp_path / ("n" * 300), "cannot read weights: File name too long")
     (tmp_path / "resnet50.pth").touch()
-    assert_refused(tmp_path / "resnet5O.pth", "there is no such file; did you mean 'resnet50.pth'?")
+    assert_refused(tmp_path / "resnet5O.pth", "file not found; did you mean 'resnet50.pth'?")
     (tmp_path / "link.pth").symlink_to("gone.pth")
-    assert_refused(tmp_path / "link.pth", "there is no such file")
+    assert_refused(tmp_path / "link.pth", "file not found")
 
 
 def test_a_pipe_is_never_opened(tmp_path):
     os.mkfifo(tmp_path / "w.pt")
-    assert_refused(tmp_path / "w.pt", "no regular file")
+    assert_refused(tmp_path / "w.pt", "not a regular file")
 
 
 def test_a_file_that_may_not_be_read_is_refused(file, monkeypatch):
@@ -389,7 +389,7 @@ def test_a_run_that_was_stopped_early_says_how_to_go_on(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     (run / "run.toml").write_text("seed = 1")
-    error = assert_refused(run, "the run was stopped early: it has no backbone.safetensors yet")
+    error = assert_refused(run, "the run has not finished: no backbone.safetensors yet")
     assert (error.next, error.kept) == (f"ssl-seg train --resume --out {run}", None)
     optimizer = types.SimpleNamespace(state_dict=lambda: {"state": {}})
     save_checkpoint(run / "checkpoints", 3, backbone(0), optimizer, {})
@@ -399,10 +399,10 @@ def test_a_run_that_was_stopped_early_says_how_to_go_on(tmp_path):
         ("record = 1", "train"),
     ):
         (run / "run.toml").write_text(text)
-        error = assert_refused(run, "stopped early")
+        error = assert_refused(run, "has not finished")
         assert error.next == f"ssl-seg {command} --resume --out {run}"
         assert error.kept == str(run / "checkpoints" / "step-000003")
-    with pytest.raises(WeightsError, match="stopped early"):
+    with pytest.raises(WeightsError, match="has not finished"):
         read_about(run)
 
 
@@ -416,5 +416,5 @@ def test_a_folder_with_a_whole_model_means_that(tmp_path):
 
 def test_a_folder_without_weights_is_refused(tmp_path):
     torch_file(tmp_path / "last.ckpt")
-    error = assert_refused(tmp_path, "the folder holds no weights: neither backbone.safetensors nor model")
-    assert error.next == "name the file itself"
+    error = assert_refused(tmp_path, "no weights in the folder: neither backbone.safetensors nor model")
+    assert error.next == "give the path of the file"

@@ -197,7 +197,7 @@ def test_the_same_step_again_replaces_a_damaged_one(saved):
 
 def test_another_module_is_refused_and_named(saved):
     module = nn.Linear(2, 2)
-    with pytest.raises(WeightsError, match="does not fit the model") as caught:
+    with pytest.raises(WeightsError, match="does not match the model") as caught:
         load_checkpoint(saved / "step-000006", module, torch.optim.SGD(module.parameters(), lr=1))
     assert caught.value.code == 4
 
@@ -218,7 +218,7 @@ def test_state_that_is_no_tensor_is_refused_by_name(tmp_path):
             pass
 
     module = nn.Sequential(Odder(2, 2))
-    with pytest.raises(PluginError, match=r"'0\._extra_state' is a dict") as caught:
+    with pytest.raises(PluginError, match=r"'0\._extra_state' has type dict") as caught:
         save_checkpoint(tmp_path, 0, module, torch.optim.SGD(module.parameters(), lr=1), {})
     assert caught.value.code == 7
     assert not list(tmp_path.iterdir())
@@ -298,7 +298,7 @@ def test_a_disk_that_fails_at_any_call(number, tmp_path):
         error = caught.value
         assert error.code == 6
         assert os.strerror(number) in error.what
-        assert re.search(r"it needs \d[\d.]* [KM]iB, .* are free", error.what)
+        assert re.search(r"it needs \d[\d.]* [KM]iB, .* is free", error.what)
         found = list_checkpoints(folder)
         assert [verify(path) for path in found] == [""] * len(found), "a part under a final name"
         assert error.kept == str(found[-1])
@@ -318,7 +318,7 @@ def test_what_cannot_be_read_back_is_not_kept(saved, monkeypatch):
         path.write_bytes(data[:-1] if path.name == "model.safetensors" else data)
 
     monkeypatch.setattr(checkpoint, "_write", cut)
-    with pytest.raises(ResourceError, match=r"read back, model\.safetensors has") as caught:
+    with pytest.raises(ResourceError, match=r"verification failed: model\.safetensors has") as caught:
         save_checkpoint(saved, 9, *make(), {})
     assert caught.value.kept == str(saved / "step-000006")
     assert names(saved) == ["step-000003", "step-000006"]

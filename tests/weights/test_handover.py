@@ -234,7 +234,7 @@ def test_a_wrapping_is_seen_through(tmp_path, state, other, thin, wrapping):
 def test_resnet18_of_torchvision_fits(tmp_path, net, blank):
     torch.save(net.state_dict(), tmp_path / "resnet18.pth")
     match = load_backbone(tmp_path / "resnet18.pth", blank)
-    assert str(match) == "matched 120 of 120 tensors, left over: fc.weight, fc.bias"
+    assert str(match) == "matched 120 of 120 tensors, unexpected: fc.weight, fc.bias"
     assert_equal(blank, net.state_dict())
 
 
@@ -337,7 +337,7 @@ def test_a_checkpoint_of_ours_fits(tmp_path, thin):
     assert str(load_backbone(folder, thin)) == "matched 120 of 120 tensors (prefix 'backbone.')"
     assert_equal(thin, method.backbone.state_dict())
     (folder / "state.json").write_text("{}")
-    assert_refused(folder, thin, "the checkpoint is damaged, state.json has 2 bytes")
+    assert_refused(folder, thin, "the checkpoint is corrupt: state.json has 2 bytes")
 
 
 # what is in the file beside a set that fits
@@ -356,11 +356,11 @@ def test_a_larger_network_is_refused(tmp_path, thin, state):
     }
     for wrapped in (larger, under("module.", larger), {"model": larger}):
         torch.save(wrapped, tmp_path / "resnet34.pth")
-        error = assert_refused(tmp_path / "resnet34.pth", thin, "holds a larger network: all 120 tensors")
+        error = assert_refused(tmp_path / "resnet34.pth", thin, "contains a larger network: all 120 tensors")
         assert "layer1.2.conv1.weight, layer1.2.bn1.weight" in error.what
     places = numbered("backbone.", state) | {"backbone.4.2.conv1.weight": torch.ones(64, 64, 3, 3)}
     torch.save(places, tmp_path / "resnet34.pth")
-    assert_refused(tmp_path / "resnet34.pth", thin, "holds a larger network.*4.2.conv1.weight")
+    assert_refused(tmp_path / "resnet34.pth", thin, "contains a larger network.*4.2.conv1.weight")
 
 
 def test_resnet34_itself_is_larger(net):
@@ -451,7 +451,7 @@ def test_of_two_networks_that_differ_none_is_guessed(tmp_path):
     torch.save({"left": first, "right": second}, tmp_path / "two.pt")
     module = TinyBackbone()
     error = assert_refused(
-        tmp_path / "two.pt", module, "several networks that differ: under 'left.' and 'right.'"
+        tmp_path / "two.pt", module, "several candidate networks: under 'left.' and 'right.'"
     )
     assert error.next == "load_backbone(path, backbone, prefix='left.')"
     for prefix in ("right.", "right"):
@@ -495,10 +495,10 @@ def test_an_average_alone_is_taken(tmp_path):
 
 def test_a_forced_prefix_that_does_not_fit_names_the_one_that_does(tmp_path):
     path = tiny_file(tmp_path, lambda tensors: under("student.", tensors))
-    sentence = "matched 0 of 12 tensors: 12 missing.*; 12 names fit after 'student.'"
+    sentence = "matched 0 of 12 tensors: 12 missing.*; 12 names match with prefix 'student.'"
     assert_refused(path, TinyBackbone(), sentence, prefix="teacher")
     assert_refused(path, TinyBackbone(), sentence, prefix="")
-    sentence = "matched 0 of 12 tensors: 12 missing.*; 12 names fit after ''"
+    sentence = "matched 0 of 12 tensors: 12 missing.*; 12 names match with prefix ''"
     assert_refused(tiny_file(tmp_path), TinyBackbone(), sentence, prefix="teacher")
 
 
@@ -513,8 +513,8 @@ def test_another_network_is_told_by_its_shapes(tmp_path, state, thin):
     error = assert_refused(
         tmp_path / "f.pt",
         thin,
-        "matched 118 of 120 tensors: 1 missing, 2 left over, 1 of another shape; "
-        r"119 names fit after 'state_dict\.module\.encoder_q\.'",
+        "matched 118 of 120 tensors: 1 missing, 2 unexpected, 1 with another shape; "
+        r"119 names match with prefix 'state_dict\.module\.encoder_q\.'",
     )
     assert "conv1.weight is 64x3x3x3 float32 in the file, 64x3x7x7 float32 in the network" in error.where
     assert "not in the file: layer1.0.conv1.weight" in error.where
@@ -524,9 +524,9 @@ def test_another_network_is_told_by_its_shapes(tmp_path, state, thin):
 def test_nothing_in_common_shows_both_sides(tmp_path):
     torch.save({"a.b": torch.ones(1)}, tmp_path / "f.pt")
     error = assert_refused(
-        tmp_path / "f.pt", TinyBackbone(), "matched 0 of 12 tensors: 12 missing, 1 left over"
+        tmp_path / "f.pt", TinyBackbone(), "matched 0 of 12 tensors: 12 missing, 1 unexpected"
     )
-    assert "names fit" not in error.what
+    assert "names match" not in error.what
     assert "not in the file: one.0.weight, " in error.where
     assert "only in the file: a.b" in error.where
 
@@ -551,7 +551,7 @@ def test_a_file_of_ours_says_what_it_fits(tmp_path, thin):
 )
 def test_what_is_no_plain_weight_is_refused(tmp_path, kind, change):
     path = tiny_file(tmp_path, lambda tensors: {**tensors, "two.0.weight": change(tensors["two.0.weight"])})
-    assert_refused(path, TinyBackbone(), "matched 11 of 12 tensors: 0 missing, 0 left over, 1 of another")
+    assert_refused(path, TinyBackbone(), "matched 11 of 12 tensors: 0 missing, 0 unexpected, 1 with another")
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -571,7 +571,7 @@ def test_numbers_that_are_not_finite_are_refused(tmp_path, number):
         tensors["two.1.running_var"][3] = number
         return under("a.", tensors)
 
-    error = assert_refused(tiny_file(tmp_path, broken), TinyBackbone(), "not finite")
+    error = assert_refused(tiny_file(tmp_path, broken), TinyBackbone(), "NaN or infinity")
     assert error.where.endswith(": a.two.1.running_var")
 
 
@@ -584,11 +584,13 @@ def test_more_than_the_backbones_precision_holds_is_refused(tmp_path):
     path = tiny_file(
         tmp_path, lambda t: {**t, "one.0.weight": torch.full((8, 3, 3, 3), 1e300, dtype=torch.double)}
     )
-    assert_refused(path, TinyBackbone(), "not finite")
+    assert_refused(path, TinyBackbone(), "NaN or infinity")
 
 
 def test_a_long_list_is_cut_short(tmp_path):
     heads = {f"head{number}.weight": torch.ones(1) for number in range(7)}
     match = load_backbone(tiny_file(tmp_path, lambda tensors: tensors | heads), TinyBackbone())
     assert len(match.left_over) == 7
-    assert str(match).endswith("left over: head0.weight, head1.weight, head2.weight, head3.weight and 3 more")
+    assert str(match).endswith(
+        "unexpected: head0.weight, head1.weight, head2.weight, head3.weight and 3 more"
+    )

@@ -109,7 +109,7 @@ def test_a_value_of_another_type_or_range_is_named(tmp_path, key, value, words):
         for read in [read_about, lambda p: load_backbone(p, TinyBackbone())] + [read_model_about] * (
             form == "model"
         ):
-            with pytest.raises(WeightsError, match=f"the header says {key} = ") as error:
+            with pytest.raises(WeightsError, match=f"invalid header value {key} = ") as error:
                 read(path)
             assert words in error.value.what and error.value.where == str(path) and error.value.next
             assert len(error.value.what) < 250
@@ -130,7 +130,7 @@ def test_a_model_says_all_that_is_needed(tmp_path, key):
 )
 def test_a_header_that_is_no_object_is_a_bad_file(tmp_path, text):
     for form in ("backbone", "model"):
-        with pytest.raises(WeightsError, match="header is damaged") as error:
+        with pytest.raises(WeightsError, match="header is corrupt") as error:
             read_about(write(tmp_path / form, text, form))
         assert len(error.value.what) < 250
 

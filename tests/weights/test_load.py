@@ -73,5 +73,5 @@ def test_what_cannot_be_opened(tmp_path):
 
 def test_weights_of_unknown_make(tmp_path):
     torch.save({"conv1.weight": torch.zeros(3)}, tmp_path / "weights.pt")
-    with pytest.raises(WeightsError, match="does not say which network"):
+    with pytest.raises(WeightsError, match="does not name its network"):
         load(tmp_path / "weights.pt")

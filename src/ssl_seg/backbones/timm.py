@@ -59,7 +59,7 @@ class TimmBackbone(Backbone):
         self._name = name
         if stem == "small" and output_stride:
             raise UsageError(
-                f"stem=small divides all strides by 4: it goes without output_stride={output_stride}"
+                f"stem=small divides all strides by 4 and cannot be combined with output_stride={output_stride}"
             )
         self.net: Any
         if output_stride is None:
@@ -72,8 +72,8 @@ class TimmBackbone(Backbone):
             self.net.pre_logits = nn.Identity()
         if not hasattr(self.net, "forward_intermediates"):
             raise UsageError(
-                f"backbone {name!r} gives no feature maps",
-                next="ssl-seg list backbones  # those that do",
+                f"backbone {name!r} does not provide feature maps",
+                next="ssl-seg list backbones",
             )
         levels = [(info["num_chs"], info["reduction"]) for info in _levels(self.net)]
         if stem == "small":
@@ -120,7 +120,7 @@ class TimmBackbone(Backbone):
         except AssertionError as error:  # how timm refuses a size
             height, width = images.shape[-2:]
             raise UsageError(
-                f"backbone {self._name!r} takes no images of {height} x {width} pixels: {error}",
+                f"backbone {self._name!r} does not support {height} x {width} images: {error}",
                 next="another --image-size: often 224, or a multiple of 32",
             ) from error
         if not self.whole:
@@ -152,8 +152,8 @@ def _create_dilated(name: str, output_stride: int) -> Any:
 
 def _cannot_dilate(name: str, output_stride: int) -> UsageError:
     return UsageError(
-        f"backbone {name!r} cannot have an output stride of {output_stride}",
-        next="without output_stride, or a ResNet: --backbone resnet50 -o backbone.output_stride=8",
+        f"backbone {name!r} does not support output stride {output_stride}",
+        next="omit output_stride, or use a ResNet: --backbone resnet50 -o backbone.output_stride=8",
     )
 
 
@@ -173,7 +173,7 @@ def _use_small_stem(net: Any, name: str) -> None:
     conv = getattr(net, "conv1", None)
     if not isinstance(conv, nn.Conv2d) or not hasattr(net, "maxpool"):
         raise UsageError(
-            f"stem=small needs a ResNet with a plain first convolution, which {name!r} has not",
+            f"stem=small requires a ResNet with a standard stem convolution; {name!r} has none",
             next="ssl-seg train ... --backbone resnet18 -o backbone.stem=small",
         )
     net.conv1 = nn.Conv2d(3, conv.out_channels, 3, padding=1, bias=False)

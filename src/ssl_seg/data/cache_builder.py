@@ -51,7 +51,7 @@ def build(dataset: Dataset, limit: int, folder: Path, bad_images: str, threads: 
     free = shutil.disk_usage(folder.parent).free
     if need > free:
         raise ResourceError(
-            f"the image store needs {size_text(need)} and {size_text(free)} are free",
+            f"the image cache needs {size_text(need)}, but only {size_text(free)} is free",
             where=str(folder.parent),
             next="ssl-seg train ... --cache FOLDER  # or a smaller --canvas",
         )
@@ -62,11 +62,11 @@ def build(dataset: Dataset, limit: int, folder: Path, bad_images: str, threads: 
         with closing(_load_all(dataset, limit, side, threads)) as rows_read:
             columns, bad = _fill(rows_read, dataset, aside, tick)
         if bad and bad_images == "stop":
-            what = f"{len(bad)} of {len(dataset)} images cannot be read"
-            raise _bad_images(dataset, bad, what, "mend or remove them, or leave them out: --bad-images skip")
+            what = f"{len(bad)} of {len(dataset)} images are unreadable"
+            raise _bad_images(dataset, bad, what, "repair or remove them, or use --bad-images skip")
         rows = columns["rows"]
         if not rows:
-            raise _bad_images(dataset, bad, "none of the images can be read")
+            raise _bad_images(dataset, bad, "all images are unreadable")
         columns["targets"] = [dataset.samples[row][1] for row in rows]
         for name, values in columns.items():
             np.asarray(values, dtype=np.int64).tofile(aside / f"{name}.i64")
@@ -168,7 +168,7 @@ def _load(dataset: Dataset, index: int, limit: int, side: int) -> _Row:
     if dataset.masks:
         classes = dataset.mask(index, longest)
         if not is_bytes(classes, 2):
-            raise wrong(dataset, f"mask({index}, {longest}) is no (h, w) array of uint8")
+            raise wrong(dataset, f"mask({index}, {longest}) is not a uint8 array of shape (h, w)")
         if classes.shape != (height, width):
             raise ValueError(
                 f"the mask is {classes.shape[0]} x {classes.shape[1]}, the image {height} x {width}"
@@ -179,7 +179,7 @@ def _load(dataset: Dataset, index: int, limit: int, side: int) -> _Row:
 
 
 def _bad_images(
-    dataset: Dataset, bad: dict[int, str], what: str, advice: str = "mend or remove them"
+    dataset: Dataset, bad: dict[int, str], what: str, advice: str = "repair or remove them"
 ) -> DataError:
     lines = [f"{dataset.samples[index][0]}: {why}" for index, why in bad.items()]
     return DataError(what, where=first_lines(lines), next=advice, faults=faults_of(dataset, bad))

@@ -69,7 +69,7 @@ def damage(folder: Path) -> str:
     try:
         index = read_json(folder / "index.json")
         if index.pop("digest", None) != _of_index(index):
-            return "index.json: its digest differs"
+            return "index.json: digest mismatch"
         for name, known in index["files"].items():
             if trouble := _damage_of(folder / name, known):
                 return f"{name}: {trouble}"
@@ -85,13 +85,13 @@ def _damage_of(path: Path, known: Mapping[str, Any]) -> str:
     if size != known["size"]:
         return f"{size} bytes instead of {known['size']}"
     if "digest" in known:
-        return "" if _hash(path.read_bytes()).hexdigest() == known["digest"] else "its digest differs"
+        return "" if _hash(path.read_bytes()).hexdigest() == known["digest"] else "digest mismatch"
     sums = path.with_suffix(".sums").read_bytes()
     with path.open("rb") as file:
         for block in _some(len(sums) // _DIGEST):
             file.seek(block * BLOCK)
             if _hash(file.read(BLOCK)).digest() != sums[_DIGEST * block : _DIGEST * (block + 1)]:
-                return f"the digest of its bytes from {block * BLOCK:,} on differs"
+                return f"digest mismatch from byte {block * BLOCK:,} on"
     return ""
 
 

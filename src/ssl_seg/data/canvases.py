@@ -71,9 +71,7 @@ def _image(dataset: Dataset, index: int, limit: int) -> tuple[NDArray[np.uint8],
     except (TypeError, ValueError):
         good = False
     if not good:
-        raise wrong(
-            dataset, f"image({index}, {limit}) is no (h, w, 3) array of uint8 with a height and a width"
-        )
+        raise wrong(dataset, f"image({index}, {limit}) is not a non-empty uint8 array of shape (h, w, 3)")
     return found
 
 
@@ -107,7 +105,7 @@ def laid(picture: NDArray[np.uint8], side: int, fill: int = 0) -> bytes:
     elif height * width <= side * side:
         canvas.reshape(-1)[: picture.size] = picture.reshape(-1)
     else:
-        raise ValueError(f"{height} x {width} pixels on a canvas of {side} x {side}")
+        raise ValueError(f"{height} x {width} pixels exceed the canvas of {side} x {side}")
     return canvas.tobytes()
 
 

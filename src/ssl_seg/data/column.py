@@ -55,7 +55,7 @@ class Column:
         size = os.fstat(self._handle).st_size
         if size != self._size:
             raise ResourceError(
-                "the image cache was changed while it was in use; it is built anew the next time",
+                "the image cache was changed while in use; it is rebuilt at the next start",
                 where=f"{self.path} has {size:,} bytes instead of {self._size:,}",
             )
 

@@ -77,7 +77,7 @@ def _open(file: IO[bytes]) -> tuple[ImageFile.ImageFile, TiffHeader | None]:
         if header is None:
             raise
         advice = "write it with 8 or 16 bits, unsigned, or as 32-bit floating-point numbers"
-        raise PixelError(f"{header}, of a kind that is not read", advice) from error
+        raise PixelError(f"{header}, an unsupported format", advice) from error
     if image.width * image.height > MAX_PIXELS:
         raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
     return image, header
@@ -99,7 +99,7 @@ def read_size(path: Path) -> tuple[int, int]:
 def why(error: Exception) -> str:
     """What is wrong with a file, in one line and without Python's own words."""
     if isinstance(error, UnidentifiedImageError):
-        return "no image, or of a kind that is not read"
+        return "not an image, or an unsupported format"
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 

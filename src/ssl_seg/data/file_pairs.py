@@ -29,36 +29,36 @@ def pair(
     together = image_root == mask_root
     if together and (affixes.image == affixes.mask or affixes.mask == ("", "")):
         raise UsageError(
-            "images and masks in one folder are told apart by their suffixes: give mask_suffix",
+            "images and masks in one folder require mask_suffix or mask_prefix",
             next="-o data.mask_suffix=_mask, or -o data.mask_prefix=mask_",
         )
     found = list(find_images(mask_root))
     names, others = (found, None) if together else (list(find_images(image_root)), found)
     images, masks = affixes.split(names, others)
-    for kind, what in ((images, "images have the same mask"), (masks, "masks are of the same image")):
+    for kind, what in ((images, "images share one mask"), (masks, "masks share one image")):
         twice = {key for key, number in Counter(kind.values()).items() if number > 1}
         same = [" and ".join(name for name, key in kind.items() if key == one) for one in twice]
-        _stop_at(same, f"two {what}", image_root, "remove one of them, or give a suffix that one alone has")
+        _stop_at(same, f"two {what}", image_root, "remove one of them, or use a suffix that only one has")
     by_key = {key: name for name, key in masks.items()}
     paired = [(name, by_key[key]) for name, key in images.items() if key in by_key]
     if not paired:
         raise DataError(
-            f"no pairs of {_pattern(*affixes.image)} and {_pattern(*affixes.mask)} in {mask_root}",
+            f"no image-mask pairs matching {_pattern(*affixes.image)} and {_pattern(*affixes.mask)} in {mask_root}",
             where=f"{len(found)} files such as {', '.join(found[:_SHOWN])}",
             next=guess(names, others, affixes)
-            or "the options image_suffix and mask_suffix, or the folders images and masks",
+            or "set the options image_suffix and mask_suffix, or images and masks",
         )
     if not skip_unpaired:
         lonely = [name for name, key in images.items() if key not in by_key]
         keys = set(images.values())
         orphans = [name for name, key in masks.items() if key not in keys]
         advice = guess(names, others, affixes) if lonely or orphans else ""
-        advice = advice or "-o data.unpaired=skip  # leaves them out"
+        advice = advice or "-o data.unpaired=skip"
         _stop_at(lonely, "an image has no mask", image_root, advice)
         _stop_at(orphans, "a mask has no image", mask_root, advice)
     jpegs = [mask for _, mask in paired if PurePath(mask).suffix.lower() in (".jpg", ".jpeg")]
-    what = "a mask is a JPEG, whose colours are not exact"
-    _stop_at(jpegs, what, mask_root, "take the PNG or TIFF that the JPEG was made of")
+    what = "a mask is a JPEG, whose colors are inexact"
+    _stop_at(jpegs, what, mask_root, "use the PNG or TIFF that the JPEG was made from")
     return paired
 
 

@@ -93,7 +93,7 @@ class FileDataset(Dataset):
         return read_image(self.root / self.samples[index][0], canvas, self.levels)
 
 
-def find_images(root: Path, advice: str = "put images there, or name another folder") -> Iterator[str]:
+def find_images(root: Path, advice: str = "add images, or use another folder") -> Iterator[str]:
     """Paths of all image files below `root`, relative to it, folder by folder in sorted order.
 
     Hidden and system folders and files are passed over; links are followed, once.
@@ -106,7 +106,7 @@ def find_images(root: Path, advice: str = "put images there, or name another fol
         DataError: there is no such folder, or no image in it.
     """
     if not root.is_dir():
-        raise DataError(f"no such folder: {root}", next=f"ls {root.parent}")
+        raise DataError(f"folder not found: {root}", next=f"ls {root.parent}")
     others: Counter[str] = Counter()
     found = 0
     for name in _walk(root, "", set(), others):
@@ -115,8 +115,8 @@ def find_images(root: Path, advice: str = "put images there, or name another fol
     if not found:
         seen = ", ".join(f"{count} {end}" for end, count in others.most_common(5)) or "nothing"
         raise DataError(
-            f"no image below {root}",
-            where=f"found {seen}; images end in {' '.join(sorted(EXTENSIONS))}",
+            f"no images found in {root}",
+            where=f"found {seen}; supported suffixes: {' '.join(sorted(EXTENSIONS))}",
             next=advice,
         )
 
@@ -135,7 +135,7 @@ def subfolders(folder: Path) -> list[str]:
         DataError: there is no such folder, or it cannot be read.
     """
     if not folder.is_dir():
-        raise DataError(f"no such folder: {folder}", next=f"ls {folder.parent}")
+        raise DataError(f"folder not found: {folder}", next=f"ls {folder.parent}")
     return [name for name, is_folder in _entries(folder) if is_folder]
 
 
@@ -174,7 +174,7 @@ def _walk(root: Path, below: str, visited: set[tuple[int, int]], others: Counter
         elif _is_image(name):
             yield path
         else:
-            others[os.path.splitext(name)[1] or "without an ending"] += 1
+            others[os.path.splitext(name)[1] or "without a suffix"] += 1
     for path in folders:
         yield from _walk(root, path, visited, others)
 

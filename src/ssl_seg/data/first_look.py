@@ -31,7 +31,7 @@ def look_at(dataset: FileDataset) -> str | None:
         row, first = refused[0]
         raise DataError(
             f"{dataset.samples[row][0]}: {first.what}",
-            where=f"{dataset.root}; so it is with all {len(rows)} images looked at",
+            where=f"{dataset.root}; all {len(rows)} inspected images fail likewise",
             next=first.next,
         )
     return dataset.levels.doubt(len(rows))

@@ -161,9 +161,9 @@ def open_store(
                 raise
             reason = error if isinstance(error, OSError) else error.__cause__
             raise ResourceError(
-                f"cannot write the image store: {getattr(reason, 'strerror', '') or reason}",
+                f"cannot write the image cache: {getattr(reason, 'strerror', '') or reason}",
                 where=str(cache),
-                next="ssl-seg train ... --cache FOLDER  # on a disk with more room",
+                next="ssl-seg train ... --cache FOLDER  # on a disk with more space",
             ) from error
     return Store(folder)
 
@@ -195,7 +195,7 @@ def _is_whole(folder: Path, *, say: bool = False) -> bool:
         return False
     trouble = damage(folder)
     if trouble and say:
-        log.warning("the image cache is damaged, it is built anew: %s/%s", folder, trouble)
+        log.warning("the image cache is corrupt, rebuilding it: %s/%s", folder, trouble)
     return not trouble
 
 
@@ -212,9 +212,9 @@ def _only_builder(folder: Path, wait: Callable[[], None]) -> Iterator[None]:
             wait()
             if idle.is_stalled(_written(folder)):
                 raise ResourceError(
-                    f"another process builds the image store, and has written nothing for {timeout_seconds():.0f} s",
+                    f"timeout: another process is building the image cache, without progress for {timeout_seconds():.0f} s",
                     where=f"{folder}: {signature(lock)}",
-                    next="end that process, or --cache OTHER_FOLDER",
+                    next="stop that process, or use --cache OTHER_FOLDER",
                 )
         sign(lock)
         yield

@@ -66,10 +66,10 @@ def _check_png(file: IO[bytes]) -> None:
         if length:
             break
         if int.from_bytes(file.read(4), "big") != checksum:
-            raise ValueError("the file is damaged: a checksum of the PNG is wrong")
+            raise ValueError("the file is corrupt: PNG checksum mismatch")
         if name == b"IEND":
             return
-    raise ValueError("the file ends early: the PNG has no end")
+    raise ValueError("the file is truncated: the PNG has no end")
 
 
 def _check_jpeg(file: IO[bytes]) -> None:
@@ -86,4 +86,4 @@ def _check_jpeg(file: IO[bytes]) -> None:
             file.seek(int.from_bytes(file.read(2), "big") - 2, os.SEEK_CUR)
     else:
         return  # of another structure: the decoder says what is wrong
-    raise ValueError("the file ends early: the JPEG has no end marker")
+    raise ValueError("the file is truncated: the JPEG has no end marker")

@@ -38,17 +38,17 @@ def from_values(
         return two_values(found, void)
     indices = [value for value in values if 0 <= value < IGNORE]
     if len(indices) < 2 or values[0] < 0 or values[-1] > IGNORE or 2 * len(indices) <= indices[-1] + 1:
-        raise _no_indices(found, indices, "are no class indices: most from 0 to the highest never occur")
+        raise _no_indices(found, indices, "are not class indices: most from 0 to the maximum never occur")
     if len(indices) > _MANY:
-        raise _no_indices(found, indices, f"may be grey levels: {len(indices)} values up to {indices[-1]}")
+        raise _no_indices(found, indices, f"may be gray levels: {len(indices)} values up to {indices[-1]}")
     share = found.share(IGNORE) if IGNORE in values else 0.0
     if share > VOID_SHARE:
         raise covers(share, found.histogram(), indices[-1] + 1)
-    palette = numbered(indices[-1] + 1, "as many classes as the masks hold", colours)
-    how = f"class indices 0 to {indices[-1]}, as many as the masks hold"
+    palette = numbered(indices[-1] + 1, "the number of classes in the masks", colours)
+    how = f"class indices 0 to {indices[-1]}, as found in the masks"
     return MaskReader(
         palette, "indices"
-    ), f"{how}; 255 is no class ({percent(share)} of the pixels)" if share else how
+    ), f"{how}; 255 is ignored ({percent(share)} of the pixels)" if share else how
 
 
 def two_values(found: Census, void: Sequence[int] = ()) -> tuple[MaskReader, str]:
@@ -60,9 +60,9 @@ def two_values(found: Census, void: Sequence[int] = ()) -> tuple[MaskReader, str
     others = sorted(found.pixels.keys() - {0, *void})
     if len(others) > 1 or (others and not 0 < others[0] < 1 << 16):
         raise DataError(
-            "the masks, read as two classes, hold other than 0 and one more value",
+            "binary masks must contain 0 and one other value only",
             where=found.histogram(),
-            next="-o data.palette=N, the number of classes; or -o data.colours=bits  # below 128, and from there on",
+            next="-o data.palette=N, the number of classes; or -o data.colours=bits  # threshold at 128",
         )
     values = ((0,), (others[0],)) if others else _EITHER
     shown = others[0] if others else "1 or 255"
@@ -72,15 +72,15 @@ def two_values(found: Census, void: Sequence[int] = ()) -> tuple[MaskReader, str
 def covers(share: float, where: str, classes: int) -> DataError:
     """255 covers more than borders, and nobody has said that it is no class."""
     return DataError(
-        f"255 covers {percent(share)} of the masks: is it no class, or one of them?",
+        f"255 covers {percent(share)} of the masks: is it the ignore value or a class?",
         where=where,
-        next=f"-o data.palette={classes} -o data.ignore={IGNORE}  # no class; or -o data.palette=FILE.json",
+        next=f"-o data.palette={classes} -o data.ignore={IGNORE}  # ignore value; or -o data.palette=FILE.json",
     )
 
 
 def _one_value(paths: Sequence[Path], found: Census) -> DataError:
     return DataError(
-        "there are no two classes in the masks",
+        "the masks contain fewer than two classes",
         where=f"{paths[0].parent}: {found.histogram()}",
         next="-o data.palette=N, the number of classes, or =binary, or =FILE.json",
     )
@@ -91,9 +91,9 @@ def _no_indices(found: Census, indices: Sequence[int], what: str) -> DataError:
     options, meaning = "-o data.palette=N", "the number of classes"
     if 2 <= run <= _MANY:
         options = f"-o data.palette={run} -o data.stray=ignore"
-        meaning = f"0 to {run - 1} are classes, the rest is left out"
+        meaning = f"0 to {run - 1} are classes, the rest is ignored"
     elif found.pixels.keys() <= set(range(256)):
         options = "-o data.palette=binary -o data.colours=bits"
-        meaning = "two classes: below 128, and from there on"
+        meaning = "two classes: threshold at 128"
     answer = f"{options}  # {meaning}; or -o data.palette=N or =FILE.json"
     return DataError(f"the values of the masks {what}", where=found.histogram(), next=answer)

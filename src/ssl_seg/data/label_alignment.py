@@ -24,7 +24,7 @@ def align(store: "Store", dataset: "Dataset", classes: list[str], spec: str) -> 
         if len(rows):
             name = store.classes[place]
             raise DataError(
-                f"class {name!r} of {spec} ({len(rows)} images) is not among the training images"
+                f"class {name!r} of {spec} ({len(rows)} images) does not occur in the training set"
                 f"{did_you_mean(name, classes)}",
                 where=dataset.origin(int(store.rows[rows[0]])),
                 next=f"the training classes are {', '.join(classes[:8])}{', ...' if len(classes) > 8 else ''}",

@@ -25,12 +25,12 @@ def check_labels(store: Store, dataset: Dataset, spec: str) -> None:
     if len(store.classes) - len(missing) < 2:
         name = store.classes[int(store.targets[0])]
         raise DataError(
-            f"all {len(store)} images of {spec} are of one class: {name}",
+            f"all {len(store)} images of {spec} have the same class: {name}",
             where=dataset.origin(int(store.rows[0])),
-            next="give the folder above the folders of all classes, or a CSV file with two labels or more",
+            next="use the parent of the class folders, or a CSV file with at least two labels",
         )
     if missing:
-        log.warning("%d classes of %s have no image: %s", len(missing), spec, _some(missing))
+        log.warning("%d classes of %s have no images: %s", len(missing), spec, _some(missing))
     warn_of_twins(store, dataset, spec)
 
 
@@ -38,7 +38,7 @@ def warn_of_unmeasured(store: Store, spec: str) -> None:
     """Warn of classes of training that have no image to be measured on."""
     if missing := _without_images(store):
         count = f"{len(missing)} of {len(store.classes)}"
-        log.warning("%s classes have no image in %s and are not measured: %s", count, spec, _some(missing))
+        log.warning("%s classes have no images in %s and are not validated: %s", count, spec, _some(missing))
 
 
 def warn_of_twins(store: Store, dataset: Dataset, spec: str) -> None:
@@ -48,8 +48,8 @@ def warn_of_twins(store: Store, dataset: Dataset, spec: str) -> None:
     equal = digests[order][1:] == digests[order][:-1]
     unlike = equal & (targets[order][1:] != targets[order][:-1])
     for found, what in (
-        (unlike, "under another label, too"),
-        (equal & ~unlike, "copies of others of their class"),
+        (unlike, "also present under another label"),
+        (equal & ~unlike, "duplicates within their class"),
     ):
         places = np.flatnonzero(found)
         if not len(places):

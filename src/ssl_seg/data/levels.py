@@ -76,14 +76,14 @@ class Levels:
             count = int((~np.isfinite(values)).sum())
             raise PixelError(
                 f"{count:,} of its {values.size:,} values are not finite",
-                "write numbers in their place: numpy.nan_to_num",
+                "replace them: numpy.nan_to_num",
             )
         if self.range is None and (is_float or lowest < 0 or highest > _SIXTEEN):
             kind = "floating-point" if is_float else "whole"
-            why = "have no stated range" if is_float else "do not fit 16 bits"
+            why = "have no known range" if is_float else "exceed 16 bits"
             raise PixelError(
                 f"{kind} values from {_number(lowest)} to {_number(highest)} {why}",
-                f"-o data.range={_number(lowest)},{_number(highest)}  # what becomes black, and what white",
+                f"-o data.range={_number(lowest)},{_number(highest)}  # black level, white level",
             )
         return lowest, highest
 
@@ -104,7 +104,7 @@ class Levels:
         Args:
             looked_at: images that were read, those of 8 bits too.
         """
-        seen = f"of the {looked_at} images looked at"
+        seen = f"of the {looked_at} inspected images"
         if self.range is None:
             if not self._sixteen or self.highest >= _HALF:
                 return None
@@ -115,7 +115,7 @@ class Levels:
                 f"{self.highest * 255 / _SIXTEEN:.0f} of 255; if they do not fill 16 bits: -o data.range=0,{stated}"
             )
         if not self.images:
-            return f"{self} changes nothing: none {seen} has more than 8 bits"
+            return f"{self} has no effect: none {seen} has more than 8 bits"
         if self.outside > _STRAY * self.values:
             return (
                 f"{self.outside / self.values:.0%} of the values {seen} lie outside {self}: "

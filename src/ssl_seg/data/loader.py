@@ -54,7 +54,7 @@ class Order:
     def __init__(self, count: int, size: int, seed: int, *, rank: int = 0, ranks: int = 1) -> None:
         if count < size:
             raise UsageError(
-                f"0 steps per epoch: {count} images, batch size {size}",
+                f"fewer images ({count}) than the batch size ({size})",
                 next=f"--batch-size {max(2, count // 2)}",
             )
         if size % ranks:
@@ -137,7 +137,7 @@ class Batches:
         try:
             return self._pending.pop(step).result(timeout_seconds())
         except TimeoutError as error:
-            what = f"the disk has not given the images of a step within {timeout_seconds():.0f} s"
+            what = f"timeout: reading the images of a step took longer than {timeout_seconds():.0f} s"
             raise ResourceError(what, where=str(self.store.folder)) from error
 
     def _read(self, rows: Tensor) -> list[Tensor]:

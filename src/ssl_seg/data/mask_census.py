@@ -145,8 +145,8 @@ def sample(paths: Sequence[Path]) -> dict[Path, Image.Image]:
 def unreadable(reasons: Sequence[tuple[str, str]]) -> DataError:
     """No mask can be read."""
     return DataError(
-        "no mask can be read",
+        "all masks are unreadable",
         where=first_lines([f"{path}: {why}" for path, why in reasons], _REASONS),
         faults=reasons,
-        next="save masks as PNG: class indices of 8 or 16 bits, or RGB colours",
+        next="save masks as PNG: 8- or 16-bit class indices, or RGB colors",
     )

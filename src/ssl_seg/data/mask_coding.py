@@ -52,7 +52,7 @@ def recognise(
         how = f"{'colours' if reader.coding == 'colours' else 'class indices'} of {palette.source}"
     if void and reader.coding == "colours":
         raise DataError(
-            "ignore= lists values of index masks, and these masks hold colours",
+            "ignore= lists values of index masks, but these masks contain colors",
             where=str(paths[0]),
             next='a palette file with "void": [[RED, GREEN, BLUE]] beside "classes"',
         )
@@ -154,20 +154,18 @@ def _by_colours(
         *(f"-o data.palette={name}" for name in fitting),
         f"-o data.palette=FILE.json with {_json(found)}",
     ]
-    what = "the masks' colours are those of no built-in palette"
+    what = "mask colors match no built-in palette"
     if fitting:
-        what = f"too few colours to tell whether the masks have the palette {' or '.join(fitting)}"
+        what = f"too few colors to identify the palette of the masks: {' or '.join(fitting)}"
     if unequal:
-        what = f"the palettes of the masks differ ({unequal}), so their indices are no classes"
+        what = f"the palettes of the masks differ ({unequal}), so their indices are not class indices"
     raise DataError(what, where=found.histogram(shown_colour), next=", or ".join(answers))
 
 
 def _two_colours(found: Census) -> tuple[MaskReader, str]:
     other = next(code for code in found.pixels if code != _BLACK)
     palette = replace(BINARY, colours=(colour_of(_BLACK), colour_of(other)))
-    return MaskReader(
-        palette
-    ), f"two colours: {colour_of(_BLACK)} is background, {colour_of(other)} is object"
+    return MaskReader(palette), f"two colors: {colour_of(_BLACK)} is background, {colour_of(other)} is object"
 
 
 def _among_built_in(found: Census) -> Palette | None:
@@ -194,7 +192,7 @@ def _recognised(palette: Palette, found: Census) -> str:
     own = _codes(palette) & found.pixels.keys()
     share = sum(map(found.share, own))
     return (
-        f"the palette {palette.source}, recognised by {len(own)} of its {len(palette.names)} colours on "
+        f"the palette {palette.source}, detected by {len(own)} of its {len(palette.names)} colors on "
         f"{percent(share)} of the pixels of {found.masks} masks"
     )
 
@@ -215,7 +213,7 @@ def _two_values(paths: Sequence[Path], seen: Sample, bits: bool) -> tuple[MaskRe
         if len(found.pixels.keys() - {_BLACK}) == 1:
             return _two_colours(found)
         raise DataError(
-            "the masks, read as two classes, hold other than black and one more colour",
+            "binary masks must contain black and one other color only",
             where=found.histogram(shown_colour),
             next=f"-o data.palette=FILE.json with {_json(found)}",
         )

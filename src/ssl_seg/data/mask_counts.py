@@ -106,24 +106,24 @@ def check_learnable(found: MaskCount, where: str, *, guesses_void: bool) -> list
     void, histogram = found.share(IGNORE), f"{where}: {found.histogram()}"
     if guesses_void and void > VOID_SHARE:
         raise DataError(
-            f"255, taken for no class, covers {percent(void)} of the masks",
+            f"255, used as the ignore value, covers {percent(void)} of the masks",
             where=histogram,
-            next=f"-o data.ignore={IGNORE}  # it is none; if it is one: -o data.palette=binary, or =FILE.json",
+            next=f"-o data.ignore={IGNORE}  # ignore value; if it is a class: -o data.palette=binary, or =FILE.json",
         )
     if len(found.seen) < 2:
-        what = "no mask has a pixel to learn from"
+        what = "no mask contains a labeled pixel"
         if found.seen:
-            what = f"only one class has a pixel to learn from: {found.classes[found.seen[0]]}"
+            what = f"only one class has labeled pixels: {found.classes[found.seen[0]]}"
         raise DataError(what, where=histogram, next=_another_class(found, guesses_void=guesses_void))
     lacking = found.nowhere
-    warnings = [f"no mask of {where} has a pixel of {_names(lacking)}: never learnt"] if lacking else []
+    warnings = [f"no mask of {where} contains {_names(lacking)}: not trained"] if lacking else []
     return warnings + _hardly_used(found, where)
 
 
 def _another_class(found: MaskCount, *, guesses_void: bool) -> str:
     """What may be one more class to learn."""
     if excluded := [found.classes[index] for index in found.excluded if found.pixels[index]]:
-        return f'--exclude ""  # if {_names(excluded)} is to be learnt, too'
+        return f'--exclude ""  # if {_names(excluded)} should be trained too'
     if guesses_void and found.pixels[IGNORE]:
         return f"-o data.palette=binary  # {IGNORE} is a class"
     return "masks with two classes"
@@ -140,12 +140,14 @@ def check_measurable(found: MaskCount, where: str, learnt: MaskCount | None = No
         DataError: no pixel has a class that counts.
     """
     if not found.seen:
-        raise DataError("no mask has a pixel to measure on", where=f"{where}: {found.histogram()}")
+        raise DataError(
+            "no mask contains a labeled pixel for validation", where=f"{where}: {found.histogram()}"
+        )
     warnings = []
     if len(found.seen) < 2:
-        warnings.append(f"the masks of {where} hold no class that counts but {found.classes[found.seen[0]]}")
+        warnings.append(f"the masks of {where} contain no scored class but {found.classes[found.seen[0]]}")
     if learnt and (new := [found.classes[i] for i in found.seen if not learnt.pixels[i]]):
-        warnings.append(f"the masks of {where} hold {_names(new)}, of which those trained on have no pixel")
+        warnings.append(f"the masks of {where} contain {_names(new)}, which the training masks lack")
     return warnings + _hardly_used(found, where)
 
 
@@ -153,7 +155,7 @@ def _hardly_used(found: MaskCount, where: str) -> list[str]:
     unused = found.share(IGNORE, *found.excluded)
     if unused <= 0.5:
         return []
-    return [f"{percent(unused)} of the pixels of {where} do not count: {found.histogram()}"]
+    return [f"{percent(unused)} of the pixels of {where} are ignored: {found.histogram()}"]
 
 
 def _names(names: Sequence[str]) -> str:

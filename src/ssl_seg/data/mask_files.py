@@ -88,17 +88,15 @@ class MaskReader:
         found, counts = np.unique(values, return_counts=True)
         most = sorted(zip(counts.tolist(), found.tolist(), strict=True), reverse=True)
         if self.coding == "colours":
-            shown = [
-                f"{counted(count, 'pixel')} of colour {colour_of(code)}" for count, code in most[:_SHOWN]
-            ]
-            what = "the palette does not have"
+            shown = [f"{counted(count, 'pixel')} of color {colour_of(code)}" for count, code in most[:_SHOWN]]
+            what = "is not in the palette"
         else:
             shown = [f"{counted(count, 'pixel')} of index {index:g}" for count, index in most[:_SHOWN]]
-            what = f"is no class of {', '.join(self.palette.names)}"
+            what = f"is not one of the classes {', '.join(self.palette.names)}"
             if self.palette.by == "indices":
-                what = f"is no class of {len(self.palette.names)}"
+                what = f"is not one of {len(self.palette.names)} classes"
         more = [f"{len(most) - _SHOWN} other values"] if len(most) > _SHOWN else []
-        return f"{', '.join(shown + more)}, which {what} (stray=ignore leaves them out)"
+        return f"{', '.join(shown + more)}, which {what} (stray=ignore ignores them)"
 
 
 def reduce_mask(mask: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -123,7 +121,7 @@ def open_mask(path: Path) -> Image.Image:
             check_whole(file)
             image = Image.open(file, formats=FORMATS)
             if image.format == "JPEG":
-                raise ValueError("it is a JPEG, whose colours are not exact")
+                raise ValueError("it is a JPEG, whose colors are inexact")
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
             image.load()
@@ -147,7 +145,7 @@ def colours_of(image: Image.Image, *, bits: bool = False) -> NDArray[np.uint8]:
     elif image.mode not in ("RGB", "L", "P", "1"):
         values = values_of(image)
         if values.min() < 0 or values.max() > 255:
-            raise ValueError(f"its pixels are of kind {image.mode}, not RGB colours of 8 bits")
+            raise ValueError(f"pixel mode {image.mode}; expected 8-bit RGB colors")
         image = Image.fromarray(values.astype(np.uint8))
     image.info.pop("transparency", None)
     rgb = np.asarray(image.convert("RGB"))
@@ -168,16 +166,16 @@ def values_of(image: Image.Image, *, bits: bool = False) -> NDArray[Any]:
         pixels = pixels.astype(np.uint8)
     elif pixels.ndim == 3:
         if mode not in ("RGB", "RGBA") or not is_grey(pixels):
-            raise ValueError(f"its pixels are of kind {mode}, where a class index is wanted")
+            raise ValueError(f"pixel mode {mode}; expected class indices")
         pixels = pixels[:, :, 0]
     elif pixels.dtype.kind == "f":
         if not (np.isfinite(pixels).all() and (pixels == np.rint(pixels)).all()):
             fractions = pixels[~(pixels == np.rint(pixels))]
             shown = f"{fractions[0]:g}" if fractions.size else "infinity"
-            raise ValueError(f"its pixels are floating-point numbers that are not whole, as {shown}")
+            raise ValueError(f"its pixels are non-integer floating-point values, such as {shown}")
         pixels = np.clip(pixels, -1.0, 1e9).astype(np.int64)
     elif not (mode in ("L", "P", "LA", "PA") or mode.startswith("I")):
-        raise ValueError(f"its pixels are of kind {mode}, where a class index is wanted")
+        raise ValueError(f"pixel mode {mode}; expected class indices")
     return np.where(pixels >= 128, 255, 0).astype(np.uint8) if bits else pixels
 
 
@@ -199,5 +197,5 @@ def _opaque(image: Image.Image) -> Image.Image:
         ValueError: it hides something.
     """
     if np.asarray(image.getchannel("A")).min() < 255:
-        raise ValueError("it has transparent pixels, whose colour is not clear")
+        raise ValueError("it has transparent pixels")
     return image.convert({"RGBA": "RGB", "LA": "L", "PA": "P"}[image.mode])

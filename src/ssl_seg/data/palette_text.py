@@ -84,12 +84,12 @@ def _parsed(text: str, source: str) -> Palette:
 
 
 def _no_palette(source: str, reason: str) -> DataError:
-    return DataError(f"{source} is no palette: {reason}", next='write {"NAME": [RED, GREEN, BLUE], ...}')
+    return DataError(f"{source} is not a palette: {reason}", next='write {"NAME": [RED, GREEN, BLUE], ...}')
 
 
 def _from_json(content: Any, source: str) -> Palette:
     if not content or not isinstance(content, dict):
-        raise ValueError("it names no class")
+        raise ValueError("it defines no classes")
     if "classes" not in content or not isinstance(content["classes"], list):
         entries = [(name, _colour(rgb)) for name, rgb in content.items()]
         return named(source, entries, exclude=_called_nothing([name for name, _ in entries]))
@@ -135,7 +135,7 @@ def _called_nothing(names: Sequence[str]) -> tuple[str, ...]:
 
 def _colour(rgb: Any) -> Colour:
     if not isinstance(rgb, list) or len(rgb) != 3 or not all(type(v) is int and 0 <= v <= 255 for v in rgb):
-        raise ValueError(f"{rgb} is no colour: three whole numbers from 0 to 255")
+        raise ValueError(f"{rgb} is not a color: three integers from 0 to 255")
     return rgb[0], rgb[1], rgb[2]
 
 
@@ -145,5 +145,5 @@ def _checked(palette: Palette) -> Palette:
     for values in (palette.names, palette.colours):
         twice = [value for value in dict.fromkeys(values) if values.count(value) > 1]
         if twice:
-            raise ValueError(f"{twice[0]} is there twice")
+            raise ValueError(f"{twice[0]} is duplicated")
     return palette

@@ -47,14 +47,14 @@ def choose(names: Sequence[str], kind: Kind, root: Path) -> Path:
     """
     fitting = [name for name in names if kind_of(name) == kind]
     if not fitting and kind == "val" and (fitting := [name for name in names if kind_of(name) == "test"]):
-        log.warning("%s has no split for validation: %s stands in for it", root, " and ".join(fitting))
+        log.warning("%s has no validation split: using %s", root, " and ".join(fitting))
     if len(fitting) == 1:
         return root / fitting[0]
     if fitting:
         what = f"{root} has {len(fitting)} splits for {_WORDS[kind]}"
     else:
         what = f"{root} has no split for {_WORDS[kind]}"
-    raise DataError(what, where=f"it holds {', '.join(names)}", next=_paths(root, fitting or names))
+    raise DataError(what, where=f"found: {', '.join(names)}", next=_paths(root, fitting or names))
 
 
 def split_folder(
@@ -87,11 +87,11 @@ def split_folder(
     if kind and not doubt:
         return choose(splits, kind, root)
     raise DataError(
-        f"it cannot be told whether {_some(splits)} in {root} are splits"
+        f"ambiguous: {_some(splits)} in {root} may be splits or classes"
         if doubt
         else f"the classes of {root} would be {_some(splits)}",
         where=doubt or None,
-        next=f"{_paths(root, splits)}; if they are no splits: -o data.splits=false",
+        next=f"{_paths(root, splits)}; if they are classes: -o data.splits=false",
     )
 
 
@@ -112,7 +112,7 @@ def split_table(root: Path, split: str) -> Path:
     others = tables(root)
     raise DataError(
         f"no train.csv or val.csv in {root}",
-        where=f"it holds {_some(others)}" if others else None,
+        where=f"found: {_some(others)}" if others else None,
         next=_paths(root, others) if others else "image_folder:FOLDER  # a folder per class",
     )
 

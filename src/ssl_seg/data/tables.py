@@ -65,7 +65,7 @@ def like(column: str, columns: Sequence[str]) -> str:
 def how_to_name(path: Path, column: str, columns: Sequence[str]) -> str:
     """How a column gets the name it must have: a command, if it can be guessed which one it is."""
     if not (found := like(column, columns)):
-        return f"call one of them {column}"
+        return f"rename one of them to {column}"
     return f"sed -i.bak {shlex.quote(f'1s/{re.escape(found)}/{column}/I')} {shlex.quote(str(path))}"
 
 
@@ -79,7 +79,7 @@ def _header(line: str, path: Path) -> tuple[list[str], str]:
     if "filename" not in columns:
         if any(Path(name).suffix in EXTENSIONS for name in columns):
             raise DataError(
-                "the first line has no names of columns",
+                "the first line has no column names",
                 where=shown,
                 next=f"sed -i.bak '1i filename,label' {shlex.quote(str(path))}",
             )
@@ -90,9 +90,7 @@ def _header(line: str, path: Path) -> tuple[list[str], str]:
         )
     twice = [name for name in columns if name and columns.count(name) > 1]
     if twice:
-        raise DataError(
-            f"two columns are called {twice[0]!r}", where=shown, next="rename or remove one of them"
-        )
+        raise DataError(f"duplicate column {twice[0]!r}", where=shown, next="rename or remove one of them")
     return columns, separator
 
 
@@ -102,6 +100,6 @@ def _no_utf8(path: Path) -> DataError:
     coding = "UTF-16" if start in (b"\xff\xfe", b"\xfe\xff") else "WINDOWS-1252"
     name = shlex.quote(str(path))
     return DataError(
-        f"cannot read {path}: it is no text in UTF-8",
+        f"cannot read {path}: not UTF-8 text",
         next=f"iconv -f {coding} -t UTF-8 {name} > utf8.csv && mv utf8.csv {name}",
     )

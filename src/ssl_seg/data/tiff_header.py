@@ -68,13 +68,13 @@ class TiffHeader:
             meaning = f"; the {self.bands}th is not marked as transparency" if self.bands == 4 else ""
             raise PixelError(
                 f"{self.bands} bands, of which {self.colours} would be read{meaning}",
-                f"write those that matter: gdal_translate{' -b 1 -b 2 -b 3' if self.bands > 2 else ' -b 1'} IN.tif "
+                f"select the bands to use: gdal_translate{' -b 1 -b 2 -b 3' if self.bands > 2 else ' -b 1'} IN.tif "
                 "OUT.tif; transparency is marked by ExtraSamples=2",
             )
         if self.alike > 1:
             raise PixelError(
                 f"{self.alike} pages of one band each, of which one would be read",
-                "write three of them as the bands of one image, or a file for each page",
+                "write three of them as bands of one image, or one file per page",
             )
         if self.bits == 8 and self.kind == 2:
             raise PixelError("signed 8-bit values", "write them as unsigned: 0 to 255")

@@ -39,7 +39,7 @@ def csv_labels(
         path = split_table(path, split)
     rows = list(_read(path))
     if not rows:
-        raise DataError(f"{path} names no image", next="a line for each image, below: filename,label")
+        raise DataError(f"{path} lists no images", next="a line for each image, below: filename,label")
     folder = Path(images).expanduser() if images else _find_folder(path, rows[0][1])
     rows = [(line, _file_name(folder, name), label) for line, name, label in rows]
     _check(path, folder, rows)
@@ -87,17 +87,17 @@ def _read(path: Path) -> Iterator[tuple[int, str, str]]:
     for line, row in read_table(path):
         where = f"{path}, line {line}"
         if (id_ := row.get("id", "")) in ids:
-            raise DataError(f"id {id_!r} is also in line {ids[id_]}", where=where, next=_ONE)
+            raise DataError(f"duplicate id {id_!r} (first in line {ids[id_]})", where=where, next=_ONE)
         if id_:
             ids[id_] = line
         name, label = row["filename"], from_csv_cell(row.get("label", ""))
         if not name:
-            raise DataError("an empty file name", where=where, next="write the name, or remove the line")
+            raise DataError("empty filename", where=where, next="add the filename, or remove the line")
         if "label" in row and not label:
-            raise DataError("an empty label", where=where, next="write the label, or remove the line")
+            raise DataError("empty label", where=where, next="add the label, or remove the line")
         if _FRACTION.fullmatch(label):
             raise DataError(
-                f"the label {label!r} is a number with a fraction",
+                f"label {label!r} is not an integer",
                 where=where,
                 next=f"write {label.partition('.')[0]}; with pandas: frame.label.astype(int)",
             )
@@ -125,16 +125,18 @@ def _check(path: Path, folder: Path, rows: list[tuple[int, str, str]]) -> None:
             first, earlier = seen[key]
             other = f" as {first}" if first != name else ""
             where = f"{path}, line {line}"
-            raise DataError(f"{name} is also in line {earlier}{other}", where=where, next=_ONE)
+            raise DataError(
+                f"duplicate filename {name} (first in line {earlier}{other})", where=where, next=_ONE
+            )
         seen[key] = name, line
     missing = [(line, name) for line, name, _ in rows if not os.path.exists(folder / name)]
     if missing:
         line, name = missing[0]
         more = f", and {len(missing) - 1} more" if missing[1:] else ""
         where = f"{path}, line {line}{more}"
-        faults = [(str(folder / name), f"no such file; {path}, line {line}") for line, name in missing]
+        faults = [(str(folder / name), f"file not found; {path}, line {line}") for line, name in missing]
         advice = meant(path, folder, name)
-        raise DataError(f"no such image: {folder / name}", where=where, next=advice, faults=faults)
+        raise DataError(f"image not found: {folder / name}", where=where, next=advice, faults=faults)
 
 
 def _label_order(label: str) -> tuple[int, int, str]:

@@ -241,7 +241,7 @@ class Demo(Dataset):
 def demo(root: str, split: str, *, count: int = 2000) -> Demo:
     """`demo`, or `demo:COUNT` for another number of images than `count`."""
     if root and not root.isdecimal():
-        raise UsageError(f"demo takes a number of images, not {root!r}", next="demo:2000")
+        raise UsageError(f"demo requires a number of images, got {root!r}", next="demo:2000")
     return Demo(split, int(root) if root else count)
 
 

@@ -61,7 +61,7 @@ def _warn_of_splits(dataset: FileDataset) -> None:
         if start in held:
             held[start] += 1
     log.warning(
-        "%d of %d images are in %s: all are used; %s leaves them out",
+        "%d of %d images are in %s; all are used. %s excludes them",
         sum(held.values()),
         len(dataset),
         " and ".join(held),

@@ -32,12 +32,10 @@ def image_folder(
         folder = split_folder(folder, split, labelled=True)
     classes = sorted((name for name in subfolders(folder) if not name.startswith("__")), key=natural)
     if not classes:
-        raise DataError(
-            f"{folder} has no subfolder per class", next=f"flat_folder:{folder}  # without labels"
-        )
+        raise DataError(f"{folder} has no class folders", next=f"flat_folder:{folder}  # without labels")
     if len(classes) == 1 and (inside := [name for name in subfolders(folder / classes[0]) if kind_of(name)]):
         raise DataError(
-            f"the only class of {folder} would be {classes[0]}, which holds {', '.join(inside)}",
+            f"the only class of {folder} would be {classes[0]}, which contains {', '.join(inside)}",
             next=f"type the path: {folder / classes[0]}",
         )
     lower = [name.lower() for name in classes]
@@ -53,7 +51,7 @@ def image_folder(
 
 def _pairs(folder: Path, classes: list[str]) -> Iterator[tuple[str, int]]:
     for target, name in enumerate(classes):
-        for path in find_images(folder / name, f"put images there, or remove the class: {folder / name}"):
+        for path in find_images(folder / name, f"add images, or remove the class folder: {folder / name}"):
             yield f"{name}/{path}", target
 
 

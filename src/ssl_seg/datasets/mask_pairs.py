@@ -73,7 +73,7 @@ def mask_pairs(
     """
     base = split_folder(Path(root).expanduser(), split := split if splits else "")
     if (images is None) != (masks is None):
-        raise UsageError("images and masks are two folders: give both or neither")
+        raise UsageError("images and masks must be given together")
     image_root, mask_root = (
         split_folder(base / below, split) if below else base for below in (images, masks)
     )
@@ -93,7 +93,7 @@ def _palette(base: Path, palette: str | None, default: str | None) -> Palette | 
 def _with_stray(reader: MaskReader, stray: Literal["stop", "ignore", "unknown"]) -> MaskReader:
     value = {"stop": None, "ignore": IGNORE, "unknown": reader.palette.none}[stray]
     if stray == "unknown" and value is None:
-        raise UsageError(f"stray=unknown: the palette ({reader.palette.source}) has no class for none")
+        raise UsageError(f"stray=unknown: the palette ({reader.palette.source}) has no void class")
     return replace(reader, stray=value)
 
 
@@ -181,9 +181,9 @@ def _unlike(mask: tuple[int, ...], image: tuple[int, int]) -> str:
     theirs, ours = (f"{height} x {width}" for height, width in (mask, image))
     text = f"is {theirs} pixels, the image {ours}"
     if mask == image[::-1]:
-        return f"{text}: it lies on its side, as where one of the two was turned by its EXIF data alone"
+        return f"{text}: it is rotated by 90 degrees, probably by EXIF orientation of one of the two"
     if mask[0] * image[1] == mask[1] * image[0]:
-        return f"{text}: enlarge or reduce it by the nearest neighbour, so that no values are mixed"
+        return f"{text}: resize it with nearest-neighbor interpolation"
     return text
 
 

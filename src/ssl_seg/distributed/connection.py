@@ -86,14 +86,14 @@ def accept_all(server: socket.socket, world_size: int, token: str) -> dict[int, 
             missing = sorted(set(range(1, world_size)).difference(connections))
             for connection, _ in connections.values():
                 connection.close()
-            raise RankError(f"process {missing[0]} has not come within {_CONNECT_TIMEOUT_SECONDS:.0f} s")
+            raise RankError(f"process {missing[0]} did not connect within {_CONNECT_TIMEOUT_SECONDS:.0f} s")
         server.settimeout(max(0.1, deadline - monotonic()))
         with suppress(TimeoutError):
             line = server.accept()[0]
             try:
                 hello = parse_json(_first_line(line))
                 if not hmac.compare_digest(str(hello["token"]), token):
-                    raise ValueError("a stranger")
+                    raise ValueError("unknown peer")
                 connections[int(hello["rank"])] = Connection(line), str(hello["who"])
             except (ValueError, KeyError, TypeError, OSError):
                 line.close()
@@ -123,6 +123,6 @@ def connect_to_main(address: tuple[str, int], rank: int, token: str) -> Connecti
         connection = Connection(socket.create_connection(address, timeout=_CONNECT_TIMEOUT_SECONDS))
     except OSError as error:
         where = f"{address[0]} port {address[1]}"
-        raise RankError(f"process {rank} cannot reach the main one: {error}", where=where) from error
+        raise RankError(f"process {rank} cannot reach the main process: {error}", where=where) from error
     connection.send(token=token, rank=rank, who=f"pid {os.getpid()} on {socket.gethostname()}")
     return connection

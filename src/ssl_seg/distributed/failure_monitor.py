@@ -49,8 +49,8 @@ class Failure:
         elif self.code:
             error = RankError(f"process {self.rank} failed: {self.what}", where=self.where, next=self.next)
         else:
-            where = f"{self.where}; it was killed, or crashed, or its machine is gone"
-            error = RankError(f"process {self.rank} died", where=where)
+            where = f"{self.where}; it was killed, crashed, or its machine is unreachable"
+            error = RankError(f"process {self.rank} exited unexpectedly", where=where)
         error.reported = from_main
         return error
 
@@ -113,7 +113,7 @@ class FailureMonitor:
                 ]
                 if frozen:
                     raise RankError(
-                        f"process {frozen[0]} is frozen: it has not answered for {timeout_seconds():.0f} s",
+                        f"process {frozen[0]} is unresponsive: no answer for {timeout_seconds():.0f} s",
                         where=self._descriptions[frozen[0]],
                     )
                 self._send_all(ping=True)

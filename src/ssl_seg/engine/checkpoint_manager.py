@@ -94,7 +94,7 @@ class CheckpointManager:
         if embedding is not None:
             self.logger.set_values(monitor.update(all_gather(embedding.detach()), step))
         else:
-            log.warning("the method returns no `embedding`: a collapse would not be noticed")
+            log.warning("no `embedding` returned: collapse detection is off")
             self.monitor = None
 
     def _end_epoch(self, step: int) -> None:
@@ -147,7 +147,7 @@ class CheckpointManager:
         """Restore the state in memory from the newest valid checkpoint; write nothing."""
         path, refused = newest_checkpoint(self.run.checkpoints)
         for damage in refused:
-            log.warning("damaged checkpoint passed over: %s; using %s", damage, path.name)
+            log.warning("skipping damaged checkpoint: %s; using %s", damage, path.name)
         state = load_checkpoint(path, self.module, self.optimizer)
         self.logger.load_state_dict(state["meter"])
         if self.monitor:

@@ -54,7 +54,7 @@ def as_refusal(error: BaseException) -> SslSegError | None:
     found = _REFUSAL.search(str(error)) if isinstance(error, RuntimeError) else None
     if not found:
         return None
-    what = found["what"] or "a product of matrices (cuBLAS)"
+    what = found["what"] or "matrix multiplication (cuBLAS)"
     return UsageError(
-        f"{what} has no deterministic implementation on this device", next="leave out --deterministic"
+        f"{what} has no deterministic implementation on this device", next="omit --deterministic"
     )

@@ -123,9 +123,9 @@ class Device:
         most, least = self.all_reduce_max(number, -number)
         if most != -least:
             raise UsageError(
-                f"the {self.world_size} processes differ in {what}",
-                where=f"process {self.rank} has {number}; others have {int(-least)} to {int(most)}",
-                next="start all of them with the same command, on folders that all machines share",
+                f"{what} differs between the {self.world_size} processes",
+                where=f"process {self.rank}: {number}, others: {int(-least)} to {int(most)}",
+                next="start all processes with the same command, on storage shared by all machines",
             )
 
     def assert_same_config(self, values: Mapping[str, Any]) -> None:
@@ -139,9 +139,9 @@ class Device:
         if differing := first_difference(values, self._group):
             name, rank, one, other = differing
             raise UsageError(
-                f"the {self.world_size} processes differ in {name}",
-                where=f"process 0 has {one!r}, process {rank} has {other!r}",
-                next="start all of them with the same command, on folders that all machines share",
+                f"{name} differs between the {self.world_size} processes",
+                where=f"process 0: {one!r}, process {rank}: {other!r}",
+                next="start all processes with the same command, on storage shared by all machines",
             )
 
     def start_failure_monitor(self) -> None:
@@ -233,7 +233,7 @@ def _init_process_group(cpu: bool) -> PartialState:
     if count == 1:
         return PartialState(cpu=cpu)
     set_env_from_slurm()
-    apart = f"this is one of {count} processes, and they cannot find each other"
+    apart = f"process group of {count} processes could not be initialized"
     way = "torchrun --nproc-per-node 2 -m ssl_seg train ..."
     try:
         with warnings.catch_warnings():

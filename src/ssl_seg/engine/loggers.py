@@ -34,7 +34,9 @@ def parse_loggers(text: str) -> list[str]:
             )
         if find_spec(name) is None:
             extra = "'ssl-seg[tensorboard]'" if name == "tensorboard" else name
-            raise UsageError(f"--track {name}: the package is not installed", next=f"pip install {extra}")
+            raise UsageError(
+                f"--track {name} requires a package that is not installed", next=f"pip install {extra}"
+            )
     return names
 
 
@@ -63,7 +65,7 @@ class ExperimentLogger:
             try:
                 tracker.finish()
             except (Exception, SystemExit) as error:
-                log.warning("--track %s: could not be ended: %r", name, error)
+                log.warning("--track %s could not be closed: %r", name, error)
 
     def log(self, scores: Mapping[str, float]) -> None:
         """Send one line of `scores.jsonl` on."""
@@ -75,7 +77,7 @@ class ExperimentLogger:
                 self._started[name].log({key: value for key, value in scores.items() if key != "step"}, step)
             except (Exception, SystemExit) as error:  # foreign code, and perhaps a network
                 self._names.remove(name)
-                log.warning("--track %s stops, the run goes on: %r", name, error)
+                log.warning("--track %s failed and is disabled; training continues: %r", name, error)
 
     def _start(self, name: str, step: int) -> tracking.GeneralTracker:
         folder, known = self._run.folder.absolute(), self._ids()

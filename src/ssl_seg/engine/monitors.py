@@ -46,7 +46,7 @@ class CollapseMonitor:
         min_std: alarm below this `embedding_std`.
         min_rank: alarm below this `effective_rank`, or below half of the rank that so few images
             or dimensions can have at most: B images span B - 1.
-        patience: how many looks in a row must alarm.
+        patience: how many checks in a row must alarm.
     """
 
     def __init__(
@@ -72,10 +72,10 @@ class CollapseMonitor:
         self.num_alerts = self.num_alerts + 1 if std < self.min_std or rank < min_rank else 0
         if self.num_alerts >= self.patience:
             raise HealthError(
-                f"the representation has collapsed: spread {std:.4f} (alarm below "
-                f"{self.min_std}), effective rank {rank:.1f} (alarm below {min_rank})",
-                where=f"step {step + 1}, {self.num_alerts} looks in a row",
-                next="another --lr or method option; --on-collapse ignore turns the alarm off",
+                f"the representation has collapsed: embedding std {std:.4f} (threshold "
+                f"{self.min_std}), effective rank {rank:.1f} (threshold {min_rank})",
+                where=f"step {step + 1}, {self.num_alerts} checks in a row",
+                next="change --lr or a method option; --on-collapse ignore disables this check",
             )
         return {"spread": std, "rank": rank}
 
@@ -113,9 +113,9 @@ class FiniteCheck:
         if not (math.isfinite(loss) and math.isfinite(norm)):
             part = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient norm is {norm}"
             raise HealthError(
-                f"{part}; no weight has been changed by it",
+                f"{part}; weights were not updated",
                 where=where,
-                next="a smaller --lr, a longer --warmup, --clip 1.0, or --precision fp32",
+                next="reduce --lr, increase --warmup, or use --clip 1.0 or --precision fp32",
             )
 
 
@@ -130,8 +130,8 @@ def assert_finite_state(module: nn.Module, where: str, kept: str | None = None) 
     if sound and not torch.stack(list(sound.values())).all():
         name = next(name for name, answer in sound.items() if not answer)
         raise HealthError(
-            f"{name} holds NaN or infinity; it is not saved",
+            f"{name} contains NaN or infinity; no checkpoint was written",
             where=where,
             kept=kept,
-            next="a smaller --lr, a longer --warmup, --clip 1.0, or --precision fp32",
+            next="reduce --lr, increase --warmup, or use --clip 1.0 or --precision fp32",
         )

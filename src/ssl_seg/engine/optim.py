@@ -28,7 +28,7 @@ def undecayed(module: nn.Module) -> list[str]:
         if callable(declare):
             own = declare()
             if not isinstance(own, Iterable) or not all(isinstance(name, str) for name in own):
-                raise wrong(part, "no_weight_decay() gives no names of parameters")
+                raise wrong(part, "no_weight_decay() must return parameter names")
             names |= dict.fromkeys(f"{path}.{name}" if path else name for name in sorted(own))
     return [name for name in names if name in known]
 

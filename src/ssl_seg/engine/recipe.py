@@ -34,8 +34,8 @@ def trouble_in(recipe: Mapping[str, Any]) -> str:
             return f"{prefix[:-1]!r} must be a table of {', '.join(_RATES)}"
         for key, value in table.items():
             if key not in keys:
-                hint = did_you_mean(str(key), keys) or f"; it may hold {', '.join(keys)}"
-                return f"the unknown key {prefix + str(key)!r}{hint}"
+                hint = did_you_mean(str(key), keys) or f"; allowed: {', '.join(keys)}"
+                return f"unknown key {prefix + str(key)!r}{hint}"
             number = isinstance(value, int | float) and math.isfinite(value) and value >= 0
             if key in (*_RATES, "warmup") and not number:
                 return f"{prefix}{key} must be a number, got {value!r}"

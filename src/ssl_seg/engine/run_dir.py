@@ -63,7 +63,7 @@ class Run:
         self._settings: dict[str, Any] | None = None
         self._lines: list[dict[str, Any]] | None = None
         if resume and not is_run(folder):
-            raise WeightsError(f"no run to resume in {folder}", next="leave out --resume to start one")
+            raise WeightsError(f"no run to resume in {folder}", next="omit --resume to start a new run")
         if not main:
             return
         try:
@@ -151,7 +151,7 @@ class Run:
         """
         settings = self.settings()
         if not (self.folder / "run.toml").exists():
-            log.warning("run.toml was missing: it is written anew from the checkpoint of step %d", step)
+            log.warning("run.toml was missing: restored from the checkpoint of step %d", step)
             self.write_settings(settings)
         found = load_scores(self.folder, resume=True)
         known = found.lines if scores is None else scores
@@ -160,8 +160,10 @@ class Run:
         if found.damage:
             aside = _free_name(self.folder / "scores.jsonl.damaged")
             os.rename(path, aside)
-            what = "those lines are lost" if scores is None else "they are restored from the checkpoint"
-            log.warning("scores.jsonl: %s; %s, and the file as it was is %s", found.damage, what, aside.name)
+            what = "the corrupt lines are lost" if scores is None else "restored from the checkpoint"
+            log.warning(
+                "scores.jsonl: %s; %s; the original file is kept as %s", found.damage, what, aside.name
+            )
         replace_text(path, "".join(json.dumps(line) + "\n" for line in self._lines))
 
     @property
@@ -219,8 +221,8 @@ def _refuse_if_filled(folder: Path) -> None:
     if all(_is_of_a_start(folder / name) for name in names):
         return
     shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-    resume = "--resume to go on with the run in it, or " if "run.toml" in names else ""
-    way = f"{resume}--out OTHER_FOLDER to start another"
+    resume = "--resume to continue it, or " if "run.toml" in names else ""
+    way = f"{resume}--out OTHER_FOLDER"
     raise OccupiedError(f"{folder} is not empty", where=shown, next=way)
 
 

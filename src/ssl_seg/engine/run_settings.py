@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ssl_seg.errors import UsageError, WeightsError, counted
+from ssl_seg.errors import UsageError, WeightsError
 from ssl_seg.utils.code_names import resuming, same_code
 from ssl_seg.utils.text import listed
 from ssl_seg.utils.toml import read_toml
@@ -38,16 +38,16 @@ def read_settings(folder: Path) -> dict[str, Any]:
     started: dict[str, Any] | None = state.get("settings")
     if not path.exists():
         if started is None:
-            raise WeightsError(f"no run to resume in {folder}", next="leave out --resume to start one")
+            raise WeightsError(f"no run to resume in {folder}", next="omit --resume to start a new run")
         return started
     way = None if started is None else _way_back(folder, started)
     try:
         found = read_toml(path)
     except UsageError as error:
-        raise WeightsError(f"run.toml is damaged: {error.what}", where=str(path), next=way) from error
+        raise WeightsError(f"run.toml is corrupt: {error.what}", where=str(path), next=way) from error
     if changed := [] if started is None else [*differences(started, found), *_lost(started, found)]:
         raise WeightsError(
-            f"run.toml does not say what the run was started with, as {name} has it",
+            f"run.toml differs from the settings in {name}",
             where="\n       ".join([f"{path}: {changed[0]}", *changed[1:_SHOWN]]),
             next=way,
         )
@@ -71,7 +71,7 @@ def _lost(started: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     for key in sorted(PLACES):
         old, new = started.get(key), now.get(key)
         if old != new and isinstance(old, str) and isinstance(new, str) and _is_there(old) > _is_there(new):
-            yield f"{key}: was {_shown(old)}, is {_shown(new)}, which is not there"
+            yield f"{key}: was {_shown(old)}, is {_shown(new)} (not found)"
 
 
 def _is_there(data: str) -> bool:
@@ -86,7 +86,7 @@ def _shown(value: Any) -> str:
 def _way_back(folder: Path, settings: Mapping[str, Any]) -> str:
     again = resuming(settings.get("record", {}).get("command", "train"), folder, settings)
     move = shlex.join(["mv", str(folder / NAME), str(folder / f"{NAME}.old")])
-    return f"{move}; {again}  # writes it anew from the checkpoint"
+    return f"{move}; {again}  # restores it from the checkpoint"
 
 
 def check_parts(given: Mapping[str, Any], ranks: int) -> None:
@@ -100,7 +100,7 @@ def check_parts(given: Mapping[str, Any], ranks: int) -> None:
         shares = f" for each of {ranks} processes" if ranks > 1 else ""
         nearest = max(1, round(size / (parts * ranks))) * parts * ranks
         raise UsageError(
-            f"a batch of {size} cannot be cut into {counted(parts, 'equal part')}{shares}",
+            f"batch size {size} is not divisible into {parts} micro-batches{shares}",
             next=f"--batch-size {nearest}",
         )
 
@@ -121,7 +121,7 @@ def refuse_changes(given: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
     ]
     if changed:
         raise UsageError(
-            "a resumed run cannot change its flags",
+            "flags differ from those of the run being resumed",
             where=listed(changed[:6]),
-            next="leave them out, or start a new run with another --out",
+            next="omit them, or start a new run with another --out",
         )

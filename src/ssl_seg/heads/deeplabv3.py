@@ -61,7 +61,7 @@ class DeepLabV3(Head):
         self.aux_classifier: nn.Sequential | None = None
         if aux:
             if len(channels) < 2:
-                raise UsageError("aux=true needs a second map, and the backbone has one")
+                raise UsageError("aux=true requires a second feature map; the backbone has one")
             self.aux_classifier = _fcn(channels[-2], classes)
 
     def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:

@@ -149,10 +149,10 @@ def load_classifier(head: FCN32s, tensors: Mapping[str, Tensor]) -> bool:
         for name, own in pairs:
             tensor = tensors.get(name)
             if tensor is None:
-                raise WeightsError(f"VGG's classifier is not whole: {name} is missing")
+                raise WeightsError(f"incomplete VGG classifier: {name} is missing")
             if tensor.numel() != own.numel() or len(tensor) != len(own):
                 raise WeightsError(
-                    f"{name} of VGG's classifier is {_shape(tensor)}, the head wants {_shape(own)}",
+                    f"{name} of the VGG classifier is {_shape(tensor)}, the head requires {_shape(own)}",
                     next=f"-o head.width={len(first)}",
                 )
         for name, own in pairs:

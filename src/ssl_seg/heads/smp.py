@@ -195,7 +195,7 @@ def _blocks(
     """A decoder of one block per map, which ends at full resolution."""
     depth = len(levels) - 1
     if len(widths) < depth:
-        raise UsageError(f"smp:{name.partition('.')[0]} on {depth} maps needs as many widths, not {widths}")
+        raise UsageError(f"smp:{name.partition('.')[0]} requires {depth} widths, got {widths}")
     decoder = _decoder(name, _channels(levels), widths[-depth:], n_blocks=depth, **options)
     return _build_head(levels, decoder, widths[-1], classes, kernel=3)
 

@@ -61,7 +61,7 @@ class KNN(Metric):
     def update(self, logits: Tensor, target: Tensor) -> None:
         """Classify (B, D) features, here called logits, against (B,) labels."""
         if self.bank is None:
-            raise UsageError("the k-NN metric needs a bank of features before its first update")
+            raise UsageError("call fill(features, labels) before update()")
         k, temperature = self.k, self.temperature
         votes = knn_votes(self.bank, self.labels, logits, len(self.classes), k=k, temperature=temperature)
         self._right += int((votes.argmax(dim=1) == target).sum())

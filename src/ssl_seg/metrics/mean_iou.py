@@ -83,7 +83,7 @@ class MeanIoU(Metric):
         self.classes, self.lenient = classes, lenient
         self._scored = torch.tensor([name not in excluded for name in classes])
         if not self._scored.any():
-            raise UsageError("all classes are excluded: nothing is left to average")
+            raise UsageError("all classes are excluded")
         self.reset()
 
     def reset(self) -> None:

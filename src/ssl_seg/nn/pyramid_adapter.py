@@ -123,6 +123,6 @@ def power_of_two_levels(
 def unsupported_strides(name: str, strides: Sequence[int], wanted: str) -> UsageError:
     """The refusal of a pyramid."""
     return UsageError(
-        f"head {name} takes {wanted}; the backbone's maps have strides {', '.join(map(str, strides))}",
-        next="--head deeplabv3 takes any strides, --head smp:dpt also a transformer's equal ones",
+        f"head {name} requires {wanted}; backbone strides: {', '.join(map(str, strides))}",
+        next="--head deeplabv3 accepts any strides, --head smp:dpt equal strides of a transformer",
     )

@@ -73,7 +73,7 @@ class StudyFile:
         self.out = Path(os.path.expanduser(self._take(str, f"runs/{path.stem}", "out")))
         self._stages = {name: self._stage(name) for name in self._take(dict, {}, "stages")}
         if not self._stages:
-            raise UsageError("a study needs stages", where=str(path), next="[stages.ssl]")
+            raise UsageError("a study requires stages", where=str(path), next="[stages.ssl]")
         self.stages: dict[str, Stage] = {}
         for name in self._stages:
             self._sort(name, ())
@@ -118,7 +118,7 @@ class StudyFile:
         flags = _merged(self.flags("defaults", command), self.flags(*path))
         if "seed" in flags:
             where = self.where(*path, "seed")
-            raise UsageError(f"stage {name!r} gives a seed", where=where, next=f"seeds = [{flags['seed']}]")
+            raise UsageError(f"stage {name!r} sets a seed", where=where, next=f"seeds = [{flags['seed']}]")
         own = (*path, "seeds") if "seeds" in self._take(dict, {}, *path) else ("seeds",)
         return Stage(name, title, command, self._seeds(own), flags, self._published(path))
 
@@ -140,7 +140,7 @@ class StudyFile:
         whole = all(type(seed) is int and seed >= 0 for seed in seeds)
         if not seeds or not whole or len(set(seeds)) < len(seeds):
             raise UsageError(
-                f"seeds must be different whole numbers, not {seeds}",
+                f"seeds must be distinct non-negative integers, got {seeds}",
                 where=self.where(*path),
                 next="seeds = [0, 1, 2]",
             )
@@ -152,14 +152,19 @@ class StudyFile:
             return
         if name in above:
             circle = " -> ".join([*above[above.index(name) :], name])
-            raise UsageError(f"stages wait for each other: {circle}", where=self.where("stages", name))
+            raise UsageError(
+                f"circular dependency between stages: {circle}", where=self.where("stages", name)
+            )
         stage = self._stages[name]
         for flag, other in stage.references.items():
             where = self.where_flag(stage, flag)
             self._known(other, where)
             seeds = self._stages[other].seeds
             if len(seeds) > 1 and (lacking := set(stage.seeds) - set(seeds)):
-                raise UsageError(f"{other!r} has no run of seed {min(lacking)} for {name!r}", where=where)
+                raise UsageError(
+                    f"stage {name!r} needs seed {min(lacking)} of stage {other!r}, which does not run it",
+                    where=where,
+                )
             self._sort(other, (*above, name))
         self.stages[name] = stage
 
@@ -190,7 +195,7 @@ class StudyFile:
         if not isinstance(value, kind):
             words = {str: "a text", list: "a list", float: "a number such as 0.5", bool: "true or false"}
             wanted = words.get(kind, "a table")
-            raise UsageError(f"{path[-1]!r} must be {wanted}, not {value!r}", where=self.where(*path))
+            raise UsageError(f"{path[-1]!r} must be {wanted}, got {value!r}", where=self.where(*path))
         return value
 
 

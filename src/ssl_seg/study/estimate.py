@@ -35,17 +35,17 @@ def forecast(plan: Study, sam: bool) -> Iterator[str]:
         yield f"{line} ({why})" if why else line
     todo = sum(job.state != "finished" for job in plan.jobs)
     yield ""
-    yield f"{todo} of {len(plan.jobs)} runs to do"
+    yield f"{todo} of {len(plan.jobs)} runs remaining"
     if todo > unknown:
         yield f"about {duration(seconds)} and {size_text(room)} for {todo - unknown} of them"
     if unknown:
-        yield f"unknown for {unknown}: no run of their kind has ended an epoch"
+        yield f"no estimate for {unknown}: no comparable run has finished an epoch"
     if plan.file.report:
-        segments = ", segments of SAM" if sam else ""
-        yield f"then: tables, pictures{segments} and report.html"
+        segments = ", SAM segments" if sam else ""
+        yield f"then: tables, figures{segments} and report.html"
     place = plan.file.out.absolute()
     free = shutil.disk_usage(next(each for each in [place, *place.parents] if each.exists())).free
-    yield f"{size_text(free)} are free"
+    yield f"{size_text(free)} free"
 
 
 def _pace(folder: Path) -> tuple[float, int, int] | None:

@@ -79,7 +79,7 @@ class Lost:
 
     @property
     def told(self) -> str:
-        return self.why if self.code else "was left out"
+        return self.why if self.code else "was skipped"
 
 
 class Study:
@@ -160,7 +160,7 @@ class Study:
             old, new = read_toml(self.file.out / f"{before}.toml"), job.flags
             differing = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
             if before != job.folder.name and job.state != "finished":
-                return f"{', '.join(differing) or 'a file that it reads'} was different in {before}"
+                return f"{', '.join(differing) or 'an input file'} changed since {before}"
         return ""
 
     def write(self) -> None:
@@ -199,12 +199,12 @@ class Study:
             head = f"[{number}/{len(self.jobs)}] {job.name}"
             missing = next((each for each in lost if each.job in job.needs), None)
             if missing:
-                lost.append(Lost(job, 0, f"left out: needs {missing.job.name}, which {missing.told}"))
+                lost.append(Lost(job, 0, f"skipped: needs {missing.job.name}, which {missing.told}"))
                 say(f"{head}: {lost[-1].why}")
             elif job.state == "finished":
                 say(f"{head}: finished in {job.folder}")
             else:
-                say(f"{head}: {'goes on' if job.state == 'begun' else 'starts'} in {job.folder}")
+                say(f"{head}: {'resumes' if job.state == 'begun' else 'starts'} in {job.folder}")
                 code = start(job)
                 if code or job.state != "finished":
                     lost.append(Lost(job, code or 1, f"failed with code {code or 1}"))

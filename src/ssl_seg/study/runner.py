@@ -30,7 +30,7 @@ def held_folder(folder: Path, again: str) -> Iterator[OpenFolder]:
         lock = take_lock(folder)
         held = OpenFolder(folder)
     except OccupiedError as error:
-        error.next = "wait for it to end"
+        error.next = "wait for it to finish"
         raise
     except OSError as error:
         raise ResourceError(f"cannot write to {folder}: {error.strerror}") from error
@@ -39,7 +39,7 @@ def held_folder(folder: Path, again: str) -> Iterator[OpenFolder]:
             with told_as_stopped():
                 yield held
         except Stopped as error:
-            error.kept, error.next = "what is finished", again
+            error.kept, error.next = "finished runs", again
             raise
         finally:
             held.close()
@@ -91,7 +91,7 @@ class Relay:
 
     def _stop_if_asked(self) -> None:
         if self._signal:
-            raise Stopped(self._signal, kept="what is finished", next=self._again)
+            raise Stopped(self._signal, kept="finished runs", next=self._again)
 
     def start(self, job: Job) -> int:
         """Run a job to its end; returns its exit code, 128 + n if signal n ended it.
@@ -123,7 +123,7 @@ class Relay:
                     child.send_signal(self._pending.pop(0))
             if self._signal and idle.is_stalled("asked"):
                 self._say(
-                    f"pid {child.pid} has not ended {timeout_seconds():.0f} s after the signal: it is killed"
+                    f"pid {child.pid} did not exit within {timeout_seconds():.0f} s after the signal: killing it"
                 )
                 child.kill()
                 return child.wait(timeout_seconds())
@@ -139,11 +139,11 @@ class Relay:
             self._stage.seek(0)
             last = self._stage.read()
             if not reported:
-                self._say(f"a run of an earlier study is still at work ({last}): waiting for it")
+                self._say(f"waiting for a run of an earlier study ({last})")
                 reported = True
             pid = last.removeprefix("pid ")
             if idle.is_stalled("suspended" if _is_suspended(pid) else object()):
-                way = f"kill -CONT {pid}  # or kill -KILL {pid}: its newest checkpoint stays"
+                way = f"kill -CONT {pid}  # or kill -KILL {pid}: its latest checkpoint is kept"
                 raise OccupiedError(f"a run of an earlier study is suspended: {last}", next=way)
             self._stop_if_asked()
 

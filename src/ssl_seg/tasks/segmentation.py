@@ -71,7 +71,7 @@ class Segmenter(nn.Module):
         extra = auxiliary(features, size) if auxiliary else None
         if extra is not None:
             if not isinstance(extra, Tensor) or extra.shape != logits.shape:
-                raise wrong(model.head, "auxiliary() must give logits of the same shape as forward()")
+                raise wrong(model.head, "auxiliary() must return logits of the same shape as forward()")
             loss = loss + self.aux_weight * self._loss(model.without_excluded(extra), masks)
         known = masks != IGNORE
         # of all processes together: they may hold unequal numbers of pixels with a class

@@ -75,9 +75,9 @@ def refuse_code(name: str, kind: str, where: Path | None = None) -> None:
     """
     if names_code(name) and not isinstance(name, TypedName):
         raise WeightsError(
-            f"{name!r} is code, and a file asks for it: it was not imported",
+            f"{name!r} is code named by a file: not imported",
             where=None if where is None else str(where),
-            next=f"{_FLAGS[kind]}{shlex.quote(name)}  # if you trust that code",
+            next=f"{_FLAGS[kind]}{shlex.quote(name)}  # if you trust this code",
         )
 
 
@@ -115,9 +115,9 @@ def name_it_again(value: str, path: Path, again: str) -> NoReturn:
         WeightsError: always.
     """
     raise WeightsError(
-        f"{value!r} is code that the run was started with: it is not imported unless you name it again",
+        f"{value!r} is code that the run was started with: not imported unless named again",
         where=str(path),
-        next=f"{again}  # if you trust that code",
+        next=f"{again}  # if you trust this code",
     )
 
 
@@ -131,7 +131,7 @@ def load_named(name: str) -> Any:
     file, _, attribute = name.rpartition(":")
     path = Path(file).expanduser()
     if not path.is_file():
-        raise UsageError(f"no such file: {path}", where=name)
+        raise UsageError(f"file not found: {path}", where=name)
     module = _module_of(path)
     if not hasattr(module, attribute):
         own = [key for key in vars(module) if not key.startswith("_")]
@@ -158,6 +158,6 @@ def _module_of(path: Path) -> ModuleType:
     except BaseException as error:
         del sys.modules[name]
         if isinstance(error, ImportFault):
-            raise PluginError(f"{path} cannot be imported: {error}") from error.__cause__
+            raise PluginError(f"cannot import {path}: {error}") from error.__cause__
         raise
     return module

@@ -60,7 +60,7 @@ def announced(
     pairs = [pair for name in sorted(found) for pair in found[name]]
     for point, source in pairs:
         if not {_plain(point.name), _plain(source.name)}.isdisjoint(without):
-            refuse(f"plugin {point.name!r} of {source} is left out: {DISABLE} names it")
+            refuse(f"plugin {point.name!r} of {source} is disabled by {DISABLE}")
     return [
         (point, source)
         for point, source in pairs

@@ -65,10 +65,12 @@ def import_fence(
             takes longer than `timeout_seconds()`; or a process that imports it dies.
         Interrupted: a signal came. KeyboardInterrupt: a person pressed Ctrl-C.
     """
-    way_out = f"; {DISABLE}={name} leaves it out" if name else ""
+    way_out = f"; {DISABLE}={name} disables it" if name else ""
     with _listening() as pressed, _noted(notes, module) as died:
         if died:
-            log.warning("a process died importing %s: another one tries it first%s", whose, way_out)
+            log.warning(
+                "a process crashed while importing %s: trying it in a subprocess first%s", whose, way_out
+            )
             if how := _how_it_dies(module):
                 raise _Deadly(f"{how}{way_out}")
         try:
@@ -117,7 +119,7 @@ def _watched(whose: str, way_out: str) -> Iterator[None]:
             log.warning("still importing %s%s", whose, way_out)
             signal.setitimer(signal.ITIMER_REAL, max(0.01, timeout_seconds() - _SAID), _AGAIN)
             return
-        raise _Ended(f"it has not ended within {timeout_seconds():.0f} s{way_out}")
+        raise _Ended(f"import timed out after {timeout_seconds():.0f} s{way_out}")
 
     handler = signal.signal(signal.SIGALRM, ring)
     timer = signal.setitimer(signal.ITIMER_REAL, min(_SAID, timeout_seconds()))
@@ -135,7 +137,7 @@ def _without_exit() -> Iterator[None]:
 
     def refuse(code: int) -> None:
         if inside and here == (os.getpid(), threading.get_ident()):
-            raise _Ended(f"it ends the process: os._exit({code})")
+            raise _Ended(f"its import exits the process: os._exit({code})")
         real(code)
 
     places: list[Any] = [module for module in (os, sys.modules.get("posix")) if module]
@@ -210,11 +212,11 @@ def _how_it_dies(module: str) -> str:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"a process that imports it does not end within {timeout_seconds():.0f} s"
+        return f"import in a subprocess timed out after {timeout_seconds():.0f} s"
     if b"came back" in ended.stdout:
         return ""
     how = f"by signal {-ended.returncode}" if ended.returncode < 0 else f"with exit code {ended.returncode}"
-    return f"a process that imports it ends {how}"
+    return f"a subprocess that imports it was ended {how}"
 
 
 def _is_main() -> bool:

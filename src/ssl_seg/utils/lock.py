@@ -62,8 +62,8 @@ class OpenFolder:
                 return
         except OSError:
             pass
-        what = f"the folder {self.path} is gone: it was removed or moved while it was worked in"
-        raise ResourceError(what, next="start again; of a folder that was moved, from there")
+        what = f"the folder {self.path} was removed or moved during the run"
+        raise ResourceError(what, next="rerun the command; if the folder was moved, with its new path")
 
     def close(self) -> None:
         """Let go of it."""
@@ -81,7 +81,7 @@ def take_lock(folder: Path) -> TextIOWrapper:
     if not try_lock(file):
         holder = signature(file)
         file.close()
-        way = "--out OTHER_FOLDER, or wait for it to end"
+        way = "use --out OTHER_FOLDER, or wait for it to finish"
         raise OccupiedError(f"{folder} is in use by {holder}", next=way) from None
     sign(file)
     return file

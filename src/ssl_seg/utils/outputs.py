@@ -13,7 +13,7 @@ from ssl_seg.errors import OccupiedError, UsageError, counted
 from ssl_seg.utils.text import shown
 
 _SHOWN = 3
-_OTHER = "another --out, or remove it first"
+_OTHER = "use another --out, or remove it"
 
 
 def output_path(folder: Path, name: str) -> Path:
@@ -36,7 +36,9 @@ def output_path(folder: Path, name: str) -> Path:
         except OSError as error:  # a name that is too long
             raise UsageError(f"cannot write {shown(path)}: {error.strerror}", next="rename it") from error
         if stat.S_ISLNK(info.st_mode):
-            raise UsageError(f"{shown(path)} is a link, and nothing is written through links", next=_OTHER)
+            raise UsageError(
+                f"{shown(path)} is a symbolic link; links are never followed for output", next=_OTHER
+            )
         if stat.S_ISDIR(info.st_mode) == (depth == len(parts)):
             kind = "folder" if depth == len(parts) else "file"
             raise UsageError(f"{shown(path)} is a {kind}", next=_OTHER)
@@ -91,7 +93,7 @@ def output_paths(folder: Path, names: Sequence[str], owners: Sequence[str]) -> l
 
 
 def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> list[Path]:
-    """The outputs that are there already.
+    """The outputs that already exist.
 
     Raises:
         UsageError: one of them is an input.
@@ -100,7 +102,9 @@ def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> list[Path]
     known = set(map(_identity, inputs)) - {None} if there else set()
     for path in there:
         if _identity(path) in known:
-            raise UsageError(f"{shown(path)} is an input, which is never overwritten", next="another --out")
+            raise UsageError(
+                f"{shown(path)} is an input; inputs are never overwritten", next="use another --out"
+            )
     return there
 
 
@@ -109,18 +113,18 @@ def refuse_taken(outputs: Sequence[Path], inputs: Iterable[Path], *, overwrite: 
 
     Raises:
         UsageError: one is an input.
-        OccupiedError: one is there already.
+        OccupiedError: one already exists.
     """
     there = refuse_inputs(outputs, inputs)
     if not there or overwrite:
         return
     first = ", ".join(shown(path) for path in there[:_SHOWN])
-    way = "another --out, or --overwrite"
+    way = "use another --out, or --overwrite"
     if len(outputs) == 1:
-        raise OccupiedError(f"{first} is there already", next=way)
+        raise OccupiedError(f"{first} already exists", next=way)
     more = ", ..." if len(there) > _SHOWN else ""
     count = f"{len(there)} of {counted(len(outputs), 'output')}"
-    raise OccupiedError(f"{count} are there already", where=first + more, next=way)
+    raise OccupiedError(f"{count} already exist", where=first + more, next=way)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

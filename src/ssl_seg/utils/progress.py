@@ -152,7 +152,7 @@ class Console:
         if not self._forecast and progress.steps_since_start >= 5 and progress.eta_seconds > 60:
             self._forecast = True
             self.say(
-                f"forecast: {duration(progress.eta_seconds)} for the {progress.total_steps - progress.step} steps left, "
+                f"estimated time: {duration(progress.eta_seconds)} for {progress.total_steps - progress.step} steps "
                 f"at {progress.images_per_second:.1f} images/s"
             )
 

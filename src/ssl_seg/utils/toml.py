@@ -10,7 +10,7 @@ from typing import Any
 
 from ssl_seg.errors import UsageError
 
-_RENAME = "give it another name, or make a link to it: ln -s"
+_RENAME = "rename it, or create a link to it: ln -s"
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -82,5 +82,5 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
-        raise UsageError(f"not a Unicode text: {value!r}", next=_RENAME)
+        raise UsageError(f"not Unicode text: {value!r}", next=_RENAME)
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

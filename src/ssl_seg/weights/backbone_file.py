@@ -46,7 +46,7 @@ class Match:
             notes.append(f"the file has no {COUNTER}")
         text = f"matched {self.matched} of {self.total} tensors"
         text += f" ({', '.join(notes)})" if notes else ""
-        return text + (f", left over: {some(self.left_over)}" if self.left_over else "")
+        return text + (f", unexpected: {some(self.left_over)}" if self.left_over else "")
 
 
 def save_backbone(path: Path, backbone: Backbone, about: Mapping[str, Any]) -> None:
@@ -103,7 +103,7 @@ def load_backbone(path: Path, backbone: Backbone, prefix: str | None = None) -> 
     new = {name: tensors[key].to(own[name].dtype) for name, key in fit.keys.items()}
     for name, tensor in new.items():
         if not torch.isfinite(tensor).all():
-            raise WeightsError("the weights are not finite", where=f"{file}: {fit.keys[name]}")
+            raise WeightsError("the weights contain NaN or infinity", where=f"{file}: {fit.keys[name]}")
     backbone.load_state_dict({**own, **new})
     return Match(len(new), len(own), fit.prefix, fit.left_over, about)
 
@@ -120,7 +120,7 @@ def _about(header: Mapping[str, str], file: Path) -> dict[str, Any]:
 def _advice(about: Mapping[str, Any]) -> str:
     """With which flags the file fits, as far as it says so."""
     if "backbone" not in about:
-        return "ssl-seg list backbones  # one with the shapes in the file"
+        return "ssl-seg list backbones  # choose the architecture of the file"
     options = dict(about.get("options") or {})
     words = ["--backbone", str(about["backbone"])]
     for name, value in options.items():
@@ -139,10 +139,10 @@ def _refusal(
     fit = likely if prefix is None else max(asked, key=_closeness, default=nothing)
     what = (
         f"matched {len(fit.keys)} of {len(own)} tensors: {len(fit.missing)} missing, "
-        f"{len(fit.left_over)} left over, {len(fit.unlike)} of another shape"
+        f"{len(fit.left_over)} unexpected, {len(fit.unlike)} with another shape"
     )
     if likely is not nothing and likely.prefix != (prefix or ""):
-        what += f"; {len(likely.keys) + len(likely.unlike)} names fit after {likely.prefix!r}"
+        what += f"; {len(likely.keys) + len(likely.unlike)} names match with prefix {likely.prefix!r}"
     differs = [
         f"{name} is {_kind(tensors[key])} in the file, {_kind(own[name])} in the network"
         for name, key in list(fit.unlike.items())[:3]

@@ -79,7 +79,7 @@ def save_checkpoint(
                 _write(aside / name, data)
             sync(aside)
             if trouble := verify(aside):
-                raise OSError(errno.EIO, f"it could not be read back, {trouble}")
+                raise OSError(errno.EIO, f"verification failed: {trouble}")
             if final.exists():  # saved twice at one step: by the clock and at the end, or after a resume
                 remove_checkpoint(final)
         # a later one was refused when this run was resumed from an earlier one
@@ -92,7 +92,7 @@ def save_checkpoint(
         free = shutil.disk_usage(folder).free if folder.exists() else 0
         raise ResourceError(
             f"cannot write a checkpoint: {getattr(reason, 'strerror', '') or reason}; "
-            f"it needs {size_text(need)}, {size_text(free)} are free",
+            f"it needs {size_text(need)}, {size_text(free)} is free",
             where=str(final),
             kept=newest_name(folder),
             next="free some space, then add --resume",
@@ -117,7 +117,7 @@ def load_checkpoint(path: Path, module: nn.Module, optimizer: Optimizer) -> dict
     try:
         module.load_state_dict(load((path / "model.safetensors").read_bytes()))
     except RuntimeError as error:
-        raise WeightsError(f"the checkpoint does not fit the model: {error}", where=str(path)) from error
+        raise WeightsError(f"the checkpoint does not match the model: {error}", where=str(path)) from error
     tensors = load((path / "optimizer.safetensors").read_bytes())
     restore_generators(tensors)
     restore_optimizer(optimizer, tensors, path)

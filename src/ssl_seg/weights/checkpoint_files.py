@@ -38,7 +38,7 @@ def newest_checkpoint(folder: Path) -> tuple[Path, list[str]]:
         refused.append(f"{path.name}: {trouble}")
     raise WeightsError(
         "no usable checkpoint",
-        where="; ".join(refused) or f"{folder} holds none",
+        where="; ".join(refused) or f"{folder} contains no checkpoint",
         next="start again with another --out",
     )
 
@@ -69,11 +69,11 @@ def verify(path: Path, names: Sequence[str] = FILES) -> str:
             if len(data) != entry["size"]:
                 return f"{name} has {len(data)} bytes instead of {entry['size']}"
             if digest_of(data) != entry["sha256"]:
-                return f"{name}: SHA-256 differs"
+                return f"{name}: SHA-256 mismatch"
     except OSError as error:
         return f"{Path(error.filename or path).name}: {error.strerror}"
     except (ValueError, KeyError, TypeError, AttributeError):
-        return "manifest.json is damaged"
+        return "manifest.json is corrupt"
     return ""
 
 

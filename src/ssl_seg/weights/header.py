@@ -115,9 +115,9 @@ def values_of(header: Mapping[str, str], file: Path, needed: Sequence[str] = ())
     try:
         about = parse_json(header.get("about", ""))
     except ValueError as error:
-        raise unusable(file, f"the header is damaged ({error})") from error
+        raise unusable(file, f"the header is corrupt ({error})") from error
     if not isinstance(about, dict):
-        raise unusable(file, "the header is damaged (not a JSON object)")
+        raise unusable(file, "the header is corrupt (not a JSON object)")
     for key, rule in _RULES.items():
         if key in about and not rule.holds(about[key]):
             raise _refused(file, key, about[key], rule.words)
@@ -154,4 +154,4 @@ def _check_classes(about: Mapping[str, Any], file: Path) -> None:
 def _refused(file: Path, key: str, value: Any, words: str) -> Exception:
     shown = repr(value)
     shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
-    return unusable(file, f"the header says {key} = {shown}, and it must be {words}")
+    return unusable(file, f"invalid header value {key} = {shown}; expected {words}")

@@ -137,15 +137,15 @@ def choose(fits: list[Fit], tensors: Tensors, *, without_counters: bool) -> Fit 
     if not right:
         if whole:
             raise WeightsError(
-                f"the file holds a larger network: all {len(whole[0].keys)} tensors are in it, "
-                f"and so are {some(whole[0].larger)}"
+                f"the file contains a larger network: all {len(whole[0].keys)} tensors match, "
+                f"but it also has {some(whole[0].larger)}"
             )
         return None
     best = [fit for fit in right if not fit.moves_slowly] or right
     for other in best[1:]:
         if not all(_same(tensors[best[0].keys[name]], tensors[key]) for name, key in other.keys.items()):
             raise WeightsError(
-                f"the file holds several networks that differ: under {best[0].prefix!r} and {other.prefix!r}",
+                f"the file contains several candidate networks: under {best[0].prefix!r} and {other.prefix!r}",
                 next=f"load_backbone(path, backbone, prefix={best[0].prefix!r})",
             )
     return best[0]

@@ -45,7 +45,7 @@ def load(
         return model.eval(), about
     about = read_about(file)
     if "backbone" not in about:
-        raise WeightsError("the file does not say which network it is of", where=str(file))
+        raise WeightsError("the file does not name its network", where=str(file))
     name = chosen("backbones", about["backbone"], _typed(backbone), file)
     made = registry.build("backbones", name, options=about.get("options"))
     load_backbone(file, made)
@@ -92,9 +92,7 @@ def chosen(kind: str, named: str, typed: TypedName | None, file: Path) -> str:
         return named
     if not (names_code(named) or named == typed):
         part = kind.rstrip("s")
-        raise WeightsError(
-            f"its {part} is {named!r}, not {typed!r}", where=str(file), next=f"leave out --{part}"
-        )
+        raise WeightsError(f"its {part} is {named!r}, not {typed!r}", where=str(file), next=f"omit --{part}")
     return typed
 
 

@@ -45,4 +45,4 @@ def load_model(path: Path, model: Model) -> None:
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        raise WeightsError(f"the weights do not fit the model: {error}", where=str(path)) from error
+        raise WeightsError(f"the weights do not match the model: {error}", where=str(path)) from error

@@ -71,11 +71,11 @@ def find_file(path: Path) -> Path:
         if path.is_file():
             return path
         if path.exists():
-            raise WeightsError("cannot read weights: it is no regular file", where=str(path))
+            raise WeightsError("cannot read weights: not a regular file", where=str(path))
         near = did_you_mean(path.name, os.listdir(path.parent)) if path.parent.is_dir() else ""
     except OSError as error:
         raise WeightsError(f"cannot read weights: {error.strerror}", where=str(path)) from error
-    raise WeightsError(f"cannot read weights: there is no such file{near}", where=str(path))
+    raise WeightsError(f"cannot read weights: file not found{near}", where=str(path))
 
 
 def _file_of(folder: Path) -> Path:
@@ -84,20 +84,20 @@ def _file_of(folder: Path) -> Path:
             trouble = verify(folder) if (folder / "manifest.json").exists() else ""
             if trouble:
                 raise WeightsError(
-                    f"cannot read weights: the checkpoint is damaged, {trouble}", where=str(folder)
+                    f"cannot read weights: the checkpoint is corrupt: {trouble}", where=str(folder)
                 )
             return folder / name
     if (folder / "run.toml").exists():
         raise WeightsError(
-            "the run was stopped early: it has no backbone.safetensors yet",
+            "the run has not finished: no backbone.safetensors yet",
             where=str(folder),
             kept=newest_name(folder / "checkpoints"),
             next=f"ssl-seg {_command_of(folder)} --resume --out {folder}",
         )
     raise WeightsError(
-        "the folder holds no weights: neither backbone.safetensors nor model.safetensors",
+        "no weights in the folder: neither backbone.safetensors nor model.safetensors",
         where=str(folder),
-        next="name the file itself",
+        next="give the path of the file",
     )
 
 
@@ -134,7 +134,7 @@ def read_file(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         tensors, header = _flat(_read_torch(file)), {}
     if not tensors:
         raise WeightsError(
-            "cannot read weights: it holds no named tensors", where=str(file), next=_SAVE_TENSORS
+            "cannot read weights: the file contains no named tensors", where=str(file), next=_SAVE_TENSORS
         )
     return tensors, header
 
@@ -150,17 +150,17 @@ def _kind_of(file: Path) -> str:
         return "safetensors"
     if start.startswith(b"PK\x03\x04") or _MAGIC in start[:64]:
         return "torch"
-    what, next_step = f"it is neither safetensors nor of torch.save; it begins with {start[:16]!r}", None
+    what, next_step = f"neither a safetensors nor a torch.save file; it begins with {start[:16]!r}", None
     if not start:
         what = "the file is empty"
     elif start.startswith(b"version https://git-lfs"):
-        what, next_step = "it is a pointer of Git LFS, not the file itself", "git lfs pull"
+        what, next_step = "it is a Git LFS pointer", "git lfs pull"
     elif start.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<"):
-        what, next_step = "it is a web page", "download it again, from the link to the file itself"
+        what, next_step = "it is a web page", "download it from the direct link of the file"
     elif start.startswith((b"\x1f\x8b", b"BZh", b"7z", b"\xfd7zXZ")) or start[257:262] == b"ustar":
-        what, next_step = "it is an archive", "unpack it, then name the file"
+        what, next_step = "it is an archive", "unpack it and give the path of the file"
     elif start.startswith(b"\x80"):
-        what, next_step = "it is a pickle, which can run code, and was not opened", _SAVE_TENSORS
+        what, next_step = "it is a pickle, which can execute code; it was not opened", _SAVE_TENSORS
     raise WeightsError(f"cannot read weights: {what}", where=str(file), next=next_step)
 
 
@@ -172,21 +172,21 @@ def _read_safetensors(file: Path, *, tensors: bool) -> tuple[dict[str, Tensor], 
             names = opened.keys() if tensors else []
             return {name: opened.get_tensor(name) for name in names}, opened.metadata() or {}
     except Exception as error:  # safetensors raises its own kind
-        raise unusable(file, f"it is damaged or cut short ({error})") from error
+        raise unusable(file, f"file is corrupt or truncated ({error})") from error
 
 
 def unusable(file: Path, why: str) -> WeightsError:
     """What is said of a weight file that is not what was written, and the way out."""
     what, run = f"cannot read weights: {why}", file.parent
     if not (run / "run.toml").is_file():
-        return WeightsError(what, where=str(file), next="get the file again from where it was made")
+        return WeightsError(what, where=str(file), next="get the file again from its source")
     kept = newest_name(run / "checkpoints")
     if file.name == "best.safetensors":
-        way = "--which last; the best epoch's weights are in no other file"
+        way = "--which last  # the best epoch is stored only in this file"
     elif kept:
-        way = f"ssl-seg {_command_of(run)} --resume --out {run}  # writes it again, from the checkpoint"
+        way = f"ssl-seg {_command_of(run)} --resume --out {run}  # restores it from the checkpoint"
     else:
-        way = "train again with another --out: the run has no checkpoint that verifies"
+        way = "train again with another --out: the run has no valid checkpoint"
     return WeightsError(what, where=str(file), kept=kept, next=way)
 
 
@@ -209,13 +209,13 @@ def _read_torch(file: Path) -> Any:
         objects = f"objects ({found[1]})" if found else "a program" if "TorchScript" in text else ""
         if objects:
             raise WeightsError(
-                f"cannot read weights: it holds {objects} besides tensors; none of its code was run",
+                f"cannot read weights: file contains {objects} besides tensors; nothing was executed",
                 where=str(file),
                 next=_SAVE_TENSORS,
             ) from error
         reason = text.split("WeightsUnpickler error:")[-1].strip().split("\n")[0].split(". ")[0]
         raise WeightsError(
-            "cannot read weights: it is damaged, cut short, or not written by torch.save"
+            "cannot read weights: file is corrupt, truncated, or not written by torch.save"
             f" ({reason or type(error).__name__})",
             where=str(file),
         ) from error

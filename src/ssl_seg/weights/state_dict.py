@@ -23,8 +23,8 @@ def plain(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
     for name, value in tensors.items():
         if not torch.is_tensor(value):
             raise PluginError(
-                f"the state {name!r} is a {type(value).__name__}: a checkpoint holds tensors only",
-                next="keep it in a buffer, or out of state_dict()",
+                f"the state {name!r} has type {type(value).__name__}; checkpoints store tensors only",
+                next="register it as a buffer",
             )
     return {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)

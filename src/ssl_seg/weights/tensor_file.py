@@ -67,11 +67,7 @@ def damage(file: Path) -> str:
             return ""
         others = {key: text for key, text in texts.items() if key != DIGEST}
         same = texts.get(DIGEST) == _MARK + _digest(others, entries, part) and marked == [DIGEST]
-    return (
-        ""
-        if same
-        else f"its digest differs; whoever changed it on purpose removes {DIGEST!r} from its header"
-    )
+    return "" if same else f"digest mismatch; if the change was intended, remove {DIGEST!r} from the header"
 
 
 def _digest(texts: Mapping[str, str], entries: Mapping[str, Any], part: Part) -> str:
