@@ -156,7 +156,7 @@ BROKEN = (
         ),
     ),
     Broken(
-        "a head with another shape",
+        "a head of another shape",
         "heads",
         head("heads", "return torch.zeros(len(features[-1]), 1, requires_grad=True)"),
     ),
