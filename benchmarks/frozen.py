@@ -29,16 +29,20 @@ from ssl_seg.engine.run_dir import Run
 from ssl_seg.engine.schedule import Schedule
 from ssl_seg.engine.signals import SignalHandler
 from ssl_seg.heads.linear import Linear
-from ssl_seg.tasks.classification import Supervised, logits_of, pooled_features
+from ssl_seg.tasks.classification import ClassificationTask, head_logits, pooled_features
 
 
-def new_module(name: str, classes: int) -> Supervised:
+def new_module(name: str, classes: int) -> ClassificationTask:
     torch.manual_seed(0)
     backbone = TimmBackbone(name)
-    return Supervised(Model(backbone, Linear(backbone.channels, backbone.strides, classes)), frozen=True)
+    return ClassificationTask(
+        Model(backbone, Linear(backbone.channels, backbone.strides, classes)), freeze_backbone=True
+    )
 
 
-def train(module: Supervised, train: Store, device: Device, given, epochs: int, *, cached: bool) -> float:
+def train(
+    module: ClassificationTask, train: Store, device: Device, given, epochs: int, *, cached: bool
+) -> float:
     """Seconds of training `epochs` of the whole schedule."""
     device.prepare(module)
     batches = Batches(train, given.batch, 0, device.device)
@@ -69,10 +73,10 @@ def train(module: Supervised, train: Store, device: Device, given, epochs: int, 
     return perf_counter() - started
 
 
-def accuracy(module: Supervised, val: Store, device: Device, size: int) -> float:
+def accuracy(module: ClassificationTask, val: Store, device: Device, size: int) -> float:
     (features,) = pooled_features(module.model.backbone, val, device, size=size)
     with torch.no_grad(), eval_mode(module):
-        said = logits_of(module.model, features).argmax(dim=1)
+        said = head_logits(module.model, features).argmax(dim=1)
     return (said.cpu() == val.targets).double().mean().item()
 
 

@@ -41,7 +41,7 @@ from ssl_seg.engine.schedule import Schedule
 from ssl_seg.engine.signals import SignalHandler
 from ssl_seg.heads.deeplabv3 import DeepLabV3
 from ssl_seg.metrics.mean_iou import MeanIoU
-from ssl_seg.tasks.segmentation import Segmenter, whole_images
+from ssl_seg.tasks.segmentation import SegmentationTask, full_image_logits
 
 
 def wait(device: torch.device) -> None:
@@ -59,7 +59,7 @@ class Ours:
         self.store = open_store(dataset, WHOLE, cache)
         backbone = TimmBackbone("resnet50", output_stride=8)
         self.model = Model(backbone, DeepLabV3(backbone.channels, backbone.strides, len(self.classes)))
-        self.module = Segmenter(self.model)
+        self.module = SegmentationTask(self.model)
         self.device.prepare(self.module)
         self.optimizer = build_optimizer("sgd", build_param_groups(self.module, 1e-4), 0.02)
         self.batches = Batches(self.store, batch, 0, self.device.device)
@@ -104,7 +104,7 @@ class Ours:
     def evaluate(self, count: int) -> float:
         metric, seen = MeanIoU(self.classes), 0
         started = perf_counter()
-        for logits, batch in whole_images(self.model, self.store, self.device, batch_size=4):
+        for logits, batch in full_image_logits(self.model, self.store, self.device, batch_size=4):
             metric.update(logits, batch.masks)
             seen += len(logits)
             if seen >= count:

@@ -402,7 +402,7 @@ TYPES = {
     ("workflows/inference.py", "dataset"): "DATA",
     ("workflows/export.py", "subject_of"): "flags",
     ("workflows/view_figure.py", "draw_training_views"): "--ssl and DATA",
-    ("workflows/mask_prediction.py", "measure_masks"): "DATA",
+    ("workflows/mask_evaluation.py", "evaluate_mask_folder"): "DATA",
     ("workflows/architecture_figure.py", "draw_networks"): "RUN and flags",
     ("workflows/model_from_names.py", "open_network"): "parts of a typed name",
     ("weights/load.py", "_typed"): "keywords of `load`",

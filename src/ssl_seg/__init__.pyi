@@ -23,6 +23,7 @@ from ssl_seg.commands.predict import predict as predict
 from ssl_seg.commands.report import report as report
 from ssl_seg.commands.segment import segment as segment
 from ssl_seg.commands.train import train as train
+from ssl_seg.data.arrays import Arrays as Arrays
 from ssl_seg.data.image_cache import Store as Store
 from ssl_seg.data.image_cache import open_store as open_store
 from ssl_seg.data.loader import Batches as Batches
@@ -76,12 +77,19 @@ from ssl_seg.nn.layers import update_ema as update_ema
 from ssl_seg.nn.queue import Queue as Queue
 from ssl_seg.nn.sinkhorn import sinkhorn as sinkhorn
 from ssl_seg.nn.split_norm import split_norm as split_norm
+from ssl_seg.tasks.classification import ClassificationTask as ClassificationTask
 from ssl_seg.tasks.classification import Supervised as Supervised
 from ssl_seg.tasks.classification import mixup as mixup
+from ssl_seg.tasks.segmentation import SegmentationTask as SegmentationTask
 from ssl_seg.utils.autocast import full_precision as full_precision
 from ssl_seg.weights.backbone_file import load_backbone as load_backbone
 from ssl_seg.weights.backbone_file import save_backbone as save_backbone
 from ssl_seg.weights.load import load as load
+from ssl_seg.workflows.config import ClassificationConfig as ClassificationConfig
+from ssl_seg.workflows.config import PretrainConfig as PretrainConfig
+from ssl_seg.workflows.config import SegmentationConfig as SegmentationConfig
+from ssl_seg.workflows.from_objects import finetune as finetune
+from ssl_seg.workflows.from_objects import pretrain as pretrain
 from ssl_seg.workflows.run_result import RunResult as RunResult
 
 __version__: str

@@ -86,9 +86,9 @@ def test_confidences_are_those_of_the_run(classified, cli, tmp_path, monkeypatch
     seen = {}
     from ssl_seg.workflows import inference as module
 
-    real = module.Reading.logits
+    real = module.InferenceSession.logits
     monkeypatch.setattr(
-        module.Reading, "logits", lambda self, store: seen.setdefault("logits", real(self, store))
+        module.InferenceSession, "logits", lambda self, images: seen.setdefault("logits", real(self, images))
     )
     measured(cli, run, val, tmp_path)
     with (run / "val_predictions.csv").open(newline="") as file:

@@ -134,11 +134,11 @@ def test_all_files_that_a_csv_names_in_vain_are_listed(cli, tmp_path):
 def test_a_list_that_cannot_be_written_hides_nothing(tmp_path):
     (tmp_path / "file").write_text("")
     error = DataError("2 files", where="a: x", faults=[("a", "x"), ("b", "y")])
-    BadFiles(tmp_path / "file" / "bad_images.csv").tell(error)
+    BadFiles(tmp_path / "file" / "bad_images.csv").attach_to(error)
     first, second = error.where.splitlines()
     assert first == "a: x" and "the list of all could not be written" in second
     error = DataError("none")
-    BadFiles(tmp_path / "bad_images.csv").tell(error)
+    BadFiles(tmp_path / "bad_images.csv").attach_to(error)
     assert error.where is None and not (tmp_path / "bad_images.csv").exists()
 
 

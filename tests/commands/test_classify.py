@@ -275,7 +275,7 @@ def test_neither_evaluation_nor_its_batches_change_training(run, cli, tmp_path, 
     whole = [json.loads(line) for line in (measured / "scores.jsonl").read_text().splitlines()]
     from ssl_seg.workflows import classification_validator
 
-    real = classification_validator.outputs
+    real = classification_validator.run_inference
     monkeypatch.setattr(
         classification_validator, "run_inference", lambda *a, **k: real(*a, batch_size=5, **k)
     )

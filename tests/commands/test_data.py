@@ -14,7 +14,7 @@ from ssl_seg.registry import Source, Table
 from ssl_seg.utils.code_names import TypedName
 from ssl_seg.utils.interrupt import Interrupted, interruptible
 from ssl_seg.utils.progress import Console
-from ssl_seg.workflows.data import load, open_dataset
+from ssl_seg.workflows.data import open_dataset, open_images
 
 
 @pytest.fixture
@@ -185,11 +185,11 @@ def test_a_probe_without_labels_is_a_clear_error(registry, photos, cli):
 
 
 def test_a_signal_while_images_are_read_leaves_nothing_behind(registry, photos, tmp_path, monkeypatch):
-    dataset, cache = opened(registry, photos), tmp_path / "cache"
+    dataset, cache = opened(registry, photos), tmp_path / "images"
     with Console() as console:
         monkeypatch.setattr(console, "reading", lambda done, total: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(Interrupted) as caught, interruptible():
-            load(dataset, 16, console, cache=cache)
+            open_images(dataset, 16, console, cache=cache)
     assert caught.value.signal == signal.SIGTERM
     assert [
         path for path in cache.iterdir() if path.suffix != ".lock" and path.name != "components.json"
@@ -212,7 +212,7 @@ def test_images_that_are_left_out_are_named(photos, registry, tmp_path, capsys):
         (photos / f"zz{index}.jpg").write_text("no image")
     dataset = opened(registry, photos)
     with Console() as console:
-        store = load(dataset, 16, console, cache=tmp_path, bad_images="skip")
+        store = open_images(dataset, 16, console, cache=tmp_path, bad_images="skip")
     said = capsys.readouterr().err
     assert f"5 of {len(store) + 5} images cannot be read and are left out: " in said
     assert "zz0.jpg (not an image, or an unsupported format), " in said and ", ...; all are in " in said

@@ -101,12 +101,12 @@ def test_probes_refuse_what_they_learn_from(folder, cli, trained):
 def test_twins_on_both_sides_of_a_probe_are_told_of(folder, cli, trained, tmp_path):
     data = folder("data", 20)
     code, _, err = cli("evaluate", trained, data, "--probe", "knn", "--cpu")
-    assert code == 0 and "held back" not in err
+    assert code == 0 and "held-out" not in err
     share(data, data, *(f"{'ab'[index % 2]}/{index}.png" for index in range(20)))
     code, _, err = cli("evaluate", trained, data, "--probe", "knn", "--cpu")
-    assert code == 0 and "of 8 images that are held back are also among those learnt from" in err
+    assert code == 0 and "of 8 held-out images are also training images of the probe" in err
     code, _, err = cli("train", "demo:16", "--probe", data, *ON_TINY, "--out", tmp_path / "p")
-    assert code == 0 and "of 8 images that are held back are also among those learnt from" in err
+    assert code == 0 and "of 8 held-out images are also training images of the probe" in err
 
 
 def test_probe_images_may_be_trained_on(folder, cli, tmp_path):

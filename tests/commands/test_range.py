@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from ssl_seg.weights.backbone_file import read_about
-from ssl_seg.workflows.inference import Reading
+from ssl_seg.workflows.inference import InferenceSession
 
 TINY = Path(__file__).parents[1] / "faults" / "tiny.py"
 NET = ["--backbone", f"{TINY}:TinyBackbone"]  # code is named anew for every command
@@ -45,11 +45,11 @@ def test_a_range_holds_for_all_images_and_later_for_what_the_model_sees(plates, 
     assert read_about(out / "backbone.safetensors")["range"] == [0, 4095]
     for run in (out, out / "backbone.safetensors"):
         how = {"precision": "fp32", "cpu": True, "cache": None, "bad_images": "stop"}
-        with Reading(str(run), "last", NET[1], None, None, {}, **how) as reading:
-            assert reading.dataset(str(plates)).levels.range == (0, 4095)
-            assert reading.dataset("demo:4")  # a format without a range has none
-            reading.options["data"] = {"range": "0,8000"}
-            assert reading.dataset(str(plates)).levels.range == (0, 8000)
+        with InferenceSession(str(run), "last", NET[1], None, None, {}, **how) as session:
+            assert session.dataset(str(plates)).levels.range == (0, 4095)
+            assert session.dataset("demo:4")  # a format without a range has none
+            session.options["data"] = {"range": "0,8000"}
+            assert session.dataset(str(plates)).levels.range == (0, 8000)
     for words in (["evaluate", out, plates], ["predict", out, plates, "--out", tmp_path / "p.csv"]):
         code, _, err = cli(*words, *NET, "--cpu")
         assert code == 0 and "warning" not in err

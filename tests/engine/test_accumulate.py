@@ -8,7 +8,7 @@ from ssl_seg.base import Head, Model
 from ssl_seg.engine.accumulation import shares
 from ssl_seg.methods.byol import BYOL
 from ssl_seg.methods.simclr import SimCLR
-from ssl_seg.tasks.segmentation import Segmenter
+from ssl_seg.tasks.segmentation import SegmentationTask
 from ssl_seg.testing import TinyBackbone
 from ssl_seg.workflows.optimization import warn_of_accumulation
 
@@ -33,7 +33,7 @@ def gradients(module, parts):
 @pytest.mark.parametrize("excluded", [(), (1,)])
 def test_every_labelled_pixel_counts_the_same_however_a_batch_is_cut(weights, excluded):
     torch.manual_seed(0)
-    module = Segmenter(Model(TinyBackbone(), Pixels(), excluded=excluded), weights=weights).eval()
+    module = SegmentationTask(Model(TinyBackbone(), Pixels(), excluded=excluded), weights=weights).eval()
     images, masks = torch.randn(6, 3, 16, 16), torch.randint(0, 4, (6, 16, 16))
     masks[:2], masks[2, 3:] = 255, 255
     whole = gradients(module, [[images, masks]])

@@ -16,7 +16,7 @@ READING = ("ssl_seg.data.cache_builder._fill", "", "before")
 DECODING = ("ssl_seg.data.cache_builder._load", "", "after")  # in a thread, where no signal arrives
 LISTING = ("ssl_seg.data.image_cache.identities", "", "before")
 LOADING = ("ssl_seg.plugins.load_plugins", "", "after")
-NETWORK = ("ssl_seg.workflows.trained_model.open_trained", "", "after")
+NETWORK = ("ssl_seg.workflows.trained_model.open_model", "", "after")
 FORWARD = ("ssl_seg.engine.inference.evaluation_view", "", "after")
 
 
@@ -42,7 +42,7 @@ STAGES = {
         "keeping features": (at("features/epoch-0001"), 1, INT),
     },
     "frozen": {
-        "computing features": (("ssl_seg.tasks.classification.evaluating", "", "after"), 1, TERM),
+        "computing features": (("ssl_seg.tasks.classification.eval_mode", "", "after"), 1, TERM),
         "the step": (("ssl_seg.engine.loop.set_lr", "", "before"), 2, INT),
     },
     "segment": {

@@ -39,8 +39,8 @@ from ssl_seg.methods.swav import SwAV
 from ssl_seg.methods.vicreg import VICReg
 from ssl_seg.methods.visreg import VISReg
 from ssl_seg.metrics.mean_iou import MeanIoU
-from ssl_seg.tasks.classification import Supervised, mixup
-from ssl_seg.tasks.segmentation import Segmenter, whole_images
+from ssl_seg.tasks.classification import ClassificationTask, mixup
+from ssl_seg.tasks.segmentation import SegmentationTask, full_image_logits
 from ssl_seg.testing import TinyBackbone
 
 SIZE, BATCH, COUNT, CLASSES, STEPS = 16, 12, 29, 3, 5
@@ -96,7 +96,9 @@ def method(make, backbone=TinyBackbone, **options):
 def classifier(mixed):
     def case():
         backbone = TinyBackbone()
-        module = Supervised(Model(backbone, Linear(backbone.channels, (2, 4), CLASSES)), label_smoothing=0.1)
+        module = ClassificationTask(
+            Model(backbone, Linear(backbone.channels, (2, 4), CLASSES)), label_smoothing=0.1
+        )
 
         def look(batch):
             (images,) = seen(batch, [looks.View()])
@@ -114,7 +116,7 @@ def segmenter(loss, weights=None):
     def case():
         backbone = TinyBackbone()
         head = DeepLabV3(backbone.channels, backbone.strides, CLASSES, width=8, dropout=0.0)
-        module = Segmenter(Model(backbone, head, excluded=[2]), loss=loss, weights=weights)
+        module = SegmentationTask(Model(backbone, head, excluded=[2]), loss=loss, weights=weights)
 
         def look(batch):
             fixed = {"seed": 1, "epoch": batch.epoch, "size": SIZE}
@@ -192,7 +194,7 @@ def measure(device):
         store = Pictures(count)
         features, targets = extract_features(backbone, store, device, size=SIZE, batch_size=2)
         metric, seen = MeanIoU(NAMES), []
-        for logits, batch in whole_images(model, store, device, batch_size=2):
+        for logits, batch in full_image_logits(model, store, device, batch_size=2):
             metric.update(logits, batch.masks)
             seen += batch.samples.tolist()
         found[count] = {"features": features, "targets": targets, "confusion": metric.confusion, "seen": seen}

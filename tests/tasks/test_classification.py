@@ -6,6 +6,7 @@ import scipy.stats
 import torch
 import torch.nn.functional as F
 
+import ssl_seg
 from ssl_seg.augment.recipes import TRAIN_VIEWS, View
 from ssl_seg.augment.views import augment
 from ssl_seg.base import Model
@@ -14,7 +15,7 @@ from ssl_seg.datasets.demo import demo
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.inference import extract_features
 from ssl_seg.heads.linear import Linear
-from ssl_seg.tasks.classification import Supervised, mixup, pooled_features
+from ssl_seg.tasks.classification import ClassificationTask, mixup, pooled_features
 from ssl_seg.testing import TinyBackbone
 
 
@@ -37,7 +38,7 @@ def trained(module, steps=3):
 
 
 def test_a_frozen_backbone_is_bit_identical_afterwards():
-    module = Supervised(new_model(), frozen=True)
+    module = ClassificationTask(new_model(), freeze_backbone=True)
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     trained(module)
     after = module.state_dict()
@@ -51,7 +52,7 @@ def test_a_frozen_backbone_is_bit_identical_afterwards():
 
 
 def test_without_freezing_everything_moves():
-    module = Supervised(new_model())
+    module = ClassificationTask(new_model())
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     trained(module)
     still = {name for name, tensor in module.state_dict().items() if torch.equal(tensor, before[name])}
@@ -60,7 +61,7 @@ def test_without_freezing_everything_moves():
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_the_loss_is_numpys(smoothing):
-    module = Supervised(new_model(), label_smoothing=smoothing).eval()
+    module = ClassificationTask(new_model(), label_smoothing=smoothing).eval()
     images, targets = torch.randn(6, 3, 32, 32), torch.tensor([0, 1, 2, 3, 4, 0])
     out = module([images, targets])
     logits = module.model(images).detach().double().numpy()
@@ -104,7 +105,7 @@ def test_cached_features_are_those_of_the_images(store):
     (centre,) = pooled_features(backbone, store, device, size=32)
     assert torch.equal(centre, extract_features(backbone, store, device, size=32)[0])
     view = TRAIN_VIEWS["strong"]
-    rounds = pooled_features(backbone, store, device, size=32, views=[view], passes=3, seed=5)
+    rounds = pooled_features(backbone, store, device, size=32, views=[view], num_views=3, seed=5)
     assert rounds.shape == (3, 30, 16) and not rounds.requires_grad
     backbone.eval()
     for epoch in range(3):
@@ -119,3 +120,9 @@ def test_training_views_are_as_stated():
     assert set(TRAIN_VIEWS) == {"light", "strong"}
     light = TRAIN_VIEWS["light"]
     assert isinstance(light, View) and (light.jitter_p, light.gray_p, light.blur_p) == (0, 0, 0)
+
+
+def test_the_former_name_works_for_one_version():
+    with pytest.deprecated_call(match="ClassificationTask"):
+        task = ssl_seg.Supervised(new_model(), frozen=True, label_smoothing=0.1)
+    assert isinstance(task, ClassificationTask) and task.freeze_backbone and task.label_smoothing == 0.1

@@ -10,7 +10,8 @@ from ssl_seg.augment.views import normalised
 from ssl_seg.base import Dataset, Head, Model
 from ssl_seg.data.image_cache import open_store
 from ssl_seg.engine.device import Device
-from ssl_seg.tasks.segmentation import Segmenter, class_weights, whole_images
+from ssl_seg.tasks.segmentation import SegmentationTask, full_image_logits
+from ssl_seg.tasks.segmentation_losses import class_weights
 from ssl_seg.testing import TinyBackbone
 
 CLASSES = 4
@@ -54,7 +55,7 @@ def numpy_loss(logits, masks, weights):
 @pytest.mark.parametrize("weights", [None, [1.0, 2.0, 0.5, 3.0]])
 def test_cross_entropy_is_numpys(weights):
     model, (images, masks) = new_model(), a_batch()
-    module = Segmenter(model, weights=None if weights is None else torch.tensor(weights)).eval()
+    module = SegmentationTask(model, weights=None if weights is None else torch.tensor(weights)).eval()
     out = module([images, masks])
     expected = numpy_loss(model(images), masks, weights or [1.0] * CLASSES)
     assert out["loss"].item() == pytest.approx(expected, abs=1e-5)
@@ -65,7 +66,7 @@ def test_cross_entropy_is_numpys(weights):
 
 def test_excluded_classes_are_as_if_the_network_had_no_output_for_them():
     model, (images, masks) = new_model(excluded=[1, 3]), a_batch()
-    out = Segmenter(model).eval()([images, masks])
+    out = SegmentationTask(model).eval()([images, masks])
     left_out = masks.masked_fill((masks == 1) | (masks == 3), 255)
     logits = new_model().eval()(images)[:, [0, 2]]
     relabelled = left_out.masked_fill(left_out == 2, 1)
@@ -80,7 +81,7 @@ def test_excluded_classes_are_never_predicted_and_not_trained(loss):
     model, (images, masks) = new_model(aux=True, excluded=[1]), a_batch()
     with torch.no_grad():
         model.head.net.bias[1] = 100.0  # it would win everywhere
-    out = Segmenter(model, loss=loss)([images, masks])
+    out = SegmentationTask(model, loss=loss)([images, masks])
     out["loss"].backward()
     assert torch.isfinite(out["loss"]) and not (model(images).argmax(1) == 1).any()
     for layer in (model.head.net, model.head.aux):
@@ -89,7 +90,7 @@ def test_excluded_classes_are_never_predicted_and_not_trained(loss):
 
 
 def test_a_batch_without_a_class_gives_no_nan():
-    module, (images, masks) = Segmenter(new_model()), a_batch()
+    module, (images, masks) = SegmentationTask(new_model()), a_batch()
     out = module([images, torch.full_like(masks, 255)])
     assert out["loss"].item() == 0.0 and out["pixel_accuracy"].item() == 0.0
     out["loss"].backward()
@@ -102,20 +103,20 @@ def test_the_auxiliary_head_counts_by_its_weight():
     ones = [1.0] * CLASSES
     main = numpy_loss(model.head(features, (16, 16)), masks, ones)
     extra = numpy_loss(model.head.auxiliary(features, (16, 16)), masks, ones)
-    loss = Segmenter(model, aux_weight=0.3).eval()([images, masks])["loss"].item()
+    loss = SegmentationTask(model, aux_weight=0.3).eval()([images, masks])["loss"].item()
     assert loss == pytest.approx(main + 0.3 * extra, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["dice", "lovasz", "ce+dice", "ce+lovasz"])
 def test_other_losses_fall_when_the_answer_is_right(name):
     model, (images, masks) = new_model(), a_batch()
-    module = Segmenter(model, loss=name)
+    module = SegmentationTask(model, loss=name)
     sure = F.one_hot(masks.clamp(max=CLASSES - 1), CLASSES).permute(0, 3, 1, 2).float() * 20
     assert module._loss(sure, masks).item() < 0.05 < module._loss(model(images), masks).item()
 
 
 def test_a_frozen_backbone_stays():
-    module, (images, masks) = Segmenter(new_model(), frozen=True).train(), a_batch()
+    module, (images, masks) = SegmentationTask(new_model(), freeze_backbone=True).train(), a_batch()
     before = {name: tensor.clone() for name, tensor in module.model.backbone.state_dict().items()}
     optimizer = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], 0.1)
     module([images, masks])["loss"].backward()
@@ -152,7 +153,9 @@ def test_whole_images_are_answered_at_their_own_size(sizes, batch_size, tmp_path
     store = open_store(dataset, 32, tmp_path)
     seen = []
     how = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.4)}
-    for logits, batch in whole_images(model, store, Device("fp32", cpu=True), batch_size=batch_size, **how):
+    for logits, batch in full_image_logits(
+        model, store, Device("fp32", cpu=True), batch_size=batch_size, **how
+    ):
         for row, answer, mask in zip(batch.samples.tolist(), logits, batch.masks, strict=True):
             seen.append(row)
             image = torch.from_numpy(dataset.image(row, 32)[0].transpose(2, 0, 1).copy())[None]
@@ -177,7 +180,7 @@ def test_class_weights_are_enets(tmp_path):
 @pytest.mark.parametrize("excluded", [(), (2,)])
 @pytest.mark.parametrize("loss", ["ce", "dice", "lovasz", "ce+dice", "ce+lovasz"])
 def test_a_batch_without_a_pixel_to_learn_from_changes_nothing(loss, excluded):
-    module = Segmenter(new_model(excluded=excluded), loss=loss)
+    module = SegmentationTask(new_model(excluded=excluded), loss=loss)
     images, masks = a_batch()
     out = module([images, torch.full_like(masks, 255)])
     assert out["loss"].item() == 0.0

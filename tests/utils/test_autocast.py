@@ -14,8 +14,8 @@ from ssl_seg.base import Model
 from ssl_seg.heads.linear import Linear
 from ssl_seg.plugins import load_plugins
 from ssl_seg.tasks import classification
-from ssl_seg.tasks.classification import Supervised
-from ssl_seg.tasks.segmentation import Segmenter
+from ssl_seg.tasks.classification import ClassificationTask
+from ssl_seg.tasks.segmentation import SegmentationTask
 from ssl_seg.testing import TinyBackbone, _views
 from ssl_seg.utils.autocast import full_precision, without_autocast
 
@@ -81,14 +81,14 @@ class Pixels(nn.Module):
 
 @pytest.mark.parametrize("loss", ["ce", "dice", "lovasz", "ce+dice", "ce+lovasz"])
 def test_the_loss_of_masks_is_float32(loss):
-    module = Segmenter(Model(TinyBackbone(), Pixels()), loss=loss)
+    module = SegmentationTask(Model(TinyBackbone(), Pixels()), loss=loss)
     with torch.autocast(**BF16):
         found = module([torch.randn(2, 3, 16, 16), torch.randint(0, 3, (2, 16, 16))])["loss"]
     assert found.dtype == torch.float32
 
 
 def test_the_loss_of_classes_is_float32():
-    module = Supervised(Model(TinyBackbone(), Linear((8, 16), (2, 4), 3)))
+    module = ClassificationTask(Model(TinyBackbone(), Linear((8, 16), (2, 4), 3)))
     with torch.autocast(**BF16):
         found = module([torch.randn(2, 3, 16, 16), torch.tensor([0, 2])])["loss"]
     assert found.dtype == torch.float32

@@ -34,6 +34,7 @@ class TimmBackbone(Backbone):
             behind it stay in the network as they began. Files of that version ask for it themselves.
 
     Attributes:
+        built_as: name and options with which the registry makes the same network.
         timm_call: the name and the arguments with which `timm.create_model` makes the same network;
             None with a small stem, which timm does not have.
         idle: tensors of timm's network that no map comes from; in this one with `idle_layers` alone.
@@ -43,6 +44,7 @@ class TimmBackbone(Backbone):
         UsageError: the network gives no maps, or has no such stem or stride.
     """
 
+    built_as: tuple[str, dict[str, str]]
     timm_call: tuple[str, dict[str, Any]] | None
     idle: list[str]
     whole: bool
@@ -57,6 +59,11 @@ class TimmBackbone(Backbone):
     ) -> None:
         super().__init__()
         self._name = name
+        chosen = {"stem": stem, "output_stride": output_stride, "idle_layers": idle_layers or None}
+        self.built_as = (
+            name,
+            {key: str(value).lower() for key, value in chosen.items() if value not in (None, "standard")},
+        )
         if stem == "small" and output_stride:
             raise UsageError(
                 f"stem=small divides all strides by 4 and cannot be combined with output_stride={output_stride}"

@@ -14,6 +14,7 @@ from ssl_seg.utils.progress import echo
 from ssl_seg.utils.toml import read_json
 from ssl_seg.workflows.evaluate import PROBES, measure
 from ssl_seg.workflows.flag_values import read_options
+from ssl_seg.workflows.mask_prediction import SlidingWindow
 
 _Bank = Annotated[
     str | None,
@@ -62,9 +63,9 @@ def evaluate(
     A run without a classifier is evaluated with probes of its backbone: k-NN and logistic regression. The
     L2 strength is selected on a held-out fifth of the probe's training images.
     """
-    from ssl_seg.workflows.mask_prediction import Tiling, is_mask_folder, measure_masks
+    from ssl_seg.workflows.mask_evaluation import evaluate_mask_folder, is_mask_folder
 
-    tiling = Tiling(tile, overlap, flips)
+    window = SlidingWindow(tile, overlap, flips)
     chosen = tuple(probe.split(",")) if probe else ()
     if unknown := set(chosen) - set(PROBES):
         raise UsageError(f"unknown probe {unknown.pop()!r}", next=f"one of {', '.join(PROBES)}")
@@ -77,10 +78,10 @@ def evaluate(
     options = read_options(option or [])
     _check_out(out)
     if is_mask_folder(Path(run).expanduser()):
-        numbers = measure_masks(Path(run).expanduser(), data, options)
+        numbers = evaluate_mask_folder(Path(run).expanduser(), data, options)
     else:
         named = (run, which, backbone, head, image_size, options)
-        numbers = measure(named, session_flags, data, tiling, (bank, allow_overlap), chosen)
+        numbers = measure(named, session_flags, data, window, (bank, allow_overlap), chosen)
     classes = numbers.pop("classes", None)
     _print_scores(numbers, classes)
     if out:
@@ -109,9 +110,9 @@ def _check_out(out: Path | None) -> None:
 def _print_scores(numbers: dict[str, Any], classes: list[str] | None) -> None:
     """Print the scores; those of classes with masks as a table."""
     if classes:
-        from ssl_seg.workflows.mask_metadata import class_table
+        from ssl_seg.workflows.mask_metadata import format_class_table
 
-        echo(*class_table(classes, numbers))
+        echo(*format_class_table(classes, numbers))
     for name, value in numbers.items():
         if not (classes and "/" in name):
             echo(f"{name:<24}{value:.4f}" if isinstance(value, float) else f"{name:<24}{value}")

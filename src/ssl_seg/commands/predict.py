@@ -46,8 +46,8 @@ def predict(
     Classification writes a CSV file with the columns id, filename and label, one row per image.
     Segmentation writes one full-size mask per image, NAME_mask.png. Input images are never overwritten.
     """
-    from ssl_seg.workflows.inference import Reading
-    from ssl_seg.workflows.mask_prediction import Tiling, predict_masks
+    from ssl_seg.workflows.inference import InferenceSession
+    from ssl_seg.workflows.mask_prediction import SlidingWindow, predict_masks
 
     session_flags: dict[str, Any] = {
         "precision": precision,
@@ -55,18 +55,18 @@ def predict(
         "cache": cache,
         "bad_images": bad_images,
     }
-    tiling = Tiling(tile, overlap, flips)
+    window = SlidingWindow(tile, overlap, flips)
     options = read_options(option or [])
-    with Reading(run, which, backbone, head, None, options, **session_flags) as reading:
-        if reading.trained.model is None:
+    with InferenceSession(run, which, backbone, head, None, options, **session_flags) as session:
+        if session.loaded.model is None:
             raise WeightsError(
                 f"{run} has no classifier or segmentation head", next=f"ssl-seg classify TRAIN --init {run}"
             )
-        if reading.trained.about["task"] == "segment":
-            count = predict_masks(reading, images, out, tiling, indices=indices, overwrite=overwrite)
+        if session.loaded.metadata["task"] == "segment":
+            count = predict_masks(session, images, out, window, as_indices=indices, overwrite=overwrite)
             echo(f"{count} masks: {out}")
         else:
-            count = predict_labels(reading, images, out, overwrite)
+            count = predict_labels(session, images, out, overwrite)
             echo(f"{count} labels: {out}")
     return Predictions(out, count)
 
@@ -92,7 +92,7 @@ def embed(
 
     Arrays: features (N, C), filenames, and targets and classes of labeled images; one row per image.
     """
-    from ssl_seg.workflows.inference import Reading
+    from ssl_seg.workflows.inference import InferenceSession
 
     session_flags: dict[str, Any] = {
         "precision": precision,
@@ -102,10 +102,10 @@ def embed(
     }
     check_out(out, ".npz")
     options = read_options(option or [])
-    with Reading(run, which, backbone, head, image_size, options, **session_flags) as reading:
-        refuse_taken([out], reading.inputs(dataset := reading.dataset(images)), overwrite=overwrite)
-        images_cache = reading.store(dataset)
-        features = reading.features(images_cache).cpu().numpy()
+    with InferenceSession(run, which, backbone, head, image_size, options, **session_flags) as session:
+        refuse_taken([out], session.inputs(dataset := session.dataset(images)), overwrite=overwrite)
+        images_cache = session.image_cache(dataset)
+        features = session.features(images_cache).cpu().numpy()
     names = [dataset.samples[row][0] for row in images_cache.rows.tolist()]
     embeddings = Embeddings(out, features, names, images_cache.targets.numpy(), list(images_cache.classes))
     save_npz(**vars(embeddings))

@@ -75,6 +75,6 @@ def _report(error: SslSegError) -> int:
         lines = traceback.format_exc().rstrip().split("\n")
         echo(*(f"    {line}" for line in lines), err=True)  # none of them looks like one of ours
     if not error.reported:
-        BadFiles().tell(error)
+        BadFiles().attach_to(error)
         show_error(error)
     return error.code

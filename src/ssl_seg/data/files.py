@@ -14,6 +14,7 @@ from ssl_seg.base import Dataset
 from ssl_seg.data.decode import EXTENSIONS, read_image, read_size
 from ssl_seg.data.file_digests import content_digest
 from ssl_seg.data.levels import Levels
+from ssl_seg.data.tables import column_names, how_to_name
 from ssl_seg.errors import DataError
 
 _SYSTEM = frozenset({"__MACOSX", "@eaDir", "System Volume Information"})
@@ -56,8 +57,10 @@ class FileDataset(Dataset):
         pairs: (path relative to `root`, class index or -1).
         classes: names of the classes.
         range: the values that become black and white in images of more than 8 bits; see `Levels`.
+        table, lines: the CSV file that names the images, and the line of each.
 
     Attributes:
+        path: of the CSV file, if there is one.
         levels: how such values are scaled, and which ones were seen.
     """
 
@@ -70,10 +73,22 @@ class FileDataset(Dataset):
         classes: Sequence[str] = (),
         *,
         range: tuple[float, float] | None = None,
+        table: Path | None = None,
+        lines: Iterable[int] = (),
     ) -> None:
         self.root, self.levels = root, Levels(range)
+        self.path, self._lines = table, array("q", lines)
         self.samples = FileList(pairs)
         self.classes = list(classes)
+
+    @property
+    def advice(self) -> str:
+        """How it gets the labels that it lacks; empty where nothing but the folder says so."""
+        return "" if self.path is None else how_to_name(self.path, "label", column_names(self.path))
+
+    def origin(self, index: int) -> str:
+        name, _ = self.samples[index]
+        return name if self.path is None else f"{self.path}, line {self._lines[index]}: {name}"
 
     def file(self, index: int) -> str:
         return os.path.join(self.root, self.samples[index][0])

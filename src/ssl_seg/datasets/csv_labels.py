@@ -2,14 +2,13 @@
 
 import os
 import re
-from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from ssl_seg.data.files import FileDataset
 from ssl_seg.data.missing_files import meant
 from ssl_seg.data.splits import split_table
-from ssl_seg.data.tables import column_names, how_to_name, read_table
+from ssl_seg.data.tables import read_table
 from ssl_seg.errors import DataError
 from ssl_seg.hooks import hookimpl
 from ssl_seg.utils.text import from_csv_cell
@@ -20,7 +19,7 @@ _ONE = "keep one of the two lines"
 
 def csv_labels(
     root: str, split: str, *, images: str | None = None, range: tuple[float, float] | None = None
-) -> "CsvDataset":
+) -> FileDataset:
     """The images of a CSV file with the columns `filename` and, unless unlabelled, `label`.
 
     Args:
@@ -45,40 +44,8 @@ def csv_labels(
     _check(path, folder, rows)
     classes = sorted({label for _, _, label in rows if label}, key=_label_order)
     index = {label: place for place, label in enumerate(classes)}
-    pairs = [(line, name, index.get(label, -1)) for line, name, label in rows]
-    return CsvDataset(path, folder, pairs, classes, range=range)
-
-
-class CsvDataset(FileDataset):
-    """The images that a CSV file names.
-
-    Args:
-        path: of the CSV file.
-        folder: the names in it are relative to.
-        rows: (line, file name, class index or -1).
-        classes: names of the classes.
-        range: see `FileDataset`.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        folder: Path,
-        rows: Sequence[tuple[int, str, int]],
-        classes: Sequence[str],
-        *,
-        range: tuple[float, float] | None = None,
-    ) -> None:
-        super().__init__(folder, ((name, target) for _, name, target in rows), classes, range=range)
-        self.path, self._lines = path, array("q", (line for line, _, _ in rows))
-
-    @property
-    def advice(self) -> str:
-        """How it gets the labels that it lacks."""
-        return how_to_name(self.path, "label", column_names(self.path))
-
-    def origin(self, index: int) -> str:
-        return f"{self.path}, line {self._lines[index]}: {self.samples[index][0]}"
+    pairs = ((name, index.get(label, -1)) for _, name, label in rows)
+    return FileDataset(folder, pairs, classes, range=range, table=path, lines=(line for line, _, _ in rows))
 
 
 def _read(path: Path) -> Iterator[tuple[int, str, str]]:

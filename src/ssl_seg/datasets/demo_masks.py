@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from ssl_seg.base import Dataset
 from ssl_seg.data.mask_files import reduce_mask
 from ssl_seg.datasets.demo import SCENES, Demo, demo
 from ssl_seg.hooks import hookimpl
@@ -21,7 +22,7 @@ _COLOURS = [
 ]
 
 
-class DemoMasks(Demo):
+class DemoMasks(Dataset):
     """The pictures of `demo`; in its mask the one thing in a picture has its class, all else is background.
 
     Args:
@@ -35,19 +36,25 @@ class DemoMasks(Demo):
     masks = True
 
     def __init__(self, split: str, count: int) -> None:
-        super().__init__(split, count)
+        self._scenes = Demo(split, count)
         self.classes = ["background", *SCENES]
-        self.samples = [(name, -1) for name, _ in self.samples]
+        self.samples = [(name, -1) for name, _ in self._scenes.samples]
         self.palette = np.array(_COLOURS, dtype=np.uint8)
         self.exclude: list[str] = []
 
     def identity(self, index: int) -> str:
         """Changes with the picture and the way masks are made."""
-        return f"{super().identity(index)} masks 1"
+        return f"{self._scenes.identity(index)} masks 1"
+
+    def image(self, index: int, canvas: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+        return self._scenes.image(index, canvas)
+
+    def size(self, index: int) -> tuple[int, int]:
+        return self._scenes.size(index)
 
     def mask(self, index: int, canvas: int) -> NDArray[np.uint8]:
         """The class of every pixel of what `image` gives: (h, w)."""
-        _, thing = self.paint(index)
+        _, thing = self._scenes.paint(index)
         side = min(canvas, *thing.shape)
         kind = np.uint8(1 + index % len(SCENES))
         return reduce_mask(thing * kind, side, side)

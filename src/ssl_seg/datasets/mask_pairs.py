@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_seg.base import IGNORE
+from ssl_seg.base import IGNORE, Dataset
 from ssl_seg.data.file_pairs import pair
 from ssl_seg.data.files import FileDataset
 from ssl_seg.data.mask_coding import recognise
@@ -97,7 +97,7 @@ def _with_stray(reader: MaskReader, stray: Literal["stop", "ignore", "unknown"])
     return replace(reader, stray=value)
 
 
-class MaskPairs(FileDataset):
+class MaskPairs(Dataset):
     """Images below one folder, masks below the same or another.
 
     Args:
@@ -110,7 +110,8 @@ class MaskPairs(FileDataset):
 
     Attributes:
         reader, how: as given.
-        mask_files: the masks as a list of files.
+        image_files, mask_files: the images and the masks as lists of files.
+        root, levels: of the images; see `FileDataset`.
         palette: (C, 3) uint8 colours of the classes.
         palette_text: the classes as the option `palette` takes them, wherever files lie.
         palette_source: where the classes come from, for people.
@@ -133,7 +134,9 @@ class MaskPairs(FileDataset):
         range: tuple[float, float] | None = None,
     ) -> None:
         pairs, palette = list(pairs), reader.palette
-        super().__init__(images, ((image, -1) for image, _ in pairs), palette.names, range=range)
+        self.image_files = FileDataset(images, ((image, -1) for image, _ in pairs), range=range)
+        self.root, self.levels = images, self.image_files.levels
+        self.samples, self.classes = self.image_files.samples, list(palette.names)
         self.mask_files = FileDataset(masks, ((mask, -1) for _, mask in pairs))
         self.palette, self.palette_source, self.palette_text = palette.array, palette.source, as_text(palette)
         self.exclude = list(palette.exclude)
@@ -145,12 +148,18 @@ class MaskPairs(FileDataset):
             coding = (*coding, reader.values, palette.void_values)
         self._how = repr(coding)
 
+    def file(self, index: int) -> str:
+        return self.image_files.file(index)
+
+    def size(self, index: int) -> tuple[int, int]:
+        return self.image_files.size(index)
+
     def identity(self, index: int) -> str:
         """Changes with the image, the mask, and how the mask is read."""
-        return f"{super().identity(index)}\0{self.mask_files.identity(index)}\0{self._how}"
+        return f"{self.image_files.identity(index)}\0{self.mask_files.identity(index)}\0{self._how}"
 
     def image(self, index: int, canvas: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-        image, size = super().image(index, canvas)
+        image, size = self.image_files.image(index, canvas)
         self._last.seen = (index, canvas), image.shape[:2], size  # `mask` mostly follows, in this thread
         return image, size
 

@@ -1,5 +1,6 @@
 """Training a model on labels, as a module that `fit` can train."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssl_seg.augment import stateless_rng as chance
+from ssl_seg.augment import stateless_rng
 from ssl_seg.augment.recipes import View
 from ssl_seg.augment.views import augment
 from ssl_seg.base import Backbone, Model
@@ -22,47 +23,53 @@ from ssl_seg.utils.autocast import full_precision
 cross_entropy = full_precision(F.cross_entropy)
 
 
-class Supervised(nn.Module):
+class ClassificationTask(nn.Module):
     """Cross entropy of a model's logits against targets.
 
     Args:
         model: is trained.
-        frozen: the backbone stays as it is, bit for bit: no gradient, and BatchNorm in evaluation mode.
-        label_smoothing: share of the target spread evenly over all classes (Szegedy et al. 2016).
+        freeze_backbone: the backbone stays as it is, bit for bit: no gradient, and BatchNorm in evaluation mode.
+        label_smoothing: fraction of the target spread evenly over all classes (Szegedy et al. 2016).
     """
 
     loss_over = "image"
 
-    def __init__(self, model: Model, *, frozen: bool = False, label_smoothing: float = 0.0) -> None:
+    def __init__(self, model: Model, *, freeze_backbone: bool = False, label_smoothing: float = 0.0) -> None:
         super().__init__()
-        self.model, self.frozen, self.label_smoothing = model, frozen, label_smoothing
-        if frozen:
+        self.model, self.freeze_backbone, self.label_smoothing = model, freeze_backbone, label_smoothing
+        if freeze_backbone:
             model.backbone.requires_grad_(False)
 
-    def train(self, mode: bool = True) -> "Supervised":
+    def train(self, mode: bool = True) -> "ClassificationTask":
         """Training mode for all that is trained."""
         super().train(mode)
-        if self.frozen:
+        if self.freeze_backbone:
             self.model.backbone.eval()
         return self
 
-    def forward(self, part: Sequence[Tensor]) -> dict[str, Tensor]:
+    def forward(self, micro_batch: Sequence[Tensor]) -> dict[str, Tensor]:
         """One batch: `loss`, and `accuracy` where targets are class indices.
 
         Args:
-            part: (B, 3, H, W) images, or (B, C) pooled features in their place; and targets: (B,)
+            micro_batch: (B, 3, H, W) images, or (B, C) pooled features in their place; and targets: (B,)
                 class indices, or (B, classes) probabilities.
         """
-        inputs, targets = part
-        logits = logits_of(self.model, inputs) if inputs.ndim == 2 else self.model(inputs)
+        inputs, targets = micro_batch
+        logits = head_logits(self.model, inputs) if inputs.ndim == 2 else self.model(inputs)
         loss = cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
         if targets.ndim == 2:
             return {"loss": loss}
         return {"loss": loss, "accuracy": (logits.argmax(dim=1) == targets).float().mean()}
 
 
-def logits_of(model: Model, features: Tensor) -> Tensor:
-    """What a model whose head `pools` says of (B, C) pooled features: (B, classes)."""
+def Supervised(model: Model, *, frozen: bool = False, label_smoothing: float = 0.0) -> ClassificationTask:
+    """The former name of `ClassificationTask`; goes with the next version."""
+    warnings.warn("Supervised is now ClassificationTask", DeprecationWarning, stacklevel=2)
+    return ClassificationTask(model, freeze_backbone=frozen, label_smoothing=label_smoothing)
+
+
+def head_logits(model: Model, features: Tensor) -> Tensor:
+    """Logits of a model whose head `pools`, from (B, C) pooled features: (B, classes)."""
     logits: Tensor = model.head([features[:, :, None, None]], (1, 1))
     return logits
 
@@ -70,43 +77,42 @@ def logits_of(model: Model, features: Tensor) -> Tensor:
 @torch.no_grad()
 def pooled_features(
     backbone: Backbone,
-    store: Store,
+    images: Store,
     device: Device,
     *,
     size: int,
     views: Sequence[View] = (),
-    passes: int = 0,
+    num_views: int = 0,
     seed: int = 0,
-    **how: Any,
+    **normalization: Any,
 ) -> Tensor:
     """The pooled features of all images, for a backbone that no longer changes.
 
     Args:
         size: side of a view in pixels.
-        views: with one recipe, features of `passes` random views of each image instead of those of
+        views: with one recipe, features of `num_views` random views of each image instead of those of
             its central square.
-        passes, seed: how many random views, and what they depend on.
-        how: `mean` and `std` of the normalisation.
+        num_views, seed: how many random views, and what they depend on.
+        normalization: `mean` and `std`.
 
     Returns:
-        (max(1, passes), N, C) float32, on the device.
+        (max(1, num_views), N, C) float32, on the device.
     """
-    if not passes:
-        maps = run_inference(backbone, store, device, size=size, **how)
-        return gather_outputs([global_pool(found).float() for found, _ in maps], len(store), device)[None]
+    if not num_views:
+        batches = run_inference(backbone, images, device, size=size, **normalization)
+        return gather_outputs([global_pool(maps).float() for maps, _ in batches], len(images), device)[None]
     rounds = []
     with eval_mode(backbone):
-        for epoch in range(passes):
+        for epoch in range(num_views):
             features = []
+            draws: dict[str, Any] = {"seed": seed, "epoch": epoch, "size": size}
             for batch in in_order(
-                store, EVAL_BATCH_SIZE, device.device, rank=device.rank, ranks=device.world_size
+                images, EVAL_BATCH_SIZE, device.device, rank=device.rank, ranks=device.world_size
             ):
-                (view,) = augment(
-                    batch.images, views, batch.sizes, batch.samples, seed=seed, epoch=epoch, size=size, **how
-                )
+                (view,) = augment(batch.images, views, batch.sizes, batch.samples, **draws, **normalization)
                 with device.autocast():
                     features.append(global_pool(backbone(view)).float())
-            rounds.append(gather_outputs(features, len(store), device))
+            rounds.append(gather_outputs(features, len(images), device))
     return torch.stack(rounds)
 
 
@@ -119,7 +125,7 @@ def mixup(
         images: (B, 3, H, W).
         targets: (B,) class indices.
         classes: how many there are.
-        alpha: the share is drawn from Beta(alpha, alpha), for each image anew.
+        alpha: the mixing weight is drawn from Beta(alpha, alpha), for each image anew.
         samples: (B,) ids, on the CPU; with `seed` and `epoch` they fix the draws.
 
     Returns:
@@ -127,15 +133,15 @@ def mixup(
     """
     from scipy.special import betaincinv
 
-    draws = chance.uniform(seed, epoch, 1, samples, 1)[0]  # view 1: view 0 is the crop's
-    share = torch.as_tensor(betaincinv(alpha, alpha, draws.double().numpy()), dtype=images.dtype)
-    share = share.to(images.device)[:, None]
-    sure = F.one_hot(targets, classes).to(images.dtype)
-    mixed = share * sure + (1.0 - share) * _next(sure)
-    share = share[:, :, None, None]
-    return share * images + (1.0 - share) * _next(images), mixed
+    draws = stateless_rng.uniform(seed, epoch, 1, samples, 1)[0]  # view 1: view 0 is the crop's
+    weight = torch.as_tensor(betaincinv(alpha, alpha, draws.double().numpy()), dtype=images.dtype)
+    weight = weight.to(images.device)[:, None]
+    one_hot = F.one_hot(targets, classes).to(images.dtype)
+    mixed = weight * one_hot + (1.0 - weight) * _mixup_partner(one_hot)
+    weight = weight[:, :, None, None]
+    return weight * images + (1.0 - weight) * _mixup_partner(images), mixed
 
 
-def _next(rows: Tensor) -> Tensor:
-    """Beside each row another one of the batch, which may lie in another process."""
-    return local_shard(all_gather(rows).roll(1, 0))
+def _mixup_partner(batch: Tensor) -> Tensor:
+    """For each element another one of the batch, which may lie in another process."""
+    return local_shard(all_gather(batch).roll(1, 0))

@@ -16,15 +16,15 @@ class BadFiles:
     """The list of one command.
 
     Args:
-        place: of the file; None is one in the cache folder, named by what it says.
+        path: of the list; None is one in the cache folder, named by what it says.
         writes: False for all processes but the main one.
     """
 
-    def __init__(self, place: Path | None = None, *, writes: bool = True) -> None:
-        self._place, self._writes = place, writes
+    def __init__(self, path: Path | None = None, *, writes: bool = True) -> None:
+        self._path, self._writes = path, writes
         self._rows: list[tuple[str, str]] = []
 
-    def keep(self, faults: Iterable[tuple[str, str]]) -> str:
+    def add(self, faults: Iterable[tuple[str, str]]) -> str:
         """Add files and reasons to the list.
 
         Returns:
@@ -33,7 +33,7 @@ class BadFiles:
         self._rows += faults
         text = csv_text(["file", "reason"], self._rows)
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-        path = self._place or default_cache() / "bad_images" / f"{digest}.csv"
+        path = self._path or default_cache() / "bad_images" / f"{digest}.csv"
         try:
             if self._writes and not (path.is_file() and path.read_bytes() == text.encode()):
                 replace_text(path, text)
@@ -41,8 +41,8 @@ class BadFiles:
             return f"the list of all could not be written: {error}"
         return f"all are in {shown(path)}"
 
-    def tell(self, error: SslSegError) -> None:
-        """Keep the faults of an error, and say with it where they are."""
+    def attach_to(self, error: SslSegError) -> None:
+        """List the faults of an error, and say with it where they are."""
         if error.faults:
-            error.where = f"{error.where}\n       {self.keep(error.faults)}"
+            error.where = f"{error.where}\n       {self.add(error.faults)}"
             error.faults = ()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ssl_seg.engine.inference import eval_mode, gather_outputs, run_inference
-from ssl_seg.tasks.classification import logits_of, pooled_features
+from ssl_seg.tasks.classification import head_logits, pooled_features
 from ssl_seg.workflows.validator import write_csv
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class ClassificationValidator:
         model, device = self.model, self.device
         if self._features is not None:
             with torch.no_grad(), eval_mode(model), device.autocast():
-                return logits_of(model, self._features).float()
+                return head_logits(model, self._features).float()
         batches = run_inference(model, self.images, device, stopped=self.should_stop, **self._inputs)
         return gather_outputs([logits.float() for logits, _ in batches], len(self.images), device)
 

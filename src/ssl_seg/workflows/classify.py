@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from ssl_seg.base import Backbone, Model
     from ssl_seg.data.loader import Batch, Order
     from ssl_seg.metrics.accuracy import Accuracy
-    from ssl_seg.tasks.classification import Supervised
+    from ssl_seg.tasks.classification import ClassificationTask
     from ssl_seg.workflows.batches import BatchFn
     from ssl_seg.workflows.classification_validator import ClassificationValidator
     from ssl_seg.workflows.components import Components
     from ssl_seg.workflows.config import ClassificationConfig
     from ssl_seg.workflows.session import Session
 
-    ClassificationSetup = Setup[ClassificationConfig, Supervised]
+    ClassificationSetup = Setup[ClassificationConfig, ClassificationTask]
 
 
 def load_data(
@@ -28,7 +28,7 @@ def load_data(
     """Training and validation images; class indices are those of the training images."""
     from ssl_seg.data.label_alignment import align
     from ssl_seg.data.label_checks import check_labels, warn_of_twins, warn_of_unmeasured
-    from ssl_seg.workflows.overlap import refuse_overlap
+    from ssl_seg.workflows.overlap import check_overlap
 
     train = open_dataset("train", labelled=True)
     images = session.image_cache(train, config)
@@ -40,7 +40,7 @@ def load_data(
     align(val_images, val, images.classes, config.val)
     warn_of_unmeasured(val_images, config.val)
     warn_of_twins(val_images, val, config.val)
-    refuse_overlap((train, images), (val, val_images), allowed=config.allow_overlap)
+    check_overlap((train, images), (val, val_images), allowed=config.allow_overlap)
     return FinetuneData(train, images, val, val_images), config
 
 
@@ -51,11 +51,11 @@ def build_backbone(
     return components.backbone(config, early=session.run_dir.is_early)
 
 
-def build_module(model: "Model", config: "ClassificationConfig", data: FinetuneData) -> "Supervised":
+def build_module(model: "Model", config: "ClassificationConfig", data: FinetuneData) -> "ClassificationTask":
     """Cross entropy on the model's logits."""
-    from ssl_seg.tasks.classification import Supervised
+    from ssl_seg.tasks.classification import ClassificationTask
 
-    return Supervised(model, frozen=config.freeze, label_smoothing=config.label_smoothing)
+    return ClassificationTask(model, freeze_backbone=config.freeze, label_smoothing=config.label_smoothing)
 
 
 def metric_options(config: "ClassificationConfig", data: FinetuneData) -> Mapping[str, str]:
@@ -72,9 +72,9 @@ def train_views(setup: "ClassificationSetup") -> "list[View]":
     return [view] if view and (config.passes or not uses_features(setup.module)) else []
 
 
-def uses_features(module: "Supervised") -> bool:
+def uses_features(module: "ClassificationTask") -> bool:
     """Whether features stand for the images: those of a frozen backbone do not change."""
-    return module.frozen and module.model.head.pools
+    return module.freeze_backbone and module.model.head.pools
 
 
 def build_batches(setup: "ClassificationSetup", order: "Order") -> "BatchFn":
@@ -126,7 +126,7 @@ def _feature_batches(setup: "ClassificationSetup", order: "Order") -> "BatchFn":
         session.device,
         size=config.size,
         views=views,
-        passes=passes,
+        num_views=passes,
         seed=config.seed,
         **setup.normalization,
     )
@@ -172,7 +172,7 @@ def snapshots(setup: "ClassificationSetup") -> Callable[[int], None]:
     ).on_epoch_end
 
 
-CLASSIFICATION: "Task[ClassificationConfig, Supervised]" = Task(
+CLASSIFICATION: "Task[ClassificationConfig, ClassificationTask]" = Task(
     command="classify",
     metric="accuracy",
     # what suits a labelled data set of some thousand images

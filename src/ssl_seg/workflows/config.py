@@ -35,8 +35,8 @@ class _Settings:
 
     def with_options(self, part: str, options: Mapping[str, str]) -> Self:
         """With these options of one component, and no others; none at all remove its entry."""
-        known: Options = self.settings()["o"]
-        rest = {name: own for name, own in known.items() if options or name != part}
+        current: Options = self.settings()["o"]
+        rest = {name: own for name, own in current.items() if options or name != part}
         changes: dict[str, Any] = {"o": {**rest, **({part: dict(options)} if options else {})}}
         return replace(self, **changes)
 

@@ -1,4 +1,4 @@
-"""From what a person writes for DATA to an open store."""
+"""From what a person writes for DATA to an image cache."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -52,20 +52,21 @@ def open_dataset(
         UsageError: no such format, or an option it does not have.
         DataError: nothing there, or no labels or masks where they are needed.
     """
-    format_, root = _recognise(registry, spec, labelled, masks)
+    format_, root = _detect_format(registry, spec, labelled, masks)
     if masks and f"{format_}_masks" in registry.names("datasets"):
         format_ = f"{format_}_masks"
-    known = options_of(registry.factory("datasets", format_))
-    further = {**(shared or {}), **({"default_palette": palette} if palette else {})}
-    options = {key: value for key, value in further.items() if key in known} | dict(options)
+    accepted = options_of(registry.factory("datasets", format_))
+    inherited = {**(shared or {}), **({"default_palette": palette} if palette else {})}
+    options = {key: value for key, value in inherited.items() if key in accepted} | dict(options)
     dataset: Dataset = registry.build("datasets", format_, root, split, options=options)
     note({"format": format_, **registry.resolved("datasets", format_, options)})
     if labelled and not dataset.classes:
-        advice = getattr(dataset, "advice", "image_folder:FOLDER or csv:FILE.csv")
+        advice = getattr(dataset, "advice", "") or "image_folder:FOLDER or csv:FILE.csv"
         raise DataError(f"{spec} has no labels", next=advice)
     if masks and not dataset.masks:
         raise DataError(f"{spec} has no masks", next="mask_pairs:FOLDER  # NAME_sat.jpg with NAME_mask.png")
-    if isinstance(dataset, FileDataset) and (doubt := look_at(dataset)):
+    files = getattr(dataset, "image_files", dataset)
+    if isinstance(files, FileDataset) and (doubt := look_at(files)):
         log.warning("%s: %s", spec, doubt)
     return dataset
 
@@ -83,7 +84,7 @@ def range_in(options: Mapping[str, str]) -> dict[str, list[float]]:
     return {"range": parse_json(text if text.startswith("[") else f"[{text}]")}
 
 
-def _recognise(registry: Registry, spec: str, labelled: bool, masks: bool) -> tuple[str, str]:
+def _detect_format(registry: Registry, spec: str, labelled: bool, masks: bool) -> tuple[str, str]:
     names = registry.names("datasets")
     if spec in names:
         return spec, ""
@@ -122,38 +123,40 @@ def _format_of(folder: Path, labelled: bool) -> str:
         )
     if labels and not has_classes(folder):
         return "csv_labels"
-    known = labels or ([beside] if beside.is_file() else [])
-    if line := next(filter(None, map(label_against_folder, known)), None):
+    label_files = labels or ([beside] if beside.is_file() else [])
+    if line := next(filter(None, map(label_against_folder, label_files)), None):
         raise DataError(
-            f"{folder} has labels in {' and '.join(path.name for path in known)}, and others as names of folders",
+            f"{folder} has labels in {' and '.join(path.name for path in label_files)}, and others as names of folders",
             where=line,
             next=f"csv:{folder if labels else beside} or image_folder:{folder}",
         )
     return "image_folder"
 
 
-def load(
+def open_images(
     dataset: Dataset,
     canvas: int,
-    console: Console,
+    progress: Console,
     *,
     cache: Path | None = None,
     bad_images: Literal["stop", "skip"] = "stop",
-    keep: Callable[[list[tuple[str, str]]], str] | None = None,
+    add_bad_files: Callable[[list[tuple[str, str]]], str] | None = None,
 ) -> Store:
-    """The store of a dataset, see `open_store`, built with progress.
+    """The image cache of a dataset, see `open_store`, built with progress.
 
     Args:
-        keep: of the list of bad files, see `BadFiles`; by default of one in the cache folder.
+        add_bad_files: to a list, see `BadFiles`; by default of one in the cache folder.
     """
     folder = cache or default_cache()
-    store = open_store(dataset, canvas, folder, bad_images=bad_images, tick=console.reading)
-    if store.skipped:
-        shown = [f"{dataset.samples[row][0]} ({why})" for row, why in list(store.bad.items())[:_SHOWN]]
-        more = ", ..." if store.skipped > _SHOWN else ""
-        place = (keep or BadFiles().keep)(faults_of(dataset, store.bad))
-        console.say(
-            f"{store.skipped} of {len(dataset)} images cannot be read and are left out: "
-            f"{', '.join(shown)}{more}; {place}"
+    images = open_store(dataset, canvas, folder, bad_images=bad_images, tick=progress.reading)
+    if images.skipped:
+        shown = [
+            f"{dataset.samples[index][0]} ({reason})" for index, reason in list(images.bad.items())[:_SHOWN]
+        ]
+        more = ", ..." if images.skipped > _SHOWN else ""
+        where = (add_bad_files or BadFiles().add)(faults_of(dataset, images.bad))
+        progress.say(
+            f"{images.skipped} of {len(dataset)} images cannot be read and are left out: "
+            f"{', '.join(shown)}{more}; {where}"
         )
-    return store
+    return images

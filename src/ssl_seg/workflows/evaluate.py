@@ -1,5 +1,6 @@
 """Measuring a model or a backbone on images with labels or masks."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ssl_seg.errors import DataError, counted
@@ -7,110 +8,128 @@ from ssl_seg.errors import DataError, counted
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ssl_seg.workflows.inference import Reading
-    from ssl_seg.workflows.mask_prediction import Tiling
+    from ssl_seg.workflows.inference import InferenceSession
+    from ssl_seg.workflows.mask_prediction import SlidingWindow
+
+    Labelled = tuple[Tensor, Tensor]  # (N, C) features and (N,) targets
 
 
 PROBES = ("knn", "logistic")
 
 
-_HELD = 0.2  # of the bank, on which the logistic regression chooses its strength
+_HOLDOUT_FRACTION = 0.2  # of the training images, on which the logistic regression chooses its strength
 
 
 def measure(
     named: tuple[Any, ...],
-    how: dict[str, Any],
-    data: str,
-    tiling: "Tiling",
-    bank: tuple[str | None, bool],
-    chosen: tuple[str, ...],
+    options: dict[str, Any],
+    data_spec: str,
+    window: "SlidingWindow",
+    train: tuple[str | None, bool],
+    probes: Sequence[str],
 ) -> dict[str, Any]:
-    """What a run or a backbone achieves."""
-    from ssl_seg.workflows.inference import Reading
-    from ssl_seg.workflows.mask_prediction import measure_model
+    """The scores of a run or a backbone.
 
-    with Reading(*named, **how) as reading:
-        if reading.trained.model is None or chosen or bank[0]:
-            return _probe(reading, data, *bank, chosen or PROBES)
-        if reading.trained.about["task"] == "segment":
-            return measure_model(reading, data, tiling)
-        return _classify(reading, data)
+    Args:
+        named, options: what `InferenceSession` is given.
+        data_spec: the images to measure on.
+        window: of segmentation models.
+        train: other images for the probes to be trained on, and whether they may overlap with these.
+        probes: of `PROBES`; none asks for the model's own scores, if it has a head.
+    """
+    from ssl_seg.workflows.inference import InferenceSession
+    from ssl_seg.workflows.mask_evaluation import evaluate_model
+
+    with InferenceSession(*named, **options) as session:
+        if session.loaded.model is None or probes or train[0]:
+            return _probe(session, data_spec, *train, probes or PROBES)
+        if session.loaded.metadata["task"] == "segment":
+            return evaluate_model(session, data_spec, window)
+        return _classify(session, data_spec)
 
 
-def _classify(reading: "Reading", data: str) -> dict[str, Any]:
-    """What the run's own classifier achieves."""
+def _classify(session: "InferenceSession", data_spec: str) -> dict[str, Any]:
+    """The scores of the run's own classifier."""
     from ssl_seg.data.label_alignment import align
 
-    dataset, store = reading.open(data, labelled=True)
-    align(store, dataset, reading.trained.about["classes"], data)
-    how = {**reading.trained.about.get("metric_options", {}), **reading.options.get("metric", {})}
-    metric = reading.plugins.registry.build("metrics", "accuracy", store.classes, options=how)
-    logits = reading.logits(store)
-    metric.update(logits, store.targets.to(logits.device))
-    return {"images": len(store), **metric.compute()}
+    dataset, images = session.open(data_spec, labelled=True)
+    metadata = session.loaded.metadata
+    align(images, dataset, metadata["classes"], data_spec)
+    options = {**metadata.get("metric_options", {}), **session.options.get("metric", {})}
+    metric = session.plugins.registry.build("metrics", "accuracy", images.classes, options=options)
+    logits = session.logits(images)
+    metric.update(logits, images.targets.to(logits.device))
+    return {"images": len(images), **metric.compute()}
 
 
 def _probe(
-    reading: "Reading", data: str, bank: str | None, allowed: bool, probes: tuple[str, ...]
+    session: "InferenceSession",
+    data_spec: str,
+    train_spec: str | None,
+    allow_overlap: bool,
+    probes: Sequence[str],
 ) -> dict[str, Any]:
-    """What simple classifiers achieve on the backbone's features."""
+    """The scores of simple classifiers on the backbone's features."""
     from ssl_seg.data.label_alignment import align
     from ssl_seg.data.label_checks import check_labels
     from ssl_seg.workflows.knn_probe import holdout_split
-    from ssl_seg.workflows.overlap import refuse_overlap, tell_twins
+    from ssl_seg.workflows.overlap import check_overlap, warn_of_copies
 
-    dataset, store = reading.open(data, labelled=True)
-    others, known = reading.open(bank, labelled=True, split="train") if bank else (dataset, store)
-    check_labels(known, others, bank or data)
-    if bank:
-        align(store, dataset, known.classes, data)
-        said = f"images of {data} are also in {bank}"
-        refuse_overlap((others, known), (dataset, store), allowed=allowed, said=said)
-    classes: list[str] = known.classes
-    features = reading.features(store)
-    targets = store.targets.to(features.device)
-    if bank:
-        learn = reading.features(known), known.targets.to(features.device)
-        ask = features, targets
+    dataset, images = session.open(data_spec, labelled=True)
+    train_data, train_images = dataset, images
+    if train_spec:
+        train_data, train_images = session.open(train_spec, labelled=True, split="train")
+    check_labels(train_images, train_data, train_spec or data_spec)
+    if train_spec:
+        align(images, dataset, train_images.classes, data_spec)
+        message = f"images of {data_spec} are also in {train_spec}"
+        both = (train_data, train_images), (dataset, images)
+        check_overlap(*both, allowed=allow_overlap, message=message)
+    classes: list[str] = train_images.classes
+    features = session.features(images)
+    targets = images.targets.to(features.device)
+    if train_spec:
+        train = session.features(train_images), train_images.targets.to(features.device)
+        test = features, targets
     else:
-        held = holdout_split(store.targets)
-        tell_twins(store, held)
-        held = held.to(features.device)
-        learn, ask = (features[~held], targets[~held]), (features[held], targets[held])
-    if not len(learn[1]):
-        raise DataError(
-            f"no class of {data} has two images: the probes have nothing to learn from", next="--train DATA"
+        is_holdout = holdout_split(images.targets)
+        warn_of_copies(images, is_holdout)
+        is_holdout = is_holdout.to(features.device)
+        train, test = (
+            (features[~is_holdout], targets[~is_holdout]),
+            (features[is_holdout], targets[is_holdout]),
         )
-    numbers: dict[str, Any] = {"learnt from": len(learn[1]), "images": len(ask[1])}
+    if not len(train[1]):
+        raise DataError(
+            f"no class of {data_spec} has two images: the probes have nothing to learn from",
+            next="--train DATA",
+        )
+    scores: dict[str, Any] = {"learnt from": len(train[1]), "images": len(test[1])}
     if "knn" in probes:
-        numbers["knn"] = _knn(reading, classes, learn, ask)
+        scores["knn"] = _knn(session, classes, train, test)
     if "logistic" in probes:
-        numbers |= _logistic(len(classes), learn, ask)
-    return numbers
+        scores |= _logistic(len(classes), train, test)
+    return scores
 
 
-def _knn(
-    reading: "Reading", classes: list[str], learn: tuple["Tensor", "Tensor"], ask: tuple["Tensor", "Tensor"]
-) -> float:
-    metric = reading.plugins.registry.build("metrics", "knn", classes, options=reading.options.get("probe"))
-    metric.fill(*learn)
-    metric.update(*ask)
+def _knn(session: "InferenceSession", classes: list[str], train: "Labelled", test: "Labelled") -> float:
+    metric = session.plugins.registry.build("metrics", "knn", classes, options=session.options.get("probe"))
+    metric.fill(*train)
+    metric.update(*test)
     accuracy: float = metric.compute()["knn"]
     return accuracy
 
 
-def _logistic(
-    classes: int, learn: tuple["Tensor", "Tensor"], ask: tuple["Tensor", "Tensor"]
-) -> dict[str, Any]:
+def _logistic(classes: int, train: "Labelled", test: "Labelled") -> dict[str, Any]:
     from ssl_seg.engine.linear_probe import linear_probe
     from ssl_seg.workflows.knn_probe import holdout_split
 
-    held = holdout_split(learn[1].cpu(), _HELD).to(learn[1].device)
-    if held.all():
+    is_holdout = holdout_split(train[1].cpu(), _HOLDOUT_FRACTION).to(train[1].device)
+    if is_holdout.all():
         raise DataError(
-            f"{counted(len(held), 'image')}, one of each class, are too few for the logistic regression",
+            f"{counted(len(is_holdout), 'image')}, one of each class, are too few for the logistic regression",
             next="--probe knn",
         )
-    logits, strength = linear_probe(*learn, ask[0], classes, held)
-    right = (logits.argmax(dim=1) == ask[1]).double().mean().item()
-    return {"logistic": right, "logistic strength": strength}
+    logits, strength = linear_probe(*train, test[0], classes, is_holdout)
+    accuracy = (logits.argmax(dim=1) == test[1]).double().mean().item()
+    return {"logistic": accuracy, "logistic strength": strength}

@@ -17,23 +17,23 @@ def subject_of(run: str, which: Literal["last", "best"], backbone: str | None, h
     from ssl_seg.plugins import load_plugins
     from ssl_seg.utils.code_names import TypedName
     from ssl_seg.weights.backbone_file import read_about
-    from ssl_seg.workflows.trained_model import open_trained
+    from ssl_seg.workflows.trained_model import open_model
 
     typed: dict[str, Any] = {
         part: TypedName(name) for part, name in (("backbone", backbone), ("head", head)) if name
     }
-    with Console() as console:
-        console.quiet = True
-        trained = open_trained(run, load_plugins(), console, which=which, **typed)
-    about: dict[str, Any] = trained.about or read_about(Path(run).expanduser())
+    with Console() as progress:
+        progress.quiet = True
+        loaded = open_model(run, load_plugins(), progress.say, which=which, **typed)
+    metadata: dict[str, Any] = loaded.metadata or read_about(Path(run).expanduser())
     return Subject(
-        trained.backbone,
-        trained.model.head if trained.model else None,
-        size=trained.size,
-        mean=trained.how["mean"],
-        std=trained.how["std"],
-        classes=about.get("classes", ()),
-        about=about,
+        loaded.backbone,
+        loaded.model.head if loaded.model else None,
+        size=loaded.image_size,
+        mean=loaded.normalization["mean"],
+        std=loaded.normalization["std"],
+        classes=metadata.get("classes", ()),
+        about=metadata,
     )
 
 
@@ -57,12 +57,12 @@ def write_export(
     return to_hub(subject, out, record=_record(subject, Path(run).expanduser(), which), license=license)
 
 
-def _record(subject: "Subject", place: Path, which: Literal["last", "best"]) -> "Record":
-    """What the run tells of these weights: the numbers of a classifier are not its backbone's."""
+def _record(subject: "Subject", path: Path, which: Literal["last", "best"]) -> "Record":
+    """What the run says of these weights: the numbers of a classifier are not its backbone's."""
     from ssl_seg.exporting.run_record import read_record
 
-    best = which == "best" or place.name == "best.safetensors"
-    record = read_record(place if place.is_dir() else place.parent, "best" if best else "last")
+    best = which == "best" or path.name == "best.safetensors"
+    record = read_record(path if path.is_dir() else path.parent, "best" if best else "last")
     if subject.head is None and record.measured_on == "val":
         return replace(record, numbers={})
     return record

@@ -30,11 +30,11 @@ def run_files(run: Path) -> Iterator[Path]:
     yield from (run / name for name in RUN_FILES)
 
 
-class Reading:
+class InferenceSession:
     """A trained model on a device, and images for it. Use it as a context manager.
 
     Args:
-        run, which, backbone, head, image_size: see `open_trained`; a person has typed them.
+        run, which, backbone, head, image_size: see `open_model`; a person has typed them.
         options: of the parts `data` and `probe`.
         precision, cpu, cache, bad_images: the flags.
     """
@@ -59,39 +59,40 @@ class Reading:
             part: TypedName(name) for part, name in (("backbone", backbone), ("head", head)) if name
         }
         self._precision, self._cpu = precision, cpu
-        self.console = Console()
+        self.progress = Console()
         self._done = 0
 
     def __enter__(self) -> Self:
         from ssl_seg.engine.device import Device
         from ssl_seg.plugins import load_plugins
-        from ssl_seg.workflows.trained_model import open_trained
+        from ssl_seg.workflows.trained_model import open_model
 
-        self.console.__enter__()
+        self.progress.__enter__()
         try:
             self.plugins = load_plugins()
             self.device = Device(self._precision, cpu=self._cpu)
-            self.console.quiet = not self.device.is_main
-            how = {"which": self._which, "image_size": self._image_size, **self._parts}
-            self.trained = open_trained(self._run, self.plugins, self.console, **how)  # type: ignore[arg-type]
-            if self._precision == "auto" and self.trained.precision == "fp32":
+            self.progress.quiet = not self.device.is_main
+            choice: dict[str, Any] = {"which": self._which, "image_size": self._image_size, **self._parts}
+            self.loaded = open_model(self._run, self.plugins, self.progress.say, **choice)
+            if self._precision == "auto" and self.loaded.precision == "fp32":
                 self.device.precision = "fp32"  # as the run was measured
-            self.device.prepare(self.trained.model or self.trained.backbone)
+            self.device.prepare(self.loaded.model or self.loaded.backbone)
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.console.__exit__()
+        self.progress.__exit__()
 
-    def dataset(self, spec: str, *, split: str = "val", **needs: Any) -> "Dataset":
-        """The images that `spec`, which a person has typed, names; `needs`: see `open_dataset`."""
+    def dataset(self, data_spec: str, *, split: str = "val", **needs: Any) -> "Dataset":
+        """The images that `data_spec`, which a person has typed, names; `needs`: see `open_dataset`."""
         from ssl_seg.workflows.data import open_dataset
 
-        options, shared = self.options.get("data", {}), self.trained.pixels
-        how: dict[str, Any] = {"split": split, "shared": shared, **needs}
-        return open_dataset(self.plugins.registry, TypedName(spec), options=options, **how)
+        options, shared = self.options.get("data", {}), self.loaded.pixels
+        return open_dataset(
+            self.plugins.registry, TypedName(data_spec), split=split, options=options, shared=shared, **needs
+        )
 
     def inputs(self, *datasets: "Dataset") -> Iterator[Path]:
         """The files that nothing may be written over: those of the data sets, and the run's own."""
@@ -99,38 +100,44 @@ class Reading:
         for dataset in datasets:
             yield from files_of(dataset)
 
-    def open(self, spec: str, *, labelled: bool = False, split: str = "val") -> tuple["Dataset", "Store"]:
-        """The images that `spec` names, decoded."""
-        dataset = self.dataset(spec, split=split, labelled=labelled)
-        return dataset, self.store(dataset)
+    def open(
+        self, data_spec: str, *, labelled: bool = False, split: str = "val"
+    ) -> tuple["Dataset", "Store"]:
+        """The images that `data_spec` names, decoded."""
+        dataset = self.dataset(data_spec, split=split, labelled=labelled)
+        return dataset, self.image_cache(dataset)
 
-    def store(self, dataset: "Dataset") -> "Store":
+    def image_cache(self, dataset: "Dataset") -> "Store":
         """The images of a data set, decoded."""
-        from ssl_seg.workflows.data import load
+        from ssl_seg.workflows.data import open_images
 
         common: dict[str, Any] = {"cache": self._cache, "bad_images": self.bad_images}
-        return load(dataset, self.trained.canvas, self.console, **common)
+        return open_images(dataset, self.loaded.canvas, self.progress, **common)
 
-    def features(self, store: "Store") -> "Tensor":
+    def features(self, images: "Store") -> "Tensor":
         """(N, C) pooled features."""
         from ssl_seg.engine.inference import extract_features
 
-        trained = self.trained
-        features, _ = extract_features(trained.backbone, store, self.device, size=trained.size, **trained.how)
+        loaded = self.loaded
+        features, _ = extract_features(
+            loaded.backbone, images, self.device, size=loaded.image_size, **loaded.normalization
+        )
         return features
 
-    def logits(self, store: "Store") -> "Tensor":
+    def logits(self, images: "Store") -> "Tensor":
         """(N, classes) logits of a model with a head."""
         import torch
 
         from ssl_seg.engine.inference import run_inference
 
-        trained = self.trained
-        assert trained.model is not None
-        how: dict[str, Any] = {"size": trained.size, **trained.how}
-        return torch.cat([out.float() for out, _ in run_inference(trained.model, store, self.device, **how)])
+        loaded = self.loaded
+        assert loaded.model is not None
+        inputs: dict[str, Any] = {"size": loaded.image_size, **loaded.normalization}
+        return torch.cat(
+            [out.float() for out, _ in run_inference(loaded.model, images, self.device, **inputs)]
+        )
 
-    def tick(self, total: int) -> None:
+    def advance(self, total: int) -> None:
         """One more of `total` images is done."""
         self._done += 1
-        self.console.predicting(self._done, total)
+        self.progress.predicting(self._done, total)

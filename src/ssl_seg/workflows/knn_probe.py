@@ -1,7 +1,7 @@
 """A k-NN accuracy on labelled images while a backbone is being trained."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,7 +12,13 @@ from ssl_seg.data.image_cache import Store
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.inference import extract_features
 from ssl_seg.errors import DataError
-from ssl_seg.workflows.overlap import tell_twins
+from ssl_seg.workflows.overlap import is_in, warn_of_copies
+
+if TYPE_CHECKING:
+    from ssl_seg.base import SSLMethod
+    from ssl_seg.workflows.components import Components
+    from ssl_seg.workflows.config import PretrainConfig
+    from ssl_seg.workflows.session import Session
 
 HOLDOUT_FRACTION = 0.2
 
@@ -33,7 +39,7 @@ class KNNProbe:
 
     Args:
         metric: `knn`, new.
-        images: labelled.
+        images: labelled images.
         size: of an image in pixels.
         should_stop: whether a signal has come to this process.
     """
@@ -48,16 +54,16 @@ class KNNProbe:
         should_stop: Callable[[], bool],
     ) -> None:
         self._metric = metric
-        self._images, self._device, self._size = images, device, size
+        self.images, self._device, self._size = images, device, size
         self._should_stop = should_stop
         self._is_holdout = holdout_split(images.targets)
-        tell_twins(images, self._is_holdout)
+        warn_of_copies(images, self._is_holdout)
         if self._is_holdout.all():
             raise DataError("the probe needs at least two images of a class")
 
     def about(self) -> str:
         """What is classified, and how well the most frequent class alone would do."""
-        images, targets = self._images, self._images.targets[self._is_holdout]
+        images, targets = self.images, self.images.targets[self._is_holdout]
         majority = float(targets.bincount().max()) / len(targets)
         classes = len(images.classes)
         return f"{len(targets)} of {len(images)} images, {classes} classes, by chance {majority:.3f}"
@@ -65,7 +71,7 @@ class KNNProbe:
     def __call__(self, backbone: Backbone) -> dict[str, float]:
         """`probe_knn`, in [0, 1]; nothing when a signal has come meanwhile."""
         inputs: dict[str, Any] = {"size": self._size, "stopped": self._should_stop}
-        features, targets = extract_features(backbone, self._images, self._device, **inputs)
+        features, targets = extract_features(backbone, self.images, self._device, **inputs)
         if self._device.all_reduce_max(self._should_stop())[0]:
             return {}
         is_holdout = self._is_holdout.to(features.device)
@@ -73,3 +79,22 @@ class KNNProbe:
         self._metric.fill(features[~is_holdout], targets[~is_holdout])
         self._metric.update(features[is_holdout], targets[is_holdout])
         return {f"probe_{name}": value for name, value in self._metric.compute().items()}
+
+
+def open_probe(
+    session: "Session", config: "PretrainConfig", images: Store, components: "Components"
+) -> KNNProbe:
+    """The probe of a run."""
+    options = config.o.get("probe")
+    metric = components.build("metrics", "knn", images.classes, part="probe", options=options)
+    return KNNProbe(metric, images, session.device, size=config.size, should_stop=session.should_stop)
+
+
+def measure_untrained(session: "Session", method: "SSLMethod", probe: KNNProbe, trained_on: Store) -> None:
+    """Say what the probe measures, and its score before training."""
+    session.device.to_device(method)
+    shared = int(is_in(probe.images, trained_on).sum())
+    also = f"; {shared} of them are trained on, without labels" if shared else ""
+    session.progress.say(f"probe: {probe.about()}{also}")
+    for name, value in probe(method.backbone).items():
+        session.progress.say(f"untrained: {name} {value:.3f}")

@@ -16,7 +16,7 @@ _AFFIXES = ("image_prefix", "image_suffix", "mask_prefix", "mask_suffix")
 _SHOWN = 24
 
 
-def about_masks(dataset: "Dataset") -> dict[str, Any]:
+def metadata_of_masks(dataset: "Dataset") -> dict[str, Any]:
     """`colours` of the classes, those to `exclude`, and what file names of images and masks begin and end with.
 
     `palette` says how masks are read, as the option of that name. Data sets that say nothing of these get
@@ -34,62 +34,66 @@ def about_masks(dataset: "Dataset") -> dict[str, Any]:
     }
 
 
-def palette_of(about: Mapping[str, Any]) -> str:
+def palette_of(metadata: Mapping[str, Any]) -> str:
     """How a run's masks were read, as the option `palette`; version 0.1.0 has recorded classes and colours."""
     from ssl_seg.data.palette_text import as_text, names_no_file
     from ssl_seg.data.palettes import Palette
 
-    if names_no_file(text := str(about.get("palette", ""))):
+    if names_no_file(text := str(metadata.get("palette", ""))):
         return text
-    names = tuple(map(str, about["classes"]))
-    colours = tuple((red, green, blue) for red, green, blue in about["colours"])
-    counted = names == tuple(map(str, range(len(names))))
+    names = tuple(map(str, metadata["classes"]))
+    colours = tuple((red, green, blue) for red, green, blue in metadata["colours"])
+    numbered = names == tuple(map(str, range(len(names))))
     return as_text(
-        Palette(names, colours, exclude=tuple(about["exclude"]), by="indices" if counted else "colours")
+        Palette(names, colours, exclude=tuple(metadata["exclude"]), by="indices" if numbered else "colours")
     )
 
 
-def tell_masks(dataset: "Dataset", spec: str, say: Callable[[str], None]) -> None:
+def print_classes(dataset: "Dataset", spec: str, print_line: Callable[[str], None]) -> None:
     """Say how masks are read, and which classes that makes."""
-    if how := getattr(dataset, "how", ""):
+    if encoding := getattr(dataset, "how", ""):
         classes = [
             f"{name} (excluded)" if name in getattr(dataset, "exclude", ()) else name
             for name in dataset.classes
         ]
         more = [f"{len(classes) - _SHOWN} more"] if len(classes) > _SHOWN else []
-        say(f"masks of {spec}: {how}; {len(classes)} classes: {', '.join([*classes[:_SHOWN], *more])}")
+        print_line(
+            f"masks of {spec}: {encoding}; {len(classes)} classes: {', '.join([*classes[:_SHOWN], *more])}"
+        )
 
 
-def mask_names(dataset: "Dataset", rows: Iterable[int], about: dict[str, Any]) -> list[str]:
+def mask_names(dataset: "Dataset", indices: Iterable[int], metadata: Mapping[str, Any]) -> list[str]:
     """How the masks of images are called: `0013_sat.jpg` -> `0013_mask.png`.
 
     They are relative to a folder for masks, as `names_below` has it for images from anywhere.
     """
-    names = names_below([dataset.samples[row][0] for row in rows], Path(getattr(dataset, "root", "")))
-    return [_mask_name(PurePath(name), about) for name in names]
+    names = names_below([dataset.samples[index][0] for index in indices], Path(getattr(dataset, "root", "")))
+    return [_mask_name(PurePath(name), metadata) for name in names]
 
 
-def _mask_name(image: PurePath, about: dict[str, Any]) -> str:
-    stem = image.stem.removeprefix(about.get("image_prefix", "")).removesuffix(about["image_suffix"])
-    return str(image.with_name(f"{about.get('mask_prefix', '')}{stem}{about['mask_suffix']}.png"))
+def _mask_name(image: PurePath, metadata: Mapping[str, Any]) -> str:
+    stem = image.stem.removeprefix(metadata.get("image_prefix", "")).removesuffix(metadata["image_suffix"])
+    return str(image.with_name(f"{metadata.get('mask_prefix', '')}{stem}{metadata['mask_suffix']}.png"))
 
 
-def check_classes(dataset: "Dataset", classes: Sequence[str], known: Sequence[str], spec: str) -> None:
+def check_classes(
+    dataset: "Dataset", classes: Sequence[str], train_classes: Sequence[str], spec: str
+) -> None:
     """The classes of validation masks must be those of training, in their order; the last may lack.
 
     Raises:
         DataError: they are not.
     """
-    if list(classes) != list(known[: len(classes)]):
+    if list(classes) != list(train_classes[: len(classes)]):
         source = getattr(dataset, "palette_source", "")
         raise DataError(
             f"the classes of {spec} are not those of the training masks",
-            where=f"{', '.join(classes[:8])} ({source}); in training {', '.join(known[:8])}",
+            where=f"{', '.join(classes[:8])} ({source}); in training {', '.join(train_classes[:8])}",
             next="-o data.palette=PALETTE  # for both",
         )
 
 
-def class_table(classes: list[str], numbers: dict[str, float]) -> list[str]:
+def format_class_table(classes: list[str], numbers: dict[str, float]) -> list[str]:
     """IoU and true pixels of each class; `n/a` for those that are excluded, or neither there nor predicted."""
     names = list(map(shown, classes))
     width = max(map(len, [*names, "class"]))

@@ -49,7 +49,7 @@ class MaskSnapshotWriter:
     Args:
         run_dir: of the run.
         dataset, images: validation images.
-        metadata: of the masks; see `about_masks`.
+        metadata: of the masks; see `metadata_of_masks`.
         names: of the images, with commas between them.
         epochs: after which masks are kept.
         where: what the names are of, for an error.

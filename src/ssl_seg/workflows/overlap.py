@@ -16,33 +16,34 @@ if TYPE_CHECKING:
 _SHOWN = 3
 
 
-def refuse_overlap(
-    known: tuple["Dataset", "Store"],
-    asked: tuple["Dataset", "Store"],
+def check_overlap(
+    train: tuple["Dataset", "Store"],
+    val: tuple["Dataset", "Store"],
     *,
     allowed: bool,
-    said: str = "validation images are also training images",
+    message: str = "validation images are also training images",
 ) -> None:
-    """See that no image that is asked about was learnt from, unless that is allowed; then it is warned of.
+    """See that no image that is measured on was trained on, unless that is allowed; then it is warned of.
 
     Args:
-        known, asked: what is learnt from and what is measured; both stores have one limit, so that equal
-            pictures have equal digests.
+        train, val: images that are trained and measured on; both caches have one limit, so that equal
+            images have equal digests.
         allowed: `--allow-overlap`.
-        said: of the images that are in both.
+        message: about the images that are in both.
 
     Raises:
         DataError: there are some; with their number and the first pairs.
     """
-    (train, learnt), (val, store) = known, asked
-    shared = shared_with(learnt, store).nonzero()[:, 0]
+    (train_data, train_images), (val_data, val_images) = train, val
+    shared = is_in(val_images, train_images).nonzero()[:, 0]
     if not len(shared):
         return
     pairs = []
-    for row in shared[:_SHOWN].tolist():
-        twin = int((learnt.digests == store.digests[row]).nonzero()[0, 0])
-        pairs.append(f"{val.origin(int(store.rows[row]))} is {train.origin(int(learnt.rows[twin]))}")
-    what = f"{len(shared)} of {len(store)} {said}"
+    for index in shared[:_SHOWN].tolist():
+        twin = int((train_images.digests == val_images.digests[index]).nonzero()[0, 0])
+        name = val_data.origin(int(val_images.rows[index]))
+        pairs.append(f"{name} is {train_data.origin(int(train_images.rows[twin]))}")
+    what = f"{len(shared)} of {len(val_images)} {message}"
     if allowed:
         log.warning("%s: %s", what, pairs[0])
         return
@@ -54,21 +55,21 @@ def refuse_overlap(
     )
 
 
-def shared_with(known: "Store", asked: "Store") -> "Tensor":
-    """(N,) bool: which pictures of `asked` are also in `known`."""
-    return torch.isin(asked.digests, known.digests)
+def is_in(images: "Store", others: "Store") -> "Tensor":
+    """(N,) bool: which of the images are also among others."""
+    return torch.isin(images.digests, others.digests)
 
 
-def tell_twins(store: "Store", held: "Tensor") -> None:
-    """Say how many pictures that are held back have an equal one among those that are learnt from.
+def warn_of_copies(images: "Store", is_holdout: "Tensor") -> None:
+    """Warn of held-out images that have a copy among those that are trained on.
 
     Args:
-        held: (N,) bool, on the CPU.
+        is_holdout: (N,) bool, on the CPU.
     """
-    twins = int(torch.isin(store.digests[held], store.digests[~held]).sum())
-    if twins:
+    copies = int(torch.isin(images.digests[is_holdout], images.digests[~is_holdout]).sum())
+    if copies:
         log.warning(
-            "%d of %d images that are held back are also among those learnt from: the probe's score is too high",
-            twins,
-            int(held.sum()),
+            "%d of %d held-out images are also training images of the probe: its score is too high",
+            copies,
+            int(is_holdout.sum()),
         )

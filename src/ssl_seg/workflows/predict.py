@@ -8,22 +8,22 @@ from ssl_seg.utils.outputs import refuse_taken
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset
-    from ssl_seg.workflows.inference import Reading
+    from ssl_seg.workflows.inference import InferenceSession
 
 
-def predict_labels(reading: "Reading", images: str, out: Path, overwrite: bool) -> int:
+def predict_labels(session: "InferenceSession", data_spec: str, out: Path, overwrite: bool) -> int:
     """Write the label of every image; returns how many."""
     from ssl_seg.workflows.validator import write_csv
 
     check_out(out, ".csv")
-    refuse_taken([out], reading.inputs(dataset := reading.dataset(images)), overwrite=overwrite)
-    store = reading.store(dataset)
-    said = reading.logits(store).argmax(dim=1).tolist()
-    classes = reading.trained.about["classes"]
+    refuse_taken([out], session.inputs(dataset := session.dataset(data_spec)), overwrite=overwrite)
+    images = session.image_cache(dataset)
+    predictions = session.logits(images).argmax(dim=1).tolist()
+    classes = session.loaded.metadata["classes"]
     ids = ids_of(dataset)
     rows = [
-        [ids[row] if ids else str(row), dataset.samples[row][0], classes[guess]]
-        for row, guess in zip(store.rows.tolist(), said, strict=True)
+        [ids[index] if ids else str(index), dataset.samples[index][0], classes[prediction]]
+        for index, prediction in zip(images.rows.tolist(), predictions, strict=True)
     ]
     write_csv(out, ["id", "filename", "label"], rows)
     return len(rows)

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from ssl_seg.base import Dataset, SSLMethod
     from ssl_seg.data.image_cache import Store
     from ssl_seg.workflows.components import Components
-    from ssl_seg.workflows.knn_probe import KNNProbe
 
 
 def pretrain_by_names(config: PretrainConfig, folder: Path, *, resume: bool) -> RunResult:
@@ -51,6 +50,7 @@ def run_pretraining(
     """
     from ssl_seg.engine.monitors import CollapseMonitor
     from ssl_seg.workflows.batches import make_views, open_loader, pretrain_batches
+    from ssl_seg.workflows.knn_probe import measure_untrained, open_probe
     from ssl_seg.workflows.metadata import save_backbone_of_run
     from ssl_seg.workflows.optimization import configure_optimizer, warn_of_accumulation
     from ssl_seg.workflows.run_toml import record_settings
@@ -61,7 +61,7 @@ def run_pretraining(
     loader = open_loader(images, config, device)
     optimizer, schedule = configure_optimizer(config, method, loader.per_epoch, early=run_dir.is_early)
     warn_of_accumulation(config.accumulate, method, config.ssl)
-    probe = _knn_probe(session, config, caches["probe"], components) if "probe" in caches else None
+    probe = open_probe(session, config, caches["probe"], components) if "probe" in caches else None
     components.resolved.add_views(method.views)
     record_settings(session, config, caches, method, loader.per_epoch, components.resolved)
     say(
@@ -70,7 +70,7 @@ def run_pretraining(
         f"run: {run_dir.folder}",
     )
     if probe and not run_dir.resume:
-        _measure_untrained(session, method, probe, caches)
+        measure_untrained(session, method, probe, images)
     first = loader.at(0)
     session.save_view_sheet(first.images, make_views(first, method.views, config))
 
@@ -115,28 +115,3 @@ def _image_caches(
         caches["probe"] = session.image_cache(probe_data, config)
         check_labels(caches["probe"], probe_data, config.probe or "probe")
     return caches
-
-
-def _knn_probe(
-    session: Session, config: PretrainConfig, images: "Store", components: "Components"
-) -> "KNNProbe":
-    """The k-NN probe on labelled images."""
-    from ssl_seg.workflows.knn_probe import KNNProbe
-
-    options = config.o.get("probe")
-    metric = components.build("metrics", "knn", images.classes, part="probe", options=options)
-    return KNNProbe(metric, images, session.device, size=config.size, should_stop=session.should_stop)
-
-
-def _measure_untrained(
-    session: Session, method: "SSLMethod", probe: "KNNProbe", caches: dict[str, "Store"]
-) -> None:
-    """Say what the probe measures, and its score before training."""
-    from ssl_seg.workflows.overlap import shared_with
-
-    session.device.to_device(method)
-    shared = int(shared_with(caches["data"], caches["probe"]).sum())
-    trained = f"; {shared} of them are trained on, without labels" if shared else ""
-    session.progress.say(f"probe: {probe.about()}{trained}")
-    for name, value in probe(method.backbone).items():
-        session.progress.say(f"untrained: {name} {value:.3f}")

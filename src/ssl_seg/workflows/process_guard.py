@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ssl_seg.errors import PluginError, RankError, SslSegError, Stopped
 from ssl_seg.utils.progress import show_error
 from ssl_seg.utils.timeout import timeout_seconds
-from ssl_seg.workflows.run_status import complete, end
+from ssl_seg.workflows.run_status import add_recovery_hint, write_final_status
 
 if TYPE_CHECKING:
     from ssl_seg.engine.device import Device
@@ -74,8 +74,8 @@ def _terminate(error: SslSegError, run: "Run | None" = None) -> None:
     """End this process from another thread: its main thread waits for a process that will never answer."""
     try:
         if run:
-            complete(error, run)
-            end(run, "stopped" if isinstance(error, Stopped) else "failed", error.code)
+            add_recovery_hint(error, run)
+            write_final_status(run, "stopped" if isinstance(error, Stopped) else "failed", error.code)
         if not error.reported:
             show_error(error)
     finally:

@@ -1,5 +1,6 @@
 """What workflows give back: a finished run, and what has been written."""
 
+import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ from ssl_seg.utils.toml import read_json
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import nn
 
     from ssl_seg.base import Backbone, Model
 
@@ -22,9 +24,11 @@ class RunResult:
 
     Attributes:
         folder: of the run, with its weights, scores and figures.
+        trained: the backbone or the model, where an object was trained and not what a name says.
     """
 
     folder: Path
+    trained: "nn.Module | None" = field(default=None, repr=False, compare=False)
 
     @cached_property
     def scores(self) -> list[dict[str, Any]]:
@@ -40,6 +44,8 @@ class RunResult:
     @cached_property
     def backbone(self) -> "Backbone":
         """The trained backbone, on the CPU, in evaluation mode: images -> feature maps."""
+        if self.trained is not None:
+            return cast("Backbone", _copied(getattr(self.trained, "backbone", self.trained)))
         from ssl_seg.weights.load import load
 
         return cast("Backbone", load(self.folder / "backbone.safetensors")[0])
@@ -51,6 +57,8 @@ class RunResult:
         Raises:
             WeightsError: the run has pre-trained a backbone, and has no head.
         """
+        if hasattr(self.trained, "head"):
+            return cast("Model", _copied(self.trained))
         from ssl_seg.weights.load import load
 
         return cast("Model", load(self.folder / "model.safetensors")[0])
@@ -63,6 +71,13 @@ class RunResult:
             f", {name}={value:.4g}" for name, value in numbers.items() if isinstance(value, float)
         )
         return f"{type(self).__name__}({str(self.folder)!r}{shown})"
+
+
+def _copied(module: Any) -> Any:
+    """On the CPU, in evaluation mode, with memory as a network has it that was just loaded."""
+    import torch
+
+    return copy.deepcopy(module).cpu().to(memory_format=torch.contiguous_format).eval()
 
 
 _SHOWN = ("loss", "val_top1", "val_miou", "probe_knn")

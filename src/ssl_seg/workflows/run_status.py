@@ -37,7 +37,7 @@ def stoppable(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def recorded(run: Run) -> Iterator[None]:
+def record_exit_status(run: Run) -> Iterator[None]:
     """Write how the run ended into `status.json` and `run.log`.
 
     Raises:
@@ -50,26 +50,26 @@ def recorded(run: Run) -> Iterator[None]:
             with told_as_stopped(), fenced():
                 yield
         except Exception as error:
-            run.check_there()  # whatever came of it
-            if found := as_resource_error(error):
-                raise found from error
+            run.check_there()
+            if resource_error := as_resource_error(error):
+                raise resource_error from error
             raise
     except SslSegError as error:
-        end(run, "stopped" if isinstance(error, Stopped) else "failed", error.code)
-        BadFiles(run.folder / NAME, writes=run.main).tell(error)
+        write_final_status(run, "stopped" if isinstance(error, Stopped) else "failed", error.code)
+        BadFiles(run.folder / NAME, writes=run.main).attach_to(error)
         if isinstance(error, ResourceError | RankError | PluginError | Stopped):
-            complete(error, run)
+            add_recovery_hint(error, run)
         log.error("%s", error.what)
         log.info("%s", traceback.format_exc())
         raise
     except BaseException:
-        end(run, "failed", 1)
+        write_final_status(run, "failed", 1)
         log.exception("unexpected")
         raise
 
 
 def as_resource_error(error: Exception) -> ResourceError | None:
-    """What is said when the machine has run out of something; None of any other error."""
+    """The error of a machine that has run out of something; None of any other error."""
     if isinstance(error, OSError):
         return ResourceError(f"{error.strerror or error}", where=error.filename and str(error.filename))
     if not is_out_of_memory(error):
@@ -81,7 +81,7 @@ def as_resource_error(error: Exception) -> ResourceError | None:
     )
 
 
-def complete(error: SslSegError, run: Run) -> None:
+def add_recovery_hint(error: SslSegError, run: Run) -> None:
     """Say with an error what is kept, and how to go on from it."""
     from ssl_seg.weights.checkpoint_files import newest_name
 
@@ -90,7 +90,7 @@ def complete(error: SslSegError, run: Run) -> None:
         error.next = run.again
 
 
-def end(run: Run, state: str, code: int) -> None:
+def write_final_status(run: Run, state: str, code: int) -> None:
     """Leave in `status.json` how a run ended; its step and checkpoint stay.
 
     What ends before this process trained leaves the word of an earlier one: a finished run stays finished when

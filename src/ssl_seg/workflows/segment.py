@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ssl_seg.data.mask_counts import MaskCount
     from ssl_seg.data.mask_files import MaskReader
     from ssl_seg.metrics.mean_iou import MeanIoU
-    from ssl_seg.tasks.segmentation import Segmenter
+    from ssl_seg.tasks.segmentation import SegmentationTask
     from ssl_seg.workflows.batches import BatchFn
     from ssl_seg.workflows.components import Components
     from ssl_seg.workflows.config import SegmentationConfig
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
     from ssl_seg.workflows.segmentation_validator import SegmentationValidator
     from ssl_seg.workflows.session import Session
 
-    SegmentationSetup = Setup[SegmentationConfig, Segmenter]
+    SegmentationSetup = Setup[SegmentationConfig, SegmentationTask]
 
 
 def load_data(
     session: "Session", config: "SegmentationConfig", open_dataset: OpenDataset
 ) -> "tuple[FinetuneData, SegmentationConfig]":
     """Training and validation images with their masks; settles which classes are excluded."""
-    from ssl_seg.workflows.mask_metadata import about_masks, check_classes, tell_masks
-    from ssl_seg.workflows.overlap import refuse_overlap
+    from ssl_seg.workflows.mask_metadata import check_classes, metadata_of_masks, print_classes
+    from ssl_seg.workflows.overlap import check_overlap
 
     run_dir, say = session.run_dir, session.progress.say
     # a resumed run does not find out again how masks are read
-    known = run_dir.settings()["record"]["train"].get("palette", "") if run_dir.resume else ""
-    train = open_dataset("train", masks=True, palette=known)
-    tell_masks(train, config.train, say)
+    palette = run_dir.settings()["record"]["train"].get("palette", "") if run_dir.resume else ""
+    train = open_dataset("train", masks=True, palette=palette)
+    print_classes(train, config.train, say)
     images = session.image_cache(train, config)
-    metadata = about_masks(train)
+    metadata = metadata_of_masks(train)
     images.notes = {"masks": getattr(train, "how", ""), "palette": metadata["palette"]}
     if config.exclude is None:
         config = replace(config, exclude=",".join(metadata["exclude"]))
@@ -50,11 +50,11 @@ def load_data(
     val = val_images = None
     if config.val:
         val = open_dataset("val", masks=True, parts=("data", "val"), palette=metadata["palette"])
-        tell_masks(val, config.val, say)
+        print_classes(val, config.val, say)
         val_images = session.image_cache(val, config)
         check_classes(val, val_images.classes, images.classes, config.val)
         val_images.classes = images.classes
-        refuse_overlap((train, images), (val, val_images), allowed=config.allow_overlap)
+        check_overlap((train, images), (val, val_images), allowed=config.allow_overlap)
     excluded = _class_indices(metadata["exclude"], images.classes)
     reader = getattr(train, "reader", None)
     counts = _count_pixels(session, config, images, val_images, metadata["exclude"], reader)
@@ -127,16 +127,17 @@ def init_head(session: "Session", model: "Model", init: "InitWeights") -> None:
     session.progress.say(f"head: {'starts from the classifier in the file' if loaded else 'untrained'}")
 
 
-def build_module(model: "Model", config: "SegmentationConfig", data: FinetuneData) -> "Segmenter":
+def build_module(model: "Model", config: "SegmentationConfig", data: FinetuneData) -> "SegmentationTask":
     """The loss of the model's logits on masks."""
     import torch
 
-    from ssl_seg.tasks.segmentation import Segmenter, class_weights
+    from ssl_seg.tasks.segmentation import SegmentationTask
+    from ssl_seg.tasks.segmentation_losses import class_weights
 
     assert data.counts is not None
     pixels = torch.from_numpy(data.counts.pixels[: len(data.classes)])
     weights = class_weights(pixels, data.excluded) if config.class_weights else None
-    return Segmenter(model, loss=config.loss, weights=weights, frozen=config.freeze)
+    return SegmentationTask(model, loss=config.loss, weights=weights, freeze_backbone=config.freeze)
 
 
 def metric_options(config: "SegmentationConfig", data: FinetuneData) -> Mapping[str, str]:
@@ -218,7 +219,7 @@ def is_due(config: "SegmentationConfig", epoch: int) -> bool:
     return at_interval or epoch in _snapshot_epochs(config)
 
 
-SEGMENTATION: "Task[SegmentationConfig, Segmenter]" = Task(
+SEGMENTATION: "Task[SegmentationConfig, SegmentationTask]" = Task(
     command="segment",
     metric="mean_iou",
     # what suits some hundred images, from scratch or not

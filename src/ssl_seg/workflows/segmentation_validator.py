@@ -8,9 +8,9 @@ import torch
 
 from ssl_seg.distributed.collectives import all_reduce_sum
 from ssl_seg.engine.inference import eval_mode
-from ssl_seg.tasks.segmentation import whole_images
+from ssl_seg.tasks.segmentation import full_image_logits
 from ssl_seg.utils.files import atomic_file
-from ssl_seg.workflows.mask_metadata import class_table
+from ssl_seg.workflows.mask_metadata import format_class_table
 from ssl_seg.workflows.validator import write_csv
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ class SegmentationValidator:
         shape = len(images), classes, classes + 1
         confusions = torch.zeros(shape, dtype=torch.int64, device=device.device)
         masks = self.snapshots.start(epoch, device.device)
-        stop: dict[str, Any] = {"stopped": self.should_stop, **self.normalization}
-        for logits, batch in whole_images(self.model, images, device, **stop):
+        options: dict[str, Any] = {"should_stop": self.should_stop, **self.normalization}
+        for logits, batch in full_image_logits(self.model, images, device, **options):
             assert batch.masks is not None
             predicted = logits.argmax(dim=1)
             self.extra_metrics.update(logits, batch.masks)
@@ -110,7 +110,7 @@ class SegmentationValidator:
             )
 
     def format_table(self, result: dict[str, Any]) -> list[str]:
-        lines = class_table(self.images.classes, result["last"])
+        lines = format_class_table(self.images.classes, result["last"])
         for name in ("last", "best"):
             line = result[name]
             lines.append(

@@ -13,7 +13,7 @@ from ssl_seg.engine.signals import SignalHandler
 from ssl_seg.utils.progress import Console
 from ssl_seg.workflows.bad_files import NAME, BadFiles
 from ssl_seg.workflows.process_guard import attribute_failure, process_group_guard
-from ssl_seg.workflows.run_status import recorded, stoppable
+from ssl_seg.workflows.run_status import record_exit_status, stoppable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -53,15 +53,15 @@ class Session:
 
     def image_cache(self, dataset: "Dataset", config: "RunConfig") -> "Store":
         """The images of a dataset, decoded once."""
-        from ssl_seg.workflows.data import load
+        from ssl_seg.workflows.data import open_images
 
-        images = load(
+        images = open_images(
             dataset,
             config.canvas_size,
             self.progress,
             cache=Path(config.cache) if config.cache else None,
             bad_images=config.bad_images,
-            keep=self.bad_files.keep,
+            add_bad_files=self.bad_files.add,
         )
         self.device.barrier()  # another machine may still be reading
         return images
@@ -167,7 +167,7 @@ def open_session(
             for failure in plugins.registry.failures:
                 progress.say(f"note: {failure}")
             run_dir = Run(folder, command, resume=resume, main=device.is_main)
-            with run_dir, recorded(run_dir), attribute_failure(device, run_dir):
+            with run_dir, record_exit_status(run_dir), attribute_failure(device, run_dir):
                 if resume:
                     refuse_changes(settings, run_dir.settings())
                 bad_files = BadFiles(folder / NAME, writes=run_dir.main)

@@ -1,5 +1,6 @@
 """A finished run, opened again: what `evaluate`, `predict` and `embed` begin with."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,29 +11,28 @@ if TYPE_CHECKING:
     from ssl_seg.base import Backbone, Model
     from ssl_seg.plugins import Plugins
     from ssl_seg.utils.code_names import TypedName
-    from ssl_seg.utils.progress import Console
 
 
 @dataclass(frozen=True)
-class Trained:
+class LoadedModel:
     """A model, or a backbone without a head, with all its weights.
 
     Attributes:
         backbone: on the CPU.
         model: None when there is no head.
-        about: what the file says: `classes`, `task`, ...
-        size: of an image in pixels.
-        how: `mean` and `std` of the normalisation.
+        metadata: what the file says: `classes`, `task`, ...
+        image_size: in pixels.
+        normalization: `mean` and `std`.
         canvas: to what images are reduced before anything else, as in the run.
-        precision: of the run, if it is known.
+        precision: of the run, if it is stated.
         range: the values of more than 8 bits that were black and white in training, if stated.
     """
 
     backbone: "Backbone"
     model: "Model | None"
-    about: dict[str, Any]
-    size: int
-    how: dict[str, Any]
+    metadata: dict[str, Any]
+    image_size: int
+    normalization: dict[str, Any]
     canvas: int
     precision: str | None = None
     range: list[float] | None = None
@@ -43,16 +43,16 @@ class Trained:
         return {"range": ",".join(map(str, self.range))} if self.range else {}
 
 
-def open_trained(
+def open_model(
     run: str,
     plugins: "Plugins",
-    console: "Console",
+    print_line: Callable[[str], None],
     *,
     which: Literal["last", "best"] = "last",
     backbone: "TypedName | None" = None,
     head: "TypedName | None" = None,
     image_size: int | None = None,
-) -> Trained:
+) -> LoadedModel:
     """Read the model of a run; of a run or file without a head, the backbone.
 
     Args:
@@ -75,30 +75,36 @@ def open_trained(
         raise WeightsError(f"{run} has no best epoch", next="--which last")
     if (path / "run.toml").exists() and not (path / "backbone.safetensors").exists():
         raise WeightsError(f"{run} is not finished", next=f"ssl-seg train --resume --out {run}")
-    return _backbone(path, plugins, console, backbone, image_size)
+    return _backbone(path, plugins, print_line, backbone, image_size)
 
 
-def _model(file: Path, plugins: "Plugins", backbone: "TypedName | None", head: "TypedName | None") -> Trained:
+def _model(
+    file: Path, plugins: "Plugins", backbone: "TypedName | None", head: "TypedName | None"
+) -> LoadedModel:
     from ssl_seg.data.canvases import WHOLE
     from ssl_seg.weights.load import new_model
     from ssl_seg.weights.model_file import load_model, read_model_about
 
-    about = read_model_about(file)
-    model = new_model(about, plugins.registry, file, backbone=backbone, head=head)
+    metadata = read_model_about(file)
+    model = new_model(metadata, plugins.registry, file, backbone=backbone, head=head)
     load_model(file, model)
-    how = {"mean": tuple(about["mean"]), "std": tuple(about["std"])}
-    canvas = WHOLE if about["task"] == "segment" else 2 * about["image_size"]  # of version 0.1.0
-    known = about.get("canvas", canvas), about.get("precision"), about.get("range")
-    return Trained(model.backbone, model, about, about["image_size"], how, *known)
+    normalization = {"mean": tuple(metadata["mean"]), "std": tuple(metadata["std"])}
+    canvas = WHOLE if metadata["task"] == "segment" else 2 * metadata["image_size"]  # of version 0.1.0
+    stated = metadata.get("canvas", canvas), metadata.get("precision"), metadata.get("range")
+    return LoadedModel(model.backbone, model, metadata, metadata["image_size"], normalization, *stated)
 
 
 def _backbone(
-    path: Path, plugins: "Plugins", console: "Console", name: "TypedName | None", image_size: int | None
-) -> Trained:
+    path: Path,
+    plugins: "Plugins",
+    print_line: Callable[[str], None],
+    name: "TypedName | None",
+    image_size: int | None,
+) -> LoadedModel:
     from ssl_seg.workflows.init_weights import resolve_init_weights
 
     init = resolve_init_weights(str(path), backbone=name, options={}, image_size=image_size, any_size=True)
     backbone = plugins.registry.build("backbones", init.backbone, options=init.options)
-    init.load(backbone, console.say)
-    known = init.canvas or 2 * init.image_size, init.precision, init.range
-    return Trained(backbone, None, {}, init.image_size, init.normalization, *known)
+    init.load(backbone, print_line)
+    stated = init.canvas or 2 * init.image_size, init.precision, init.range
+    return LoadedModel(backbone, None, {}, init.image_size, init.normalization, *stated)

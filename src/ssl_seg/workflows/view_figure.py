@@ -39,8 +39,8 @@ def draw_training_views(
     from ssl_seg.figures.views import draw_views
     from ssl_seg.plugins import load_plugins
     from ssl_seg.utils.progress import Console
-    from ssl_seg.workflows.data import load, open_dataset
-    from ssl_seg.workflows.mask_metadata import about_masks, tell_masks
+    from ssl_seg.workflows.data import open_dataset, open_images
+    from ssl_seg.workflows.mask_metadata import metadata_of_masks, print_classes
 
     if ssl is not None and (masks or augment):
         raise UsageError("--ssl cannot be combined with --augment or --masks")
@@ -53,13 +53,13 @@ def draw_training_views(
         split, data_options = "train" if masks or augment else "", options.get("data", {})
         dataset = open_dataset(registry, TypedName(data), split=split, masks=masks, options=data_options)
         refuse_inputs([out], files_of(dataset))
-        tell_masks(dataset, data, console.say)
+        print_classes(dataset, data, console.say)
         canvas = WHOLE if masks else 2 * size
-        image_cache = load(dataset, canvas, console, cache=cache, bad_images=bad_images)
+        image_cache = open_images(dataset, canvas, console, cache=cache, bad_images=bad_images)
     batch = first_batch(image_cache, count, seed)
     sampling: dict[str, Any] = {"seed": seed, "epoch": batch.epoch, "size": size}
     if masks:
-        colours = np.array(about_masks(dataset)["colours"], dtype=np.uint8)
+        colours = np.array(metadata_of_masks(dataset)["colours"], dtype=np.uint8)
         views = paired_views(batch, image_cache.sizes, augment or "light", colours, sampling)
     else:
         views = augmented(batch.images, recipes, batch.sizes, batch.samples, **sampling)

@@ -1,0 +1,125 @@
+"""Images and labels that are in memory, as a dataset."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+from torch import Tensor
+
+from ssl_seg.base import IGNORE, Dataset
+from ssl_seg.data.mask_files import reduce_mask
+from ssl_seg.errors import UsageError
+
+
+class Arrays(Dataset):
+    """A dataset of arrays or tensors, for every function that takes a dataset.
+
+    The arrays are not copied, and must not change while the dataset is in use.
+
+    Args:
+        images: (N, H, W, 3) or (N, 3, H, W) uint8, RGB.
+        labels: (N,) integer class indices, or (N, H, W) masks of class indices, 255 where a pixel has no class;
+            without labels the images are for pre-training alone.
+        classes: names of the classes; by default `0`, `1`, ... up to the largest label.
+        name: of the dataset in messages; image 7 is `NAME-00007`.
+
+    Raises:
+        UsageError: a shape or a type that is none of these, or a label without a class.
+    """
+
+    def __init__(
+        self,
+        images: ArrayLike | Tensor,
+        labels: ArrayLike | Tensor | None = None,
+        *,
+        classes: Sequence[str] | None = None,
+        name: str = "image",
+    ) -> None:
+        self._images = _images(images)
+        count = len(self._images)
+        self._masks, targets = _labels(labels, self._images.shape[:3])
+        self.masks = self._masks is not None
+        self.classes = _class_names(classes, targets if self._masks is None else self._masks)
+        own = [-1] * count if targets is None else targets.tolist()
+        self.samples = [(f"{name}-{index:05d}", target) for index, target in enumerate(own)]
+
+    def identity(self, index: int) -> str:
+        """Changes with the image and its mask."""
+        digest = hashlib.sha256(np.ascontiguousarray(self._images[index]).data)
+        if self._masks is not None:
+            digest.update(np.ascontiguousarray(self._masks[index]).data)
+        return f"array {self._images.shape[1:3]} {digest.hexdigest()}"
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width; the same of all images."""
+        height, width = self._images.shape[1:3]
+        return height, width
+
+    def image(self, index: int, canvas: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+        """The (h, w, 3) image, reduced to fit a square of side `canvas`, and its true (h, w)."""
+        image = np.ascontiguousarray(self._images[index])
+        height, width = self._reduced_size(canvas)
+        if (height, width) != image.shape[:2]:
+            resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+            image = np.asarray(resized)
+        return image, self.size(index)
+
+    def mask(self, index: int, canvas: int) -> NDArray[np.uint8]:
+        """The class of every pixel of what `image` gives: (h, w), 255 where there is none."""
+        assert self._masks is not None
+        return reduce_mask(np.ascontiguousarray(self._masks[index]), *self._reduced_size(canvas))
+
+    def _reduced_size(self, canvas: int) -> tuple[int, int]:
+        height, width = self.size(0)
+        scale = min(1.0, canvas / max(height, width))
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _array(values: Any) -> NDArray[Any]:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+
+
+def _images(values: Any) -> NDArray[np.uint8]:
+    """(N, H, W, 3) uint8, a view of what is given."""
+    images = _array(values)
+    if images.ndim == 4 and images.shape[3] != 3 and images.shape[1] == 3:
+        images = images.transpose(0, 2, 3, 1)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not images.size:
+        raise UsageError(
+            f"images must be (N, H, W, 3) or (N, 3, H, W) of uint8, got {images.shape} of {images.dtype}",
+            next="(images * 255).round().astype('uint8')  # of values from 0 to 1",
+        )
+    return images
+
+
+def _labels(values: Any, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8] | None, NDArray[np.int64] | None]:
+    """(N, H, W) masks, or (N,) targets, or neither."""
+    if values is None:
+        return None, None
+    labels = _array(values)
+    if labels.shape not in (shape, shape[:1]) or not np.issubdtype(labels.dtype, np.integer):
+        raise UsageError(
+            f"labels must be {shape[:1]} class indices or {shape} masks, got {labels.shape} of {labels.dtype}"
+        )
+    is_mask = labels.ndim == 3
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or (is_mask and high > IGNORE):
+        raise UsageError(
+            f"labels go from 0 to {IGNORE if is_mask else 'the last class'}, got {low} to {high}"
+        )
+    return (labels.astype(np.uint8, copy=False), None) if is_mask else (None, labels.astype(np.int64))
+
+
+def _class_names(names: Sequence[str] | None, labels: NDArray[Any] | None) -> list[str]:
+    if labels is None:
+        return []
+    known = labels[labels != IGNORE] if labels.ndim == 3 else labels
+    count = int(known.max()) + 1 if known.size else 0
+    if names is None:
+        return [str(index) for index in range(count)]
+    if len(names) < count:
+        raise UsageError(f"label {count - 1} with {len(names)} classes")
+    return list(names)

@@ -1,0 +1,243 @@
+"""Runs of objects: methods, models and datasets that were made in Python, in place of their names."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssl_seg.errors import DataError, SslSegError, UsageError
+from ssl_seg.utils.progress import show_progress, showing
+from ssl_seg.utils.text import names_in
+from ssl_seg.workflows.config import ClassificationConfig, PretrainConfig, SegmentationConfig
+from ssl_seg.workflows.object_names import dataset_name, registered_name, with_backbone, with_settings
+from ssl_seg.workflows.run_result import RunResult
+from ssl_seg.workflows.session import open_session
+from ssl_seg.workflows.task import C, FinetuneData, M, Setup, Task
+
+if TYPE_CHECKING:
+    from ssl_seg.base import Dataset, Model, SSLMethod
+    from ssl_seg.engine.device import Device
+    from ssl_seg.tasks.classification import ClassificationTask
+    from ssl_seg.tasks.segmentation import SegmentationTask
+
+
+def pretrain(
+    method: "SSLMethod",
+    dataset: "Dataset",
+    *,
+    out: str | Path,
+    probe: "Dataset | None" = None,
+    config: PretrainConfig | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    **settings: Any,
+) -> RunResult:
+    """Pre-train a method's backbone on images without labels: `ssl_seg.train` for objects.
+
+        method = BYOL(TimmBackbone("resnet50"))
+        run = ssl_seg.pretrain(method, Arrays(images), out="runs/first", epochs=100)
+
+    Args:
+        method: is trained in place.
+        dataset: the images.
+        out: folder of the run.
+        probe: labelled images, on which the features are measured during training.
+        config: settings; by default those of `train`.
+        resume: continue the run in `out`, with a method that was made in the same way.
+        progress: whether progress is shown.
+        settings: replace those of `config`: `epochs=100, batch_size=256`.
+
+    Raises:
+        UsageError: an unknown setting, or one that the objects decide. SslSegError: whatever ends the run.
+    """
+    from ssl_seg.base import SSLMethod
+    from ssl_seg.plugins import load_plugins
+    from ssl_seg.workflows.components import Components
+    from ssl_seg.workflows.pretrain import run_pretraining
+
+    if not isinstance(method, SSLMethod):
+        raise UsageError(f"a method is needed, got a {type(method).__name__}", next="BYOL(backbone)")
+    folder = Path(out).expanduser()
+    config = with_settings(config or PretrainConfig(), settings)
+    config = replace(
+        with_backbone(config, method.backbone),
+        ssl=registered_name(load_plugins().registry, "ssl", method),
+        data=dataset_name(dataset),
+        probe=None if probe is None else dataset_name(probe),
+    )
+    with _from_python("pretrain", folder, progress=progress):
+        if probe is not None:
+            _check_labels(probe, {"labelled": True})
+        with open_session("train", folder, config, resume=resume) as session:
+            resolved = config.resolved(method.recipe, f"ssl method {config.ssl}")
+            components = Components(session.plugins.registry)
+            run_pretraining(session, resolved, method, dataset, probe, components)
+    return RunResult(folder, trained=method.backbone)
+
+
+def finetune(
+    model: "Model | ClassificationTask | SegmentationTask",
+    train: "Dataset",
+    val: "Dataset | None" = None,
+    *,
+    out: str | Path,
+    config: ClassificationConfig | SegmentationConfig | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    **settings: Any,
+) -> RunResult:
+    """Train a model on labels and measure it: `ssl_seg.classify` and `ssl_seg.segment` for objects.
+
+        model = Model(run.backbone, Linear(run.backbone.channels, run.backbone.strides, 10))
+        fine = ssl_seg.finetune(model, Arrays(images, labels), out="runs/fine", freeze=True)
+
+    Args:
+        model: is trained in place; or a task that holds it and has a loss of its own. It learns to segment where
+            labels are masks, and else to classify.
+        train, val: images with labels of one kind, to train and to measure on.
+        out: folder of the run.
+        config: settings; by default those of `classify` or `segment`.
+        mean, std: of the normalisation, for images in [0, 1]; ImageNet's by default.
+        resume: continue the run in `out`, with a model that was made in the same way.
+        progress: whether progress is shown.
+        settings: replace those of `config`: `epochs=30, freeze=True`.
+
+    Raises:
+        UsageError: an unknown setting, or one that the objects decide; or the model has not the data's classes.
+        DataError: there are no such labels. SslSegError: whatever ends the run.
+    """
+    from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD
+    from ssl_seg.base import Model
+    from ssl_seg.tasks.classification import ClassificationTask
+    from ssl_seg.tasks.segmentation import SegmentationTask
+    from ssl_seg.workflows.classify import CLASSIFICATION
+    from ssl_seg.workflows.segment import SEGMENTATION
+
+    normalization = {"mean": mean or IMAGENET_MEAN, "std": std or IMAGENET_STD}
+    datasets = {"train": train} | ({} if val is None else {"val": val})
+    rest: tuple[Any, ...] = datasets, normalization, Path(out).expanduser(), resume, progress
+    own = model if isinstance(model, ClassificationTask | SegmentationTask) else None
+    network: object = model.model if isinstance(model, ClassificationTask | SegmentationTask) else model
+    if not isinstance(network, Model):
+        raise UsageError(f"a model is needed, got a {type(model).__name__}", next="Model(backbone, head)")
+    if isinstance(model, SegmentationTask) or (own is None and train.masks):
+        segmentation = _config_of(SegmentationConfig, config, settings, own)
+        return _finetune(SEGMENTATION, segmentation, network, own, *rest)
+    classification = _config_of(ClassificationConfig, config, settings, own)
+    classification = replace(classification, image_size=classification.size)
+    return _finetune(CLASSIFICATION, classification, network, own, *rest)
+
+
+def _config_of(
+    kind: type[C],
+    config: object,
+    settings: dict[str, Any],
+    own: "ClassificationTask | SegmentationTask | None",
+) -> C:
+    """Settings of a kind; those of a task's own module hold."""
+    if config is not None and not isinstance(config, kind):
+        raise UsageError(f"config must be a {kind.__name__}, got a {type(config).__name__}")
+    checked = with_settings(config if isinstance(config, kind) else kind(), settings)
+    if own is None:
+        return checked
+    decided: dict[str, Any] = {"freeze": own.freeze_backbone}
+    if hasattr(own, "label_smoothing"):
+        decided["label_smoothing"] = own.label_smoothing
+    return replace(checked, **decided)
+
+
+def _finetune(
+    task: Task[C, M],
+    config: C,
+    model: "Model",
+    module: Any,
+    datasets: Mapping[str, "Dataset"],
+    normalization: Mapping[str, Any],
+    folder: Path,
+    resume: bool,
+    progress: bool,
+) -> RunResult:
+    from ssl_seg.plugins import load_plugins
+    from ssl_seg.workflows.components import Components
+    from ssl_seg.workflows.finetune import run_finetuning
+
+    def open_dataset(role: str, **needs: Any) -> "Dataset":
+        _check_labels(datasets[role], needs)
+        return datasets[role]
+
+    config = replace(
+        with_backbone(config, model.backbone),
+        head=registered_name(load_plugins().registry, "heads", model.head),
+        train=dataset_name(datasets["train"]),
+        val=dataset_name(datasets["val"]) if "val" in datasets else None,
+    )
+    metrics = [("metrics", name) for name in names_in(config.metric)]
+    with (
+        _from_python("finetune", folder, progress=progress),
+        open_session(task.command, folder, config, resume=resume, components=metrics) as session,
+    ):
+        components = Components(session.plugins.registry)
+        data, config = task.load_data(session, config, open_dataset)
+        _check_classes(model, session.device, config.size, data)
+        module = task.build_module(model, config, data) if module is None else module
+        recipe = task.recipe_for(model.backbone, freeze=config.freeze)
+        config = config.resolved(recipe, f"ssl-seg {task.command}")
+        run_finetuning(task, Setup(session, config, data, module, normalization), model, components)
+    return RunResult(folder, trained=model)
+
+
+@contextmanager
+def _from_python(function: str, folder: Path, *, progress: bool) -> Iterator[None]:
+    """Nothing is printed but progress; an error says how to resume from Python."""
+    with showing(lines=False):
+        show_progress(progress)
+        try:
+            yield
+        except SslSegError as error:
+            if error.next and error.next.startswith("ssl-seg ") and "--resume" in error.next:
+                error.next = f"ssl_seg.{function}(..., out={str(folder)!r}, resume=True)"
+            raise
+
+
+def _check_labels(dataset: "Dataset", needs: Mapping[str, Any]) -> None:
+    """See that a dataset has what is needed of it.
+
+    Raises:
+        DataError: it has no labels, or no masks.
+    """
+    for need, there, what in (
+        ("labelled", bool(dataset.classes), "labels"),
+        ("masks", dataset.masks, "masks"),
+    ):
+        if needs.get(need) and not there:
+            raise DataError(f"{dataset_name(dataset)} has no {what}", next="Arrays(images, labels)")
+    if needs.get("labelled") and dataset.masks:
+        raise DataError(f"{dataset_name(dataset)} has masks, and no label for each image")
+
+
+def _check_classes(model: "Model", device: "Device", size: int, data: FinetuneData) -> None:
+    """See that the model predicts the classes of the data, now and not in the first step.
+
+    Raises:
+        UsageError: it does not, or excludes others than the data.
+    """
+    import torch
+
+    from ssl_seg.engine.inference import eval_mode
+
+    device.to_device(model)
+    with torch.no_grad(), eval_mode(model):
+        outputs = model(torch.zeros(1, 3, size, size, device=device.device)).shape[1]
+    if outputs != len(data.classes):
+        raise UsageError(
+            f"the model predicts {outputs} classes, and the data have {len(data.classes)}",
+            next="Arrays(images, labels, classes=[...])  # where the labels do not show all of them",
+        )
+    if sorted(model.excluded.tolist()) != sorted(data.excluded):
+        raise UsageError(
+            f"the model excludes the classes {model.excluded.tolist()}, and the run {data.excluded}",
+            next=f"Model(backbone, head, excluded={data.excluded})",
+        )

@@ -1,0 +1,149 @@
+"""Measuring predicted masks against true ones."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssl_seg.errors import DataError
+from ssl_seg.utils.code_names import TypedName
+from ssl_seg.utils.log import log
+from ssl_seg.utils.text import names_in
+from ssl_seg.workflows.mask_metadata import (
+    check_classes,
+    mask_names,
+    metadata_of_masks,
+    palette_of,
+    print_classes,
+)
+from ssl_seg.workflows.mask_prediction import SlidingWindow, predict_mask
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ssl_seg.base import Dataset
+    from ssl_seg.data.mask_files import MaskReader
+    from ssl_seg.registry import Registry
+    from ssl_seg.workflows.inference import InferenceSession
+
+_SHOWN = 5
+
+
+def evaluate_model(session: "InferenceSession", data: str, window: SlidingWindow) -> dict[str, Any]:
+    """What a run's model achieves on images with masks, whole, and reduced if they were in the run."""
+    metadata = session.loaded.metadata
+    dataset = session.dataset(data, masks=True, palette=palette_of(metadata))
+    print_classes(dataset, data, session.progress.say)
+    check_classes(dataset, dataset.classes, metadata["classes"], data)
+
+    def predictions() -> Iterator["tuple[NDArray[np.uint8], int] | None"]:
+        for index in range(len(dataset)):
+            yield predict_mask(session, dataset, index, window)
+            session.advance(len(dataset))
+
+    options = {"exclude": ",".join(metadata["exclude"]), **metadata.get("metric_options", {})}
+    options |= session.options.get("metric", {})
+    return _measure(session.plugins.registry, dataset, predictions(), metadata["classes"], options, data)
+
+
+def is_mask_folder(path: Path) -> bool:
+    """Whether a folder holds predicted masks, and not a run."""
+    from ssl_seg.data.decode import EXTENSIONS
+
+    runs = ("run.toml", "model.safetensors", "backbone.safetensors", "checkpoints")
+    if not path.is_dir() or any((path / name).exists() for name in runs):
+        return False
+    return any(file.suffix.lower() in EXTENSIONS for file in path.rglob("*"))
+
+
+def evaluate_mask_folder(folder: Path, data: str, options: dict[str, dict[str, str]]) -> dict[str, Any]:
+    """What predicted masks are worth; each is named as the mask it is held against.
+
+    A colour that the palette does not have is wrong wherever it stands.
+
+    Raises:
+        DataError: a mask is missing, cannot be read, or has another size than the true one.
+    """
+    from ssl_seg.data.canvases import WHOLE
+    from ssl_seg.plugins import load_plugins
+    from ssl_seg.utils.progress import Console
+    from ssl_seg.workflows.data import open_dataset
+
+    registry = load_plugins().registry
+    data_options = options.get("data", {})  # a person has typed the name
+    dataset = open_dataset(registry, TypedName(data), split="val", masks=True, options=data_options)
+    metadata = metadata_of_masks(dataset)
+    files = [folder / name for name in mask_names(dataset, range(len(dataset)), metadata)]
+    if faults := [(str(file), "no such file") for file in files if not file.is_file()]:
+        what = f"{len(faults)} of {len(files)} masks are not in {folder}"
+        where = ", ".join(Path(file).name for file, _ in faults[:_SHOWN])
+        raise DataError(what, where=where, next=f"ssl-seg predict RUN {data} --out {folder}", faults=faults)
+    reader = _reader(dataset, files, metadata)
+
+    def predictions() -> Iterator["tuple[NDArray[np.uint8], int]"]:
+        for file in files:
+            try:
+                yield reader.read(file), WHOLE
+            except ValueError as error:
+                raise DataError(f"cannot use {file}: {error}") from error
+
+    metric_options = {"exclude": ",".join(metadata["exclude"]), **options.get("metric", {})}
+    with Console() as progress:
+        print_classes(dataset, data, progress.say)
+        return _measure(registry, dataset, predictions(), list(dataset.classes), metric_options, data)
+
+
+def _reader(dataset: "Dataset", files: list[Path], metadata: dict[str, Any]) -> "MaskReader":
+    """How predicted masks are read: by the true masks' palette, as colours or as indices."""
+    from dataclasses import replace
+
+    from ssl_seg.data.mask_coding import recognise
+    from ssl_seg.data.palettes import STRAY, Palette
+
+    own = getattr(dataset, "reader", None)
+    colors = tuple((red, green, blue) for red, green, blue in metadata["colours"])
+    palette = own.palette if own else Palette(tuple(dataset.classes), colors)
+    reader, _ = recognise(files, palette, bits=own.bits if own else False)
+    return replace(reader, stray=STRAY)
+
+
+def _measure(
+    registry: "Registry",
+    dataset: "Dataset",
+    masks: Iterator["tuple[NDArray[np.uint8], int] | None"],
+    classes: list[str],
+    options: dict[str, Any],
+    data: str,
+) -> dict[str, Any]:
+    """The metric's numbers on masks in the data set's order, and how many images they are of.
+
+    Args:
+        masks: predicted; None where there is none.
+        options: of the metric.
+        data: what they are compared with, for people.
+    """
+    import numpy as np
+    import torch
+
+    from ssl_seg.data.mask_counts import MaskCount, check_measurable
+
+    metric = registry.build("metrics", "mean_iou", classes, options=options)
+    counts = MaskCount.of(classes, names_in(options["exclude"]))
+    for index, each in enumerate(masks):
+        if each is None:
+            continue
+        mask, side = each
+        try:
+            truth = dataset.mask(index, side)
+        except ValueError as error:
+            raise DataError(f"{dataset.samples[index][0]}: {error}") from error
+        if truth.shape != mask.shape:
+            name, (one, two) = dataset.samples[index][0], (mask.shape, truth.shape)
+            raise DataError(
+                f"the mask of {name} is {one[0]} x {one[1]} pixels, the true one {two[0]} x {two[1]}"
+            )
+        metric.update(torch.from_numpy(mask)[None], torch.from_numpy(truth)[None])
+        counts.add(np.bincount(truth.ravel(), minlength=256))
+    for warning in check_measurable(counts, data):
+        log.warning(warning)
+    return {"images": counts.masks, "classes": classes, **metric.compute()}

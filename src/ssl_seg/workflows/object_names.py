@@ -1,0 +1,66 @@
+"""What `run.toml` and weight files say of objects that were made in Python."""
+
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ssl_seg.errors import SslSegError, UsageError, did_you_mean
+from ssl_seg.workflows.config import ClassificationConfig, PretrainConfig, SegmentationConfig
+
+if TYPE_CHECKING:
+    from ssl_seg.base import Backbone, Dataset
+    from ssl_seg.registry import Registry
+
+K = TypeVar("K", PretrainConfig, ClassificationConfig, SegmentationConfig)
+
+# settings that objects decide
+_DECIDED = frozenset({"data", "ssl", "backbone", "probe", "train", "val", "head", "init", "any_size", "o"})
+_LEAST = {"epochs": 1, "batch_size": 2, "image_size": 8, "accumulate": 1, "probe_every": 1, "val_every": 1}
+
+
+def with_settings(config: K, settings: dict[str, Any]) -> K:
+    """A configuration with some settings replaced, and all of them checked.
+
+    Raises:
+        UsageError: there is no such setting, an object decides it, or it takes no such value.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    known = [field.name for field in fields(config) if field.name not in _DECIDED]
+    for name in settings:
+        if name in _DECIDED:
+            raise UsageError(f"{name!r} is not a setting here: the objects decide it")
+        if name not in known:
+            raise UsageError(f"no setting {name!r}{did_you_mean(name, known)}")
+    try:
+        checked: K = TypeAdapter(type(config)).validate_python(replace(config, **settings).settings())
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UsageError(f"{place}: {first['msg'].lower()}, got {first['input']!r}") from error
+    for name, value in checked.settings().items():
+        least = _LEAST.get(name, 0)
+        if isinstance(value, int | float) and value < least:
+            raise UsageError(f"{name} must be at least {least}, got {value!r}")
+    return checked
+
+
+def dataset_name(dataset: "Dataset") -> str:
+    """`Arrays(120)`: its kind, and how many images it has."""
+    return f"{type(dataset).__name__}({len(dataset)})"
+
+
+def with_backbone(config: K, backbone: "Backbone") -> K:
+    """Settings with the name and the options of a backbone, as far as it knows them."""
+    name, options = getattr(backbone, "built_as", (type(backbone).__name__, {}))
+    return replace(config, backbone=name).with_options("backbone", options)
+
+
+def registered_name(registry: "Registry", kind: str, component: object) -> str:
+    """The name of a component's class in the registry, or that of the class itself."""
+    for name in registry.names(kind):
+        try:
+            if registry.factory(kind, name) is type(component):
+                return name
+        except SslSegError:  # a plugin that cannot be loaded
+            continue
+    return type(component).__name__
