@@ -239,7 +239,7 @@ def test_a_stopped_run_goes_on_to_the_same_result(frozen, run, cli, tmp_path, mo
     whole = run("whole", *flags)
     from ssl_seg.engine import loop as module
 
-    real = module.Meter.on_step_end
+    real = module.MetricLogger.on_step_end
 
     def stop_at(step):
         done = []
@@ -250,14 +250,14 @@ def test_a_stopped_run_goes_on_to_the_same_result(frozen, run, cli, tmp_path, mo
             if len(done) == step:
                 signal.raise_signal(signal.SIGTERM)
 
-        monkeypatch.setattr(module.Meter, "step_done", counted)
+        monkeypatch.setattr(module.MetricLogger, "on_step_end", counted)
 
     words = ["classify", "demo:40", "--val", "demo:24", *ON_TINY, *flags]
     out = tmp_path / "cut"
     stop_at(7)
     code, _, err = cli(*words, "--out", out)
     assert code == 143 and f"ssl-seg classify {shlex.join(NET)} --resume --out {out}" in err
-    monkeypatch.setattr(module.Meter, "step_done", real)
+    monkeypatch.setattr(module.MetricLogger, "on_step_end", real)
     code, _, err = cli("classify", *NET, "--resume", "--out", out)
     assert code == 0, err
     for name in ("model", "best", "backbone"):

@@ -43,6 +43,6 @@ def test_a_folder_that_goes_away(command, point, how, lab):
     ended = run_at(lab, command, place, [trap])
     assert ended.code == 6, ended.output
     assert "error[6] the folder out was removed or moved during the run" in ended.output
-    assert "next: start again" in ended.output and "Traceback" not in ended.output
+    assert "next: rerun the command" in ended.output and "Traceback" not in ended.output
     assert not out.exists(), list(out.rglob("*"))
     lab.clear(place)

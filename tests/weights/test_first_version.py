@@ -135,5 +135,5 @@ def without_settings(checkpoint):
     (checkpoint / "manifest.json").write_text(json.dumps(manifest))
 
 
-def all_decaying(module, weight_decay, scales=None, spared=None):
-    return build_param_groups(module, weight_decay, scales, ())
+def all_decaying(module, weight_decay, scales=None, spared=None, declared=()):
+    return build_param_groups(module, weight_decay, scales, (), declared)
