@@ -168,6 +168,11 @@ def run_start(run):
     at("run_start")
 
 @hookimpl
+def step_end(run, step, scores):
+    at("step_end")
+
+
+@hookimpl
 def epoch_end(run, epoch, scores):
     at("epoch_end")
 
@@ -254,7 +259,7 @@ ACTS = {
     "answers": "Exit: 0",
     "misses": "FileNotFoundError: [Errno 2] No such file or directory: '/gone/file'",
 }
-OBSERVERS = ("run_start", "epoch_end", "run_end")
+OBSERVERS = ("run_start", "step_end", "epoch_end", "run_end")
 NEVER = {"Dataset.origin"}  # called for built-in formats alone
 
 
