@@ -17,8 +17,8 @@ from types import SimpleNamespace
 from ssl_seg.utils.progress import Console
 
 with Console() as console:
-    pulse = SimpleNamespace(epoch=12, epochs=350, loss=3.66, images_per_second=1234.5, data_share=0.07,
-                            memory=0, remaining=4800, step=12345, total=99999, fresh=0)
+    pulse = SimpleNamespace(epoch=12, epochs=350, loss=3.66, images_per_second=1234.5, data_wait_fraction=0.07,
+                            memory=0, eta_seconds=4800, step=12345, total_steps=99999, steps_since_start=0)
     console.training(pulse)
     console._progress.refresh()
 """

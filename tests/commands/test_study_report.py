@@ -120,7 +120,8 @@ def test_the_chain_to_the_page(cli, tmp_path, package, monkeypatch):
 def test_flags_of_sam_are_single_values(cli, tmp_path, package):
     file = tmp_path / "chain.toml"
     file.write_text(CHAIN.format(out=tmp_path / "out").replace('model = "a-small-sam"', "box = [1, 2]"))
-    assert cli("study", file, "--dry-run")[0] == 0, "without the command nothing is asked of it"
+    code, _, err = cli("study", file, "--dry-run")
+    assert code == 0, err  # without the command nothing is asked of it
     package("sam-plugin", SAM, group="ssl_seg.commands", entry="sam = sam_plugin:app")
     code, _, err = cli("study", file, "--dry-run")
     line = file.read_text().splitlines().index("box = [1, 2]") + 1

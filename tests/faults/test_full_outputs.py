@@ -40,7 +40,11 @@ def test_nothing_of_it_has_its_final_name(command, part, lab):
     from benchmarks.faults.disk import FILL, run_at
 
     uses = uses_of(lab, command)
-    number = next(at for at, (done, path) in enumerate(uses, 1) if done == "write" and part in path)
+    number = next(
+        at
+        for at, (done, path) in enumerate(uses, 1)
+        if done == "write" and part in path and path.startswith("out/")
+    )
     place = new_place(lab, command)
     ended = run_at(lab, command, place, [(FILL, [str(place), number, True])])
     assert ended.code == 6, ended.output

@@ -148,7 +148,7 @@ def call(*words):
     return 0
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def installed(tmp_path_factory):
     """As if the package were installed: its entry points, from its own pyproject.toml."""
     try:
@@ -163,6 +163,10 @@ def installed(tmp_path_factory):
         lines = [f"{name} = {target}" for name, target in points]
         (info / "entry_points.txt").write_text("\n".join(["[ssl_seg.commands]", *lines]) + "\n")
         sys.path.insert(0, str(info.parent))
+        yield
+        sys.path.remove(str(info.parent))  # other tests in this process have no such command
+    else:
+        yield
 
 
 @pytest.fixture

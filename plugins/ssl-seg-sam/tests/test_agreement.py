@@ -125,7 +125,7 @@ class TestCompared:
         with pytest.raises(ValueError, match="no val_confusions.npz"):
             Compared(tmp_path, "run")
         (tmp_path / "val_confusions.npz").write_bytes(b"PK")
-        with pytest.raises(ValueError, match="cannot be read"):
+        with pytest.raises(ValueError, match="cannot read val_confusions.npz"):
             Compared(tmp_path, "run")
 
 

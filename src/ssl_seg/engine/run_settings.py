@@ -71,7 +71,7 @@ def _lost(started: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     for key in sorted(PLACES):
         old, new = started.get(key), now.get(key)
         if old != new and isinstance(old, str) and isinstance(new, str) and _is_there(old) > _is_there(new):
-            yield f"{key}: was {_shown(old)}, is {_shown(new)} (not found)"
+            yield f"{key}: was {old!r}, is {new!r} (not found)"
 
 
 def _is_there(data: str) -> bool:
