@@ -148,7 +148,7 @@ def call(*words):
     return 0
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def installed(tmp_path_factory):
     """As if the package were installed: its entry points, from its own pyproject.toml."""
     try:
