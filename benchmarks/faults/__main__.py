@@ -37,10 +37,9 @@ def main(words: Sequence[str] | None = None) -> int:
     folder = Path(tempfile.mkdtemp(prefix="faults-", dir=asked.folder))
     lab = Lab(folder, asked.jobs)
     results = _earlier(asked)
-    end = None if asked.minutes is None else time.monotonic() + 60 * asked.minutes
+    seconds = None if asked.minutes is None else 60 * asked.minutes / len(chosen)
     try:
-        for left, campaign in zip(range(len(chosen), 0, -1), chosen, strict=True):
-            seconds = None if end is None else (end - time.monotonic()) / left
+        for campaign in chosen:
             _run(campaign, lab, asked, seconds, results.setdefault(campaign.name, Result()))
     finally:
         lab.close()
@@ -60,7 +59,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--skip", help="the others")
     parser.add_argument("--case", help="the cases whose name holds this, and no control")
     parser.add_argument("--trials", type=int, help="so many of each campaign, some of every kind")
-    parser.add_argument("--minutes", type=float, help="as many as fit")
+    parser.add_argument("--minutes", type=float, help="as many as fit, beside what they are made of")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="commands at a time")
     parser.add_argument("--out", help="JSON file for the numbers and the failures")
@@ -98,7 +97,7 @@ def _run(
     else:
         chosen = sample(cases, asked.trials, asked.seed)
     left = [case for case in chosen if case.name not in result.passed]
-    until = None if seconds is None else started + seconds
+    until = None if seconds is None else time.monotonic() + seconds
     for case, wrong in run(left, asked.jobs, until):
         if wrong:
             result.failures.append((case, wrong))
