@@ -170,9 +170,9 @@ def test_a_file_is_imported_once(file):
 @pytest.mark.parametrize(
     ("code", "name", "error", "text"),
     [
-        (None, "MyMethod", UsageError, "no such file"),
+        (None, "MyMethod", UsageError, "file not found"),
         (FILE, "MyMethd", UsageError, "did you mean 'MyMethod'"),
-        (FILE, "number", PluginError, "is no factory but int"),
+        (FILE, "number", PluginError, "is not a factory (got int)"),
         ("import nowhere_at_all", "A", PluginError, "ModuleNotFoundError: No module named 'nowhere_at_all'"),
         ("def (", "A", PluginError, "SyntaxError"),
         ("raise SystemExit(2)", "A", PluginError, "SystemExit: 2"),

@@ -101,7 +101,7 @@ def test_what_a_factory_makes_is_told_by_class_annotation_or_arguments(file, nam
         ("FILE:Crash", 7, "TypeError"),
         ("FILE:Goood", 2, "did you mean 'Good'"),
         ("knm", 2, "did you mean 'knn'"),
-        ("nofile.py:A", 2, "no such file"),
+        ("nofile.py:A", 2, "file not found"),
     ],
 )
 def test_checking_a_component(file, capsys, name, code, text):

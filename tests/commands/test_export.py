@@ -89,7 +89,7 @@ def test_what_is_refused(cli, trained, tmp_path):
     code, _, err = cli("export", trained, "--to", "timm", "--out", trained)
     assert code == 9 and "already exists" in err
     code, _, err = cli("export", tmp_path / "nowhere", "--to", "timm", "--out", tmp_path / "x")
-    assert code == 4 and "no such file" in err
+    assert code == 4 and "file not found" in err
     code, _, err = cli("export", trained, "--to", "onnx", "--out", tmp_path / "x")
     assert code == 2 and ".onnx" in err
     (tmp_path / "file").write_text("")

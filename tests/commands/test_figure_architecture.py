@@ -165,7 +165,7 @@ def test_a_run_without_a_head_is_its_backbone_and_a_stopped_one_its_settings(cli
         (["resnet10t+deeplab3"], 2, "did you mean 'deeplabv3'"),
         (["runs/none"], 2, "no run 'runs/none'"),
         (["resnet10t+linear", "-o", "head.width=3"], 2, "no option 'width'"),
-        (["resnet10t+smp:deeplabv3plus"], 2, "strides 2, 4, 8, 16, 32"),
+        (["resnet10t+smp:deeplabv3plus"], 2, "strides: 2, 4, 8, 16, 32"),
         (
             ["picky.py:Picky+linear", "--image-size", 8],
             7,

@@ -137,7 +137,7 @@ def test_a_stopped_run_shows_what_there_is(run, cli):
     for line in (
         "missing: deeplabv3: epoch 3 (not reached)",
         "missing: deeplabv3: target of 0013",
-        "missing: deeplabv3: image of 0062: no image",
+        "missing: deeplabv3: image of 0062: not an image",
         "missing: deeplabv3: epoch 2 of 0062",
     ):
         assert line in text

@@ -81,7 +81,7 @@ def test_a_number_of_a_name_that_is_taken(cli, tmp_path, file, command):
 def test_one_that_takes_no_logits(cli, tmp_path):
     code, _, err = classify(cli, "--metric", "knn", "--out", tmp_path / "run")
     assert code == 7
-    assert "bank of features" in err and "leave 'knn' out" in err
+    assert "call fill(features, labels) before update()" in err and "leave 'knn' out" in err
     assert not (tmp_path / "run" / "scores.jsonl").exists()
 
 

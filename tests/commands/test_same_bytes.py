@@ -133,7 +133,7 @@ def test_a_damaged_file_of_a_run_is_refused_and_written_again(run, cli, tmp_path
         for place in (-5, 300):
             flip(out / name, place)
             code, _, err = cli(*words)
-            assert code == 4 and "cannot read weights: it is corrupt or truncated" in err, (name, err)
+            assert code == 4 and "cannot read weights: file is corrupt or truncated" in err, (name, err)
             assert str(out / name) in err and "kept: " in err and "step-000006" in err
             way = "--which last" if name == "best.safetensors" else f"ssl-seg classify --resume --out {out}"
             assert f"next: {way}" in err

@@ -368,7 +368,7 @@ def test_a_failing_stage_costs_only_what_needs_it(trial):
     assert "error[5] 2 of 12 runs failed, 2 skipped because" in said
     assert "F, seed 1: skipped: needs bad, seed 1, which failed with code 5" in said
     assert (one.out / "table.txt").read_text() in said
-    assert "No test or interval for F: no run is finished." in said
+    assert "No test or confidence interval: F: no finished run." in said
     whole = trial("whole")
     whole.go()
     runs = {name: data for name, data in whole.result().items() if name.startswith(("train", "classify"))}
@@ -538,7 +538,7 @@ def test_a_bare_word_is_a_folder_only_where_one_is_asked_for(trial):
     (one.folder / "photos" / "1.jpg").write_text("new")
     code, said = one.go()
     assert code == 0
-    assert "ssl, seed 0: a file that it reads changed since train-" in said
+    assert "ssl, seed 0: an input file changed since train-" in said
     assert len(one.told()) == 32
 
 

@@ -111,7 +111,7 @@ def test_a_command_says_what_is_wrong_and_nothing_else_does(damaged, tmp_path, b
     )
     assert done.returncode == (3 if bad_images == "stop" else 0), done.stderr
     first, *rest = done.stderr.splitlines()
-    assert "images are unreadable" in first
+    assert ("images are unreadable" if bad_images == "stop" else "images cannot be read") in first
     told = ("where:", "next:", "       ", "byol on ", "run: ", "finished: ", "weights: ", "training: ")
     assert [line for line in rest if not line.startswith(told)] == []
     assert first.startswith("error[3]") or f"all are in {tmp_path / 'run' / 'bad_images.csv'}" in first

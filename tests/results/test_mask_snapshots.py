@@ -69,7 +69,7 @@ def test_what_is_not_there_is_said(run):
         with pytest.raises(ValueError, match="^missing$"):
             read("b.png")
     (run / "masks" / "labels" / "a" / "7_mask.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match="no image"):
+    with pytest.raises(ValueError, match="not an image"):
         watched.label("a/7_mask.png")
     with pytest.raises(ValueError, match="differ in size"):
         watched.iou(SAID, LABEL[:1])

@@ -180,7 +180,7 @@ def test_nothing_found_is_said(sam, data):
 def test_one_class(sam, tmp_path, make_tile):
     make_tile(tmp_path / "one", "0001", (40, 40), classes=1)
     _, told, _, err = sam(tmp_path / "one", "-o", "data.palette=deepglobe")
-    assert "warning: the masks of these images hold no class that counts but urban" in err
+    assert "warning: the masks of these images contain no scored class but urban" in err
     covered = told["images"][0]["coverage"]
     assert told["images"][0]["agreement"] == pytest.approx(covered)
 

@@ -99,11 +99,11 @@ def _load_run_defaults(context: typer.Context, out: Path | None, resume: bool) -
     record = config.get("record")
     command = record.get("command") if isinstance(record, dict) else None
     if not isinstance(command, str):
-        raise WeightsError("run.toml is damaged: its table [record] names no command", where=str(path))
+        raise WeightsError("run.toml is corrupt: its table [record] names no command", where=str(path))
     if command != context.info_name:
         resume_command = resuming(command, out, config)
         raise UsageError(f"{out} holds a run of `ssl-seg {command}`", next=resume_command)
     try:
         _set_defaults(context, config, path, out)
     except UsageError as error:
-        raise WeightsError(f"run.toml is damaged: {error.what}", where=error.where or str(path)) from error
+        raise WeightsError(f"run.toml is corrupt: {error.what}", where=error.where or str(path)) from error

@@ -69,7 +69,7 @@ def _known_error(error: Exception) -> SslSegError:
 
 def _report(error: SslSegError) -> int:
     if isinstance(error, Stopped):
-        error.kept = error.kept or "what is finished; no file is left by halves"
+        error.kept = error.kept or "finished runs; no partial files"
         error.next = error.next or typed()
     if "--debug" in sys.argv and sys.exc_info()[0]:
         lines = traceback.format_exc().rstrip().split("\n")

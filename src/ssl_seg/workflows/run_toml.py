@@ -65,7 +65,7 @@ def _compare(session: "Session", caches: Mapping[str, Store], found: Mapping[str
             before.get(name, ())
         ):
             where = f"{run.folder / 'run.toml'}: nothing in [record.{name}] says which they were"
-            raise WeightsError(f"run.toml is damaged: the images of {name!r} cannot be compared", where=where)
+            raise WeightsError(f"run.toml is corrupt: the images of {name!r} cannot be compared", where=where)
         _compare_images(name, before[name], _images_of(images))
     for key in ("device", "versions"):
         if before.get(key) != found[key]:
