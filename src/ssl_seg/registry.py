@@ -5,13 +5,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ssl_seg.errors import PluginError, SslSegError, UsageError, did_you_mean
 from ssl_seg.utils.code_names import FoundName, load_named, names_code, refuse_code, unknown
 from ssl_seg.utils.entry_points import Source, brief
 from ssl_seg.utils.foreign import Owner, fenced, owner_of
+from ssl_seg.utils.home import expanded
 from ssl_seg.utils.text import listed
 
 KINDS = {
@@ -142,7 +142,7 @@ class Registry:
         """Whose a component is; None: ours."""
         if names_code(name):
             file, _, part = name.rpartition(":")
-            return Owner(str(Path(file).expanduser()), f"{NOUNS[kind]} {part!r}")
+            return Owner(str(expanded(file)), f"{NOUNS[kind]} {part!r}")
         source = self.sources(kind, name)[0]
         return None if source is BUILT_IN else Owner(str(source), f"{NOUNS[kind]} {name!r}")
 

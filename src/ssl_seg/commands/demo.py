@@ -9,6 +9,7 @@ import typer
 
 from ssl_seg.commands.study import study
 from ssl_seg.errors import ResourceError, Stopped, UsageError
+from ssl_seg.utils.home import expanded
 from ssl_seg.utils.progress import echo
 
 _OUT = Path("runs/demo")
@@ -30,7 +31,7 @@ def demo(
     Pre-training, classification, segmentation and an HTML report, in a few minutes. The study file is
     OUT/study.toml. After an interruption, the same command resumes the demo.
     """
-    file = out.expanduser() / "study.toml"
+    file = expanded(out) / "study.toml"
     _write(file)
     try:
         study(context, file)

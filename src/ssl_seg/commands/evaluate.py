@@ -10,6 +10,7 @@ import typer
 from ssl_seg.commands import flags
 from ssl_seg.commands.from_python import from_python
 from ssl_seg.errors import UsageError
+from ssl_seg.utils.home import expanded
 from ssl_seg.utils.progress import echo
 from ssl_seg.utils.toml import read_json
 from ssl_seg.workflows.evaluate import PROBES, measure
@@ -77,8 +78,8 @@ def evaluate(
     }
     options = read_options(option or [])
     _check_out(out)
-    if is_mask_folder(Path(run).expanduser()):
-        numbers = evaluate_mask_folder(Path(run).expanduser(), data, options)
+    if is_mask_folder(expanded(run)):
+        numbers = evaluate_mask_folder(expanded(run), data, options)
     else:
         named = (run, which, backbone, head, image_size, options)
         numbers = measure(named, session_flags, data, window, (bank, allow_overlap), chosen)

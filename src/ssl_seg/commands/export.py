@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from ssl_seg.commands import flags
 from ssl_seg.commands.from_python import from_python
+from ssl_seg.utils.home import expanded
 from ssl_seg.utils.progress import echo, size_of
 from ssl_seg.workflows.export import subject_of, write_export
 from ssl_seg.workflows.run_result import Export
@@ -38,7 +39,7 @@ def export(
     The exported model's outputs are compared with the original; nothing is written if they differ. The head
     of a classification or segmentation run is included where the format supports it.
     """
-    out = out.expanduser()
+    out = expanded(out)
     subject = subject_of(run, which, backbone, head)
     exported = write_export(subject, to, out, run, which, license)
     for path in sorted(out.iterdir()) if out.is_dir() else [out]:

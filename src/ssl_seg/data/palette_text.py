@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from ssl_seg.base import IGNORE
 from ssl_seg.data.palettes import BINARY, BUILT_IN, MOST, Colour, Palette, named, numbered
 from ssl_seg.errors import DataError, UsageError, did_you_mean
+from ssl_seg.utils.home import expanded
 from ssl_seg.utils.toml import parse_json
 
 # in a palette of one's own, a class with such a name stands for none unless `ignore` says otherwise
@@ -35,7 +35,7 @@ def read_palette(text: str) -> Palette:
         return numbered(int(text), f"palette={text}")
     if text.lstrip().startswith("{"):
         return _parsed(text, "palette")
-    path = Path(text).expanduser()
+    path = expanded(text)
     if not path.is_file():
         raise UsageError(
             f"no palette {text!r}{did_you_mean(text, [*BUILT_IN, 'binary'])}",

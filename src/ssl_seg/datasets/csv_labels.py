@@ -11,6 +11,7 @@ from ssl_seg.data.splits import split_table
 from ssl_seg.data.tables import read_table
 from ssl_seg.errors import DataError
 from ssl_seg.hooks import hookimpl
+from ssl_seg.utils.home import expanded
 from ssl_seg.utils.text import from_csv_cell
 
 _FRACTION = re.compile(r"-?\d+\.0+")  # what pandas writes of whole numbers, where one of them is missing
@@ -33,13 +34,13 @@ def csv_labels(
         DataError: a column, a file or a label is missing, or a file or an id is there twice; with
             the line.
     """
-    path = Path(root).expanduser()
+    path = expanded(root)
     if path.is_dir():
         path = split_table(path, split)
     rows = list(_read(path))
     if not rows:
         raise DataError(f"{path} lists no images", next="a line for each image, below: filename,label")
-    folder = Path(images).expanduser() if images else _find_folder(path, rows[0][1])
+    folder = expanded(images) if images else _find_folder(path, rows[0][1])
     rows = [(line, _file_name(folder, name), label) for line, name, label in rows]
     _check(path, folder, rows)
     classes = sorted({label for _, _, label in rows if label}, key=_label_order)

@@ -1,11 +1,10 @@
 """Images without labels in a folder of any nesting."""
 
-from pathlib import Path
-
 from ssl_seg.data.files import FileDataset, find_images, subfolders
 from ssl_seg.data.masks_among import masks_among
 from ssl_seg.data.splits import kind_of, split_folder
 from ssl_seg.hooks import hookimpl
+from ssl_seg.utils.home import expanded
 from ssl_seg.utils.log import log
 
 
@@ -30,7 +29,7 @@ def flat_folder(
     Raises:
         DataError: there are splits and none fits, or no image.
     """
-    whole = Path(root).expanduser()
+    whole = expanded(root)
     folder = split_folder(whole, split, mixed="whole") if splits else whole
     names = list(find_images(folder))
     if not masks and (left_out := masks_among(names)):

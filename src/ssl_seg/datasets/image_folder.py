@@ -8,6 +8,7 @@ from ssl_seg.data.files import FileDataset, find_images, subfolders
 from ssl_seg.data.splits import kind_of, split_folder
 from ssl_seg.errors import DataError
 from ssl_seg.hooks import hookimpl
+from ssl_seg.utils.home import expanded
 
 
 def image_folder(
@@ -27,7 +28,7 @@ def image_folder(
         DataError: no class folder, an empty one, or two whose names differ only in case; no split that fits,
             or folders called after splits of which it cannot be known what they are.
     """
-    folder = Path(root).expanduser()
+    folder = expanded(root)
     if splits:
         folder = split_folder(folder, split, labelled=True)
     classes = sorted((name for name in subfolders(folder) if not name.startswith("__")), key=natural)

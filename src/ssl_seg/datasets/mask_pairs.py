@@ -20,6 +20,7 @@ from ssl_seg.data.palettes import Palette
 from ssl_seg.data.splits import split_folder
 from ssl_seg.errors import UsageError
 from ssl_seg.hooks import hookimpl
+from ssl_seg.utils.home import expanded
 
 
 def mask_pairs(
@@ -71,7 +72,7 @@ def mask_pairs(
             JPEG as mask, or masks that can be read in more than one way, or in none. What is wrong inside
             a file, `mask` says.
     """
-    base = split_folder(Path(root).expanduser(), split := split if splits else "")
+    base = split_folder(expanded(root), split := split if splits else "")
     if (images is None) != (masks is None):
         raise UsageError("images and masks must be given together")
     image_root, mask_root = (

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from ssl_seg.errors import PluginError, SslSegError, UsageError, WeightsError, did_you_mean
 from ssl_seg.utils.foreign import know
+from ssl_seg.utils.home import expanded
 from ssl_seg.utils.importing import ImportFault, import_fence
 
 # where a person types a name of each kind
@@ -129,7 +130,7 @@ def load_named(name: str) -> Any:
         PluginError: it cannot be imported.
     """
     file, _, attribute = name.rpartition(":")
-    path = Path(file).expanduser()
+    path = expanded(file)
     if not path.is_file():
         raise UsageError(f"file not found: {path}", where=name)
     module = _module_of(path)

@@ -14,6 +14,7 @@ from ssl_seg.data.splits import has_classes, label_against_folder, split_tables,
 from ssl_seg.errors import DataError, UsageError
 from ssl_seg.registry import Registry, options_of
 from ssl_seg.utils.code_names import names_code
+from ssl_seg.utils.home import expanded
 from ssl_seg.utils.log import log
 from ssl_seg.utils.progress import Console
 from ssl_seg.utils.toml import parse_json
@@ -92,7 +93,7 @@ def _detect_format(registry: Registry, spec: str, labelled: bool, masks: bool) -
         file, _, root = spec.partition("=")
         return type(spec)(file), root
     head, colon, rest = spec.partition(":")
-    path = Path(spec).expanduser()
+    path = expanded(spec)
     if colon and not path.exists():
         fitting = [name for name in names if name == head] or [n for n in names if n.startswith(head)]
         if len(fitting) > 1:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl_seg.errors import DataError, SslSegError, UsageError
+from ssl_seg.utils.home import expanded
 from ssl_seg.utils.progress import show_progress, showing
 from ssl_seg.utils.text import names_in
 from ssl_seg.workflows.config import ClassificationConfig, PretrainConfig, SegmentationConfig
@@ -58,7 +59,7 @@ def pretrain(
 
     if not isinstance(method, SSLMethod):
         raise UsageError(f"a method is needed, got a {type(method).__name__}", next="BYOL(backbone)")
-    folder = Path(out).expanduser()
+    folder = expanded(out)
     config = with_settings(config or PretrainConfig(), settings)
     config = replace(
         with_backbone(config, method.backbone),
@@ -118,7 +119,7 @@ def finetune(
 
     normalization = {"mean": mean or IMAGENET_MEAN, "std": std or IMAGENET_STD}
     datasets = {"train": train} | ({} if val is None else {"val": val})
-    rest: tuple[Any, ...] = datasets, normalization, Path(out).expanduser(), resume, progress
+    rest: tuple[Any, ...] = datasets, normalization, expanded(out), resume, progress
     own = model if isinstance(model, ClassificationTask | SegmentationTask) else None
     network: object = model.model if isinstance(model, ClassificationTask | SegmentationTask) else model
     if not isinstance(network, Model):

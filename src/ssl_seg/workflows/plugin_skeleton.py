@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ssl_seg.errors import OccupiedError, UsageError
 from ssl_seg.utils.files import atomic_path
+from ssl_seg.utils.home import expanded
 
 _PREFIX = "ssl-seg-"
 _LONGEST = 24  # lines of the skeleton stay short
@@ -58,7 +59,7 @@ def write_skeleton(name: str, kind: str, out: Path | None = None) -> Skeleton:
     words = name.removeprefix(_PREFIX)
     _refuse_words(words, name)
     component, package = words.replace("-", "_"), _PREFIX + words
-    folder = (out or Path(package)).expanduser()
+    folder = expanded(out or Path(package))
     if folder.exists() or folder.is_symlink():
         raise OccupiedError(f"{folder} exists", next=f"ssl-seg new-plugin {name} --out OTHER_FOLDER")
     _refuse_taken(kind, component, package)

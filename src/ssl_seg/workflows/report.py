@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssl_seg.errors import DataError, UsageError
+from ssl_seg.utils.home import expanded
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,11 @@ def write_report(folders: Sequence[Path], out: Path | None = None, title: str = 
     from ssl_seg.reporting.markdown import write_markdown
     from ssl_seg.reporting.page import write_page
 
-    folders = list(dict.fromkeys(folder.expanduser() for folder in folders))
+    folders = list(dict.fromkeys(expanded(folder) for folder in folders))
     for folder in folders:
         if not folder.is_dir():
             raise DataError(f"no such folder: {folder}", next="ssl-seg report FOLDER")
-    path = (out or (folders[0] if len(folders) == 1 else Path()) / "report.html").expanduser()
+    path = expanded(out or (folders[0] if len(folders) == 1 else Path()) / "report.html")
     if path.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"--out must end with .html, got {str(path)!r}")
     content = build(folders, title)

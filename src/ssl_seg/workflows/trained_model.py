@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ssl_seg.errors import WeightsError
+from ssl_seg.utils.home import expanded
 
 if TYPE_CHECKING:
     from ssl_seg.base import Backbone, Model
@@ -66,7 +67,7 @@ def open_model(
     """
     from ssl_seg.weights.load import is_backbone
 
-    path = Path(run).expanduser()
+    path = expanded(run)
     name = {"last": "model.safetensors", "best": "best.safetensors"}[which]
     file = path / name if path.is_dir() else path
     if file.name in ("model.safetensors", "best.safetensors") and file.exists() and not is_backbone(file):
