@@ -109,12 +109,12 @@ def _numbers(subject: Subject, record: Record) -> Iterable[str]:
         return
     where = _short(record.settings.get(record.measured_on))
     count = record.images(record.measured_on).get("images", "?")
-    told = f"Evaluated after epoch {record.epoch} on {count} images ({_split(record)}: {_md(where)})"
+    text = f"Evaluated after epoch {record.epoch} on {count} images ({_split(record)}: {_md(where)})"
     if record.chosen:
-        told += "; the epoch was selected on these images, so the scores are optimistic"
+        text += "; the epoch was selected on these images, so the scores are optimistic"
     if left_out := subject.about.get("exclude"):
-        told += f". miou excludes {', '.join(map(_md, left_out))}"
-    yield f"{told}. One run, seed {record.settings.get('seed', '?')}."
+        text += f". miou excludes {', '.join(map(_md, left_out))}"
+    yield f"{text}. One run, seed {record.settings.get('seed', '?')}."
     rows = [(_md(name), f"{value:.4f}") for name, value in record.numbers.items() if "/" not in name]
     yield _table(("metric", "value"), rows)
     if table := _class_rows(subject, record):

@@ -132,8 +132,8 @@ class Gallery:
         if said is None:
             return Tile(None, "no prediction")
         iou = None if label is None else self._try(f"{what}: IoU", partial(run.iou, said, label))
-        told = "" if iou is None else "n/a" if math.isnan(iou) else f"IoU {iou:.3f}"
-        return Tile(self._painted(said, title), told, exact=True)
+        caption = "" if iou is None else "n/a" if math.isnan(iou) else f"IoU {iou:.3f}"
+        return Tile(self._painted(said, title), caption, exact=True)
 
     def _painted(self, mask: NDArray[np.uint8], title: str) -> NDArray[np.uint8]:
         """In colours, and no larger than can be shown."""

@@ -78,7 +78,7 @@ class Lost:
     why: str
 
     @property
-    def told(self) -> str:
+    def outcome(self) -> str:
         return self.why if self.code else "was skipped"
 
 
@@ -199,7 +199,7 @@ class Study:
             head = f"[{number}/{len(self.jobs)}] {job.name}"
             missing = next((each for each in lost if each.job in job.needs), None)
             if missing:
-                lost.append(Lost(job, 0, f"skipped: needs {missing.job.name}, which {missing.told}"))
+                lost.append(Lost(job, 0, f"skipped: needs {missing.job.name}, which {missing.outcome}"))
                 say(f"{head}: {lost[-1].why}")
             elif job.state == "finished":
                 say(f"{head}: finished in {job.folder}")

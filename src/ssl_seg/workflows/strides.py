@@ -21,7 +21,7 @@ def backbone_with_output_stride(
             `output_stride` or `stem` overrides it.
         options: of the backbone.
         build: makes the backbone from options.
-        print_line: is told when it cannot.
+        print_line: called with the reason when it cannot.
     """
     stride = getattr(head, "output_stride", None)
     if stride is None or "output_stride" in options or "stem" in options:
