@@ -174,8 +174,7 @@ def train(folder, case, parts, device):
     def feed(step):
         tensors = look(batches.at(step))
         if isinstance(tensors, Views) and exact:
-            size = len(tensors[0]) // parts
-            return [tensors.part(slice(part * size, (part + 1) * size)) for part in range(parts)]
+            return tensors.chunk(parts)
         cut = [(tensor if exact or tensor.ndim < 4 else tensor.float()).chunk(parts) for tensor in tensors]
         return [list(part) for part in zip(*cut, strict=True)]
 

@@ -129,6 +129,11 @@ class Views(list[Tensor]):
         geometries = [geometry.part(rows) for geometry in self._geometries]
         return Views([view[rows] for view in self], geometries, self._source.part(rows), self.progress)
 
+    def chunk(self, count: int) -> list["Views"]:
+        """All images in so many parts of one size."""
+        size = len(self[0]) // count
+        return [self.part(slice(start, start + size)) for start in range(0, count * size, size)]
+
     def replaced(self, views: Sequence[Tensor]) -> "Views":
         """Other tensors of the same boxes and images: in another precision, say."""
         return Views(views, self._geometries, self._source, self.progress)

@@ -41,8 +41,7 @@ def pretrain_batches(
         views = make_views(batch, method.views, config)
         targets = batch.targets if method.needs_labels else None
         views = views.with_facts(targets=targets, progress=torch.tensor(step / total))
-        size = len(batch.samples) // config.accumulate
-        return [views.part(slice(start, start + size)) for start in range(0, len(batch.samples), size)]
+        return views.chunk(config.accumulate)
 
     return views_of
 

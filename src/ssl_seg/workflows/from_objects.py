@@ -121,7 +121,7 @@ def finetune(
     datasets = {"train": train} | ({} if val is None else {"val": val})
     rest: tuple[Any, ...] = datasets, normalization, expanded(out), resume, progress
     own = model if isinstance(model, ClassificationTask | SegmentationTask) else None
-    network: object = model.model if isinstance(model, ClassificationTask | SegmentationTask) else model
+    network: object = model if own is None else own.model
     if not isinstance(network, Model):
         raise UsageError(f"a model is needed, got a {type(model).__name__}", next="Model(backbone, head)")
     if isinstance(model, SegmentationTask) or (own is None and train.masks):

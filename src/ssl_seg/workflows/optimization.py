@@ -29,8 +29,8 @@ def configure_optimizer(
     if backbone_lr is not None:
         scales = {"model.backbone.": backbone_lr / lr} if lr else {"model.backbone.": 1.0, "": 0.0}
     peak = lr or backbone_lr or 0.0
-    # of version 0.1.0: everything decayed that has two dimensions, and the optimizer's state is in that order
     declared = getattr(module, "param_groups", ())
+    # of version 0.1.0: everything decayed that has two dimensions, and the optimizer's state is in that order
     groups = build_param_groups(module, config.weight_decay, scales, () if early else None, declared)
     total = config.epochs * steps_per_epoch
     warmup, schedule = round(config.warmup * total), config.schedule
