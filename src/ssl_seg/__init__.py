@@ -24,7 +24,7 @@ _HOME = {
     "workflows.run_result": ("RunResult",),
     "base": ("Backbone", "Dataset", "Head", "Metric", "Model", "ParamGroup", "SSLMethod"),
     "hooks": ("hookimpl",),
-    "nn.layers": ("global_pool", "make_ema_copy", "mlp", "update_ema"),
+    "nn.layers": ("global_pool", "make_ema_copy", "mlp", "pooled_crops", "update_ema"),
     "nn.queue": ("Queue",),
     "nn.sinkhorn": ("sinkhorn",),
     "nn.split_norm": ("split_norm",),

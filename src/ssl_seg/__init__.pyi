@@ -73,6 +73,7 @@ from ssl_seg.metrics.mean_iou import MeanIoU as MeanIoU
 from ssl_seg.nn.layers import global_pool as global_pool
 from ssl_seg.nn.layers import make_ema_copy as make_ema_copy
 from ssl_seg.nn.layers import mlp as mlp
+from ssl_seg.nn.layers import pooled_crops as pooled_crops
 from ssl_seg.nn.layers import update_ema as update_ema
 from ssl_seg.nn.queue import Queue as Queue
 from ssl_seg.nn.sinkhorn import sinkhorn as sinkhorn

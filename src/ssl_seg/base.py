@@ -91,6 +91,16 @@ class ParamGroup:
     weight_decay: bool | None = None
 
 
+# what suits most methods in short runs: the start of their recipes
+ADAMW_RECIPE: dict[str, Any] = {
+    "optimizer": "adamw",
+    "lr": 1e-3,
+    "weight_decay": 1e-4,
+    "warmup": 0.05,
+    "adam": {"lr": 1e-3, "weight_decay": 1e-4},
+}
+
+
 class SSLMethod(nn.Module):
     """A way to train a backbone without labels.
 

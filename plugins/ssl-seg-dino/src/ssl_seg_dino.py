@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, distributed, nn
 
-from ssl_seg import BYOL_VIEWS, Backbone, SSLMethod, View, full_precision, global_pool, hookimpl
+from ssl_seg import BYOL_VIEWS, Backbone, SSLMethod, View, full_precision, hookimpl, pooled_crops
 
 # The authors' code: two views as BYOL's, and small ones of 96 px where those have 224. Scales are
 # those it gives for convolutional networks. Its blur is in pixels, ours in pixels of a 224 px view.
@@ -127,12 +127,10 @@ class DINO(SSLMethod):
         self.register_buffer("open", torch.tensor(0.0 if freeze else 1.0))
 
     def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
-        # views of one size go through together, so BatchNorm sees them as one batch
-        groups = [torch.cat(views[:2])] + ([torch.cat(views[2:])] if views[2:] else [])
-        features = torch.cat([global_pool(self.student(group)) for group in groups])
+        features = pooled_crops(self.student, views)
         said, points = self.student_head(features, self.open)
         with torch.no_grad():
-            heard = self.head(global_pool(self.backbone(groups[0])))[0].float()
+            heard = self.head(pooled_crops(self.backbone, views[:2]))[0].float()
             certain = ((heard - self.center) / self.temperature).softmax(dim=-1)
             self._move_center(heard.mean(dim=0))
         images = len(views[0])

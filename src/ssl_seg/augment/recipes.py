@@ -35,13 +35,24 @@ class View:
 
 
 BYOL_VIEWS = (View(blur_p=1.0), View(blur_p=0.1, solarize_p=0.2))
+# SimCLR's colour distortion of strength 0.5, which its paper takes for small images (Chen et al. 2020, appendix B.9),
+# with its blur. Strength 1, which it takes for ImageNet, costs a short run on small images much.
+SIMCLR_VIEW = View(saturation=0.4, blur_p=0.5)
+# MoCo v2's (Chen et al. 2020, arXiv:2003.04297): the same, of larger crops.
+MOCO_V2_VIEW = replace(SIMCLR_VIEW, scale=(0.2, 1.0))
+SMALL_CROP = 96 / 224  # side of a small crop in multi-crop papers, as a share of that of a large one
 
 
-def multi_crop(views: Sequence[View], small: int, zoom: float = 0.5) -> tuple[View, ...]:
-    """Add `small` low-resolution views to a recipe (SwAV, Caron et al. 2020)."""
-    low, high = 0.05, 0.14
-    large = tuple(replace(view, scale=(high, 1.0)) for view in views)
-    return large + tuple(replace(views[-1], scale=(low, high), zoom=zoom) for _ in range(small))
+def multi_crop(
+    views: Sequence[View], small: int, zoom: float = 0.5, *, border: float = 0.14
+) -> tuple[View, ...]:
+    """Add `small` low-resolution views to a recipe (SwAV, Caron et al. 2020).
+
+    Args:
+        border: share of an image's area above which crops are large, and below which, down to 0.05, small.
+    """
+    large = tuple(replace(view, scale=(border, 1.0)) for view in views)
+    return large + tuple(replace(views[-1], scale=(0.05, border), zoom=zoom) for _ in range(small))
 
 
 # One training view for labelled images: crops that keep most of the object, and flips; `strong` adds

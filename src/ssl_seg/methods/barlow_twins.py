@@ -5,7 +5,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import BYOL_VIEWS
-from ssl_seg.base import Backbone, SSLMethod
+from ssl_seg.base import ADAMW_RECIPE, Backbone, SSLMethod
 from ssl_seg.distributed.collectives import all_gather
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.layers import global_pool, mlp
@@ -47,11 +47,7 @@ class BarlowTwins(SSLMethod):
     views = BYOL_VIEWS
     loss_over = "batch"
     recipe: ClassVar = {
-        "optimizer": "adamw",
-        "lr": 1e-3,
-        "weight_decay": 1e-4,
-        "warmup": 0.05,
-        "adam": {"lr": 1e-3, "weight_decay": 1e-4},
+        **ADAMW_RECIPE,
         "sgd": {"lr": 0.06, "weight_decay": 5e-4},
         "lars": {"lr": 0.2, "weight_decay": 1e-6},  # the paper's, for weights; biases have 0.0048 there
     }

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import BYOL_VIEWS
-from ssl_seg.base import Backbone, SSLMethod
+from ssl_seg.base import ADAMW_RECIPE, Backbone, SSLMethod
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.layers import decay_at, global_pool, make_ema_copy, mlp, update_ema
 from ssl_seg.utils.autocast import full_precision
@@ -40,11 +40,7 @@ class BYOL(SSLMethod):
     views = BYOL_VIEWS
     loss_over = "image"
     recipe: ClassVar = {
-        "optimizer": "adamw",
-        "lr": 1e-3,
-        "weight_decay": 1e-4,
-        "warmup": 0.05,
-        "adam": {"lr": 1e-3, "weight_decay": 1e-4},
+        **ADAMW_RECIPE,
         "sgd": {"lr": 0.06, "weight_decay": 5e-4},
         "lars": {"lr": 0.2, "weight_decay": 1.5e-6},  # the paper's
     }

@@ -1,22 +1,19 @@
 """DenseCL: dense contrastive learning (Wang et al. 2021, arXiv:2011.09157)."""
 
-from dataclasses import replace
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssl_seg.augment.recipes import View
-from ssl_seg.base import Backbone, SSLMethod
+from ssl_seg.augment.recipes import MOCO_V2_VIEW
+from ssl_seg.base import ADAMW_RECIPE, Backbone, SSLMethod
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.contrastive import queue_contrast
 from ssl_seg.nn.layers import global_pool, make_ema_copy, mlp, update_ema
 from ssl_seg.nn.queue import Queue
 from ssl_seg.nn.split_norm import split_norm, swap_blocks
 from ssl_seg.utils.autocast import full_precision
-
-_VIEW = replace(View(), scale=(0.2, 1.0), saturation=0.4, blur_p=0.5)
 
 
 @torch.no_grad()
@@ -50,14 +47,10 @@ class DenseCL(SSLMethod):
         splits: parts of a batch in which BatchNorm sees other images of the keys than of the queries; 1: none.
     """
 
-    views = (_VIEW, _VIEW)
+    views = (MOCO_V2_VIEW, MOCO_V2_VIEW)
     loss_over = "image"
     recipe: ClassVar = {
-        "optimizer": "adamw",
-        "lr": 1e-3,
-        "weight_decay": 1e-4,
-        "warmup": 0.05,
-        "adam": {"lr": 1e-3, "weight_decay": 1e-4},
+        **ADAMW_RECIPE,
         "sgd": {"lr": 0.03, "weight_decay": 1e-4},  # the paper's for ImageNet; 0.3 for COCO
     }
 
@@ -89,15 +82,14 @@ class DenseCL(SSLMethod):
     def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
         maps = self.backbone(views[0])
         query = self.projector(global_pool(maps))
-        query_cells = self.dense_projector(maps[self.level].flatten(2).mT)
+        query_map = maps[self.level].flatten(2)
+        query_cells = self.dense_projector(query_map.mT)
         with torch.no_grad():
-            seen = [
-                swap_blocks(each, self.splits)
-                for each in self.target_backbone(swap_blocks(views[1], self.splits))
-            ]
-            key = self.target_projector(global_pool(seen))
-            key_cells = F.normalize(self.target_dense_projector(seen[self.level].flatten(2).mT), dim=2)
-            match = matches(maps[self.level].flatten(2), seen[self.level].flatten(2))
+            target_maps = self.target_backbone(swap_blocks(views[1], self.splits))
+            key = self.target_projector(swap_blocks(global_pool(target_maps), self.splits))
+            key_map = swap_blocks(target_maps[self.level], self.splits).flatten(2)
+            key_cells = F.normalize(self.target_dense_projector(key_map.mT), dim=2)
+            match = matches(query_map, key_map)
             positives = key_cells.gather(1, match[..., None].expand(-1, -1, key_cells.shape[2]))
         whole = queue_contrast(query, key, self.queue.rows, self.temperature)
         cells = queue_contrast(

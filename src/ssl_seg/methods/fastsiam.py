@@ -1,19 +1,16 @@
 """FastSiam: SimSiam that predicts the mean of several views (Pototzky et al. 2022)."""
 
-from dataclasses import replace
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssl_seg.augment.recipes import View
-from ssl_seg.base import Backbone, SSLMethod
+from ssl_seg.augment.recipes import MOCO_V2_VIEW
+from ssl_seg.base import ADAMW_RECIPE, Backbone, SSLMethod
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.layers import global_pool, mlp
 from ssl_seg.utils.autocast import full_precision
-
-_VIEW = replace(View(), scale=(0.2, 1.0), saturation=0.4, blur_p=0.5)
 
 
 @full_precision
@@ -40,11 +37,7 @@ class FastSiam(SSLMethod):
 
     loss_over = "image"
     recipe: ClassVar = {
-        "optimizer": "adamw",
-        "lr": 1e-3,
-        "weight_decay": 1e-4,
-        "warmup": 0.05,
-        "adam": {"lr": 1e-3, "weight_decay": 1e-4},
+        **ADAMW_RECIPE,
         "sgd": {"lr": 0.06, "weight_decay": 1e-4},
     }
 
@@ -52,7 +45,7 @@ class FastSiam(SSLMethod):
         self, backbone: Backbone, *, views: int = 4, dimensions: int = 2048, bottleneck: int = 512
     ) -> None:
         super().__init__()
-        self.views = (_VIEW,) * max(2, views)
+        self.views = (MOCO_V2_VIEW,) * max(2, views)
         self.backbone = backbone
         self.projector = mlp(backbone.channels[-1], dimensions, dimensions, num_layers=3, last_norm=True)
         self.predictor = mlp(dimensions, bottleneck, dimensions)

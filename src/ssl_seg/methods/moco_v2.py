@@ -1,20 +1,17 @@
 """MoCo v2: momentum contrast with a queue (He et al. 2020, arXiv:1911.05722; Chen et al. 2020, arXiv:2003.04297)."""
 
-from dataclasses import replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ssl_seg.augment.recipes import View
-from ssl_seg.base import Backbone, SSLMethod
+from ssl_seg.augment.recipes import MOCO_V2_VIEW
+from ssl_seg.base import ADAMW_RECIPE, Backbone, SSLMethod
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.contrastive import queue_contrast
 from ssl_seg.nn.layers import global_pool, make_ema_copy, mlp, update_ema
 from ssl_seg.nn.queue import Queue
 from ssl_seg.nn.split_norm import split_norm, swap_blocks
-
-_VIEW = replace(View(), scale=(0.2, 1.0), saturation=0.4, blur_p=0.5)
 
 
 class MoCoV2(SSLMethod):
@@ -31,14 +28,10 @@ class MoCoV2(SSLMethod):
         symmetric: each view is query and key; the paper takes one for the one and one for the other.
     """
 
-    views = (_VIEW, _VIEW)
+    views = (MOCO_V2_VIEW, MOCO_V2_VIEW)
     loss_over = "image"
     recipe: ClassVar = {
-        "optimizer": "adamw",
-        "lr": 1e-3,
-        "weight_decay": 1e-4,
-        "warmup": 0.05,
-        "adam": {"lr": 1e-3, "weight_decay": 1e-4},
+        **ADAMW_RECIPE,
         "sgd": {"lr": 0.03, "weight_decay": 1e-4},  # the paper's
     }
 

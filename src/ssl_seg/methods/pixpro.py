@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import BYOL_VIEWS
 from ssl_seg.augment.view_list import Views
-from ssl_seg.base import Backbone, SSLMethod
+from ssl_seg.base import ADAMW_RECIPE, Backbone, SSLMethod
 from ssl_seg.errors import PluginError, UsageError
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.layers import decay_at, global_pool, make_ema_copy, mlp, update_ema
@@ -78,11 +78,7 @@ class PixPro(SSLMethod):
     views = BYOL_VIEWS
     loss_over = "image"
     recipe: ClassVar = {
-        "optimizer": "adamw",
-        "lr": 1e-3,
-        "weight_decay": 1e-4,
-        "warmup": 0.05,
-        "adam": {"lr": 1e-3, "weight_decay": 1e-4},
+        **ADAMW_RECIPE,
         "sgd": {"lr": 0.06, "weight_decay": 5e-4},
         "lars": {"lr": 0.25, "weight_decay": 1e-5},  # the paper's 1.0 for 1024 images
     }

@@ -1,22 +1,17 @@
 """SimCLR: a simple framework for contrastive learning (Chen et al. 2020, arXiv:2002.05709)."""
 
-from dataclasses import replace
 from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssl_seg.augment.recipes import View
-from ssl_seg.base import Backbone, SSLMethod
+from ssl_seg.augment.recipes import SIMCLR_VIEW
+from ssl_seg.base import ADAMW_RECIPE, Backbone, SSLMethod
 from ssl_seg.distributed.collectives import all_gather, local_shard
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.layers import global_pool, mlp
 from ssl_seg.utils.autocast import full_precision
-
-# The paper's colour distortion of strength 0.5, which it takes for small images (appendix B.9), with
-# its blur. Strength 1, which it takes for ImageNet, costs a short run on small images much.
-_VIEW = replace(View(), brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, blur_p=0.5)
 
 
 @full_precision
@@ -75,14 +70,10 @@ class SimCLR(SSLMethod):
         last_norm: end the projector with a BatchNorm, as the authors' code does.
     """
 
-    views = (_VIEW, _VIEW)
+    views = (SIMCLR_VIEW, SIMCLR_VIEW)
     loss_over = "batch"
     recipe: ClassVar = {
-        "optimizer": "adamw",
-        "lr": 1e-3,
-        "weight_decay": 1e-4,
-        "warmup": 0.05,
-        "adam": {"lr": 1e-3, "weight_decay": 1e-4},
+        **ADAMW_RECIPE,
         "sgd": {"lr": 0.06, "weight_decay": 5e-4},
         "lars": {"lr": 0.3, "weight_decay": 1e-6},  # the paper's
     }

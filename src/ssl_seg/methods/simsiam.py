@@ -1,19 +1,15 @@
 """SimSiam: simple siamese representation learning (Chen and He 2021, arXiv:2011.10566)."""
 
-from dataclasses import replace
 from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssl_seg.augment.recipes import View
-from ssl_seg.base import Backbone, ParamGroup, SSLMethod
+from ssl_seg.augment.recipes import MOCO_V2_VIEW
+from ssl_seg.base import ADAMW_RECIPE, Backbone, ParamGroup, SSLMethod
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.layers import global_pool, mlp
 from ssl_seg.utils.autocast import full_precision
-
-# MoCo v2's augmentation, which the paper uses for both views.
-_VIEW = replace(View(), scale=(0.2, 1.0), saturation=0.4, blur_p=0.5)
 
 
 @full_precision
@@ -36,14 +32,10 @@ class SimSiam(SSLMethod):
         constant_lr: the predictor keeps the peak learning rate, as in the paper's best runs.
     """
 
-    views = (_VIEW, _VIEW)
+    views = (MOCO_V2_VIEW, MOCO_V2_VIEW)
     loss_over = "image"
     recipe: ClassVar = {
-        "optimizer": "adamw",
-        "lr": 1e-3,
-        "weight_decay": 1e-4,
-        "warmup": 0.05,
-        "adam": {"lr": 1e-3, "weight_decay": 1e-4},
+        **ADAMW_RECIPE,
         "sgd": {"lr": 0.05, "weight_decay": 1e-4},  # the paper's
     }
 

@@ -1,21 +1,18 @@
 """SupCon: contrastive learning with labels (Khosla et al. 2020, arXiv:2004.11362)."""
 
-from dataclasses import replace
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssl_seg.augment.recipes import View
+from ssl_seg.augment.recipes import SIMCLR_VIEW
 from ssl_seg.augment.view_list import Views
-from ssl_seg.base import Backbone, SSLMethod
+from ssl_seg.base import ADAMW_RECIPE, Backbone, SSLMethod
 from ssl_seg.distributed.collectives import all_gather, local_shard
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.layers import global_pool, mlp
 from ssl_seg.utils.autocast import full_precision
-
-_VIEW = replace(View(), brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, blur_p=0.5)
 
 
 @full_precision
@@ -53,15 +50,11 @@ class SupCon(SSLMethod):
         temperature: of the contrast.
     """
 
-    views = (_VIEW, _VIEW)
+    views = (SIMCLR_VIEW, SIMCLR_VIEW)
     loss_over = "batch"
     needs_labels = True
     recipe: ClassVar = {
-        "optimizer": "adamw",
-        "lr": 1e-3,
-        "weight_decay": 1e-4,
-        "warmup": 0.05,
-        "adam": {"lr": 1e-3, "weight_decay": 1e-4},
+        **ADAMW_RECIPE,
         "sgd": {"lr": 0.125, "weight_decay": 1e-4},  # the paper's 0.5 for 1024 images
     }
 

@@ -1,24 +1,19 @@
 """SwAV: swapped assignments between views (Caron et al. 2020, arXiv:2006.09882)."""
 
-from dataclasses import replace
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssl_seg.augment.recipes import View
-from ssl_seg.base import Backbone, ParamGroup, SSLMethod
+from ssl_seg.augment.recipes import SIMCLR_VIEW, SMALL_CROP, multi_crop
+from ssl_seg.base import ADAMW_RECIPE, Backbone, ParamGroup, SSLMethod
 from ssl_seg.distributed.collectives import local_shard
 from ssl_seg.hooks import hookimpl
-from ssl_seg.nn.layers import global_pool, mlp
+from ssl_seg.nn.layers import mlp, pooled_crops
 from ssl_seg.nn.queue import Queue
 from ssl_seg.nn.sinkhorn import sinkhorn
 from ssl_seg.utils.autocast import full_precision
-
-# The paper's crops, of 224 and 96 px, with half the strength of its colour distortion, as in SimCLR.
-_LARGE = View(scale=(0.14, 1.0), saturation=0.4, blur_p=0.5)
-_SMALL = replace(_LARGE, scale=(0.05, 0.14), zoom=96 / 224)
 
 
 @full_precision
@@ -53,11 +48,7 @@ class SwAV(SSLMethod):
     loss_over = "batch"
     param_groups = (ParamGroup("prototypes.", frozen_until=0.01),)  # the paper's first epoch of 100
     recipe: ClassVar = {
-        "optimizer": "adamw",
-        "lr": 1e-3,
-        "weight_decay": 1e-4,
-        "warmup": 0.05,
-        "adam": {"lr": 1e-3, "weight_decay": 1e-4},
+        **ADAMW_RECIPE,
         "sgd": {"lr": 0.06, "weight_decay": 1e-6},
         "lars": {"lr": 0.6, "weight_decay": 1e-6},  # the paper's
     }
@@ -75,7 +66,7 @@ class SwAV(SSLMethod):
         queue: int = 0,
     ) -> None:
         super().__init__()
-        self.views = (_LARGE, _LARGE, *[_SMALL] * crops)
+        self.views = multi_crop((SIMCLR_VIEW, SIMCLR_VIEW), crops, SMALL_CROP)
         self.backbone = backbone
         self.projector = mlp(backbone.channels[-1], hidden, dimensions)
         self.prototypes = nn.Linear(dimensions, prototypes, bias=False)
@@ -83,9 +74,7 @@ class SwAV(SSLMethod):
         self.temperature, self.epsilon = temperature, epsilon
 
     def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
-        # views of one size go through together, so BatchNorm sees them as one batch
-        groups = [torch.cat(views[:2])] + ([torch.cat(views[2:])] if views[2:] else [])
-        features = torch.cat([global_pool(self.backbone(group)) for group in groups])
+        features = pooled_crops(self.backbone, views)
         points = F.normalize(self.projector(features), dim=1)
         weight = F.normalize(self.prototypes.weight, dim=1)
         scores = F.linear(points, weight).unflatten(0, (len(views), -1))

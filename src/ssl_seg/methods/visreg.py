@@ -4,22 +4,20 @@ Wu et al. 2026 (arXiv:2606.02572); Balestriero and LeCun 2025 (arXiv:2511.08544)
 """
 
 import math
-from dataclasses import replace
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from ssl_seg.augment.recipes import View
+from ssl_seg.augment.recipes import SMALL_CROP, View, multi_crop
 from ssl_seg.augment.stateless_rng import uniform
-from ssl_seg.base import Backbone, SSLMethod
+from ssl_seg.base import ADAMW_RECIPE, Backbone, SSLMethod
 from ssl_seg.distributed.collectives import all_gather
 from ssl_seg.hooks import hookimpl
-from ssl_seg.nn.layers import global_pool, mlp
+from ssl_seg.nn.layers import mlp, pooled_crops
 from ssl_seg.utils.autocast import full_precision
 
-_LARGE = View(scale=(0.3, 1.0), blur_p=0.5, solarize_p=0.2)
-_SMALL = replace(_LARGE, scale=(0.05, 0.3), zoom=96 / 224)
+_VIEW = View(blur_p=0.5, solarize_p=0.2)
 _KNOTS, _T_MAX = 17, 3.0  # of the integral of SIGReg
 
 
@@ -129,11 +127,8 @@ class VISReg(SSLMethod):
 
     loss_over = "batch"
     recipe: ClassVar = {
-        "optimizer": "adamw",
-        "lr": 1e-3,
+        **ADAMW_RECIPE,
         "weight_decay": 5e-4,  # the papers' for ResNets; 0.05 for transformers
-        "warmup": 0.05,
-        "adam": {"lr": 1e-3, "weight_decay": 1e-4},
         "sgd": {"lr": 0.06, "weight_decay": 5e-4},
     }
 
@@ -151,7 +146,7 @@ class VISReg(SSLMethod):
         crops: int = 4,
     ) -> None:
         super().__init__()
-        self.views = (_LARGE, _LARGE, *[_SMALL] * crops)
+        self.views = multi_crop((_VIEW, _VIEW), crops, SMALL_CROP, border=0.3)
         self.backbone = backbone
         self.projector = mlp(backbone.channels[-1], hidden, dimensions, num_layers=3)
         self.regulariser = regulariser
@@ -160,9 +155,7 @@ class VISReg(SSLMethod):
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
-        # views of one size go through together, so BatchNorm sees them as one batch
-        groups = [torch.cat(views[:2])] + ([torch.cat(views[2:])] if views[2:] else [])
-        features = torch.cat([global_pool(self.backbone(group)) for group in groups])
+        features = pooled_crops(self.backbone, views)
         points = self.projector(features).unflatten(0, (len(views), -1))
         directions = directions_of(self.step, self.dimensions, self.directions, points)
         out = visreg_loss(points, directions, large=2, balance=self.balance, kind=self.regulariser)

@@ -50,6 +50,15 @@ def global_pool(features: Sequence[Tensor]) -> Tensor:
     return features[-1].mean(dim=(2, 3))
 
 
+def pooled_crops(backbone: nn.Module, views: Sequence[Tensor], large: int = 2) -> Tensor:
+    """Pooled features of all views: V of (B, 3, h, w) -> (V * B, C), view by view.
+
+    Views of one size go through together, so that BatchNorm sees them as one batch: the first `large`, then the rest.
+    """
+    groups = [torch.cat(list(group)) for group in (views[:large], views[large:]) if group]
+    return torch.cat([global_pool(backbone(group)) for group in groups])
+
+
 def make_ema_copy(module: nn.Module) -> nn.Module:
     """A deep copy that no gradient reaches: the start of a target network.
 

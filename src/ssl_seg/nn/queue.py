@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssl_seg.distributed.collectives import all_gather
+from ssl_seg.utils.autocast import full_precision
 
 
 class Queue(nn.Module):
@@ -32,10 +33,10 @@ class Queue(nn.Module):
         self._pushed: list[Tensor] = []
 
     @torch.no_grad()
+    @full_precision
     def push(self, vectors: Tensor) -> None:
         """Take (B, width) vectors of this process's part of a batch; they are normalised."""
-        wide = vectors.detach().to(torch.promote_types(vectors.dtype, torch.float32))
-        self._pushed.append(all_gather(F.normalize(wide, dim=1)))
+        self._pushed.append(all_gather(F.normalize(vectors, dim=1)))
 
     @torch.no_grad()
     def advance(self) -> None:
