@@ -43,6 +43,7 @@ _HOME = {
     "methods.swav": ("SwAV",),
     "methods.barlow_twins": ("BarlowTwins",),
     "methods.vicreg": ("VICReg",),
+    "methods.vicregl": ("VICRegL",),
     "methods.visreg": ("VISReg",),
     "methods.densecl": ("DenseCL",),
     "methods.pixpro": ("PixPro",),

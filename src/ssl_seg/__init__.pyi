@@ -65,6 +65,7 @@ from ssl_seg.methods.simsiam import simsiam_loss as simsiam_loss
 from ssl_seg.methods.supcon import SupCon as SupCon
 from ssl_seg.methods.swav import SwAV as SwAV
 from ssl_seg.methods.vicreg import VICReg as VICReg
+from ssl_seg.methods.vicregl import VICRegL as VICRegL
 from ssl_seg.methods.visreg import VISReg as VISReg
 from ssl_seg.metrics.accuracy import Accuracy as Accuracy
 from ssl_seg.metrics.knn import KNN as KNN

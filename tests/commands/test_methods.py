@@ -17,6 +17,7 @@ METHODS = {
     "nnclr": ["hidden=16", "dimensions=8", "queue=40"],
     "barlow_twins": ["hidden=16", "dimensions=8"],
     "vicreg": ["hidden=16", "dimensions=8"],
+    "vicregl": ["hidden=16", "dimensions=8", "cell_dimensions=8", "crops=1"],
     "densecl": ["dimensions=8", "queue=40"],
     "pixpro": ["hidden=16", "dimensions=8"],
     "swav": ["hidden=16", "dimensions=8", "prototypes=8", "crops=2", "queue=16"],

@@ -37,6 +37,7 @@ from ssl_seg.methods.simsiam import SimSiam
 from ssl_seg.methods.supcon import SupCon
 from ssl_seg.methods.swav import SwAV
 from ssl_seg.methods.vicreg import VICReg
+from ssl_seg.methods.vicregl import VICRegL
 from ssl_seg.methods.visreg import VISReg
 from ssl_seg.metrics.mean_iou import MeanIoU
 from ssl_seg.tasks.classification import ClassificationTask, mixup
@@ -143,6 +144,7 @@ CASES = {
     "nnclr": (method(NNCLR, hidden=16, dimensions=8, queue=20), 1),
     "barlow_twins": (method(BarlowTwins, hidden=16, dimensions=8), 1),
     "vicreg": (method(VICReg, hidden=16, dimensions=8), 1),
+    "vicregl": (method(VICRegL, hidden=16, dimensions=8, cell_dimensions=8, crops=1, level=0), 1),
     "densecl": (method(DenseCL, dimensions=8, queue=40, splits=1), 1),
     "swav": (method(SwAV, hidden=16, dimensions=8, prototypes=6, crops=2), 1),
     "swav with a queue": (method(SwAV, hidden=16, dimensions=8, prototypes=6, crops=2, queue=24), 1),

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ssl_seg.augment import stateless_rng
+from ssl_seg.errors import PluginError
 
 _METHOD = 0xFFFF  # in the place of a view's number: draws that are the method's own
 
@@ -91,6 +92,11 @@ class Views(list[Tensor]):
         return torch.stack([geometry.turns for geometry in self._geometries])
 
     @property
+    def sizes(self) -> Tensor:
+        """(B, 2) int64 height and width of the images that views were cut from, in pixels of the canvas."""
+        return self._source.sizes.to(self[0].device)
+
+    @property
     def targets(self) -> Tensor | None:
         """(B,) int64 class indices on the device of the views, -1 without a label; None if nothing is known."""
         targets = self._source.targets
@@ -142,3 +148,16 @@ class Views(list[Tensor]):
         """The same views, with labels and how far the run is."""
         source = replace(self._source, targets=self._source.targets if targets is None else targets)
         return Views(self, self._geometries, source, self.progress if progress is None else progress)
+
+
+def require_views(views: list[Tensor], method: str) -> Views:
+    """The views themselves, for a method that needs to know where they come from.
+
+    Raises:
+        PluginError: they are a plain list of tensors.
+    """
+    if isinstance(views, Views):
+        return views
+    raise PluginError(
+        f"{method} needs views that know their boxes and images, as ssl_seg.augment.views.augment makes them"
+    )

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import BYOL_VIEWS
-from ssl_seg.augment.view_list import Views
+from ssl_seg.augment.view_list import Views, require_views
 from ssl_seg.base import ADAMW_RECIPE, Backbone, SSLMethod
-from ssl_seg.errors import PluginError, UsageError
+from ssl_seg.errors import UsageError
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.layers import decay_at, global_pool, make_ema_copy, mlp, update_ema
 from ssl_seg.utils.autocast import full_precision
@@ -113,10 +113,7 @@ class PixPro(SSLMethod):
             self.target_image_projector = make_ema_copy(self.image_projector)
 
     def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
-        if not isinstance(views, Views):
-            raise PluginError(
-                "pixpro compares places, and needs views that know their boxes: ssl_seg.augment"
-            )
+        views = require_views(views, "pixpro")
         maps = [self.backbone(view) for view in views]
         cells = [self._cells(self.projector, each) for each in maps]
         smoothed = [propagate(each, self.transform(each), self.sharpness) for each in cells]

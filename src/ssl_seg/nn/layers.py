@@ -18,6 +18,7 @@ def mlp(
     norm: bool = True,
     last_norm: bool = False,
     last_affine: bool = False,
+    last_bias: bool = True,
     layers: int | None = None,
 ) -> nn.Sequential:
     """A perceptron: linear layers with BatchNorm and ReLU between them.
@@ -28,6 +29,7 @@ def mlp(
         norm: BatchNorm after the hidden layers; without it they have a bias.
         last_norm: end with a BatchNorm (SimSiam's projector).
         last_affine: that BatchNorm has a scale and a shift (SimCLR's, NNCLR's).
+        last_bias: the last linear layer has a bias, unless that BatchNorm follows.
         layers: deprecated name of `num_layers`.
 
     Returns:
@@ -39,7 +41,7 @@ def mlp(
         parts.append(nn.Linear(before, after, bias=not norm))
         parts += [nn.BatchNorm1d(after)] if norm else []
         parts.append(nn.ReLU(inplace=True))
-    parts.append(nn.Linear(widths[-1], out_features, bias=not last_norm))
+    parts.append(nn.Linear(widths[-1], out_features, bias=last_bias and not last_norm))
     if last_norm:
         parts.append(nn.BatchNorm1d(out_features, affine=last_affine))
     return nn.Sequential(*parts)

@@ -7,7 +7,7 @@ def variance_term(points: Tensor, target: float = 1.0, epsilon: float = 1e-4) ->
     """Mean over dimensions of how far the standard deviation falls short of the target (VICReg).
 
     Args:
-        points: (B, D), B >= 2.
+        points: (B, ..., D), B >= 2.
         target: standard deviation that is wide enough.
         epsilon: added to the variance, so that the gradient at 0 is finite.
     """
@@ -18,9 +18,10 @@ def covariance_term(points: Tensor) -> Tensor:
     """Sum of the squared covariances of different dimensions, divided by their number (VICReg).
 
     Args:
-        points: (B, D), B >= 2.
+        points: (B, D), B >= 2, or (B, ..., D): then the mean over what lies between.
     """
-    count, width = points.shape
-    centred = points - points.mean(dim=0)
-    covariance = centred.T @ centred / (count - 1)
-    return (covariance.square().sum() - covariance.diagonal().square().sum()) / width
+    count, width = points.shape[0], points.shape[-1]
+    centred = (points - points.mean(dim=0)).movedim(0, -2)
+    covariance = centred.mT @ centred / (count - 1)
+    off_diagonal = covariance.square().sum((-2, -1)) - covariance.diagonal(dim1=-2, dim2=-1).square().sum(-1)
+    return off_diagonal.mean() / width
