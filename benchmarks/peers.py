@@ -48,9 +48,7 @@ class LightlyBYOL:
             BYOLView2Transform,
         )
 
-        resnet = getattr(torchvision.models, model)()
-        width = resnet.fc.in_features
-        self.backbone: nn.Module = nn.Sequential(*list(resnet.children())[:-1])
+        self.backbone, width = _headless(model)
         self.projection = BYOLProjectionHead(width, 1024, 256)
         self.prediction = BYOLPredictionHead(256, 1024, 256)
         self.target = copy.deepcopy(self.backbone)
@@ -109,6 +107,35 @@ class LightlyBYOL:
         self.epoch += 1
 
 
+class LightlySimCLR:
+    """lightly's SimCLR example: its transform, head, loss and SGD."""
+
+    def __init__(
+        self, paths: list[Path], model: str, size: int, batch: int, *, epochs: int, bf16: bool
+    ) -> None:
+        from lightly.loss import NTXentLoss
+        from lightly.models.modules import SimCLRProjectionHead
+        from lightly.transforms.simclr_transform import SimCLRTransform
+
+        self.backbone, width = _headless(model)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.net = nn.Sequential(self.backbone, nn.Flatten(), SimCLRProjectionHead(width, 512, 128))
+        self.net.to(self.device)
+        self.loader = _loader(Files(paths, SimCLRTransform(input_size=size, gaussian_blur=0.0)), batch)
+        self.loss, self.bf16 = NTXentLoss(), bf16
+        self.optimizer = torch.optim.SGD(self.net.parameters(), lr=0.06)
+
+    def train_epoch(self) -> None:
+        """One epoch."""
+        self.net.train()
+        for views, *_ in self.loader:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                loss = self.loss(*(self.net(view.to(self.device)) for view in views))
+            loss.backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+
+
 class BYOLPytorch:
     """byol-pytorch's example: it wraps a ResNet and augments the batch itself; Adam 3e-4."""
 
@@ -132,6 +159,12 @@ class BYOLPytorch:
             self.learner.update_moving_average()
         _wait(self.device)
         return perf_counter() - started
+
+
+def _headless(model: str) -> tuple[nn.Module, int]:
+    """A torchvision ResNet that ends in its pooled features, and their width."""
+    resnet = getattr(torchvision.models, model)()
+    return nn.Sequential(*list(resnet.children())[:-1]), resnet.fc.in_features
 
 
 def _loader(dataset: Dataset, batch: int) -> DataLoader:
