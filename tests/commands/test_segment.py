@@ -11,7 +11,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+import ssl_seg
 from ssl_seg.data.palettes import BUILT_IN
+from ssl_seg.utils.toml import read_toml
 from ssl_seg.weights.model_file import read_model_about
 
 TINY = Path(__file__).parents[1] / "faults" / "tiny.py"
@@ -386,3 +388,21 @@ def test_a_link_among_kept_masks_is_found_before_the_training(cli, tiles, tmp_pa
     (out / "masks").symlink_to(victim)
     code, _, err = cli("segment", *NET, "--resume", "--out", out)
     assert code == 2 and f"{out}/masks is a symbolic link" in err and not list(victim.iterdir())
+
+
+def test_the_rates_suit_the_crops_and_are_recorded(run):
+    """At stride 4 crops of 32 pixels give a map of 8 x 8 cells: the published rates would train 3 of 27 taps."""
+    folder = run("small")
+    assert read_toml(folder / "run.toml")["o"]["head"]["rates"] == "1,2,3"
+    model, _ = ssl_seg.load(folder, backbone=NET[1])
+    assert [branch[0].dilation[0] for branch in model.head.classifier[0].convs[1:-1]] == [1, 2, 3]
+
+
+def test_rates_beyond_the_map_are_said_with_the_size_that_trains_them(cli, tiles, tmp_path):
+    words = ("segment", tiles / "train", *ON_TINY, "-o", "head.rates=4,8,16", "--out", tmp_path / "run")
+    code, _, err = cli(*words)
+    assert code == 0, err
+    assert "images of 32 pixels leave weights untrained that act in larger images: " in err
+    assert "dilation 8 on 8 x 8 cells: 8 of 9 taps" in err
+    assert "the smallest size that trains all is 68 pixels" in err  # 17 cells of 4 pixels
+    assert read_toml(tmp_path / "run" / "run.toml")["o"]["head"]["rates"] == "4,8,16"

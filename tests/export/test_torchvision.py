@@ -70,6 +70,16 @@ def test_deeplabv3_whole(subject, tmp_path, aux):
 
 
 @torch.no_grad()
+def test_deeplabv3_with_the_rates_of_small_crops(subject, tmp_path):
+    head = partial(DeepLabV3, rates=(1, 2, 3))
+    given = subject("resnet50", head=head, classes=4, output_stride=8, about={"task": "segment"})
+    made = to_torchvision(given, tmp_path / "w.pth")
+    assert made.whole
+    exec(f"import torch, torchvision\n{made.code}", scope := {})  # noqa: S102
+    torch.testing.assert_close(scope["net"].eval()(IMAGES)["out"], given.model(IMAGES), rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
 def test_an_excluded_class_is_never_predicted(subject, tmp_path):
     about = {"task": "segment", "exclude": ["class 2"]}
     given = subject("resnet50", head=DeepLabV3, classes=4, output_stride=8, about=about)

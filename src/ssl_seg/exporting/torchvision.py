@@ -99,7 +99,8 @@ def _candidates(subject: Subject, name: str, dilated: dict[str, Any]) -> Iterato
             given = {"weights": None, "weights_backbone": None, "num_classes": classes, "aux_loss": aux}
             words = f"{whole}(weights_backbone=None, num_classes={classes}, aux_loss={aux})"
             code = f"net = torchvision.models.segmentation.{words}"
-            yield _Candidate(_network(whole, **given), state, code, True)
+            network = _network(whole, **given)
+            yield _Candidate(network, state, code + _with_rates_of(head, network), True)
     found = affine(head, subject.backbone.channels[-1]) if head is not None else None
     words = "".join(f", {key}={value}" for key, value in dilated.items())
     try:
@@ -118,6 +119,23 @@ def _candidates(subject: Subject, name: str, dilated: dict[str, Any]) -> Iterato
     words = words.removeprefix(", ")
     code = f"net = torchvision.models.{name}({words})\nnet.{last} = torch.nn.Identity()"
     yield _Candidate(network, own, code, False)
+
+
+def _with_rates_of(head: nn.Module, network: nn.Module) -> str:
+    """Give torchvision's DeepLabv3 the rates of a head of ours; returns the code that does it."""
+    branches = "classifier.0.convs"
+    if not any(name == branches for name, _ in head.named_modules()):
+        return ""
+    own, theirs = ([branch[0] for branch in whole.get_submodule(branches)[1:-1]] for whole in (head, network))
+    rates = tuple(conv.dilation[0] for conv in own)
+    if rates == tuple(conv.dilation[0] for conv in theirs) or len(own) != len(theirs):
+        return ""
+    for conv, rate in zip(theirs, rates, strict=True):
+        conv.dilation = conv.padding = (rate, rate)
+    return (
+        f"\nfor branch, rate in zip(net.classifier[0].convs[1:4], {rates}):"
+        "\n    branch[0].dilation = branch[0].padding = (rate, rate)"
+    )
 
 
 def _never(subject: Subject) -> dict[str, Tensor]:

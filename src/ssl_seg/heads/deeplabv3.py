@@ -12,6 +12,9 @@ from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.batch_norm import PooledBatchNorm2d
 
 _REACH = 96  # pixels that the first rate spans: rate 12 at stride 8, 6 at stride 16
+_MAP = (
+    33  # cells along a side of the map for which the paper chose 6, 12, 18: crops of 513 pixels at stride 16
+)
 
 
 class DeepLabV3(Head):
@@ -24,7 +27,7 @@ class DeepLabV3(Head):
         channels, strides: of the pyramid.
         classes: how many there are.
         rates: of the atrous convolutions. By default they follow the stride of the deepest map: 12,
-            24, 36 at 8; 6, 12, 18 at 16; 3, 6, 9 at 32.
+            24, 36 at 8; 6, 12, 18 at 16; 3, 6, 9 at 32. See `options_for` for small crops.
         width: channels of each branch.
         dropout: probability, after the branches are joined.
         aux: a small FCN head on the map before the deepest, for training only; see `auxiliary`.
@@ -63,6 +66,17 @@ class DeepLabV3(Head):
             if len(channels) < 2:
                 raise UsageError("aux=true requires a second feature map; the backbone has one")
             self.aux_classifier = _fcn(channels[-2], classes)
+
+    @staticmethod
+    def options_for(strides: Sequence[int], size: int) -> dict[str, str]:
+        """The options that suit training crops of `size` pixels: what `ssl-seg segment` uses for open ones.
+
+        A tap of an atrous convolution that lies outside the map everywhere is never trained, and means something
+        only in larger images. So the rates shrink with the map: to 6, 12, 18 for 32 cells a side, to 1, 2, 3 for 6.
+        """
+        full = max(1, _REACH // strides[-1])
+        first = min(full, max(1, round(size / strides[-1] * 6 / _MAP)))
+        return {} if first == full else {"rates": f"{first},{2 * first},{3 * first}"}
 
     def forward(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
         """Feature maps -> (B, classes, *size) logits."""

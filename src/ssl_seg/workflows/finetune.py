@@ -70,6 +70,7 @@ def run_finetuning(task: Task[C, M], setup: Setup[C, M], model: "Model", compone
         components: builds the metrics, and knows every option.
     """
     from ssl_seg.data.loader import Order
+    from ssl_seg.workflows.crop_size import warn_of_untrained_taps
     from ssl_seg.workflows.optimization import configure_optimizer, warn_of_accumulation
     from ssl_seg.workflows.run_toml import record_settings
 
@@ -85,6 +86,8 @@ def run_finetuning(task: Task[C, M], setup: Setup[C, M], model: "Model", compone
     record_settings(session, config, data.caches, module, order.per_epoch, components.resolved)
     session.progress.say(_headline(setup, order.per_epoch), f"run: {run_dir.folder}")
     device.to_device(module)
+    if not run_dir.resume:
+        warn_of_untrained_taps(model, config.size)
     batches = task.build_batches(setup, order)
     validation = _validation(task, setup, model, components) if data.val_images else None
     save_snapshots = task.snapshots(setup)
@@ -115,8 +118,13 @@ def _build_model(
 ) -> tuple["Model", C]:
     """Backbone and head, untrained, and the settings that they have."""
     from ssl_seg.base import Model
+    from ssl_seg.workflows.crop_size import options_for_size
 
     backbone, config = task.build_backbone(session, config, components)
+    if not session.run_dir.resume:
+        factory = components.registry.factory("heads", config.head)
+        suited = options_for_size(factory, config.o.get("head", {}), backbone.strides, config.size)
+        config = config.with_options("head", suited)
     shape = backbone.channels, backbone.strides, len(data.classes)
     head = components.build("heads", config.head, *shape, part="head", options=config.o.get("head"))
     return Model(backbone, head, excluded=data.excluded), config
