@@ -111,10 +111,10 @@ class SSLMethod(nn.Module):
     Attributes:
         backbone: what is kept.
         views: the recipe of each view that `training_step` wants.
-        recipe: the run options (`optimizer`, `lr`, `weight_decay`, `warmup`) that suit the method
-            and hold where the user gives none; `lr` is for a batch of 256. `lr` and `weight_decay` of
-            another optimizer stand in a table of its name: `"lars": {"lr": 0.2}`. Where an optimizer
-            has none, `--lr` has to be given.
+        recipe: the run options that suit the method and hold where the user gives none: `optimizer`; `lr`
+            and `lr_end` for a batch of 256, `weight_decay`, `weight_decay_end`, `momentum` and `betas` of
+            that optimizer; `warmup`, `schedule` and `clip`. What differs with another optimizer stands in a
+            table of its name: `"lars": {"lr": 0.2}`. Where an optimizer has no rate, `--lr` has to be given.
         param_groups: parameters that are trained otherwise than the rest.
         needs_labels: it trains on the classes of the images, `views.targets`.
         loss_over: `image` if the loss is a mean over images of what each has on its own, `batch` if it

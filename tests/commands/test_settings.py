@@ -14,6 +14,7 @@ from ssl_seg.methods.byol import BYOL
 from ssl_seg.plugins import load_plugins
 from ssl_seg.registry import options_of
 from ssl_seg.utils.toml import read_toml
+from ssl_seg.workflows import pretrain
 from ssl_seg.workflows.config import ClassificationConfig, PretrainConfig
 from ssl_seg.workflows.optimization import configure_optimizer
 
@@ -24,6 +25,8 @@ GIVEN = {
     "lr": 0.1,
     "weight_decay": 0.3,
     "warmup": 0.0,
+    "schedule": "cosine",
+    "clip": 0.0,
 }
 
 
@@ -143,3 +146,54 @@ def test_a_resumed_run_says_which_default_is_another_by_now(cli, tmp_path, monke
     code, _, err = cli("train", "--resume", "--out", tmp_path / "r")
     assert code == 0, err
     assert "not bit-exact: ssl.decay was 0.99, is 0.5" in err
+
+
+def test_what_a_recipe_says_of_the_end_and_the_optimizer_is_in_run_toml_and_repeats_and_resumes(
+    cli, tmp_path, monkeypatch
+):
+    recipe = {"lr": 1e-2, "lr_end": 1e-3, "weight_decay": 0.1, "weight_decay_end": 0.4, "betas": (0.9, 0.95)}
+    monkeypatch.setattr(BYOL, "recipe", {"optimizer": "adamw", "clip": 3.0, "schedule": "poly", **recipe})
+    words = ["train", "demo:12", *SMALL, "-o", "ssl.hidden=8", "--save-every", 1]
+    code, _, err = cli(*words, "--epochs", 2, "--lr-end", 0.002, "--out", tmp_path / "r")
+    assert code == 0, err
+    found = read_toml(tmp_path / "r" / "run.toml")
+    assert found["betas"] == "0.9,0.95" and "momentum" not in found
+    kept = {
+        key: found[key] for key in ("lr", "lr_end", "weight_decay", "weight_decay_end", "clip", "schedule")
+    }
+    assert kept == {
+        "lr": 1e-2,
+        "lr_end": 0.002,
+        "weight_decay": 0.1,
+        "weight_decay_end": 0.4,
+        "clip": 3.0,
+        "schedule": "poly",
+    }
+    monkeypatch.setattr(BYOL, "recipe", {"lr": 0.5, "clip": 1.0, "lr_end": 0.1})  # of a later version
+    scores = [line_of_scores(tmp_path / "r", epoch) for epoch in (0, 1)]
+    code, _, err = cli("train", "--config", tmp_path / "r" / "run.toml", "--out", tmp_path / "again")
+    assert code == 0, err
+    assert [line_of_scores(tmp_path / "again", epoch) for epoch in (0, 1)] == scores
+    assert read_toml(tmp_path / "again" / "run.toml") == found
+    code, _, err = cli("train", "--resume", "--out", tmp_path / "r", "--momentum", 0.9)
+    assert code == 2 and "momentum: was False, now 0.9" in err
+
+
+def line_of_scores(run, epoch):
+    line = json.loads((run / "scores.jsonl").read_text().splitlines()[epoch])
+    return {key: line[key] for key in ("epoch", "loss", "lr") if key in line}
+
+
+def test_a_resumed_run_is_not_given_what_a_later_recipe_says(cli, tmp_path, monkeypatch):
+    words = ["train", "demo:12", *SMALL, "-o", "ssl.hidden=8"]
+    assert cli(*words, "--out", tmp_path / "r")[0] == 0
+    before = read_toml(tmp_path / "r" / "run.toml")
+    monkeypatch.setattr(BYOL, "recipe", {**BYOL.recipe, "lr_end": 1e-4, "weight_decay_end": 1.0})
+    seen = []
+    real = pretrain.run_pretraining
+    monkeypatch.setattr(pretrain, "run_pretraining", lambda *a: (seen.append(a[1]), real(*a)))
+    code, _, err = cli("train", "--resume", "--out", tmp_path / "r")
+    assert code == 0, err
+    assert (seen[0].lr_end, seen[0].weight_decay_end, seen[0].lr) == (None, None, before["lr"])
+    assert cli(*words, "--out", tmp_path / "new")[0] == 0
+    assert read_toml(tmp_path / "new" / "run.toml")["weight_decay_end"] == 1.0

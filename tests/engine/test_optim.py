@@ -18,7 +18,9 @@ from ssl_seg.engine.optim import (
     scale_lr,
     set_lr,
     undecayed,
+    weight_decay_at_step,
 )
+from ssl_seg.engine.schedule import Schedule, set_rates
 from ssl_seg.errors import UsageError
 from ssl_seg.methods.byol import BYOL
 from ssl_seg.testing import TinyBackbone
@@ -258,6 +260,52 @@ def test_a_run_that_is_all_warm_up_has_rates(schedule):
     rates = [lr_at_step(step, 3, 1.0, 3, schedule) for step in range(3)]
     assert rates == pytest.approx([1 / 3, 2 / 3, 1.0])
     assert math.isfinite(lr_at_step(0, 1, 1.0, 0, schedule))
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "poly"])
+def test_a_schedule_may_end_above_zero(schedule):
+    """The fall is that to zero, shrunk and lifted."""
+    for step in range(10, 51):
+        fall = lr_at_step(step, 50, 1.0, 10, schedule)
+        assert lr_at_step(step, 50, 2.0, 10, schedule, 0.5) == pytest.approx(0.5 + 1.5 * fall)
+    assert lr_at_step(3, 50, 2.0, 10, schedule, 0.5) == lr_at_step(3, 50, 2.0, 10, schedule)
+    assert lr_at_step(50, 50, 2.0, 10, schedule, 0.5) == pytest.approx(0.5)
+
+
+def test_a_rate_that_falls_to_zero_has_the_bits_it_had():
+    for step in range(10, 50):
+        assert lr_at_step(step, 50, 0.3, 10) == 0.3 * 0.5 * (1.0 + math.cos(math.pi * ((step - 10) / 40)))
+        assert lr_at_step(step, 50, 0.3, 10, "poly") == 0.3 * (1.0 - (step - 10) / 40) ** 0.9
+
+
+def test_weight_decay_rises_along_half_a_cosine_where_there_is_any():
+    from timm.scheduler import CosineLRScheduler
+
+    stand_in = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.04)
+    timms = CosineLRScheduler(stand_in, t_initial=20, lr_min=0.4, t_in_epochs=False)
+    module = parts()
+    optimizer = build_optimizer("adamw", build_param_groups(module, 0.04), 0.1)
+    plan = Schedule(
+        20, 5, 4, lambda step: 0.1, weight_decay_at=lambda s: weight_decay_at_step(s, 20, 0.04, 0.4)
+    )
+    for step in range(20):
+        timms.step_update(step)
+        assert set_rates(optimizer, plan, step) == 0.1
+        decays = {n: g["weight_decay"] for g in optimizer.param_groups for n in names_of(module, g)}
+        assert decays["backbone.weight"] == pytest.approx(stand_in.param_groups[0]["lr"])
+        assert decays["backbone.bias"] == 0.0
+    assert weight_decay_at_step(0, 20, 0.04, 0.4) == pytest.approx(0.04)
+
+
+def test_an_optimizer_is_given_its_momentum_and_betas():
+    assert build_optimizer("adamw", build_param_groups(net(), 0.1), 0.1, betas=(0.8, 0.7)).defaults[
+        "betas"
+    ] == (
+        0.8,
+        0.7,
+    )
+    for name in ("sgd", "lars"):
+        assert build_optimizer(name, build_param_groups(net(), 0.1), 0.1, 0.3).defaults["momentum"] == 0.3
 
 
 # --- what a method declares of its parts ------------------------------------------------------------

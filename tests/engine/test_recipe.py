@@ -92,11 +92,119 @@ def test_a_recipe_of_another_optimizer_without_a_rate_asks_for_one():
         ({"lr": "1e-3"}, "lr must be a number, got '1e-3'"),
         ({"sgd": {"lr": float("nan")}}, "sgd.lr must be a number"),
         ({"optimizer": "adamm"}, "did you mean 'adam'"),
+        ({"betas": (0.9,)}, r"betas must be two numbers in \[0, 1\)"),
+        ({"momentum": 0.9}, "momentum is none of adamw's"),
+        ({"sgd": {"lr": 1.0, "betas": (0.9, 0.95)}}, "sgd.betas is none of sgd's"),
+        ({"optimizer": "sgd", "lr": 1.0, "momentum": 1.0}, r"momentum must be a number in \[0, 1\)"),
+        ({"schedule": "cosin"}, "schedule must be one of cosine, constant, poly"),
+        ({"adamw": {"clip": -1}}, "adamw.clip must be a number"),
+        ({"weight_decay_ends": 0.4}, "did you mean 'weight_decay_end'"),
+        ({"lr": 0.1, "lr_end": 0.2}, "lr_end must be at most lr"),
+        ({"lr_end": 0.2}, "lr_end must be at most lr"),
     ],
 )
 def test_a_recipe_that_says_what_nobody_reads_is_refused(recipe, said):
     with pytest.raises(PluginError, match=said):
         resolve(given(), recipe, "mine")
+
+
+DINO = {
+    "optimizer": "adamw",
+    "lr": 5e-4,
+    "lr_end": 1e-6,
+    "weight_decay": 0.04,
+    "weight_decay_end": 0.4,
+    "betas": (0.9, 0.95),
+    "warmup": 0.1,
+    "clip": 3.0,
+    "sgd": {"lr": 0.03, "momentum": 0.95, "clip": 0.0, "schedule": "constant", "warmup": 0.0},
+}
+OPEN = ("lr_end", "weight_decay_end", "schedule", "momentum", "betas", "clip")
+
+
+def everything(**typed):
+    keys = typed.keys() & OPEN
+    return {**given(**{k: v for k, v in typed.items() if k not in keys}), **dict.fromkeys(OPEN), **typed}
+
+
+def test_a_recipe_says_how_a_run_ends_and_how_the_optimizer_remembers():
+    own = resolve(everything(), DINO, "mine")
+    assert own == {
+        "optimizer": "adamw",
+        "lr": 5e-4,
+        "lr_end": 1e-6,
+        "weight_decay": 0.04,
+        "weight_decay_end": 0.4,
+        "momentum": None,
+        "betas": "0.9,0.95",
+        "warmup": 0.1,
+        "schedule": "cosine",
+        "clip": 3.0,
+    }
+    other = resolve(everything(optimizer="sgd"), DINO, "mine")
+    assert other == {
+        "optimizer": "sgd",
+        "lr": 0.03 / 4,
+        "lr_end": None,
+        "weight_decay": 1e-4,
+        "weight_decay_end": None,
+        "momentum": 0.95,
+        "betas": None,
+        "warmup": 0.0,
+        "schedule": "constant",
+        "clip": 0.0,
+    }
+
+
+def test_what_is_typed_holds_over_a_recipe():
+    typed = {"lr_end": 1e-5, "weight_decay_end": 0.1, "schedule": "poly", "betas": "0.8,0.9", "clip": 0.0}
+    suits = resolve(everything(**typed), DINO, "mine")
+    assert {key: suits[key] for key in typed} == typed
+    assert resolve(everything(optimizer="lars", lr=0.1, momentum=0.5), DINO, "mine")["momentum"] == 0.5
+
+
+def test_the_end_of_a_rate_is_a_share_of_its_peak():
+    assert resolve(everything(lr=1e-3), DINO, "mine")["lr_end"] == pytest.approx(2e-6)
+    swav = {"optimizer": "lars", "lr": 0.6, "lr_end": 0.0006}
+    assert resolve(everything(batch_size=4096), swav, "mine")["lr_end"] == pytest.approx(0.0096)
+    assert resolve(everything(schedule="constant"), swav, "mine")["lr_end"] is None
+
+
+def test_a_weight_decay_that_is_typed_stays_unless_its_end_is_typed_too():
+    assert resolve(everything(weight_decay=0.1), DINO, "mine")["weight_decay_end"] is None
+    both = resolve(everything(weight_decay=0.1, weight_decay_end=0.2), DINO, "mine")
+    assert (both["weight_decay"], both["weight_decay_end"]) == (0.1, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ({"momentum": 0.9}, "adamw has no momentum, but betas"),
+        ({"optimizer": "sgd", "betas": "0.9,0.9"}, "sgd has no betas, but momentum"),
+        ({"betas": "0.9"}, "two numbers"),
+        ({"betas": "0.9,1.0"}, "two numbers"),
+        ({"betas": "a,b"}, "two numbers"),
+        ({"lr_end": 0.1}, "final learning rate 0.1 is above the peak 0.0005"),
+        ({"lr_end": 0.0, "schedule": "constant"}, "constant learning rate has no other end"),
+    ],
+)
+def test_values_that_do_not_go_together_are_refused(typed, said):
+    with pytest.raises(UsageError, match=said):
+        resolve(everything(**typed), DINO, "mine")
+
+
+def test_a_resumed_run_keeps_what_it_was_started_with():
+    """`None` is not written: what a later version's recipe says would else hold for a run that had nothing."""
+    started = {
+        "optimizer": "sgd",
+        "lr": 0.5,
+        "weight_decay": 0.0,
+        "warmup": 0.0,
+        "schedule": "poly",
+        "clip": 1.0,
+    }
+    found = resolve(everything(), DINO, "mine", started)
+    assert {key: value for key, value in found.items() if value is not None} == started
 
 
 def test_tables_are_merged():

@@ -1,6 +1,6 @@
 """Flags whose default is that of a recipe: each command shows its own values."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from ssl_seg.commands.training_flags import optimization_flag
 
@@ -25,3 +25,43 @@ def warmup(default: str) -> Any:
     """`--warmup`."""
     text = "Learning-rate warm-up, as a fraction of all steps."
     return optimization_flag(min=0.0, max=0.9, help=text, show_default=default)
+
+
+LrEnd = Annotated[
+    float | None,
+    optimization_flag(min=0.0, help="Learning rate at the end.", show_default="method's recipe; byol: 0"),
+]
+WeightDecayEnd = Annotated[
+    float | None,
+    optimization_flag(
+        min=0.0,
+        help="Weight decay at the end, along a cosine.",
+        show_default="method's recipe; byol: constant",
+    ),
+]
+Schedule = Annotated[
+    Literal["cosine", "constant", "poly"] | None,
+    optimization_flag(
+        help="Learning-rate schedule after warm-up.", show_default="method's recipe; byol: cosine"
+    ),
+]
+Momentum = Annotated[
+    float | None,
+    optimization_flag(
+        min=0.0, max=0.9999, help="Momentum of sgd and lars.", show_default="method's recipe; byol: 0.9"
+    ),
+]
+Betas = Annotated[
+    str | None,
+    optimization_flag(
+        metavar="B1,B2", help="Betas of adam and adamw.", show_default="method's recipe; byol: 0.9,0.999"
+    ),
+]
+Clip = Annotated[
+    float | None,
+    optimization_flag(
+        min=0.0,
+        help="Maximum gradient norm; 0 disables clipping.",
+        show_default="method's recipe; byol: 0",
+    ),
+]

@@ -40,10 +40,14 @@ def train(
     lr: Annotated[
         float | None, recipe_flags.lr("method's recipe; byol: 0.001; sgd, lars: x batch size / 256")
     ] = None,
+    lr_end: recipe_flags.LrEnd = None,
     weight_decay: Annotated[float | None, recipe_flags.weight_decay("method's recipe; byol: 0.0001")] = None,
+    weight_decay_end: recipe_flags.WeightDecayEnd = None,
     warmup: Annotated[float | None, recipe_flags.warmup("method's recipe; byol: 0.05")] = None,
-    schedule: training.Schedule = "cosine",
-    clip: training.Clip = 0.0,
+    schedule: recipe_flags.Schedule = None,
+    momentum: recipe_flags.Momentum = None,
+    betas: recipe_flags.Betas = None,
+    clip: recipe_flags.Clip = None,
     accumulate: training.Accumulate = 1,
     seed: flags.Seed = 0,
     precision: flags.Precision = "auto",

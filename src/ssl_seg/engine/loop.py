@@ -13,9 +13,8 @@ from ssl_seg.engine.device import Device
 from ssl_seg.engine.metric_logger import MetricLogger
 from ssl_seg.engine.monitors import CollapseMonitor, FiniteCheck
 from ssl_seg.engine.observers import Observers
-from ssl_seg.engine.optim import set_lr
 from ssl_seg.engine.run_dir import Run
-from ssl_seg.engine.schedule import Schedule
+from ssl_seg.engine.schedule import Schedule, set_rates
 from ssl_seg.engine.signals import SignalHandler
 from ssl_seg.utils.foreign import fenced
 from ssl_seg.utils.train_progress import TrainProgress
@@ -64,7 +63,7 @@ def fit(
         while step < total_steps:
             # Forward and backward
             device.seed_rank_rng(step)
-            set_lr(optimizer, lr := schedule.lr_at(step), schedule.peak_lr, step / total_steps)
+            lr = set_rates(optimizer, schedule, step)
             out, loss = _accumulate_gradients(module, forward, inputs, device, logger)
             # Check: the next batch is prepared while the device computes whether this one is finite
             norm = finite.launch(loss, parameters)

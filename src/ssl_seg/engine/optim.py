@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -13,6 +14,8 @@ from ssl_seg.errors import UsageError, did_you_mean
 from ssl_seg.utils.foreign import wrong
 
 OPTIMIZERS = ("adamw", "adam", "sgd", "lars")
+MOMENTUM, BETAS = ("sgd", "lars"), ("adamw", "adam")  # those that take the one or the other
+SCHEDULES = ("cosine", "constant", "poly")
 
 
 def undecayed(module: nn.Module) -> list[str]:
@@ -82,8 +85,21 @@ def build_param_groups(
     ]
 
 
-def build_optimizer(name: str, groups: list[dict[str, Any]], lr: float, momentum: float = 0.9) -> Optimizer:
+def build_optimizer(
+    name: str,
+    groups: list[dict[str, Any]],
+    lr: float,
+    momentum: float = 0.9,
+    betas: tuple[float, float] = (0.9, 0.999),
+) -> Optimizer:
     """Make `adamw`, `adam`, `sgd` (with momentum) or `lars`; fused where torch has it.
+
+    Args:
+        name: of the optimizer.
+        groups: see `build_param_groups`.
+        lr: the learning rate.
+        momentum: of SGD and LARS.
+        betas: of Adam and AdamW.
 
     Raises:
         UsageError: an unknown name.
@@ -96,9 +112,9 @@ def build_optimizer(name: str, groups: list[dict[str, Any]], lr: float, momentum
         lars: Optimizer = Lars(groups, lr=lr, momentum=momentum)
         return lars
     if name == "adamw":
-        return torch.optim.AdamW(groups, lr=lr, fused=True)
+        return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
     if name == "adam":
-        return torch.optim.Adam(groups, lr=lr, fused=True)
+        return torch.optim.Adam(groups, lr=lr, betas=betas, fused=True)
     return torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=True)
 
 
@@ -115,6 +131,26 @@ def check_optimizer(name: str) -> str:
     return name
 
 
+def are_betas(value: object) -> bool:
+    """Whether these are two numbers in [0, 1)."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        return False
+    return all(isinstance(beta, int | float) and 0 <= beta < 1 for beta in value)
+
+
+def read_betas(text: str) -> tuple[float, float]:
+    """`0.9,0.95` -> (0.9, 0.95).
+
+    Raises:
+        UsageError: these are no two numbers in [0, 1).
+    """
+    with suppress(ValueError):
+        betas = tuple(map(float, text.split(",")))
+        if are_betas(betas):
+            return betas[0], betas[1]
+    raise UsageError(f"betas must be two numbers in [0, 1), got {text!r}", next="--betas 0.9,0.999")
+
+
 def scale_lr(optimizer: str, lr: float, batch_size: int) -> float:
     """A learning rate stated for a batch of 256, for another batch.
 
@@ -124,11 +160,13 @@ def scale_lr(optimizer: str, lr: float, batch_size: int) -> float:
     return lr * batch_size / 256 if optimizer in ("sgd", "lars") else lr
 
 
-def lr_at_step(step: int, total: int, peak: float, warmup: int = 0, schedule: str = "cosine") -> float:
+def lr_at_step(
+    step: int, total: int, peak: float, warmup: int = 0, schedule: str = "cosine", end: float = 0.0
+) -> float:
     """The learning rate of a step, counted from 0.
 
-    It rises in a line over `warmup` steps, then falls to 0 along half a cosine (`cosine`), as
-    `(1 - t) ** 0.9` (`poly`), or stays (`constant`).
+    It rises in a line over `warmup` steps, then falls to `end` along half a cosine (`cosine`), as
+    `(1 - t) ** 0.9` (`poly`), or stays at its peak (`constant`).
     """
     if step < warmup:
         return peak * (step + 1) / warmup
@@ -136,8 +174,13 @@ def lr_at_step(step: int, total: int, peak: float, warmup: int = 0, schedule: st
     if schedule == "constant":
         return peak
     if schedule == "poly":
-        return peak * float((1.0 - t) ** 0.9)
-    return peak * 0.5 * (1.0 + math.cos(math.pi * t))
+        return end + (peak - end) * float((1.0 - t) ** 0.9)
+    return end + (peak - end) * 0.5 * (1.0 + math.cos(math.pi * t))
+
+
+def weight_decay_at_step(step: int, total: int, start: float, end: float) -> float:
+    """The weight decay of a step, counted from 0: from `start` to `end` along half a cosine, without warm-up."""
+    return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * step / total))
 
 
 def set_lr(optimizer: Optimizer, rate: float, peak: float = 0.0, progress: float = 1.0) -> None:
@@ -153,3 +196,10 @@ def set_lr(optimizer: Optimizer, rate: float, peak: float = 0.0, progress: float
         # without a rate nothing decays either; what is frozen by it keeps its place in the graph, as DDP needs it
         is_frozen = progress < group.get("frozen_until", 0.0)
         group["lr"] = 0.0 if is_frozen else rate_of_group * group["scale"]
+
+
+def set_weight_decay(optimizer: Optimizer, weight_decay: float) -> None:
+    """Give it to every group that decays."""
+    for group in optimizer.param_groups:
+        if group["adapt"]:
+            group["weight_decay"] = weight_decay

@@ -15,7 +15,8 @@ _TASKS = {"classify": "image-classification", "segment": "image-segmentation"}
 _METRICS = {"top1": "accuracy", "miou": "mean_iou", "probe_knn": "accuracy"}
 _SETTINGS = [
     *("ssl", "backbone", "head", "init", "freeze", "epochs", "batch_size", "image_size", "augment", "loss"),
-    *("optimizer", "lr", "backbone_lr", "weight_decay", "warmup", "schedule", "clip"),
+    *("optimizer", "lr", "lr_end", "backbone_lr", "weight_decay", "weight_decay_end", "warmup", "schedule"),
+    *("momentum", "betas", "clip"),
     *("mixup", "label_smoothing", "seed", "precision"),
 ]
 

@@ -22,16 +22,19 @@ class _Settings:
         """By their names, in order."""
         return dict(vars(self))
 
-    def resolved(self, recipe: Mapping[str, Any], whose: str) -> Self:
+    def resolved(
+        self, recipe: Mapping[str, Any], whose: str, started: Mapping[str, Any] | None = None
+    ) -> Self:
         """With the optimizer's values that the user left open, from a recipe.
 
         Args:
             recipe: see `ssl_seg.engine.recipe.resolve`, which also says what it raises.
             whose: the recipe's owner, for an error.
+            started: the settings of the run that is resumed.
         """
         from ssl_seg.engine.recipe import resolve
 
-        return replace(self, **resolve(self.settings(), recipe, whose))
+        return replace(self, **resolve(self.settings(), recipe, whose, started))
 
     def with_options(self, part: str, options: Mapping[str, str]) -> Self:
         """With these options of one component, and no others; none at all remove its entry."""
@@ -53,10 +56,14 @@ class PretrainConfig(_Settings):
     image_size: int = 128
     optimizer: str | None = None
     lr: float | None = None
+    lr_end: float | None = None
     weight_decay: float | None = None
+    weight_decay_end: float | None = None
     warmup: float | None = None
-    schedule: Schedule = "cosine"
-    clip: float = 0.0
+    schedule: Schedule | None = None
+    momentum: float | None = None
+    betas: str | None = None
+    clip: float | None = None
     accumulate: int = 1
     seed: int = 0
     precision: Precision = "auto"

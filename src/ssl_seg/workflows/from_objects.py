@@ -71,7 +71,7 @@ def pretrain(
         if probe is not None:
             _check_labels(probe, {"labelled": True})
         with open_session("train", folder, config, resume=resume) as session:
-            resolved = config.resolved(method.recipe, f"ssl method {config.ssl}")
+            resolved = config.resolved(method.recipe, f"ssl method {config.ssl}", session.started)
             components = Components(session.plugins.registry)
             run_pretraining(session, resolved, method, dataset, probe, components)
     return RunResult(folder, trained=method.backbone)

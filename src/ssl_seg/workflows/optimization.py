@@ -1,11 +1,17 @@
 """From the settings of a run to its optimizer and its schedule."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from torch.optim import Optimizer
 
-from ssl_seg.engine.optim import build_optimizer, build_param_groups, lr_at_step
+from ssl_seg.engine.optim import (
+    build_optimizer,
+    build_param_groups,
+    lr_at_step,
+    read_betas,
+    weight_decay_at_step,
+)
 from ssl_seg.engine.schedule import Schedule
 from ssl_seg.utils.log import log
 
@@ -24,6 +30,7 @@ def configure_optimizer(
         early: the run was started by version 0.1.0: it continues with the parameter groups that it had.
     """
     assert config.optimizer is not None and config.weight_decay is not None and config.warmup is not None
+    assert config.schedule is not None and config.clip is not None
     backbone_lr, lr = getattr(config, "backbone_lr", None), config.lr or 0.0
     scales: dict[str, float] = {}
     if backbone_lr is not None:
@@ -33,17 +40,27 @@ def configure_optimizer(
     # of version 0.1.0: everything decayed that has two dimensions, and the optimizer's state is in that order
     groups = build_param_groups(module, config.weight_decay, scales, () if early else None, declared)
     total = config.epochs * steps_per_epoch
-    warmup, schedule = round(config.warmup * total), config.schedule
+    warmup, schedule, start = round(config.warmup * total), config.schedule, config.weight_decay
+    lr_end, end = (getattr(config, name, None) for name in ("lr_end", "weight_decay_end"))
     plan = Schedule(
         total_steps=total,
         steps_per_epoch=steps_per_epoch,
         batch_size=config.batch_size,
-        lr_at=lambda step: lr_at_step(step, total, peak, warmup, schedule),
+        lr_at=lambda step: lr_at_step(step, total, peak, warmup, schedule, lr_end or 0.0),
         peak_lr=peak,
         max_grad_norm=config.clip,
         save_every_steps=config.save_every,
+        weight_decay_at=None if end is None else lambda step: weight_decay_at_step(step, total, start, end),
     )
-    return build_optimizer(config.optimizer, groups, peak), plan
+    return build_optimizer(config.optimizer, groups, peak, **_moments(config)), plan
+
+
+def _moments(config: "RunConfig") -> dict[str, Any]:
+    """How long the optimizer remembers, where the settings say so; those of fine-tuning do not."""
+    momentum, betas = getattr(config, "momentum", None), getattr(config, "betas", None)
+    return ({} if momentum is None else {"momentum": momentum}) | (
+        {"betas": read_betas(betas)} if betas else {}
+    )
 
 
 def warn_of_accumulation(accumulate: int, module: nn.Module, what: str) -> None:

@@ -51,6 +51,11 @@ class Session:
     bad_files: BadFiles
     loggers: str = ""
 
+    @property
+    def started(self) -> dict[str, Any] | None:
+        """The settings that a resumed run was started with; None of a new one."""
+        return self.run_dir.settings() if self.run_dir.resume else None
+
     def image_cache(self, dataset: "Dataset", config: "RunConfig") -> "Store":
         """The images of a dataset, decoded once."""
         from ssl_seg.workflows.data import open_images
