@@ -10,7 +10,7 @@ import typer
 from ssl_seg.commands import flags
 from ssl_seg.commands.from_python import from_python
 from ssl_seg.errors import UsageError
-from ssl_seg.utils.home import expanded
+from ssl_seg.study.run_paths import find_run
 from ssl_seg.utils.progress import echo
 from ssl_seg.utils.toml import read_json
 from ssl_seg.workflows.evaluate import PROBES, measure
@@ -78,8 +78,9 @@ def evaluate(
     }
     options = read_options(option or [])
     _check_out(out)
-    if is_mask_folder(expanded(run)):
-        numbers = evaluate_mask_folder(expanded(run), data, options)
+    path = find_run(run)
+    if is_mask_folder(path):
+        numbers = evaluate_mask_folder(path, data, options)
     else:
         named = (run, which, backbone, head, image_size, options)
         numbers = measure(named, session_flags, data, window, (bank, allow_overlap), chosen)

@@ -8,6 +8,7 @@ import typer
 from ssl_seg.commands import figure_flags
 from ssl_seg.errors import DataError
 from ssl_seg.figures.curves_data import missing_epochs, names, read_lines
+from ssl_seg.study.run_paths import find_run
 from ssl_seg.utils.progress import Console, echo
 
 
@@ -21,7 +22,7 @@ def curves(
     """
     from ssl_seg.figures.curves import draw_curves, panels
 
-    runs = list(dict.fromkeys(runs))
+    runs = list(dict.fromkeys(find_run(run) for run in runs))
     stem = out or (runs[0] / "figures" / "curves" if len(runs) == 1 else Path("curves"))
     progress = Console()
     lines_of_run = {}

@@ -22,7 +22,7 @@ code_flag = partial(model_flag, metavar="FILE.py:NAME")
 
 DATA_HELP = "Images: a folder, a CSV file, or FORMAT:PATH."
 
-RunOrFile = Annotated[str, typer.Argument(metavar="RUN", help="Run folder or weight file.")]
+RunOrFile = Annotated[str, typer.Argument(metavar="RUN", help="Run folder, STUDY@STAGE, or weight file.")]
 AllowOverlap = Annotated[
     bool, data_flag("--allow-overlap", help="Allow identical images in the training and validation sets.")
 ]

@@ -123,10 +123,9 @@ def _candidates(subject: Subject, name: str, dilated: dict[str, Any]) -> Iterato
 
 def _with_rates_of(head: nn.Module, network: nn.Module) -> str:
     """Give torchvision's DeepLabv3 the rates of a head of ours; returns the code that does it."""
-    branches = "classifier.0.convs"
-    if not any(name == branches for name, _ in head.named_modules()):
+    if not hasattr(head, "classifier"):
         return ""
-    own, theirs = ([branch[0] for branch in whole.get_submodule(branches)[1:-1]] for whole in (head, network))
+    own, theirs = _atrous(head), _atrous(network)
     rates = tuple(conv.dilation[0] for conv in own)
     if rates == tuple(conv.dilation[0] for conv in theirs) or len(own) != len(theirs):
         return ""
@@ -136,6 +135,14 @@ def _with_rates_of(head: nn.Module, network: nn.Module) -> str:
         f"\nfor branch, rate in zip(net.classifier[0].convs[1:4], {rates}):"
         "\n    branch[0].dilation = branch[0].padding = (rate, rate)"
     )
+
+
+def _atrous(whole: nn.Module) -> list[nn.Conv2d]:
+    """The atrous convolutions of a DeepLabv3."""
+    parts = [(name, part) for name, part in whole.named_modules() if isinstance(part, nn.Conv2d)]
+    return [
+        part for name, part in parts if name.startswith("classifier.0.convs.") and part.kernel_size == (3, 3)
+    ]
 
 
 def _never(subject: Subject) -> dict[str, Tensor]:

@@ -8,11 +8,12 @@ from pathlib import Path
 from ssl_seg.reporting import settings_diff as conditions
 from ssl_seg.reporting import summaries
 from ssl_seg.reporting import training_health as health
-from ssl_seg.reporting.collect import SCORES, gather
+from ssl_seg.reporting.collect import gather
 from ssl_seg.reporting.embedding_maps import Map, read_map
 from ssl_seg.reporting.figures import Figures, picture_files, read_masks, read_sam
 from ssl_seg.reporting.records import Facts, RunFacts
 from ssl_seg.reporting.svg import Line, curves, intervals, points
+from ssl_seg.results.run_list import SCORES
 from ssl_seg.results.tables import Table
 
 COMMAND_TITLES = {"train": "Pre-training", "classify": "Classification", "segment": "Segmentation"}

@@ -14,6 +14,7 @@ from typing import Any
 from ssl_seg.errors import DataError, SslSegError
 from ssl_seg.reporting.records import Facts, RunFacts, StageFacts
 from ssl_seg.results.run_digests import damage
+from ssl_seg.results.run_list import SCORES
 from ssl_seg.results.runs import Row, read_row
 from ssl_seg.results.scores import load_scores
 from ssl_seg.results.status import NAME as STATUS
@@ -23,8 +24,6 @@ from ssl_seg.study.config import Stage
 from ssl_seg.utils.text import from_csv_cell
 from ssl_seg.utils.toml import read_json, read_toml
 
-# what tells best what a run of a command is worth
-SCORES = {"classify": "val_top1", "segment": "val_miou", "train": "probe_knn"}
 _WARNINGS = 20  # of one run are shown
 
 

@@ -10,8 +10,8 @@ from ssl_seg.base import Model
 from ssl_seg.errors import WeightsError
 from ssl_seg.plugins import load_plugins
 from ssl_seg.registry import Registry
+from ssl_seg.study.run_paths import find_run
 from ssl_seg.utils.code_names import TypedName, names_code, refuse_code
-from ssl_seg.utils.home import expanded
 from ssl_seg.weights import model_file
 from ssl_seg.weights.backbone_file import FORMAT, load_backbone, read_about
 from ssl_seg.weights.readers import find_file, read_header
@@ -35,7 +35,7 @@ def load(
         WeightsError: nothing there, not written by this library, it does not fit, or it asks for code.
         PluginError: a part of the network is of a plugin that is not installed.
     """
-    path = expanded(path)
+    path = find_run(path)
     file = path / "model.safetensors"
     file = file if file.is_file() else find_file(path)
     registry = load_plugins().registry

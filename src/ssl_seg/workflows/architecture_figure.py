@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ssl_seg.study.run_paths import find_run
 from ssl_seg.utils.code_names import TypedName
 from ssl_seg.utils.files import replace_text
-from ssl_seg.utils.home import expanded
 from ssl_seg.utils.outputs import refuse_inputs
 from ssl_seg.workflows.flag_values import read_options
 from ssl_seg.workflows.inference import run_files
@@ -50,11 +50,11 @@ def draw_networks(
     ]
     size = image_size or max((at for *_, at in opened if at), default=SIZE)
     described = [describe_network(model, size, title) for title, model, _ in opened]
-    only = expanded(networks[0])
+    only = find_run(networks[0])
     stem = out or (only / "figures" if len(networks) == 1 and only.is_dir() else Path()) / "architecture"
     stem = stem.with_suffix("") if stem.suffix in ENDINGS else stem
     number_file = stem.with_name(f"{stem.name}.json")
-    refuse_inputs([number_file], (file for name in networks for file in run_files(expanded(name))))
+    refuse_inputs([number_file], (file for name in networks for file in run_files(find_run(name))))
     paths = draw_architecture(stem, described)
     numbers = {"image_size": size, "networks": [network.numbers() for network in described]}
     paths.append(number_file)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ssl_seg.utils.home import expanded
+from ssl_seg.study.run_paths import find_run
 from ssl_seg.utils.progress import Console
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def subject_of(run: str, which: Literal["last", "best"], backbone: str | None, h
     with Console() as progress:
         progress.quiet = True
         loaded = open_model(run, load_plugins(), progress.say, which=which, **typed)
-    metadata: dict[str, Any] = loaded.metadata or read_about(expanded(run))
+    metadata: dict[str, Any] = loaded.metadata or read_about(find_run(run))
     return Subject(
         loaded.backbone,
         loaded.model.head if loaded.model else None,
@@ -55,7 +55,7 @@ def write_export(
         return to_onnx(subject, out)
     from ssl_seg.exporting.hub import to_hub
 
-    return to_hub(subject, out, record=_record(subject, expanded(run), which), license=license)
+    return to_hub(subject, out, record=_record(subject, find_run(run), which), license=license)
 
 
 def _record(subject: "Subject", path: Path, which: Literal["last", "best"]) -> "Record":

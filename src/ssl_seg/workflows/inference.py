@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ssl_seg.engine.run_dir import RUN_FILES
+from ssl_seg.study.run_paths import find_run
 from ssl_seg.utils.code_names import TypedName
-from ssl_seg.utils.home import expanded
 from ssl_seg.utils.progress import Console
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class InferenceSession:
 
     def inputs(self, *datasets: "Dataset") -> Iterator[Path]:
         """The files that nothing may be written over: those of the data sets, and the run's own."""
-        yield from run_files(expanded(self._run))
+        yield from run_files(find_run(self._run))
         for dataset in datasets:
             yield from files_of(dataset)
 

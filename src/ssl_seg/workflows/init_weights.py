@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl_seg.errors import WeightsError
+from ssl_seg.study.run_paths import find_run
 from ssl_seg.utils.code_names import refuse_code, same_code
-from ssl_seg.utils.home import expanded
 
 if TYPE_CHECKING:
     from ssl_seg.base import Backbone
@@ -71,7 +71,7 @@ def resolve_init_weights(
     from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD
     from ssl_seg.weights.backbone_file import read_about
 
-    path = expanded(init) if init else None
+    path = find_run(init) if init else None
     metadata: Mapping[str, Any] = read_about(path) if path else {}
     named: str = metadata.get("backbone", "resnet50")
     if backbone is None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ssl_seg.figures.mask_runs import open_runs
+from ssl_seg.study.run_paths import find_run
 from ssl_seg.utils.text import names_in
 
 
@@ -26,6 +27,7 @@ def draw_masks(
     """
     from ssl_seg.figures.mask_gallery import Gallery
 
+    runs = [find_run(run) for run in runs]
     snapshots, missing = open_runs(runs, names_in(names))
     gallery = Gallery(snapshots, names_in(images))
     own = runs[0] / "figures" / "masks" if len(runs) == 1 else Path("masks")

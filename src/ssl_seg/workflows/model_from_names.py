@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl_seg.errors import SslSegError, UsageError, WeightsError
+from ssl_seg.study.run_paths import find_run
 from ssl_seg.utils.code_names import TypedName, names_code, same_code
 from ssl_seg.utils.entry_points import brief
 from ssl_seg.utils.foreign import fenced
-from ssl_seg.utils.home import expanded
 from ssl_seg.utils.progress import Console
 from ssl_seg.utils.text import short
 
@@ -32,7 +32,7 @@ def open_network(
     trusted: Sequence[TypedName],
 ) -> tuple[str, "Model | Backbone", int | None]:
     """A network without its weights: what it is called, the modules, the image size of a run."""
-    path = expanded(named)
+    path = find_run(named)
     if path.exists() and not names_code(named):
         return _of_run(path, registry, classes, trusted)
     backbone, _, head = map(TypedName, named.partition("+"))

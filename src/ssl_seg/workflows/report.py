@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssl_seg.errors import DataError, UsageError
+from ssl_seg.study.run_paths import find_run
 from ssl_seg.utils.home import expanded
 
 
@@ -39,7 +40,7 @@ def write_report(folders: Sequence[Path], out: Path | None = None, title: str = 
     from ssl_seg.reporting.markdown import write_markdown
     from ssl_seg.reporting.page import write_page
 
-    folders = list(dict.fromkeys(expanded(folder) for folder in folders))
+    folders = list(dict.fromkeys(find_run(folder, or_study=True) for folder in folders))
     for folder in folders:
         if not folder.is_dir():
             raise DataError(f"no such folder: {folder}", next="ssl-seg report FOLDER")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ssl_seg.errors import WeightsError
-from ssl_seg.utils.home import expanded
+from ssl_seg.study.run_paths import find_run
 
 if TYPE_CHECKING:
     from ssl_seg.base import Backbone, Model
@@ -67,7 +67,7 @@ def open_model(
     """
     from ssl_seg.weights.load import is_backbone
 
-    path = expanded(run)
+    path = find_run(run)
     name = {"last": "model.safetensors", "best": "best.safetensors"}[which]
     file = path / name if path.is_dir() else path
     if file.name in ("model.safetensors", "best.safetensors") and file.exists() and not is_backbone(file):

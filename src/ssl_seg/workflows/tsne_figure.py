@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssl_seg.figures.tsne_data import chosen_features, mappable
+from ssl_seg.study.run_paths import find_run
 from ssl_seg.utils.files import replace_text
 from ssl_seg.utils.outputs import refuse_inputs
 from ssl_seg.utils.progress import Console
@@ -55,6 +56,7 @@ def draw_tsne(
     from ssl_seg.figures.tsne import chance, make_maps, usable_perplexity
     from ssl_seg.figures.tsne_picture import draw_maps
 
+    run = find_run(run)
     stem = out or run / "figures" / "tsne"
     content_file = stem.with_name(f"{stem.name}.json")
     refuse_inputs([content_file], run_files(run))
