@@ -349,8 +349,8 @@ def test_a_persons_own_toml_may_name_code_even_when_a_run_is_resumed(files, code
 
 def test_a_study_may_name_code_and_hands_it_on_to_what_starts_from_it(files, code, monkeypatch):
     from ssl_seg.commands.stage_flags import flag_validator
-    from ssl_seg.study.config import StudyFile
-    from ssl_seg.study.planner import Study
+    from ssl_seg.study.config import StudyConfig
+    from ssl_seg.study.planner import StudyPlan
 
     (files / "s.toml").write_text(
         '[stages.ssl]\ncommand = "train"\ndata = "demo:40"\nbackbone = "net.py:Net"\n'
@@ -361,7 +361,7 @@ def test_a_study_may_name_code_and_hands_it_on_to_what_starts_from_it(files, cod
     from ssl_seg.workflows.study_components import check_parts
 
     with group.make_context("ssl-seg", ["list"]) as context:
-        plan = Study(StudyFile(files / "s.toml"), flag_validator(context))
+        plan = StudyPlan(StudyConfig(files / "s.toml"), flag_validator(context))
         check_parts(plan.file)
     assert code()
     assert [job.flags["backbone"] for job in plan.jobs] == ["net.py:Net"] * 3

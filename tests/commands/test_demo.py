@@ -5,13 +5,13 @@ import json
 import pytest
 
 from ssl_seg.commands import demo
-from ssl_seg.study.config import StudyFile
+from ssl_seg.study.config import StudyConfig
 
 
 def test_its_study_is_one_that_can_be_run(cli, tmp_path):
     file = tmp_path / 'a "quoted" folder' / "study.toml"
     demo._write(file)
-    assert StudyFile(file).out == file.parent
+    assert StudyConfig(file).out == file.parent
     before = file.stat().st_mtime_ns
     demo._write(file)
     assert file.stat().st_mtime_ns == before
@@ -31,7 +31,7 @@ def test_another_study_in_its_folder_stays(cli, tmp_path):
 
 
 def test_it_goes_on_where_it_was_stopped(cli, tmp_path, monkeypatch):
-    monkeypatch.setattr("ssl_seg.study.runner.PROGRAM", ("false",))
+    monkeypatch.setattr("ssl_seg.study.runner.PYTHON_COMMAND", ("false",))
     code, text, err = cli("demo", "--out", tmp_path / "out")
     assert code == 1 and f"next: ssl-seg study {tmp_path / 'out' / 'study.toml'}" in err
     assert "The page shows" not in text

@@ -29,7 +29,7 @@ DRIVER = f"""
 import sys
 from ssl_seg.cli import main
 from ssl_seg.study import runner
-runner.PROGRAM = (sys.executable, "-S", {str(FAKE)!r})
+runner.PYTHON_COMMAND = (sys.executable, "-S", {str(FAKE)!r})
 main()
 """
 STUDY = """\
@@ -156,7 +156,7 @@ def trial(tmp_path, cli, monkeypatch):
         def run(*words):
             with monkeypatch.context() as patch:
                 patch.chdir(folder)
-                patch.setattr("ssl_seg.study.runner.PROGRAM", (sys.executable, "-S", str(FAKE)))
+                patch.setattr("ssl_seg.study.runner.PYTHON_COMMAND", (sys.executable, "-S", str(FAKE)))
                 return cli(*words)
 
         return run
@@ -411,7 +411,7 @@ def test_a_dry_run_says_what_would_be_run_and_touches_nothing(trial):
     code, out, _ = one.here("study", "s.toml", "--dry-run")
     assert code == 0
     lines = out.splitlines()
-    assert [line.split()[0] for line in lines[:8]] == ["new"] * 8
+    assert [line.split()[0] for line in lines[:8]] == ["pending"] * 8
     assert lines[0].endswith("A, seed 0")
     assert "8 of 8 runs remaining" in out
     assert "no estimate for 8" in out
@@ -433,7 +433,7 @@ def test_a_forecast_follows_from_runs_of_the_same_kind(trial):
     assert code == 0
     lines = {line.split("  ")[-1].split(", about")[0].strip(): line for line in out.splitlines()}
     assert lines["A, seed 0"].startswith("finished")
-    assert lines["ssl, seed 1"].startswith("begun")
+    assert lines["ssl, seed 1"].startswith("started")
     assert lines["ssl, seed 1"].endswith("about 6 s and 3 MiB"), "three epochs of two seconds are left"
     assert lines["ssl, seed 2"].endswith("about 8 s and 3 MiB")
     assert re.search(r"about 4 s and [\d.]+ KiB$", lines["E, seed 2"]), "a small run has a real size"

@@ -94,8 +94,8 @@ STAGES = {
     "views": {"reading": (READING, 1, TERM), "drawing": (at("out/v"), 1, INT)},
     "new-plugin": {"writing": (at("out/mine"), 1, TERM)},
     "study": {
-        "planning": (("ssl_seg.study.planner.Study.write", "", "before"), 1, INT),
-        "between runs": (("ssl_seg.study.runner.Relay.start", "", "before"), 2, TERM),
+        "planning": (("ssl_seg.study.planner.StudyPlan.write", "", "before"), 1, INT),
+        "between runs": (("ssl_seg.study.runner.JobRunner.start", "", "before"), 2, TERM),
         "its table": (at("table.tex"), 1, INT),
         "its page": (at("report.html"), 1, TERM),
     },
@@ -161,7 +161,7 @@ def test_a_signal_at_a_stage(command, stage, lab):
 def test_the_demo_says_how_it_goes_on(lab):
     """It is a study; its runs are those of the tests above."""
     place = new_place(lab, "demo")
-    trap = (STRIKE, ["ssl_seg.study.planner.Study.write", "", "after", 1, INT])
+    trap = (STRIKE, ["ssl_seg.study.planner.StudyPlan.write", "", "after", 1, INT])
     words = ["demo", "--out", "out/demo"]
     ended = run_at(lab, "demo", place, [trap], words=words)
     assert ended.code == 130, ended.output

@@ -118,11 +118,12 @@ def test_the_scores_of_a_table_are_those_of_the_runs(read, study):
 def test_the_table_is_that_of_the_study(read, study, tmp_path):
     """Cell by cell what `ssl-seg study` writes beside the runs, in full precision in the CSV."""
     from ssl_seg.results.runs import read_row
-    from ssl_seg.study.config import Stage
+    from ssl_seg.study.config import StageConfig
 
     runs = runs_of(study)
     rows = [
-        read_row(Stage(n, n, "classify", [0, 1], {}), runs[n], "val_top1") for n in ("A plain", "C plain")
+        read_row(StageConfig(n, n, "classify", [0, 1], {}), runs[n], "val_top1")
+        for n in ("A plain", "C plain")
     ]
     Table(rows, "val_top1").write(tmp_path)
     wanted = [line.split(",") for line in (tmp_path / "table.csv").read_text().splitlines()[1:]]

@@ -9,7 +9,7 @@ from ssl_seg.metrics.mean_iou import areas
 from ssl_seg.results.chance import holm, sign_flips, wilson
 from ssl_seg.results.iou import mean_iou, swaps
 from ssl_seg.results.runs import compare, read_row, read_scores
-from ssl_seg.study.config import Stage
+from ssl_seg.study.config import StageConfig
 
 
 def run(folder, scores, answers=None, *, labels=None, key="val_top1"):
@@ -24,7 +24,7 @@ def run(folder, scores, answers=None, *, labels=None, key="val_top1"):
 
 
 def stage(name, seeds=1):
-    return Stage(name, name, "classify", list(range(seeds)), {})
+    return StageConfig(name, name, "classify", list(range(seeds)), {})
 
 
 def row(tmp_path, name, *runs, planned=None, score="val_top1", **given):

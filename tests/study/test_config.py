@@ -3,7 +3,7 @@
 import pytest
 
 from ssl_seg.errors import UsageError
-from ssl_seg.study.config import StudyFile, TableOf
+from ssl_seg.study.config import StudyConfig, TableConfig
 
 WHOLE = """\
 seeds = [0, 1]
@@ -37,14 +37,14 @@ def study(tmp_path):
     def write(text):
         path = tmp_path / "s.toml"
         path.write_text(text)
-        return StudyFile(path)
+        return StudyConfig(path)
 
     return write
 
 
 def test_a_whole_file(study, tmp_path):
     file = study(WHOLE)
-    assert (str(file.out), file.tables) == ("here", [TableOf("table", ["C"], "val_miou")])
+    assert (str(file.out), file.tables) == ("here", [TableConfig("table", ["C"], "val_miou")])
     assert list(file.stages) == ["ssl", "C"], "a stage comes after those it refers to"
     one, two = file.stages.values()
     assert (one.title, one.command, one.seeds) == ("ssl", "train", [5])
@@ -54,17 +54,17 @@ def test_a_whole_file(study, tmp_path):
     }
     assert (two.title, two.seeds, two.references) == ("C, full", [0, 1], {"init": "ssl"})
     path = tmp_path / "s.toml"
-    assert file.where("stages", "C", "init") == f"{path}, line 12"
-    assert file.where_flag(one, "image_size") == f"{path}, line 5"
-    assert file.where_flag(two, "init") == f"{path}, line 12"
-    assert file.where("stages", "ssl", "nothing of this name") == f"{path}, line 14"
+    assert file.location("stages", "C", "init") == f"{path}, line 12"
+    assert file.flag_location(one, "image_size") == f"{path}, line 5"
+    assert file.flag_location(two, "init") == f"{path}, line 12"
+    assert file.location("stages", "ssl", "nothing of this name") == f"{path}, line 14"
 
 
 def test_what_is_left_out(study):
     file = study('[stages.a]\ncommand = "x"\n[stages.b]\ncommand = "y"\nfrom = "@a"\n')
     assert str(file.out) == "runs/s"
     assert [stage.seeds for stage in file.stages.values()] == [[0], [0]]
-    assert file.tables == [TableOf("table", ["b"], "val_top1")], "a table of what no other stage takes"
+    assert file.tables == [TableConfig("table", ["b"], "val_top1")], "a table of what no other stage takes"
 
 
 def test_several_tables_and_published_numbers(study):
@@ -80,7 +80,7 @@ rows = ["a"]
 rows = ["m"]
 """
     file = study(text)
-    assert file.tables == [TableOf("labels", ["a"], "val_top1"), TableOf("masks", ["m"], "val_miou")]
+    assert file.tables == [TableConfig("labels", ["a"], "val_top1"), TableConfig("masks", ["m"], "val_miou")]
     assert (file.stages["m"].published, file.stages["a"].published) == (0.655, None)
     assert "published" not in file.stages["m"].flags
     with pytest.raises(UsageError, match="'published' must be a number") as refused:
@@ -93,7 +93,7 @@ rows = ["m"]
 def test_lines_are_found_in_any_style(study, tmp_path):
     text = '# [stages.a]\nstages.a.command = "x"\nstages.a.lr = 1\n[stages."b c"]\ncommand = "y" # lr = 2\n"lr" = 3\n'
     file = study(text)
-    lines = [file.where(*keys.split("/"))[-1] for keys in ("stages/a/lr", "stages/b c/lr", "stages/b c")]
+    lines = [file.location(*keys.split("/"))[-1] for keys in ("stages/a/lr", "stages/b c/lr", "stages/b c")]
     assert lines == ["3", "6", "4"]
 
 
@@ -149,4 +149,4 @@ def test_toml_that_is_none(study, tmp_path):
     with pytest.raises(UsageError, match="line 2"):
         study("a = 1\nb = = 2\n")
     with pytest.raises(UsageError, match="cannot read"):
-        StudyFile(tmp_path / "none.toml")
+        StudyConfig(tmp_path / "none.toml")

@@ -7,9 +7,9 @@ import shutil
 import pytest
 
 from ssl_seg.errors import ResourceError, UsageError
-from ssl_seg.study.config import StudyFile
+from ssl_seg.study.config import StudyConfig
 from ssl_seg.study.fingerprint import fingerprint
-from ssl_seg.study.planner import Study
+from ssl_seg.study.planner import StudyPlan
 from ssl_seg.utils.toml import read_toml
 
 FIVE = """\
@@ -52,7 +52,7 @@ def make(tmp_path, monkeypatch):
 
     def make(text=FIVE, out="out"):
         (tmp_path / "s.toml").write_text(f'out = "{out}"\n{text}')
-        return Study(StudyFile(tmp_path / "s.toml"), check)
+        return StudyPlan(StudyConfig(tmp_path / "s.toml"), check)
 
     return make
 
@@ -78,7 +78,7 @@ def test_a_stage_comes_after_what_it_needs_and_a_seed_after_another(make):
     assert all(name.endswith("seed 0") for name in names[:6])
     assert names.index("ssl, seed 1") < names.index("C, seed 1")
     c, ssl = study.runs["C"][1], study.runs["ssl"][1]
-    assert c.needs == [ssl]
+    assert c.depends_on == [ssl]
     assert c.flags == {"init": str(ssl.folder), "seed": 1}
     assert ssl.folder.name.startswith("train-")
     assert len(set(folders(study).values())) == 12
@@ -94,7 +94,7 @@ def test_equal_stages_are_one_job(make):
 def test_one_pre_training_for_all_seeds(make):
     study = make(FIVE + "seeds = [7]\n")
     assert [job.name for job in study.jobs].count("ssl, seed 7") == 1
-    assert study.runs["C"][0].needs == study.runs["C"][1].needs == [study.runs["ssl"][7]]
+    assert study.runs["C"][0].depends_on == study.runs["C"][1].depends_on == [study.runs["ssl"][7]]
     assert study.runs["ssl"][7].flags["seed"] == 7
 
 
@@ -259,7 +259,7 @@ def test_a_failure_takes_along_only_what_needs_it(make):
     study = make(text)
     started, said, lost = run(study, {"ssl, seed 0": 5, "B, seed 1": 3})
     assert len(started) == 14 - 3
-    why = {each.job.name: (each.code, each.why) for each in lost}
+    why = {each.job.name: (each.code, each.message) for each in lost}
     assert why == {
         "ssl, seed 0": (5, "failed with code 5"),
         "C, seed 0": (0, "skipped: needs ssl, seed 0, which failed with code 5"),
@@ -279,20 +279,20 @@ def test_a_failure_takes_along_only_what_needs_it(make):
 def test_a_command_that_ends_well_but_unfinished_has_failed(make):
     lost = make().run(lambda job: 0, lambda text: None)
     assert lost[0].code == 1
-    assert lost[0].why == "failed with code 1"
+    assert lost[0].message == "failed with code 1"
 
 
 def test_the_state_of_a_job(make):
     job = make().jobs[0]
-    assert job.state == "new"
+    assert job.state == "pending"
     job.folder.mkdir(parents=True)
     (job.folder / "run.toml").write_text("")
-    assert job.state == "new", "it can be started: there is no checkpoint yet"
+    assert job.state == "pending", "it can be started: there is no checkpoint yet"
     (job.folder / "checkpoints" / "step-000000").mkdir(parents=True)
-    assert job.state == "begun"
+    assert job.state == "started"
     for text in ('{"state": "running"}', "", "[]", '{"stat'):
         (job.folder / "status.json").write_text(text)
-        assert job.state == "begun"
+        assert job.state == "started"
     finish(job)
     assert job.state == "finished"
 
@@ -312,18 +312,18 @@ def test_a_study_tells_later_readers_what_is_what(make, tmp_path):
 def test_why_a_stage_runs_again_is_told(make, tmp_path):
     study = make()
     (tmp_path / "out").mkdir()
-    assert study.changes(study.jobs[0]) == ""
+    assert study.changed_inputs(study.jobs[0]) == ""
     study.write()
-    assert {study.changes(job) for job in study.jobs} == {""}
+    assert {study.changed_inputs(job) for job in study.jobs} == {""}
     for job in study.jobs:
         finish(job)
     later = make(FIVE + "lr = 1\n")
     was = study.runs["ssl"][1].folder.name
-    assert later.changes(later.runs["ssl"][1]) == f"lr changed since {was}"
-    assert later.changes(later.runs["C"][1]).startswith("init changed since classify-")
-    assert later.changes(later.runs["A"][1]) == ""
+    assert later.changed_inputs(later.runs["ssl"][1]) == f"lr changed since {was}"
+    assert later.changed_inputs(later.runs["C"][1]).startswith("init changed since classify-")
+    assert later.changed_inputs(later.runs["A"][1]) == ""
     (tmp_path / "photos" / "2.jpg").write_text("two")
     later = make()
-    assert later.changes(later.runs["ssl"][1]) == f"an input file changed since {was}"
+    assert later.changed_inputs(later.runs["ssl"][1]) == f"an input file changed since {was}"
     (tmp_path / "out" / "study.json").write_text("{")
-    assert later.changes(later.runs["ssl"][1]) == ""
+    assert later.changed_inputs(later.runs["ssl"][1]) == ""

@@ -7,9 +7,9 @@ import typer
 
 from ssl_seg.commands.stage_flags import flag_validator
 from ssl_seg.errors import ResourceError, SslSegError, UsageError
-from ssl_seg.study.config import StudyFile
-from ssl_seg.study.planner import Study
-from ssl_seg.study.runner import PROGRAM, Relay, held_folder, while_there
+from ssl_seg.study.config import StudyConfig
+from ssl_seg.study.planner import StudyPlan
+from ssl_seg.study.runner import PYTHON_COMMAND, JobRunner, run_locked, study_lock
 from ssl_seg.utils.outputs import output_paths
 from ssl_seg.utils.progress import Console, echo
 from ssl_seg.utils.text import listed
@@ -30,24 +30,24 @@ def study(
     from ssl_seg.results.runs import read_row
     from ssl_seg.results.tables import Table
 
-    plan = Study(StudyFile(file), flag_validator(context))
+    plan = StudyPlan(StudyConfig(file), flag_validator(context))
     check_parts(plan.file)
     _check_tables(plan.file)
     sam = sam_arguments(plan.file, getattr(context.find_root().command, "commands", {}))
     if dry_run:
-        from ssl_seg.study.estimate import forecast
+        from ssl_seg.study.estimate import estimate_study
 
-        echo(*forecast(plan, sam is not None))
+        echo(*estimate_study(plan, sam is not None))
         return
     progress, out = Console(), plan.file.out
     unwritten: list[ResourceError] = []
-    with held_folder(out, f"ssl-seg study {file}") as folder_lock:
-        with Relay(out, f"ssl-seg study {file}", progress.say) as runner:
+    with study_lock(out, f"ssl-seg study {file}") as folder_lock:
+        with JobRunner(out, f"ssl-seg study {file}", progress.say) as runner:
             for job in plan.jobs:
-                if reason := plan.changes(job):
+                if reason := plan.changed_inputs(job):
                     progress.say(f"{job.name}: {reason}")
             plan.write()
-            unfinished = plan.run(lambda job: while_there(folder_lock, runner, job), progress.say)
+            unfinished = plan.run(lambda job: run_locked(folder_lock, runner, job), progress.say)
         for table in plan.file.tables:
             rows = [read_row(plan.file.stages[name], plan.folders(name), table.score) for name in table.rows]
             scores = Table(rows, table.score)
@@ -56,7 +56,7 @@ def study(
             progress.say(f"table: {out / table.name}.txt, .md, .tex, .csv")
         if plan.file.report:
             unwritten = write_study_report(
-                plan, progress.say, None if sam is None else [*PROGRAM, "sam", *sam]
+                plan, progress.say, None if sam is None else [*PYTHON_COMMAND, "sam", *sam]
             )
     failed = [each for each in unfinished if each.code]
     if failed:
@@ -72,7 +72,7 @@ def study(
         raise unwritten[0]
 
 
-def _check_tables(file: StudyFile) -> None:
+def _check_tables(file: StudyConfig) -> None:
     """Each table must have files of its own, in the study's folder.
 
     Raises:
@@ -84,10 +84,10 @@ def _check_tables(file: StudyFile) -> None:
     named += [("report.md", "the report"), ("report_tables.tex", "the report")]
     for table in file.tables:
         if PurePath(table.name).name != table.name:
-            where = file.where("tables", table.name)
+            where = file.location("tables", table.name)
             raise UsageError(f"invalid table name {table.name!r}", where=where, next="[tables.main]")
     try:
         output_paths(file.out, [name for name, _ in named], [owner for _, owner in named])
     except UsageError as error:
-        error.where, error.next = file.where("tables"), "another name of the table"
+        error.where, error.next = file.location("tables"), "another name of the table"
         raise

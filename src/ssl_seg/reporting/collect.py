@@ -20,7 +20,7 @@ from ssl_seg.results.scores import load_scores
 from ssl_seg.results.status import NAME as STATUS
 from ssl_seg.results.status import read_status
 from ssl_seg.results.tables import Table
-from ssl_seg.study.config import Stage
+from ssl_seg.study.config import StageConfig
 from ssl_seg.utils.text import from_csv_cell
 from ssl_seg.utils.toml import read_json, read_toml
 
@@ -78,7 +78,7 @@ def _study(out: Path, prefix: str) -> tuple[list[StageFacts], list[tuple[str, Ta
 def _stage(out: Path, name: str, known: Mapping[str, Any]) -> StageFacts:
     published = known.get("published")
     seeds = {int(seed): str(folder) for seed, folder in known["runs"].items()}
-    stage = Stage(name, str(known["title"]), str(known["command"]), list(seeds), {}, published)
+    stage = StageConfig(name, str(known["title"]), str(known["command"]), list(seeds), {}, published)
     for folder in seeds.values():
         if Path(folder).name != folder or folder == "..":
             raise ValueError(f"invalid folder name {folder!r}")
@@ -92,7 +92,7 @@ def _alone(folder: Path, name: str) -> StageFacts:
     run = _run(folder, name, None, "")
     seed = run.settings.get("seed")
     return StageFacts(
-        Stage(name, name, run.command, [seed if isinstance(seed, int) else 0], {}),
+        StageConfig(name, name, run.command, [seed if isinstance(seed, int) else 0], {}),
         [replace(run, seed=seed if isinstance(seed, int) else None)],
     )
 

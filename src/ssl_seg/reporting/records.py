@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_seg.results.tables import Table
-from ssl_seg.study.config import Stage
+from ssl_seg.study.config import StageConfig
 
 _ORDER = ("train", "classify", "segment")
 
@@ -63,7 +63,7 @@ class RunFacts:
 class StageFacts:
     """A stage and its runs, seed by seed."""
 
-    stage: Stage
+    stage: StageConfig
     runs: list[RunFacts]
 
     @property

@@ -17,7 +17,7 @@ from ssl_seg.results.chance import holm, sign_flips, wilson
 from ssl_seg.results.iou import CONFUSIONS, bootstrap, read_confusions, swaps
 from ssl_seg.results.run_digests import warn_of_damage
 from ssl_seg.results.scores import read_scores
-from ssl_seg.study.config import Stage
+from ssl_seg.study.config import StageConfig
 from ssl_seg.utils.text import from_csv_cell
 
 PREDICTIONS = "val_predictions.csv"
@@ -69,7 +69,7 @@ class Row:
         return wilson(fmean(self.last.values()), len(self.images))
 
 
-def read_row(stage: Stage, folders: Mapping[int, Path], score: str) -> Row:
+def read_row(stage: StageConfig, folders: Mapping[int, Path], score: str) -> Row:
     """The row of a stage.
 
     Args:

@@ -1,4 +1,4 @@
-"""What the files that a flag names hold, as one hash."""
+"""One hash of the files that a flag names."""
 
 import hashlib
 import os
@@ -8,19 +8,19 @@ from pathlib import Path
 
 
 def fingerprint(text: str, out: Path) -> str:
-    """A hash of the files that a flag names: `photos`, `csv:office/train.csv`, `mine.py:Net`; or nothing.
+    """Return a hash of the files that a flag names (`photos`, `csv:office/train.csv`, `net.py:Net`), or "".
 
-    Of a file it is the content, of a run its weights; beside a CSV file also the folder of its name, as
-    images lie there. Of a folder it is name, size and time of every file below: a plan is made at once, and
-    to read a million images takes an hour. Hidden files and `out` do not count.
+    Files are hashed by content, runs by their weights, folders by name, size and modification time of every
+    file: reading a million images would take an hour. A CSV file includes the folder of its name, which
+    holds the images. Hidden files and `out` are excluded.
     """
     head, _, tail = text.partition(":")
     parts = [text, tail, *tail.split("=")[1:], head if head.endswith(".py") else ""]
     digest, found = hashlib.sha256(), False
-    for place in [Path(os.path.expanduser(part)) for part in dict.fromkeys(parts) if part]:
-        weights = place / "backbone.safetensors"
-        beside = [place.with_suffix("")] if place.suffix.lower() == ".csv" else []
-        for path in [weights] if os.path.exists(weights) else [place, *beside]:
+    for root in [Path(os.path.expanduser(part)) for part in dict.fromkeys(parts) if part]:
+        weights = root / "backbone.safetensors"
+        beside = [root.with_suffix("")] if root.suffix.lower() == ".csv" else []
+        for path in [weights] if os.path.exists(weights) else [root, *beside]:
             if os.path.isfile(path):
                 with path.open("rb") as file:
                     digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -32,7 +32,7 @@ def fingerprint(text: str, out: Path) -> str:
 
 
 def _files_below(root: Path, out: Path) -> Iterator[str]:
-    """One line per file below a folder; links are followed, once."""
+    """Yield one line per file under a folder; links are followed once."""
     visited = {os.path.realpath(out)}
     for folder, names, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)

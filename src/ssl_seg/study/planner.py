@@ -1,7 +1,7 @@
-"""A study as jobs: which runs it takes, which of them are done, and what is left to do.
+"""The plan of a study: its runs, which of them are finished, and which remain.
 
-A job is a stage with a seed. Its folder is named by a hash of all that makes its result, so what is
-finished is recognised by what it is, not by what it is called.
+A job is a stage with a seed. Its folder is named by a hash of all inputs of its result, so finished runs are
+recognized by content, not by name.
 """
 
 import hashlib
@@ -15,15 +15,15 @@ from typing import Any
 
 from ssl_seg.errors import ResourceError, UsageError
 from ssl_seg.results.status import read_status
-from ssl_seg.study.config import Stage, StudyFile
+from ssl_seg.study.config import StageConfig, StudyConfig
 from ssl_seg.study.fingerprint import fingerprint
 from ssl_seg.utils.code_names import names_code
 from ssl_seg.utils.files import replace_text
 from ssl_seg.utils.toml import read_json, read_toml, to_toml
 
-FORMAT = 1  # of what a key is made of; another number repeats every job
+FORMAT = 1  # of the hashed inputs; another number repeats every job
 
-# (command, flags, where a flag stands) -> the flags that make the result, and texts that may name files
+# (command, flags, location of a flag) -> the flags that affect the result, and texts that may name files
 Check = Callable[[str, Mapping[str, Any], Callable[[str], str]], tuple[dict[str, Any], list[str]]]
 
 
@@ -32,17 +32,17 @@ class Job:
     """One run.
 
     Attributes:
-        command, flags: what is run.
-        folder: the run's.
-        needs: the jobs whose runs it takes.
-        kind: equal for jobs that differ in the seed alone.
-        names: what it is in the study: `C, seed 1`. Equal stages share a job.
+        command, flags: the command line.
+        folder: of the run.
+        depends_on: the jobs whose runs are its inputs.
+        kind: equal for jobs that differ only in the seed.
+        names: stage and seed, as `C, seed 1`. Equal stages share a job.
     """
 
     command: str
     flags: dict[str, Any]
     folder: Path
-    needs: list["Job"]
+    depends_on: list["Job"]
     kind: str
     names: list[str] = field(default_factory=list)
 
@@ -52,45 +52,45 @@ class Job:
 
     @property
     def config(self) -> Path:
-        """The file with its flags."""
+        """The TOML file with its flags."""
         return self.folder.with_name(f"{self.folder.name}.toml")
 
     @property
     def state(self) -> str:
-        """`finished`, `begun` (there is something to go on with), or `new`."""
-        with suppress(OSError, ValueError, KeyError, TypeError):  # it has not come so far
+        """`finished`, `started` (it has a checkpoint to resume from), or `pending`."""
+        with suppress(OSError, ValueError, KeyError, TypeError):  # no status yet
             if read_status(self.folder)["state"] == "finished":
                 return "finished"
-        return "begun" if any(self.folder.glob("checkpoints/step-*")) else "new"
+        return "started" if any(self.folder.glob("checkpoints/step-*")) else "pending"
 
 
 @dataclass(frozen=True)
-class Lost:
-    """A job that has no result.
+class FailedJob:
+    """A job without a result.
 
     Attributes:
-        code: its exit code; 0 if it was left out.
-        why: what to tell.
+        code: its exit code; 0 if it was skipped.
+        message: the line that is printed.
     """
 
     job: Job
     code: int
-    why: str
+    message: str
 
     @property
     def outcome(self) -> str:
-        return self.why if self.code else "was skipped"
+        return self.message if self.code else "was skipped"
 
 
-class Study:
+class StudyPlan:
     """The jobs of a study's file.
 
     Args:
-        file: what is asked for.
-        check: judges the flags of a command; see `Check`.
+        file: the parsed study file.
+        check: validates the flags of a command; see `Check`.
 
     Attributes:
-        jobs: each after those it needs; seed by seed, so that a table of few seeds is there early.
+        jobs: each after those it depends on; seed by seed, so that a table of few seeds is complete early.
         runs: stage -> seed -> job.
 
     Raises:
@@ -98,63 +98,63 @@ class Study:
         ResourceError: a file that a flag names cannot be read.
     """
 
-    def __init__(self, file: StudyFile, check: Check) -> None:
+    def __init__(self, file: StudyConfig, check: Check) -> None:
         self.file, self._check = file, check
         self.jobs: list[Job] = []
         self.runs: dict[str, dict[int, Job]] = {name: {} for name in file.stages}
-        self._prints: dict[str, str] = {}
+        self._fingerprints: dict[str, str] = {}
         for command in file.defaults():
-            check(command, file.flags("defaults", command), partial(file.where, "defaults", command))
+            check(command, file.flags("defaults", command), partial(file.location, "defaults", command))
         for seed in dict.fromkeys(seed for stage in file.stages.values() for seed in stage.seeds):
             for stage in file.stages.values():
                 if seed in stage.seeds:
                     self._job(stage, seed)
 
-    def _job(self, stage: Stage, seed: int) -> Job:
-        """The job of a stage, made when it is first asked for; those that it needs are made before."""
+    def _job(self, stage: StageConfig, seed: int) -> Job:
+        """Return the job of a stage and a seed; create it, and those it depends on, when first requested."""
         if seed in self.runs[stage.name]:
             return self.runs[stage.name][seed]
-        needs = {}
+        depends_on = {}
         for flag, name in stage.references.items():
             other = self.file.stages[name]
-            needs[flag] = self._job(other, seed if seed in other.seeds else other.seeds[0])
-        given = {**stage.flags, "seed": seed}
-        counts, texts = self._check(stage.command, given, partial(self.file.where_flag, stage))
-        taken = {flag: job.folder.name for flag, job in needs.items()}
+            depends_on[flag] = self._job(other, seed if seed in other.seeds else other.seeds[0])
+        flags = {**stage.flags, "seed": seed}
+        counts, texts = self._check(stage.command, flags, partial(self.file.flag_location, stage))
+        taken = {flag: job.folder.name for flag, job in depends_on.items()}
         content = {
             "format": FORMAT,
             "command": stage.command,
             "flags": {**counts, **taken},
-            "files": {text: found for text in texts if (found := self._print(text))},
+            "files": {text: found for text in texts if (found := self._fingerprint(text))},
         }
         folder = self.file.out / f"{stage.command}-{_digest(content)[:12]}"
         job = next((job for job in self.jobs if job.folder == folder), None)
         if job is None:
             kind = _digest([stage.command, {**counts, "seed": None}])
-            flags = given | {flag: str(needed.folder) for flag, needed in needs.items()}
-            if "init" in needs and names_code(code := needs["init"].flags.get("backbone")):
-                flags.setdefault("backbone", code)  # weights alone do not name code: this file does
-            job = Job(stage.command, flags, folder, list(needs.values()), kind)
+            flags |= {flag: str(other.folder) for flag, other in depends_on.items()}
+            if "init" in depends_on and names_code(code := depends_on["init"].flags.get("backbone")):
+                flags.setdefault("backbone", code)  # weight files never name code; this file may
+            job = Job(stage.command, flags, folder, list(depends_on.values()), kind)
             self.jobs.append(job)
         job.names.append(f"{stage.name}, seed {seed}")
         self.runs[stage.name][seed] = job
         return job
 
-    def _print(self, text: str) -> str:
-        if text not in self._prints:
+    def _fingerprint(self, text: str) -> str:
+        if text not in self._fingerprints:
             try:
-                self._prints[text] = fingerprint(text, self.file.out)
+                self._fingerprints[text] = fingerprint(text, self.file.out)
             except OSError as error:
                 raise ResourceError(f"cannot read {error.filename}: {error.strerror}", where=text) from error
-        return self._prints[text]
+        return self._fingerprints[text]
 
     def folders(self, stage: str) -> dict[int, Path]:
         """The finished runs of a stage, by seed."""
         return {seed: job.folder for seed, job in self.runs[stage].items() if job.state == "finished"}
 
-    def changes(self, job: Job) -> str:
-        """Why a job is new although a stage of its name has been run: `lr`, or the files it reads."""
-        with suppress(OSError, ValueError, KeyError, TypeError, UsageError):  # a first time
+    def changed_inputs(self, job: Job) -> str:
+        """Return why a job is new although its stage has been run before: changed flags or input files."""
+        with suppress(OSError, ValueError, KeyError, TypeError, UsageError):  # the first run
             stage, _, seed = job.names[0].rpartition(", seed ")
             before = read_json(self.file.out / "study.json")["stages"][stage]["runs"][seed]
             old, new = read_toml(self.file.out / f"{before}.toml"), job.flags
@@ -164,10 +164,10 @@ class Study:
         return ""
 
     def write(self) -> None:
-        """Write the flags of every job, and `study.json`: which folders belong to which stage.
+        """Write the flags of every job, and `study.json`, which maps stages to folders.
 
         Raises:
-            ResourceError: they cannot be written.
+            ResourceError: a file cannot be written.
         """
         for job in self.jobs:
             replace_text(job.config, to_toml(job.flags))
@@ -181,35 +181,37 @@ class Study:
             for stage in self.file.stages.values()
         }
         tables = {table.name: {"rows": table.rows, "score": table.score} for table in self.file.tables}
-        about = {"format": FORMAT, "tables": tables, "stages": stages}
-        replace_text(self.file.out / "study.json", json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+        content = {"format": FORMAT, "tables": tables, "stages": stages}
+        replace_text(self.file.out / "study.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
-    def run(self, start: Callable[[Job], int], say: Callable[[str], None]) -> list["Lost"]:
-        """Do what is not finished, one job after the other; what fails takes along what needs it alone.
+    def run(self, start: Callable[[Job], int], log: Callable[[str], None]) -> list["FailedJob"]:
+        """Run all unfinished jobs in order; a failed job skips only its dependents.
 
         Args:
-            start: runs a job, going on with it if it has begun; returns its exit code.
-            say: told what goes on.
+            start: runs a job, or resumes it if it was started; returns its exit code.
+            log: called with one line per event.
 
         Returns:
-            The jobs that failed or were left out.
+            The jobs that failed or were skipped.
         """
-        lost: list[Lost] = []
+        failed: list[FailedJob] = []
         for number, job in enumerate(self.jobs, start=1):
             head = f"[{number}/{len(self.jobs)}] {job.name}"
-            missing = next((each for each in lost if each.job in job.needs), None)
+            missing = next((each for each in failed if each.job in job.depends_on), None)
             if missing:
-                lost.append(Lost(job, 0, f"skipped: needs {missing.job.name}, which {missing.outcome}"))
-                say(f"{head}: {lost[-1].why}")
+                failed.append(
+                    FailedJob(job, 0, f"skipped: needs {missing.job.name}, which {missing.outcome}")
+                )
+                log(f"{head}: {failed[-1].message}")
             elif job.state == "finished":
-                say(f"{head}: finished in {job.folder}")
+                log(f"{head}: finished in {job.folder}")
             else:
-                say(f"{head}: {'resumes' if job.state == 'begun' else 'starts'} in {job.folder}")
+                log(f"{head}: {'resumes' if job.state == 'begun' else 'starts'} in {job.folder}")
                 code = start(job)
                 if code or job.state != "finished":
-                    lost.append(Lost(job, code or 1, f"failed with code {code or 1}"))
-                    say(f"{head}: {lost[-1].why}")
-        return lost
+                    failed.append(FailedJob(job, code or 1, f"failed with code {code or 1}"))
+                    log(f"{head}: {failed[-1].message}")
+        return failed
 
 
 def _digest(content: object) -> str:

@@ -1,4 +1,4 @@
-"""Running the jobs of a study, one process at a time."""
+"""Runs the jobs of a study, one process at a time."""
 
 import signal
 import subprocess
@@ -15,16 +15,16 @@ from ssl_seg.utils.interrupt import SIGNALS, told_as_stopped
 from ssl_seg.utils.lock import OpenFolder, take_lock, try_lock
 from ssl_seg.utils.timeout import StallDetector, timeout_seconds
 
-# -P: what lies in the current folder must not stand in for a module
-PROGRAM = (sys.executable, "-P", "-m", "ssl_seg")
+# -P: files in the current folder must not shadow modules
+PYTHON_COMMAND = (sys.executable, "-P", "-m", "ssl_seg")
 
 
-_LOOK = 0.1  # seconds between two looks at a run
+_POLL_SECONDS = 0.1
 
 
 @contextmanager
-def held_folder(folder: Path, again: str) -> Iterator[OpenFolder]:
-    """The study's folder is this process's alone; a signal that nobody listens to ends the study."""
+def study_lock(folder: Path, resume_command: str) -> Iterator[OpenFolder]:
+    """Lock the folder of a study; an unhandled signal ends the study as `Stopped`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = take_lock(folder)
@@ -39,117 +39,120 @@ def held_folder(folder: Path, again: str) -> Iterator[OpenFolder]:
             with told_as_stopped():
                 yield held
         except Stopped as error:
-            error.kept, error.next = "finished runs", again
+            error.kept, error.next = "finished runs", resume_command
             raise
         finally:
             held.close()
 
 
-def while_there(held: OpenFolder, relay: "Relay", job: Job) -> int:
-    """Run a job, as long as the study has its folder."""
+def run_locked(held: OpenFolder, runner: "JobRunner", job: Job) -> int:
+    """Run a job while the folder of the study is locked by this process; return its exit code."""
     held.check()
-    code = relay.start(job)
+    code = runner.start(job)
     held.check()
     return code
 
 
-class Relay:
-    """Starts jobs one at a time, and passes on to them the signals that come.
+class JobRunner:
+    """Runs jobs one at a time and forwards signals to them.
 
     Args:
         folder: of the study.
-        again: the command that goes on with the study.
-        say: told what goes on.
+        resume_command: the command that resumes the study.
+        log: called with one line per event.
     """
 
-    def __init__(self, folder: Path, again: str, say: Callable[[str], None]) -> None:
-        self._again, self._say = again, say
-        self._stage = (folder / ".stage").open("a+")  # locked by this process and by the job it has started
+    def __init__(self, folder: Path, resume_command: str, log: Callable[[str], None]) -> None:
+        self._resume_command, self._log = resume_command, log
+        self._lock_file = (folder / ".stage").open("a+")  # locked by this process and by its job
         self._signal = 0
         self._pending: list[int] = []
-        self._before: dict[int, Any] = {}
+        self._previous_handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` has it
-                self._before[number] = signal.signal(number, self._note)
+                self._previous_handlers[number] = signal.signal(number, self._on_signal)
         try:
-            self._wait_for_the_last()
+            self._wait_for_previous_job()
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stage.close()
-        for number, handler in self._before.items():
+        self._lock_file.close()
+        for number, handler in self._previous_handlers.items():
             signal.signal(number, handler or signal.SIG_DFL)
 
-    def _note(self, number: int, _: FrameType | None) -> None:
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
         self._signal = self._signal or number
         self._pending.append(number)
 
-    def _stop_if_asked(self) -> None:
+    def _raise_if_stopped(self) -> None:
         if self._signal:
-            raise Stopped(self._signal, kept="finished runs", next=self._again)
+            raise Stopped(self._signal, kept="finished runs", next=self._resume_command)
 
     def start(self, job: Job) -> int:
-        """Run a job to its end; returns its exit code, 128 + n if signal n ended it.
+        """Run a job and return its exit code, 128 + n if signal n ended it.
 
         Raises:
-            Stopped: a signal came; the job has had it and has ended.
+            Stopped: a signal arrived; the job received it and has exited.
         """
-        self._stop_if_asked()
-        resume = ["--resume"] if job.state == "begun" else []
-        words = [*PROGRAM, job.command, *resume, "--out", str(job.folder), "--config", str(job.config)]
-        # in a session of its own, Ctrl-C reaches it once: through this process
-        how: dict[str, Any] = {"stdin": subprocess.DEVNULL, "start_new_session": True}
-        with subprocess.Popen(words, pass_fds=[self._stage.fileno()], **how) as child:
-            self._stage.truncate(0)
-            self._stage.write(f"pid {child.pid}")
-            self._stage.flush()
+        self._raise_if_stopped()
+        resume = ["--resume"] if job.state == "started" else []
+        words = [*PYTHON_COMMAND, job.command, *resume, "--out", str(job.folder), "--config", str(job.config)]
+        with subprocess.Popen(
+            words,
+            pass_fds=[self._lock_file.fileno()],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C reaches the job once, through this process
+        ) as child:
+            self._lock_file.truncate(0)
+            self._lock_file.write(f"pid {child.pid}")
+            self._lock_file.flush()
             code = self._wait_for(child)
-        self._stop_if_asked()
+        self._raise_if_stopped()
         return code if code >= 0 else 128 - code
 
     def _wait_for(self, child: "subprocess.Popen[bytes]") -> int:
-        """Until a run ends, however long it is at work; one that does not end when it was asked to is killed."""
-        idle = StallDetector(_LOOK)
+        """Wait for a run without a limit; kill it if it does not exit within the timeout after a signal."""
+        idle = StallDetector(_POLL_SECONDS)
         while True:
             try:
-                return child.wait(_LOOK)
+                return child.wait(_POLL_SECONDS)
             except subprocess.TimeoutExpired:
                 while self._pending:
                     child.send_signal(self._pending.pop(0))
             if self._signal and idle.is_stalled("asked"):
-                self._say(
+                self._log(
                     f"pid {child.pid} did not exit within {timeout_seconds():.0f} s after the signal: killing it"
                 )
                 child.kill()
                 return child.wait(timeout_seconds())
 
-    def _wait_for_the_last(self) -> None:
-        """If a study was killed here, what it had started may still be at work: it has the file too.
+    def _wait_for_previous_job(self) -> None:
+        """Wait for a job of an earlier, killed study: it still holds the lock file.
 
         Raises:
-            OccupiedError: it is suspended, and stays so for `timeout_seconds()` seconds.
+            OccupiedError: the job stays suspended for `timeout_seconds()` seconds.
         """
-        reported, idle = False, StallDetector(_LOOK)
-        while not try_lock(self._stage, seconds=_LOOK):
-            self._stage.seek(0)
-            last = self._stage.read()
+        reported, idle = False, StallDetector(_POLL_SECONDS)
+        while not try_lock(self._lock_file, seconds=_POLL_SECONDS):
+            self._lock_file.seek(0)
+            last = self._lock_file.read()
             if not reported:
-                self._say(f"waiting for a run of an earlier study ({last})")
+                self._log(f"waiting for a run of an earlier study ({last})")
                 reported = True
             pid = last.removeprefix("pid ")
             if idle.is_stalled("suspended" if _is_suspended(pid) else object()):
                 way = f"kill -CONT {pid}  # or kill -KILL {pid}: its latest checkpoint is kept"
                 raise OccupiedError(f"a run of an earlier study is suspended: {last}", next=way)
-            self._stop_if_asked()
+            self._raise_if_stopped()
 
 
 def _is_suspended(pid: str) -> bool:
-    """Whether a process was stopped, as by Ctrl-Z; where the system does not say, it was not."""
+    """Whether a process is suspended, for example by Ctrl-Z; False where the system cannot tell."""
     with suppress(OSError, IndexError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "Tt"
     return False

@@ -10,12 +10,12 @@ from ssl_seg.utils.child_process import run_child
 from ssl_seg.utils.code_names import names_code
 
 if TYPE_CHECKING:
-    from ssl_seg.study.config import Stage, StudyFile
-    from ssl_seg.study.planner import Study
+    from ssl_seg.study.config import StageConfig, StudyConfig
+    from ssl_seg.study.planner import StudyPlan
 
 
 def write_study_report(
-    plan: "Study", log: Callable[[str], None], sam: list[str] | None
+    plan: "StudyPlan", log: Callable[[str], None], sam: list[str] | None
 ) -> list[ResourceError]:
     """Draw the figures of finished runs in the study's tables, and write `report.html`.
 
@@ -77,13 +77,13 @@ def _report(folder: Path) -> list[str]:
     ]
 
 
-def _runs_of(plan: "Study") -> dict[str, list[Path]]:
+def _runs_of(plan: "StudyPlan") -> dict[str, list[Path]]:
     """Row of a table -> folders of its finished runs."""
     rows = dict.fromkeys(row for table in plan.file.tables for row in table.rows)
     return {row: list(plan.folders(row).values()) for row in rows}
 
 
-def _stages_with_tsne(stages: list["Stage"], plan: "Study") -> list[str]:
+def _stages_with_tsne(stages: list["StageConfig"], plan: "StudyPlan") -> list[str]:
     """Stages that get t-SNE maps: pre-trained and then fully fine-tuned ones, else the first classifier."""
     classifiers = [stage for stage in stages if stage.command == "classify"]
     selected = [
@@ -121,7 +121,7 @@ def _draw_networks(stem: Path, runs: list[Path], code: Mapping[str, list[str]]) 
     )[1]
 
 
-def sam_arguments(file: "StudyFile", commands: Iterable[str]) -> list[str] | None:
+def sam_arguments(file: "StudyConfig", commands: Iterable[str]) -> list[str] | None:
     """The table `[sam]` as arguments of `ssl-seg sam`; None without that command or without segmentation stages.
 
     Args:
@@ -137,7 +137,7 @@ def sam_arguments(file: "StudyFile", commands: Iterable[str]) -> list[str] | Non
     words: list[str] = []
     for key, value in file.sam.items():
         if isinstance(value, dict | list):
-            raise UsageError(f"{key!r} takes one value, not {value!r}", where=file.where("sam", key))
+            raise UsageError(f"{key!r} takes one value, not {value!r}", where=file.location("sam", key))
         flag = f"--{key.replace('_', '-')}"
         words += [flag] if value is True else [] if value is False else [flag, str(value)]
     return words
