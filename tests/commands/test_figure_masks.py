@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_seg.figures.mask_gallery import Gallery
+from ssl_seg.figures.mask_gallery import MaskGallery
 from ssl_seg.figures.masks import save_image, save_mask
 from ssl_seg.results.iou import mean_iou, read_confusions
-from ssl_seg.results.mask_snapshots import read_watched
+from ssl_seg.results.mask_snapshots import read_mask_snapshots
 
 TINY = Path(__file__).parents[1] / "faults" / "tiny.py"
 COLOURS = [[0, 255, 255], [255, 255, 0], [0, 0, 0]]
@@ -59,7 +59,7 @@ def test_a_trained_run_shows_the_numbers_it_has_measured(cli, tmp_path):
     for ending in ("png", "svg"):
         assert f"{out / 'figures' / 'masks'}.{ending}" in text
         assert (out / "figures" / f"masks.{ending}").stat().st_size > 1000
-    gallery = Gallery({"run": read_watched(out)})
+    gallery = MaskGallery({"run": read_mask_snapshots(out)})
     assert gallery.titles == ["image", "target", "epoch 1", "epoch 2"]
     files, confusions, kept = read_confusions(out / "val_confusions.npz")
     rows = told(gallery)
@@ -70,7 +70,7 @@ def test_a_trained_run_shows_the_numbers_it_has_measured(cli, tmp_path):
 
 
 def test_one_row_per_image_one_column_per_epoch(run, cli):
-    gallery = Gallery({"a": read_watched(run)})
+    gallery = MaskGallery({"a": read_mask_snapshots(run)})
     assert gallery.titles == ["image", "target", "epoch 1", "epoch 2", "epoch 3"]
     rows = told(gallery)
     assert list(rows) == ["0013", "0062"] and gallery.missing == []
@@ -88,12 +88,12 @@ def test_one_row_per_image_one_column_per_epoch(run, cli):
     code, _, _ = cli("figure", "masks", run, "--images", "0062", "--out", run / "x.png")
     assert code == 0 and {"x.png", "x.svg"} <= {path.name for path in run.iterdir()}
     assert not (run / "figures").exists(), "it is written where --out says and nowhere else"
-    assert list(told(Gallery({"a": read_watched(run)}, ["0062"]))) == ["0062"]
+    assert list(told(MaskGallery({"a": read_mask_snapshots(run)}, ["0062"]))) == ["0062"]
 
 
 def test_several_runs_stand_beside_each_other(run, cli, tmp_path):
     other = written(tmp_path / "fcn32s", epochs=(1, 3), names=("0013", "0104"))
-    gallery = Gallery({"A": read_watched(run), "B": read_watched(other)})
+    gallery = MaskGallery({"A": read_mask_snapshots(run), "B": read_mask_snapshots(other)})
     assert gallery.titles == ["image", "target", "A, epoch 3", "B, epoch 3"]
     rows = told(gallery)
     assert rows["0062"][3] == rows["0104"][2] == "!no prediction"
@@ -127,7 +127,7 @@ def test_a_stopped_run_shows_what_there_is(run, cli):
     (run / "masks" / "labels" / "0013_mask.png").unlink()
     (run / "masks" / "images" / "0062_mask.png").write_bytes(b"\x89PNG cut off")
     (run / "masks" / "epoch-0002" / "0062_mask.png").unlink()
-    gallery = Gallery({"run": read_watched(run)})
+    gallery = MaskGallery({"run": read_mask_snapshots(run)})
     rows = told(gallery)
     assert rows["0013"] == ["", "!no target", "", ""], "without a target there is no number"
     assert rows["0062"][0] == "!no image" and rows["0062"][3] == "!no prediction"
@@ -146,9 +146,9 @@ def test_a_stopped_run_shows_what_there_is(run, cli):
 
 def test_one_class_and_nothing_to_measure(tmp_path, cli):
     run = written(tmp_path / "run", classes=1)
-    assert told(Gallery({"run": read_watched(run)}))["0013"][2] == "IoU 1.000"
+    assert told(MaskGallery({"run": read_mask_snapshots(run)}))["0013"][2] == "IoU 1.000"
     save_image(run / "masks" / "labels" / "0013_mask.png", np.full((48, 64, 3), 9, np.uint8))
-    gallery = Gallery({"run": read_watched(run)})
+    gallery = MaskGallery({"run": read_mask_snapshots(run)})
     assert told(gallery)["0013"][2] == "n/a"
     assert gallery.legend() == [("urban", (0, 255, 255)), ("unlabeled", (0, 0, 0))]
     assert cli("figure", "masks", run)[0] == 0
@@ -158,7 +158,7 @@ def test_many_lines_and_many_images_are_cut_short(tmp_path, cli):
     run = written(tmp_path / "run", names=[f"{index:04d}" for index in range(42)], epochs=(1, 2, 3))
     for path in (run / "masks" / "labels").iterdir():
         path.unlink()
-    gallery = Gallery({"run": read_watched(run)})
+    gallery = MaskGallery({"run": read_mask_snapshots(run)})
     assert len(gallery.rows) == 40
     code, text, _ = cli("figure", "masks", run)
     assert code == 0 and "missing: and 33 more" in text
@@ -170,7 +170,7 @@ def test_large_masks_are_reduced_to_what_can_be_shown(tmp_path):
     big = np.zeros((1300, 2600), np.uint8)
     big[:, 1300:] = 1
     save_mask(run / "masks" / "labels" / "0013_mask.png", big, np.array(COLOURS, np.uint8))
-    ((_, tiles),) = Gallery({"run": read_watched(run)}).rows
+    ((_, tiles),) = MaskGallery({"run": read_mask_snapshots(run)}).rows
     assert tiles[1].pixels.shape == (320, 640, 3)
     assert tiles[1].pixels[5, 319].tolist() == COLOURS[0] and tiles[1].pixels[5, 320].tolist() == COLOURS[1]
     assert tiles[2].below == "", "target and prediction differ in size: no number"

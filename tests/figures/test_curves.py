@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from ssl_seg.figures import curves
-from ssl_seg.figures.curves import draw_curves, panels
+from ssl_seg.figures.curves import draw_curves, plotted_scores
 from ssl_seg.figures.palette import PALETTE
-from ssl_seg.figures.style import drawing, figure
+from ssl_seg.figures.style import figure, figure_style
 
 TRAIN = [
     {"epoch": e, "step": 9 * e, "seconds": 1.0, "rank": 9.0, "probe_knn": e / 9, "loss": 1 / e}
@@ -26,7 +26,7 @@ def colours(path):
 
 
 def test_panels_are_losses_scores_probes_and_health():
-    assert panels({"a": TRAIN, "b": CLASSIFY}) == [
+    assert plotted_scores({"a": TRAIN, "b": CLASSIFY}) == [
         "loss",
         "loss_aux",
         "val_top1",
@@ -40,12 +40,12 @@ def test_what_is_no_number_is_no_panel():
     lines = [
         {"epoch": 1, "loss": math.nan, "name": "x", "ok": True, "none": None, "val_top1": 1, "list": [1]}
     ]
-    assert panels({"a": lines}) == ["val_top1"]
-    assert panels({"a": [{"loss": 1.0}], "b": []}) == []
+    assert plotted_scores({"a": lines}) == ["val_top1"]
+    assert plotted_scores({"a": [{"loss": 1.0}], "b": []}) == []
 
 
 def drawn(runs, key):
-    with drawing():
+    with figure_style():
         axes = figure(3, 3).subplots()
         curves._plot(axes, runs, key)
     return axes

@@ -12,8 +12,16 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from ssl_seg.errors import DataError, ResourceError, UsageError
 from ssl_seg.figures import tsne, tsne_picture
 from ssl_seg.figures.palette import MARKERS, PALETTE
-from ssl_seg.figures.style import drawing, figure, label, mark
-from ssl_seg.figures.tsne import Map, chance, evenly, make_maps, purity, silhouette, usable_perplexity
+from ssl_seg.figures.style import figure, figure_style, printable_label, series_style
+from ssl_seg.figures.tsne import (
+    TSNEMap,
+    chance_purity,
+    compute_tsne_maps,
+    evenly_spaced,
+    purity,
+    silhouette,
+    usable_perplexity,
+)
 from ssl_seg.figures.tsne_picture import draw_maps
 
 
@@ -76,7 +84,7 @@ def test_one_class_or_only_single_images_have_no_silhouette():
 def test_chance_is_the_share_of_equal_pairs():
     targets = np.array([0, 0, 0, 1, 1, 2])
     pairs = [targets[i] == targets[j] for i in range(6) for j in range(6) if i != j]
-    assert chance(targets) == pytest.approx(np.mean(pairs))
+    assert chance_purity(targets) == pytest.approx(np.mean(pairs))
     random = np.random.default_rng(0)
     assert purity(random.normal(size=(4000, 2)), np.arange(4000) % 5) == pytest.approx(0.2, abs=0.01)
 
@@ -84,40 +92,40 @@ def test_chance_is_the_share_of_equal_pairs():
 def test_the_same_features_give_the_same_bits_whatever_threads_there_are():
     features, targets = clusters()
     given = {1: features, 9: features + clusters(seed=1)[0]}
-    once = make_maps(given, targets, perplexity=10)
+    once = compute_tsne_maps(given, targets, perplexity=10)
     with threadpool_limits(2):
-        again = make_maps(given, targets, perplexity=10)
+        again = compute_tsne_maps(given, targets, perplexity=10)
     for one, two in zip(once, again, strict=True):
         assert one.xy.tobytes() == two.xy.tobytes()
         assert (one.epoch, one.purity, one.silhouette) == (two.epoch, two.purity, two.silhouette)
     assert (once[0].xy == once[0].xy.round(4)).all()
-    other = make_maps({1: features}, targets, perplexity=10, seed=1)[0]
+    other = compute_tsne_maps({1: features}, targets, perplexity=10, seed=1)[0]
     assert other.xy.tobytes() != once[0].xy.tobytes()
 
 
 def test_maps_are_made_in_one_thread(monkeypatch):
     threads = []
 
-    def embed(values, start, **how):
+    def embed(values, start, **options):
         threads.extend(pool["num_threads"] for pool in threadpool_info())
         return start
 
     monkeypatch.setattr(tsne, "_embed", embed)
     with threadpool_limits(2):
-        make_maps({1: clusters()[0]}, clusters()[1], perplexity=10)
+        compute_tsne_maps({1: clusters()[0]}, clusters()[1], perplexity=10)
     assert set(threads) == {1}
 
 
 def test_the_numbers_are_those_of_the_positions_that_are_kept():
     features, targets = clusters(apart=0.5)
-    for each in make_maps({1: features, 2: clusters(apart=3)[0]}, targets, perplexity=15, k=7):
+    for each in compute_tsne_maps({1: features, 2: clusters(apart=3)[0]}, targets, perplexity=15, k=7):
         assert each.purity == pytest.approx(slow_purity(each.xy, targets, 7), abs=1e-12)
         assert each.silhouette == pytest.approx(slow_silhouette(each.xy, targets), abs=1e-9)
 
 
 def test_features_that_tell_classes_apart_give_a_map_that_does():
     features, targets = clusters(apart=6)
-    found = make_maps({1: features}, targets, perplexity=10)[0]
+    found = compute_tsne_maps({1: features}, targets, perplexity=10)[0]
     assert found.purity == 1 and found.silhouette > 0.7
 
 
@@ -130,8 +138,8 @@ def test_the_second_map_is_laid_out_like_the_first():
     features, targets = clusters(count=90, classes=6, apart=2)
     turn = np.linalg.qr(np.random.default_rng(3).normal(size=(16, 16)))[0]
     later = ((features + clusters(count=90, apart=0, seed=4)[0] * 0.3) @ turn).astype(np.float32)
-    first, second = make_maps({1: features, 2: later}, targets, perplexity=10)
-    alone = make_maps({2: later}, targets, perplexity=10)[0]
+    first, second = compute_tsne_maps({1: features, 2: later}, targets, perplexity=10)
+    alone = compute_tsne_maps({2: later}, targets, perplexity=10)[0]
     assert likeness(first, second) > 0.8
     assert likeness(first, second) > likeness(first, alone) + 0.1
 
@@ -141,16 +149,18 @@ def test_a_map_is_turned_without_changing_a_distance():
     onto = random.normal(size=(20, 2))
     angle = 2.0
     mirror = np.array([[np.cos(angle), np.sin(angle)], [np.sin(angle), -np.cos(angle)]])
-    assert tsne._turned(3 * onto @ mirror + 7, onto) == pytest.approx(3 * (onto - onto.mean(axis=0)))
+    assert tsne._align(3 * onto @ mirror + 7, onto) == pytest.approx(3 * (onto - onto.mean(axis=0)))
     xy = random.normal(size=(20, 2))
-    turned = tsne._turned(xy, onto)
+    turned = tsne._align(xy, onto)
     assert np.linalg.norm(turned - turned[4], axis=1) == pytest.approx(np.linalg.norm(xy - xy[4], axis=1))
 
 
 def test_progress_counts_maps():
     features, targets = clusters(count=20)
     told = []
-    make_maps({1: features, 2: -features}, targets, perplexity=3, tick=lambda *now: told.append(now))
+    compute_tsne_maps(
+        {1: features, 2: -features}, targets, perplexity=3, on_progress=lambda *now: told.append(now)
+    )
     assert told == [(0, 2), (1, 2), (2, 2)]
 
 
@@ -166,23 +176,23 @@ def test_progress_counts_maps():
 )
 def test_odd_features_are_mapped(features):
     targets = np.arange(8) % 2
-    found = make_maps({1: features, 2: features * 2}, targets, perplexity=usable_perplexity(8))
+    found = compute_tsne_maps({1: features, 2: features * 2}, targets, perplexity=usable_perplexity(8))
     for each in found:
         assert np.isfinite(each.xy).all() and 0 <= each.purity <= 1
 
 
 def test_more_than_fifty_features_are_reduced():
     features = np.random.default_rng(0).normal(size=(80, 90)).astype(np.float32)
-    reduced = tsne._reduced(features, 0)
+    reduced = tsne._reduce_dimensions(features, 0)
     centred = (features - features.mean(axis=0)).astype(np.float64)
-    spread = np.linalg.svd(centred / np.abs(centred).max(), compute_uv=False)[:50]
+    singular = np.linalg.svd(centred / np.abs(centred).max(), compute_uv=False)[:50]
     assert reduced.shape == (80, 50)
-    assert np.linalg.norm(reduced, axis=0) == pytest.approx(spread, rel=1e-3)
+    assert np.linalg.norm(reduced, axis=0) == pytest.approx(singular, rel=1e-3)
 
 
 def test_few_features_are_only_turned():
     features, _ = clusters(dimensions=5)
-    reduced = tsne._reduced(features, 0) * np.abs(features - features.mean(axis=0)).max()
+    reduced = tsne._reduce_dimensions(features, 0) * np.abs(features - features.mean(axis=0)).max()
     for row in (3, 17):
         distances = np.linalg.norm(features - features[row], axis=1)
         assert np.linalg.norm(reduced - reduced[row], axis=1) == pytest.approx(distances, rel=1e-5)
@@ -195,7 +205,7 @@ def test_features_that_are_not_finite_are_named(value):
     broken = features.copy()
     broken[[2, 5], 1] = value
     with pytest.raises(DataError, match="features of 2 of 12 images are not finite") as caught:
-        make_maps({1: features, 7: broken}, targets, perplexity=3)
+        compute_tsne_maps({1: features, 7: broken}, targets, perplexity=3)
     assert caught.value.where == "epoch 7"
 
 
@@ -205,38 +215,38 @@ def test_perplexity_fits_the_number_of_images():
     assert usable_perplexity(2000, 5) == 5
     with pytest.raises(UsageError, match="at least 5 images, got 4"):
         usable_perplexity(4)
-    for asked in (0, -1, 11, float("nan")):
+    for requested in (0, -1, 11, float("nan")):
         with pytest.raises(UsageError, match=r"perplexity in \(0, 10\] for 31 images"):
-            usable_perplexity(31, asked)
+            usable_perplexity(31, requested)
 
 
 def test_rows_are_evenly_spaced():
-    assert evenly(5, 9).tolist() == evenly(5, None).tolist() == [0, 1, 2, 3, 4]
-    rows = evenly(25_001, 10_000)
+    assert evenly_spaced(5, 9).tolist() == evenly_spaced(5, None).tolist() == [0, 1, 2, 3, 4]
+    rows = evenly_spaced(25_001, 10_000)
     assert len(set(rows.tolist())) == 10_000 and rows[0] == 0 and rows[-1] == 25_000
     assert set(np.diff(rows)) == {2, 3}
 
 
 def test_many_points_go_through_opentsne(monkeypatch):
-    asked = {}
+    requested = {}
 
     class Fast:
-        def __init__(self, **how):
-            asked.update(how)
+        def __init__(self, **options):
+            requested.update(options)
 
         def fit(self, values):
             return values[:, :2] * 3
 
     monkeypatch.setattr(tsne, "MANY", 50)
-    assert tsne.most_points() in (None, 50)
+    assert tsne.max_points() in (None, 50)
     monkeypatch.setattr(tsne, "find_spec", lambda name: name == "openTSNE" or None)
-    assert tsne.most_points() is None
+    assert tsne.max_points() is None
     monkeypatch.setitem(sys.modules, "openTSNE", SimpleNamespace(TSNE=Fast))
     features, targets = clusters(count=60)
-    found = make_maps({1: features}, targets, perplexity=7, seed=3)[0]
-    assert found.xy == pytest.approx(tsne._reduced(features, 0)[:, :2] * 3, abs=1e-4)
-    assert (asked["perplexity"], asked["random_state"], asked["n_jobs"]) == (7, 3, 1)
-    assert asked["initialization"].std(axis=0)[0] == pytest.approx(1e-4, rel=0.01)
+    found = compute_tsne_maps({1: features}, targets, perplexity=7, seed=3)[0]
+    assert found.xy == pytest.approx(tsne._reduce_dimensions(features, 0)[:, :2] * 3, abs=1e-4)
+    assert (requested["perplexity"], requested["random_state"], requested["n_jobs"]) == (7, 3, 1)
+    assert requested["initialization"].std(axis=0)[0] == pytest.approx(1e-4, rel=0.01)
 
 
 # the picture
@@ -245,7 +255,7 @@ def test_many_points_go_through_opentsne(monkeypatch):
 def scattered(classes, count=120, epochs=(1, 9)):
     random = np.random.default_rng(1)
     targets = np.arange(count) % classes
-    maps = [Map(epoch, random.normal(scale=20, size=(count, 2)), 0.5, None) for epoch in epochs]
+    maps = [TSNEMap(epoch, random.normal(scale=20, size=(count, 2)), 0.5, None) for epoch in epochs]
     return maps, targets
 
 
@@ -299,7 +309,7 @@ def test_one_map_or_several(tmp_path, epochs):
 
 
 def test_points_at_one_place_are_drawn(tmp_path):
-    maps = [Map(1, np.zeros((6, 2)), 0.2, None)]
+    maps = [TSNEMap(1, np.zeros((6, 2)), 0.2, None)]
     assert draw_maps(tmp_path / "map", maps, np.arange(6) % 2, ["a", "b"])[0].exists()
 
 
@@ -308,11 +318,11 @@ def test_names_on_the_map_do_not_overlap_and_lie_within():
     places = np.random.default_rng(2).uniform(-60, 60, size=(30, 2))
     places[:10] /= 20  # these crowd
     xy = maps[0].xy / 10 + places[targets]
-    with drawing():
-        page = figure(4, 4)
-        axes = page.subplots()
+    with figure_style():
+        fig = figure(4, 4)
+        axes = fig.subplots()
         axes.scatter(*xy.T)
-        page.draw_without_rendering()
+        fig.draw_without_rendering()
         tsne_picture._name_on_map(axes, xy, targets, [f"a class {index}" for index in range(30)])
         boxes = [text.get_window_extent() for text in axes.texts]
         frame = axes.get_window_extent()
@@ -330,10 +340,10 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
 
 
 def test_eighty_classes_have_marks_of_their_own():
-    assert len({mark(index) for index in range(100)}) == len(PALETTE) * len(MARKERS) == 80
+    assert len({series_style(index) for index in range(100)}) == len(PALETTE) * len(MARKERS) == 80
 
 
 def test_a_label_is_one_short_line():
-    assert label("sea\n\t lake\x00") == "sea lake"
-    assert label("x" * 50, 10) == "xxxxxxxxx…"
-    assert label("_x").strip() == "_x" and not label("_x").startswith("_")
+    assert printable_label("sea\n\t lake\x00") == "sea lake"
+    assert printable_label("x" * 50, 10) == "xxxxxxxxx…"
+    assert printable_label("_x").strip() == "_x" and not printable_label("_x").startswith("_")

@@ -27,10 +27,10 @@ def chromium():
 
 
 class Browser:
-    """One page. `troubles` has every message of the console, exception, and refused request."""
+    """One page. `problems` has every message of the console, exception, and refused request."""
 
     def __init__(self, folder: Path):
-        self.troubles, self.requests, self._number, self._rest = [], [], 0, b""
+        self.problems, self.requests, self._number, self._rest = [], [], 0, b""
         orders, self._orders = os.pipe()
         self._answers, answers = os.pipe()
         ends = [os.dup(orders), os.dup(answers)]
@@ -97,7 +97,7 @@ class Browser:
 
     def _note(self, method, said):
         if method in ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled"):
-            self.troubles.append(json.dumps(said))
+            self.problems.append(json.dumps(said))
         if method == "Network.requestWillBeSent":
             self.requests.append(said["request"]["url"])
 
@@ -109,7 +109,7 @@ class Browser:
         self.size(1280)
         self.dark(False)
         self.point(1, 1)
-        self.troubles.clear()
+        self.problems.clear()
         self.requests.clear()
 
     def open(self, path):

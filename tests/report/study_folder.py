@@ -108,7 +108,7 @@ def write_map(folder, classes, files, *, count=80):
     Image.fromarray(sheet).save(folder / "features" / "thumbnails.jpg")
 
 
-def write_segment(folder, seed, classes, watched, **given):
+def write_segment(folder, seed, classes, examples, **given):
     """A run on three images; the last class is left out, the one before is neither there nor predicted."""
     random = np.random.default_rng([seed, *folder.name.encode()])
     count = len(classes)
@@ -139,7 +139,7 @@ def write_segment(folder, seed, classes, watched, **given):
         folder / "masks.json", {"classes": classes, "colours": COLOURS[:count], "exclude": [classes[-1]]}
     )
     true, colours = np.random.default_rng(0), np.array(COLOURS, np.uint8)
-    for name in watched:
+    for name in examples:
         for kind, source in (("labels", true), *((f"epoch-{epoch:04d}", random) for epoch in (1, 2, 3))):
             (folder / "masks" / kind).mkdir(parents=True, exist_ok=True)
             Image.fromarray(colours[source.integers(0, count, (24, 24))]).save(folder / "masks" / kind / name)

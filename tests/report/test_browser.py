@@ -45,7 +45,7 @@ def shown(window, path):
     window.fresh()
     window.open(path)
     yield window
-    assert window.troubles == []
+    assert window.problems == []
     assert {urlsplit(url).scheme for url in window.requests} <= {"file", "data"}
     assert sum(url.startswith("file:") for url in window.requests) == 1, "only the page itself"
 
@@ -232,7 +232,7 @@ def test_without_scripts_the_pair_is_there(window, path):
     window.open(path)
     shown = "(e => [e.querySelector('.interactive').hidden, e.querySelectorAll('.pair svg').length])"
     assert window.run(f"{shown}(document.querySelector('section.map'))") == [True, 2]
-    assert window.troubles == []
+    assert window.problems == []
 
 
 @pytest.mark.parametrize(
@@ -255,5 +255,5 @@ def test_hostile_names_run_nothing(window, make, word, tmp_path):
     window.run(STILL % 200)
     assert window.run("document.title") == f"T{word}"
     assert window.run("document.querySelectorAll('[onerror], [onload]').length") == 0
-    assert window.troubles == []
+    assert window.problems == []
     assert sum(not url.startswith("data:") for url in window.requests) == 1

@@ -8,7 +8,7 @@ import pytest
 
 from ssl_seg.errors import DataError
 from ssl_seg.reporting.build import build
-from ssl_seg.reporting.collect import gather
+from ssl_seg.reporting.collect import collect
 from ssl_seg.reporting.latex import tables
 from ssl_seg.reporting.markdown import write_markdown
 from ssl_seg.reporting.page import page
@@ -148,7 +148,7 @@ def test_a_map_that_does_not_fit_is_left_out(own, change):
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     report = build([own])
     assert report.figures.maps == []
-    assert "tsne.json is corrupt" in " ".join(report.figures.troubles)
+    assert "tsne.json is corrupt" in " ".join(report.figures.problems)
 
 
 def test_a_map_of_one_point_and_one_class(reader, own):
@@ -164,7 +164,7 @@ def test_runs_without_a_study(reader, study):
     report = build([study / "classify-10", study / "segment-30"])
     assert [result.table.score for result in report.results] == ["val_top1", "val_miou"]
     assert [run.run.name for run in report.runs] == ["classify-10, seed 0", "segment-30, seed 0"]
-    assert "n/a" in report.results[0].table.grids[0][1][1], "one run has no deviation"
+    assert "n/a" in report.results[0].table.cells[0][1][1], "one run has no deviation"
     assert "ssl-seg classify --config" in texts(reader, report)
 
 
@@ -199,7 +199,7 @@ def test_energy_is_shown_where_it_is_known(reader, make, tmp_path):
 def test_a_folder_of_something_else(tmp_path):
     (tmp_path / "photos").mkdir()
     with pytest.raises(DataError, match="neither a study nor a run folder"):
-        gather([tmp_path / "photos"])
+        collect([tmp_path / "photos"])
 
 
 @pytest.mark.parametrize(
@@ -218,10 +218,10 @@ def test_a_folder_of_something_else(tmp_path):
 def test_a_damaged_study(tmp_path, text):
     (tmp_path / "study.json").write_text(text)
     if text == '{"stages": {}, "tables": []}':
-        assert gather([tmp_path]).stages == []
+        assert collect([tmp_path]).stages == []
         return
     with pytest.raises(DataError, match="corrupt"):
-        gather([tmp_path])
+        collect([tmp_path])
 
 
 def test_a_name_in_sams_file_leads_nowhere_else(own, tmp_path):

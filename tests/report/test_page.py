@@ -108,8 +108,8 @@ def test_the_scores_of_a_table_are_those_of_the_runs(read, study):
             assert seeds == "2"
             if key == "val_top1":
                 assert images == "20"
-                right = round(statistics.fmean(ends) * 40)
-                low, high = stats.binomtest(right, 40).proportion_ci(method="wilson")
+                correct = round(statistics.fmean(ends) * 40)
+                low, high = stats.binomtest(correct, 40).proportion_ci(method="wilson")
                 shown = [float(word) for word in interval.split(" to ")]
                 assert shown[0] < low < high < shown[1], "half as many images leave a wider interval"
             assert published == {"A plain": "0.4610", "M plain": "0.6550"}.get(stage, "n/a")

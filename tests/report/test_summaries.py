@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from ssl_seg.reporting.summaries import answer
-from ssl_seg.results.runs import Row
+from ssl_seg.reporting.summaries import summarize
+from ssl_seg.results.runs import StageScores
 from ssl_seg.results.tables import Table
 
 
-def row(name, last, right):
-    images = [(f"{i}.jpg", "cat") for i in range(len(right[0]))]
-    return Row(name, name, len(last), last, last, images, np.array(right, np.int64))
+def row(name, last, correct):
+    images = [(f"{i}.jpg", "cat") for i in range(len(correct[0]))]
+    return StageScores(name, name, len(last), last, last, images, np.array(correct, np.int64))
 
 
 def test_the_highest_mean_is_not_said_to_be_ahead_where_the_test_says_the_opposite():
@@ -19,7 +19,7 @@ def test_the_highest_mean_is_not_said_to_be_ahead_where_the_test_says_the_opposi
         row("B", {0: 0.5}, [[1] * 10 + [0] * 10]),
         row("C", {1: 0.0}, [[0] * 20]),
     ]
-    text = answer(Table(rows, "val_top1"))
+    text = summarize(Table(rows, "val_top1"))
     assert text.startswith("A has the highest val_top1: 0.5500 ± 0.6364 (3 stages).")
     assert "Over the shared seeds, B is higher." in text
     assert "Significant against C (p < 0.05, Holm-corrected)." in text

@@ -7,8 +7,14 @@ from scipy import stats
 from sklearn.metrics import jaccard_score
 
 from ssl_seg.metrics.mean_iou import MeanIoU, areas
-from ssl_seg.results.chance import FLIPS
-from ssl_seg.results.iou import bootstrap, image_iou, mean_iou, read_confusions, swaps
+from ssl_seg.results.chance import NUM_PERMUTATIONS
+from ssl_seg.results.iou import (
+    bootstrap_interval,
+    image_iou,
+    mean_iou,
+    paired_permutation_test,
+    read_confusions,
+)
 
 KEPT = np.array([True, True, True, False])
 
@@ -42,16 +48,18 @@ def test_the_mean_is_the_metrics(seed):
     )
 
 
-@pytest.mark.parametrize("lenient", [False, True])
+@pytest.mark.parametrize("ignore_excluded", [False, True])
 @pytest.mark.parametrize("seed", range(6))
-def test_of_one_image_it_is_the_metrics_too(seed, lenient):
+def test_of_one_image_it_is_the_metrics_too(seed, ignore_excluded):
     random = np.random.default_rng(seed)
     label = random.choice([0, 1, 2, 3, 255][seed % 2 :], (20, 30)).astype(np.uint8)
     said = np.where(random.random(label.shape) < 0.5, label, random.choice([0, 2, 3, 254], label.shape))
     said = said.astype(np.uint8)
-    metric = MeanIoU(list("abcd"), exclude="d", lenient=lenient)
+    metric = MeanIoU(list("abcd"), exclude="d", lenient=ignore_excluded)
     metric.update(torch.from_numpy(said)[None], torch.from_numpy(label)[None])
-    assert image_iou(said, label, KEPT, lenient=lenient) == pytest.approx(metric.compute()["miou"], abs=1e-12)
+    assert image_iou(said, label, KEPT, ignore_excluded=ignore_excluded) == pytest.approx(
+        metric.compute()["miou"], abs=1e-12
+    )
 
 
 def test_of_one_image_it_is_what_scikit_learn_says():
@@ -66,7 +74,7 @@ def test_an_image_with_nothing_to_measure():
     assert np.isnan(image_iou(np.zeros((4, 4), np.uint8), nowhere, KEPT))
     assert np.isnan(image_iou(excluded, excluded, KEPT))
     assert image_iou(np.zeros((4, 4), np.uint8), excluded, KEPT) == 0.0
-    assert np.isnan(image_iou(np.zeros((4, 4), np.uint8), excluded, KEPT, lenient=True))
+    assert np.isnan(image_iou(np.zeros((4, 4), np.uint8), excluded, KEPT, ignore_excluded=True))
 
 
 def test_nothing_at_all():
@@ -108,7 +116,7 @@ def test_few_images_are_tested_exactly_as_by_scipy(seed):
     one, two = uneven(2 * seed, 7), uneven(2 * seed + 1, 7)
     exact = exchanged(one, two)
     assert 0.0 < exact < 1.0
-    assert swaps(areas(one), areas(two), KEPT) == pytest.approx(exact, abs=1e-12)
+    assert paired_permutation_test(areas(one), areas(two), KEPT) == pytest.approx(exact, abs=1e-12)
 
 
 def test_many_images_are_tested_by_sampling():
@@ -116,7 +124,9 @@ def test_many_images_are_tested_by_sampling():
     two[:, :, 0, 1] += 9
     exact = exchanged_by_hand(one, two)
     assert 0.001 < exact < 0.9
-    assert swaps(areas(one), areas(two), KEPT) == pytest.approx(exact, abs=4 * np.sqrt(exact / FLIPS))
+    assert paired_permutation_test(areas(one), areas(two), KEPT) == pytest.approx(
+        exact, abs=4 * np.sqrt(exact / NUM_PERMUTATIONS)
+    )
 
 
 def exchanged_by_hand(one, two):
@@ -138,23 +148,26 @@ def test_a_failed_seed_is_tested_as_the_mean_that_is_printed():
     two[:, ::3, 1], two[:, ::3, 0] = (0, 5, 0, 0, 0), (95, 0, 0, 0, 0)  # some images B names rightly
     assert mean_over_seeds(one) > mean_over_seeds(two)
     assert mean_iou(one.sum(axis=(0, 1)), KEPT) < mean_iou(two.sum(axis=(0, 1)), KEPT) - 0.2
-    assert swaps(areas(one), areas(two), KEPT) == pytest.approx(exchanged_by_hand(one, two), abs=1e-12)
+    assert paired_permutation_test(areas(one), areas(two), KEPT) == pytest.approx(
+        exchanged_by_hand(one, two), abs=1e-12
+    )
 
 
 def test_twenty_rows_can_be_told_apart():
     """Holm's correction multiplies the smallest p by the number of pairs: 190."""
     one, two = areas(confusions(0, 40, more=60))[None], areas(confusions(1, 40, more=5))[None]
-    assert swaps(one, two, KEPT) * 190 < 0.05
+    assert paired_permutation_test(one, two, KEPT) * 190 < 0.05
 
 
 def test_equal_models_do_not_differ():
     one = areas(uneven(0))
-    assert swaps(one, one, KEPT) == 1.0
+    assert paired_permutation_test(one, one, KEPT) == 1.0
 
 
 def test_equally_good_models_are_told_apart_no_more_often_than_promised():
     found = [
-        swaps(areas(confusions(2 * i))[None], areas(confusions(2 * i + 1))[None], KEPT) < 0.05
+        paired_permutation_test(areas(confusions(2 * i))[None], areas(confusions(2 * i + 1))[None], KEPT)
+        < 0.05
         for i in range(60)
     ]
     assert np.mean(found) < 0.15
@@ -169,7 +182,7 @@ def test_the_interval_is_scipys_of_the_mean_over_seeds():
 
     how = {"method": "percentile", "n_resamples": 4000, "rng": np.random.default_rng(1), "axis": -1}
     expected = stats.bootstrap((np.arange(30),), statistic, **how).confidence_interval
-    low, high = bootstrap(areas(matrices), KEPT)
+    low, high = bootstrap_interval(areas(matrices), KEPT)
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.1 * (high - low))
     assert low < mean_over_seeds(matrices) < high
     pooled = float(mean_iou(matrices.sum(axis=(0, 1)), KEPT))
@@ -177,10 +190,10 @@ def test_the_interval_is_scipys_of_the_mean_over_seeds():
 
 
 def test_the_interval_narrows_with_more_images():
-    few, many = (bootstrap(areas(confusions(0, count))[None], KEPT) for count in (10, 160))
+    few, many = (bootstrap_interval(areas(confusions(0, count))[None], KEPT) for count in (10, 160))
     assert (many[1] - many[0]) < 0.5 * (few[1] - few[0])
     same = np.repeat(confusions(0, 1), 9, axis=0)
-    found = bootstrap(areas(same)[None], KEPT)
+    found = bootstrap_interval(areas(same)[None], KEPT)
     assert found == pytest.approx((float(mean_iou(same.sum(0), KEPT)),) * 2)
 
 

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from ssl_seg.errors import DataError
-from ssl_seg.figures.masks import paint, save_image, save_mask
-from ssl_seg.results.mask_snapshots import read_watched
+from ssl_seg.figures.masks import colorize_mask, save_image, save_mask
+from ssl_seg.results.mask_snapshots import read_mask_snapshots
 
 COLOURS = [[0, 255, 255], [255, 255, 0], [0, 0, 0]]
 ABOUT = {"classes": ["urban", "water", "unknown"], "colours": COLOURS, "exclude": ["unknown"]}
@@ -31,24 +31,24 @@ def run(tmp_path):
 def test_what_was_kept_is_read(run):
     (run / "masks" / "epoch-0020").mkdir()  # stopped before anything was in it
     (run / "masks" / "epoch-x").mkdir()
-    watched = read_watched(run)
-    assert watched.epochs == [1, 12] and watched.names == ["a/7_mask.png"]
-    assert watched.title("a/7_mask.png") == "a/7" and watched.title("_mask.png") == "_mask"
-    assert np.array_equal(watched.label("a/7_mask.png"), LABEL), "no class is not the class that is black"
-    assert np.array_equal(watched.said(12, "a/7_mask.png"), SAID)
-    assert (watched.image("a/7_mask.png") == 70).all()
-    assert watched.image("a/7_mask.png", 2).shape == (1, 2, 3)
-    assert watched.iou(SAID, LABEL) == pytest.approx((2 / 4 + 2 / 4) / 2)
+    snapshots = read_mask_snapshots(run)
+    assert snapshots.epochs == [1, 12] and snapshots.names == ["a/7_mask.png"]
+    assert snapshots.title("a/7_mask.png") == "a/7" and snapshots.title("_mask.png") == "_mask"
+    assert np.array_equal(snapshots.target("a/7_mask.png"), LABEL), "no class is not the class that is black"
+    assert np.array_equal(snapshots.prediction(12, "a/7_mask.png"), SAID)
+    assert (snapshots.image("a/7_mask.png") == 70).all()
+    assert snapshots.image("a/7_mask.png", 2).shape == (1, 2, 3)
+    assert snapshots.iou(SAID, LABEL) == pytest.approx((2 / 4 + 2 / 4) / 2)
 
 
 def test_a_colour_of_no_class_is_wrong_in_a_prediction_and_nothing_in_a_label(run):
     path = run / "masks" / "epoch-0001" / "a" / "7_mask.png"
     save_image(path, np.full((2, 4, 3), 9, np.uint8))
-    watched = read_watched(run)
-    assert (watched.said(1, "a/7_mask.png") == 254).all()
-    assert watched.iou(watched.said(1, "a/7_mask.png"), LABEL) == 0.0
+    snapshots = read_mask_snapshots(run)
+    assert (snapshots.prediction(1, "a/7_mask.png") == 254).all()
+    assert snapshots.iou(snapshots.prediction(1, "a/7_mask.png"), LABEL) == 0.0
     save_image(run / "masks" / "labels" / "a" / "7_mask.png", np.full((2, 4, 3), 9, np.uint8))
-    assert (watched.label("a/7_mask.png") == 255).all()
+    assert (snapshots.target("a/7_mask.png") == 255).all()
 
 
 @pytest.mark.parametrize(
@@ -58,27 +58,27 @@ def test_excluded_pixels_count_as_the_run_counted_them(run, option, expected):
     """True 2 (excluded) is said to be 0: wrong for 0, unless the metric is lenient."""
     if option:
         (run / "run.toml").write_text(f'[o.metric]\nlenient = "{option}"\n')
-    label = np.array([[2, 2, 1, 1]], np.uint8)
-    said = np.array([[0, 0, 1, 2]], np.uint8)
-    assert read_watched(run).iou(said, label) == pytest.approx(expected)
+    target = np.array([[2, 2, 1, 1]], np.uint8)
+    prediction = np.array([[0, 0, 1, 2]], np.uint8)
+    assert read_mask_snapshots(run).iou(prediction, target) == pytest.approx(expected)
 
 
 def test_what_is_not_there_is_said(run):
-    watched = read_watched(run)
-    for read in (watched.image, watched.label, lambda name: watched.said(12, name)):
+    snapshots = read_mask_snapshots(run)
+    for read in (snapshots.image, snapshots.target, lambda name: snapshots.prediction(12, name)):
         with pytest.raises(ValueError, match="^missing$"):
             read("b.png")
     (run / "masks" / "labels" / "a" / "7_mask.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match="not an image"):
-        watched.label("a/7_mask.png")
+        snapshots.target("a/7_mask.png")
     with pytest.raises(ValueError, match="differ in size"):
-        watched.iou(SAID, LABEL[:1])
+        snapshots.iou(SAID, LABEL[:1])
 
 
 def test_classes_that_cannot_be_told_apart_have_no_number(run):
     (run / "masks.json").write_text(json.dumps({**ABOUT, "colours": [[1, 1, 1]] * 3}))
     with pytest.raises(ValueError, match="two classes have the same color"):
-        read_watched(run).iou(SAID, LABEL)
+        read_mask_snapshots(run).iou(SAID, LABEL)
 
 
 @pytest.mark.parametrize(
@@ -95,20 +95,20 @@ def test_classes_that_cannot_be_told_apart_have_no_number(run):
 def test_a_damaged_masks_json_is_told(run, text, why):
     (run / "masks.json").write_text(text)
     with pytest.raises(DataError, match=why) as caught:
-        read_watched(run)
+        read_mask_snapshots(run)
     assert "masks.json" in caught.value.what
 
 
 def test_a_run_without_masks_is_told_how_to_get_them(run, tmp_path):
     with pytest.raises(DataError, match="run folder not found"):
-        read_watched(tmp_path / "nowhere")
+        read_mask_snapshots(tmp_path / "nowhere")
     for path in (run / "masks").glob("epoch-*/a/*"):
         path.unlink()
     with pytest.raises(DataError, match="no saved masks yet"):
-        read_watched(run)
+        read_mask_snapshots(run)
     (run / "masks.json").unlink()
     with pytest.raises(DataError, match="run without --watch") as caught:
-        read_watched(run)
+        read_mask_snapshots(run)
     assert "--watch" in caught.value.next
 
 
@@ -118,5 +118,5 @@ def test_labels_are_painted_so_that_they_can_be_read_back(run):
         (run / "masks.json").write_text(json.dumps({**ABOUT, "colours": colours}))
         path = run / "masks" / "labels" / "a" / "7_mask.png"
         save_mask(path, LABEL, np.array(colours, np.uint8))
-        assert np.array_equal(np.asarray(Image.open(path)), paint(LABEL, np.array(colours, np.uint8)))
-        assert np.array_equal(read_watched(run).label("a/7_mask.png"), LABEL)
+        assert np.array_equal(np.asarray(Image.open(path)), colorize_mask(LABEL, np.array(colours, np.uint8)))
+        assert np.array_equal(read_mask_snapshots(run).target("a/7_mask.png"), LABEL)

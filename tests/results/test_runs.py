@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ssl_seg.metrics.mean_iou import areas
-from ssl_seg.results.chance import holm, sign_flips, wilson
-from ssl_seg.results.iou import mean_iou, swaps
+from ssl_seg.results.chance import holm_correction, sign_flip_test, wilson_interval
+from ssl_seg.results.iou import mean_iou, paired_permutation_test
 from ssl_seg.results.runs import compare, read_row, read_scores
 from ssl_seg.study.config import StageConfig
 
@@ -18,7 +18,9 @@ def run(folder, scores, answers=None, *, labels=None, key="val_top1"):
     (folder / "scores.jsonl").write_text("\n".join(lines) + '\n{"epoch": 9, "val_t')
     if answers is not None:
         names = labels or [f"{i}.jpg,cat" for i in range(len(answers))]
-        rows = [f"{name},{'cat' if right else 'dog'},0.9" for name, right in zip(names, answers, strict=True)]
+        rows = [
+            f"{name},{'cat' if correct else 'dog'},0.9" for name, correct in zip(names, answers, strict=True)
+        ]
         (folder / "val_predictions.csv").write_text("\n".join(["filename,label,predicted,confidence", *rows]))
     return folder
 
@@ -35,14 +37,14 @@ def row(tmp_path, name, *runs, planned=None, score="val_top1", **given):
 def test_a_row(tmp_path):
     found = row(tmp_path, "A", ([0.5, 0.9, 0.75], [1, 1, 0, 1]), ([0.2, 0.25], [0, 1, 0, 0]))
     assert (found.last, found.best) == ({0: 0.75, 1: 0.25}, {0: 0.9, 1: 0.25})
-    assert found.right.tolist() == [[1, 1, 0, 1], [0, 1, 0, 0]]
+    assert found.correct.tolist() == [[1, 1, 0, 1], [0, 1, 0, 0]]
     assert found.images[2] == ("2.jpg", "cat")
-    assert found.interval == wilson(0.5, 4)
-    assert found.why == ""
+    assert found.interval == wilson_interval(0.5, 4)
+    assert found.reason == ""
 
 
 @pytest.mark.parametrize(
-    ("runs", "why"),
+    ("runs", "reason"),
     [
         ([], "no finished run"),
         ([([0.5],)], "no val_predictions.csv: no per-image results"),
@@ -53,9 +55,9 @@ def test_a_row(tmp_path):
         ([([], [1, 0])], "no val_top1 in A0"),
     ],
 )
-def test_a_row_of_which_too_little_is_known(tmp_path, runs, why):
+def test_a_row_of_which_too_little_is_known(tmp_path, runs, reason):
     found = row(tmp_path, "A", *runs)
-    assert found.why == why
+    assert found.reason == reason
     assert (found.images, found.interval) == ([], None)
     assert len(found.last) == len([each for each in runs if each[0]])
 
@@ -64,7 +66,8 @@ def test_predictions_without_their_columns(tmp_path):
     folder = run(tmp_path / "r", [0.5], [1, 0])
     (folder / "val_predictions.csv").write_text("filename,label\n1.jpg,cat\n")
     assert (
-        read_row(stage("A"), {0: folder}, "val_top1").why == "val_predictions.csv has no column 'predicted'"
+        read_row(stage("A"), {0: folder}, "val_top1").reason
+        == "val_predictions.csv has no column 'predicted'"
     )
 
 
@@ -77,8 +80,8 @@ def test_another_score_has_no_predictions(tmp_path):
 def masked(folder, confusions, value=None, exclude=()):
     """A finished run of `segment`."""
     folder.mkdir()
-    kept = np.array([name not in exclude for name in "abc"])
-    value = float(mean_iou(confusions.sum(0).astype(float), kept)) if value is None else value
+    scored_classes = np.array([name not in exclude for name in "abc"])
+    value = float(mean_iou(confusions.sum(0).astype(float), scored_classes)) if value is None else value
     (folder / "scores.jsonl").write_text(json.dumps({"epoch": 1, "val_miou": value}) + "\n")
     files = np.array([f"{i}.jpg" for i in range(len(confusions))])
     what = {"classes": np.array(list("abc")), "exclude": np.array(exclude, dtype=str)}
@@ -95,11 +98,11 @@ def test_rows_of_masks(tmp_path):
         )
         for name, each in (("A", good), ("B", poor), ("C", good[:1]))
     ]
-    assert [row.why for row in rows] == ["", "", ""]
+    assert [row.reason for row in rows] == ["", "", ""]
     for row in rows:
         low, high = row.interval
         assert low < np.mean(list(row.last.values())) < high
-    pairs = {pair.names: pair for pair in compare(rows)}
+    pairs = {pair.label: pair for pair in compare(rows)}
     assert pairs["A - B"].p < 0.05 < pairs["A - C"].p
 
 
@@ -112,11 +115,11 @@ def test_masks_that_are_not_of_the_score(tmp_path):
     }
     (tmp_path / "C" / "val_confusions.npz").write_bytes(b"PK")
     found = [read_row(stage(name), {0: folder}, "val_miou") for name, folder in rows.items()]
-    assert found[0].why == "val_miou differs from the mean IoU of val_confusions.npz"
-    assert found[1].why == ""
-    assert found[2].why.startswith("cannot read val_confusions.npz")
+    assert found[0].reason == "val_miou differs from the mean IoU of val_confusions.npz"
+    assert found[1].reason == ""
+    assert found[2].reason.startswith("cannot read val_confusions.npz")
     other = read_row(stage("D"), {0: masked(tmp_path / "D", counts)}, "val_miou")
-    assert compare([found[1], other])[0].why == "validated on different classes"
+    assert compare([found[1], other])[0].reason == "validated on different classes"
 
 
 def test_pairs(tmp_path):
@@ -131,19 +134,19 @@ def test_pairs(tmp_path):
     ]
     rows.append(row(tmp_path, "D", ([0.5],)))
     rows.append(row(tmp_path, "E", ([0.5], [1, 0] * 30), labels=[f"{i}.jpg,cat" for i in range(60, 120)]))
-    pairs = {pair.names: pair for pair in compare(rows)}
+    pairs = {pair.label: pair for pair in compare(rows)}
     assert list(pairs)[:4] == ["A - B", "A - C", "A - D", "A - E"]
     both = {"A - B": 2, "A - C": 1, "B - C": 1}
-    raw = [sign_flips((answers[n[0]][:s] - answers[n[-1]][:s]).sum(0)) for n, s in both.items()]
-    assert [pairs[n].p for n in both] == holm(raw)
+    raw = [sign_flip_test((answers[n[0]][:s] - answers[n[-1]][:s]).sum(0)) for n, s in both.items()]
+    assert [pairs[n].p for n in both] == holm_correction(raw)
     assert [pairs[n].partly for n in both] == [False, True, True]
     assert pairs["A - B"].p < 0.05
     expected = [float(one - two) for one, two in zip(answers["A"].mean(1), answers["B"].mean(1), strict=True)]
     assert list(pairs["A - B"].differences.values()) == pytest.approx(expected)
     assert list(pairs["B - C"].differences) == [0]
     assert pairs["A - D"].p is None
-    assert pairs["A - D"].why.startswith("D: no val_predictions.csv")
-    assert pairs["A - E"].why == "validated on different images"
+    assert pairs["A - D"].reason.startswith("D: no val_predictions.csv")
+    assert pairs["A - E"].reason == "validated on different images"
 
 
 def test_rows_without_a_seed_in_common_are_not_tested(tmp_path):
@@ -152,7 +155,7 @@ def test_rows_without_a_seed_in_common_are_not_tested(tmp_path):
         for seed, name in enumerate("AB")
     ]
     (pair,) = compare(rows)
-    assert (pair.differences, pair.p, pair.why) == ({}, None, "no seed in common")
+    assert (pair.differences, pair.p, pair.reason) == ({}, None, "no seed in common")
 
 
 def test_masks_are_tested_on_the_seeds_that_both_rows_have(tmp_path):
@@ -166,8 +169,8 @@ def test_masks_are_tested_on_the_seeds_that_both_rows_have(tmp_path):
     }
     rows = [read_row(stage(n, 2), dict(enumerate(each)), "val_miou") for n, each in folders.items()]
     (pair,) = compare(rows)
-    kept = np.ones(3, bool)
-    assert pair.p == swaps(areas(good)[None], areas(other)[None], kept)
+    scored_classes = np.ones(3, bool)
+    assert pair.p == paired_permutation_test(areas(good)[None], areas(other)[None], scored_classes)
     assert pair.p > 0.05
     assert pair.differences == {0: rows[0].last[0] - rows[1].last[0]}
     low, high = rows[0].interval
@@ -176,7 +179,7 @@ def test_masks_are_tested_on_the_seeds_that_both_rows_have(tmp_path):
 
 def test_another_score_that_is_nearly_the_share_has_no_interval(tmp_path):
     """The mean over classes can be within half an image of the share of right answers."""
-    assert row(tmp_path, "A", ([0.75 + 0.1 / 4], [1, 1, 0, 1])).why.startswith(
+    assert row(tmp_path, "A", ([0.75 + 0.1 / 4], [1, 1, 0, 1])).reason.startswith(
         "val_top1 differs from the accuracy"
     )
 

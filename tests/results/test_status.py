@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ssl_seg.reporting.collect import gather
+from ssl_seg.reporting.collect import collect
 from ssl_seg.results.status import NAME, read_status, write_status
 from ssl_seg.study.planner import Job
 
@@ -51,6 +51,6 @@ def test_a_report_and_a_study_do_not_trust_a_damaged_status(tmp_path):
     assert Job("train", {}, run, [], "").state == "finished"
     text = (run / NAME).read_text()
     (run / NAME).write_text(text.replace('"step": 12', '"step": 13'))
-    assert Job("train", {}, run, [], "").state == "new"
-    [stage] = gather([run]).stages
-    assert any(NAME in trouble for trouble in stage.runs[0].troubles)
+    assert Job("train", {}, run, [], "").state == "pending"
+    [stage] = collect([run]).stages
+    assert any(NAME in trouble for trouble in stage.runs[0].problems)

@@ -8,20 +8,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ssl_seg.results.chance import wilson
-from ssl_seg.results.runs import Row
+from ssl_seg.results.chance import wilson_interval
+from ssl_seg.results.runs import StageScores
 from ssl_seg.results.tables import Table
 
 HOSTILE = r"A & 50 % of_it #1 {x} $5$ \cmd ~ ^ | <b> [link](x) *bold* `code` ±"
 
 
-def row(name, last, *, best=None, title=None, planned=None, answers=None, why=""):
+def row(name, last, *, best=None, title=None, planned=None, answers=None, reason=""):
     last = dict(enumerate(last))
     best = dict(enumerate(best)) if best else last
-    right = np.array(answers or [], np.int64)
-    images = [(f"{i}.jpg", "cat") for i in range(right.shape[-1])]
-    right = right if right.ndim > 1 else right[None]
-    return Row(name, title or name, planned or len(last), last, best, images, right, why)
+    correct = np.array(answers or [], np.int64)
+    images = [(f"{i}.jpg", "cat") for i in range(correct.shape[-1])]
+    correct = correct if correct.ndim > 1 else correct[None]
+    return StageScores(name, title or name, planned or len(last), last, best, images, correct, reason)
 
 
 @pytest.fixture
@@ -35,13 +35,13 @@ def table():
             title="A · from scratch",
         ),
         row("B", [0.5], planned=3, answers=[1, 0, 1, 0], title="with labels"),
-        row("C", [], planned=3, why="no finished run"),
+        row("C", [], planned=3, reason="no finished run"),
     ]
     return Table(rows, "val_top1")
 
 
 def test_the_text(table):
-    low, high = wilson(0.5, 4)
+    low, high = wilson_interval(0.5, 4)
     assert table.text().splitlines()[:11] == [
         "val_top1, mean ± standard deviation over seeds",
         "",
@@ -108,7 +108,7 @@ def test_the_csv_can_be_computed_with(table, tmp_path):
     assert float(rows[0]["last_mean"]) == 0.5
     assert float(rows[0]["last_sd"]) == pytest.approx(np.std([0.25, 0.75], ddof=1))
     assert float(rows[0]["best_mean"]) == 0.625
-    assert (float(rows[0]["low"]), float(rows[0]["high"])) == wilson(0.5, 4)
+    assert (float(rows[0]["low"]), float(rows[0]["high"])) == wilson_interval(0.5, 4)
     assert [one["seeds"] for one in rows] == ["2", "1", "0"]
     assert [one["images"] for one in rows] == ["4", "4", ""]
     assert rows[1]["last_sd"] == ""
@@ -169,7 +169,7 @@ def test_latex_shows_a_title_as_it_was_written():
 
 def test_a_name_of_several_lines_stays_in_its_cell():
     hostile = "A\n\\input{x}\u2028| B |"
-    table = Table([row(hostile, [0.5], why=f"no run of {hostile}"), row("[b]", [0.5])], "val\n\\input{y}")
+    table = Table([row(hostile, [0.5], reason=f"no run of {hostile}"), row("[b]", [0.5])], "val\n\\input{y}")
     for line in table.latex().splitlines():
         assert not line.startswith(("\\input", "["))
     assert [line for line in table.latex().splitlines() if line.startswith("{}[b] & ")]

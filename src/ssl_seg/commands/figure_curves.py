@@ -20,7 +20,7 @@ def curves(
 
     One panel per metric, with one line per run.
     """
-    from ssl_seg.figures.curves import draw_curves, panels
+    from ssl_seg.figures.curves import draw_curves, plotted_scores
 
     runs = list(dict.fromkeys(find_run(run) for run in runs))
     stem = out or (runs[0] / "figures" / "curves" if len(runs) == 1 else Path("curves"))
@@ -32,6 +32,6 @@ def curves(
             progress.say(f"{name}: {note}")
         if lines:
             lines_of_run[name] = lines
-    if not panels(lines_of_run):
+    if not plotted_scores(lines_of_run):
         raise DataError("no scores of a finished epoch", where=", ".join(map(str, runs[:5])))
     echo(*draw_curves(stem, lines_of_run))

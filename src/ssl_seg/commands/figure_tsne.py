@@ -31,5 +31,5 @@ def tsne(
     for each in figure.maps:
         apart = "n/a" if each.silhouette is None else f"{each.silhouette:.3f}"
         echo(f"epoch {each.epoch}: purity {each.purity:.3f}, silhouette {apart}")
-    echo(f"chance: purity {figure.chance:.3f}")
+    echo(f"chance: purity {figure.chance_purity:.3f}")
     echo(*figure.paths)

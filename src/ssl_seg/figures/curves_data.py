@@ -20,13 +20,13 @@ def names(folders: Sequence[Path]) -> list[str]:
     return short
 
 
-def read_lines(folder: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
+def read_lines(folder: Path, log: Callable[[str], None]) -> list[dict[str, Any]]:
     if not folder.is_dir():
         raise UsageError(f"folder not found: {folder}")
     warn_of_damage(folder)
     found = load_scores(folder)
     if found.damage:
-        say(f"warning: {folder / 'scores.jsonl'}: {found.damage}")
+        log(f"warning: {folder / 'scores.jsonl'}: {found.damage}")
     return found.lines
 
 
@@ -34,11 +34,11 @@ def missing_epochs(folder: Path, lines: Sequence[Mapping[str, float]]) -> list[s
     """Return a message about planned or past epochs without scores."""
     if not lines:
         return ["skipped: no finished epoch"]
-    there = {int(line["epoch"]) for line in lines}
+    present = {int(line["epoch"]) for line in lines}
     planned = read_toml(folder / "run.toml").get("epochs") if (folder / "run.toml").exists() else None
-    last = max(max(there), planned if isinstance(planned, int) else 0)
-    absent = [epoch for epoch in range(1, last + 1) if epoch not in there]
-    return [f"no {spans(absent)} of {last}"] if absent else []
+    last = max(max(present), planned if isinstance(planned, int) else 0)
+    missing = [epoch for epoch in range(1, last + 1) if epoch not in present]
+    return [f"no {spans(missing)} of {last}"] if missing else []
 
 
 def spans(epochs: Sequence[int]) -> str:

@@ -8,41 +8,41 @@ from ssl_seg.errors import DataError, UsageError
 from ssl_seg.figures.curves_data import names
 
 if TYPE_CHECKING:
-    from ssl_seg.results.mask_snapshots import Watched
+    from ssl_seg.results.mask_snapshots import MaskSnapshots
 
 
-def open_runs(folders: Sequence[Path], titles: Sequence[str]) -> tuple[dict[str, "Watched"], list[str]]:
+def open_runs(folders: Sequence[Path], titles: Sequence[str]) -> tuple[dict[str, "MaskSnapshots"], list[str]]:
     """Runs by their titles, and what is wrong with those that cannot be shown.
 
     Raises:
         UsageError: not as many titles as runs, or the runs have different classes.
         DataError: none can be shown.
     """
-    from ssl_seg.results.mask_snapshots import read_watched
+    from ssl_seg.results.mask_snapshots import read_mask_snapshots
 
     if titles and len(titles) != len(folders):
         raise UsageError(f"--names has {len(titles)} titles for {len(folders)} runs")
-    found: dict[str, Watched] = {}
-    wrong: list[DataError] = []
+    opened: dict[str, MaskSnapshots] = {}
+    errors: list[DataError] = []
     for title, folder in zip(titles or _names_of(folders), folders, strict=True):
         try:
-            found[title] = read_watched(folder)
+            opened[title] = read_mask_snapshots(folder)
         except DataError as error:
-            wrong.append(error)
-    if not found:
-        raise wrong[0]
-    first = next(iter(found.values()))
-    for title, watched in found.items():
-        if watched.palette.names != first.palette.names:
+            errors.append(error)
+    if not opened:
+        raise errors[0]
+    first = next(iter(opened.values()))
+    for title, snapshots in opened.items():
+        if snapshots.palette.names != first.palette.names:
             raise UsageError(
-                f"the runs have different classes: {title} has {', '.join(watched.palette.names[:6])}",
+                f"the runs have different classes: {title} has {', '.join(snapshots.palette.names[:6])}",
                 next="draw one figure per set of classes",
             )
-    return found, [f"{error.what}; {error.next}" if error.next else error.what for error in wrong]
+    return opened, [f"{error.what}; {error.next}" if error.next else error.what for error in errors]
 
 
 def _names_of(folders: Sequence[Path]) -> list[str]:
-    found = names(folders)
-    if len(set(found)) < len(found):
+    opened = names(folders)
+    if len(set(opened)) < len(opened):
         raise UsageError("the same run is given twice")
-    return found
+    return opened

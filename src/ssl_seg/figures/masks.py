@@ -9,7 +9,7 @@ from PIL import Image
 from ssl_seg.utils.files import atomic_file
 
 
-def paint(mask: NDArray[np.uint8], colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def colorize_mask(mask: NDArray[np.uint8], colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Class indices in their colours.
 
     Args:
@@ -19,12 +19,12 @@ def paint(mask: NDArray[np.uint8], colours: NDArray[np.uint8]) -> NDArray[np.uin
     Returns:
         (..., H, W, 3) uint8.
     """
-    table = np.full((256, 3), nothing(colours), dtype=np.uint8)
+    table = np.full((256, 3), ignore_color(colours), dtype=np.uint8)
     table[: len(colours)] = colours
     return table[mask]
 
 
-def nothing(colours: NDArray[np.uint8]) -> int:
+def ignore_color(colours: NDArray[np.uint8]) -> int:
     """The grey of pixels without a class: black, or where a class is black, the next that no class has."""
     taken = {tuple(colour) for colour in colours.tolist()}
     greys: list[int] = [0, 128, *range(255, 0, -1)]
@@ -37,7 +37,7 @@ def save_mask(path: Path, mask: NDArray[np.uint8], colours: NDArray[np.uint8] | 
     Raises:
         ResourceError: it cannot be written.
     """
-    save_image(path, mask if colours is None else paint(mask, colours))
+    save_image(path, mask if colours is None else colorize_mask(mask, colours))
 
 
 def save_image(path: Path, pixels: NDArray[np.uint8]) -> None:

@@ -1,10 +1,10 @@
 """The style of all figures: fonts, colors, and files without a date.
 
-with drawing():
-    page = figure(7, 3)
-    axes = page.subplots()
+with figure_style():
+    fig = figure(7, 3)
+    axes = fig.subplots()
     ...
-    save(page, Path("figures/curves"))  # .png and .svg
+    save(fig, Path("figures/curves"))  # .png and .svg
 """
 
 import warnings
@@ -17,27 +17,27 @@ from ssl_seg.figures import palette
 from ssl_seg.figures.palette import MARKERS, PALETTE
 from ssl_seg.utils.files import atomic_file
 
-INK, FAINT, LINE = palette.TEXT[0], palette.MUTED[0], palette.RULE[0]
+TEXT_COLOR, MUTED_COLOR, RULE_COLOR = palette.TEXT[0], palette.MUTED[0], palette.RULE[0]
 DPI = 200
 
 _STYLE = {
     "font.family": ["sans-serif"],
     "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same everywhere
     "font.size": 9,
-    "text.color": INK,
+    "text.color": TEXT_COLOR,
     "text.usetex": False,
     "text.parse_math": False,  # a class may be called "$a_b$"
     "axes.titlesize": 10,
     "axes.labelsize": 9,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": LINE,
+    "axes.labelcolor": TEXT_COLOR,
+    "axes.edgecolor": RULE_COLOR,
     "axes.facecolor": "white",
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "grid.color": LINE,
+    "grid.color": RULE_COLOR,
     "grid.linewidth": 0.5,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
+    "xtick.color": MUTED_COLOR,
+    "ytick.color": MUTED_COLOR,
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
     "legend.frameon": False,
@@ -50,7 +50,7 @@ _STYLE = {
 
 
 @contextmanager
-def drawing() -> Iterator[None]:
+def figure_style() -> Iterator[None]:
     """Our style, whatever the user's own matplotlibrc says, until the end of the block."""
     import matplotlib
 
@@ -68,12 +68,12 @@ def figure(width: float, height: float) -> Any:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def mark(index: int) -> tuple[str, str]:
+def series_style(index: int) -> tuple[str, str]:
     """Return color and marker of the class or run at `index`: eight colors, then the next marker; 80 in all."""
     return PALETTE[index % len(PALETTE)], MARKERS[index // len(PALETTE) % len(MARKERS)]
 
 
-def label(text: str, length: int = 28) -> str:
+def printable_label(text: str, length: int = 28) -> str:
     """A name from outside as one short line that can be drawn."""
     plain = "".join(letter if letter.isprintable() else " " for letter in text)
     plain = " ".join(plain.split())
@@ -82,11 +82,11 @@ def label(text: str, length: int = 28) -> str:
     return "\u200a" + plain if plain.startswith("_") else plain  # legends leave out what begins with _
 
 
-def save(page: Any, stem: Path, dpi: int = DPI) -> list[Path]:
+def save(fig: Any, stem: Path, dpi: int = DPI) -> list[Path]:
     """Write a figure as `stem`.png and `stem`.svg, the same bytes whenever it is drawn again.
 
     Args:
-        page: a figure; call this inside `drawing()`.
+        fig: a figure; call this inside `figure_style()`.
         stem: path without an ending; its folder is made.
         dpi: pixels per inch of the PNG, and of what is embedded as pixels in the SVG.
 
@@ -97,5 +97,5 @@ def save(page: Any, stem: Path, dpi: int = DPI) -> list[Path]:
     for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
         paths.append(stem.with_name(f"{stem.name}.{ending}"))
         with atomic_file(paths[-1]) as file:
-            page.savefig(file, format=ending, dpi=dpi, metadata=metadata)
+            fig.savefig(file, format=ending, dpi=dpi, metadata=metadata)
     return paths

@@ -18,16 +18,19 @@ from numpy.typing import NDArray
 from ssl_seg.errors import DataError, UsageError
 
 MANY = 10_000  # points that scikit-learn maps within minutes
-_LEAST = 5  # images
-_DIMENSIONS = 50  # t-SNE sees this many principal components
-_FIRST, _LATER = 12.0, 4.0  # early exaggeration: the usual one mixes up the layout that a map starts from
+_MIN_IMAGES = 5  # images
+_NUM_COMPONENTS = 50  # t-SNE sees this many principal components
+_EXAGGERATION, _LATER_EXAGGERATION = (
+    12.0,
+    4.0,
+)  # early exaggeration: the usual one mixes up the layout that a map starts from
 
 Floats = NDArray[np.floating[Any]]
 Classes = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Map:
+class TSNEMap:
     """One map.
 
     Attributes:
@@ -43,44 +46,44 @@ class Map:
     silhouette: float | None
 
 
-def most_points() -> int | None:
+def max_points() -> int | None:
     """How many points can be mapped in reasonable time; None: any number, openTSNE is installed."""
     return None if find_spec("openTSNE") else MANY
 
 
-def evenly(count: int, most: int | None) -> NDArray[np.int64]:
+def evenly_spaced(count: int, most: int | None) -> NDArray[np.int64]:
     """At most `most` of the rows 0 ... count - 1, evenly spaced."""
     if most is None or count <= most:
         return np.arange(count)
     return np.linspace(0, count - 1, most).round().astype(np.int64)
 
 
-def usable_perplexity(count: int, asked: float | None = None) -> float:
-    """How many neighbours count for each of `count` images: `asked`, or 30, or fewer for few images.
+def usable_perplexity(count: int, requested: float | None = None) -> float:
+    """How many neighbours count for each of `count` images: `requested`, or 30, or fewer for few images.
 
     Raises:
         UsageError: there are too few images, for any map or for what is asked.
     """
     largest = (count - 1) / 3
-    if count < _LEAST:
-        raise UsageError(f"t-SNE requires at least {_LEAST} images, got {count}")
-    if asked is not None and not 0 < asked <= largest:
+    if count < _MIN_IMAGES:
+        raise UsageError(f"t-SNE requires at least {_MIN_IMAGES} images, got {count}")
+    if requested is not None and not 0 < requested <= largest:
         raise UsageError(
-            f"expected a perplexity in (0, {largest:g}] for {count} images, got {asked:g}",
+            f"expected a perplexity in (0, {largest:g}] for {count} images, got {requested:g}",
             next="omit --perplexity",
         )
-    return min(30.0, largest) if asked is None else asked
+    return min(30.0, largest) if requested is None else requested
 
 
-def make_maps(
+def compute_tsne_maps(
     features: Mapping[int, Floats],
     targets: Classes,
     *,
     perplexity: float,
     seed: int = 0,
     k: int = 10,
-    tick: Callable[[int, int], None] = lambda done, total: None,
-) -> list[Map]:
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[TSNEMap]:
     """Map the same N images by their features at each epoch; on one machine always to the same bits.
 
     It runs in one thread: several wait for each other on a busy machine, and add up in another order.
@@ -90,7 +93,7 @@ def make_maps(
         targets: (N,) class indices; the maps do not depend on them, their numbers do.
         perplexity: how many neighbours count; see `usable_perplexity`.
         k: neighbours that `purity` asks.
-        tick: is called with the number of maps that are made, and of all.
+        on_progress: is called with the number of maps that are made, and of all.
 
     Raises:
         DataError: features that are not finite.
@@ -102,31 +105,34 @@ def make_maps(
             raise DataError(
                 f"features of {lost} of {len(values)} images are not finite", where=f"epoch {epoch}"
             )
-    maps: list[Map] = []
+    maps: list[TSNEMap] = []
     import_module("sklearn.manifold")  # pools that are loaded inside the block would not be limited
     with threadpool_limits(1):
         for epoch, values in features.items():
-            tick(len(maps), len(features))
-            reduced = _reduced(values, seed)
+            on_progress(len(maps), len(features))
+            reduced = _reduce_dimensions(values, seed)
             start = _start(maps[-1].xy if maps else reduced, seed)
-            how = {"perplexity": perplexity, "early_exaggeration": _LATER if maps else _FIRST}
-            xy = _embed(reduced, start, random_state=seed, n_jobs=1, **how).astype(np.float64)
-            xy = (_turned(xy, maps[-1].xy) if maps else xy).round(4)
-            maps.append(Map(epoch, xy, purity(xy, targets, k), silhouette(xy, targets)))
-        tick(len(maps), len(features))
+            options = {
+                "perplexity": perplexity,
+                "early_exaggeration": _LATER_EXAGGERATION if maps else _EXAGGERATION,
+            }
+            xy = _embed(reduced, start, random_state=seed, n_jobs=1, **options).astype(np.float64)
+            xy = (_align(xy, maps[-1].xy) if maps else xy).round(4)
+            maps.append(TSNEMap(epoch, xy, purity(xy, targets, k), silhouette(xy, targets)))
+        on_progress(len(maps), len(features))
     return maps
 
 
-def _reduced(features: Floats, seed: int) -> NDArray[np.float64]:
+def _reduce_dimensions(features: Floats, seed: int) -> NDArray[np.float64]:
     from sklearn.decomposition import PCA
 
     values = features.astype(np.float64)
     values -= values.mean(axis=0)
     values /= np.abs(values).max(initial=0) or 1  # t-SNE sees ratios of distances alone
-    if min(values.shape) <= _DIMENSIONS:
+    if min(values.shape) <= _NUM_COMPONENTS:
         # nothing to leave out; turned nevertheless: the first two columns are the start
         return np.asarray(values @ np.linalg.svd(values, full_matrices=False)[2].T)
-    return np.asarray(PCA(_DIMENSIONS, random_state=seed).fit_transform(values))
+    return np.asarray(PCA(_NUM_COMPONENTS, random_state=seed).fit_transform(values))
 
 
 def _start(positions: Floats, seed: int) -> NDArray[np.float32]:
@@ -137,17 +143,17 @@ def _start(positions: Floats, seed: int) -> NDArray[np.float32]:
     return start.astype(np.float32)
 
 
-def _embed(values: NDArray[np.float64], start: NDArray[np.float32], **how: Any) -> Floats:
-    if len(values) > MANY and most_points() is None:
+def _embed(values: NDArray[np.float64], start: NDArray[np.float32], **options: Any) -> Floats:
+    if len(values) > MANY and max_points() is None:
         from openTSNE import TSNE as Fast
 
-        return np.asarray(Fast(initialization=start, **how).fit(values))
+        return np.asarray(Fast(initialization=start, **options).fit(values))
     from sklearn.manifold import TSNE
 
-    return np.asarray(TSNE(init=start, **how).fit_transform(values))
+    return np.asarray(TSNE(init=start, **options).fit_transform(values))
 
 
-def _turned(xy: NDArray[np.float64], onto: NDArray[np.float64]) -> NDArray[np.float64]:
+def _align(xy: NDArray[np.float64], onto: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rotated and perhaps mirrored, so that images lie nearest to where they lay: no distance changes."""
     centred = xy - xy.mean(axis=0)
     u, _, v = np.linalg.svd(centred.T @ (onto - onto.mean(axis=0)))
@@ -169,7 +175,7 @@ def purity(xy: Floats, targets: Classes, k: int = 10) -> float:
     return float((targets[near] == targets[:, None]).mean())
 
 
-def chance(targets: Classes) -> float:
+def chance_purity(targets: Classes) -> float:
     """The purity to expect of a map that knows nothing: two different images are of one class."""
     counts = np.unique(targets, return_counts=True)[1].astype(np.float64)
     return float((counts * (counts - 1)).sum() / (len(targets) * (len(targets) - 1)))
@@ -182,7 +188,7 @@ def silhouette(xy: Floats, targets: Classes) -> float | None:
     """
     from sklearn.metrics import silhouette_score
 
-    rows = evenly(len(xy), MANY)
+    rows = evenly_spaced(len(xy), MANY)
     if not 1 < len(np.unique(targets[rows])) < len(rows):
         return None
     return float(silhouette_score(xy[rows], targets[rows]))

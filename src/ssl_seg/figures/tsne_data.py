@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Kept:
+class FeatureSnapshots:
     """What a run has kept of N images: their features at some epochs, and what they are."""
 
     features: Mapping[int, "NDArray[np.float32]"]
@@ -25,14 +25,14 @@ class Kept:
     classes: list[str]
 
 
-def chosen_features(run: Path, epochs: str | None) -> tuple[Kept, list[str]]:
+def select_features(run: Path, epochs: str | None) -> tuple[FeatureSnapshots, list[str]]:
     """The features of the epochs that are asked for, or of the first and the last; and what is missing."""
     if not run.is_dir():
         raise UsageError(f"folder not found: {run}")
     warn_of_damage(run)
     names = {path: re.fullmatch(r"epoch-(\d+)\.npz", path.name) for path in run.glob("features/*.npz")}
-    found = dict(sorted((int(name[1]), path) for path, name in names.items() if name))
-    if not found:
+    paths = dict(sorted((int(name[1]), path) for path, name in names.items() if name))
+    if not paths:
         raise DataError(
             f"{run} has no saved features",
             where=str(run / "features"),
@@ -40,37 +40,39 @@ def chosen_features(run: Path, epochs: str | None) -> tuple[Kept, list[str]]:
         )
     notes = []
     if epochs is None:
-        wanted = sorted({min(found), max(found)})
+        requested = sorted({min(paths), max(paths)})
         planned = read_toml(run / "run.toml").get("epochs") if (run / "run.toml").exists() else None
-        if planned is not None and planned not in found:
+        if planned is not None and planned not in paths:
             notes.append(
                 f"epoch {planned} is missing: the run has not reached it; "
                 f"`ssl-seg classify --resume --out {run}` resumes it"
             )
     else:
-        wanted = _numbers(epochs, found)
-    parts = {epoch: _read(found[epoch]) for epoch in wanted}
-    first = parts[wanted[0]]
+        requested = _numbers(epochs, paths)
+    parts = {epoch: _read(paths[epoch]) for epoch in requested}
+    first = parts[requested[0]]
     for epoch, part in parts.items():
         if part.filenames != first.filenames or (part.targets != first.targets).any():
             raise DataError(
-                f"features of epochs {wanted[0]} and {epoch} are of different images",
+                f"features of epochs {requested[0]} and {epoch} are of different images",
                 where=str(run / "features"),
             )
     return replace(first, features={epoch: part.features[0] for epoch, part in parts.items()}), notes
 
 
-def _numbers(epochs: str, found: Mapping[int, Path]) -> list[int]:
-    wanted = [int(text) if text.strip().isdecimal() else -1 for text in epochs.split(",")]
-    if missing := [text for text, epoch in zip(epochs.split(","), wanted, strict=True) if epoch not in found]:
+def _numbers(epochs: str, paths: Mapping[int, Path]) -> list[int]:
+    requested = [int(text) if text.strip().isdecimal() else -1 for text in epochs.split(",")]
+    if missing := [
+        text for text, epoch in zip(epochs.split(","), requested, strict=True) if epoch not in paths
+    ]:
         raise UsageError(
             f"--epochs {epochs}: no saved features for epoch {', '.join(missing)}",
-            next=f"--epochs {','.join(map(str, found))}  # available",
+            next=f"--epochs {','.join(map(str, paths))}  # available",
         )
-    return list(dict.fromkeys(wanted))
+    return list(dict.fromkeys(requested))
 
 
-def _read(path: Path) -> Kept:
+def _read(path: Path) -> FeatureSnapshots:
     """One file; its features stand at epoch 0."""
     import numpy as np
 
@@ -89,35 +91,39 @@ def _read(path: Path) -> Kept:
             raise ValueError("target index out of range")
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"cannot read features: {error}", where=str(path)) from error
-    return Kept({0: features}, targets, filenames, classes)
+    return FeatureSnapshots({0: features}, targets, filenames, classes)
 
 
-def mappable(kept: Kept) -> tuple[Kept, list[str]]:
+def drawable(snapshots: FeatureSnapshots) -> tuple[FeatureSnapshots, list[str]]:
     """Without epochs and images that cannot, or need not, be drawn; and what was left out."""
     import numpy as np
 
-    from ssl_seg.figures.tsne import evenly, most_points
+    from ssl_seg.figures.tsne import evenly_spaced, max_points
 
     notes: list[str] = []
     features: dict[int, NDArray[np.float32]] = {}
-    for epoch, values in kept.features.items():
+    for epoch, values in snapshots.features.items():
         if not np.isfinite(values).all():
             notes.append(f"skipped epoch {epoch}: its features contain NaN or infinity")
             continue
-        twin = next((e for e, other in features.items() if _same(other, values)), None)
-        if twin is not None:
-            notes.append(f"epochs {twin} and {epoch} have the same features (frozen backbone): one map")
+        duplicate = next((e for e, other in features.items() if _same(other, values)), None)
+        if duplicate is not None:
+            notes.append(f"epochs {duplicate} and {epoch} have the same features (frozen backbone): one map")
         else:
             features[epoch] = values
             if len(values) and np.ptp(values, axis=0).max(initial=0) == 0:
                 notes.append(f"epoch {epoch}: all images have equal features, so the map is random")
     if not features:
         raise DataError("no epoch has finite features", next="check the losses in scores.jsonl of the run")
-    rows = evenly(len(kept.targets), most_points())
-    if len(rows) < len(kept.targets):
-        notes.append(f"{len(rows)} of {len(kept.targets)} images are drawn; install openTSNE to draw all")
-    names = [kept.filenames[row] for row in rows]
-    return Kept({e: v[rows] for e, v in features.items()}, kept.targets[rows], names, kept.classes), notes
+    rows = evenly_spaced(len(snapshots.targets), max_points())
+    if len(rows) < len(snapshots.targets):
+        notes.append(
+            f"{len(rows)} of {len(snapshots.targets)} images are drawn; install openTSNE to draw all"
+        )
+    names = [snapshots.filenames[row] for row in rows]
+    return FeatureSnapshots(
+        {e: v[rows] for e, v in features.items()}, snapshots.targets[rows], names, snapshots.classes
+    ), notes
 
 
 def _same(one: "NDArray[np.float32]", two: "NDArray[np.float32]") -> bool:

@@ -6,14 +6,28 @@ from typing import Any
 
 import numpy as np
 
-from ssl_seg.figures.style import FAINT, INK, drawing, figure, label, mark, save
-from ssl_seg.figures.tsne import Classes, Floats, Map, chance
+from ssl_seg.figures.style import (
+    MUTED_COLOR,
+    TEXT_COLOR,
+    figure,
+    figure_style,
+    printable_label,
+    save,
+    series_style,
+)
+from ssl_seg.figures.tsne import Classes, Floats, TSNEMap, chance_purity
 
 _LEGEND, _NAMES = 20, 30  # classes that are named beside the maps, and on them
 
 
 def draw_maps(
-    stem: Path, maps: Sequence[Map], targets: Classes, classes: Sequence[str], *, k: int = 10, note: str = ""
+    stem: Path,
+    maps: Sequence[TSNEMap],
+    targets: Classes,
+    classes: Sequence[str],
+    *,
+    k: int = 10,
+    note: str = "",
 ) -> list[Path]:
     """Write `stem`.png and `stem`.svg: the maps side by side, an image in the same colour in all.
 
@@ -25,12 +39,12 @@ def draw_maps(
         note: a line below.
     """
     present = np.unique(targets)
-    wide = min(len(maps), 3)
-    rows = -(-len(maps) // wide)
+    columns = min(len(maps), 3)
+    rows = -(-len(maps) // columns)
     beside = len(present) <= _LEGEND
-    with drawing():
-        page = figure(3.4 * wide + 1.5 * beside, 3.9 * rows + 0.2)
-        grid = list(page.subplots(rows, wide, squeeze=False).flat)
+    with figure_style():
+        fig = figure(3.4 * columns + 1.5 * beside, 3.9 * rows + 0.2)
+        grid = list(fig.subplots(rows, columns, squeeze=False).flat)
         for spare in grid[len(maps) :]:
             spare.set_visible(False)
         for axes, each in zip(grid, maps, strict=False):
@@ -40,25 +54,25 @@ def draw_maps(
             axes.set(xlim=(x - half, x + half), ylim=(y - half, y + half), xticks=[], yticks=[])
             axes.set_aspect("equal")
             axes.spines[:].set_visible(True)
-            axes.set_title(f"epoch {each.epoch}", color=INK)
-            axes.set_xlabel(_numbers(each, chance(targets), min(k, len(targets) - 1)))
+            axes.set_title(f"epoch {each.epoch}", color=TEXT_COLOR)
+            axes.set_xlabel(_numbers(each, chance_purity(targets), min(k, len(targets) - 1)))
         if beside:
             handles = [_handle(index, classes[index]) for index in present]
-            page.legend(handles=handles, loc="outside right center", borderaxespad=0.2, handletextpad=0.3)
+            fig.legend(handles=handles, loc="outside right center", borderaxespad=0.2, handletextpad=0.3)
         if note:
-            page.supxlabel(note, fontsize=8, color=FAINT)
+            fig.supxlabel(note, fontsize=8, color=MUTED_COLOR)
         if _LEGEND < len(present) <= _NAMES:
-            page.draw_without_rendering()
+            fig.draw_without_rendering()
             for axes, each in zip(grid, maps, strict=False):
                 _name_on_map(axes, each.xy, targets, classes)
-        return save(page, stem)
+        return save(fig, stem)
 
 
 def _points(axes: Any, xy: Floats, targets: Classes) -> None:
     """In an order of chance: no class lies on top of the others."""
     order = np.random.default_rng(0).permutation(len(xy))
     size = float(np.clip(12_000 / len(xy), 3, 26))
-    marks = [mark(int(index)) for index in targets]
+    marks = [series_style(int(index)) for index in targets]
     for shape in dict.fromkeys(shape for _, shape in marks):
         rows = [row for row in order if marks[row][1] == shape]
         axes.scatter(
@@ -72,16 +86,18 @@ def _points(axes: Any, xy: Floats, targets: Classes) -> None:
         )
 
 
-def _numbers(each: Map, chance: float, k: int) -> str:
+def _numbers(each: TSNEMap, chance_purity: float, k: int) -> str:
     text = "n/a (one class)" if each.silhouette is None else f"{each.silhouette:.2f}"
-    return f"{k}-NN purity {each.purity:.2f} (chance level {chance:.2f})\nsilhouette {text}"
+    return f"{k}-NN purity {each.purity:.2f} (chance level {chance_purity:.2f})\nsilhouette {text}"
 
 
 def _handle(index: int, name: str) -> Any:
     from matplotlib.lines import Line2D
 
-    colour, shape = mark(index)
-    return Line2D([], [], color=colour, marker=shape, linestyle="", markersize=5, label=label(name, 20))
+    colour, shape = series_style(index)
+    return Line2D(
+        [], [], color=colour, marker=shape, linestyle="", markersize=5, label=printable_label(name, 20)
+    )
 
 
 def _name_on_map(axes: Any, xy: Floats, targets: Classes, classes: Sequence[str]) -> None:
@@ -92,7 +108,9 @@ def _name_on_map(axes: Any, xy: Floats, targets: Classes, classes: Sequence[str]
     taken: list[Any] = []
     for index in np.unique(targets):
         points = axes.transData.transform(xy[targets == index])
-        text = axes.text(0, 0, label(classes[index], 16), fontsize=6.5, in_layout=False, transform=None)
+        text = axes.text(
+            0, 0, printable_label(classes[index], 16), fontsize=6.5, in_layout=False, transform=None
+        )
         text.set(ha="center", va="center", path_effects=[withStroke(linewidth=2, foreground="white")])
         box = text.get_window_extent()
         x, y = np.median(points, axis=0)

@@ -8,12 +8,12 @@ from pathlib import Path
 from ssl_seg.reporting import settings_diff as conditions
 from ssl_seg.reporting import summaries
 from ssl_seg.reporting import training_health as health
-from ssl_seg.reporting.collect import gather
-from ssl_seg.reporting.embedding_maps import Map, read_map
+from ssl_seg.reporting.collect import collect
+from ssl_seg.reporting.embedding_maps import EmbeddingMap, read_embedding_map
 from ssl_seg.reporting.figures import Figures, picture_files, read_masks, read_sam
-from ssl_seg.reporting.records import Facts, RunFacts
-from ssl_seg.reporting.svg import Line, curves, intervals, points
-from ssl_seg.results.run_list import SCORES
+from ssl_seg.reporting.records import ReportData, ReportRun
+from ssl_seg.reporting.svg import Series, interval_chart, line_chart, scatter_plot
+from ssl_seg.results.run_list import PRIMARY_METRIC
 from ssl_seg.results.tables import Table
 
 COMMAND_TITLES = {"train": "Pre-training", "classify": "Classification", "segment": "Segmentation"}
@@ -21,13 +21,13 @@ COMMAND_TITLES = {"train": "Pre-training", "classify": "Classification", "segmen
 
 @dataclass(frozen=True)
 class Result:
-    """A table: the numbers, what they are, a drawing of them, and what they say."""
+    """A table with its description, chart and summary."""
 
     name: str
     table: Table
-    about: str
-    drawing: str
-    answer: str
+    description: str
+    chart: str
+    summary: str
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Curves:
     """The scores of a command's runs over epochs.
 
     Attributes:
-        legend: (stage, place of its colour).
+        legend: (stage, index of its color).
         charts: (score, SVG).
     """
 
@@ -46,9 +46,9 @@ class Curves:
 
 @dataclass(frozen=True)
 class RunRow:
-    """A line of the table of runs; see `summaries` for where its numbers come from."""
+    """A row of the table of runs; `summaries` computes its cells."""
 
-    run: RunFacts
+    run: ReportRun
     key: str
     epochs: str
     cells: list[summaries.Cell]
@@ -56,11 +56,11 @@ class RunRow:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that is told, in the order in which it is told."""
+    """The content of a report, in its order."""
 
     title: str
-    made: str
-    facts: Facts
+    created_at: str
+    collected: ReportData
     figures: Figures
     question: str
     results: list[Result]
@@ -68,60 +68,60 @@ class Report:
     classes: dict[str, summaries.ClassTable]
     health: list[tuple[str, str, str]]
     runs: list[RunRow]
-    settings: list[conditions.Settings]
+    settings: list[conditions.SettingsDiff]
     data: list[tuple[str, str, str, str, str, str]]
     machines: list[tuple[str, str, str]]
     missing: list[tuple[str, str]]
 
 
 def build(folders: Sequence[Path], title: str = "") -> Report:
-    """Read what there is to tell.
+    """Read runs and studies, and build the content of their report.
 
     Raises:
         DataError: a folder is neither a study nor a run.
     """
-    facts = gather(folders)
-    figures = _figures(facts)
-    tables = {command: summaries.class_table(facts, command) for command in summaries.PARTS}
+    collected = collect(folders)
+    figures = _figures(collected)
+    tables = {command: summaries.class_table(collected, command) for command in summaries.PER_CLASS_SCORES}
     return Report(
-        title=title or f"Report: {facts.name}",
-        made=f"{datetime.now():%Y-%m-%d %H:%M}",
-        facts=facts,
+        title=title or f"Report: {collected.name}",
+        created_at=f"{datetime.now():%Y-%m-%d %H:%M}",
+        collected=collected,
         figures=figures,
-        question=_question(facts),
-        results=[_result(name, table, facts.places) for name, table in facts.tables],
-        curves=[each for command in facts.commands if (each := _curves(facts, command)).charts],
+        question=_question(collected),
+        results=[_result(name, table, collected.color_indices) for name, table in collected.tables],
+        curves=[each for command in collected.commands if (each := _curves(collected, command)).charts],
         classes={command: table for command, table in tables.items() if table},
-        health=health.notes(facts) + [("figures", "error", text) for text in figures.troubles],
-        runs=[_run_row(run) for run in facts.runs],
-        settings=[conditions.settings_of(facts, command) for command in facts.commands],
-        data=conditions.data_rows(facts),
-        machines=conditions.machine_rows(facts),
-        missing=health.missing(facts, figures),
+        health=health.health_notes(collected) + [("figures", "error", text) for text in figures.problems],
+        runs=[_run_row(run) for run in collected.runs],
+        settings=[conditions.settings_diff(collected, command) for command in collected.commands],
+        data=conditions.data_rows(collected),
+        machines=conditions.machine_rows(collected),
+        missing=health.missing_outputs(collected, figures),
     )
 
 
-def _figures(facts: Facts) -> Figures:
-    """Of every stage the first run that has a picture."""
+def _figures(collected: ReportData) -> Figures:
+    """Collect the figures of the first run per stage that has any."""
     found = Figures()
     seen: set[Path] = set()
-    watched = []
-    for stage in facts.stages:
+    examples = []
+    for stage in collected.stages:
         runs = [run for run in stage.runs if run.folder not in seen]
         seen |= {run.folder for run in stage.runs}
-        maps = (read_map(run, found.troubles) for run in runs)
+        maps = (read_embedding_map(run, found.problems) for run in runs)
         found.maps += [each for each in [next(filter(None, maps), None)] if each]
-        sams = (read_sam(run, found.troubles) for run in runs)
+        sams = (read_sam(run, found.problems) for run in runs)
         found.sams += [each for each in [next(filter(None, sams), None)] if each]
         with_masks = (run for run in runs if any(run.folder.glob("masks/epoch-*/**/*.png")))
-        watched += [(stage.label, run) for run in [next(with_masks, None)] if run]
-    read_masks(watched, found)
-    picture_files(facts, found)
+        examples += [(stage.label, run) for run in [next(with_masks, None)] if run]
+    read_masks(examples, found)
+    picture_files(collected, found)
     return found
 
 
-def _question(facts: Facts) -> str:
-    commands = set(facts.commands)
+def _question(collected: ReportData) -> str:
+    commands = set(collected.commands)
     aims = [
         aim for name, aim in (("classify", "classification"), ("segment", "segmentation")) if name in commands
     ]
@@ -132,46 +132,55 @@ def _question(facts: Facts) -> str:
     return "Results of self-supervised pre-training"
 
 
-def _result(name: str, table: Table, places: dict[str, int]) -> Result:
-    about = summaries.MEANING.get(table.score, "")
-    return Result(name, table, about, intervals(table.rows, places), summaries.answer(table))
+def _result(name: str, table: Table, color_indices: dict[str, int]) -> Result:
+    description = summaries.SCORE_DESCRIPTIONS.get(table.score, "")
+    return Result(
+        name, table, description, interval_chart(table.rows, color_indices), summaries.summarize(table)
+    )
 
 
-def _curves(facts: Facts, command: str) -> Curves:
-    charts, places = [], facts.places
-    stages = sorted(facts.of(command), key=lambda stage: places[stage.stage.name])
-    runs = [(places[stage.stage.name], run) for stage in stages for run in stage.runs]
+def _curves(collected: ReportData, command: str) -> Curves:
+    charts, color_indices = [], collected.color_indices
+    stages = sorted(collected.of(command), key=lambda stage: color_indices[stage.stage.name])
+    runs = [(color_indices[stage.stage.name], run) for stage in stages for run in stage.runs]
     for key in summaries.keys_of(run for _, run in runs):
         lines = []
-        for place, run in runs:
+        for index, run in runs:
             known = [
                 line for line in run.scores if isinstance(line.get(key), int | float) and "epoch" in line
             ]
             if known:
-                lines.append(Line(run.name, place, [(line["epoch"], line[key]) for line in known]))
-        if chart := curves(lines, key):
+                lines.append(Series(run.name, index, [(line["epoch"], line[key]) for line in known]))
+        if chart := line_chart(lines, key):
             charts.append((key, chart))
-    return Curves(command, [(stage.label, places[stage.stage.name]) for stage in stages], charts)
+    return Curves(command, [(stage.label, color_indices[stage.stage.name]) for stage in stages], charts)
 
 
-def _run_row(run: RunFacts) -> RunRow:
-    key = SCORES.get(run.command, "")
+def _run_row(run: ReportRun) -> RunRow:
+    key = PRIMARY_METRIC.get(run.command, "")
     key = key if any(key in line for line in run.scores) else "loss"
-    score = [summaries.number(run, key), summaries.best(run, key) if key != "loss" else summaries.Cell("n/a")]
-    speed = [summaries.duration(run), summaries.number(run, "images_per_second", 1), summaries.energy(run)]
+    score = [
+        summaries.score_cell(run, key),
+        summaries.best_cell(run, key) if key != "loss" else summaries.Cell("n/a"),
+    ]
+    speed = [
+        summaries.duration(run),
+        summaries.score_cell(run, "images_per_second", 1),
+        summaries.energy(run),
+    ]
     epochs = f"{run.last.get('epoch', 0)} of {run.settings.get('epochs', 'n/a')}"
     return RunRow(run, key, epochs, [*score, *speed])
 
 
-def pair_of(made: Map) -> list[str]:
-    """A map's epochs as drawings, which need no script."""
+def map_charts(embedding: EmbeddingMap) -> list[str]:
+    """Return the epochs of a map as static charts."""
     drawings = []
-    for epoch in made.epochs:
+    for epoch in embedding.epochs:
         groups = [
-            [xy for xy, target in zip(epoch.xy, made.targets, strict=True) if target == place]
-            for place in range(len(made.classes))
+            [xy for xy, target in zip(epoch.xy, embedding.targets, strict=True) if target == index]
+            for index in range(len(embedding.classes))
         ]
         drawings.append(
-            points(groups, f"t-SNE, epoch {epoch.epoch}", radius=4 if len(epoch.xy) < 800 else 2.6)
+            scatter_plot(groups, f"t-SNE, epoch {epoch.epoch}", radius=4 if len(epoch.xy) < 800 else 2.6)
         )
     return drawings

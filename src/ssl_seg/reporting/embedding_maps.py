@@ -1,4 +1,4 @@
-"""Maps of features: t-SNE of what a run has kept at several epochs."""
+"""t-SNE maps of the saved features of a run at several epochs."""
 
 import json
 import math
@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from ssl_seg.reporting.collect import read_or_note
-from ssl_seg.reporting.images import Picture, photo
-from ssl_seg.reporting.records import RunFacts
+from ssl_seg.reporting.images import EncodedImage, encode_photo
+from ssl_seg.reporting.records import ReportRun
 
 TILE, COLUMNS = 32, 64  # pixels and tiles in a row of `thumbnails.jpg`
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """A map of one epoch.
+class EmbeddingEpoch:
+    """The map of one epoch.
 
     Attributes:
-        xy: (N, 2) in [0, 1], the aspect kept.
-        purity: share of the `k` nearest neighbours of the same class. silhouette: None if there is none.
+        xy: (N, 2) in [0, 1], with the original aspect ratio.
+        purity: fraction of the `k` nearest neighbors with the same class. silhouette: None if undefined.
     """
 
     epoch: int
@@ -28,50 +28,53 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class Map:
+class EmbeddingMap:
     """t-SNE of a run's features at several epochs, the same images in each.
 
     Attributes:
-        chance: the purity that a map without sense would have.
+        chance: the purity of random positions.
     """
 
-    run: RunFacts
+    run: ReportRun
     classes: list[str]
     targets: list[int]
     filenames: list[str]
     k: int
     chance: float | None
-    epochs: list[Epoch]
-    sheet: Picture | None
+    epochs: list[EmbeddingEpoch]
+    sheet: EncodedImage | None
 
 
-def read_map(run: RunFacts, troubles: list[str]) -> Map | None:
-    """`figures/tsne.json`; None if it is missing, or, with a word in `troubles`, if it is damaged."""
+def read_embedding_map(run: ReportRun, problems: list[str]) -> EmbeddingMap | None:
+    """Read `figures/tsne.json`; None if it is missing, or damaged, which is added to `problems`."""
     path = run.folder / "figures" / "tsne.json"
-    found = read_or_note(path, troubles)
-    if not found:
+    content = read_or_note(path, problems)
+    if not content:
         return None
     try:
-        classes, names = [str(name) for name in found["classes"]], [str(name) for name in found["filenames"]]
-        targets = [int(target) for target in found["targets"]]
-        epochs = [_epoch(known, len(targets)) for known in found["maps"]]
+        classes, names = (
+            [str(name) for name in content["classes"]],
+            [str(name) for name in content["filenames"]],
+        )
+        targets = [int(target) for target in content["targets"]]
+        epochs = [_epoch(known, len(targets)) for known in content["maps"]]
         if len(names) != len(targets) or not epochs or not targets:
             raise ValueError("its lists differ in length")
         if not all(0 <= target < len(classes) for target in targets):
             raise ValueError("target index out of range")
-        k = int(found.get("k", 10))
+        k = int(content.get("k", 10))
     except (KeyError, TypeError, ValueError) as error:
-        troubles.append(f"{path} is corrupt: {error!r}")
+        problems.append(f"{path} is corrupt: {error!r}")
         return None
-    sheet = photo(run.folder / "features" / "thumbnails.jpg", troubles, side=65_000, quality=72)
+    sheet = encode_photo(run.folder / "features" / "thumbnails.jpg", problems, side=65_000, quality=72)
     rows = -(-len(targets) // COLUMNS)
     if sheet and (sheet.height < rows * TILE or sheet.width < min(len(targets), COLUMNS) * TILE):
-        troubles.append(f"{run.folder / 'features' / 'thumbnails.jpg'} has too few tiles")
+        problems.append(f"{run.folder / 'features' / 'thumbnails.jpg'} has too few tiles")
         sheet = None
-    return Map(run, classes, targets, names, k, number_of(found.get("chance")), epochs, sheet)
+    return EmbeddingMap(run, classes, targets, names, k, number_of(content.get("chance")), epochs, sheet)
 
 
-def _epoch(known: dict[str, Any], count: int) -> Epoch:
+def _epoch(known: dict[str, Any], count: int) -> EmbeddingEpoch:
     xy = [(float(x), float(y)) for x, y in known["xy"]]
     if len(xy) != count or not all(math.isfinite(x) and math.isfinite(y) for x, y in xy):
         raise ValueError("missing or non-finite coordinates")
@@ -79,19 +82,19 @@ def _epoch(known: dict[str, Any], count: int) -> Epoch:
     highs = [max(point[axis] for point in xy) for axis in (0, 1)]
     side = max(high - low for low, high in zip(lows, highs, strict=True)) or 1.0
     moved = [[0.5 + (point[axis] - (lows[axis] + highs[axis]) / 2) / side for axis in (0, 1)] for point in xy]
-    places = [(round(x, 4), round(y, 4)) for x, y in moved]
-    return Epoch(
-        int(known["epoch"]), places, number_of(known.get("purity")), number_of(known.get("silhouette"))
+    positions = [(round(x, 4), round(y, 4)) for x, y in moved]
+    return EmbeddingEpoch(
+        int(known["epoch"]), positions, number_of(known.get("purity")), number_of(known.get("silhouette"))
     )
 
 
 def number_of(value: Any) -> float | None:
-    """A number that is finite, or None."""
+    """Return a finite number, or None."""
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def map_json(made: Map, sheet: str) -> str:
-    """What the page's script draws a map from."""
+def map_json(made: EmbeddingMap, sheet: str) -> str:
+    """Return the data of a map for the script of the page."""
     maps = [{"epoch": epoch.epoch, "xy": epoch.xy} for epoch in made.epochs]
-    about = {"classes": made.classes, "targets": made.targets, "filenames": made.filenames}
-    return json.dumps({**about, "maps": maps, "sheet": sheet}, separators=(",", ":"))
+    content = {"classes": made.classes, "targets": made.targets, "filenames": made.filenames}
+    return json.dumps({**content, "maps": maps, "sheet": sheet}, separators=(",", ":"))

@@ -1,4 +1,4 @@
-"""Pictures as a page carries them: photographs as JPEG, masks as small PNGs, drawings as they are."""
+"""Images for embedding in a page: photographs as JPEG, masks as small PNGs, SVG files unchanged."""
 
 import base64
 import io
@@ -8,18 +8,18 @@ from pathlib import Path
 
 from PIL import Image
 
-SIDE = 640  # pixels; larger pictures are reduced
-_BYTES = 4 << 20  # of a drawing that is taken as it is
+MAX_SIDE = 640  # pixels; larger images are downscaled
+_MAX_BYTES = 4 << 20  # of an SVG file
 
 
 @dataclass(frozen=True)
-class Picture:
+class EncodedImage:
     """An image file in memory.
 
     Attributes:
-        data: the file.
+        data: the content of the file.
         kind: `png`, `jpeg` or `svg+xml`.
-        width, height: pixels; 0 if not known.
+        width, height: in pixels; 0 if unknown.
     """
 
     data: bytes
@@ -36,47 +36,49 @@ class Picture:
         return {"jpeg": ".jpg", "svg+xml": ".svg"}.get(self.kind, f".{self.kind}")
 
 
-def photo(path: Path, troubles: list[str], *, side: int = SIDE, quality: int = 82) -> Picture | None:
-    """A photograph, at most `side` pixels wide and high; None, with a word in `troubles`, if unreadable."""
-    image = _open(path, troubles)
+def encode_photo(
+    path: Path, problems: list[str], *, side: int = MAX_SIDE, quality: int = 82
+) -> EncodedImage | None:
+    """Encode a photograph, at most `side` pixels wide and high; None if unreadable, which is added to `problems`."""
+    image = _open(path, problems)
     if image is None:
         return None
     image = image.convert("RGB")
     image.thumbnail((side, side))
-    return _encoded(image, "jpeg", quality=quality, optimize=True)
+    return _encode(image, "jpeg", quality=quality, optimize=True)
 
 
-def mask(path: Path, troubles: list[str], *, side: int = SIDE) -> Picture | None:
-    """A mask; no colour is mixed from others when it is reduced."""
-    image = _open(path, troubles)
+def encode_mask(path: Path, problems: list[str], *, side: int = MAX_SIDE) -> EncodedImage | None:
+    """Encode a mask, downscaled by nearest neighbor."""
+    image = _open(path, problems)
     if image is None:
         return None
     image = image.convert("RGB")
     if max(image.size) > side:
-        share = side / max(image.size)
-        size = (max(1, round(image.width * share)), max(1, round(image.height * share)))
+        scale = side / max(image.size)
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         image = image.resize(size, Image.Resampling.NEAREST)
     if image.getcolors(256):  # with so few, a palette holds each exactly
         image = image.quantize(256, dither=Image.Dither.NONE)
-    return _encoded(image, "png", optimize=True)
+    return _encode(image, "png", optimize=True)
 
 
-def drawing(path: Path, troubles: list[str]) -> Picture | None:
-    """An SVG file, to be shown as an image: as such it runs no script and loads nothing."""
+def read_svg(path: Path, problems: list[str]) -> EncodedImage | None:
+    """Read an SVG file; shown as an image, it runs no script and loads nothing."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
-        troubles.append(f"{path}: {error.strerror}")
+        problems.append(f"{path}: {error.strerror}")
         return None
-    if b"<svg" not in data or len(data) > _BYTES:
-        troubles.append(f"{path} is not an SVG file of at most {_BYTES >> 20} MiB")
+    if b"<svg" not in data or len(data) > _MAX_BYTES:
+        problems.append(f"{path} is not an SVG file of at most {_MAX_BYTES >> 20} MiB")
         return None
-    return Picture(data, "svg+xml")
+    return EncodedImage(data, "svg+xml")
 
 
-def _open(path: Path, troubles: list[str]) -> Image.Image | None:
+def _open(path: Path, problems: list[str]) -> Image.Image | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -86,11 +88,11 @@ def _open(path: Path, troubles: list[str]) -> Image.Image | None:
     except FileNotFoundError:
         return None
     except Exception as error:  # Pillow's decoders raise anything
-        troubles.append(f"cannot read {path}: {type(error).__name__}")
+        problems.append(f"cannot read {path}: {type(error).__name__}")
         return None
 
 
-def _encoded(image: Image.Image, kind: str, **how: int) -> Picture:
+def _encode(image: Image.Image, kind: str, **options: int) -> EncodedImage:
     file = io.BytesIO()
-    image.save(file, kind, **how)
-    return Picture(file.getvalue(), kind, image.width, image.height)
+    image.save(file, kind, **options)
+    return EncodedImage(file.getvalue(), kind, image.width, image.height)

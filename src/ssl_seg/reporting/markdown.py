@@ -5,11 +5,11 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ssl_seg.reporting.build import COMMAND_TITLES, Report, pair_of
-from ssl_seg.reporting.figures import Watched
-from ssl_seg.reporting.images import Picture
+from ssl_seg.reporting.build import COMMAND_TITLES, Report, map_charts
+from ssl_seg.reporting.figures import MaskExample
+from ssl_seg.reporting.images import EncodedImage
 from ssl_seg.reporting.summaries import ClassTable
-from ssl_seg.reporting.svg import standalone
+from ssl_seg.reporting.svg import standalone_svg
 from ssl_seg.reporting.training_health import LEVELS
 from ssl_seg.results.tables import as_markdown
 from ssl_seg.utils.files import replace_bytes, replace_text
@@ -40,34 +40,36 @@ class _Writer:
         self._maps(report)
         for command, table in report.classes.items():
             self._say(f"## Per-class results: {COMMAND_TITLES[command].lower()}", *_class_lines(table))
-        self._masks(report.figures.watched, report.figures.legend)
+        self._masks(report.figures.mask_examples, report.figures.legend)
         self._sam(report)
         if report.figures.networks:
             self._say("## Architectures")
-        for place, (label, picture) in enumerate(report.figures.networks):
-            self._say(self._image(f"network-{place}", picture, label))
+        for index, (label, picture) in enumerate(report.figures.networks):
+            self._say(self._image(f"network-{index}", picture, label))
         self._runs(report)
         return "\n\n".join(self._lines) + "\n"
 
     def _say(self, *paragraphs: str) -> None:
         self._lines += paragraphs
 
-    def _image(self, name: str, picture: Picture | str, label: str) -> str:
+    def _image(self, name: str, picture: EncodedImage | str, label: str) -> str:
         """Write an image and return the Markdown that shows it; the filename is independent of the label."""
-        made = Picture(standalone(picture).encode(), "svg+xml") if isinstance(picture, str) else picture
+        made = (
+            EncodedImage(standalone_svg(picture).encode(), "svg+xml") if isinstance(picture, str) else picture
+        )
         file = f"{name}{made.suffix}"
         replace_bytes(output_path(self._path.parent, f"{self._files}/{file}"), made.data)
-        place = re.sub(
+        index = re.sub(
             r"[^\w./-]", lambda found: "".join(f"%{b:02X}" for b in os.fsencode(found[0])), self._files
         )
-        return f"![{_md(label)}]({place}/{file})"
+        return f"![{_md(label)}]({index}/{file})"
 
     def _results(self, report: Report) -> None:
-        for place, result in enumerate(report.results):
-            self._say(f"## {_md(result.name)}: {_md(result.table.score)}", _md(result.answer))
-            if result.drawing:
+        for index, result in enumerate(report.results):
+            self._say(f"## {_md(result.name)}: {_md(result.table.score)}", _md(result.summary))
+            if result.chart:
                 self._say(
-                    self._image(f"scores-{place}", result.drawing, "scores with 95% confidence intervals")
+                    self._image(f"scores-{index}", result.chart, "scores with 95% confidence intervals")
                 )
             self._say(plain(result.table.markdown()).strip())
 
@@ -76,16 +78,16 @@ class _Writer:
             self._say("## Training")
         for part in report.curves:
             self._say(f"### {COMMAND_TITLES.get(part.command, _md(part.command))}")
-            for place, (key, chart) in enumerate(part.charts):
-                name = f"curves-{re.sub(r'[^a-z]', '', part.command)}-{place}"
+            for index, (key, chart) in enumerate(part.charts):
+                name = f"curves-{re.sub(r'[^a-z]', '', part.command)}-{index}"
                 self._say(self._image(name, chart, f"{key} over epochs"), f"{_md(key)} over epochs")
 
     def _maps(self, report: Report) -> None:
         if report.figures.maps:
             self._say("## Feature embeddings (t-SNE)")
-        for number, made in enumerate(report.figures.maps):
+        for index, made in enumerate(report.figures.maps):
             self._say(f"### {_md(made.run.name)}")
-            for epoch, drawing in zip(made.epochs, pair_of(made), strict=True):
+            for epoch, drawing in zip(made.epochs, map_charts(made), strict=True):
                 numbers = [
                     f"{what} {'n/a' if value is None else f'{value:.4f}'}"
                     for what, value in (
@@ -95,22 +97,22 @@ class _Writer:
                 ]
                 chance = "" if made.chance is None else f" (chance level {made.chance:.4f})"
                 label = f"epoch {epoch.epoch}: {numbers[0]}{chance}, {numbers[1]}"
-                self._say(self._image(f"map-{number}-{epoch.epoch}", drawing, label), _md(label))
+                self._say(self._image(f"map-{index}-{epoch.epoch}", drawing, label), _md(label))
 
-    def _masks(self, watched: Sequence[Watched], legend: Sequence[tuple[str, str]]) -> None:
-        if watched:
+    def _masks(self, examples: Sequence[MaskExample], legend: Sequence[tuple[str, str]]) -> None:
+        if examples:
             colours = ", ".join(f"{name} {colour}" for name, colour in legend)
             self._say("## Predicted masks", *([f"Colors: {_md(colours)}."] if colours else []))
-        for number, each in enumerate(watched):
+        for index, each in enumerate(examples):
             self._say(f"### {_md(each.name)}")
-            true = [("image", each.image), ("target", each.label)]
-            self._tiles(f"mask-{number}", [(what, picture) for what, picture in true if picture])
-            for place, strip in enumerate(each.strips):
-                self._say(_md(strip.label))
-                tiles = [(f"epoch {epoch}", picture) for epoch, picture in strip.tiles]
-                self._tiles(f"mask-{number}-{place}", tiles)
+            true = [("image", each.image), ("target", each.target)]
+            self._tiles(f"mask-{index}", [(what, picture) for what, picture in true if picture])
+            for index, row in enumerate(each.rows):
+                self._say(_md(row.label))
+                tiles = [(f"epoch {epoch}", picture) for epoch, picture in row.tiles]
+                self._tiles(f"mask-{index}-{index}", tiles)
 
-    def _tiles(self, name: str, tiles: Sequence[tuple[str, Picture]]) -> None:
+    def _tiles(self, name: str, tiles: Sequence[tuple[str, EncodedImage]]) -> None:
         """Add a row of images."""
         if tiles:
             shown = [
@@ -119,18 +121,18 @@ class _Writer:
             self._say("\n".join(_table([[label for label, _ in tiles]], [shown])))
 
     def _sam(self, report: Report) -> None:
-        for number, sam in enumerate(report.figures.sams):
+        for index, sam in enumerate(report.figures.sams):
             self._say(f"## Comparison with SAM: {_md(sam.model)}")
-            names = {run.folder.name: run.name for run in report.facts.runs}
+            names = {run.folder.name: run.name for run in report.collected.runs}
             head = ["image", "segments", "achievable mIoU", *(names.get(name, name) for name in sam.models)]
             rows = [
                 [i.name, i.segments.text, i.agreement.text, *(i.model(name).text for name in sam.models)]
                 for i in sam.images
             ]
             self._say("\n".join(_table([head, *rows])))
-            for place, image in enumerate(sam.images):
+            for index, image in enumerate(sam.images):
                 if image.picture:
-                    self._say(self._image(f"sam-{number}-{place}", image.picture, image.name))
+                    self._say(self._image(f"sam-{index}-{index}", image.picture, image.name))
 
     def _runs(self, report: Report) -> None:
         self._say("## Training health")
@@ -160,7 +162,7 @@ class _Writer:
             for row in report.runs
         ]
         self._say("## Runs", "\n".join(_table([head, *rows])), "Reproduction commands:")
-        self._say(_code(row.run.again for row in report.runs if row.run.settings))
+        self._say(_code(row.run.repeat_command for row in report.runs if row.run.settings))
         for part in report.settings:
             self._say(f"## Configuration: {COMMAND_TITLES.get(part.command, _md(part.command)).lower()}")
             if part.differing:

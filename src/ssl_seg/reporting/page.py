@@ -9,9 +9,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ssl_seg.figures.palette import PAGE_MARKERS, SERIES
-from ssl_seg.reporting.build import COMMAND_TITLES, Report, pair_of
-from ssl_seg.reporting.embedding_maps import Map, map_json
-from ssl_seg.reporting.svg import theme
+from ssl_seg.reporting.build import COMMAND_TITLES, Report, map_charts
+from ssl_seg.reporting.embedding_maps import EmbeddingMap, map_json
+from ssl_seg.reporting.svg import theme_css
 from ssl_seg.reporting.training_health import LEVELS
 from ssl_seg.utils.files import replace_text
 from ssl_seg.utils.text import plain
@@ -47,18 +47,18 @@ def page(report: Report) -> str:
         levels=LEVELS,
         colors=len(SERIES),
         markers=PAGE_MARKERS,
-        style=Markup(theme() + (_HERE / "style.css").read_text(encoding="utf-8")),
+        style=Markup(theme_css() + (_HERE / "style.css").read_text(encoding="utf-8")),
         script=Markup(script),
         digest=digest,
         svg=Markup,
         sheets=in_script(json.dumps(sheets)),
         maps=maps,
-        run_names={run.folder.name: run.name for run in report.facts.runs},
+        run_names={run.folder.name: run.name for run in report.collected.runs},
     )
 
 
-def _maps(maps: list[Map]) -> tuple[dict[str, str], list[tuple[Map, list[Markup], Markup]]]:
-    """Sheets of thumbnails, each once, and for every map its drawings and its data."""
+def _maps(maps: list[EmbeddingMap]) -> tuple[dict[str, str], list[tuple[EmbeddingMap, list[Markup], Markup]]]:
+    """Return distinct thumbnail sheets, and for every map its charts and its data."""
     sheets: dict[str, str] = {}
     found = []
     for made in maps:
@@ -66,12 +66,12 @@ def _maps(maps: list[Map]) -> tuple[dict[str, str], list[tuple[Map, list[Markup]
         if made.sheet:
             key = f"sheet-{hashlib.sha256(made.sheet.data).hexdigest()[:12]}"
             sheets[key] = made.sheet.uri
-        found.append((made, list(map(Markup, pair_of(made))), in_script(map_json(made, key))))
+        found.append((made, list(map(Markup, map_charts(made))), in_script(map_json(made, key))))
     return sheets, found
 
 
 def in_script(json_text: str) -> Markup:
-    """JSON that can stand in a script element: nothing in it ends the element or a line."""
+    """Escape JSON for a script element: nothing in it can end the element or a line."""
     for letter in "<>&\u2028\u2029":
         json_text = json_text.replace(letter, f"\\u{ord(letter):04x}")
     return Markup(json_text)

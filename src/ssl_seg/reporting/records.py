@@ -1,4 +1,4 @@
-"""What a report tells, but for pictures."""
+"""The data of a report, except figures."""
 
 import shlex
 from dataclasses import dataclass, field
@@ -12,17 +12,17 @@ _ORDER = ("train", "classify", "segment")
 
 
 @dataclass(frozen=True)
-class RunFacts:
+class ReportRun:
     """One run.
 
     Attributes:
-        folder: the run's.
-        stage: its name in the study; without a study, the folder's.
-        seed: None if nothing says it.
-        command: as `classify`; empty if nothing says it.
-        settings, record: of `run.toml`: the flags, and what the run found out.
-        scores: one per epoch. status, result: of the JSON files of these names.
-        classes: as `confusion.csv` names them. warnings: what `run.log` warns of. troubles: what could not be read.
+        folder: of the run.
+        stage: its name in the study; without a study, the name of the folder.
+        seed: None if unknown.
+        command: for example `classify`; empty if unknown.
+        settings, record: of `run.toml`: flags, and recorded facts.
+        scores: one per epoch. status, result: contents of the JSON files of these names.
+        classes: from `confusion.csv`. warnings: from `run.log`. problems: files that could not be read.
     """
 
     folder: Path
@@ -36,7 +36,7 @@ class RunFacts:
     result: dict[str, Any] = field(default_factory=dict)
     classes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    troubles: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -49,22 +49,22 @@ class RunFacts:
 
     @property
     def last(self) -> dict[str, Any]:
-        """The newest line of the scores."""
+        """The latest scores."""
         return self.scores[-1] if self.scores else {}
 
     @property
-    def again(self) -> str:
-        """The command that repeats it."""
+    def repeat_command(self) -> str:
+        """The command that repeats the run."""
         config = shlex.quote(str(self.folder / "run.toml"))
         return f"ssl-seg {self.command} --config {config} --out runs/again-{shlex.quote(self.folder.name)}"
 
 
 @dataclass(frozen=True)
-class StageFacts:
+class ReportStage:
     """A stage and its runs, seed by seed."""
 
     stage: StageConfig
-    runs: list[RunFacts]
+    runs: list[ReportRun]
 
     @property
     def label(self) -> str:
@@ -72,13 +72,13 @@ class StageFacts:
         return title if title.startswith(name) else f"{name}: {title}"
 
     @property
-    def finished(self) -> list[RunFacts]:
+    def finished(self) -> list[ReportRun]:
         return [run for run in self.runs if run.state == "finished"]
 
 
 @dataclass(frozen=True)
-class Facts:
-    """All that a report tells, but for pictures.
+class ReportData:
+    """All data of a report, except figures.
 
     Attributes:
         name: of the study or the run.
@@ -87,31 +87,31 @@ class Facts:
     """
 
     name: str
-    stages: list[StageFacts]
+    stages: list[ReportStage]
     tables: list[tuple[str, Table]]
 
     @property
-    def runs(self) -> list[RunFacts]:
-        """Every run once, although equal stages share it."""
+    def runs(self) -> list[ReportRun]:
+        """Every run once, even if stages share it."""
         return list({run.folder: run for stage in self.stages for run in stage.runs}.values())
 
     @property
-    def places(self) -> dict[str, int]:
-        """Stage -> place of its colour: by command, the rows of tables first."""
+    def color_indices(self) -> dict[str, int]:
+        """Stage -> index of its color: by command, the rows of tables first."""
         rows = [row.name for _, table in self.tables for row in table.rows]
-        found: dict[str, int] = {}
+        indices: dict[str, int] = {}
         for command in self.commands:
             names = [stage.stage.name for stage in self.of(command)]
             order = sorted(names, key=lambda name: rows.index(name) if name in rows else len(rows))
-            found |= {name: place for place, name in enumerate(order)}
-        return found
+            indices |= {name: index for index, name in enumerate(order)}
+        return indices
 
-    def of(self, command: str) -> list[StageFacts]:
+    def of(self, command: str) -> list[ReportStage]:
         """The stages of a command."""
         return [stage for stage in self.stages if stage.stage.command == command]
 
     @property
     def commands(self) -> list[str]:
         """The commands that were run, pre-training first."""
-        found = {stage.stage.command for stage in self.stages if stage.stage.command}
-        return sorted(found, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
+        indices = {stage.stage.command for stage in self.stages if stage.stage.command}
+        return sorted(indices, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))

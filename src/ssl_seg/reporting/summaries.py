@@ -1,4 +1,4 @@
-"""Tables and sentences of a report, made from what runs have left."""
+"""Tables and summary sentences of a report."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from ssl_seg.figures.curves import UNDRAWN
-from ssl_seg.reporting.records import Facts, RunFacts, StageFacts
-from ssl_seg.results.tables import LEVEL, Table, mean_sd, spread
+from ssl_seg.figures.curves import EXCLUDED_SCORES
+from ssl_seg.reporting.records import ReportData, ReportRun, ReportStage
+from ssl_seg.results.tables import ALPHA, Table, format_mean_sd, mean_sd
 
-# (prefix in result.json, what it is, what stands below the classes)
-PARTS = {
+# (prefix in result.json, name of the score, scores below the classes)
+PER_CLASS_SCORES = {
     "classify": ("top1/", "top-1", ("top1", "top5", "mean_class")),
     "segment": ("iou/", "IoU", ("miou", "fw_iou", "pixel_accuracy")),
 }
-MEANING = {
+SCORE_DESCRIPTIONS = {
     "val_top1": "top-1 accuracy on the validation images",
     "val_top5": "top-5 accuracy on the validation images",
     "val_miou": "mean over classes of the IoU, from pixel counts summed over all validation images",
@@ -25,12 +25,12 @@ MEANING = {
 
 @dataclass(frozen=True)
 class Cell:
-    """A number as it is shown, and as it was written.
+    """A score as shown, and as recorded.
 
     Attributes:
-        text: rounded; `n/a` where there is none.
-        value: in full.
-        source: the file and the key it comes from.
+        text: rounded; `n/a` without a value.
+        value: unrounded.
+        source: file and key.
     """
 
     text: str
@@ -40,12 +40,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class ClassTable:
-    """One line per class, then the means; one column per stage.
+    """One row per class, then the means; one column per stage.
 
     Attributes:
-        head: the stages' labels.
-        lines: (name, pixels or images if they are known, cells). means: likewise.
         what: the score.
+        head: labels of the stages.
+        lines: (name, number of pixels or images, cells). means: (name, cells).
     """
 
     what: str
@@ -54,15 +54,15 @@ class ClassTable:
     means: list[tuple[str, list[Cell]]]
 
 
-def class_table(facts: Facts, command: str) -> ClassTable | None:
-    """The last epoch's score of each class; None if no finished run of the command tells it."""
-    prefix, what, means = PARTS[command]
-    stages = [stage for stage in facts.of(command) if any(_last(run) for run in stage.finished)]
+def class_table(collected: ReportData, command: str) -> ClassTable | None:
+    """Return the last epoch's score of each class; None if no finished run of the command has any."""
+    prefix, what, means = PER_CLASS_SCORES[command]
+    stages = [stage for stage in collected.of(command) if any(_last(run) for run in stage.finished)]
     names: dict[str, None] = {}
     for stage in stages:
         for run in stage.finished:
             names |= dict.fromkeys(run.classes)
-            # a class that is neither there nor predicted has no IoU, and still has pixels: none
+            # a class absent from targets and predictions has no IoU, but a support of 0 pixels
             keys = [key for key in _last(run) if key.startswith((prefix, "support/"))]
             names |= dict.fromkeys(key.partition("/")[2] for key in keys)
     if not names:
@@ -75,22 +75,24 @@ def class_table(facts: Facts, command: str) -> ClassTable | None:
     return ClassTable(what, [stage.label for stage in stages], lines, below)
 
 
-def _last(run: RunFacts) -> dict[str, Any]:
+def _last(run: ReportRun) -> dict[str, Any]:
     last = run.result.get("last")
     return last if isinstance(last, dict) else {}
 
 
-def _cell(stage: StageFacts, key: str) -> Cell:
-    """Mean ± deviation over the seeds of a stage."""
+def _cell(stage: ReportStage, key: str) -> Cell:
+    """Return mean ± standard deviation over the seeds of a stage."""
     known = {run.name: value for run in stage.finished if (value := _number(_last(run).get(key))) is not None}
     mean, _ = mean_sd(known.values())
     each = "; ".join(f"{name}: {value:.4f}" for name, value in known.items())
     return (
-        Cell(spread(known.values()), mean, f"last.{key} in result.json of {each}") if known else Cell("n/a")
+        Cell(format_mean_sd(known.values()), mean, f"last.{key} in result.json of {each}")
+        if known
+        else Cell("n/a")
     )
 
 
-def _support(stages: Sequence[StageFacts], name: str) -> Cell:
+def _support(stages: Sequence[ReportStage], name: str) -> Cell:
     for stage in stages:
         for run in stage.finished:
             value = _number(_last(run).get(f"support/{name}"))
@@ -100,12 +102,12 @@ def _support(stages: Sequence[StageFacts], name: str) -> Cell:
 
 
 def _number(value: Any) -> float | None:
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return value if good else None
+    valid = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return value if valid else None
 
 
-def number(run: RunFacts, key: str, digits: int = 4) -> Cell:
-    """A number of a run's newest line of scores."""
+def score_cell(run: ReportRun, key: str, digits: int = 4) -> Cell:
+    """Return a score of the latest epoch of a run."""
     value = _number(run.last.get(key))
     if value is None:
         return Cell("n/a")
@@ -114,8 +116,8 @@ def number(run: RunFacts, key: str, digits: int = 4) -> Cell:
     )
 
 
-def best(run: RunFacts, key: str) -> Cell:
-    """The highest number of a run's scores."""
+def best_cell(run: ReportRun, key: str) -> Cell:
+    """Return the highest value of a score over the epochs of a run."""
     known = [(value, line) for line in run.scores if (value := _number(line.get(key))) is not None]
     if not known:
         return Cell("n/a")
@@ -125,8 +127,8 @@ def best(run: RunFacts, key: str) -> Cell:
     )
 
 
-def duration(run: RunFacts) -> Cell:
-    """How long a run has trained."""
+def duration(run: ReportRun) -> Cell:
+    """Return the training time of a run."""
     value = _number(run.last.get("seconds"))
     if value is None:
         return Cell("n/a")
@@ -134,28 +136,28 @@ def duration(run: RunFacts) -> Cell:
     return Cell(text, value, f"{run.folder.name}/scores.jsonl, epoch {run.last['epoch']}: seconds")
 
 
-def energy(run: RunFacts) -> Cell:
-    """What a run has used, if its scores tell it."""
-    found = number(run, "energy_wh", 1)
+def energy(run: ReportRun) -> Cell:
+    """Return the energy of a run, if its scores have it."""
+    found = score_cell(run, "energy_wh", 1)
     return Cell(f"{found.text} Wh", found.value, found.source) if found.value is not None else found
 
 
-def keys_of(runs: Iterable[RunFacts]) -> list[str]:
-    """The scores worth a curve, loss first."""
+def keys_of(runs: Iterable[ReportRun]) -> list[str]:
+    """Return the scores that get a chart, loss first."""
     found = dict.fromkeys(key for run in runs for line in run.scores for key in line)
-    keys = [key for key in found if key not in UNDRAWN]
+    keys = [key for key in found if key not in EXCLUDED_SCORES]
     return sorted(keys, key=lambda key: (key != "loss", not key.startswith(("val_", "probe_"))))
 
 
-def answer(table: Table) -> str:
-    """What a table says, in a sentence or two."""
+def summarize(table: Table) -> str:
+    """Return one or two sentences that summarize a table."""
     rows = sorted(
         (row for row in table.rows if row.last), key=lambda row: -(mean_sd(row.last.values())[0] or 0)
     )
     if not rows:
         return f"No run has {table.score} yet."
     first = rows[0]
-    mean = spread(first.last.values())
+    mean = format_mean_sd(first.last.values())
     if len(rows) == 1:
         return f"{first.label} has {table.score} {mean}."
     groups: dict[str, list[str]] = {words: [] for words in _WORDS}
@@ -175,19 +177,19 @@ _WORDS = (
 
 
 def _verdict(table: Table, first: str, other: str) -> str:
-    """Which of `_WORDS` holds; the highest mean over its own seeds may be lower over those of a pair."""
+    """Return which of `_WORDS` holds; the highest mean over its own seeds may be lower over shared seeds."""
     sure, within, lower, untested = _WORDS
     for (one, two), pair in zip(_names(table), table.pairs, strict=True):
         if {one, two} != {first, other} or first == other or pair.p is None:
             continue
         ahead = (mean_sd(pair.differences.values())[0] or 0.0) * (1 if one == first else -1)
-        return within if pair.p >= LEVEL else sure if ahead > 0 else lower
+        return within if pair.p >= ALPHA else sure if ahead > 0 else lower
     return untested
 
 
 def _names(table: Table) -> list[tuple[str, str]]:
     names = [row.name for row in table.rows]
-    return [(one, two) for place, one in enumerate(names) for two in names[place + 1 :]]
+    return [(one, two) for index, one in enumerate(names) for two in names[index + 1 :]]
 
 
 def _listed(names: Sequence[str]) -> str:

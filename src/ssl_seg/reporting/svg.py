@@ -1,6 +1,6 @@
-"""Charts as SVG: curves over epochs, scores with their intervals, and maps of points.
+"""Charts as SVG: line charts over epochs, scores with confidence intervals, and scatter plots.
 
-Colours are CSS variables, so that a page gives them its theme; `standalone` makes a file of a chart.
+Colors are CSS variables, which a page defines by theme; `standalone_svg` makes a file of a chart.
 """
 
 import math
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from html import escape
 
 from ssl_seg.figures.palette import SERIES, css_variables
-from ssl_seg.results.runs import Row
+from ssl_seg.results.runs import StageScores
 from ssl_seg.utils.text import plain
 
 _DASHES = ("", "7 3", "2 3", "9 3 2 3")
-_MARKS = 40  # points of a line that show their number
+_MAX_MARKERS = 40  # points of a line with a tooltip
 _STYLE = (
     "text{font:12px system-ui,sans-serif;fill:var(--ink)}.grid{stroke:var(--rule)}.axis{stroke:var(--soft)}"
     ".line{fill:none;stroke-width:2}.faint{fill:var(--soft)}.range{stroke-width:2}"
@@ -21,55 +21,54 @@ _STYLE = (
 
 
 @dataclass(frozen=True)
-class Line:
-    """A curve.
+class Series:
+    """One line of a chart.
 
     Attributes:
-        name: told with each point.
-        place: of its colour and dashes.
+        name: shown in tooltips.
+        color_index: of its color and dashes.
         points: (x, y).
     """
 
     name: str
-    place: int
+    color_index: int
     points: Sequence[tuple[float, float]]
 
 
-def curves(lines: Sequence[Line], title: str, *, width: int = 420, height: int = 240) -> str:
-    """Lines over epochs; each point tells its number on hover.
-
-    Points that are not finite are gaps.
-    """
-    left, right, top, bottom = 52, 12, 12, 30
+def line_chart(lines: Sequence[Series], title: str, *, width: int = 420, height: int = 240) -> str:
+    """Return a line chart over epochs with a tooltip per point; non-finite points are gaps."""
+    left, correct, top, bottom = 52, 12, 12, 30
     finite = [(x, y) for line in lines for x, y in line.points if math.isfinite(y)]
     if not finite:
         return ""
     xs, ys = [x for x, _ in finite], [y for _, y in finite]
     x_ticks, y_ticks = _ticks(min(xs), max(xs), 6, whole=True), _ticks(min(ys), max(ys), 5)
     x_low, x_high = min([*x_ticks, *xs]), max([*x_ticks, *xs])
-    across = _scale(x_low, x_high, left + 6, width - right - 6)
+    across = _scale(x_low, x_high, left + 6, width - correct - 6)
     up = _scale(y_ticks[0], y_ticks[-1], height - bottom, top)
     parts = []
     for tick in y_ticks:
-        parts.append(f'<path class="grid" d="M{left} {up(tick):.1f}H{width - right}"/>')
-        parts.append(f'<text x="{left - 6}" y="{up(tick) + 4:.1f}" text-anchor="end">{_short(tick)}</text>')
+        parts.append(f'<path class="grid" d="M{left} {up(tick):.1f}H{width - correct}"/>')
+        parts.append(
+            f'<text x="{left - 6}" y="{up(tick) + 4:.1f}" text-anchor="end">{_format_tick(tick)}</text>'
+        )
     for tick in x_ticks:
         parts.append(
-            f'<text x="{across(tick):.1f}" y="{height - 10}" text-anchor="middle">{_short(tick)}</text>'
+            f'<text x="{across(tick):.1f}" y="{height - 10}" text-anchor="middle">{_format_tick(tick)}</text>'
         )
-    parts.append(f'<path class="axis" d="M{left} {height - bottom}H{width - right}"/>')
+    parts.append(f'<path class="axis" d="M{left} {height - bottom}H{width - correct}"/>')
     for line in lines:
         parts.append(_curve(line, [(across(x), up(y), x, y) for x, y in line.points], title))
     return _svg(width, height, f"{title} over epochs", parts)
 
 
-def _curve(line: Line, points: Sequence[tuple[float, float, float, float]], title: str) -> str:
+def _curve(line: Series, points: Sequence[tuple[float, float, float, float]], title: str) -> str:
     pieces, pen = [], "M"
     for x, y, _, value in points:
         if math.isfinite(value):
             pieces.append(f"{pen}{x:.1f} {y:.1f}")
         pen = "L" if math.isfinite(value) else "M"
-    step = max(1, math.ceil(len(points) / _MARKS))
+    step = max(1, math.ceil(len(points) / _MAX_MARKERS))
     shown = [*points[::step], *([points[-1]] if (len(points) - 1) % step else [])]
     marks = "".join(
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"><title>'
@@ -77,61 +76,61 @@ def _curve(line: Line, points: Sequence[tuple[float, float, float, float]], titl
         for x, y, epoch, value in shown
         if math.isfinite(value)
     )
-    dash = _DASHES[line.place // len(SERIES) % len(_DASHES)]
+    dash = _DASHES[line.color_index // len(SERIES) % len(_DASHES)]
     dashes = f' stroke-dasharray="{dash}"' if dash else ""
-    colour = colour_of(line.place)
+    color = color_variable(line.color_index)
     return (
-        f'<g fill="{colour}" stroke="none"><path class="line" stroke="{colour}"{dashes} '
+        f'<g fill="{color}" stroke="none"><path class="line" stroke="{color}"{dashes} '
         f'd="{"".join(pieces)}"/>{marks}</g>'
     )
 
 
-def intervals(rows: Sequence[Row], places: Mapping[str, int], *, width: int = 760) -> str:
-    """Each row's mean, its runs, its interval, and what others have reported.
+def interval_chart(rows: Sequence[StageScores], color_indices: Mapping[str, int], *, width: int = 760) -> str:
+    """Return a chart of each row's mean, individual seeds, confidence interval and published score.
 
     Args:
-        places: row -> place of its colour.
+        color_indices: row -> index of its color.
     """
     known = [row for row in rows if row.last]
     if not known:
         return ""
     high = 34
-    left, right, height = 264, 20, 34 + high * len(rows)
+    left, correct, height = 264, 20, 34 + high * len(rows)
     seen = [end for row in known for end in (*row.last.values(), *(row.interval or ()))]
     seen += [row.published for row in rows if row.published is not None]
     ticks = _ticks(min(seen), max(seen), 6)
-    across = _scale(ticks[0], ticks[-1], left, width - right)
+    across = _scale(ticks[0], ticks[-1], left, width - correct)
     parts = []
     for tick in ticks:
         parts.append(f'<path class="grid" d="M{across(tick):.1f} 4V{height - 26}"/>')
         parts.append(
-            f'<text x="{across(tick):.1f}" y="{height - 8}" text-anchor="middle">{_short(tick)}</text>'
+            f'<text x="{across(tick):.1f}" y="{height - 8}" text-anchor="middle">{_format_tick(tick)}</text>'
         )
     for number, row in enumerate(rows):
         middle = 4 + high * number + high / 2
         name = plain(row.label)
         cut = name if len(name) <= 35 else f"{name[:34]}…"
         parts.append(f'<text x="{left - 14}" y="{middle + 4}" text-anchor="end">{escape(cut)}</text>')
-        parts.append(_interval(row, places[row.name], middle, across))
+        parts.append(_interval(row, color_indices[row.name], middle, across))
     return _svg(width, height, "scores with 95% confidence intervals", parts)
 
 
-def _interval(row: Row, place: int, y: float, across: "_Scale") -> str:
-    name, colour, parts = escape(plain(row.label)), colour_of(place), []
+def _interval(row: StageScores, color_index: int, y: float, across: "_Scale") -> str:
+    name, color, parts = escape(plain(row.label)), color_variable(color_index), []
     if row.interval:
         low, high = row.interval
         tip = f"<title>{name}\n95% CI {low:.4f} to {high:.4f}</title>"
         span = f"M{across(low):.1f} {y - 5}v10m0 -5H{across(high):.1f}m0 -5v10"
-        parts.append(f'<path class="range" stroke="{colour}" fill="none" d="{span}">{tip}</path>')
+        parts.append(f'<path class="range" stroke="{color}" fill="none" d="{span}">{tip}</path>')
     for seed, value in row.last.items():
         tip = f"<title>{name}\nseed {seed}: {value:.4f}</title>"
         parts.append(
-            f'<circle cx="{across(value):.1f}" cy="{y + 10}" r="2.5" fill="{colour}" opacity=".7">{tip}</circle>'
+            f'<circle cx="{across(value):.1f}" cy="{y + 10}" r="2.5" fill="{color}" opacity=".7">{tip}</circle>'
         )
     if row.last:
         mean = math.fsum(row.last.values()) / len(row.last)
         tip = f"<title>{name}\nmean of {len(row.last)}: {mean:.4f}</title>"
-        parts.append(f'<circle cx="{across(mean):.1f}" cy="{y}" r="5" fill="{colour}">{tip}</circle>')
+        parts.append(f'<circle cx="{across(mean):.1f}" cy="{y}" r="5" fill="{color}">{tip}</circle>')
     if row.published is not None:
         x, tip = across(row.published), f"<title>{name}\npublished {row.published:.4f}</title>"
         parts.append(
@@ -140,46 +139,46 @@ def _interval(row: Row, place: int, y: float, across: "_Scale") -> str:
     return "".join(parts)
 
 
-def points(
+def scatter_plot(
     groups: Sequence[Sequence[tuple[float, float]]], title: str, *, size: int = 300, radius: float = 4
 ) -> str:
-    """A map of points in [0, 1], coloured by group; y goes up."""
+    """Return a scatter plot of points in [0, 1], colored by group; y points up."""
     pad = 2 * radius
     parts = []
-    for place, group in enumerate(groups):
+    for color_index, group in enumerate(groups):
         inner = size - 2 * pad
         dots = "".join(f"M{pad + x * inner:.1f} {pad + (1 - y) * inner:.1f}h0" for x, y in group)
         if dots:
-            # lines of no length with round or square ends: a fifth of the text that circles take
-            cap = ("round", "square")[place // len(SERIES) % 2]
+            # zero-length lines with round or square caps: a fifth of the size of circles
+            cap = ("round", "square")[color_index // len(SERIES) % 2]
             look = f'stroke-width="{2 * radius}" stroke-linecap="{cap}" stroke-opacity=".8"'
-            parts.append(f'<path d="{dots}" stroke="{colour_of(place)}" {look}/>')
+            parts.append(f'<path d="{dots}" stroke="{color_variable(color_index)}" {look}/>')
     return _svg(size, size, title, parts)
 
 
-def colour_of(place: int) -> str:
-    """The CSS variable of a colour; they come again after the last."""
-    return f"var(--k{place % len(SERIES)})"
+def color_variable(color_index: int) -> str:
+    """Return the CSS variable of a color; colors repeat after the last."""
+    return f"var(--k{color_index % len(SERIES)})"
 
 
-def theme() -> str:
+def theme_css() -> str:
     """Return the CSS variables of all colors, light and dark, and a class `.kN` for each color of a series."""
     pairs = (f"{name}:light-dark({light},{dark})" for name, (light, dark) in css_variables().items())
     classes = "".join(f".k{index}{{background:var(--k{index})}}" for index in range(len(SERIES)))
     return f":root{{{';'.join(pairs)}}}{classes}\n"
 
 
-def standalone(svg: str) -> str:
-    """A chart as a file of its own, in light colours that need no CSS variables."""
-    ground = '<rect width="100%" height="100%" fill="#fff"/>'
-    svg = svg.replace(">", f' xmlns="http://www.w3.org/2000/svg"><style>{_STYLE}</style>{ground}', 1)
+def standalone_svg(svg: str) -> str:
+    """Return a chart as a separate file in light colors, without CSS variables."""
+    background = '<rect width="100%" height="100%" fill="#fff"/>'
+    svg = svg.replace(">", f' xmlns="http://www.w3.org/2000/svg"><style>{_STYLE}</style>{background}', 1)
     for name, (light, _) in css_variables().items():
         svg = svg.replace(f"var({name})", light)
     return svg + "\n"
 
 
 class _Scale:
-    """From values to places on the drawing."""
+    """Maps values to positions in the chart."""
 
     def __init__(self, low: float, high: float, start: float, end: float) -> None:
         self._low, self._start = low, start if high > low else (start + end) / 2
@@ -193,7 +192,7 @@ _scale = _Scale
 
 
 def _ticks(low: float, high: float, count: int, *, whole: bool = False) -> list[float]:
-    """Round numbers around a range, about `count` of them."""
+    """Return about `count` round numbers around a range."""
     if high <= low:
         low, high = (low, low) if whole else (low - abs(low) * 0.1 - 1e-3, high + abs(high) * 0.1 + 1e-3)
     if whole and high == low:
@@ -208,7 +207,7 @@ def _ticks(low: float, high: float, count: int, *, whole: bool = False) -> list[
     return [tick * step for tick in range(first, last + 1)]
 
 
-def _short(value: float) -> str:
+def _format_tick(value: float) -> str:
     return f"{value:.4g}" if value else "0"
 
 

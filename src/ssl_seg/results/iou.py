@@ -15,48 +15,52 @@ from ssl_seg.results.chance import permutation_p
 from ssl_seg.utils.arrays import read_arrays
 
 CONFUSIONS = "val_confusions.npz"
-DRAWS = 2_000
+NUM_RESAMPLES = 2_000
 _PART = 100  # draws at a time, to bound the memory
 
 
-def mean_iou(confusion: Counts, kept: NDArray[np.bool_]) -> NDArray[np.float64]:
+def mean_iou(confusion: Counts, scored_classes: NDArray[np.bool_]) -> NDArray[np.float64]:
     """The mean IoU of confusion matrices.
 
     Args:
         confusion: (..., C, C + 1) pixels; row: true class, column: predicted class, the last: none.
-        kept: (C,) whether a class counts.
+        scored_classes: (C,) whether a class counts.
 
     Returns:
         (...) the mean over the kept classes that are there or predicted; 0 where there are none.
     """
-    return mean_of_areas(areas(confusion), kept)
+    return mean_of_areas(areas(confusion), scored_classes)
 
 
 def image_iou(
-    said: NDArray[np.uint8], label: NDArray[np.uint8], kept: NDArray[np.bool_], *, lenient: bool = False
+    predicted: NDArray[np.uint8],
+    target: NDArray[np.uint8],
+    scored_classes: NDArray[np.bool_],
+    *,
+    ignore_excluded: bool = False,
 ) -> float:
     """The mean IoU of one image, over the kept classes that are in its label or were predicted.
 
     Args:
-        said: (H, W) predicted classes; what is no class is wrong everywhere.
-        label: (H, W) true classes, 255 where there is none.
-        kept: (C,) whether a class counts.
-        lenient: pixels whose true class does not count do not either, as if they were 255.
+        predicted: (H, W) predicted classes; what is no class is wrong everywhere.
+        target: (H, W) true classes, 255 where there is none.
+        scored_classes: (C,) whether a class counts.
+        ignore_excluded: pixels whose true class does not count do not either, as if they were 255.
 
     Returns:
         In [0, 1]; NaN if the image has nothing to measure.
     """
-    classes, known = len(kept), label != IGNORE
-    pairs = label[known].astype(np.int64) * (classes + 1) + np.minimum(said[known], classes)
+    classes, is_labeled = len(scored_classes), target != IGNORE
+    pairs = target[is_labeled].astype(np.int64) * (classes + 1) + np.minimum(predicted[is_labeled], classes)
     counts = np.bincount(pairs, minlength=classes * (classes + 1)).reshape(classes, classes + 1)
-    if lenient:
-        counts[~kept] = 0
-    if not (counts[kept].any() or counts[:, :-1][:, kept].any()):
+    if ignore_excluded:
+        counts[~scored_classes] = 0
+    if not (counts[scored_classes].any() or counts[:, :-1][:, scored_classes].any()):
         return float("nan")
-    return float(mean_iou(counts.astype(np.float64), kept))
+    return float(mean_iou(counts.astype(np.float64), scored_classes))
 
 
-def bootstrap(seeds: Counts, kept: NDArray[np.bool_]) -> tuple[float, float]:
+def bootstrap_interval(seeds: Counts, scored_classes: NDArray[np.bool_]) -> tuple[float, float]:
     """The 95 % interval of the mean over seeds of the mean IoU.
 
     Each draw takes as many images, with repetition, the same ones for every seed. The mean IoU is no
@@ -64,19 +68,19 @@ def bootstrap(seeds: Counts, kept: NDArray[np.bool_]) -> tuple[float, float]:
 
     Args:
         seeds: (S, N, 2, C), the `areas` of each image.
-        kept: (C,) whether a class counts.
+        scored_classes: (C,) whether a class counts.
     """
     count = seeds.shape[1]
     random, flat = np.random.default_rng(0), _by_image(seeds)
-    found = []
-    for _ in range(DRAWS // _PART):
+    means = []
+    for _ in range(NUM_RESAMPLES // _PART):
         times = random.multinomial(count, np.full(count, 1.0 / count), _PART).astype(np.float64)
-        found.append(_over_seeds(times @ flat, seeds.shape, kept))
-    low, high = np.quantile(np.concatenate(found), (0.025, 0.975))
+        means.append(_over_seeds(times @ flat, seeds.shape, scored_classes))
+    low, high = np.quantile(np.concatenate(means), (0.025, 0.975))
     return float(low), float(high)
 
 
-def swaps(one: Counts, two: Counts, kept: NDArray[np.bool_]) -> float:
+def paired_permutation_test(first: Counts, second: Counts, scored_classes: NDArray[np.bool_]) -> float:
     """How often chance alone gives a difference as large: the paired permutation test, two-sided.
 
     If two models are equally good, their answers on any image could as well have been exchanged: those
@@ -84,19 +88,20 @@ def swaps(one: Counts, two: Counts, kept: NDArray[np.bool_]) -> float:
 
     Args:
         one, two: (S, N, 2, C), the `areas` of each image, by the same seeds.
-        kept: (C,) whether a class counts.
+        scored_classes: (C,) whether a class counts.
     """
-    half = _by_image(one - two) / 2.0
+    half = _by_image(first - second) / 2.0
     half = half[half.any(axis=1)]  # exchanging equal answers changes nothing
-    middle = (one + two).sum(axis=1).reshape(-1) / 2.0
+    midpoint = (first + second).sum(axis=1).reshape(-1) / 2.0
 
     def difference(moved: Counts) -> NDArray[np.float64]:
         return np.abs(
-            _over_seeds(middle + moved, one.shape, kept) - _over_seeds(middle - moved, one.shape, kept)
+            _over_seeds(midpoint + moved, first.shape, scored_classes)
+            - _over_seeds(midpoint - moved, first.shape, scored_classes)
         )
 
-    seen = difference(half.sum(axis=0))
-    return permutation_p(len(half), lambda signs: difference(signs @ half) >= seen - 1e-12)
+    observed = difference(half.sum(axis=0))
+    return permutation_p(len(half), lambda signs: difference(signs @ half) >= observed - 1e-12)
 
 
 def _by_image(seeds: Counts) -> Counts:
@@ -104,10 +109,12 @@ def _by_image(seeds: Counts) -> Counts:
     return seeds.swapaxes(0, 1).reshape(seeds.shape[1], -1).astype(np.float64)
 
 
-def _over_seeds(sums: Counts, shape: tuple[int, ...], kept: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _over_seeds(
+    sums: Counts, shape: tuple[int, ...], scored_classes: NDArray[np.bool_]
+) -> NDArray[np.float64]:
     """(..., S * 2 * C) -> (...) the mean over seeds of the mean IoU of each."""
     mean: NDArray[np.float64] = mean_of_areas(
-        sums.reshape(*sums.shape[:-1], shape[0], *shape[2:]), kept
+        sums.reshape(*sums.shape[:-1], shape[0], *shape[2:]), scored_classes
     ).mean(axis=-1)
     return mean
 
@@ -123,7 +130,7 @@ def read_confusions(path: Path) -> tuple[list[str], NDArray[np.int64], NDArray[n
             path, ["filenames", "confusions", "classes", "exclude"]
         )
         excluded = set(exclude.tolist())
-        kept = np.array([name not in excluded for name in classes.tolist()])
-        return names.tolist(), confusions.astype(np.int64), kept
+        scored_classes = np.array([name not in excluded for name in classes.tolist()])
+        return names.tolist(), confusions.astype(np.int64), scored_classes
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"cannot read {path.name}: {error}") from error

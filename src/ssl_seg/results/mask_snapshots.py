@@ -20,17 +20,17 @@ from ssl_seg.results.run_digests import warn_of_damage
 from ssl_seg.utils.text import names_in
 from ssl_seg.utils.toml import read_json, read_toml
 
-_HOW = "ssl-seg segment ... --watch 0013,0062  # saves the predicted masks of these validation images"
+_NEXT_STEP = "ssl-seg segment ... --watch 0013,0062  # saves the predicted masks of these validation images"
 
 
 @dataclass(frozen=True)
-class Watched:
+class MaskSnapshots:
     """The watched images of one run; they are read when they are asked for.
 
     Attributes:
         folder: of the run.
         palette: classes, their colours, and those excluded from the mean.
-        lenient: whether pixels of an excluded class do not count at all.
+        ignore_excluded: whether pixels of an excluded class do not count at all.
         epochs: whose masks were kept, ascending.
         names: of the images, as `0013_mask.png`: the file's name below each folder.
         suffix: how the names end, without `.png`.
@@ -38,7 +38,7 @@ class Watched:
 
     folder: Path
     palette: Palette
-    lenient: bool
+    ignore_excluded: bool
     epochs: list[int]
     names: list[str]
     suffix: str
@@ -49,9 +49,9 @@ class Watched:
         Raises:
             ValueError: it is missing or cannot be read; the text says which.
         """
-        return read_image(self._file("images", name), canvas)[0]
+        return read_image(self._path("images", name), canvas)[0]
 
-    def label(self, name: str) -> NDArray[np.uint8]:
+    def target(self, name: str) -> NDArray[np.uint8]:
         """(H, W) true classes, 255 where there is none.
 
         Raises:
@@ -59,26 +59,26 @@ class Watched:
         """
         return self._mask("labels", name, IGNORE)
 
-    def said(self, epoch: int, name: str) -> NDArray[np.uint8]:
+    def prediction(self, epoch: int, name: str) -> NDArray[np.uint8]:
         """(H, W) what was predicted.
 
         Raises:
             ValueError: see `image`.
         """
-        return self._mask(folder_of(epoch), name, STRAY)
+        return self._mask(epoch_dir(epoch), name, STRAY)
 
-    def iou(self, said: NDArray[np.uint8], label: NDArray[np.uint8]) -> float:
+    def iou(self, prediction: NDArray[np.uint8], target: NDArray[np.uint8]) -> float:
         """See `image_iou`.
 
         Raises:
             ValueError: the two differ in size, or two classes have one colour.
         """
-        if label.shape != said.shape:
+        if target.shape != prediction.shape:
             raise ValueError("target and prediction differ in size")
         if len(set(self.palette.colours)) < len(self.palette.colours):
             raise ValueError("two classes have the same color")
-        kept = np.array([name not in self.palette.exclude for name in self.palette.names])
-        return image_iou(said, label, kept, lenient=self.lenient)
+        scored_classes = np.array([name not in self.palette.exclude for name in self.palette.names])
+        return image_iou(prediction, target, scored_classes, ignore_excluded=self.ignore_excluded)
 
     def title(self, name: str) -> str:
         """`0013_mask.png` -> `0013`."""
@@ -86,21 +86,21 @@ class Watched:
         return path.with_name(path.stem.removesuffix(self.suffix) or path.stem).as_posix()
 
     def _mask(self, folder: str, name: str, other: int) -> NDArray[np.uint8]:
-        return MaskReader(self.palette, stray=other).read(self._file(folder, name))
+        return MaskReader(self.palette, stray=other).read(self._path(folder, name))
 
-    def _file(self, folder: str, name: str) -> Path:
+    def _path(self, folder: str, name: str) -> Path:
         path = self.folder / "masks" / folder / name
         if not path.is_file():
             raise ValueError("missing")
         return path
 
 
-def folder_of(epoch: int) -> str:
+def epoch_dir(epoch: int) -> str:
     """Where the masks of an epoch lie, below `masks/`."""
     return f"epoch-{epoch:04d}"
 
 
-def read_watched(folder: Path) -> Watched:
+def read_mask_snapshots(folder: Path) -> MaskSnapshots:
     """What a run has kept so far.
 
     Raises:
@@ -109,36 +109,40 @@ def read_watched(folder: Path) -> Watched:
     if not folder.is_dir():
         raise DataError(f"run folder not found: {folder}")
     if not (folder / "masks.json").is_file():
-        raise DataError(f"{folder} has no saved masks (run without --watch)", next=_HOW)
+        raise DataError(f"{folder} has no saved masks (run without --watch)", next=_NEXT_STEP)
     warn_of_damage(folder)
-    palette, suffix = _read_about(folder / "masks.json")
-    kept = {
+    palette, suffix = _read_palette(folder / "masks.json")
+    scored_classes = {
         kind.name: {path.relative_to(kind).as_posix() for path in kind.rglob("*.png")}
         for kind in (folder / "masks").glob("*")
     }
-    epochs = [int(name[6:]) for name, files in kept.items() if re.fullmatch(r"epoch-\d{4,}", name) and files]
+    epochs = [
+        int(name[6:])
+        for name, files in scored_classes.items()
+        if re.fullmatch(r"epoch-\d{4,}", name) and files
+    ]
     if not epochs:
         raise DataError(f"{folder} has no saved masks yet", next="they are written at the end of an epoch")
-    names = sorted(set().union(*kept.values()))
-    return Watched(folder, palette, _is_lenient(folder), sorted(epochs), names, suffix)
+    names = sorted(set().union(*scored_classes.values()))
+    return MaskSnapshots(folder, palette, _ignores_excluded(folder), sorted(epochs), names, suffix)
 
 
-def _read_about(path: Path) -> tuple[Palette, str]:
+def _read_palette(path: Path) -> tuple[Palette, str]:
     try:
-        about = read_json(path)
-        colours = tuple((int(red), int(green), int(blue)) for red, green, blue in about["colours"])
-        names = tuple(map(str, about["classes"]))
+        metadata = read_json(path)
+        colours = tuple((int(red), int(green), int(blue)) for red, green, blue in metadata["colours"])
+        names = tuple(map(str, metadata["classes"]))
         if wrong := [colour for colour in colours if not all(0 <= part <= 255 for part in colour)]:
             raise ValueError(f"invalid color {wrong[0]}")
         if not len(names) == len(colours) > 0:
             raise ValueError(f"{len(names)} classes, but {len(colours)} colors")
-        palette = Palette(names, colours, exclude=tuple(about["exclude"]), source=str(path))
-        return palette, str(about.get("mask_suffix", ""))
+        palette = Palette(names, colours, exclude=tuple(metadata["exclude"]), source=str(path))
+        return palette, str(metadata.get("mask_suffix", ""))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(f"cannot read {path}: {error}") from error
 
 
-def _is_lenient(folder: Path) -> bool:
+def _ignores_excluded(folder: Path) -> bool:
     """What the run's `-o metric.lenient` says; the numbers here shall be those of its scores."""
     path = folder / "run.toml"
     options: dict[str, Any] = read_toml(path).get("o", {}) if path.is_file() else {}

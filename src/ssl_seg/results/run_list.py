@@ -11,7 +11,11 @@ from ssl_seg.results.scores import load_scores
 from ssl_seg.results.status import read_status
 from ssl_seg.utils.toml import read_toml
 
-SCORES = {"classify": "val_top1", "segment": "val_miou", "train": "probe_knn"}  # the main score of a command
+PRIMARY_METRIC = {
+    "classify": "val_top1",
+    "segment": "val_miou",
+    "train": "probe_knn",
+}  # the main score of a command
 _FILES = ("run.toml", "status.json")
 
 
@@ -62,7 +66,7 @@ def summarise(folder: Path) -> RunSummary:
     record = settings.get("record")
     command = str(record.get("command", "")) if isinstance(record, dict) else ""
     lines = load_scores(folder).lines
-    score = SCORES.get(command, "")
+    score = PRIMARY_METRIC.get(command, "")
     values = [line[score] for line in lines if score in line]
     status = _or_empty(folder, "status.json")
     parts = (settings.get(key) for key in ("ssl", "head", "backbone"))

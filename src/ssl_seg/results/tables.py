@@ -5,13 +5,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
-from ssl_seg.results.chance import FLIPS
-from ssl_seg.results.runs import Pair, Row, compare
+from ssl_seg.results.chance import NUM_PERMUTATIONS
+from ssl_seg.results.runs import Comparison, StageScores, compare
 from ssl_seg.utils.files import replace_text
 from ssl_seg.utils.outputs import output_path
 from ssl_seg.utils.text import csv_text, plain, shown
 
-LEVEL = 0.05  # significance level
+ALPHA = 0.05  # significance level
 _COLUMNS = "name,title,seeds,last_mean,last_sd,best_mean,best_sd,images,low,high,published"
 _FIRST = (
     "Report the last epoch: the best epoch is selected on the validation images themselves.",
@@ -39,38 +39,38 @@ class Table:
         score: what it is about.
 
     Attributes:
-        grids: the cells of both tables as they are shown, the first line the head: the rows, the pairs.
+        cells: the cells of both tables as they are shown, the first line the head: the rows, the pairs.
         notes: what is to be known of the numbers.
     """
 
-    def __init__(self, rows: Sequence[Row], score: str) -> None:
+    def __init__(self, rows: Sequence[StageScores], score: str) -> None:
         self.rows, self.score, self.pairs = rows, score, compare(rows)
         head = ["", "last epoch", "best epoch", "seeds", "95% CI", "n images"]
         first = [head, *map(_cells, rows)]
         if any(row.published is not None for row in rows):
             said = ["n/a" if row.published is None else f"{row.published:.4f}" for row in rows]
             first = [[*line, more] for line, more in zip(first, ["published", *said], strict=True)]
-        self.grids = [
+        self.cells = [
             first,
             [["", "difference", "p (Holm)", "significant"], *map(_pair_cells, self.pairs)],
         ]
-        reasons = {f"{row.name}: {row.why}": None for row in rows if row.why}
-        reasons |= {f"{p.names}: {p.why}": None for p in self.pairs if p.why and ": " not in p.why}
-        kinds = _MASKS if any(row.kept is not None for row in rows) else _ANSWERS
+        reasons = {f"{row.name}: {row.reason}": None for row in rows if row.reason}
+        reasons |= {f"{p.label}: {p.reason}": None for p in self.pairs if p.reason and ": " not in p.reason}
+        kinds = _MASKS if any(row.scored_classes is not None for row in rows) else _ANSWERS
         lacking = (f"No test or confidence interval: {' '.join(reason.split())}." for reason in reasons)
         self.notes = [*_FIRST, *kinds, _LAST, *self._limits(), *lacking]
 
     def _limits(self) -> list[str]:
         """Return notes on the limits of the tests."""
         notes = [
-            f"{pair.names}: difference and p over the shared seeds: {', '.join(map(str, pair.differences))}."
+            f"{pair.label}: difference and p over the shared seeds: {', '.join(map(str, pair.differences))}."
             for pair in self.pairs
             if pair.partly
         ]
         tested = sum(pair.p is not None for pair in self.pairs)
-        if tested > LEVEL * FLIPS:
+        if tested > ALPHA * NUM_PERMUTATIONS:
             notes.append(
-                f"{tested:,} pairs are too many for {FLIPS:,} permutations: use tables with fewer rows."
+                f"{tested:,} pairs are too many for {NUM_PERMUTATIONS:,} permutations: use tables with fewer rows."
             )
         return notes
 
@@ -84,7 +84,7 @@ class Table:
             UsageError: see `output_path`.
             ResourceError: they cannot be written.
         """
-        pairs = [[p.names, *mean_sd(p.differences.values()), p.p, p.why] for p in self.pairs]
+        pairs = [[p.label, *mean_sd(p.differences.values()), p.p, p.reason] for p in self.pairs]
         texts = (
             *(self.text(), self.markdown(), self.latex()),
             csv_text(_COLUMNS.split(","), map(_numbers, self.rows)),
@@ -96,7 +96,7 @@ class Table:
     def text(self) -> str:
         """For the terminal."""
         parts = [f"{shown(self.score)}, mean ± standard deviation over seeds"]
-        for grid in ([list(map(shown, line)) for line in grid] for grid in self.grids):
+        for grid in ([list(map(shown, line)) for line in grid] for grid in self.cells):
             widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
             padded = (map(str.ljust, line, widths) for line in grid)
             parts.append("\n".join("  ".join(line).rstrip() for line in padded))
@@ -105,7 +105,7 @@ class Table:
     def markdown(self) -> str:
         """For a README."""
         parts = [f"{as_markdown(self.score)}, mean ± standard deviation over seeds"]
-        for grid in self.grids:
+        for grid in self.cells:
             head, *body = ["| " + " | ".join(map(as_markdown, line)) + " |" for line in grid]
             parts.append("\n".join([head, "|" + "---|" * len(grid[0]), *body]))
         return "\n\n".join([*parts, "\n".join(f"- {as_markdown(note)}" for note in self.notes)]) + "\n"
@@ -113,26 +113,26 @@ class Table:
     def latex(self) -> str:
         """For a paper; needs no package."""
         parts = [f"% {' '.join(self.score.split())}, mean and standard deviation over seeds"]
-        for grid in self.grids:
+        for grid in self.cells:
             head, *body = [" & ".join(map(as_latex, line)) + r" \\" for line in grid]
             begin = rf"\begin{{tabular}}{{{'l' * len(grid[0])}}}"
             parts.append("\n".join([begin, r"\hline", head, r"\hline", *body, r"\hline", r"\end{tabular}"]))
         return plain("\n\n".join([*parts, "\n".join(f"% {note}" for note in self.notes)]) + "\n")
 
 
-def _cells(row: Row) -> list[str]:
-    last, best = spread(row.last.values()), spread(row.best.values())
+def _cells(row: StageScores) -> list[str]:
+    last, best = format_mean_sd(row.last.values()), format_mean_sd(row.best.values())
     seeds = str(len(row.last)) if len(row.last) == row.planned else f"{len(row.last)} of {row.planned}"
     interval = "{:.4f} to {:.4f}".format(*row.interval) if row.interval else "n/a"
     return [row.label, last, best, seeds, interval, str(len(row.images) or "n/a")]
 
 
-def _pair_cells(pair: Pair) -> list[str]:
-    tested = ["n/a", "n/a"] if pair.p is None else [f"{pair.p:.4f}", "yes" if pair.p < LEVEL else "no"]
-    return [pair.names, spread(pair.differences.values(), "+"), *tested]
+def _pair_cells(pair: Comparison) -> list[str]:
+    tested = ["n/a", "n/a"] if pair.p is None else [f"{pair.p:.4f}", "yes" if pair.p < ALPHA else "no"]
+    return [pair.label, format_mean_sd(pair.differences.values(), "+"), *tested]
 
 
-def spread(values: Iterable[float], sign: str = "") -> str:
+def format_mean_sd(values: Iterable[float], sign: str = "") -> str:
     """Mean ± standard deviation; `n/a` for what there is not."""
     mean, sd = mean_sd(values)
     return "n/a" if mean is None else f"{mean:{sign}.4f} ± {'n/a' if sd is None else f'{sd:.4f}'}"
@@ -144,7 +144,7 @@ def mean_sd(values: Iterable[float]) -> tuple[float | None, float | None]:
     return fmean(found) if found else None, stdev(found) if len(found) > 1 else None
 
 
-def _numbers(row: Row) -> list[object]:
+def _numbers(row: StageScores) -> list[object]:
     spreads = [*mean_sd(row.last.values()), *mean_sd(row.best.values())]
     return [
         row.name,

@@ -25,10 +25,10 @@ def draw_masks(
     Raises:
         DataError: no run has saved masks. UsageError: an unknown image, or titles that do not fit the runs.
     """
-    from ssl_seg.figures.mask_gallery import Gallery
+    from ssl_seg.figures.mask_gallery import MaskGallery
 
     runs = [find_run(run) for run in runs]
     snapshots, missing = open_runs(runs, names_in(names))
-    gallery = Gallery(snapshots, names_in(images))
+    gallery = MaskGallery(snapshots, names_in(images))
     own = runs[0] / "figures" / "masks" if len(runs) == 1 else Path("masks")
     return gallery.save(out or own), missing + gallery.missing

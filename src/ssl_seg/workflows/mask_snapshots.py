@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ssl_seg.errors import UsageError, did_you_mean
 from ssl_seg.figures.masks import save_image, save_mask
-from ssl_seg.results.mask_snapshots import folder_of
+from ssl_seg.results.mask_snapshots import epoch_dir
 from ssl_seg.utils.files import replace_text
 from ssl_seg.utils.outputs import output_path, output_paths
 from ssl_seg.utils.text import names_in
@@ -95,7 +95,7 @@ class MaskSnapshotWriter:
             height, width = self._images.sizes[index].tolist()
             (image,), (target,) = self._images.at(torch.tensor([index]))
             name = self._files[index]
-            predicted_path = output_path(folder, f"masks/{folder_of(masks.epoch)}/{name}")
+            predicted_path = output_path(folder, f"masks/{epoch_dir(masks.epoch)}/{name}")
             save_mask(predicted_path, mask[:height, :width], self._colors)
             target_path = output_path(folder, f"masks/labels/{name}")
             save_mask(target_path, target[:height, :width].numpy(), self._colors)
@@ -121,5 +121,5 @@ class MaskSnapshotWriter:
     def _check_outputs(self) -> None:
         """Ask now whether the masks can be kept, not after an epoch of training."""
         names = list(self._files.values())
-        for kind in ("labels", "images", *map(folder_of, self.epochs)):
+        for kind in ("labels", "images", *map(epoch_dir, self.epochs)):
             output_paths(self._run_dir.folder, [f"masks/{kind}/{name}" for name in names], names)

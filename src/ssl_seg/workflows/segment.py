@@ -158,7 +158,7 @@ def build_batches(setup: "SegmentationSetup", order: "Order") -> "BatchFn":
     import torch
 
     from ssl_seg.augment.views import augment_pairs, normalised
-    from ssl_seg.figures.masks import paint
+    from ssl_seg.figures.masks import colorize_mask
     from ssl_seg.workflows.batches import micro_batches, open_loader
 
     config, normalization = setup.config, setup.normalization
@@ -175,7 +175,7 @@ def build_batches(setup: "SegmentationSetup", order: "Order") -> "BatchFn":
     first = loader.at(0)
     crops, masks = crops_of(first)
     colors = np.array(setup.data.metadata["colours"], dtype=np.uint8)
-    colored = torch.from_numpy(paint(masks.byte().cpu().numpy(), colors)).permute(0, 3, 1, 2)
+    colored = torch.from_numpy(colorize_mask(masks.byte().cpu().numpy(), colors)).permute(0, 3, 1, 2)
     sheet, names = [crops, normalised(colored, **normalization)], ("image", "view", "mask")
     setup.session.save_view_sheet(first.images, sheet, names=names, **normalization)
     return lambda step: micro_batches(crops_of(loader.at(step)), config.accumulate)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ssl_seg.figures.tsne_data import chosen_features, mappable
+from ssl_seg.figures.tsne_data import drawable, select_features
 from ssl_seg.study.run_paths import find_run
 from ssl_seg.utils.files import replace_text
 from ssl_seg.utils.outputs import refuse_inputs
@@ -13,7 +13,7 @@ from ssl_seg.utils.progress import Console
 from ssl_seg.workflows.inference import run_files
 
 if TYPE_CHECKING:
-    from ssl_seg.figures.tsne import Map
+    from ssl_seg.figures.tsne import TSNEMap
 
 _K = 10  # neighbors
 
@@ -24,12 +24,12 @@ class TSNEFigure:
 
     Attributes:
         maps: one per epoch.
-        chance: k-NN purity of random positions.
+        chance_purity: k-NN purity of random positions.
         paths: of the figures, and of the JSON file with coordinates and scores.
     """
 
-    maps: "list[Map]"
-    chance: float
+    maps: "list[TSNEMap]"
+    chance_purity: float
     paths: list[Path]
 
 
@@ -53,7 +53,7 @@ def draw_tsne(
     Raises:
         DataError: the run has no saved features. UsageError: none of an epoch.
     """
-    from ssl_seg.figures.tsne import chance, make_maps, usable_perplexity
+    from ssl_seg.figures.tsne import chance_purity, compute_tsne_maps, usable_perplexity
     from ssl_seg.figures.tsne_picture import draw_maps
 
     run = find_run(run)
@@ -61,13 +61,18 @@ def draw_tsne(
     content_file = stem.with_name(f"{stem.name}.json")
     refuse_inputs([content_file], run_files(run))
     with Console() as console:
-        snapshots, notes = chosen_features(run, epochs)
-        snapshots, more = mappable(snapshots)
+        snapshots, notes = select_features(run, epochs)
+        snapshots, more = drawable(snapshots)
         for note in [*notes, *more]:
             console.say(note)
         usable = usable_perplexity(len(snapshots.targets), perplexity)
-        maps = make_maps(
-            snapshots.features, snapshots.targets, perplexity=usable, seed=seed, k=_K, tick=console.mapping
+        maps = compute_tsne_maps(
+            snapshots.features,
+            snapshots.targets,
+            perplexity=usable,
+            seed=seed,
+            k=_K,
+            on_progress=console.mapping,
         )
     note = f"t-SNE of {len(snapshots.targets)} training images, perplexity {usable:g}, seed {seed}"
     note = "\n".join([note, *more])
@@ -79,7 +84,7 @@ def draw_tsne(
         "k": min(_K, len(snapshots.targets) - 1),
         "perplexity": usable,
         "seed": seed,
-        "chance": chance(snapshots.targets),
+        "chance": chance_purity(snapshots.targets),
         "notes": [*notes, *more],
         "maps": [vars(each) | {"xy": each.xy.tolist()} for each in maps],
     }

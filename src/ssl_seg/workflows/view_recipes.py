@@ -46,10 +46,10 @@ def paired_views(
 
     from ssl_seg.augment.recipes import mask_view
     from ssl_seg.augment.views import augment_pairs, normalised
-    from ssl_seg.figures.masks import paint
+    from ssl_seg.figures.masks import colorize_mask
 
     assert batch.masks is not None
     view = mask_view(augment, fixed["size"], sizes)
     images, marks = augment_pairs(batch.images, batch.masks, batch.sizes, batch.samples, view, **fixed)
-    painted = torch.from_numpy(paint(marks.byte().numpy(), colours)).permute(0, 3, 1, 2)
+    painted = torch.from_numpy(colorize_mask(marks.byte().numpy(), colours)).permute(0, 3, 1, 2)
     return [images, normalised(painted)]

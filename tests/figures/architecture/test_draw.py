@@ -10,7 +10,7 @@ from ssl_seg.figures.architecture.boxes import scale_for, text_width
 from ssl_seg.figures.architecture.draw import architecture, draw_architecture
 from ssl_seg.figures.architecture.layout import WIDTH, columns_of, lines_of
 from ssl_seg.figures.architecture.network import Network, Part, brief
-from ssl_seg.figures.style import drawing
+from ssl_seg.figures.style import figure_style
 
 
 def stage(number, channels, side, **more):
@@ -52,23 +52,23 @@ LONG = Network(
 
 @pytest.fixture(autouse=True)
 def _style():
-    with drawing():
+    with figure_style():
         yield
 
 
-def words(page):
-    return [text.get_text() for text in page.axes[0].texts if text.get_text()]
+def words(fig):
+    return [text.get_text() for text in fig.axes[0].texts if text.get_text()]
 
 
 @pytest.mark.parametrize(
     "networks", [[DEEPLAB, UNET], [FLAT], [LONG], [replace(DEEPLAB, head=())]], ids=lambda n: n[0].title
 )
 def test_texts_are_legible_inside_the_page_and_apart(networks):
-    page = architecture(networks)
-    assert page.get_size_inches()[0] * 2.54 == pytest.approx(WIDTH)
-    page.canvas.draw()
-    frame = page.bbox
-    texts = [text for text in page.axes[0].texts if text.get_text()]
+    fig = architecture(networks)
+    assert fig.get_size_inches()[0] * 2.54 == pytest.approx(WIDTH)
+    fig.canvas.draw()
+    frame = fig.bbox
+    texts = [text for text in fig.axes[0].texts if text.get_text()]
     assert min(text.get_fontsize() for text in texts) >= 6
     spaces = [text.get_window_extent() for text in texts]
     for text, space in zip(texts, spaces, strict=True):

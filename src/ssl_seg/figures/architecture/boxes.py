@@ -7,11 +7,11 @@ from math import sqrt
 from typing import Any
 
 from ssl_seg.figures.palette import PALETTE
-from ssl_seg.figures.style import FAINT, INK
+from ssl_seg.figures.style import MUTED_COLOR, TEXT_COLOR
 
 CM = 1 / 2.54  # inches
 SIZE = 6.0  # points, of most texts; nothing is smaller
-LINE = 0.27  # centimetres from one line of text to the next
+RULE_COLOR = 0.27  # centimetres from one line of text to the next
 COLOURS = {
     "image": "#e4e4e4",
     "stage": PALETTE[0],
@@ -67,7 +67,7 @@ def text_width(text: str, size: float = SIZE, bold: bool = False) -> float:
 
 def text(axes: Any, x: float, y: float, words: str, **how: Any) -> None:
     """Words centred at x, y unless `ha` and `va` say otherwise."""
-    axes.text(x, y, words, **{"fontsize": SIZE, "ha": "center", "va": "center", "color": INK, **how})
+    axes.text(x, y, words, **{"fontsize": SIZE, "ha": "center", "va": "center", "color": TEXT_COLOR, **how})
 
 
 def cuboid(axes: Any, x: float, y: float, size: tuple[float, float, float], kind: str, dilated: bool) -> None:
@@ -98,23 +98,23 @@ def _face(axes: Any, corners: list[tuple[float, float]], colour: Any, dilated: b
         axes.add_patch(
             Polygon(corners, facecolor=colour, edgecolor="white", linewidth=0, hatch="////////", **how)
         )
-        axes.add_patch(Polygon(corners, fill=False, edgecolor=INK, linewidth=0.3, **how))
+        axes.add_patch(Polygon(corners, fill=False, edgecolor=TEXT_COLOR, linewidth=0.3, **how))
     else:
-        axes.add_patch(Polygon(corners, facecolor=colour, edgecolor=INK, linewidth=0.3, **how))
+        axes.add_patch(Polygon(corners, facecolor=colour, edgecolor=TEXT_COLOR, linewidth=0.3, **how))
 
 
 def arrow(axes: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
     """From one point to another."""
-    look = {"arrowstyle": "-|>,head_width=0.16,head_length=0.32", "lw": 0.6, "color": FAINT}
+    look = {"arrowstyle": "-|>,head_width=0.16,head_length=0.32", "lw": 0.6, "color": MUTED_COLOR}
     axes.annotate("", end, start, arrowprops={**look, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 8})
 
 
 def line(axes: Any, *points: tuple[float, float]) -> None:
     """Through all points."""
-    axes.plot(*zip(*points, strict=True), color=FAINT, linewidth=0.6, solid_capstyle="butt")
+    axes.plot(*zip(*points, strict=True), color=MUTED_COLOR, linewidth=0.6, solid_capstyle="butt")
 
 
 def bracket(axes: Any, left: float, right: float, y: float, words: str) -> None:
     """Over everything from left to right, with words on it."""
     line(axes, (left, y - 0.1), (left, y), (right, y), (right, y - 0.1))
-    text(axes, (left + right) / 2, y + 0.06, words, va="bottom", color=FAINT)
+    text(axes, (left + right) / 2, y + 0.06, words, va="bottom", color=MUTED_COLOR)

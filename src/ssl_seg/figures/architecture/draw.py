@@ -8,7 +8,7 @@ from typing import Any
 from ssl_seg.figures.architecture import boxes
 from ssl_seg.figures.architecture.boxes import (
     CM,
-    LINE,
+    RULE_COLOR,
     Scale,
     arrow,
     bracket,
@@ -32,7 +32,7 @@ from ssl_seg.figures.architecture.layout import (
     table_of,
 )
 from ssl_seg.figures.architecture.network import Network, brief
-from ssl_seg.figures.style import FAINT, INK, drawing, label, save
+from ssl_seg.figures.style import MUTED_COLOR, TEXT_COLOR, figure_style, printable_label, save
 
 _TITLE, _BRACKET, _AIR, _LEGEND = 0.95, 0.6, 0.2, 1.8
 _GAPS = {2: 0.07, 3: 0.07, 5: 0.07}  # before rows of the table
@@ -48,7 +48,7 @@ def draw_architecture(stem: Path, networks: Sequence[Network]) -> list[Path]:
     Raises:
         ResourceError: they cannot be written.
     """
-    with drawing():
+    with figure_style():
         return save(architecture(networks), stem, dpi=300)
 
 
@@ -60,8 +60,8 @@ def architecture(networks: Sequence[Network]) -> Any:
     scale = boxes.scale_for([part.shape for part in parts])
     plans = [lines_of(columns_of(network, scale)) for network in networks]
     height = sum(_TITLE + sum(map(_height, lines)) for lines in plans) + _LEGEND
-    page = Figure(figsize=(WIDTH * CM, height * CM))
-    axes = page.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(0, height))
+    fig = Figure(figsize=(WIDTH * CM, height * CM))
+    axes = fig.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(0, height))
     axes.set_axis_off()
     y = height
     for network, lines in zip(networks, plans, strict=True):
@@ -71,12 +71,12 @@ def architecture(networks: Sequence[Network]) -> Any:
             _draw_line(axes, columns, y, first=columns is lines[0], last=columns is lines[-1])
             y -= _height(columns)
     _legend(axes, scale, y)
-    return page
+    return fig
 
 
 def _title(axes: Any, network: Network, y: float) -> None:
     """What it is called, and how much there is of it."""
-    text(axes, MARGIN, y, label(network.title, 70), ha="left", va="top", fontsize=9, weight="bold")
+    text(axes, MARGIN, y, printable_label(network.title, 70), ha="left", va="top", fontsize=9, weight="bold")
     groups = [("backbone", network.stages), ("head", [part for column in network.head for part in column])]
     parameters, macs = (
         " + ".join(
@@ -89,7 +89,7 @@ def _title(axes: Any, network: Network, y: float) -> None:
         f"{brief(network.parameters, 4)} parameters ({parameters}{unused}), "
         f"{brief(network.macs, 4)}MACs ({macs}), image {network.size[0]} × {network.size[1]}"
     )
-    text(axes, MARGIN, y - 0.42, words, ha="left", va="top", color=FAINT)
+    text(axes, MARGIN, y - 0.42, words, ha="left", va="top", color=MUTED_COLOR)
 
 
 def _reach(columns: Sequence[Column]) -> tuple[float, float]:
@@ -97,7 +97,7 @@ def _reach(columns: Sequence[Column]) -> tuple[float, float]:
 
 
 def _height(columns: Sequence[Column]) -> float:
-    return _BRACKET + sum(_reach(columns)) + LINE * sum(table_of(columns)) + 4 * _AIR
+    return _BRACKET + sum(_reach(columns)) + RULE_COLOR * sum(table_of(columns)) + 4 * _AIR
 
 
 def _draw_line(axes: Any, columns: list[Column], top: float, *, first: bool, last: bool) -> None:
@@ -125,13 +125,13 @@ def _draw_line(axes: Any, columns: list[Column], top: float, *, first: bool, las
 def _table(axes: Any, columns: list[Column], y: float) -> None:
     for row, count in enumerate(table_of(columns)):
         y -= _GAPS.get(row, 0.0)
-        cells = [(column.x + column.width / 2, column.cells[row], "center", INK) for column in columns]
+        cells = [(column.x + column.width / 2, column.cells[row], "center", TEXT_COLOR) for column in columns]
         if count:
-            cells.append((MARGIN, HEADINGS[row], "left", FAINT))
+            cells.append((MARGIN, HEADINGS[row], "left", MUTED_COLOR))
         for x, words, side, colour in cells:
             for number, one in enumerate(words.split("\n")):
-                text(axes, x, y - (number + 0.5) * LINE, one, ha=side, color=colour)
-        y -= count * LINE
+                text(axes, x, y - (number + 0.5) * RULE_COLOR, one, ha=side, color=colour)
+        y -= count * RULE_COLOR
 
 
 def _draw_column(axes: Any, column: Column, axis: float) -> None:
@@ -143,7 +143,7 @@ def _draw_column(axes: Any, column: Column, axis: float) -> None:
         x = start + (column.drawn - width) / 2
         cuboid(axes, x, y, size, part.kind, part.dilation > 1)
         if column.mark:
-            text(axes, column.x + column.width / 2, y + column.rows[0][0] + LINE / 2, column.mark)
+            text(axes, column.x + column.width / 2, y + column.rows[0][0] + RULE_COLOR / 2, column.mark)
         if not column.wires:
             continue
         if column.linked[number]:
@@ -152,7 +152,7 @@ def _draw_column(axes: Any, column: Column, axis: float) -> None:
         line(axes, (x + width + 0.03, y), (column.end, y))
         outs.append(y)
         for one, side in zip(column.wires[number].split("\n"), (0.56, -0.56), strict=True):
-            text(axes, start + column.drawn + 0.08, y + side * LINE, one, ha="left")
+            text(axes, start + column.drawn + 0.08, y + side * RULE_COLOR, one, ha="left")
     for bus, ends in ((column.begin, ins), (column.end, outs)):
         if len(ends) > 1:
             line(axes, (bus, max(ends)), (bus, min(ends)))
@@ -177,7 +177,7 @@ def _legend(axes: Any, scale: Scale, top: float) -> None:
         ("layer", True, "dilated convolutions; largest dilation given"),
     ]
     for number, (kind, dilated, words) in enumerate(keys):
-        y = top - 0.3 - number * LINE
+        y = top - 0.3 - number * RULE_COLOR
         swatch(axes, MARGIN + 0.05, y, kind, dilated)
         text(axes, MARGIN + 0.5, y, words, ha="left")
     x = WIDTH / 2
@@ -187,7 +187,7 @@ def _legend(axes: Any, scale: Scale, top: float) -> None:
             "roots of its map's height, width and channels. MACs: multiply-accumulates.",
         )
     ):
-        text(axes, x, top - 0.3 - number * LINE, words, ha="left")
+        text(axes, x, top - 0.3 - number * RULE_COLOR, words, ha="left")
     for words, size in _samples(scale):
         cuboid(axes, x, top - 1.2, size, "image", False)
         x += size[0] + slant(size[2])[0] + 0.06

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from ssl_seg.figures.architecture.boxes import LINE, Scale, slant, text_width
+from ssl_seg.figures.architecture.boxes import RULE_COLOR, Scale, slant, text_width
 from ssl_seg.figures.architecture.network import IMAGE, Network, Part, brief
-from ssl_seg.figures.style import label
+from ssl_seg.figures.style import printable_label
 
 WIDTH = 17.0  # centimetres: the text of an A4 page
 MARGIN, BUS = 0.06, 0.2  # BUS: room for the wires that fan out to branches and meet again
@@ -52,7 +52,7 @@ class Column:
     @property
     def rows(self) -> list[tuple[float, float]]:
         """What each box, or its wire's words, need above and below their middle."""
-        least = 1.1 * LINE if self.wires else 0.0
+        least = 1.1 * RULE_COLOR if self.wires else 0.0
         return [
             (max(least, tall / 2 + slant(depth)[1]), max(least, tall / 2)) for _, tall, depth in self.sizes
         ]
@@ -70,7 +70,7 @@ class Column:
     @property
     def reach(self) -> tuple[float, float]:
         """What it needs above and below the wires' middle."""
-        above = self.centres[0] + self.rows[0][0] + (LINE if self.mark else 0.0)
+        above = self.centres[0] + self.rows[0][0] + (RULE_COLOR if self.mark else 0.0)
         return above, self.rows[-1][1] - self.centres[-1]
 
     @property
@@ -94,7 +94,7 @@ def columns_of(network: Network, scale: Scale) -> list[Column]:
     groups: list[tuple[str, tuple[Part, ...]]] = [("", (image_of(network),))]
     groups += [("backbone", (stage,)) for stage in network.stages]
     groups += [("head", column) for column in network.head]
-    shown = {part.name: label(part.label or part.what, 28) for part in network.parts()}
+    shown = {part.name: printable_label(part.label or part.what, 28) for part in network.parts()}
     columns: list[Column] = []
     before: set[str] = set()
     for place, parts in groups:
@@ -124,7 +124,7 @@ def _cells(parts: Sequence[Part], extra: Sequence[str]) -> list[str]:
     what = part.what if part.what != part.label else ""
     if text_width(what) > _WIDE:
         what = what.replace(" × ", " ×\n")
-    return [_broken(label(part.label, 28)), what, size, *numbers, "\n".join(map(_broken, extra))]
+    return [_broken(printable_label(part.label, 28)), what, size, *numbers, "\n".join(map(_broken, extra))]
 
 
 def _broken(name: str) -> str:
