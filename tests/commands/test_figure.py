@@ -159,7 +159,7 @@ def test_epochs_that_are_not_there_are_named(cli, kept, epochs, named):
 
 def test_too_many_images_are_sampled_and_it_is_said(cli, kept, monkeypatch):
     monkeypatch.setattr(tsne, "MANY", 10)
-    monkeypatch.setattr(tsne, "most_points", lambda: 10)
+    monkeypatch.setattr(tsne, "max_points", lambda: 10)
     run = kept({1: random(19)})
     code, _, err = cli("figure", "tsne", run)
     assert code == 0

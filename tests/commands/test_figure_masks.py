@@ -41,7 +41,7 @@ def run(tmp_path):
 def told(gallery):
     """What stands in each row: the text below a tile, with ! before it where there is no picture."""
     return {
-        name: [("" if tile.pixels is not None else "!") + tile.below for tile in tiles]
+        name: [("" if tile.pixels is not None else "!") + tile.caption for tile in tiles]
         for name, tiles in gallery.rows
     }
 
@@ -173,7 +173,7 @@ def test_large_masks_are_reduced_to_what_can_be_shown(tmp_path):
     ((_, tiles),) = MaskGallery({"run": read_mask_snapshots(run)}).rows
     assert tiles[1].pixels.shape == (320, 640, 3)
     assert tiles[1].pixels[5, 319].tolist() == COLOURS[0] and tiles[1].pixels[5, 320].tolist() == COLOURS[1]
-    assert tiles[2].below == "", "target and prediction differ in size: no number"
+    assert tiles[2].caption == "", "target and prediction differ in size: no number"
 
 
 def test_hostile_names_are_only_text(tmp_path, cli):
