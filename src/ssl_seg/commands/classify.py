@@ -19,6 +19,10 @@ from ssl_seg.workflows.run_result import RunResult
 def classify(
     train: classify_flags.Train = None,
     val: classify_flags.Val = None,
+    fraction: training.Fraction = None,
+    per_class: training.PerClass = None,
+    images: training.Images = None,
+    subset_seed: training.SubsetSeed = None,
     allow_overlap: flags.AllowOverlap = False,
     backbone: training.ModelBackbone = None,
     init: training.Init = None,

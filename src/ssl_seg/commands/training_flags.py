@@ -36,6 +36,26 @@ AnySize = Annotated[
     model_flag("--any-size", help="Allow an --image-size other than the one the weights were trained at."),
 ]
 
+Fraction = Annotated[
+    float | None,
+    data_flag(
+        min=0.0, max=1.0, help="Train on this fraction of the labeled images, stratified.", show_default="all"
+    ),
+]
+PerClass = Annotated[
+    int | None, data_flag(min=1, max=limits.COUNT, help="Train on this many labeled images of each class.")
+]
+Images = Annotated[
+    int | None,
+    data_flag(
+        min=1, max=limits.COUNT, help="Train on this many labeled images, stratified; every class is present."
+    ),
+]
+SubsetSeed = Annotated[
+    int | None,
+    data_flag(min=0, max=limits.SEED, help="Random seed of the subset of labeled images.", show_default="0"),
+]
+
 Canvas = Annotated[
     int,
     data_flag(

@@ -1,6 +1,6 @@
 """How many pixels the classes of a set of masks have, and whether one can learn or measure with that."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,15 +82,28 @@ def count_masks(store: Store, exclude: Sequence[str]) -> MaskCount:
         DataError: a pixel of a class that there is not.
     """
     found = MaskCount.of(store.classes, exclude)
-    for row, (height, width) in enumerate(store.sizes.tolist()):
-        (mask,) = store.masks_at(torch.tensor([row]))
-        found.add(torch.bincount(mask[:height, :width].flatten(), minlength=256).numpy())
+    for counts in _pixels(store):
+        found.add(counts)
     if (beyond := np.flatnonzero(found.pixels[len(store.classes) : IGNORE])).size:
         index = int(beyond[0]) + len(store.classes)
         raise DataError(
             f"the masks have {found.pixels[index]:,} pixels of class {index} of {len(store.classes)}"
         )
     return found
+
+
+def pixels_of_masks(store: Store, exclude: Sequence[str]) -> NDArray[np.int64]:
+    """(N, C) pixels of each class in each mask; none of excluded classes."""
+    counts = np.stack([counts[: len(store.classes)] for counts in _pixels(store)])
+    counts[:, [index for index, name in enumerate(store.classes) if name in exclude]] = 0
+    return counts
+
+
+def _pixels(store: Store) -> Iterator[NDArray[np.int64]]:
+    """(256,) pixels of each mask by class index; what fills the canvas does not count."""
+    for row, (height, width) in enumerate(store.sizes.tolist()):
+        (mask,) = store.masks_at(torch.tensor([row]))
+        yield torch.bincount(mask[:height, :width].flatten(), minlength=256).numpy()
 
 
 def check_learnable(found: MaskCount, where: str, *, guesses_void: bool) -> list[str]:

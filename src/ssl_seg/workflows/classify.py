@@ -28,11 +28,16 @@ def load_data(
     """Training and validation images; class indices are those of the training images."""
     from ssl_seg.data.label_alignment import align
     from ssl_seg.data.label_checks import check_labels, warn_of_twins, warn_of_unmeasured
+    from ssl_seg.data.subset import one_hot
+    from ssl_seg.workflows.labeled_subset import labeled_subset
     from ssl_seg.workflows.overlap import check_overlap
 
     train = open_dataset("train", labelled=True)
     images = session.image_cache(train, config)
     check_labels(images, train, config.train)
+    train, images = labeled_subset(
+        session, config, train, images, lambda cache: one_hot(cache.targets, len(cache.classes))
+    )
     if not config.val:
         return FinetuneData(train, images), config
     val = open_dataset("val", parts=("val",), labelled=True)

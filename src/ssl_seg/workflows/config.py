@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
+from ssl_seg.errors import UsageError
+
 Options = Mapping[str, Mapping[str, str]]
 Schedule = Literal["cosine", "constant", "poly"]
 Precision = Literal["auto", "bf16", "fp32"]
@@ -42,6 +44,20 @@ class _Settings:
         rest = {name: own for name, own in current.items() if options or name != part}
         changes: dict[str, Any] = {"o": {**rest, **({part: dict(options)} if options else {})}}
         return replace(self, **changes)
+
+
+def _check_subset(fraction: float | None, per_class: int | None, images: int | None) -> None:
+    """Only one of the three says how many labelled images are used.
+
+    Raises:
+        UsageError: several do, or none of the images are left.
+    """
+    asked = {"--fraction": fraction, "--per-class": per_class, "--images": images}
+    named = [flag for flag, value in asked.items() if value is not None]
+    if len(named) > 1:
+        raise UsageError(f"{' and '.join(named)} exclude each other", next="one of them")
+    if fraction is not None and not 0 < fraction <= 1:
+        raise UsageError(f"--fraction must be above 0 and at most 1, got {fraction}", next="--fraction 0.1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +113,10 @@ class ClassificationConfig(_Settings):
 
     train: str = ""
     val: str | None = None
+    fraction: float | None = None
+    per_class: int | None = None
+    images: int | None = None
+    subset_seed: int | None = None
     allow_overlap: bool = False
     backbone: str | None = None
     init: str | None = None
@@ -132,6 +152,9 @@ class ClassificationConfig(_Settings):
     metric: str = ""
     o: Options = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        _check_subset(self.fraction, self.per_class, self.images)
+
     @property
     def size(self) -> int:
         """Side of what the network sees, in pixels."""
@@ -150,6 +173,10 @@ class SegmentationConfig(_Settings):
     any_size: ClassVar[bool] = True  # of what the weights were trained at says nothing on whole images
     train: str = ""
     val: str | None = None
+    fraction: float | None = None
+    per_class: int | None = None
+    images: int | None = None
+    subset_seed: int | None = None
     allow_overlap: bool = False
     backbone: str | None = None
     init: str | None = None
@@ -185,6 +212,9 @@ class SegmentationConfig(_Settings):
     track: str | None = None
     metric: str = ""
     o: Options = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_subset(self.fraction, self.per_class, self.images)
 
     @property
     def size(self) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ssl_seg.errors import UsageError, did_you_mean
@@ -33,6 +34,8 @@ def load_data(
     session: "Session", config: "SegmentationConfig", open_dataset: OpenDataset
 ) -> "tuple[FinetuneData, SegmentationConfig]":
     """Training and validation images with their masks; settles which classes are excluded."""
+    from ssl_seg.data.mask_counts import pixels_of_masks
+    from ssl_seg.workflows.labeled_subset import labeled_subset
     from ssl_seg.workflows.mask_metadata import check_classes, metadata_of_masks, print_classes
     from ssl_seg.workflows.overlap import check_overlap
 
@@ -43,10 +46,12 @@ def load_data(
     print_classes(train, config.train, say)
     images = session.image_cache(train, config)
     metadata = metadata_of_masks(train)
-    images.notes = {"masks": getattr(train, "how", ""), "palette": metadata["palette"]}
     if config.exclude is None:
         config = replace(config, exclude=",".join(metadata["exclude"]))
-    metadata["exclude"] = names_in(config.exclude or "")
+    excluded = metadata["exclude"] = names_in(config.exclude or "")
+    excluded_indices = _class_indices(excluded, images.classes)
+    train, images = labeled_subset(session, config, train, images, partial(pixels_of_masks, exclude=excluded))
+    images.notes = {"masks": getattr(train, "how", ""), "palette": metadata["palette"]}
     val = val_images = None
     if config.val:
         val = open_dataset("val", masks=True, parts=("data", "val"), palette=metadata["palette"])
@@ -55,10 +60,9 @@ def load_data(
         check_classes(val, val_images.classes, images.classes, config.val)
         val_images.classes = images.classes
         check_overlap((train, images), (val, val_images), allowed=config.allow_overlap)
-    excluded = _class_indices(metadata["exclude"], images.classes)
     reader = getattr(train, "reader", None)
-    counts = _count_pixels(session, config, images, val_images, metadata["exclude"], reader)
-    return FinetuneData(train, images, val, val_images, excluded, metadata, counts), config
+    counts = _count_pixels(session, config, images, val_images, excluded, reader)
+    return FinetuneData(train, images, val, val_images, excluded_indices, metadata, counts), config
 
 
 def _class_indices(names: list[str], classes: list[str]) -> list[int]:
