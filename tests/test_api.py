@@ -50,7 +50,7 @@ def test_the_whole_way_with_texts_and_paths(folder, capfd):
     assert 0 <= masks.result["last"]["miou"] <= 1 and masks.model(torch.zeros(1, 3, 32, 32)).shape[1] == 9
 
     made = ssl_seg.export(fine.folder, "timm", "as-timm", progress=False)
-    assert made.whole and made.difference < 1e-5 and (made.path / "config.json").exists()
+    assert made.includes_head and made.max_difference < 1e-5 and (made.path / "config.json").exists()
     page = ssl_seg.report([run.folder, fine.folder, masks.folder], out="r.html")
     assert page == Path("r.html") and "first" in page.read_text()
     out, err = capfd.readouterr()
@@ -75,8 +75,8 @@ def test_progress_is_shown_and_nothing_else(folder, capfd):
         ({"ssl": "boyl"}, "byol"),
     ],
 )
-def test_values_are_checked_as_in_a_shell(folder, wrong, told):
-    with pytest.raises(UsageError, match=told):
+def test_values_are_checked_as_in_a_shell(folder, wrong, values):
+    with pytest.raises(UsageError, match=values):
         ssl_seg.train("demo:24", out="a", **{**SMALL, **wrong})
 
 
@@ -95,8 +95,8 @@ def test_errors_are_those_of_the_library(folder):
 
 def test_a_file_of_settings_and_resuming_work_as_in_a_shell(folder):
     (folder / "s.toml").write_text("epochs = 2\nbackbone = 'resnet10t'\n[o.ssl]\ndecay = 0.5\n")
-    given = {key: value for key, value in SMALL.items() if key not in ("epochs", "backbone")}
-    run = ssl_seg.train("demo:24", config="s.toml", out="a", progress=False, **given)
+    settings = {key: value for key, value in SMALL.items() if key not in ("epochs", "backbone")}
+    run = ssl_seg.train("demo:24", config="s.toml", out="a", progress=False, **settings)
     assert len(run.scores) == 2
     again = ssl_seg.train(resume=True, out="a", progress=False)
     assert again.scores == run.scores
@@ -118,9 +118,9 @@ def epoch_end(run, epoch, scores):
 def test_ctrl_c_saves_and_raises_and_leaves_no_handler(folder, package):
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     package("interrupting", INTERRUPT)
-    given = {**SMALL, "epochs": 3}
+    settings = {**SMALL, "epochs": 3}
     with pytest.raises(Stopped) as stopped:
-        ssl_seg.train("demo:24", out="a", progress=False, **given)
+        ssl_seg.train("demo:24", out="a", progress=False, **settings)
     assert stopped.value.code == 130
     assert read_json(Path("a/status.json"))["state"] == "stopped"
     run = ssl_seg.train(resume=True, out="a", progress=False)

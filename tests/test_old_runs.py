@@ -24,18 +24,18 @@ def runs(tmp_path, monkeypatch):
 
 
 def test_the_weights_are_those_of_the_files(runs):
-    backbone, about = ssl_seg.load("train")
-    assert about["backbone"] == "test_resnet" and about["image_size"] == 32
+    backbone, metadata = ssl_seg.load("train")
+    assert metadata["backbone"] == "test_resnet" and metadata["image_size"] == 32
     weights = [p for p in backbone.parameters() if p.ndim > 1]
     for weight in weights:
         wanted = ((torch.arange(weight.numel()) % 11) - 5).float() * 0.02
         torch.testing.assert_close(weight.flatten(), wanted)
     assert weights
     for run, classes in (("classify", 8), ("segment", None)):
-        model, about = ssl_seg.load(run)
-        assert about["task"] == run
+        model, metadata = ssl_seg.load(run)
+        assert metadata["task"] == run
         logits = model(torch.zeros(1, 3, 32, 32))
-        assert logits.shape[1] == len(about["classes"]) and (classes is None or logits.shape[1] == classes)
+        assert logits.shape[1] == len(metadata["classes"]) and (classes is None or logits.shape[1] == classes)
 
 
 @pytest.mark.parametrize("words", [("evaluate", "train", "demo:80"), ("evaluate", "classify", "demo:8")])

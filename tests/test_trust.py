@@ -100,13 +100,13 @@ def code(tmp_path, monkeypatch):
 def files(code, tmp_path):
     """Runs and weight files that name code, as 0.1.0 and strangers have written them."""
     sizes = {"image_size": 16, "mean": (0.5,) * 3, "std": (0.5,) * 3}
-    about = {"backbone": "net.py:Net", "options": {}, **sizes}
+    metadata = {"backbone": "net.py:Net", "options": {}, **sizes}
     classes = {"head_options": {}, "classes": list(Demo("val", 10).classes), "exclude": []}
     masks = {"colours": [[n, n, n] for n in range(8)], "image_suffix": "", "mask_suffix": "_mask"}
     for task, head in (("classify", "Flat"), ("segment", "Dense")):
         folder = tmp_path / task
         folder.mkdir()
-        own = {**about, **classes, **masks, "task": task, "head": f"net.py:{head}"}
+        own = {**metadata, **classes, **masks, "task": task, "head": f"net.py:{head}"}
         model = Model(TinyBackbone(), Linear((8, 16), 8, dense=task == "segment"))
         save_model(folder / "model.safetensors", model, own)
         save_model(folder / "best.safetensors", model, own)
@@ -116,8 +116,8 @@ def files(code, tmp_path):
         )
     (tmp_path / "hub").mkdir()
     for place in ("backbone.safetensors", "classify/backbone.safetensors", "hub/model.safetensors"):
-        save_backbone(tmp_path / place, TinyBackbone(), about)
-    own = {**about, **classes, "task": "classify", "backbone": "resnet10t", "head": "net.py:Flat"}
+        save_backbone(tmp_path / place, TinyBackbone(), metadata)
+    own = {**metadata, **classes, "task": "classify", "backbone": "resnet10t", "head": "net.py:Flat"}
     save_model(tmp_path / "head" / "model.safetensors", Model(TinyBackbone(), Linear((8,), 8, False)), own)
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "run.toml").write_text(
@@ -272,8 +272,8 @@ def test_what_a_person_types_is_imported(files, code, cli, reader):
 
 
 def test_load_takes_what_its_caller_names(files, code):
-    model, about = ssl_seg.load(files / "classify", backbone="net.py:Net", head="./net.py:Flat")
-    assert type(model.head).__name__ == "Flat" and about["head"] == "net.py:Flat"
+    model, metadata = ssl_seg.load(files / "classify", backbone="net.py:Net", head="./net.py:Flat")
+    assert type(model.head).__name__ == "Flat" and metadata["head"] == "net.py:Flat"
     backbone, _ = ssl_seg.load(files / "hub", backbone=f"{files}/net.py:Net")
     assert type(backbone).__name__ == "TinyBackbone"
 
@@ -420,8 +420,8 @@ IMPORTS = {
 # what reads names from files, by the reader it calls
 OPENS = {"workflows/model_from_names.py", "weights/load.py"}
 READING = {
-    "read_about": {"workflows/init_weights.py", "workflows/export.py", *OPENS},
-    "read_model_about": {"workflows/trained_model.py", "workflows/study_report.py", *OPENS},
+    "read_metadata": {"workflows/init_weights.py", "workflows/export.py", *OPENS},
+    "read_model_metadata": {"workflows/trained_model.py", "workflows/study_report.py", *OPENS},
 }
 # those that are not among READERS take numbers and texts from it, and build nothing
 READING["read_toml"] = {

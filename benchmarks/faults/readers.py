@@ -14,7 +14,7 @@ def logits() -> None:
     """Load `argv[2]`, and write what it makes of fixed images into `argv[3]`; errors end as those of commands."""
     run, out = map(Path, sys.argv[2:4])
     try:
-        network, about = ssl_seg.load(run)
+        network, metadata = ssl_seg.load(run)
     except SslSegError as error:
         print(render(error), file=sys.stderr)
         sys.exit(error.code)
@@ -22,5 +22,5 @@ def logits() -> None:
     with torch.no_grad():
         made = network(images)
     arrays = made if isinstance(made, list) else [made]
-    about = np.array(repr(sorted(about.items())))
-    np.savez(out, about, *[array.numpy() for array in arrays])
+    metadata = np.array(repr(sorted(metadata.items())))
+    np.savez(out, metadata, *[array.numpy() for array in arrays])

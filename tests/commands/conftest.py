@@ -45,17 +45,17 @@ def trained(package, tmp_path):
         backbone = TinyBackbone()
         kind, name = (Linear, "linear") if task == "classify" else (tiny_parts.Pixels, "pixels")
         head = kind(backbone.channels, backbone.strides, len(classes))
-        about = {"task": task, "backbone": "tiny", "options": {}, "head": name, "head_options": {}}
-        about |= {
+        metadata = {"task": task, "backbone": "tiny", "options": {}, "head": name, "head_options": {}}
+        metadata |= {
             "classes": list(classes),
             "image_size": 16,
             "mean": [0.5] * 3,
             "std": [0.5] * 3,
             "exclude": [],
         }
-        about |= {"colours": [[0, 255, 0], [0, 0, 255]], "image_suffix": "", "mask_suffix": ""}
+        metadata |= {"colours": [[0, 255, 0], [0, 0, 255]], "image_suffix": "", "mask_suffix": ""}
         (tmp_path / task).mkdir()
-        save_model(tmp_path / task / "model.safetensors", Model(backbone, head), about)
+        save_model(tmp_path / task / "model.safetensors", Model(backbone, head), metadata)
         return tmp_path / task
 
     return make

@@ -184,10 +184,10 @@ def test_files_of_version_0_1_0_say_nothing_of_these(classified, cli, tmp_path):
     before = measured(cli, run, val, tmp_path)
     for name in ("model.safetensors", "backbone.safetensors"):
         header = read_header(run / name)
-        about = json.loads(header["about"])
+        metadata = json.loads(header["about"])
         for key in ("canvas", "precision", "metric_options"):
-            about.pop(key, None)
-        texts = {"format": header["format"], "about": json.dumps(about)}
+            metadata.pop(key, None)
+        texts = {"format": header["format"], "about": json.dumps(metadata)}
         save_file(load_file(run / name), run / name, metadata=texts)
     assert measured(cli, run, val, tmp_path) == before
     assert "canvas" not in ssl_seg.load(run)[1]

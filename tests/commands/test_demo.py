@@ -44,9 +44,9 @@ def test_the_whole_demo(cli, tmp_path):
     page = tmp_path / "report.html"
     assert str(page) in text
     assert page.stat().st_size < 15_000_000
-    about = json.loads((tmp_path / "study.json").read_text())
+    metadata = json.loads((tmp_path / "study.json").read_text())
     for name in ("A", "C", "E", "DeepLabV3"):
-        folder = tmp_path / about["stages"][name]["runs"]["0"]
+        folder = tmp_path / metadata["stages"][name]["runs"]["0"]
         last = json.loads((folder / "result.json").read_text())["last"]
         score = last["miou"] if name == "DeepLabV3" else last["top1"]
         assert f"{score:.4f}" in page.read_text() or f"{score:.3f}" in page.read_text()

@@ -67,8 +67,8 @@ def test_nowhere_is_an_excluded_class_predicted(cli, tiles):
     assert len(kept) == 4
     assert not any((np.asarray(Image.open(path)) == COLOURS[6]).all(-1).any() for path in kept)
 
-    model, about = load(out, backbone=backbone, head=head)
-    assert about["exclude"] == ["unknown"]
+    model, metadata = load(out, backbone=backbone, head=head)
+    assert metadata["exclude"] == ["unknown"]
     with torch.no_grad():
         logits = model(torch.randn(2, 3, 40, 40))
     assert (logits[:, 6] == -torch.inf).all() and torch.isfinite(logits[:, :6]).all()

@@ -97,7 +97,7 @@ def run(tmp_path):
     def make(width=8):
         backbone = TimmBackbone("resnet10t")
         model = Model(backbone, DeepLabV3(backbone.channels, backbone.strides, 2, width=width))
-        about = {
+        metadata = {
             "task": "segment",
             "backbone": "resnet10t",
             "options": {},
@@ -114,7 +114,7 @@ def run(tmp_path):
         }
         folder = tmp_path / f"run{width}"
         folder.mkdir()
-        save_model(folder / "model.safetensors", model, about)
+        save_model(folder / "model.safetensors", model, metadata)
         return folder, model
 
     return make
@@ -140,8 +140,8 @@ def test_a_run_without_a_head_is_its_backbone_and_a_stopped_one_its_settings(cli
     backbone = TimmBackbone("resnet10t")
     folder = tmp_path / "ssl"
     folder.mkdir()
-    about = {"backbone": "resnet10t", "options": {}, "image_size": 64}
-    save_backbone(folder / "backbone.safetensors", backbone, about)
+    metadata = {"backbone": "resnet10t", "options": {}, "image_size": 64}
+    save_backbone(folder / "backbone.safetensors", backbone, metadata)
     assert cli("figure", "architecture", folder)[0] == 0
     network = numbers(folder / "figures" / "architecture")["networks"][0]
     assert network["head"] == []

@@ -16,7 +16,7 @@ TINY = Path(__file__).parents[1] / "faults" / "tiny.py"
 COLOURS = [[0, 255, 255], [255, 255, 0], [0, 0, 0]]
 
 
-def written(folder, epochs=(1, 2, 3), names=("0013", "0062"), classes=3, about=()):
+def written(folder, epochs=(1, 2, 3), names=("0013", "0062"), classes=3, metadata=()):
     """A run's folder with random masks."""
     colours, random = np.array(COLOURS[:classes], np.uint8), np.random.default_rng(0)
     for name in names:
@@ -28,7 +28,7 @@ def written(folder, epochs=(1, 2, 3), names=("0013", "0062"), classes=3, about=(
             save_mask(folder / "masks" / f"epoch-{epoch:04d}" / f"{name}_mask.png", said, colours)
     names = ["urban", "water", "unknown"][:classes]
     known = {"classes": names, "colours": COLOURS[:classes], "exclude": names[2:], "mask_suffix": "_mask"}
-    (folder / "masks.json").write_text(json.dumps(known | dict(about)))
+    (folder / "masks.json").write_text(json.dumps(known | dict(metadata)))
     (folder / "run.toml").write_text("epochs = 3\n")
     return folder
 
@@ -177,8 +177,8 @@ def test_large_masks_are_reduced_to_what_can_be_shown(tmp_path):
 
 
 def test_hostile_names_are_only_text(tmp_path, cli):
-    about = {"classes": ["$x_{$", "_b\n<script>", "\\frac"], "exclude": []}
-    run = written(tmp_path / "$a_b$ run", names=["_$^0013"], about=about.items())
+    metadata = {"classes": ["$x_{$", "_b\n<script>", "\\frac"], "exclude": []}
+    run = written(tmp_path / "$a_b$ run", names=["_$^0013"], metadata=metadata.items())
     code, _, err = cli("figure", "masks", run)
     assert (code, err) == (0, "")
     assert "<script" not in (run / "figures" / "masks.svg").read_text()

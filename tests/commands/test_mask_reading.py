@@ -9,7 +9,7 @@ from PIL import Image
 from ssl_seg.data import mask_coding
 from ssl_seg.data.palettes import BUILT_IN
 from ssl_seg.utils.toml import read_toml
-from ssl_seg.weights.model_file import read_model_about
+from ssl_seg.weights.model_file import read_model_metadata
 from ssl_seg.workflows.mask_metadata import palette_of
 
 ON_TINY = ["--backbone", "test_resnet", "--head", "deeplabv3", "-o", "head.width=8"]
@@ -155,8 +155,8 @@ def test_black_and_white_is_not_deepglobe(tiles, segment):
     root = tiles(lambda classes, _: np.repeat(classes[..., None] * 255, 3, 2))
     code, err, out = segment(root)
     assert code == 0 and "background, object" in err and "deepglobe" not in err
-    about = read_model_about(out / "model.safetensors")
-    assert about["classes"] == ["background", "object"] and about["exclude"] == []
+    metadata = read_model_metadata(out / "model.safetensors")
+    assert metadata["classes"] == ["background", "object"] and metadata["exclude"] == []
 
 
 def test_a_class_called_unknown_in_ones_own_palette(tiles, segment):
@@ -165,9 +165,9 @@ def test_a_class_called_unknown_in_ones_own_palette(tiles, segment):
     (root / "palette.json").write_text('{"unknown": [0, 0, 0], "a": [200, 0, 0], "b": [0, 0, 200]}')
     code, err, out = segment(root)
     assert code == 0 and "unknown (excluded), a, b" in err
-    assert read_model_about(out / "model.safetensors")["exclude"] == ["unknown"]
+    assert read_model_metadata(out / "model.safetensors")["exclude"] == ["unknown"]
     code, err, out = segment(root, "--exclude", "", name="all")
-    assert code == 0 and read_model_about(out / "model.safetensors")["exclude"] == []
+    assert code == 0 and read_model_metadata(out / "model.safetensors")["exclude"] == []
 
 
 def test_a_model_file_holds_the_palette_where_the_palettes_file_is_gone(tiles, segment, cli, tmp_path):
@@ -195,7 +195,7 @@ def test_evaluate_warns_of_masks_that_say_little(tiles, segment, cli):
 
 
 @pytest.mark.parametrize(
-    ("about", "text"),
+    ("metadata", "text"),
     [
         ({"classes": ["0", "1"], "colours": [[0, 0, 0], [128, 0, 0]], "exclude": []}, "2"),
         (
@@ -208,10 +208,10 @@ def test_evaluate_warns_of_masks_that_say_little(tiles, segment, cli):
         ),
     ],
 )
-def test_models_of_0_1_0_say_their_palette_by_classes_and_colours(about, text):
-    assert palette_of(about) == text
-    assert palette_of({**about, "palette": "/etc/hostname"}) == text, "a weight file opens no other file"
-    assert palette_of({**about, "palette": "binary"}) == "binary"
+def test_models_of_0_1_0_say_their_palette_by_classes_and_colours(metadata, text):
+    assert palette_of(metadata) == text
+    assert palette_of({**metadata, "palette": "/etc/hostname"}) == text, "a weight file opens no other file"
+    assert palette_of({**metadata, "palette": "binary"}) == "binary"
 
 
 def test_figure_views_says_how_masks_are_read(tiles, cli, tmp_path):

@@ -65,7 +65,7 @@ class Told(TinyBackbone):
 
 
 def test_it_says_what_it_asks(tmp_path):
-    assert probe_of(store_of(tmp_path, 80)).about() == "16 of 80 images, 8 classes, by chance 0.125"
+    assert probe_of(store_of(tmp_path, 80)).description() == "16 of 80 images, 8 classes, by chance 0.125"
 
 
 @pytest.mark.parametrize("spec", ["shapes", "image_folder:shapes"])

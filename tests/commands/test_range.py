@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_seg.weights.backbone_file import read_about
+from ssl_seg.weights.backbone_file import read_metadata
 from ssl_seg.workflows.inference import InferenceSession
 
 TINY = Path(__file__).parents[1] / "faults" / "tiny.py"
@@ -41,8 +41,8 @@ def test_a_range_holds_for_all_images_and_later_for_what_the_model_sees(plates, 
     code, _, err = cli("classify", plates, "--val", plates, *QUICK, *stated, "--out", out)
     assert code == 0 and "warning" not in err
     assert tomllib.loads((out / "run.toml").read_text())["o"]["data"]["range"] == "0,4095"
-    assert read_about(out / "model.safetensors")["range"] == [0, 4095]
-    assert read_about(out / "backbone.safetensors")["range"] == [0, 4095]
+    assert read_metadata(out / "model.safetensors")["range"] == [0, 4095]
+    assert read_metadata(out / "backbone.safetensors")["range"] == [0, 4095]
     for run in (out, out / "backbone.safetensors"):
         how = {"precision": "fp32", "cpu": True, "cache": None, "bad_images": "stop"}
         with InferenceSession(str(run), "last", NET[1], None, None, {}, **how) as session:
@@ -59,12 +59,12 @@ def test_a_range_holds_for_the_probe_too(plates, cli, tmp_path):
     words = ["train", plates / "train", "--ssl", "simsiam", *QUICK, "--probe", plates]
     code, _, err = cli(*words, "-o", "data.range=0,4095", "--out", tmp_path / "r", "--on-collapse", "ignore")
     assert code == 0 and "data.range" not in err
-    assert read_about(tmp_path / "r" / "backbone.safetensors")["range"] == [0, 4095]
+    assert read_metadata(tmp_path / "r" / "backbone.safetensors")["range"] == [0, 4095]
 
 
 def test_a_run_of_an_unstated_range_says_none(plates, cli, tmp_path):
     cli("classify", plates, *QUICK, "--out", tmp_path / "r")
-    assert "range" not in read_about(tmp_path / "r" / "model.safetensors")
+    assert "range" not in read_metadata(tmp_path / "r" / "model.safetensors")
 
 
 @pytest.mark.parametrize("text", ["0", "5,1", "a,b", "1,2,3"])

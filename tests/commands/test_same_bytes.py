@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from ssl_seg.weights.backbone_file import read_about
+from ssl_seg.weights.backbone_file import read_metadata
 from ssl_seg.weights.header import _RULES
 
 TINY = Path(__file__).parents[1] / "faults" / "tiny.py"
@@ -101,7 +101,7 @@ def test_equal_exports_are_equal_bytes(run, cli, tmp_path):
 def test_every_value_that_a_run_writes_has_a_rule(run):
     for command, words in RUNS.items():
         for path in run(*words, out=command).glob("*.safetensors"):
-            assert set(read_about(path)) <= set(_RULES), path
+            assert set(read_metadata(path)) <= set(_RULES), path
 
 
 def flip(path, place=-5):

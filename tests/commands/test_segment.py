@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 import ssl_seg
 from ssl_seg.data.palettes import BUILT_IN
 from ssl_seg.utils.toml import read_toml
-from ssl_seg.weights.model_file import read_model_about
+from ssl_seg.weights.model_file import read_model_metadata
 
 TINY = Path(__file__).parents[1] / "faults" / "tiny.py"
 SHORT = ["--image-size", 32, "--batch-size", 4, "--epochs", 3, "--cpu"]
@@ -225,9 +225,9 @@ def test_validation_masks_are_read_as_those_of_training(cli, tmp_path):
 def test_the_output_stride_follows_the_head(run, cli, tiles, tmp_path):
     flags = ["--backbone", "resnet10t", "--epochs", 1]
     out = run("a", *flags)
-    assert read_model_about(out / "model.safetensors")["options"] == {"output_stride": "8"}
+    assert read_model_metadata(out / "model.safetensors")["options"] == {"output_stride": "8"}
     out = run("b", *flags, "-o", "backbone.output_stride=16")
-    assert read_model_about(out / "model.safetensors")["options"] == {"output_stride": "16"}
+    assert read_model_metadata(out / "model.safetensors")["options"] == {"output_stride": "16"}
     code, _, err = cli("evaluate", out, tiles / "validation", "--cpu")
     assert code == 0, err
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ssl_seg.backbones.timm import TimmBackbone
-from ssl_seg.exporting.base import Subject
+from ssl_seg.exporting.base import ExportModel
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
@@ -24,15 +24,17 @@ def stir(module):
 
 
 @pytest.fixture
-def subject():
-    """`subject("resnet18", head=Linear, classes=3, output_stride=8)`."""
+def source():
+    """`source("resnet18", head=Linear, classes=3, output_stride=8)`."""
 
-    def make(name, *, head=None, classes=0, size=64, about=None, **options):
+    def make(name, *, head=None, classes=0, size=64, metadata=None, **options):
         torch.manual_seed(1)
         backbone = stir(TimmBackbone(name, **options))
         names = [f"class {index}" for index in range(classes)]
         built = stir(head(backbone.channels, backbone.strides, classes)) if head else None
-        how = {"size": size, "mean": MEAN, "std": STD, "classes": names}
-        return Subject(backbone, built, about={"backbone": name, "options": options, **(about or {})}, **how)
+        fields = {"image_size": size, "mean": MEAN, "std": STD, "classes": names}
+        return ExportModel(
+            backbone, built, metadata={"backbone": name, "options": options, **(metadata or {})}, **fields
+        )
 
     return make

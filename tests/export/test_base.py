@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ssl_seg.errors import WeightsError
-from ssl_seg.exporting.base import affine, check, difference
+from ssl_seg.exporting.base import as_linear, check_difference, difference
 from ssl_seg.heads.deeplabv3 import DeepLabV3
 from ssl_seg.heads.linear import Linear
 from ssl_seg.heads.mlp import MLP
@@ -15,7 +15,7 @@ def test_a_linear_head_is_a_matrix_with_its_norm_folded_in():
     head = Linear([4, 8], [2, 4], 3, dropout=0.5).eval()
     head.norm.running_mean.normal_()
     head.norm.running_var.uniform_(0.1, 5)
-    weight, bias = affine(head, 8)
+    weight, bias = as_linear(head, 8)
     features = torch.randn(5, 8)
     with torch.no_grad():
         torch.testing.assert_close(features @ weight.T + bias, head([features[:, :, None, None]], (1, 1)))
@@ -23,8 +23,8 @@ def test_a_linear_head_is_a_matrix_with_its_norm_folded_in():
 
 
 def test_what_is_no_matrix_is_none():
-    assert affine(MLP([8], [4], 3, hidden=8).eval(), 8) is None
-    assert affine(DeepLabV3([8], [4], 3, width=4).eval(), 8) is None
+    assert as_linear(MLP([8], [4], 3, hidden=8).eval(), 8) is None
+    assert as_linear(DeepLabV3([8], [4], 3, width=4).eval(), 8) is None
 
 
 def test_differences_are_shares_of_the_largest_number():
@@ -37,6 +37,6 @@ def test_differences_are_shares_of_the_largest_number():
 
 @pytest.mark.parametrize("found", [1e-4, float("nan"), float("inf")])
 def test_what_differs_too_much_is_not_exported(found):
-    assert check(1e-5, 1e-5, "timm") == 1e-5
+    assert check_difference(1e-5, 1e-5, "timm") == 1e-5
     with pytest.raises(WeightsError, match=r"outputs in timm differ"):
-        check(found, 1e-5, "timm")
+        check_difference(found, 1e-5, "timm")

@@ -22,13 +22,13 @@ from torch import nn
 from ssl_seg.base import Backbone
 from ssl_seg.errors import ResourceError, WeightsError
 from ssl_seg.testing import TinyBackbone
-from ssl_seg.weights.backbone_file import load_backbone, read_about, save_backbone
+from ssl_seg.weights.backbone_file import load_backbone, read_metadata, save_backbone
 from ssl_seg.weights.checkpoint import save_checkpoint
 from ssl_seg.weights.readers import read_file
 from ssl_seg.weights.tensor_file import DIGEST
 
-ABOUT = {"backbone": "tiny", "options": {"stem": "small"}, "image_size": 64, "mean": [0.1, 0.2, 0.3]}
-ABOUT |= {"untrained": []}
+METADATA = {"backbone": "tiny", "options": {"stem": "small"}, "image_size": 64, "mean": [0.1, 0.2, 0.3]}
+METADATA |= {"untrained": []}
 
 
 def backbone(seed):
@@ -41,7 +41,7 @@ def backbone(seed):
 @pytest.fixture
 def file(tmp_path):
     path = tmp_path / "backbone.safetensors"
-    save_backbone(path, backbone(0), ABOUT)
+    save_backbone(path, backbone(0), METADATA)
     return path
 
 
@@ -70,7 +70,7 @@ def test_a_backbone_comes_back_bit_for_bit(file):
     module = backbone(1)
     match = load_backbone(file, module)
     assert (match.matched, match.total, match.prefix, match.left_over) == (12, 12, "", [])
-    assert match.about == ABOUT
+    assert match.metadata == METADATA
     assert str(match) == "matched 12 of 12 tensors"
     for name, tensor in backbone(0).state_dict().items():
         assert torch.equal(tensor, module.state_dict()[name]), name
@@ -78,9 +78,9 @@ def test_a_backbone_comes_back_bit_for_bit(file):
 
 
 def test_the_header_says_what_it_is(file):
-    assert read_about(file) == read_about(file.parent) == ABOUT
+    assert read_metadata(file) == read_metadata(file.parent) == METADATA
     with safe_open(file, framework="pt") as opened:
-        assert json.loads(opened.metadata()["about"]) == ABOUT
+        assert json.loads(opened.metadata()["about"]) == METADATA
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
@@ -100,7 +100,7 @@ def test_channels_last_and_tied_weights_can_be_saved(tmp_path, layout):
 
 
 def test_saving_leaves_one_file(file):
-    save_backbone(file, backbone(2), ABOUT)
+    save_backbone(file, backbone(2), METADATA)
     assert [path.name for path in file.parent.iterdir() if path.is_file()] == [file.name]
     module = backbone(1)
     load_backbone(file, module)
@@ -115,7 +115,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(file, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ResourceError, match="no space left"):
-        save_backbone(file, backbone(2), ABOUT)
+        save_backbone(file, backbone(2), METADATA)
     assert file.read_bytes() == before
     assert [path.name for path in file.parent.iterdir() if path.is_file()] == [file.name]
 
@@ -130,7 +130,7 @@ def test_a_head_is_left_over(file):
     rewrite(file, lambda tensors: tensors.update({"fc.weight": torch.zeros(2)}))
     match = load_backbone(file, backbone(1))
     assert str(match) == "matched 12 of 12 tensors, unexpected: fc.weight"
-    assert match.about == ABOUT
+    assert match.metadata == METADATA
 
 
 def test_a_tensor_of_another_shape_is_refused(file):
@@ -150,8 +150,8 @@ def test_a_prefix_is_found(file):
 
 def test_a_foreign_safetensors_file_is_read(file):
     save_file(load_file(file), file)
-    assert load_backbone(file, backbone(1)).about == {}
-    assert read_about(file) == {}
+    assert load_backbone(file, backbone(1)).metadata == {}
+    assert read_metadata(file) == {}
 
 
 def test_a_later_format_is_refused(file):
@@ -159,9 +159,9 @@ def test_a_later_format_is_refused(file):
     assert_refused(file, "weights of format 'ssl-seg backbone 22', this version reads 'ssl-seg backbone 1'")
 
 
-@pytest.mark.parametrize("about", [{}, {"about": "no JSON"}, {"about": "[1]"}])
-def test_a_header_that_is_not_ours_is_refused(file, about):
-    save_file(load_file(file), file, metadata={"format": "ssl-seg backbone 1", **about})
+@pytest.mark.parametrize("metadata", [{}, {"about": "no JSON"}, {"about": "[1]"}])
+def test_a_header_that_is_not_ours_is_refused(file, metadata):
+    save_file(load_file(file), file, metadata={"format": "ssl-seg backbone 1", **metadata})
     assert_refused(file, "cannot read weights: the header is corrupt")
 
 
@@ -183,11 +183,11 @@ def test_a_torch_file_is_known_by_its_content(tmp_path, name, legacy):
     module = backbone(1)
     assert load_backbone(path, module).matched == 12
     assert torch.equal(module.two[0].weight, backbone(0).two[0].weight)
-    assert read_about(path) == {}
+    assert read_metadata(path) == {}
 
 
 def test_a_safetensors_file_is_known_by_its_content(file):
-    assert load_backbone(file.rename(file.with_name("file.pt")), backbone(1)).about == ABOUT
+    assert load_backbone(file.rename(file.with_name("file.pt")), backbone(1)).metadata == METADATA
 
 
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
@@ -321,7 +321,7 @@ def test_a_file_of_another_kind_is_refused(file, content, sentence):
     file.write_bytes(content)
     error = assert_refused(file, f"cannot read weights: .*{sentence}")
     with pytest.raises(WeightsError, match="cannot read weights"):
-        read_about(file) if not content.startswith(b"PK") else load_backbone(file, backbone(1))
+        read_metadata(file) if not content.startswith(b"PK") else load_backbone(file, backbone(1))
     assert (error.next == "git lfs pull") == (b"git-lfs" in content)
 
 
@@ -382,7 +382,7 @@ def test_a_file_that_may_not_be_read_is_refused(file, monkeypatch):
 
 def test_a_runs_folder_means_its_backbone(file):
     (file.parent / "run.toml").write_text("seed = 1")
-    assert load_backbone(file.parent, backbone(1)).about == ABOUT
+    assert load_backbone(file.parent, backbone(1)).metadata == METADATA
 
 
 def test_a_run_that_was_stopped_early_says_how_to_go_on(tmp_path):
@@ -403,7 +403,7 @@ def test_a_run_that_was_stopped_early_says_how_to_go_on(tmp_path):
         assert error.next == f"ssl-seg {command} --resume --out {run}"
         assert error.kept == str(run / "checkpoints" / "step-000003")
     with pytest.raises(WeightsError, match="has not finished"):
-        read_about(run)
+        read_metadata(run)
 
 
 def test_a_folder_with_a_whole_model_means_that(tmp_path):

@@ -13,24 +13,30 @@ from ssl_seg.backbones.timm import TimmBackbone
 from ssl_seg.base import Model
 from ssl_seg.engine.optim import build_param_groups
 from ssl_seg.heads.linear import Linear
-from ssl_seg.weights.backbone_file import load_backbone, read_about, save_backbone
+from ssl_seg.weights.backbone_file import load_backbone, read_metadata, save_backbone
 from ssl_seg.weights.load import load
 from ssl_seg.weights.model_file import save_model
 
 NETWORKS = ["test_efficientnet", "test_convnext", "test_mambaout"]
 SAME = ["test_resnet", "test_vit"]
 IMAGES = torch.randn(2, 3, 160, 160, generator=torch.Generator().manual_seed(0))
-ABOUT = {"task": "classify", "head": "linear", "head_options": {}, "classes": ["a", "b"], "image_size": 160}
-ABOUT |= {"mean": [0.5] * 3, "std": [0.5] * 3, "options": {}}
+METADATA = {
+    "task": "classify",
+    "head": "linear",
+    "head_options": {},
+    "classes": ["a", "b"],
+    "image_size": 160,
+}
+METADATA |= {"mean": [0.5] * 3, "std": [0.5] * 3, "options": {}}
 
 
 def early(path):
     """The header as 0.1.0 wrote it."""
     with safe_open(path, framework="pt") as file:
         header = file.metadata()
-    about = json.loads(header["about"])
-    assert about.pop("untrained") is not None and header.pop("ssl_seg.digest")
-    save_file(load_file(path), path, metadata={**header, "about": json.dumps(about)})
+    metadata = json.loads(header["about"])
+    assert metadata.pop("untrained") is not None and header.pop("ssl_seg.digest")
+    save_file(load_file(path), path, metadata={**header, "about": json.dumps(metadata)})
 
 
 @pytest.fixture
@@ -47,7 +53,7 @@ def test_a_backbone(tmp_path, backbone, name):
     given, path = backbone(name), tmp_path / "backbone.safetensors"
     save_backbone(path, given, {"backbone": name, "options": {}})
     early(path)
-    assert read_about(path)["options"] == ({"idle_layers": "true"} if name in NETWORKS else {})
+    assert read_metadata(path)["options"] == ({"idle_layers": "true"} if name in NETWORKS else {})
     found, _ = load(path)
     with torch.no_grad():
         for one, two in zip(found(IMAGES), given(IMAGES), strict=True):
@@ -59,7 +65,7 @@ def test_a_model(tmp_path, backbone, name):
     base = backbone(name)
     model = Model(base, Linear(base.channels, base.strides, 2)).eval()
     path = tmp_path / "model.safetensors"
-    save_model(path, model, {**ABOUT, "backbone": name})
+    save_model(path, model, {**METADATA, "backbone": name})
     early(path)
     found, _ = load(path)
     with torch.no_grad():
@@ -70,8 +76,8 @@ def test_a_model(tmp_path, backbone, name):
 def test_files_of_today_are_of_todays_networks(tmp_path, name):
     path = tmp_path / "backbone.safetensors"
     save_backbone(path, TimmBackbone(name), {"backbone": name, "options": {}})
-    about = read_about(path)
-    assert (about["options"], about["untrained"]) == ({}, [])
+    metadata = read_metadata(path)
+    assert (metadata["options"], metadata["untrained"]) == ({}, [])
     assert load(path)[0].channels == TimmBackbone(name).channels
 
 
@@ -120,8 +126,8 @@ def test_a_run_of_the_first_version_goes_on(cli, tmp_path, monkeypatch):
     found = load_file(folder / "backbone.safetensors")
     assert found.keys() == expected.keys() >= {"conv_head.weight"}
     assert all(torch.equal(found[key], expected[key]) for key in found)
-    about = read_about(folder / "backbone.safetensors")
-    assert about["options"] == {"idle_layers": "true"} and "conv_head.weight" in about["untrained"]
+    metadata = read_metadata(folder / "backbone.safetensors")
+    assert metadata["options"] == {"idle_layers": "true"} and "conv_head.weight" in metadata["untrained"]
 
 
 def without_settings(checkpoint):

@@ -227,7 +227,7 @@ def test_a_wrapping_is_seen_through(tmp_path, state, other, thin, wrapping):
     torch.save(content, tmp_path / "file.pth.tar")
     match = load_backbone(tmp_path / "file.pth.tar", thin)
     assert (match.matched, match.total, match.prefix, match.left_over) == (120, 120, prefix, left_over)
-    assert match.about == {}
+    assert match.metadata == {}
     assert_equal(thin, state)
 
 
@@ -532,8 +532,8 @@ def test_nothing_in_common_shows_both_sides(tmp_path):
 
 
 def test_a_file_of_ours_says_what_it_fits(tmp_path, thin):
-    about = {"backbone": "resnet18", "options": {"stem": "small"}}
-    save_backbone(tmp_path / "ours", TinyBackbone(), about)
+    metadata = {"backbone": "resnet18", "options": {"stem": "small"}}
+    save_backbone(tmp_path / "ours", TinyBackbone(), metadata)
     error = assert_refused(tmp_path / "ours", thin, "matched 0 of 120")
     assert error.next == "--backbone resnet18 -o backbone.stem=small"
     save_backbone(tmp_path / "ours", TinyBackbone(), {"backbone": "x; rm -r y"})

@@ -8,9 +8,9 @@ from safetensors.torch import load_file, save_file
 from ssl_seg.errors import WeightsError
 from ssl_seg.testing import TinyBackbone
 from ssl_seg.utils import limits
-from ssl_seg.weights.backbone_file import load_backbone, read_about, save_backbone
+from ssl_seg.weights.backbone_file import load_backbone, read_metadata, save_backbone
 from ssl_seg.weights.header import MODEL
-from ssl_seg.weights.model_file import read_model_about
+from ssl_seg.weights.model_file import read_model_metadata
 
 BACKBONE = {"backbone": "tiny", "options": {"stem": "small"}, "image_size": 64, "epochs": 3}
 BACKBONE |= {"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2], "trained_by": "byol", "range": [0, 4095.0]}
@@ -89,24 +89,26 @@ WRONG = [
 ]
 
 
-def write(path, about, form):
+def write(path, metadata, form):
     save_backbone(path, TinyBackbone(), {})
-    text = about if isinstance(about, str) else json.dumps(about)
+    text = metadata if isinstance(metadata, str) else json.dumps(metadata)
     save_file(load_file(path), path, metadata={"format": f"ssl-seg {form} 1", "about": text})
     return path
 
 
 def test_what_a_run_writes_is_accepted(tmp_path):
-    assert read_about(write(tmp_path / "a", BACKBONE, "backbone")) == BACKBONE
-    assert read_about(write(tmp_path / "b", {}, "backbone")) == {}
-    assert read_model_about(write(tmp_path / "c", WHOLE | {"later": [1]}, "model")) == WHOLE | {"later": [1]}
+    assert read_metadata(write(tmp_path / "a", BACKBONE, "backbone")) == BACKBONE
+    assert read_metadata(write(tmp_path / "b", {}, "backbone")) == {}
+    assert read_model_metadata(write(tmp_path / "c", WHOLE | {"later": [1]}, "model")) == WHOLE | {
+        "later": [1]
+    }
 
 
 @pytest.mark.parametrize(("key", "value", "words"), WRONG)
 def test_a_value_of_another_type_or_range_is_named(tmp_path, key, value, words):
     for form in ("backbone", "model"):
         path = write(tmp_path / form, WHOLE | {key: value}, form)
-        for read in [read_about, lambda p: load_backbone(p, TinyBackbone())] + [read_model_about] * (
+        for read in [read_metadata, lambda p: load_backbone(p, TinyBackbone())] + [read_model_metadata] * (
             form == "model"
         ):
             with pytest.raises(WeightsError, match=f"invalid header value {key} = ") as error:
@@ -120,7 +122,7 @@ def test_a_model_says_all_that_is_needed(tmp_path, key):
     path = write(tmp_path / "m", {name: value for name, value in WHOLE.items() if name != key}, "model")
     if key == "task":  # nothing says then that there are masks
         assert "colours" in WHOLE
-    for read in (read_about, read_model_about):
+    for read in (read_metadata, read_model_metadata):
         with pytest.raises(WeightsError, match=f"the header lacks '{key}'"):
             read(path)
 
@@ -131,7 +133,7 @@ def test_a_model_says_all_that_is_needed(tmp_path, key):
 def test_a_header_that_is_no_object_is_a_bad_file(tmp_path, text):
     for form in ("backbone", "model"):
         with pytest.raises(WeightsError, match="header is corrupt") as error:
-            read_about(write(tmp_path / form, text, form))
+            read_metadata(write(tmp_path / form, text, form))
         assert len(error.value.what) < 250
 
 

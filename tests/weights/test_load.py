@@ -28,19 +28,19 @@ def masks(cli, folder):
 
 def test_a_run_and_what_was_exported_of_it(masks, folder):
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    one, about = load(masks)
+    one, metadata = load(masks)
     two, same = load(str(folder / "hub"))
     assert isinstance(one, Model) and not one.training and not two.training
-    assert about["backbone"] == same["backbone"] == "resnet10t" and len(about["classes"]) == 9
+    assert metadata["backbone"] == same["backbone"] == "resnet10t" and len(metadata["classes"]) == 9
     with torch.no_grad():
         assert one(images).shape == (2, 9, 32, 32)
         assert torch.equal(one(images), two(images))
 
 
 def test_a_backbone(masks):
-    backbone, about = load(masks / "backbone.safetensors")
+    backbone, metadata = load(masks / "backbone.safetensors")
     whole, _ = load(masks)
-    assert isinstance(backbone, Backbone) and about["image_size"] == 32
+    assert isinstance(backbone, Backbone) and metadata["image_size"] == 32
     images = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
         for one, two in zip(backbone(images), whole.backbone(images), strict=True):

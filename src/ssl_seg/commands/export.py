@@ -40,12 +40,12 @@ def export(
     of a classification or segmentation run is included where the format supports it.
     """
     out = expanded(out)
-    subject = subject_of(run, which, backbone, head)
-    exported = write_export(subject, to, out, run, which, license)
+    source = subject_of(run, which, backbone, head)
+    exported = write_export(source, to, out, run, which, license)
     for path in sorted(out.iterdir()) if out.is_dir() else [out]:
         echo(f"{path}  {size_of(path)}")
-    holds = "backbone and head" if exported.whole else "backbone"
-    echo(f"{holds}; largest difference of its outputs {exported.difference:.1e}")
+    holds = "backbone and head" if exported.includes_head else "backbone"
+    echo(f"{holds}; largest difference of its outputs {exported.max_difference:.1e}")
     for note in exported.notes:
         echo(f"note: {note}")
     echo("", *exported.code.split("\n"))

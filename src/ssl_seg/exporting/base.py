@@ -1,4 +1,4 @@
-"""What is exported, and what is said of it afterwards."""
+"""The model to export, and the comparison of its outputs."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -17,23 +17,23 @@ from ssl_seg.weights.load import excluded_in
 
 
 @dataclass(frozen=True)
-class Subject:
+class ExportModel:
     """A backbone with its weights, with or without a head, on the CPU. Both are set to evaluation mode.
 
     Attributes:
-        size: side of the images it was trained on, in pixels.
-        mean, std: of the normalisation, for channels in [0, 1].
+        image_size: side of the training images, in pixels.
+        mean, std: of the normalization, for channels in [0, 1].
         classes: names, in the order of the logits; empty without a head.
-        about: what else its file says: `backbone`, `options`, `task`, `colours`, ...
+        metadata: other entries of its file: `backbone`, `options`, `task`, `colours`, ...
     """
 
     backbone: Backbone
     head: Head | None = None
-    size: int = 224
+    image_size: int = 224
     mean: Sequence[float] = IMAGENET_MEAN
     std: Sequence[float] = IMAGENET_STD
     classes: Sequence[str] = ()
-    about: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.backbone.eval()
@@ -50,39 +50,41 @@ class Subject:
     @property
     def excluded(self) -> list[int]:
         """Indices of the classes that are never predicted."""
-        return excluded_in({**self.about, "classes": self.classes})
+        return excluded_in({**self.metadata, "classes": self.classes})
 
     @property
     def timm_call(self) -> tuple[str, dict[str, Any]] | None:
-        """The name and the arguments with which timm makes the backbone's network, if it has it."""
+        """Name and arguments of the timm network of the backbone; None if it is not from timm."""
         return getattr(self.backbone, "timm_call", None)
 
     @property
-    def header(self) -> dict[str, Any]:
-        """What a backbone's file says of it, so that `--init` knows."""
-        known = {key: self.about[key] for key in ("backbone", "options", "trained_by") if key in self.about}
+    def safetensors_metadata(self) -> dict[str, Any]:
+        """The metadata of a backbone file, which `--init` reads."""
+        known = {
+            key: self.metadata[key] for key in ("backbone", "options", "trained_by") if key in self.metadata
+        }
         known[MARK] = untrained_in(self.backbone)
-        return known | {"image_size": self.size, "mean": list(self.mean), "std": list(self.std)}
+        return known | {"image_size": self.image_size, "mean": list(self.mean), "std": list(self.std)}
 
-    def images(self, count: int = 2, size: tuple[int, int] | None = None) -> Tensor:
-        """(count, 3, H, W) random images for a comparison, always the same; H and W as in training."""
-        shape = size or (self.size, self.size)
+    def sample_images(self, count: int = 2, size: tuple[int, int] | None = None) -> Tensor:
+        """Return (count, 3, H, W) fixed random images for a comparison, by default of the training size."""
+        shape = size or (self.image_size, self.image_size)
         return torch.randn(count, 3, *shape, generator=torch.Generator().manual_seed(0))
 
     @torch.no_grad()
-    def pooled(self, images: Tensor) -> Tensor:
-        """(B, C) features, as `embed` gives them."""
+    def pooled_features(self, images: Tensor) -> Tensor:
+        """Return (B, C) features, as `embed` does."""
         return global_pool(self.backbone(images))
 
 
 @torch.no_grad()
-def affine(head: Head, channels: int) -> tuple[Tensor, Tensor] | None:
-    """A head on pooled features as one matrix and one bias, if that is what it is in evaluation mode.
+def as_linear(head: Head, channels: int) -> tuple[Tensor, Tensor] | None:
+    """Return a head on pooled features as weight and bias, if it is affine in evaluation mode.
 
-    A normalisation without or with parameters is folded in.
+    A normalization layer is folded in.
 
     Args:
-        head: is asked what it makes of zeros, of unit vectors, and of random features.
+        head: evaluated on zeros, unit vectors and random features.
         channels: C, of the deepest map.
 
     Returns:
@@ -92,21 +94,20 @@ def affine(head: Head, channels: int) -> tuple[Tensor, Tensor] | None:
         return None
     head = copy.deepcopy(head).double().eval()
 
-    def ask(features: Tensor) -> Tensor:
+    def logits_of(features: Tensor) -> Tensor:
         logits: Tensor = head([features[:, :, None, None]], (1, 1))
         return logits
 
-    bias = ask(torch.zeros(1, channels, dtype=torch.float64))
-    weight = (ask(torch.eye(channels, dtype=torch.float64)) - bias).T
+    bias = logits_of(torch.zeros(1, channels, dtype=torch.float64))
+    weight = (logits_of(torch.eye(channels, dtype=torch.float64)) - bias).T
     random = torch.randn(16, channels, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    said = ask(10 * random)
-    if difference(10 * random @ weight.T + bias, said) > 1e-9:
+    if difference(10 * random @ weight.T + bias, logits_of(10 * random)) > 1e-9:
         return None
     return weight.float().contiguous(), bias[0].float().contiguous()
 
 
 def difference(one: Tensor, other: Tensor) -> float:
-    """The largest difference, as a share of the largest number of the second; infinities must be the same."""
+    """Return the largest difference, relative to the largest value of the second; infinities must be equal."""
     finite = other.isfinite()
     if one.shape != other.shape or not torch.equal(one[~finite], other[~finite]):
         return float("inf")
@@ -114,22 +115,22 @@ def difference(one: Tensor, other: Tensor) -> float:
     return float((one - other).abs().max() / other.abs().max().clamp(min=1e-12))
 
 
-def check(found: float, allowed: float, library: str) -> float:
-    """Hold a difference against what is allowed.
+def check_difference(value: float, tolerance: float, library: str) -> float:
+    """Return a difference that is within tolerance.
 
     Raises:
-        WeightsError: it is larger, or not a number.
+        WeightsError: it is larger, or NaN.
     """
-    if not found <= allowed:
-        raise WeightsError(f"export aborted: outputs in {library} differ by {found:.1g}")
-    return found
+    if not value <= tolerance:
+        raise WeightsError(f"export aborted: outputs in {library} differ by {value:.1g}")
+    return value
 
 
-def cannot(library: str, why: str, next: str) -> UsageError:
-    """What is said of a network that a library does not have."""
-    return UsageError(f"--to {library}: {why}", next=next)
+def unsupported(library: str, reason: str, next: str) -> UsageError:
+    """Return the error for a network that a library does not have."""
+    return UsageError(f"--to {library}: {reason}", next=next)
 
 
 def last_child(network: nn.Module) -> str:
-    """The name of the part that a network ends in: its classifier."""
+    """Return the name of the last child module of a network: its classifier."""
     return [name for name, _ in network.named_children()][-1]

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ssl_seg.exporting.base import Subject
-from ssl_seg.exporting.run_record import Record
+from ssl_seg.exporting.base import ExportModel
+from ssl_seg.exporting.run_record import RunRecord
 from ssl_seg.results.tables import as_markdown
 from ssl_seg.utils.text import plain
 
@@ -22,7 +22,7 @@ _SETTINGS = [
 
 
 def write_card(
-    subject: Subject, record: Record, *, with_timm: bool, license: str = "unknown", load: str = ""
+    source: ExportModel, record: RunRecord, *, with_timm: bool, license: str = "unknown", load: str = ""
 ) -> str:
     """The whole text.
 
@@ -35,23 +35,23 @@ def write_card(
         license: an identifier of Hugging Face's list; `unknown` says nothing.
         load: Python that loads the folder.
     """
-    task = _TASKS.get(str(subject.about.get("task")), "image-feature-extraction")
+    task = _TASKS.get(str(source.metadata.get("task")), "image-feature-extraction")
     front: dict[str, Any] = {
         "license": license,
         "library_name": "timm" if with_timm else "ssl-seg",
         "pipeline_tag": task,
-        "tags": ["ssl-seg", task, *(["timm"] if with_timm else []), *_method(subject, record)],
+        "tags": ["ssl-seg", task, *(["timm"] if with_timm else []), *_method(source, record)],
     }
-    if results := _model_index(subject, record, task):
+    if results := _model_index(source, record, task):
         front["model-index"] = results
     parts = [
         f"# {_md(record.name or 'Weights')}",
-        _summary(subject, record),
-        *_numbers(subject, record),
+        _summary(source, record),
+        *_numbers(source, record),
         "## Training",
         *_made(record),
         "## Inputs and outputs",
-        _inputs(subject),
+        _inputs(source),
         "## Usage",
         f"`FOLDER` is this folder, as after `hf download USER/NAME --local-dir FOLDER`.\n\n{load}",
         "## License",
@@ -61,12 +61,12 @@ def write_card(
     return f"---\n{head}---\n\n" + "\n\n".join(parts) + "\n"
 
 
-def _method(subject: Subject, record: Record) -> list[str]:
-    by = record.settings.get("ssl") or subject.about.get("trained_by") or ""
+def _method(source: ExportModel, record: RunRecord) -> list[str]:
+    by = record.settings.get("ssl") or source.metadata.get("trained_by") or ""
     return [by] if re.fullmatch(r"[a-z0-9-]{2,30}", by) and by not in _TASKS else []
 
 
-def _model_index(subject: Subject, record: Record, task: str) -> list[dict[str, Any]]:
+def _model_index(source: ExportModel, record: RunRecord, task: str) -> list[dict[str, Any]]:
     """The numbers in the form of Hugging Face's leaderboards; detail numbers stay in the text."""
     where = record.settings.get(record.measured_on)
     metrics = [
@@ -82,28 +82,28 @@ def _model_index(subject: Subject, record: Record, task: str) -> list[dict[str, 
     return [{"name": _slug(record.name), "results": [result]}]
 
 
-def _split(record: Record) -> str:
+def _split(record: RunRecord) -> str:
     return "validation" if record.measured_on == "val" else record.measured_on
 
 
-def _summary(subject: Subject, record: Record) -> str:
-    name = _md(_short(subject.about.get("backbone") or record.settings.get("backbone") or "A backbone"))
-    task = subject.about.get("task")
+def _summary(source: ExportModel, record: RunRecord) -> str:
+    name = _md(_short(source.metadata.get("backbone") or record.settings.get("backbone") or "A backbone"))
+    task = source.metadata.get("task")
     if task in _TASKS:
         what = "image classification" if task == "classify" else "semantic segmentation"
-        head, count = _md(_short(subject.about.get("head"))), len(subject.classes)
+        head, count = _md(_short(source.metadata.get("head"))), len(source.classes)
         return f"{name} with the head {head} for {what} with {count} classes. Trained with ssl-seg."
-    method = record.settings.get("ssl") or subject.about.get("trained_by")
+    method = record.settings.get("ssl") or source.metadata.get("trained_by")
     by = _md(_short(method)) if method else ""
-    how = (
+    origin = (
         f"trained with `{by}`"
         if by in ("classify", "segment")
         else f"pre-trained with {by} (self-supervised)"
     )
-    return f"{name}, {how if by else 'trained'}: a feature extractor without a head. Trained with ssl-seg."
+    return f"{name}, {origin if by else 'trained'}: a feature extractor without a head. Trained with ssl-seg."
 
 
-def _numbers(subject: Subject, record: Record) -> Iterable[str]:
+def _numbers(source: ExportModel, record: RunRecord) -> Iterable[str]:
     yield "## Evaluation"
     if not record.numbers:
         yield "Not evaluated."
@@ -111,24 +111,24 @@ def _numbers(subject: Subject, record: Record) -> Iterable[str]:
     where = _short(record.settings.get(record.measured_on))
     count = record.images(record.measured_on).get("images", "?")
     text = f"Evaluated after epoch {record.epoch} on {count} images ({_split(record)}: {_md(where)})"
-    if record.chosen:
+    if record.is_best_epoch:
         text += "; the epoch was selected on these images, so the scores are optimistic"
-    if left_out := subject.about.get("exclude"):
+    if left_out := source.metadata.get("exclude"):
         text += f". miou excludes {', '.join(map(_md, left_out))}"
     yield f"{text}. One run, seed {record.settings.get('seed', '?')}."
     rows = [(_md(name), f"{value:.4f}") for name, value in record.numbers.items() if "/" not in name]
     yield _table(("metric", "value"), rows)
-    if table := _class_rows(subject, record):
+    if table := _class_rows(source, record):
         yield _table(*table)
 
 
-def _class_rows(subject: Subject, record: Record) -> tuple[Sequence[str], list[Sequence[str]]] | None:
+def _class_rows(source: ExportModel, record: RunRecord) -> tuple[Sequence[str], list[Sequence[str]]] | None:
     """The numbers of single classes: a row for each, a column for each kind of number."""
     kinds = list(dict.fromkeys(name.split("/", 1)[0] for name in record.numbers if "/" in name))
-    if not kinds or not subject.classes:
+    if not kinds or not source.classes:
         return None
     rows: list[Sequence[str]] = []
-    for name in subject.classes:
+    for name in source.classes:
         found = [record.numbers.get(f"{kind}/{name}") for kind in kinds]
         rows.append(
             [
@@ -142,7 +142,7 @@ def _class_rows(subject: Subject, record: Record) -> tuple[Sequence[str], list[S
     return ["class", *map(_md, kinds)], rows
 
 
-def _made(record: Record) -> Iterable[str]:
+def _made(record: RunRecord) -> Iterable[str]:
     if not record.settings:
         yield "The training run is not available."
         return
@@ -160,9 +160,9 @@ def _made(record: Record) -> Iterable[str]:
             for name, found in images
         ],
     )
-    versions = record.found.get("versions") or {}
-    told = ", ".join(f"{name} {version}" for name, version in versions.items())
-    yield f"Versions: {_md(told)}. Device: {_md(record.found.get('device', 'unknown'))}."
+    versions = record.environment.get("versions") or {}
+    values = ", ".join(f"{name} {version}" for name, version in versions.items())
+    yield f"Versions: {_md(values)}. Device: {_md(record.environment.get('device', 'unknown'))}."
 
 
 def _of(settings: Any) -> dict[str, Any]:
@@ -175,17 +175,17 @@ def _shown(name: str, value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _inputs(subject: Subject) -> str:
-    mean, std = (", ".join(f"{value:.3f}" for value in values) for values in (subject.mean, subject.std))
+def _inputs(source: ExportModel) -> str:
+    mean, std = (", ".join(f"{value:.3f}" for value in values) for values in (source.mean, source.std))
     text = (
         f"RGB images in [0, 1], normalized with mean ({mean}) and standard deviation ({std}). Trained at "
-        f"{subject.size} × {subject.size} pixels; images are center-cropped to a square and resized (bilinear, antialiased)."
+        f"{source.image_size} × {source.image_size} pixels; images are center-cropped to a square and resized (bilinear, antialiased)."
     )
-    if subject.about.get("task") == "segment":
+    if source.metadata.get("task") == "segment":
         text = text.split("; images are")[0] + ", on crops; evaluated on whole images."
-    if not subject.classes:
+    if not source.classes:
         return text
-    names = "\n".join(f"{index}. {_md(name)}" for index, name in enumerate(subject.classes))
+    names = "\n".join(f"{index}. {_md(name)}" for index, name in enumerate(source.classes))
     return f"{text}\n\nClasses, in logit order:\n\n{names}"
 
 
@@ -212,6 +212,6 @@ def _md(text: Any) -> str:
     return as_markdown(plain(text))
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
+def _table(safetensors_metadata: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [safetensors_metadata, ["---"] * len(safetensors_metadata), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

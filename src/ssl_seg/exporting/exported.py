@@ -1,20 +1,20 @@
-"""What an export gives back; it loads no torch."""
+"""The result of an export; loads no torch."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What has been written.
+    """What was written.
 
     Attributes:
-        whole: whether the head is in it.
-        difference: largest difference of outputs in the comparison, as a share of the largest output.
-        code: Python that loads it.
-        notes: what to know of it, in sentences.
+        includes_head: whether the head is in it.
+        max_difference: largest difference of outputs, relative to the largest output.
+        code: Python code that loads it.
+        notes: limitations, one sentence each.
     """
 
-    whole: bool
-    difference: float
+    includes_head: bool
+    max_difference: float
     code: str
     notes: list[str]

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from ssl_seg.base import Backbone
 from ssl_seg.errors import UsageError
-from ssl_seg.exporting.base import Subject, cannot, check, difference
+from ssl_seg.exporting.base import ExportModel, check_difference, difference, unsupported
 from ssl_seg.exporting.exported import Exported
-from ssl_seg.exporting.output import placed
+from ssl_seg.exporting.output import atomic_output
 from ssl_seg.nn.layers import global_pool
 
-_ALLOWED = 1e-4
+_TOLERANCE = 1e-4
 _LARGEST = 1_900_000_000  # bytes; a file of protobuf ends at 2 GB
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
@@ -44,8 +44,8 @@ class _Logits(nn.Module):
         return (self.model(images),)
 
 
-def to_onnx(subject: Subject, path: Path) -> Exported:
-    """Write one .onnx file: `images` (B, 3, H, W), normalised, to the head's `logits`.
+def to_onnx(source: ExportModel, path: Path) -> Exported:
+    """Write one .onnx file: `sample_images` (B, 3, H, W), normalised, to the head's `logits`.
 
     Without a head its outputs are `features` (B, C), pooled, and `map` (B, C, h, w), the deepest. The batch is of
     any size; so are images for logits of every pixel, where the network can be written down that way. The
@@ -54,39 +54,39 @@ def to_onnx(subject: Subject, path: Path) -> Exported:
     ONNX Runtime runs the file on random images of several shapes before it is in its place.
 
     Args:
-        subject: any.
+        source: any.
         path: must not exist.
 
     Raises:
         UsageError: a package is missing, the path does not end with .onnx, or the weights are larger than
             such a file can be.
         WeightsError: ONNX Runtime's outputs differ from PyTorch's by more than 1e-4.
-        OccupiedError, ResourceError: see `placed`.
+        OccupiedError, ResourceError: see `atomic_output`.
     """
-    _check_request(subject, path)
-    graph = _Graph(subject)
+    _check_request(source, path)
+    graph = _Graph(source)
     notes: list[str] = []
-    with placed(path) as aside:
-        if subject.about.get("task") == "segment":
-            found, note = graph.write_free(aside)
+    with atomic_output(path) as tmp_path:
+        if source.metadata.get("task") == "segment":
+            found, note = graph.write_free(tmp_path)
             notes += [note] if note else []
         else:
-            found = graph.write(aside, {0: "batch"}, [(subject.size, subject.size)])
+            found = graph.write(tmp_path, {0: "batch"}, [(source.image_size, source.image_size)])
     code = f"import onnxruntime\nsession = onnxruntime.InferenceSession({str(path)!r})"
     code += (
         f"\n{', '.join(graph.names)}{',' * (len(graph.names) == 1)} = session.run(None, {{'images': images}})"
     )
-    return Exported(subject.head is not None, found, code, notes)
+    return Exported(source.head is not None, found, code, notes)
 
 
-def _check_request(subject: Subject, path: Path) -> None:
+def _check_request(source: ExportModel, path: Path) -> None:
     if path.suffix != ".onnx":
         raise UsageError(f"--to onnx: expected --out with suffix .onnx, got {path}")
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
         raise UsageError(
             f"--to onnx requires {', '.join(missing)} (not installed)", next="pip install 'ssl-seg[onnx]'"
         )
-    parts = [subject.backbone] if subject.head is None else [subject.backbone, subject.head]
+    parts = [source.backbone] if source.head is None else [source.backbone, source.head]
     size = sum(t.numel() * t.element_size() for part in parts for t in part.state_dict().values())
     if size > _LARGEST:
         raise UsageError(f"--to onnx: {size / 1e9:.1f} GB of weights exceed ONNX's 2 GB limit")
@@ -95,17 +95,15 @@ def _check_request(subject: Subject, path: Path) -> None:
 class _Graph:
     """A subject as a function of a tensor, and how it becomes a file."""
 
-    def __init__(self, subject: Subject) -> None:
-        self.subject = subject
-        self.names = ["features", "map"] if subject.model is None else ["logits"]
-        self.module: nn.Module = (
-            _Features(subject.backbone) if subject.model is None else _Logits(subject.model)
-        )
+    def __init__(self, source: ExportModel) -> None:
+        self.subject = source
+        self.names = ["features", "map"] if source.model is None else ["logits"]
+        self.module: nn.Module = _Features(source.backbone) if source.model is None else _Logits(source.model)
         self.module.eval()
 
     def write_free(self, path: Path) -> tuple[float, str]:
         """For images of any size, or else of multiples of the stride, or else of one size; and which, in words."""
-        size, step = self.subject.size, max(self.subject.backbone.strides)
+        size, step = self.subject.image_size, max(self.subject.backbone.strides)
         size = -(-size // step) * step
         axes = {0: "batch", 2: "height", 3: "width"}
         try:
@@ -125,11 +123,11 @@ class _Graph:
             warnings.simplefilter("ignore", DeprecationWarning)
             warnings.simplefilter("ignore", FutureWarning)
             with torch.no_grad():  # what the network itself raises is not lost among the exporter's words
-                self.module(self.subject.images(2, shapes[0]))
+                self.module(self.subject.sample_images(2, shapes[0]))
             try:
                 program: Any = torch.onnx.export(
                     self.module,
-                    (self.subject.images(2, shapes[0]),),
+                    (self.subject.sample_images(2, shapes[0]),),
                     input_names=["images"],
                     output_names=self.names,
                     dynamic_shapes={"images": axes},
@@ -138,8 +136,10 @@ class _Graph:
                 )
             except Exception as error:  # it refuses in many ways
                 reason = (str(error).strip() or repr(error)).splitlines()[0]
-                raise cannot("onnx", f"PyTorch could not export the network: {reason}", "--to hub") from error
-        program.model.metadata_props.update(metadata(self.subject))
+                raise unsupported(
+                    "onnx", f"PyTorch could not export the network: {reason}", "--to hub"
+                ) from error
+        program.model.metadata_props.update(file_metadata(self.subject))
         program.save(path)
         return self.compare(path, shapes)
 
@@ -153,22 +153,22 @@ class _Graph:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         worst = 0.0
         for count, shape in zip((1, 3, 2), shapes * 3, strict=False):
-            images = self.subject.images(count, shape)
+            images = self.subject.sample_images(count, shape)
             theirs = session.run(None, {"images": images.numpy()})
-            for mine, other in zip(self.module(images), theirs, strict=True):
-                worst = max(worst, difference(torch.from_numpy(other), mine))
-        return check(worst, _ALLOWED, "ONNX Runtime")
+            for ours, other in zip(self.module(images), theirs, strict=True):
+                worst = max(worst, difference(torch.from_numpy(other), ours))
+        return check_difference(worst, _TOLERANCE, "ONNX Runtime")
 
 
-def metadata(subject: Subject) -> dict[str, str]:
+def file_metadata(source: ExportModel) -> dict[str, str]:
     """What the file says of itself; lists as JSON."""
-    about = subject.about
-    told: dict[str, Any] = {
+    known = source.metadata
+    values: dict[str, Any] = {
         "input": "RGB in [0, 1], minus mean, divided by std",
-        "mean": list(subject.mean),
-        "std": list(subject.std),
-        "image_size": subject.size,
-        "classes": list(subject.classes),
-        **{key: about[key] for key in ("task", "backbone", "head", "colours", "exclude") if key in about},
+        "mean": list(source.mean),
+        "std": list(source.std),
+        "image_size": source.image_size,
+        "classes": list(source.classes),
+        **{key: known[key] for key in ("task", "backbone", "head", "colours", "exclude") if key in known},
     }
-    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in told.items()}
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}

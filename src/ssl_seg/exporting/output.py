@@ -1,4 +1,4 @@
-"""Files and folders that are there whole, or not at all."""
+"""Atomic output of files and folders."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -11,19 +11,19 @@ from ssl_seg.utils.files import atomic_path
 
 
 @contextmanager
-def placed(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write a file or a folder to; it gets its name when the block ends well.
+def atomic_output(path: Path) -> Iterator[Path]:
+    """Yield a temporary path for a file or a folder; it is renamed to `path` when the block succeeds.
 
     Raises:
-        OccupiedError: something is there already.
+        OccupiedError: `path` exists.
         ResourceError: it cannot be written.
     """
     if path.is_symlink() or path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise OccupiedError(f"{path} already exists", next="use another --out, or remove it")
-    with atomic_path(path) as aside:
-        yield aside
+    with atomic_path(path) as tmp_path:
+        yield tmp_path
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """A JSON file in ASCII, for readers of any encoding."""
+    """Write a JSON file in ASCII."""
     path.write_text(json.dumps(values, indent=2) + "\n")

@@ -31,14 +31,14 @@ class Match:
         total: tensors of the backbone; the rest are counters of BatchNorm that old files lack.
         prefix: what stands before the backbone's names in the file.
         left_over: what else the file has after the prefix, as a rule a head.
-        about: what the file says of itself, if it is one of ours.
+        metadata: what the file says of itself, if it is one of ours.
     """
 
     matched: int
     total: int
     prefix: str
     left_over: list[str]
-    about: dict[str, Any]
+    metadata: dict[str, Any]
 
     def __str__(self) -> str:
         notes = [f"prefix {self.prefix!r}"] if self.prefix else []
@@ -49,23 +49,23 @@ class Match:
         return text + (f", unexpected: {some(self.left_over)}" if self.left_over else "")
 
 
-def save_backbone(path: Path, backbone: Backbone, about: Mapping[str, Any]) -> None:
-    """Write the weights, with `about` (name, options, image size, normalisation) in the header.
+def save_backbone(path: Path, backbone: Backbone, metadata: Mapping[str, Any]) -> None:
+    """Write the weights, with `metadata` (name, options, image size, normalisation) in the header.
 
     Raises:
         ResourceError: the file cannot be written; the old one stays.
     """
-    write_tensors(path, backbone.state_dict(), FORMAT, {**about, MARK: untrained_in(backbone)})
+    write_tensors(path, backbone.state_dict(), FORMAT, {**metadata, MARK: untrained_in(backbone)})
 
 
-def read_about(path: Path) -> dict[str, Any]:
+def read_metadata(path: Path) -> dict[str, Any]:
     """What the weights of a backbone or a model, or those in a folder, say of themselves; empty if not ours.
 
     Raises:
         WeightsError: there is no such file, or no weights in it.
     """
     file = find_file(path)
-    return _about(read_header(file), file)
+    return _metadata(read_header(file), file)
 
 
 def load_backbone(path: Path, backbone: Backbone, prefix: str | None = None) -> Match:
@@ -86,7 +86,7 @@ def load_backbone(path: Path, backbone: Backbone, prefix: str | None = None) -> 
     """
     file = find_file(path)
     tensors, header = read_file(file)
-    about = _about(header, file)
+    metadata = _metadata(header, file)
     fits = find_fits(backbone, tensors)
     asked = fits
     if prefix is not None:
@@ -98,17 +98,17 @@ def load_backbone(path: Path, backbone: Backbone, prefix: str | None = None) -> 
         if fit is None:
             raise _refusal(file, own, tensors, fits, prefix)
     except WeightsError as error:
-        error.where, error.next = error.where or str(file), error.next or _advice(about)
+        error.where, error.next = error.where or str(file), error.next or _advice(metadata)
         raise
     new = {name: tensors[key].to(own[name].dtype) for name, key in fit.keys.items()}
     for name, tensor in new.items():
         if not torch.isfinite(tensor).all():
             raise WeightsError("the weights contain NaN or infinity", where=f"{file}: {fit.keys[name]}")
     backbone.load_state_dict({**own, **new})
-    return Match(len(new), len(own), fit.prefix, fit.left_over, about)
+    return Match(len(new), len(own), fit.prefix, fit.left_over, metadata)
 
 
-def _about(header: Mapping[str, str], file: Path) -> dict[str, Any]:
+def _metadata(header: Mapping[str, str], file: Path) -> dict[str, Any]:
     made = header.get("format", "")
     if made in _OURS:
         return values_of(header, file, () if made == FORMAT else MODEL)
@@ -117,12 +117,12 @@ def _about(header: Mapping[str, str], file: Path) -> dict[str, Any]:
     return {}
 
 
-def _advice(about: Mapping[str, Any]) -> str:
+def _advice(metadata: Mapping[str, Any]) -> str:
     """With which flags the file fits, as far as it says so."""
-    if "backbone" not in about:
+    if "backbone" not in metadata:
         return "ssl-seg list backbones  # choose the architecture of the file"
-    options = dict(about.get("options") or {})
-    words = ["--backbone", str(about["backbone"])]
+    options = dict(metadata.get("options") or {})
+    words = ["--backbone", str(metadata["backbone"])]
     for name, value in options.items():
         words += ["-o", f"backbone.{name}={value}"]
     return shlex.join(words)

@@ -113,42 +113,42 @@ def values_of(header: Mapping[str, str], file: Path, needed: Sequence[str] = ())
         WeightsError: it is no JSON object, a key is missing, or a value has another type or range.
     """
     try:
-        about = parse_json(header.get("about", ""))
+        metadata = parse_json(header.get("about", ""))
     except ValueError as error:
         raise unusable(file, f"the header is corrupt ({error})") from error
-    if not isinstance(about, dict):
+    if not isinstance(metadata, dict):
         raise unusable(file, "the header is corrupt (not a JSON object)")
     for key, rule in _RULES.items():
-        if key in about and not rule.holds(about[key]):
-            raise _refused(file, key, about[key], rule.words)
-    for key in (*needed, *(_OF_MASKS if about.get("task") == "segment" else ())):
-        if key not in about:
+        if key in metadata and not rule.holds(metadata[key]):
+            raise _refused(file, key, metadata[key], rule.words)
+    for key in (*needed, *(_OF_MASKS if metadata.get("task") == "segment" else ())):
+        if key not in metadata:
             raise unusable(file, f"the header lacks {key!r}")
-    _check_classes(about, file)
-    if MARK not in about and "backbone" in about:
-        about["options"] = as_it_was(about["backbone"], about.get("options", {}))
-    return about | _found(about, file)
+    _check_classes(metadata, file)
+    if MARK not in metadata and "backbone" in metadata:
+        metadata["options"] = as_it_was(metadata["backbone"], metadata.get("options", {}))
+    return metadata | _found(metadata, file)
 
 
-def _found(about: Mapping[str, Any], file: Path) -> dict[str, Any]:
+def _found(metadata: Mapping[str, Any], file: Path) -> dict[str, Any]:
     """The names of parts and of their options, which remember where they were found."""
-    names = {key: FoundName.of(about[key], file) for key in ("backbone", "head") if key in about}
-    tables = {key: about[key] for key in ("options", "head_options", "metric_options") if key in about}
+    names = {key: FoundName.of(metadata[key], file) for key in ("backbone", "head") if key in metadata}
+    tables = {key: metadata[key] for key in ("options", "head_options", "metric_options") if key in metadata}
     return names | {
         key: {FoundName.of(name, file): value for name, value in table.items()}
         for key, table in tables.items()
     }
 
 
-def _check_classes(about: Mapping[str, Any], file: Path) -> None:
+def _check_classes(metadata: Mapping[str, Any], file: Path) -> None:
     """Colours and excluded names are those of the classes."""
-    if "classes" not in about:
+    if "classes" not in metadata:
         return
-    classes = about["classes"]
-    if len(about.get("colours", classes)) != len(classes):
-        raise _refused(file, "colours", about["colours"], f"one colour for each of {len(classes)} classes")
-    if not set(about.get("exclude", ())) <= set(classes):
-        raise _refused(file, "exclude", about["exclude"], "names of classes")
+    classes = metadata["classes"]
+    if len(metadata.get("colours", classes)) != len(classes):
+        raise _refused(file, "colours", metadata["colours"], f"one colour for each of {len(classes)} classes")
+    if not set(metadata.get("exclude", ())) <= set(classes):
+        raise _refused(file, "exclude", metadata["exclude"], "names of classes")
 
 
 def _refused(file: Path, key: str, value: Any, words: str) -> Exception:

@@ -13,7 +13,7 @@ from ssl_seg.registry import Registry
 from ssl_seg.study.run_paths import find_run
 from ssl_seg.utils.code_names import TypedName, names_code, refuse_code
 from ssl_seg.weights import model_file
-from ssl_seg.weights.backbone_file import FORMAT, load_backbone, read_about
+from ssl_seg.weights.backbone_file import FORMAT, load_backbone, read_metadata
 from ssl_seg.weights.readers import find_file, read_header
 
 
@@ -40,17 +40,17 @@ def load(
     file = file if file.is_file() else find_file(path)
     registry = load_plugins().registry
     if read_header(file).get("format") == model_file.FORMAT:
-        about = model_file.read_model_about(file)
-        model = new_model(about, registry, file, backbone=_typed(backbone), head=_typed(head))
+        metadata = model_file.read_model_metadata(file)
+        model = new_model(metadata, registry, file, backbone=_typed(backbone), head=_typed(head))
         model_file.load_model(file, model)
-        return model.eval(), about
-    about = read_about(file)
-    if "backbone" not in about:
+        return model.eval(), metadata
+    metadata = read_metadata(file)
+    if "backbone" not in metadata:
         raise WeightsError("the file does not name its network", where=str(file))
-    name = chosen("backbones", about["backbone"], _typed(backbone), file)
-    made = registry.build("backbones", name, options=about.get("options"))
+    name = chosen("backbones", metadata["backbone"], _typed(backbone), file)
+    made = registry.build("backbones", name, options=metadata.get("options"))
     load_backbone(file, made)
-    return made.eval(), about
+    return made.eval(), metadata
 
 
 def _typed(name: str | None) -> TypedName | None:
@@ -58,7 +58,7 @@ def _typed(name: str | None) -> TypedName | None:
 
 
 def new_model(
-    about: Mapping[str, Any],
+    metadata: Mapping[str, Any],
     registry: Registry,
     file: Path,
     *,
@@ -68,18 +68,21 @@ def new_model(
     """The model that a model file says it is, untrained.
 
     Args:
-        about: what the file says.
+        metadata: what the file says.
         file: where that is read.
         backbone, head: see `chosen`.
 
     Raises:
         WeightsError: see `chosen`.
     """
-    names = chosen("backbones", about["backbone"], backbone, file), chosen("heads", about["head"], head, file)
-    body = registry.build("backbones", names[0], options=about["options"])
-    shape = body.channels, body.strides, len(about["classes"])
-    top = registry.build("heads", names[1], *shape, options=about["head_options"])
-    return Model(body, top, excluded=excluded_in(about))
+    names = (
+        chosen("backbones", metadata["backbone"], backbone, file),
+        chosen("heads", metadata["head"], head, file),
+    )
+    body = registry.build("backbones", names[0], options=metadata["options"])
+    shape = body.channels, body.strides, len(metadata["classes"])
+    top = registry.build("heads", names[1], *shape, options=metadata["head_options"])
+    return Model(body, top, excluded=excluded_in(metadata))
 
 
 def chosen(kind: str, named: str, typed: TypedName | None, file: Path) -> str:
@@ -97,10 +100,10 @@ def chosen(kind: str, named: str, typed: TypedName | None, file: Path) -> str:
     return typed
 
 
-def excluded_in(about: Mapping[str, Any]) -> list[int]:
+def excluded_in(metadata: Mapping[str, Any]) -> list[int]:
     """Indices of the classes that a model file says are never predicted; in old files, too."""
-    names = set(about.get("exclude", ()))
-    return [index for index, name in enumerate(about.get("classes", ())) if name in names]
+    names = set(metadata.get("exclude", ()))
+    return [index for index, name in enumerate(metadata.get("classes", ())) if name in names]
 
 
 def is_backbone(file: Path) -> bool:

@@ -14,16 +14,16 @@ from ssl_seg.weights.state_dict import write_tensors
 FORMAT = "ssl-seg model 1"
 
 
-def save_model(path: Path, model: Model, about: Mapping[str, Any]) -> None:
-    """Write the weights, with `about` (parts, options, classes, image size, normalisation) in the header.
+def save_model(path: Path, model: Model, metadata: Mapping[str, Any]) -> None:
+    """Write the weights, with `metadata` (parts, options, classes, image size, normalisation) in the header.
 
     Raises:
         ResourceError: the file cannot be written; the old one stays.
     """
-    write_tensors(path, model.state_dict(), FORMAT, {**about, MARK: untrained_in(model.backbone)})
+    write_tensors(path, model.state_dict(), FORMAT, {**metadata, MARK: untrained_in(model.backbone)})
 
 
-def read_model_about(path: Path) -> dict[str, Any]:
+def read_model_metadata(path: Path) -> dict[str, Any]:
     """What the header of a model file says.
 
     Raises:

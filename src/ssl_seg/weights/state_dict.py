@@ -32,15 +32,15 @@ def plain(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
     }
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Any], form: str, about: Mapping[str, Any]) -> None:
-    """Write weights, with `form` and `about` in the header.
+def write_tensors(path: Path, tensors: Mapping[str, Any], form: str, metadata: Mapping[str, Any]) -> None:
+    """Write weights, with `form` and `metadata` in the header.
 
     Raises:
         ResourceError: the file cannot be written; the old one stays.
         PluginError: a value is no tensor.
     """
     # sorted: options that were given in another order make the same file
-    texts = {"format": form, "about": json.dumps(dict(about), sort_keys=True)}
+    texts = {"format": form, "about": json.dumps(dict(metadata), sort_keys=True)}
     replace_bytes(path, encode(plain(tensors), texts))
 
 

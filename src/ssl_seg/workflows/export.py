@@ -8,16 +8,18 @@ from ssl_seg.study.run_paths import find_run
 from ssl_seg.utils.progress import Console
 
 if TYPE_CHECKING:
-    from ssl_seg.exporting.base import Subject
+    from ssl_seg.exporting.base import ExportModel
     from ssl_seg.exporting.exported import Exported
-    from ssl_seg.exporting.run_record import Record
+    from ssl_seg.exporting.run_record import RunRecord
 
 
-def subject_of(run: str, which: Literal["last", "best"], backbone: str | None, head: str | None) -> "Subject":
-    from ssl_seg.exporting.base import Subject
+def subject_of(
+    run: str, which: Literal["last", "best"], backbone: str | None, head: str | None
+) -> "ExportModel":
+    from ssl_seg.exporting.base import ExportModel
     from ssl_seg.plugins import load_plugins
     from ssl_seg.utils.code_names import TypedName
-    from ssl_seg.weights.backbone_file import read_about
+    from ssl_seg.weights.backbone_file import read_metadata
     from ssl_seg.workflows.trained_model import open_model
 
     typed: dict[str, Any] = {
@@ -26,44 +28,44 @@ def subject_of(run: str, which: Literal["last", "best"], backbone: str | None, h
     with Console() as progress:
         progress.quiet = True
         loaded = open_model(run, load_plugins(), progress.say, which=which, **typed)
-    metadata: dict[str, Any] = loaded.metadata or read_about(find_run(run))
-    return Subject(
+    metadata: dict[str, Any] = loaded.metadata or read_metadata(find_run(run))
+    return ExportModel(
         loaded.backbone,
         loaded.model.head if loaded.model else None,
-        size=loaded.image_size,
+        image_size=loaded.image_size,
         mean=loaded.normalization["mean"],
         std=loaded.normalization["std"],
         classes=metadata.get("classes", ()),
-        about=metadata,
+        metadata=metadata,
     )
 
 
 def write_export(
-    subject: "Subject", to: str, out: Path, run: str, which: Literal["last", "best"], license: str
+    source: "ExportModel", to: str, out: Path, run: str, which: Literal["last", "best"], license: str
 ) -> "Exported":
     if to == "timm":
         from ssl_seg.exporting.timm import to_timm
 
-        return to_timm(subject, out)
+        return to_timm(source, out)
     if to == "torchvision":
         from ssl_seg.exporting.torchvision import to_torchvision
 
-        return to_torchvision(subject, out)
+        return to_torchvision(source, out)
     if to == "onnx":
         from ssl_seg.exporting.onnx import to_onnx
 
-        return to_onnx(subject, out)
+        return to_onnx(source, out)
     from ssl_seg.exporting.hub import to_hub
 
-    return to_hub(subject, out, record=_record(subject, find_run(run), which), license=license)
+    return to_hub(source, out, record=_record(source, find_run(run), which), license=license)
 
 
-def _record(subject: "Subject", path: Path, which: Literal["last", "best"]) -> "Record":
+def _record(source: "ExportModel", path: Path, which: Literal["last", "best"]) -> "RunRecord":
     """What the run says of these weights: the numbers of a classifier are not its backbone's."""
     from ssl_seg.exporting.run_record import read_record
 
     best = which == "best" or path.name == "best.safetensors"
     record = read_record(path if path.is_dir() else path.parent, "best" if best else "last")
-    if subject.head is None and record.measured_on == "val":
+    if source.head is None and record.measured_on == "val":
         return replace(record, numbers={})
     return record

@@ -69,10 +69,10 @@ def resolve_init_weights(
             for code of which nobody has typed the name.
     """
     from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD
-    from ssl_seg.weights.backbone_file import read_about
+    from ssl_seg.weights.backbone_file import read_metadata
 
     path = find_run(init) if init else None
-    metadata: Mapping[str, Any] = read_about(path) if path else {}
+    metadata: Mapping[str, Any] = read_metadata(path) if path else {}
     named: str = metadata.get("backbone", "resnet50")
     if backbone is None:
         refuse_code(named, "backbones", path)

@@ -61,7 +61,7 @@ class KNNProbe:
         if self._is_holdout.all():
             raise DataError("the probe needs at least two images of a class")
 
-    def about(self) -> str:
+    def description(self) -> str:
         """What is classified, and how well the most frequent class alone would do."""
         images, targets = self.images, self.images.targets[self._is_holdout]
         majority = float(targets.bincount().max()) / len(targets)
@@ -95,6 +95,6 @@ def measure_untrained(session: "Session", method: "SSLMethod", probe: KNNProbe, 
     session.device.to_device(method)
     shared = int(is_in(probe.images, trained_on).sum())
     also = f"; {shared} of them are trained on, without labels" if shared else ""
-    session.progress.say(f"probe: {probe.about()}{also}")
+    session.progress.say(f"probe: {probe.description()}{also}")
     for name, value in probe(method.backbone).items():
         session.progress.say(f"untrained: {name} {value:.3f}")

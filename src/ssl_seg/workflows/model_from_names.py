@@ -54,20 +54,20 @@ def _of_run(
         trusted: stand in for code that it names.
     """
     from ssl_seg.utils.toml import read_toml
-    from ssl_seg.weights.backbone_file import read_about
+    from ssl_seg.weights.backbone_file import read_metadata
     from ssl_seg.weights.load import chosen, new_model
-    from ssl_seg.weights.model_file import read_model_about
+    from ssl_seg.weights.model_file import read_model_metadata
 
     def typed(name: object) -> TypedName | None:
         return next((each for each in trusted if names_code(name) and same_code(name, each)), None)
 
     file = path / "model.safetensors" if path.is_dir() else path
-    about: Mapping[str, Any]
+    metadata: Mapping[str, Any]
     if file.name in ("model.safetensors", "best.safetensors") and file.exists():
-        about = read_model_about(file)
-        parts = {part: typed(about[part]) for part in ("backbone", "head")}
-        model = new_model(about, registry, file, **parts)
-        return _title(about["backbone"], about["head"]), model, about["image_size"]
+        metadata = read_model_metadata(file)
+        parts = {part: typed(metadata[part]) for part in ("backbone", "head")}
+        model = new_model(metadata, registry, file, **parts)
+        return _title(metadata["backbone"], metadata["head"]), model, metadata["image_size"]
     if (path / "run.toml").exists():
         given = read_toml(path / "run.toml")
         backbone, head = str(given.get("backbone", "")), str(given.get("head", ""))
@@ -75,12 +75,12 @@ def _of_run(
         head = chosen("heads", head, typed(head), path / "run.toml")
         built = _build(registry, backbone, head, given.get("o", {}), classes)
         return _title(backbone, head), built, given.get("image_size")
-    about = read_about(path)
-    if "backbone" not in about:
+    metadata = read_metadata(path)
+    if "backbone" not in metadata:
         raise WeightsError("the file does not say what network it is of", where=str(path))
-    own = {"backbone": about.get("options", {})}
-    backbone = chosen("backbones", about["backbone"], typed(about["backbone"]), path)
-    return _title(backbone, ""), _build(registry, backbone, "", own, classes), about.get("image_size")
+    own = {"backbone": metadata.get("options", {})}
+    backbone = chosen("backbones", metadata["backbone"], typed(metadata["backbone"]), path)
+    return _title(backbone, ""), _build(registry, backbone, "", own, classes), metadata.get("image_size")
 
 
 def _build(

@@ -37,7 +37,7 @@ class RunResult:
 
     @cached_property
     def result(self) -> dict[str, Any]:
-        """`images`, and the numbers of the `last` and the `best` epoch; empty without validation images."""
+        """`sample_images`, and the numbers of the `last` and the `best` epoch; empty without validation images."""
         path = self.folder / "result.json"
         return read_json(path) if path.exists() else {}
 

@@ -105,12 +105,12 @@ def _parts_from_files(jobs: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]
 
 def _draw_networks(stem: Path, runs: list[Path], code: Mapping[str, list[str]]) -> list[Path]:
     """Draw the architectures of runs on a common scale, equal ones once."""
-    from ssl_seg.weights.model_file import read_model_about
+    from ssl_seg.weights.model_file import read_model_metadata
     from ssl_seg.workflows.architecture_figure import draw_networks
 
     found: dict[str, Path] = {}
     for run in runs:
-        metadata = read_model_about(run / "model.safetensors")
+        metadata = read_model_metadata(run / "model.safetensors")
         parts = {key: metadata.get(key) for key in ("backbone", "head", "options", "image_size")}
         found.setdefault(json.dumps(parts, sort_keys=True), run)
     return draw_networks(

@@ -84,9 +84,9 @@ def _model(
 ) -> LoadedModel:
     from ssl_seg.data.canvases import WHOLE
     from ssl_seg.weights.load import new_model
-    from ssl_seg.weights.model_file import load_model, read_model_about
+    from ssl_seg.weights.model_file import load_model, read_model_metadata
 
-    metadata = read_model_about(file)
+    metadata = read_model_metadata(file)
     model = new_model(metadata, plugins.registry, file, backbone=backbone, head=head)
     load_model(file, model)
     normalization = {"mean": tuple(metadata["mean"]), "std": tuple(metadata["std"])}
