@@ -15,8 +15,8 @@ from typer.main import get_command
 from ssl_seg.cli import app
 from ssl_seg.errors import SslSegError, Stopped
 from ssl_seg.plugins import load_plugins
-from ssl_seg.registry import check_options
 from ssl_seg.testing import check_method
+from ssl_seg.utils.options import check_options
 from ssl_seg.workflows.flag_values import read_options
 
 ROOT = Path(__file__).parents[1]

@@ -7,8 +7,8 @@ import pytest
 
 from ssl_seg.errors import PluginError, UsageError
 from ssl_seg.plugins import load_plugins
-from ssl_seg.registry import check_options, options_of
 from ssl_seg.utils.code_names import TypedName
+from ssl_seg.utils.options import check_options, options_of
 
 Pair = tuple[float, float]
 

@@ -73,20 +73,39 @@ def components_page() -> str:
 
 
 def _component(factory: Callable[..., Any]) -> str:
-    from ssl_seg.registry import options_of
+    from ssl_seg.utils.options import options_of
 
     function = getattr(factory, "func", factory)
     said = sections(function)
     about = entries(said.get("Args", ""))
     parts = ["\n".join(escape(line) for line in said[""].splitlines())]
-    rows = [
-        f"| `{o.name}` | `{_values(o.annotation)}` | `{_written(o.default)}` | "
-        f"{escape(about.get(o.name) or USUAL[o.name])} |"
-        for o in options_of(factory).values()
-    ]
+    paper = getattr(factory, "paper", None)
+
+    def row(option: inspect.Parameter) -> str:
+        values = [_written(option.default)]
+        values += [_written(paper.options.get(option.name, option.default))] if paper else []
+        cells = [option.name, _values(option.annotation), *values]
+        meaning = escape(about.get(option.name) or USUAL[option.name])
+        return f"| {' | '.join(f'`{cell}`' for cell in cells)} | {meaning} |"
+
+    rows = [row(option) for option in options_of(factory).values()]
     if rows:
-        parts.append("\n".join(["| Option | Values | Default | Meaning |", "|---|---|---|---|", *rows]))
-    return "\n\n".join(parts)
+        heads = ["Option", "Values", "Default", *(["Paper"] if paper else []), "Meaning"]
+        parts.append("\n".join([f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *rows]))
+    return "\n\n".join([*parts, *(_recipe(factory, paper) if paper else ())])
+
+
+def _recipe(factory: Any, paper: Any) -> list[str]:
+    """How a method is trained by default, and in its paper."""
+    from ssl_seg.engine.recipe import values_of
+
+    tables = values_of(factory.recipe), values_of(paper.recipe)
+    keys = [key for key in dict.fromkeys(key for table in tables for key in table)]
+    rows = [
+        " | ".join([f"| {key}", *(_written(table.get(key, "")) for table in tables)]) + " |" for key in keys
+    ]
+    about = f"The paper's run: {paper.epochs} epochs of {paper.batch_size} images per batch."
+    return ["\n".join(["| Recipe | Default | Paper |", "|---|---|---|", *rows]), about]
 
 
 def _values(annotation: Any) -> str:

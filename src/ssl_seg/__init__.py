@@ -22,7 +22,7 @@ _HOME = {
     "workflows.from_objects": ("finetune", "pretrain"),
     "workflows.config": ("ClassificationConfig", "PretrainConfig", "SegmentationConfig"),
     "workflows.run_result": ("RunResult",),
-    "base": ("Backbone", "Dataset", "Head", "Metric", "Model", "ParamGroup", "SSLMethod"),
+    "base": ("Backbone", "Dataset", "Head", "Metric", "Model", "PaperRecipe", "ParamGroup", "SSLMethod"),
     "hooks": ("hookimpl",),
     "nn.layers": ("global_pool", "make_ema_copy", "mlp", "pooled_crops", "update_ema"),
     "nn.queue": ("Queue",),

@@ -13,6 +13,7 @@ from ssl_seg.base import Dataset as Dataset
 from ssl_seg.base import Head as Head
 from ssl_seg.base import Metric as Metric
 from ssl_seg.base import Model as Model
+from ssl_seg.base import PaperRecipe as PaperRecipe
 from ssl_seg.base import ParamGroup as ParamGroup
 from ssl_seg.base import SSLMethod as SSLMethod
 from ssl_seg.commands.classify import classify as classify

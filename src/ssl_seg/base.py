@@ -1,6 +1,6 @@
 """The nouns. Everything else in the library makes, trains or measures one of these."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -91,6 +91,22 @@ class ParamGroup:
     weight_decay: bool | None = None
 
 
+@dataclass(frozen=True)
+class PaperRecipe:
+    """A method as its paper has it, where that differs from the defaults; `-o ssl.recipe=paper` takes it.
+
+    Attributes:
+        options: of the method.
+        recipe: in place of `SSLMethod.recipe`, and written alike.
+        epochs, batch_size: of the paper's run, for people: they stay the user's.
+    """
+
+    options: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    epochs: int | None = None
+    batch_size: int | None = None
+
+
 # what suits most methods in short runs: the start of their recipes
 ADAMW_RECIPE: dict[str, Any] = {
     "optimizer": "adamw",
@@ -115,6 +131,8 @@ class SSLMethod(nn.Module):
             and `lr_end` for a batch of 256, `weight_decay`, `weight_decay_end`, `momentum` and `betas` of
             that optimizer; `warmup`, `schedule` and `clip`. What differs with another optimizer stands in a
             table of its name: `"lars": {"lr": 0.2}`. Where an optimizer has no rate, `--lr` has to be given.
+            `lr` grows with the batch for SGD and LARS alone, unless `lr_scaling` is `linear` or `none`.
+        paper: the published options and recipe, which `-o ssl.recipe=paper` takes.
         param_groups: parameters that are trained otherwise than the rest.
         needs_labels: it trains on the classes of the images, `views.targets`.
         loss_over: `image` if the loss is a mean over images of what each has on its own, `batch` if it
@@ -126,6 +144,7 @@ class SSLMethod(nn.Module):
     param_groups: Sequence[ParamGroup] = ()
     needs_labels: ClassVar[bool] = False
     recipe: ClassVar[dict[str, Any]] = {}
+    paper: ClassVar[PaperRecipe | None] = None
     loss_over: ClassVar[Literal["image", "batch"] | None] = None
 
     def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:

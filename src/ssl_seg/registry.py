@@ -1,17 +1,16 @@
 """Components by name, who brought each, and how a name and options become an object."""
 
-import inspect
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ssl_seg.errors import PluginError, SslSegError, UsageError, did_you_mean
 from ssl_seg.utils.code_names import FoundName, load_named, names_code, refuse_code, unknown
-from ssl_seg.utils.entry_points import Source, brief
-from ssl_seg.utils.foreign import Owner, fenced, owner_of
+from ssl_seg.utils.entry_points import Source
+from ssl_seg.utils.foreign import Owner, fenced
 from ssl_seg.utils.home import expanded
+from ssl_seg.utils.options import Factory, check_options, paper_in, resolved_options
 from ssl_seg.utils.text import listed
 
 KINDS = {
@@ -29,8 +28,6 @@ NOUNS = {
     "metrics": "metric",
 }
 BUILT_IN = Source("ssl-seg")
-
-Factory = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -132,7 +129,10 @@ class Registry:
         factory, options = self.factory(kind, name), options or {}
         values, owner = check_options(factory, _what(kind, name), options), self._owner(kind, name)
         try:
-            return made_by(owner, kind, factory, given, values) if owner else factory(*given, **values)
+            made = made_by(owner, kind, factory, given, values) if owner else factory(*given, **values)
+            if paper := paper_in(factory, _what(kind, name), options):
+                made.recipe = paper.recipe
+            return made
         except UsageError as error:  # options that do not go together
             if all(isinstance(word, FoundName) for word in (name, *options)):
                 raise unknown(name, error.what, where=error.where, next=error.next) from error
@@ -156,91 +156,8 @@ def _what(kind: str, name: str) -> str:
     return f"{kind.rstrip('s')} {name}"
 
 
-def resolved_options(factory: Factory, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Every option of a factory with the value that holds, default or not, as numbers and texts.
-
-    A value that TOML cannot hold is written as Python would print it; None as `none`.
-    """
-    defaults = {name: p.default for name, p in options_of(factory).items() if p.default is not p.empty}
-    return {name: _plain(value) for name, value in {**defaults, **options}.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, bool | int | float | str):
-        return value
-    return "none" if value is None else str(value)
-
-
 def _callable(factory: Any, what: str) -> Factory:
     if not callable(factory):
         raise PluginError(f"{what} is not a factory (got {type(factory).__name__})")
     made: Factory = factory
     return made
-
-
-def options_of(factory: Factory) -> dict[str, inspect.Parameter]:
-    """The user's options of a factory: its keyword-only parameters.
-
-    Raises:
-        PluginError: its signature cannot be read.
-    """
-    try:
-        parameters = inspect.signature(factory, eval_str=True).parameters.values()
-    except Exception as error:  # an annotation as text may name anything
-        whose = owner_of(factory) or "ssl-seg"
-        raise PluginError(f"the options of {factory!r} of {whose} cannot be read: {brief(error)}") from error
-    return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
-
-
-def check_options(factory: Factory, what: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn texts into values by the annotations of the factory's keyword-only parameters.
-
-    `none` is None where the annotation allows it; several numbers are written `0.2,1.0`.
-
-    Raises:
-        UsageError: an option it does not have, or a value its annotation does not allow; see `unknown`.
-    """
-    known = options_of(factory)
-    values: dict[str, Any] = {}
-    for key, value in options.items():
-        if key not in known:
-            raise unknown(
-                key,
-                f"{what} has no option {key!r}{did_you_mean(key, known)}",
-                next=f"options: {', '.join(known) or 'none'}",
-            )
-        annotation = known[key].annotation
-        if annotation is inspect.Parameter.empty:
-            annotation = type(known[key].default)
-        try:
-            values[key] = _read(annotation, value)
-        except ValueError as error:
-            raise unknown(key, f"option {key!r} of {what}: {error}, got {value!r}") from error
-    return values
-
-
-def _read(annotation: Any, value: Any) -> Any:
-    """A value of the type `annotation`: as it stands, as None, or as a list of numbers or words.
-
-    Raises:
-        ValueError: it is none of these; the text says what was expected.
-    """
-    from pydantic import TypeAdapter, ValidationError
-    from pydantic.errors import PydanticUserError
-
-    try:
-        adapter = TypeAdapter(annotation)
-    except PydanticUserError as error:
-        raise ValueError(f"a {inspect.formatannotation(annotation)} cannot be written as text") from error
-    if isinstance(value, str) and value.lower() == "none":
-        with suppress(ValidationError):
-            return adapter.validate_python(None)
-    try:
-        return adapter.validate_python(value)
-    except ValidationError as error:
-        if isinstance(value, str):
-            with suppress(ValidationError):
-                return adapter.validate_json(value if value.startswith("[") else f"[{value}]")
-        raise ValueError(error.errors()[0]["msg"].lower()) from error

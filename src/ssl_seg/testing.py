@@ -150,7 +150,9 @@ def _build(factory: Callable[..., SSLMethod], seed: int) -> SSLMethod:
     method = factory(TinyBackbone())
     assert isinstance(method, nn.Module), "a method must be an nn.Module"
     assert len(method.views) > 0, "a method must say which views it wants"
-    assert not (trouble := trouble_in(method.recipe)), f"the recipe: {trouble}"
+    for name, recipe in (("recipe", method), ("recipe of the paper", getattr(method, "paper", None))):
+        trouble = trouble_in(recipe.recipe) if recipe is not None else ""
+        assert not trouble, f"the {name}: {trouble}"
     return method.train()
 
 

@@ -11,8 +11,8 @@ from ssl_seg.backbones.timm import TimmBackbone, backbones, changed
 from ssl_seg.errors import UsageError
 from ssl_seg.nn.layers import global_pool, make_ema_copy
 from ssl_seg.plugins import load_plugins
-from ssl_seg.registry import check_options
 from ssl_seg.testing import check_backbone
+from ssl_seg.utils.options import check_options
 
 # timm's own miniatures: every family of layers, and yet small
 FAST = ["test_resnet", "test_convnext", "test_efficientnet", "test_vit", "test_nfnet", "test_byobnet"]

@@ -12,7 +12,7 @@ from ssl_seg.engine.optim import build_param_groups, undecayed
 from ssl_seg.engine.run_dir import Run
 from ssl_seg.methods.byol import BYOL
 from ssl_seg.plugins import load_plugins
-from ssl_seg.registry import options_of
+from ssl_seg.utils.options import options_of
 from ssl_seg.utils.toml import read_toml
 from ssl_seg.workflows import pretrain
 from ssl_seg.workflows.config import ClassificationConfig, PretrainConfig

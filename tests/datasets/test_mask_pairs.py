@@ -13,8 +13,8 @@ from ssl_seg.data.palette_text import read_palette
 from ssl_seg.data.palettes import BUILT_IN, voc_colours
 from ssl_seg.datasets.mask_pairs import mask_pairs
 from ssl_seg.errors import DataError, UsageError
-from ssl_seg.registry import check_options
 from ssl_seg.testing import check_dataset
+from ssl_seg.utils.options import check_options
 
 DEEPGLOBE = BUILT_IN["deepglobe"]
 KEYS = ["0013", "0062", "0104", "0200"]

@@ -11,7 +11,8 @@ from typer.main import get_command
 import ssl_seg
 from ssl_seg.cli import app
 from ssl_seg.errors import SslSegError, Stopped
-from ssl_seg.registry import KINDS, options_of
+from ssl_seg.registry import KINDS
+from ssl_seg.utils.options import options_of
 
 from .pages import DOCS, PAGES, ROOT, command_words, marked, name
 

@@ -10,8 +10,8 @@ from torchvision.models.segmentation.fcn import FCNHead
 from ssl_seg.base import Model
 from ssl_seg.errors import UsageError
 from ssl_seg.heads.deeplabv3 import DeepLabV3
-from ssl_seg.registry import check_options
 from ssl_seg.testing import TinyBackbone, check_head
+from ssl_seg.utils.options import check_options
 
 CLASSES = 5
 

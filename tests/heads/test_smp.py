@@ -11,7 +11,7 @@ from ssl_seg.errors import UsageError
 from ssl_seg.heads.deeplabv3 import DeepLabV3
 from ssl_seg.heads.fcn32s import FCN32s
 from ssl_seg.heads.smp import heads
-from ssl_seg.registry import check_options, options_of
+from ssl_seg.utils.options import check_options, options_of
 
 CLASSES = 5
 NAMES = sorted(heads())

@@ -40,6 +40,14 @@ BYOL_VIEWS = (View(blur_p=1.0), View(blur_p=0.1, solarize_p=0.2))
 SIMCLR_VIEW = View(saturation=0.4, blur_p=0.5)
 # MoCo v2's (Chen et al. 2020, arXiv:2003.04297): the same, of larger crops.
 MOCO_V2_VIEW = replace(SIMCLR_VIEW, scale=(0.2, 1.0))
+
+
+def stronger(view: View, factor: float) -> View:
+    """The view with its jitter of colours times `factor`; 2 makes SimCLR's strength of 0.5 that for ImageNet, 1."""
+    names = ("brightness", "contrast", "saturation", "hue")
+    return replace(view, **{name: getattr(view, name) * factor for name in names})
+
+
 SMALL_CROP = 96 / 224  # side of a small crop in multi-crop papers, as a share of that of a large one
 
 

@@ -1,12 +1,11 @@
 """`ssl-seg list` and `ssl-seg plugins`: components, options and their packages."""
 
-import inspect
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ssl_seg.commands import completion
+from ssl_seg.commands.component_text import describe
 from ssl_seg.commands.help import Command
 from ssl_seg.errors import UsageError, did_you_mean
 from ssl_seg.utils.entry_points import DISABLE, announced, disabled_in_vain
@@ -52,22 +51,9 @@ def list_(
             known = [*KINDS, *(name for kind in KINDS for name in registry.names(kind))]
             raise UsageError(f"no component named {what!r}{did_you_mean(what, known)}", next="ssl-seg list")
         for kind in found:
-            _describe(kind, what, registry.factory(kind, what), registry.sources(kind, what))
+            echo(*describe(kind, what, registry.factory(kind, what), registry.sources(kind, what)))
     for error in registry.troubles():
         echo(error, err=True)
-
-
-def _describe(kind: str, name: str, factory: Callable[..., Any], sources: list[Any]) -> None:
-    from ssl_seg.registry import options_of
-
-    function = getattr(factory, "func", factory)
-    echo(f"{name} ({kind}, {', '.join(map(str, sources))})")
-    echo(*(inspect.getdoc(function) or "").split("\n"))
-    if options := options_of(factory):
-        echo("", "Options:")
-    for option in options.values():
-        kind_of = inspect.formatannotation(option.annotation)
-        echo(f"  {option.name} = {option.default!r}  ({kind_of})")
 
 
 @app.callback()

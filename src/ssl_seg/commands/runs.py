@@ -8,7 +8,7 @@ import typer
 
 from ssl_seg.errors import DataError
 from ssl_seg.utils.progress import echo
-from ssl_seg.utils.text import duration, shown
+from ssl_seg.utils.text import aligned, duration, shown
 
 
 def runs(
@@ -39,6 +39,4 @@ def runs(
     if not rows:
         raise DataError(f"no runs in {folder}", next="ssl-seg train DATA --out runs/first")
     head = ["run", "state", "command", "model", "epochs", "score (best, last)", "time", "size", "changed"]
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    for row in [head, *rows]:
-        echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    echo(*aligned([head, *rows]))

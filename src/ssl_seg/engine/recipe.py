@@ -19,9 +19,18 @@ from ssl_seg.engine.optim import (
 )
 from ssl_seg.errors import PluginError, UsageError, did_you_mean
 
-_OWN = ("lr", "lr_end", "weight_decay", "weight_decay_end", "momentum", "betas")  # of one optimizer
+_OWN = (
+    "lr",
+    "lr_end",
+    "lr_scaling",
+    "weight_decay",
+    "weight_decay_end",
+    "momentum",
+    "betas",
+)  # of one optimizer
 _SHARED = ("warmup", "schedule", "clip")  # of any, unless its table says otherwise
 _KEYS = ("optimizer", *_OWN, *_SHARED, *OPTIMIZERS)
+_WORDS = {"schedule": SCHEDULES, "lr_scaling": ("linear", "none")}
 _DEFAULT = {"warmup": 0.05, "schedule": "cosine", "clip": 0.0}
 _DEFAULT_RATES = {"adamw": {"lr": 1e-3, "weight_decay": 1e-4}}
 _DECAYS = {"adamw": 1e-4, "adam": 0.0, "sgd": 1e-4, "lars": 1e-6}  # where a rate is given and no decay
@@ -69,11 +78,18 @@ def _expected(key: str, value: Any) -> str:
     """What a value of a recipe must be, if it is something else."""
     if key == "betas":
         return "" if are_betas(value) else "two numbers in [0, 1)"
-    if key == "schedule":
-        return "" if value in SCHEDULES else f"one of {', '.join(SCHEDULES)}"
+    if words := _WORDS.get(key):
+        return "" if value in words else f"one of {', '.join(words)}"
     below = 1.0 if key == "momentum" else math.inf
     is_number = isinstance(value, int | float) and 0 <= value < below
     return "" if is_number else "a number" + (" in [0, 1)" if below == 1.0 else "")
+
+
+def values_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What a recipe says of its own optimizer, and by default: `optimizer`, `lr`, `weight_decay`, ..."""
+    name = recipe.get("optimizer", "adamw")
+    found = {"optimizer": name, **_DEFAULT, **_stated(recipe, name)}
+    return {key: found[key] for key in ("optimizer", *_OWN, *_SHARED) if key in found}
 
 
 def merged(*recipes: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,7 +114,8 @@ def resolve(
             `warmup` and `batch_size`, and may have the others.
         recipe: `optimizer`; `lr`, `lr_end`, `weight_decay`, `weight_decay_end`, `momentum` and `betas` of that
             optimizer; `warmup`, `schedule` and `clip`. What differs with another optimizer stands in a table of
-            its name. A rate is for a batch of 256, see `scale_lr`.
+            its name. A rate is for a batch of 256, see `scale_lr`; `lr_scaling` (`linear` or `none`) says
+            otherwise.
         whose: for the error.
         started: settings that a resumed run was started with: they hold, whatever the recipe says by now.
 
@@ -127,7 +144,8 @@ def _resolved(given: Mapping[str, Any], recipe: Mapping[str, Any], whose: str) -
         suits["betas"] = ",".join(map(str, betas))
     if "lr" not in typed and "lr" not in suits:
         raise _no_rate(name, recipe, whose, given["batch_size"])
-    lr = typed.get("lr", scale_lr(name, suits.get("lr", 0.0), given["batch_size"]))
+    scaling = {"linear": "sgd", "none": "adamw"}.get(suits.pop("lr_scaling", ""), name)
+    lr = typed.get("lr", scale_lr(scaling, suits.get("lr", 0.0), given["batch_size"]))
     if "weight_decay" in typed:
         suits.pop("weight_decay_end", None)
     if "lr_end" in suits:

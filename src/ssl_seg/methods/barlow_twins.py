@@ -5,7 +5,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import BYOL_VIEWS
-from ssl_seg.base import ADAMW_RECIPE, Backbone, SSLMethod
+from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, SSLMethod
 from ssl_seg.distributed.collectives import all_gather
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.layers import global_pool, mlp
@@ -51,6 +51,13 @@ class BarlowTwins(SSLMethod):
         "sgd": {"lr": 0.06, "weight_decay": 5e-4},
         "lars": {"lr": 0.2, "weight_decay": 1e-6},  # the paper's, for weights; biases have 0.0048 there
     }
+    paper = PaperRecipe(
+        # LARS scales the steps of weights itself, so the factor is for biases: their rate is 0.0048 instead of 0.2
+        options={"hidden": 8192, "dimensions": 8192, "scale": 0.024},
+        recipe={"optimizer": "lars", "lr": 0.2, "weight_decay": 1e-6, "warmup": 0.01},
+        epochs=1000,
+        batch_size=2048,
+    )
 
     def __init__(
         self,

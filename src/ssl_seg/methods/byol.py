@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import BYOL_VIEWS
-from ssl_seg.base import ADAMW_RECIPE, Backbone, SSLMethod
+from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, SSLMethod
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.layers import decay_at, global_pool, make_ema_copy, mlp, update_ema
 from ssl_seg.utils.autocast import full_precision
@@ -44,6 +44,12 @@ class BYOL(SSLMethod):
         "sgd": {"lr": 0.06, "weight_decay": 5e-4},
         "lars": {"lr": 0.2, "weight_decay": 1.5e-6},  # the paper's
     }
+    paper = PaperRecipe(
+        options={"hidden": 4096, "decay": 0.996, "last_norm": False},
+        recipe={"optimizer": "lars", "lr": 0.2, "weight_decay": 1.5e-6, "warmup": 0.01},
+        epochs=1000,
+        batch_size=4096,
+    )
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import MOCO_V2_VIEW
-from ssl_seg.base import ADAMW_RECIPE, Backbone, SSLMethod
+from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, SSLMethod
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.contrastive import queue_contrast
 from ssl_seg.nn.layers import global_pool, make_ema_copy, mlp, update_ema
@@ -53,6 +53,12 @@ class DenseCL(SSLMethod):
         **ADAMW_RECIPE,
         "sgd": {"lr": 0.03, "weight_decay": 1e-4},  # the paper's for ImageNet; 0.3 for COCO
     }
+    paper = PaperRecipe(
+        options={"queue": 65536, "decay": 0.999, "splits": 8},
+        recipe={"optimizer": "sgd", "lr": 0.03, "weight_decay": 1e-4, "warmup": 0.0},
+        epochs=200,
+        batch_size=256,
+    )
 
     def __init__(
         self,

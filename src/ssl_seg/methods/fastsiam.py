@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import MOCO_V2_VIEW
-from ssl_seg.base import ADAMW_RECIPE, Backbone, SSLMethod
+from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, SSLMethod
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.layers import global_pool, mlp
 from ssl_seg.utils.autocast import full_precision
@@ -40,6 +40,13 @@ class FastSiam(SSLMethod):
         **ADAMW_RECIPE,
         "sgd": {"lr": 0.06, "weight_decay": 1e-4},
     }
+    paper = PaperRecipe(
+        options={},
+        # rate and decay of SimSiam, which it builds on
+        recipe={"optimizer": "sgd", "lr": 0.05, "weight_decay": 1e-4, "warmup": 0.0},
+        epochs=25,
+        batch_size=32,
+    )
 
     def __init__(
         self, backbone: Backbone, *, views: int = 4, dimensions: int = 2048, bottleneck: int = 512

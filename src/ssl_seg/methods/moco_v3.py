@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import BYOL_VIEWS
-from ssl_seg.base import ADAMW_RECIPE, Backbone, SSLMethod
+from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, SSLMethod
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.contrastive import batch_contrast
 from ssl_seg.nn.layers import decay_at, global_pool, make_ema_copy, mlp, update_ema
@@ -31,6 +31,18 @@ class MoCoV3(SSLMethod):
         "sgd": {"lr": 0.06, "weight_decay": 5e-4},
         "lars": {"lr": 0.3, "weight_decay": 1e-6},  # the paper's; 0.6 for 100 epochs
     }
+    paper = PaperRecipe(
+        options={"hidden": 4096, "temperature": 1.0, "decay": 0.996},
+        recipe={
+            "optimizer": "lars",
+            "lr": 0.3,
+            "weight_decay": 1.5e-6,
+            "warmup": 0.01,
+            "adamw": {"lr": 1.5e-4, "lr_scaling": "linear", "weight_decay": 0.1, "warmup": 40 / 300},  # ViT
+        },
+        epochs=1000,
+        batch_size=4096,
+    )
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import BYOL_VIEWS
-from ssl_seg.base import ADAMW_RECIPE, Backbone, SSLMethod
+from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, SSLMethod
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.contrastive import batch_contrast
 from ssl_seg.nn.layers import global_pool, mlp
@@ -35,7 +35,8 @@ class NNCLR(SSLMethod):
 
     Args:
         backbone: trained and kept.
-        hidden: width of the projector's and predictor's hidden layers; 2048 and 4096 in the paper.
+        hidden: width of the projector's hidden layers; 2048 in the paper.
+        predictor_hidden: width of the predictor's hidden layer, 4096 in the paper; None: `hidden`.
         dimensions: of the projection.
         queue: earlier projections to find neighbours in; 98,304 in the paper. The first `queue` / batch steps
             see random ones.
@@ -49,12 +50,19 @@ class NNCLR(SSLMethod):
         "sgd": {"lr": 0.06, "weight_decay": 5e-4},
         "lars": {"lr": 0.3, "weight_decay": 1e-6},  # the paper's
     }
+    paper = PaperRecipe(
+        options={"hidden": 2048, "predictor_hidden": 4096, "queue": 98304},
+        recipe={"optimizer": "lars", "lr": 0.3, "weight_decay": 1e-6, "warmup": 0.01},
+        epochs=1000,
+        batch_size=4096,
+    )
 
     def __init__(
         self,
         backbone: Backbone,
         *,
         hidden: int = 1024,
+        predictor_hidden: int | None = None,
         dimensions: int = 256,
         queue: int = 2048,
         temperature: float = 0.1,
@@ -64,7 +72,7 @@ class NNCLR(SSLMethod):
         self.projector = mlp(
             backbone.channels[-1], hidden, dimensions, num_layers=3, last_norm=True, last_affine=True
         )
-        self.predictor = mlp(dimensions, hidden, dimensions)
+        self.predictor = mlp(dimensions, predictor_hidden or hidden, dimensions)
         self.queue = Queue(queue, dimensions)
         self.temperature = temperature
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import BYOL_VIEWS
 from ssl_seg.augment.view_list import Views, require_views
-from ssl_seg.base import ADAMW_RECIPE, Backbone, SSLMethod
+from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, SSLMethod
 from ssl_seg.errors import UsageError
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.layers import decay_at, global_pool, make_ema_copy, mlp, update_ema
@@ -82,6 +82,12 @@ class PixPro(SSLMethod):
         "sgd": {"lr": 0.06, "weight_decay": 5e-4},
         "lars": {"lr": 0.25, "weight_decay": 1e-5},  # the paper's 1.0 for 1024 images
     }
+    paper = PaperRecipe(
+        options={"hidden": 4096},
+        recipe={"optimizer": "lars", "lr": 0.25, "weight_decay": 1e-5, "warmup": 5 / 400},
+        epochs=400,
+        batch_size=1024,
+    )
 
     def __init__(
         self,

@@ -1,13 +1,14 @@
 """SimCLR: a simple framework for contrastive learning (Chen et al. 2020, arXiv:2002.05709)."""
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssl_seg.augment.recipes import SIMCLR_VIEW
-from ssl_seg.base import ADAMW_RECIPE, Backbone, SSLMethod
+from ssl_seg.augment.recipes import SIMCLR_VIEW, View, stronger
+from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, SSLMethod
 from ssl_seg.distributed.collectives import all_gather, local_shard
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.layers import global_pool, mlp
@@ -68,15 +69,22 @@ class SimCLR(SSLMethod):
         temperature: of the contrastive loss; 0.1 in the papers of the decoupled ones.
         loss: `nt_xent`; `dcl`, decoupled; or `dclw`, decoupled with weighted positives.
         last_norm: end the projector with a BatchNorm, as the authors' code does.
+        strength: of the colour jitter; 1 in the paper for ImageNet, which costs a short run on small images much.
     """
 
-    views = (SIMCLR_VIEW, SIMCLR_VIEW)
+    views: Sequence[View] = (SIMCLR_VIEW, SIMCLR_VIEW)
     loss_over = "batch"
     recipe: ClassVar = {
         **ADAMW_RECIPE,
         "sgd": {"lr": 0.06, "weight_decay": 5e-4},
         "lars": {"lr": 0.3, "weight_decay": 1e-6},  # the paper's
     }
+    paper = PaperRecipe(
+        options={"temperature": 0.1, "last_norm": True, "strength": 1.0},
+        recipe={"optimizer": "lars", "lr": 0.3, "weight_decay": 1e-6, "warmup": 0.01},
+        epochs=1000,
+        batch_size=4096,
+    )
 
     def __init__(
         self,
@@ -87,8 +95,10 @@ class SimCLR(SSLMethod):
         temperature: float = 0.2,
         loss: Literal["nt_xent", "dcl", "dclw"] = "nt_xent",
         last_norm: bool = False,
+        strength: float = 0.5,
     ) -> None:
         super().__init__()
+        self.views = tuple(stronger(view, 2.0 * strength) for view in self.views)
         self.backbone = backbone
         self.projector = mlp(
             backbone.channels[-1], hidden, dimensions, last_norm=last_norm, last_affine=last_norm

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import MOCO_V2_VIEW
-from ssl_seg.base import ADAMW_RECIPE, Backbone, ParamGroup, SSLMethod
+from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, ParamGroup, SSLMethod
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.layers import global_pool, mlp
 from ssl_seg.utils.autocast import full_precision
@@ -38,6 +38,12 @@ class SimSiam(SSLMethod):
         **ADAMW_RECIPE,
         "sgd": {"lr": 0.05, "weight_decay": 1e-4},  # the paper's
     }
+    paper = PaperRecipe(
+        options={"constant_lr": True},
+        recipe={"optimizer": "sgd", "lr": 0.05, "weight_decay": 1e-4, "warmup": 0.0},
+        epochs=100,
+        batch_size=512,
+    )
 
     def __init__(
         self, backbone: Backbone, *, dimensions: int = 2048, bottleneck: int = 512, constant_lr: bool = False

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import SIMCLR_VIEW
 from ssl_seg.augment.view_list import Views
-from ssl_seg.base import ADAMW_RECIPE, Backbone, SSLMethod
+from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, SSLMethod
 from ssl_seg.distributed.collectives import all_gather, local_shard
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.layers import global_pool, mlp
@@ -57,6 +57,12 @@ class SupCon(SSLMethod):
         **ADAMW_RECIPE,
         "sgd": {"lr": 0.125, "weight_decay": 1e-4},  # the paper's 0.5 for 1024 images
     }
+    paper = PaperRecipe(
+        options={},
+        recipe={"optimizer": "sgd", "lr": 0.125, "lr_end": 0.000125, "weight_decay": 1e-4, "warmup": 0.01},
+        epochs=1000,
+        batch_size=1024,
+    )
 
     def __init__(
         self, backbone: Backbone, *, hidden: int = 2048, dimensions: int = 128, temperature: float = 0.1

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssl_seg.augment.recipes import SIMCLR_VIEW, SMALL_CROP, multi_crop
-from ssl_seg.base import ADAMW_RECIPE, Backbone, ParamGroup, SSLMethod
+from ssl_seg.augment.recipes import SIMCLR_VIEW, SMALL_CROP, multi_crop, stronger
+from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, ParamGroup, SSLMethod
 from ssl_seg.distributed.collectives import local_shard
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.layers import mlp, pooled_crops
@@ -43,6 +43,7 @@ class SwAV(SSLMethod):
         epsilon: how soft assignments are, see `sinkhorn`.
         queue: earlier projections of each large view that are assigned along with a batch, once there are so
             many; 3840 in the paper for batches of 256. 0: none.
+        strength: of the colour jitter, see `SimCLR`; 1 in the paper.
     """
 
     loss_over = "batch"
@@ -52,6 +53,12 @@ class SwAV(SSLMethod):
         "sgd": {"lr": 0.06, "weight_decay": 1e-6},
         "lars": {"lr": 0.6, "weight_decay": 1e-6},  # the paper's
     }
+    paper = PaperRecipe(
+        options={"hidden": 2048, "prototypes": 3000, "crops": 6, "queue": 3840, "strength": 1.0},
+        recipe={"optimizer": "lars", "lr": 0.6, "lr_end": 0.0006, "weight_decay": 1e-6, "warmup": 0.0},
+        epochs=400,
+        batch_size=256,
+    )
 
     def __init__(
         self,
@@ -64,9 +71,11 @@ class SwAV(SSLMethod):
         temperature: float = 0.1,
         epsilon: float = 0.05,
         queue: int = 0,
+        strength: float = 0.5,
     ) -> None:
         super().__init__()
-        self.views = multi_crop((SIMCLR_VIEW, SIMCLR_VIEW), crops, SMALL_CROP)
+        large = stronger(SIMCLR_VIEW, 2.0 * strength)
+        self.views = multi_crop((large, large), crops, SMALL_CROP)
         self.backbone = backbone
         self.projector = mlp(backbone.channels[-1], hidden, dimensions)
         self.prototypes = nn.Linear(dimensions, prototypes, bias=False)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import BYOL_VIEWS
-from ssl_seg.base import ADAMW_RECIPE, Backbone, SSLMethod
+from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, SSLMethod
 from ssl_seg.distributed.collectives import all_gather
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.layers import global_pool, mlp
@@ -53,6 +53,12 @@ class VICReg(SSLMethod):
         "sgd": {"lr": 0.03, "weight_decay": 5e-4},
         "lars": {"lr": 0.2, "weight_decay": 1e-6},  # the paper's; 0.3 for 100 epochs
     }
+    paper = PaperRecipe(
+        options={"hidden": 8192, "dimensions": 8192},
+        recipe={"optimizer": "lars", "lr": 0.2, "lr_end": 0.0002, "weight_decay": 1e-6, "warmup": 0.01},
+        epochs=1000,
+        batch_size=2048,
+    )
 
     def __init__(
         self,

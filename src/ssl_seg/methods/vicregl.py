@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import BYOL_VIEWS, SMALL_CROP, multi_crop
 from ssl_seg.augment.view_list import require_views
-from ssl_seg.base import ADAMW_RECIPE, Backbone, SSLMethod
+from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, SSLMethod
 from ssl_seg.distributed.collectives import all_gather
 from ssl_seg.errors import UsageError
 from ssl_seg.hooks import hookimpl
@@ -132,6 +132,12 @@ class VICRegL(SSLMethod):
         "sgd": {"lr": 0.03, "weight_decay": 5e-4},
         "lars": {"lr": 0.3, "weight_decay": 1e-6},  # the paper's
     }
+    paper = PaperRecipe(
+        options={"hidden": 8192, "dimensions": 8192, "alpha": 0.9},
+        recipe={"optimizer": "lars", "lr": 0.3, "lr_end": 0.0003, "weight_decay": 1e-6, "warmup": 10 / 300},
+        epochs=300,
+        batch_size=2048,
+    )
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import SMALL_CROP, View, multi_crop
 from ssl_seg.augment.stateless_rng import uniform
-from ssl_seg.base import ADAMW_RECIPE, Backbone, SSLMethod
+from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, SSLMethod
 from ssl_seg.distributed.collectives import all_gather
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.layers import mlp, pooled_crops
@@ -133,6 +133,19 @@ class VISReg(SSLMethod):
     }
 
     step: Tensor
+    paper = PaperRecipe(
+        options={"hidden": 2048, "dimensions": 256, "balance": 0.9, "directions": 4096, "crops": 6},
+        recipe={
+            "optimizer": "adamw",
+            "lr": 9e-4,
+            "lr_end": 9e-7,
+            "weight_decay": 0.05,
+            "warmup": 0.05,
+            "clip": 1.0,
+        },
+        epochs=100,
+        batch_size=128,
+    )
 
     def __init__(
         self,

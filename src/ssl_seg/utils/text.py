@@ -87,6 +87,12 @@ def first_lines(lines: Sequence[str], most: int = 5) -> str:
     return listed([*lines[:most], *more])
 
 
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines, column below column."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
 def size_text(count: float) -> str:
     """A number of bytes: `812 bytes`, `3.4 KiB`, `12 MiB`, `1.8 GiB`."""
     if count < 1024:

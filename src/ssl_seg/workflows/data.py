@@ -12,10 +12,11 @@ from ssl_seg.data.first_look import look_at
 from ssl_seg.data.image_cache import Store, open_store
 from ssl_seg.data.splits import has_classes, label_against_folder, split_tables, tables
 from ssl_seg.errors import DataError, UsageError
-from ssl_seg.registry import Registry, options_of
+from ssl_seg.registry import Registry
 from ssl_seg.utils.code_names import names_code
 from ssl_seg.utils.home import expanded
 from ssl_seg.utils.log import log
+from ssl_seg.utils.options import options_of
 from ssl_seg.utils.progress import Console
 from ssl_seg.utils.toml import parse_json
 from ssl_seg.workflows.bad_files import BadFiles

@@ -29,7 +29,7 @@ def check_parts(file: StudyConfig) -> None:
     if not named and not optimized:  # defaults only
         return
     from ssl_seg.plugins import load_plugins
-    from ssl_seg.registry import check_options
+    from ssl_seg.utils.options import check_options
 
     registry = load_plugins().registry
     for stage, flag in named:
@@ -57,14 +57,17 @@ def check_parts(file: StudyConfig) -> None:
 
 def _check_lr(stage: StageConfig, registry: "Registry") -> None:
     from ssl_seg.engine.recipe import resolve
+    from ssl_seg.utils.options import paper_in
     from ssl_seg.workflows.classify import CLASSIFICATION
     from ssl_seg.workflows.segment import SEGMENTATION
 
     recipes = {"classify": CLASSIFICATION.recipe, "segment": SEGMENTATION.recipe}
     owner, recipe = f"ssl-seg {stage.command}", recipes.get(stage.command)
     if stage.command == "train":
-        owner = f"ssl method {stage.flags.get('ssl', 'byol')}"
-        recipe = getattr(registry.factory("ssl", str(stage.flags.get("ssl", "byol"))), "recipe", {})
+        name = str(stage.flags.get("ssl", "byol"))
+        factory, owner = registry.factory("ssl", name), f"ssl method {name}"
+        paper = paper_in(factory, owner, stage.flags.get("o", {}).get("ssl", {}))
+        recipe = paper.recipe if paper else getattr(factory, "recipe", {})
     if recipe is not None:
         flags = {"lr": None, "weight_decay": None, "warmup": None, "batch_size": 64} | dict(stage.flags)
         resolve(flags, recipe, owner)
