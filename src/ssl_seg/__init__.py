@@ -45,6 +45,7 @@ _HOME = {
     "methods.vicreg": ("VICReg",),
     "methods.vicregl": ("VICRegL",),
     "methods.visreg": ("VISReg",),
+    "methods.spark": ("SparK",),
     "methods.densecl": ("DenseCL",),
     "methods.pixpro": ("PixPro",),
     "methods.supcon": ("SupCon",),

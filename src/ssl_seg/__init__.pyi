@@ -63,6 +63,7 @@ from ssl_seg.methods.simclr import SimCLR as SimCLR
 from ssl_seg.methods.simclr import nt_xent as nt_xent
 from ssl_seg.methods.simsiam import SimSiam as SimSiam
 from ssl_seg.methods.simsiam import simsiam_loss as simsiam_loss
+from ssl_seg.methods.spark import SparK as SparK
 from ssl_seg.methods.supcon import SupCon as SupCon
 from ssl_seg.methods.swav import SwAV as SwAV
 from ssl_seg.methods.vicreg import VICReg as VICReg

@@ -20,6 +20,7 @@ METHODS = {
     "vicregl": ["hidden=16", "dimensions=8", "cell_dimensions=8", "crops=1"],
     "densecl": ["dimensions=8", "queue=40"],
     "pixpro": ["hidden=16", "dimensions=8"],
+    "spark": ["width=16"],
     "swav": ["hidden=16", "dimensions=8", "prototypes=8", "crops=2", "queue=16"],
     "visreg": ["hidden=16", "dimensions=8", "directions=16", "crops=2"],
     "supcon": ["hidden=16", "dimensions=8"],
@@ -30,7 +31,8 @@ METHODS = {
 
 def words(method, out, data="demo:32"):
     options = [word for option in METHODS[method] for word in ("-o", f"ssl.{option}")]
-    run = ["--epochs", "2", "--batch-size", "8", "--image-size", "32", "--cpu", "--on-collapse", "ignore"]
+    size = "64" if method == "spark" else "32"  # its patches are cells of the deepest map
+    run = ["--epochs", "2", "--batch-size", "8", "--image-size", size, "--cpu", "--on-collapse", "ignore"]
     return ["train", data, "--ssl", method, "--backbone", "resnet10t", "--out", out, *options, *run]
 
 

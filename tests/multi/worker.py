@@ -34,6 +34,7 @@ from ssl_seg.methods.nnclr import NNCLR
 from ssl_seg.methods.pixpro import PixPro
 from ssl_seg.methods.simclr import SimCLR
 from ssl_seg.methods.simsiam import SimSiam
+from ssl_seg.methods.spark import SparK
 from ssl_seg.methods.supcon import SupCon
 from ssl_seg.methods.swav import SwAV
 from ssl_seg.methods.vicreg import VICReg
@@ -153,6 +154,7 @@ CASES = {
     "supcon": (method(SupCon, hidden=16, dimensions=8), 1),
     "pixpro": (method(PixPro, hidden=16, dimensions=8, instance=0.5), 1),
     "pixpro in two parts": (method(PixPro, hidden=16, dimensions=8), 2),
+    "spark": (method(SparK, width=16), 1),
     "dclw": (method(SimCLR, hidden=16, dimensions=8, loss="dclw"), 1),
     "classify": (classifier(False), 1),
     "classify mixup": (classifier(True), 1),

@@ -13,6 +13,7 @@ from torch import nn
 import ssl_seg.methods
 from ssl_seg.base import Model
 from ssl_seg.heads.linear import Linear
+from ssl_seg.methods.vicregl import Weights
 from ssl_seg.plugins import load_plugins
 from ssl_seg.tasks import classification
 from ssl_seg.tasks.classification import ClassificationTask
@@ -54,6 +55,14 @@ def given(name):
         "fastsiam_loss": (several, several.flip(0)),
         "supcon_loss": (one, two, torch.arange(12) % 4, 0.1),
         "swav_loss": (several, torch.stack([one, two]).softmax(-1), 0.1),
+        "image_loss": (several, Weights(25.0, 25.0, 1.0)),
+        "cell_loss": (
+            several.unflatten(2, (4, 8)),
+            several[..., :8].unflatten(2, (4, 2)),
+            (3, 2),
+            Weights(25.0, 25.0, 1.0),
+        ),
+        "reconstruction_loss": (several, several.flip(0), several[..., 0] > 0),
         "visreg_loss": (several, F.normalize(torch.randn(32, 8), dim=0).bfloat16()),
     }.get(name, (one, two))
 
@@ -126,3 +135,11 @@ def test_a_decorated_function_keeps_its_name_and_what_is_no_number_of_half_preci
         found = seen(torch.ones(2, dtype=torch.float16), torch.ones(2, dtype=torch.int32), scale=2.0)
         assert without_autocast(lambda rows: rows.dtype)(torch.ones(1).bfloat16()) == torch.bfloat16
     assert found == (torch.float32, torch.int32, 2.0, torch.float32)
+
+
+def test_torch_compile_takes_a_loss_in_full_precision():
+    from ssl_seg.methods.byol import byol_loss
+
+    points = torch.randn(2, 8, 4)
+    compiled = torch.compile(lambda one, two: byol_loss(one, two), backend="eager")
+    torch.testing.assert_close(compiled(*points), byol_loss(*points))

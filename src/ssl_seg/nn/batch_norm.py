@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.modules._functions import SyncBatchNorm as _TorchSync
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_function_unary
 
 from ssl_seg.distributed.collectives import rank_and_world_size
 
@@ -86,12 +86,15 @@ def batch_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """`torch.nn.functional.batch_norm` whose batch is that of all processes together."""
+    if has_torch_function_unary(input):  # an outer mode has seen no call of this kind yet: see `VisibleCells`
+        stats = (running_mean, running_var, weight, bias, training, momentum, eps)
+        return handle_torch_function(batch_norm, (input,), input, *stats)
     if not training or rank_and_world_size()[1] == 1:
         return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
-    stats = (running_mean, running_var, eps, momentum)
+    moments = (running_mean, running_var, eps, momentum)
     if input.is_cuda:
-        return _TorchSync.apply(input, weight, bias, *stats, dist.group.WORLD, rank_and_world_size()[1])  # type: ignore
-    return _SyncBatchNormFunction.apply(input, weight, bias, *stats)  # type: ignore[no-any-return]
+        return _TorchSync.apply(input, weight, bias, *moments, dist.group.WORLD, rank_and_world_size()[1])  # type: ignore
+    return _SyncBatchNormFunction.apply(input, weight, bias, *moments)  # type: ignore[no-any-return]
 
 
 class _SyncBatchNormFunction(torch.autograd.Function):

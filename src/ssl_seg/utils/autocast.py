@@ -28,10 +28,11 @@ def full_precision(loss: Callable[_P, _T]) -> Callable[_P, _T]:
     bfloat16 has 8 bits, and a cosine of 0.999 needs more. Autocast computes matrix products in
     bfloat16 even of float32, so upcasting the arguments is not enough.
     """
+    computed = without_autocast(loss)  # once: torch.compile refuses a function made in each call
 
     @wraps(loss)
     def upcast(*args: Any, **options: Any) -> Any:
-        return without_autocast(loss)(*map(_upcast, args), **{k: _upcast(v) for k, v in options.items()})
+        return computed(*map(_upcast, args), **{k: _upcast(v) for k, v in options.items()})
 
     return upcast
 
