@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import View
 from ssl_seg.augment.view_list import require_views
-from ssl_seg.base import ADAMW_RECIPE, Backbone, SSLMethod
+from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, SSLMethod
 from ssl_seg.errors import UsageError
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.patches import normalize_patches, patchify
@@ -83,6 +83,22 @@ class SparK(SSLMethod):
     views = (View(scale=(0.67, 1.0), jitter_p=0.0, gray_p=0.0),)
     loss_over = "image"
     recipe: ClassVar = {**ADAMW_RECIPE, "weight_decay": 0.04}
+    paper = PaperRecipe(
+        options={"width": 768},
+        recipe={
+            "optimizer": "adamw",  # the paper's is LAMB
+            "lr": 2e-4,
+            "lr_end": 2e-7,
+            "lr_scaling": "linear",
+            "weight_decay": 0.04,
+            "weight_decay_end": 0.2,
+            "betas": (0.9, 0.95),
+            "warmup": 40 / 1600,
+            "clip": 5.0,
+        },
+        epochs=1600,
+        batch_size=4096,
+    )
 
     def __init__(self, backbone: Backbone, *, mask: float = 0.6, width: int = 256) -> None:
         super().__init__()
