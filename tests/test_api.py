@@ -66,7 +66,7 @@ def test_progress_is_shown_and_nothing_else(folder, capfd):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"batch_size": 1}, "batch_size: .*greater than or equal to 2"),
         ({"epochs": "many"}, "epochs: .*integer"),
@@ -75,8 +75,8 @@ def test_progress_is_shown_and_nothing_else(folder, capfd):
         ({"ssl": "boyl"}, "byol"),
     ],
 )
-def test_values_are_checked_as_in_a_shell(folder, wrong, values):
-    with pytest.raises(UsageError, match=values):
+def test_values_are_checked_as_in_a_shell(folder, wrong, message):
+    with pytest.raises(UsageError, match=message):
         ssl_seg.train("demo:24", out="a", **{**SMALL, **wrong})
 
 

@@ -437,6 +437,7 @@ READING["read_toml"] = {
     "plugins/ssl-seg-sam/src/ssl_seg_sam/runs.py",
     "reporting/collect.py",
     "results/mask_snapshots.py",
+    "results/run_list.py",
     "study/config.py",
     "study/planner.py",
     "weights/readers.py",

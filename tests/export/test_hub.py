@@ -44,10 +44,10 @@ def run(tmp_path):
         "train": {"images": 40, "skipped": 0, "canvas": 64, "fingerprint": "abc123"},
         "val": {"images": 12, "skipped": 0, "canvas": 64, "fingerprint": "def456"},
     }
-    model = {"backbone": "test_resnet", "head": "deeplabv3", "epochs": 5, "lr": 0.0003, "seed": 2}
-    model |= {"train": "/home/somebody/tiles/train", "val": "csv:/home/somebody/tiles/val.csv"}
-    model["o"] = {"head": {"width": "8"}}
-    (folder / "run.toml").write_text(to_toml({**model, "record": record}))
+    settings = {"backbone": "test_resnet", "head": "deeplabv3", "epochs": 5, "lr": 0.0003, "seed": 2}
+    settings |= {"train": "/home/somebody/tiles/train", "val": "csv:/home/somebody/tiles/val.csv"}
+    settings["o"] = {"head": {"width": "8"}}
+    (folder / "run.toml").write_text(to_toml({**settings, "record": record}))
     (folder / "scores.jsonl").write_text('{"epoch": 5, "step": 50, "loss": 0.5, "val_miou": 0.4}\n')
     per_class = {f"iou/{name}": index / 10 for index, name in enumerate(HOSTILE)} | {
         "iou/plain": float("nan")
@@ -69,37 +69,39 @@ def front_of(folder):
 
 
 def test_numbers_come_with_their_epoch_and_images(source, run, tmp_path):
-    model = source(
+    exported = source(
         "test_resnet",
         head=Linear,
         classes=2,
         metadata={"task": "segment", "head": "deeplabv3", "exclude": ["un|known"]},
     )
-    to_hub(model, tmp_path / "out", record=read_record(run), license="cc-by-4.0")
+    to_hub(exported, tmp_path / "out", record=read_record(run), license="cc-by-4.0")
     front, body = front_of(tmp_path / "out")
     assert front["license"] == "cc-by-4.0" and front["pipeline_tag"] == "image-segmentation"
     assert "after epoch 5 on 12 images (validation: val" in body and "seed 2" in body
     assert "miou excludes un\\|known" in body
     assert "| miou | 0.4000 |" in body and "0.4500" not in body
-    for values in ("abc123", "def456", "| 40 |", "0.0003", "torch 2.15.0", "| head.width | 8 |", "fp32"):
-        assert values in body
+    for told in ("abc123", "def456", "| 40 |", "0.0003", "torch 2.15.0", "| head.width | 8 |", "fp32"):
+        assert told in body
     assert "/home/somebody" not in (tmp_path / "out" / "README.md").read_text(), "paths are nobody's business"
     assert "ssl-seg predict FOLDER IMAGES --out masks" in body
     results = ModelCard.load(tmp_path / "out" / "README.md").data.eval_results
     assert {(r.metric_type, r.metric_value) for r in results} == {("mean_iou", 0.4), ("pixel_accuracy", 0.7)}
     assert {r.dataset_split for r in results} == {"validation"}
-    to_hub(model, tmp_path / "best", record=read_record(run, "best"))
+    to_hub(exported, tmp_path / "best", record=read_record(run, "best"))
     _, body = front_of(tmp_path / "best")
     assert "after epoch 3" in body and "0.4500" in body and "optimistic" in body
 
 
 def test_no_name_breaks_the_card(source, run, tmp_path):
-    model = source("test_resnet", head=Linear, classes=len(HOSTILE), metadata={"task": "classify"})
-    object.__setattr__(model, "classes", HOSTILE)
-    model = {name: HOSTILE[2] for name in ("ssl", "backbone", "head", "train", "val", "init", "loss")}
+    exported = source("test_resnet", head=Linear, classes=len(HOSTILE), metadata={"task": "classify"})
+    object.__setattr__(exported, "classes", HOSTILE)
+    settings = {name: HOSTILE[2] for name in ("ssl", "backbone", "head", "train", "val", "init", "loss")}
     record = read_record(run)
-    record = RunRecord(HOSTILE[2], {**record.settings, **model}, record.environment, 5, record.numbers, "val")
-    to_hub(model, tmp_path / "out", record=record)
+    record = RunRecord(
+        HOSTILE[2], {**record.settings, **settings}, record.environment, 5, record.numbers, "val"
+    )
+    to_hub(exported, tmp_path / "out", record=record)
     front, body = front_of(tmp_path / "out")
     assert front["license"] == "unknown" and set(front) == {
         "license",
@@ -121,12 +123,12 @@ def test_no_name_breaks_the_card(source, run, tmp_path):
 
 @torch.no_grad()
 def test_a_backbone_loads_in_timm_and_here(source, tmp_path):
-    model = source("test_resnet", metadata={"trained_by": "byol"})
-    made = to_hub(model, tmp_path / "out")
+    exported = source("test_resnet", metadata={"trained_by": "byol"})
+    made = to_hub(exported, tmp_path / "out")
     model = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
-    images = model.sample_images()
+    images = exported.sample_images()
     torch.testing.assert_close(
-        model.forward_features(images), model.backbone(images)[-1], rtol=1e-6, atol=1e-6
+        model.forward_features(images), exported.backbone(images)[-1], rtol=1e-6, atol=1e-6
     )
     match = load_backbone(tmp_path / "out", TimmBackbone("test_resnet"))
     assert match.matched == match.total and match.left_over == []
@@ -140,18 +142,18 @@ def test_a_backbone_loads_in_timm_and_here(source, tmp_path):
 def test_the_python_of_the_card_runs(source, tmp_path, monkeypatch, kind):
     metadata = {"task": "classify", "head": "linear", "head_options": {}, "classes": ["class 0", "class 1"]}
     metadata |= {"image_size": 64}
-    model = {
+    exported = {
         "timm": lambda: source("test_resnet"),
         "stem": lambda: source("resnet18", stem="small"),
         "model": lambda: source("test_resnet", head=Linear, classes=2, metadata=metadata),
     }[kind]()
-    to_hub(model, tmp_path / "FOLDER")
+    to_hub(exported, tmp_path / "FOLDER")
     monkeypatch.chdir(tmp_path)
     _, body = front_of(tmp_path / "FOLDER")
     (code,) = re.findall(r"^```python\n(.*?)^```", body, re.MULTILINE | re.DOTALL)
     exec(code, scope := {})  # noqa: S102  it is ours
     loaded = scope["model"]
-    own = (model.model or model.backbone).state_dict()
+    own = (exported.model or exported.backbone).state_dict()
     assert loaded.state_dict().keys() == own.keys()
     assert all(torch.equal(tensor, own[name]) for name, tensor in loaded.state_dict().items())
 

@@ -21,8 +21,8 @@ IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(3))
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_efficientnet"])
 def test_features_are_those_of_the_backbone(source, tmp_path, name):
-    model = source(name)
-    made = to_timm(model, tmp_path / "out")
+    exported = source(name)
+    made = to_timm(exported, tmp_path / "out")
     assert not made.includes_head
     last = {
         "test_convnext": ["head.norm belongs to timm's classifier and is untrained: use forward_features()"]
@@ -30,30 +30,32 @@ def test_features_are_those_of_the_backbone(source, tmp_path, name):
     assert made.notes == last.get(name, [])
     model = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
     theirs = model.forward_features(IMAGES)
-    torch.testing.assert_close(theirs, model.backbone(IMAGES)[-1], rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(theirs, exported.backbone(IMAGES)[-1], rtol=1e-6, atol=1e-6)
     safetensors_metadata = read_metadata(tmp_path / "out" / "model.safetensors")
-    assert safetensors_metadata["untrained"] == model.backbone.idle, "timm's file has what the backbone lacks"
-    for key, tensor in model.backbone.state_dict().items():
+    assert safetensors_metadata["untrained"] == exported.backbone.idle, (
+        "timm's file has what the backbone lacks"
+    )
+    for key, tensor in exported.backbone.state_dict().items():
         assert torch.equal(model.state_dict()[key], tensor)
 
 
 @torch.no_grad()
 def test_a_transformer_takes_the_sizes_it_took(source, tmp_path):
-    model = source("test_vit", size=96)
-    to_timm(model, tmp_path / "out")
+    exported = source("test_vit", size=96)
+    to_timm(exported, tmp_path / "out")
     model = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
     for size in (96, 64):
         images = torch.randn(2, 3, size, size)
         tokens = model.forward_features(images)[:, model.num_prefix_tokens :]
-        ours = model.backbone(images)[-1].flatten(2).transpose(1, 2)
+        ours = exported.backbone(images)[-1].flatten(2).transpose(1, 2)
         torch.testing.assert_close(tokens, ours, rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()
 def test_an_output_stride_comes_along(source, tmp_path):
-    model = source("resnet18", output_stride=None)
+    exported = source("resnet18", output_stride=None)
     dilated = source("test_resnet", output_stride=8)
-    for name, one in (("plain", model), ("dilated", dilated)):
+    for name, one in (("plain", exported), ("dilated", dilated)):
         to_timm(one, tmp_path / name)
         model = timm.create_model(f"local-dir:{tmp_path / name}", pretrained=True).eval()
         theirs = model.forward_features(IMAGES)
@@ -74,10 +76,10 @@ def test_how_images_go_in_is_what_timms_own_transform_does(source, tmp_path):
 
 @torch.no_grad()
 def test_a_linear_classifier_is_in_it_with_its_names(source, tmp_path):
-    model = source("test_resnet", head=Linear, classes=3)
-    assert to_timm(model, tmp_path / "out").includes_head
+    exported = source("test_resnet", head=Linear, classes=3)
+    assert to_timm(exported, tmp_path / "out").includes_head
     model = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
-    torch.testing.assert_close(model(IMAGES), model.model(IMAGES), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(model(IMAGES), exported.model(IMAGES), rtol=1e-5, atol=1e-5)
     assert list(model.pretrained_cfg["label_names"]) == ["class 0", "class 1", "class 2"]
     other = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True, num_classes=7).eval()
     assert other(IMAGES).shape == (2, 7), "timm itself can give it another classifier"
@@ -93,10 +95,10 @@ def test_another_classifier_is_left_out_and_that_is_told(source, tmp_path, name,
 @torch.no_grad()
 def test_an_efficientnet_takes_its_classifier_along(source, tmp_path):
     """It sees timm's own features, so timm's classifier is its own."""
-    model = source("test_efficientnet", head=Linear, classes=3)
-    assert to_timm(model, tmp_path / "out").includes_head
+    exported = source("test_efficientnet", head=Linear, classes=3)
+    assert to_timm(exported, tmp_path / "out").includes_head
     model = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
-    torch.testing.assert_close(model(IMAGES), model.model(IMAGES), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(model(IMAGES), exported.model(IMAGES), rtol=1e-5, atol=1e-5)
 
 
 def test_of_a_run_of_the_first_version_what_never_learnt_is_told(source, tmp_path):
@@ -110,51 +112,51 @@ def test_of_a_run_of_the_first_version_what_never_learnt_is_told(source, tmp_pat
 
 @torch.no_grad()
 def test_the_weight_file_alone_is_a_checkpoint(source, tmp_path):
-    model = source("test_resnet")
-    to_timm(model, tmp_path / "out")
+    exported = source("test_resnet")
+    to_timm(exported, tmp_path / "out")
     path = tmp_path / "out" / "model.safetensors"
     model = timm.create_model("test_resnet", num_classes=0, checkpoint_path=str(path)).eval()
     torch.testing.assert_close(
-        model.forward_features(IMAGES), model.backbone(IMAGES)[-1], rtol=1e-6, atol=1e-6
+        model.forward_features(IMAGES), exported.backbone(IMAGES)[-1], rtol=1e-6, atol=1e-6
     )
 
 
 def test_the_way_back(source, tmp_path):
-    model = source("test_resnet", head=Linear, classes=3)
-    to_timm(model, tmp_path / "out")
+    exported = source("test_resnet", head=Linear, classes=3)
+    to_timm(exported, tmp_path / "out")
     match = load_backbone(tmp_path / "out", TimmBackbone("test_resnet"))
-    assert match.matched == match.total == len(model.backbone.state_dict())
+    assert match.matched == match.total == len(exported.backbone.state_dict())
     assert match.metadata["backbone"] == "test_resnet" and match.metadata["mean"] == [0.4, 0.5, 0.6]
 
 
 @torch.no_grad()
 def test_layers_that_were_never_trained_are_told(source, tmp_path):
-    model = source("vgg11_bn", size=32)
+    exported = source("vgg11_bn", size=32)
     before = torch.get_rng_state()
-    made = to_timm(model, tmp_path / "out")
+    made = to_timm(exported, tmp_path / "out")
     assert torch.equal(torch.get_rng_state(), before), "an export draws no random numbers of others"
     assert "pre_logits" in made.notes[0] and "untrained" in made.notes[0]
     model = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
     images = IMAGES[:, :, :32, :32]
     torch.testing.assert_close(
-        model.forward_features(images), model.backbone(images)[-1], rtol=1e-6, atol=1e-6
+        model.forward_features(images), exported.backbone(images)[-1], rtol=1e-6, atol=1e-6
     )
 
 
 def test_what_timm_does_not_have_is_refused(source, tmp_path):
     from ssl_seg.exporting.base import ExportModel
 
-    for model in (source("resnet18", stem="small"), ExportModel(TinyBackbone())):
+    for exported in (source("resnet18", stem="small"), ExportModel(TinyBackbone())):
         with pytest.raises(UsageError, match="not a timm network"):
-            to_timm(model, tmp_path / "out")
+            to_timm(exported, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_is_left_of_a_folder_that_computes_something_else(source, tmp_path, monkeypatch):
     written = module.config
 
-    def other(*model, **named):
-        config = written(*model, **named)
+    def other(*exported, **named):
+        config = written(*exported, **named)
         return config | {"model_args": {"output_stride": 16}}
 
     monkeypatch.setattr(module, "config", other)

@@ -174,7 +174,7 @@ def compare(source: ExportModel, folder: Path, *, with_head: bool) -> float:
     if with_head:
         assert source.model is not None
         return check_difference(difference(loaded(images), source.model(images)), _TOLERANCE, "timm")
-    if source.backbone.includes_head:
+    if source.backbone.whole:
         return check_difference(
             difference(global_pool([loaded.forward_features(images)]), source.pooled_features(images)),
             _TOLERANCE,
