@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from ssl_seg.errors import PluginError, SslSegError, UsageError, did_you_mean
-from ssl_seg.utils.code_names import FoundName, load_named, names_code, refuse_code, unknown
+from ssl_seg.utils.code_names import FoundName, folded, load_named, names_code, refuse_code, unknown
 from ssl_seg.utils.entry_points import Source
 from ssl_seg.utils.foreign import Owner, fenced
 from ssl_seg.utils.home import expanded
@@ -44,6 +45,18 @@ class Table:
     names: frozenset[str]
     factories: Mapping[str, Factory]
 
+    @cached_property
+    def folded(self) -> dict[str, list[str]]:
+        """The names by how they are compared, see `ssl_seg.utils.code_names.folded`."""
+        found: dict[str, list[str]] = {}
+        for name in sorted(self.names):
+            found.setdefault(folded(name), []).append(name)
+        return found
+
+    def names_like(self, name: str) -> list[str]:
+        """The name itself if there is one, else all that differ from it by case and hyphens alone."""
+        return [str(name)] if name in self.names else self.folded.get(folded(name), [])
+
 
 class Registry:
     """Names of five kinds: ssl, backbones, heads, datasets, metrics."""
@@ -63,7 +76,28 @@ class Registry:
 
     def sources(self, kind: str, name: str) -> list[Source]:
         """Who brings a name; more than one is a conflict."""
-        return [table.source for table in self._tables[kind] if name in table.names]
+        return [table.source for table in self._tables[kind] if folded(name) in table.folded]
+
+    def canonical(self, kind: str, name: str) -> str:
+        """The name under which it is registered: `MoCo-v2` is `moco_v2`. One that nobody brings stays, and so does code.
+
+        Raises:
+            UsageError: several of a plugin's names differ from it by case and hyphens alone.
+            PluginError: two plugins bring it.
+        """
+        if names_code(name):
+            return name
+        owners = self._owners(kind, name)
+        return type(name)(owners[0][1]) if owners and not isinstance(name, FoundName) else name
+
+    def _owners(self, kind: str, name: str) -> list[tuple[Table, str]]:
+        """The plugin that brings a name, and the name as it says it; none or one."""
+        found = [(table, like) for table in self._tables[kind] if (like := table.names_like(name))]
+        if len(found) > 1:
+            raise PluginError(self._conflict(kind, name), next="uninstall one of them")
+        if found and len(found[0][1]) > 1:
+            raise UsageError(f"{NOUNS[kind]} {name!r} could be {' or '.join(map(repr, found[0][1]))}")
+        return [(table, like[0]) for table, like in found]
 
     def tables(self, kind: str) -> Iterator[Table]:
         """Plugins and what they bring, in the order they were found."""
@@ -73,13 +107,15 @@ class Registry:
         """One line per plugin that could not be used, and per name that two bring."""
         lines = list(self.failures)
         for kind, tables in self._tables.items():
-            owners = Counter(name for table in tables for name in table.names)
+            owners = Counter(name for table in tables for name in table.folded)
             twice = sorted(name for name, count in owners.items() if count > 1)
             lines += [f"{self._conflict(kind, name)}; the name is ambiguous" for name in twice]
         return lines
 
     def _conflict(self, kind: str, name: str) -> str:
-        return f"{name!r} ({kind}) is provided by {' and '.join(map(str, self.sources(kind, name)))}"
+        tables = [table for table in self._tables[kind] if folded(name) in table.folded]
+        names = dict.fromkeys(repr(each) for table in tables for each in table.folded[folded(name)])
+        return f"{' or '.join(names)} ({kind}) is provided by {' and '.join(str(table.source) for table in tables)}"
 
     def factory(self, kind: str, name: str) -> Factory:
         """What makes the component of this name; a `TypedName` may be `file.py:Name`, any other may not.
@@ -93,14 +129,13 @@ class Registry:
         if names_code(name):
             refuse_code(name, kind)
             return _callable(load_named(name), name)
-        owners = [table for table in self._tables[kind] if name in table.names]
-        if len(owners) > 1:
-            raise PluginError(self._conflict(kind, name), next="uninstall one of them")
+        owners = self._owners(kind, name)
         if not owners:
             raise self._unknown(kind, name)
-        owner = Owner(str(owners[0].source), f"{NOUNS[kind]} {name!r}")
+        table, own = owners[0]
+        owner = Owner(str(table.source), f"{NOUNS[kind]} {own!r}")
         with fenced(owner=owner, fails="cannot be loaded"):  # a lazy mapping runs foreign code
-            return _callable(owners[0].factories[name], str(owner))
+            return _callable(table.factories[own], str(owner))
 
     def _unknown(self, kind: str, name: str) -> SslSegError:
         """Of a name that nobody brings: a typing error, or one that a plugin would bring that is left out."""

@@ -51,7 +51,8 @@ def list_(
             known = [*KINDS, *(name for kind in KINDS for name in registry.names(kind))]
             raise UsageError(f"no component named {what!r}{did_you_mean(what, known)}", next="ssl-seg list")
         for kind in found:
-            echo(*describe(kind, what, registry.factory(kind, what), registry.sources(kind, what)))
+            name = registry.canonical(kind, what)
+            echo(*describe(kind, name, registry.factory(kind, name), registry.sources(kind, name)))
     for error in registry.troubles():
         echo(error, err=True)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_seg.errors import UsageError, WeightsError
-from ssl_seg.utils.code_names import resuming, same_code
+from ssl_seg.utils.code_names import resuming, same_code, same_name
 from ssl_seg.utils.text import listed
 from ssl_seg.utils.toml import read_toml
 from ssl_seg.weights.checkpoint_files import newest_state
@@ -17,6 +17,12 @@ NAME = "run.toml"
 FREE = frozenset({"allow_overlap", "save_every", "cache", "out", "config", "resume", "compile", "track"})
 # where images lie: a resumed run may find them elsewhere, `record` compares what is in them
 PLACES = frozenset({"data", "probe", "train", "val"})
+COMPONENTS = {
+    "ssl": "ssl",
+    "backbone": "backbones",
+    "head": "heads",
+    "metric": "metrics",
+}  # flags that name one
 _SHOWN = 6
 
 
@@ -116,7 +122,8 @@ def refuse_changes(given: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
         f"{key}: was {stored.get(key, False)!r}, now {value!r}"
         for key, value in given.items()
         if key not in FREE | moved
-        and not same_code(value, stored.get(key, False))  # a switch that the version before did not have
+        # False: of a switch that the version before did not have
+        and not (same_name if key in COMPONENTS else same_code)(value, stored.get(key, False))
         and not (value is None or value == {})
     ]
     if changed:

@@ -58,6 +58,11 @@ def unknown(name: str, what: str, *, where: str | None = None, next: str | None 
     return UsageError(what, where=where, next=next)
 
 
+def folded(name: str) -> str:
+    """A name as it is compared: case does not matter, nor whether words are joined by hyphens or underscores."""
+    return name.casefold().replace("-", "_")
+
+
 def names_code(name: object) -> bool:
     """Whether a name is of the form `file.py:Name`."""
     return isinstance(name, str) and ".py:" in name
@@ -83,8 +88,15 @@ def refuse_code(name: str, kind: str, where: Path | None = None) -> None:
 
 
 def same_code(one: object, other: object) -> bool:
-    """Whether two values are equal; of two names, but for the folder in which the file of code lies."""
+    """Whether two values are equal; of two names of code, but for the folder in which the file lies."""
     return bool(_without_folder(one) == _without_folder(other))
+
+
+def same_name(one: object, other: object) -> bool:
+    """Whether two names mean the same component: `ResNet50` is `resnet50`; of code, see `same_code`."""
+    if names_code(one) or not (isinstance(one, str) and isinstance(other, str)):
+        return same_code(one, other)
+    return folded(one) == folded(other)
 
 
 def _without_folder(value: object) -> object:

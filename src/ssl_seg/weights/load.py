@@ -11,7 +11,7 @@ from ssl_seg.errors import WeightsError
 from ssl_seg.plugins import load_plugins
 from ssl_seg.registry import Registry
 from ssl_seg.study.run_paths import find_run
-from ssl_seg.utils.code_names import TypedName, names_code, refuse_code
+from ssl_seg.utils.code_names import TypedName, names_code, refuse_code, same_name
 from ssl_seg.weights import model_file
 from ssl_seg.weights.backbone_file import FORMAT, load_backbone, read_metadata
 from ssl_seg.weights.readers import find_file, read_header
@@ -94,7 +94,7 @@ def chosen(kind: str, named: str, typed: TypedName | None, file: Path) -> str:
     if typed is None:
         refuse_code(named, kind, file)
         return named
-    if not (names_code(named) or named == typed):
+    if not (names_code(named) or same_name(named, typed)):
         part = kind.rstrip("s")
         raise WeightsError(f"its {part} is {named!r}, not {typed!r}", where=str(file), next=f"omit --{part}")
     return typed

@@ -1,9 +1,12 @@
 """From the names in a run's settings to components; every option of each is noted for `run.toml`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ssl_seg.engine.run_settings import COMPONENTS
+from ssl_seg.utils.text import names_in
 from ssl_seg.workflows.config import ClassificationConfig, Options, PretrainConfig, SegmentationConfig
 from ssl_seg.workflows.resolved import Resolved
 
@@ -12,6 +15,19 @@ if TYPE_CHECKING:
     from ssl_seg.registry import Registry
 
 C = TypeVar("C", PretrainConfig, ClassificationConfig, SegmentationConfig)
+
+
+def with_canonical_names(config: C, registry: "Registry") -> C:
+    """Settings with the names under which components are registered, whatever the user's case and hyphens."""
+    settings, changes = config.settings(), {}
+    for flag, kind in COMPONENTS.items():
+        if not (text := settings.get(flag)):
+            continue
+        names = names_in(text) if flag == "metric" else [text]
+        canonical = [registry.canonical(kind, name) for name in names]
+        if canonical != names:
+            changes[flag] = type(text)(",".join(canonical))
+    return replace(config, **changes)
 
 
 class Components:

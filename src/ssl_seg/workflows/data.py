@@ -13,7 +13,7 @@ from ssl_seg.data.image_cache import Store, open_store
 from ssl_seg.data.splits import has_classes, label_against_folder, split_tables, tables
 from ssl_seg.errors import DataError, UsageError
 from ssl_seg.registry import Registry
-from ssl_seg.utils.code_names import names_code
+from ssl_seg.utils.code_names import folded, names_code
 from ssl_seg.utils.home import expanded
 from ssl_seg.utils.log import log
 from ssl_seg.utils.options import options_of
@@ -95,8 +95,9 @@ def _detect_format(registry: Registry, spec: str, labelled: bool, masks: bool) -
         return type(spec)(file), root
     head, colon, rest = spec.partition(":")
     path = expanded(spec)
-    if colon and not path.exists():
-        fitting = [name for name in names if name == head] or [n for n in names if n.startswith(head)]
+    if (colon or registry.sources("datasets", spec)) and not path.exists():
+        fitting = [registry.canonical("datasets", head)] if registry.sources("datasets", head) else []
+        fitting = fitting or [name for name in names if name.startswith(folded(head))]
         if len(fitting) > 1:
             raise UsageError(f"format {head!r} could be {' or '.join(fitting)}", where=spec)
         if not fitting:

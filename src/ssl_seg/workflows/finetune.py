@@ -29,11 +29,12 @@ def component_names(config: "FinetuneConfig") -> list[tuple[str, str]]:
 
 def finetune_by_names(task: Task[C, M], config: C, folder: Path, *, resume: bool) -> RunResult:
     """Build what the settings name, train and measure it in a run's folder."""
-    from ssl_seg.workflows.components import Components
+    from ssl_seg.workflows.components import Components, with_canonical_names
     from ssl_seg.workflows.init_weights import resolve_init_weights
 
     names = component_names(config)
     with open_session(task.command, folder, config, resume=resume, components=names) as session:
+        config = with_canonical_names(config, session.plugins.registry)
         components = Components(session.plugins.registry)
         # what is missing is found before images are read
         config.resolved(task.recipe_for(None, freeze=config.freeze), f"ssl-seg {task.command}")

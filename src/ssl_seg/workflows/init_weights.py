@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssl_seg.errors import WeightsError
 from ssl_seg.study.run_paths import find_run
-from ssl_seg.utils.code_names import refuse_code, same_code
+from ssl_seg.utils.code_names import refuse_code, same_name
 
 if TYPE_CHECKING:
     from ssl_seg.base import Backbone
@@ -77,7 +77,7 @@ def resolve_init_weights(
     if backbone is None:
         refuse_code(named, "backbones", path)
         backbone = named
-    if "backbone" in metadata and same_code(backbone, named) and (own := metadata.get("options")):
+    if "backbone" in metadata and same_name(backbone, named) and (own := metadata.get("options")):
         options = {key: value for key, value in own.items() if key not in options} | dict(options)
     trained_at = metadata.get("image_size")
     if image_size is None:

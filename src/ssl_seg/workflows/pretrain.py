@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 def pretrain_by_names(config: PretrainConfig, folder: Path, *, resume: bool) -> RunResult:
     """Build what the settings name, and pre-train it in a run's folder."""
-    from ssl_seg.workflows.components import Components
+    from ssl_seg.workflows.components import Components, with_canonical_names
 
     names = [("ssl", config.ssl), ("backbones", config.backbone)]
     with open_session("train", folder, config, resume=resume, components=names) as session:
+        config = with_canonical_names(config, session.plugins.registry)
         components = Components(session.plugins.registry)
         backbone, config = components.backbone(config, early=session.run_dir.is_early)
         method = components.build("ssl", config.ssl, backbone, part="ssl", options=config.o.get("ssl"))

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from ssl_seg.engine.run_settings import COMPONENTS
 from ssl_seg.errors import PluginError, UsageError
 from ssl_seg.study.config import StageConfig, StudyConfig
 from ssl_seg.utils.code_names import TypedName
@@ -10,9 +11,6 @@ from ssl_seg.workflows.flag_values import as_text
 
 if TYPE_CHECKING:
     from ssl_seg.registry import Registry
-
-# flags that name components
-_KINDS = {"ssl": "ssl", "backbone": "backbones", "head": "heads", "metric": "metrics"}
 
 
 def check_parts(file: StudyConfig) -> None:
@@ -24,7 +22,7 @@ def check_parts(file: StudyConfig) -> None:
         UsageError: with the line in the study's file.
         PluginError: a component cannot be loaded.
     """
-    named = [(stage, flag) for stage in file.stages.values() for flag in _KINDS if flag in stage.flags]
+    named = [(stage, flag) for stage in file.stages.values() for flag in COMPONENTS if flag in stage.flags]
     optimized = [stage for stage in file.stages.values() if "optimizer" in stage.flags]
     if not named and not optimized:  # defaults only
         return
@@ -40,7 +38,7 @@ def check_parts(file: StudyConfig) -> None:
                 for name in names_in(text):
                     registry.factory("metrics", name)
                 continue
-            factory = registry.factory(_KINDS[flag], text)
+            factory = registry.factory(COMPONENTS[flag], text)
             options = stage.flags.get("o", {}).get(flag, {})
             location = _option_location(file, stage, flag) if options else location
             check_options(factory, f"{flag} {text}", {key: as_text(value) for key, value in options.items()})
