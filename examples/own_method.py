@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssl_seg import SSLMethod, View, global_pool
+from ssl_seg import SSLMethod, View
 
 
 class Rotations(SSLMethod):
@@ -33,7 +33,7 @@ class Rotations(SSLMethod):
         (images,) = views
         turned = torch.cat([images.rot90(turn, (2, 3)) for turn in range(4)])
         turns = torch.arange(4, device=images.device).repeat_interleave(len(images))
-        features = global_pool(self.backbone(turned))
+        features = self.backbone.summary(turned)
         logits = self.head(features)
         right = (logits.argmax(dim=1) == turns).float().mean()
         return {"loss": F.cross_entropy(logits, turns), "turns_right": right, "embedding": features}

@@ -7,6 +7,8 @@ import pytest
 import torch
 from ssl_seg_template import TemplateMethod
 
+from ssl_seg.base import Backbone
+
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "plugins" / "ssl-seg-template"
 FILE = FOLDER / "src" / "ssl_seg_template.py"
@@ -42,7 +44,7 @@ def test_it_has_fewer_than_twenty_lines():
 def test_its_loss_is_the_one_of_lightly():
     from lightly.loss import BarlowTwinsLoss
 
-    class Backbone(torch.nn.Module):
+    class Points(Backbone):
         channels = (8,)
 
         def forward(self, points):
@@ -51,7 +53,7 @@ def test_its_loss_is_the_one_of_lightly():
     generator = torch.Generator().manual_seed(0)
     one = torch.randn(16, 8, generator=generator)
     two = one + 0.5 * torch.randn(16, 8, generator=generator)
-    method = TemplateMethod(Backbone(), width=6)
+    method = TemplateMethod(Points(), width=6)
     ours = method.training_step([one, two])["loss"]
     theirs = BarlowTwinsLoss()(*(method.projector[:-1](points) for points in (one, two)))
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-3)  # they divide by n, without BatchNorm's 1e-5

@@ -8,6 +8,7 @@ from ssl_seg.augment.recipes import multi_crop as multi_crop
 from ssl_seg.augment.view_list import Views as Views
 from ssl_seg.augment.views import evaluation_view as evaluation_view
 from ssl_seg.backbones.timm import TimmBackbone as TimmBackbone
+from ssl_seg.backbones.timm import TimmTransformer as TimmTransformer
 from ssl_seg.base import Backbone as Backbone
 from ssl_seg.base import Dataset as Dataset
 from ssl_seg.base import Head as Head
@@ -81,6 +82,7 @@ from ssl_seg.nn.layers import update_ema as update_ema
 from ssl_seg.nn.queue import Queue as Queue
 from ssl_seg.nn.sinkhorn import sinkhorn as sinkhorn
 from ssl_seg.nn.split_norm import split_norm as split_norm
+from ssl_seg.nn.token_backbone import TokenBackbone as TokenBackbone
 from ssl_seg.tasks.classification import ClassificationTask as ClassificationTask
 from ssl_seg.tasks.classification import Supervised as Supervised
 from ssl_seg.tasks.classification import mixup as mixup

@@ -29,6 +29,14 @@ class Backbone(nn.Module):
         """(B, 3, H, W) normalised images -> one (B, channels[i], H / strides[i], ...) per level."""
         raise NotImplementedError
 
+    def summary(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised images -> (B, channels[-1]), one vector for each image.
+
+        The mean of the deepest map over space, unless the network has a better one: a transformer's class token.
+        Methods that compare images train it, and `probe_knn`, `evaluate` and `embed` measure it.
+        """
+        return self(images)[-1].mean(dim=(2, 3))  # type: ignore[no-any-return]
+
 
 class Head(nn.Module):
     """Turns the pyramid into logits.
@@ -134,6 +142,7 @@ class SSLMethod(nn.Module):
             `lr` grows with the batch for SGD and LARS alone, unless `lr_scaling` is `linear` or `none`.
         paper: the published options and recipe, which `-o ssl.recipe=paper` takes.
         param_groups: parameters that are trained otherwise than the rest.
+        needs: the kind of backbone that it can train, `TokenBackbone` if it needs the patches of a transformer.
         needs_labels: it trains on the classes of the images, `views.targets`.
         loss_over: `image` if the loss is a mean over images of what each has on its own, `batch` if it
             compares images with each other; None: unknown. With `--accumulate` only the first is the same.
@@ -142,6 +151,7 @@ class SSLMethod(nn.Module):
     backbone: Backbone
     views: Sequence[View]
     param_groups: Sequence[ParamGroup] = ()
+    needs: ClassVar[type[Backbone]] = Backbone
     needs_labels: ClassVar[bool] = False
     recipe: ClassVar[dict[str, Any]] = {}
     paper: ClassVar[PaperRecipe | None] = None

@@ -7,7 +7,7 @@ import timm
 import torch
 import torchvision
 
-from ssl_seg.backbones.timm import TimmBackbone, backbones, changed
+from ssl_seg.backbones.timm import TimmBackbone, backbones, early_options
 from ssl_seg.errors import UsageError
 from ssl_seg.nn.layers import global_pool, make_ema_copy
 from ssl_seg.plugins import load_plugins
@@ -122,8 +122,8 @@ def test_a_network_of_the_first_version_can_still_be_made(name):
         key for key in early.state_dict() if now.whole and key.startswith(("conv_head", "bn2"))
     }
     assert set(early.idle) == idle
-    assert changed(name, {}) == bool(idle)
-    assert not changed(name, {"idle_layers": "false"}) and not changed("mine.py:Tiny", {})
+    assert early_options(name, {}) == ({"idle_layers": "true"} if idle else {})
+    assert early_options(name, {"idle_layers": "false"}) == early_options("mine.py:Tiny", {}) == {}
 
 
 # --- ResNets: the names and numbers of torchvision ------------------------------------------------

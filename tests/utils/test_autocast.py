@@ -14,11 +14,13 @@ import ssl_seg.methods
 from ssl_seg.base import Model
 from ssl_seg.heads.linear import Linear
 from ssl_seg.methods.vicregl import Weights
+from ssl_seg.nn.token_backbone import TokenBackbone
 from ssl_seg.plugins import load_plugins
 from ssl_seg.tasks import classification
 from ssl_seg.tasks.classification import ClassificationTask
 from ssl_seg.tasks.segmentation import SegmentationTask
-from ssl_seg.testing import TinyBackbone, _views
+from ssl_seg.testing import TinyBackbone, TinyTokens
+from ssl_seg.testing.methods import random_views
 from ssl_seg.utils.autocast import full_precision, without_autocast
 
 BF16 = {"device_type": "cpu", "dtype": torch.bfloat16}
@@ -95,9 +97,10 @@ def test_the_losses_are_all_there():
 
 @pytest.mark.parametrize("name", REGISTRY.names("ssl"))
 def test_the_loss_of_every_method_is_float32(name):
-    method = REGISTRY.build("ssl", name, TinyBackbone())
+    needs = REGISTRY.factory("ssl", name).needs
+    method = REGISTRY.build("ssl", name, TinyTokens() if needs is TokenBackbone else TinyBackbone())
     with torch.autocast(**BF16):
-        assert method(_views(method, 0))["loss"].dtype == torch.float32
+        assert method(random_views(method, 0))["loss"].dtype == torch.float32
 
 
 class Pixels(nn.Module):

@@ -19,6 +19,7 @@ from ssl_seg.weights.model_file import save_model
 
 NETWORKS = ["test_efficientnet", "test_convnext", "test_mambaout"]
 SAME = ["test_resnet", "test_vit"]
+EARLY = {**dict.fromkeys(NETWORKS, {"idle_layers": "true"}), "test_resnet": {}, "test_vit": {"pool": "mean"}}
 IMAGES = torch.randn(2, 3, 160, 160, generator=torch.Generator().manual_seed(0))
 METADATA = {
     "task": "classify",
@@ -53,9 +54,10 @@ def test_a_backbone(tmp_path, backbone, name):
     given, path = backbone(name), tmp_path / "backbone.safetensors"
     save_backbone(path, given, {"backbone": name, "options": {}})
     early(path)
-    assert read_metadata(path)["options"] == ({"idle_layers": "true"} if name in NETWORKS else {})
+    assert read_metadata(path)["options"] == EARLY[name]
     found, _ = load(path)
     with torch.no_grad():
+        assert torch.equal(found.summary(IMAGES), given(IMAGES)[-1].mean(dim=(2, 3)))
         for one, two in zip(found(IMAGES), given(IMAGES), strict=True):
             assert torch.equal(one, two)
 

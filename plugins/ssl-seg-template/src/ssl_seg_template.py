@@ -1,4 +1,4 @@
-from ssl_seg import BYOL_VIEWS, SSLMethod, full_precision, global_pool, hookimpl, mlp
+from ssl_seg import BYOL_VIEWS, SSLMethod, full_precision, hookimpl, mlp
 
 
 @full_precision
@@ -19,7 +19,7 @@ class TemplateMethod(SSLMethod):
         self.projector = mlp(backbone.channels[-1], width, width, last_norm=True)
 
     def training_step(self, views):
-        one, two = (self.projector(global_pool(self.backbone(view))) for view in views)
+        one, two = (self.projector(self.backbone.summary(view)) for view in views)
         return {"loss": barlow_loss(one, two, self.weight), "embedding": one}
 
 

@@ -12,10 +12,12 @@ from ssl_seg.base import Backbone
 from ssl_seg.errors import UsageError
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.timm_ending import Ending, ending, leave_out
+from ssl_seg.nn.timm_network import create, create_dilated, evenly_spaced, levels_of, use_small_stem
+from ssl_seg.nn.timm_tokens import TimmTokens, has_tokens, size_errors
 
 
 class TimmBackbone(Backbone):
-    """A timm network without its classifier.
+    """A timm network without its classifier; of a plain transformer it is a `TimmTransformer`.
 
     `state_dict()` has the names of the timm model (for ResNets also torchvision's), so a saved
     backbone loads into either library as it is. The deepest map is that of timm's `forward_features`
@@ -30,6 +32,7 @@ class TimmBackbone(Backbone):
         output_stride: image pixels per step of the deepest map: 8, 16 or 32. Less than the network's
             own 32 keeps maps large by atrous convolutions (Chen et al. 2017, arXiv:1706.05587), with
             the same weights. A ResNet-50 takes 1.5 times the operations at 16, 4.7 times at 8.
+        pool: what `summary` gives: the class token where there is one (`token`), or the mean of the deepest map.
         idle_layers: as version 0.1.0 made it: the deepest map is that of the last stage, and layers
             behind it stay in the network as they began. Files of that version ask for it themselves.
 
@@ -55,24 +58,23 @@ class TimmBackbone(Backbone):
         *,
         stem: Literal["standard", "small"] = "standard",
         output_stride: int | None = None,
+        pool: Literal["token", "mean"] = "token",
         idle_layers: bool = False,
     ) -> None:
         super().__init__()
-        self._name = name
-        chosen = {"stem": stem, "output_stride": output_stride, "idle_layers": idle_layers or None}
-        self.built_as = (
-            name,
-            {key: str(value).lower() for key, value in chosen.items() if value not in (None, "standard")},
-        )
+        self.pool = pool
+        chosen = {"stem": stem, "output_stride": output_stride, "pool": pool, "idle_layers": idle_layers}
+        usual = ("standard", None, "token", False)
+        self.built_as = (name, {key: str(v).lower() for key, v in chosen.items() if v not in usual})
         if stem == "small" and output_stride:
             raise UsageError(
                 f"stem=small divides all strides by 4 and cannot be combined with output_stride={output_stride}"
             )
         self.net: Any
         if output_stride is None:
-            self.net, arguments = _create(name)
+            self.net, arguments = create(name)
         else:
-            self.net, arguments = _create_dilated(name, output_stride), {"output_stride": output_stride}
+            self.net, arguments = create_dilated(name, output_stride), {"output_stride": output_stride}
         names = list(self.net.state_dict())
         self.timm_call = (name, arguments) if stem == "standard" else None
         if hasattr(self.net, "pre_logits"):
@@ -82,11 +84,11 @@ class TimmBackbone(Backbone):
                 f"backbone {name!r} does not provide feature maps",
                 next="ssl-seg list backbones",
             )
-        levels = [(info["num_chs"], info["reduction"]) for info in _levels(self.net)]
+        levels = [(info["num_chs"], info["reduction"]) for info in levels_of(self.net)]
         if stem == "small":
-            _use_small_stem(self.net, name)
+            use_small_stem(self.net, name)
             levels = [(channels, max(1, stride // 4)) for channels, stride in levels]
-        self._indices = _chosen(levels)
+        self._indices = evenly_spaced(levels)
         self._end(ending(name, arguments, self._indices), names, keep=idle_layers)
         self.channels = [levels[index][0] for index in self._indices]
         if self.whole:
@@ -94,6 +96,10 @@ class TimmBackbone(Backbone):
         self.strides = [levels[index][1] for index in self._indices]
         self._register_state_dict_hook(_without_net)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_with_net)  # type: ignore[no-untyped-call]
+        if type(self) is TimmBackbone and has_tokens(self.net):
+            self.__class__ = TimmTransformer
+        if isinstance(self, TimmTokens):
+            self.describe_tokens()
 
     def _end(self, found: Ending, names: list[str], *, keep: bool) -> None:
         """Leave out what no map comes from, or keep it; `names` are those of timm's tensors."""
@@ -116,7 +122,7 @@ class TimmBackbone(Backbone):
         Raises:
             UsageError: the network takes no images of this size.
         """
-        try:
+        with size_errors(self.built_as[0], images):
             found = self.net.forward_intermediates(
                 images,
                 indices=self._indices,
@@ -124,68 +130,14 @@ class TimmBackbone(Backbone):
                 output_fmt="NCHW",
                 intermediates_only=not self.whole,
             )
-        except AssertionError as error:  # how timm refuses a size
-            height, width = images.shape[-2:]
-            raise UsageError(
-                f"backbone {self._name!r} does not support {height} x {width} images: {error}",
-                next="another --image-size: often 224, or a multiple of 32",
-            ) from error
         if not self.whole:
             return list(found)
         final, maps = found
         return [*maps[:-1], final]
 
 
-def _create(name: str) -> tuple[Any, dict[str, Any]]:
-    """The model without its classifier; transformers for any image size, if they can; and how."""
-    for any_size in ({"dynamic_img_size": True}, {"strict_img_size": False}, {}):
-        try:
-            return timm.create_model(name, pretrained=False, num_classes=0, **any_size), any_size
-        except TypeError:
-            continue
-    raise AssertionError("unreachable: the last try has no arguments to refuse")
-
-
-def _create_dilated(name: str, output_stride: int) -> Any:
-    """The model with its last stages dilated, so that its deepest map has the stride asked for."""
-    try:
-        net = timm.create_model(name, pretrained=False, num_classes=0, output_stride=output_stride)
-    except Exception as error:  # each family of networks refuses in its own way
-        raise _cannot_dilate(name, output_stride) from error
-    if _levels(net)[-1]["reduction"] != output_stride:
-        raise _cannot_dilate(name, output_stride)
-    return net
-
-
-def _cannot_dilate(name: str, output_stride: int) -> UsageError:
-    return UsageError(
-        f"backbone {name!r} does not support output stride {output_stride}",
-        next="omit output_stride, or use a ResNet: --backbone resnet50 -o backbone.output_stride=8",
-    )
-
-
-def _levels(net: Any) -> list[dict[str, Any]]:
-    info = net.feature_info
-    return list(getattr(info, "info", info))
-
-
-def _chosen(levels: list[tuple[int, int]]) -> list[int]:
-    """All levels of a pyramid; of a plain transformer's equal blocks, four evenly spaced ones."""
-    if len(levels) > 6 and len({stride for _, stride in levels}) == 1:
-        return [len(levels) * quarter // 4 - 1 for quarter in (1, 2, 3, 4)]
-    return list(range(len(levels)))
-
-
-def _use_small_stem(net: Any, name: str) -> None:
-    conv = getattr(net, "conv1", None)
-    if not isinstance(conv, nn.Conv2d) or not hasattr(net, "maxpool"):
-        raise UsageError(
-            f"stem=small requires a ResNet with a standard stem convolution; {name!r} has none",
-            next="ssl-seg train ... --backbone resnet18 -o backbone.stem=small",
-        )
-    net.conv1 = nn.Conv2d(3, conv.out_channels, 3, padding=1, bias=False)
-    nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
-    net.maxpool = nn.Identity()
+class TimmTransformer(TimmTokens, TimmBackbone):
+    """A plain transformer of timm (`VisionTransformer`, `Eva`), whose patches are tokens; see `TimmBackbone`."""
 
 
 def _without_net(module: nn.Module, state: dict[str, Any], prefix: str, _: object) -> None:
@@ -203,22 +155,25 @@ def _names() -> dict[str, None]:
     return dict.fromkeys(timm.list_models())
 
 
-def changed(name: str, options: Mapping[str, Any]) -> bool:
-    """Whether version 0.1.0 made another network of these options: one with layers that never learn.
+def early_options(name: str, options: Mapping[str, Any]) -> dict[str, str]:
+    """What to add to options of version 0.1.0 for the same network: it kept layers that never learn, and pooled maps.
 
     Args:
-        name: of a backbone; False of one that is not timm's.
+        name: of a backbone; nothing is added for one that is not timm's.
         options: of `TimmBackbone`, as texts or values.
     """
-    if name not in _names() or "idle_layers" in options:
-        return False
+    if name not in _names():
+        return {}
     stride = int(options.get("output_stride") or 0)
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):  # it is not needed, only looked at
             made = TimmBackbone(name, output_stride=stride or None)
     except Exception:  # each family of networks fails in its own way where there are no numbers
-        return False
-    return made.whole or any(not key.startswith("pre_logits.") for key in made.idle)
+        return {}
+    idle = made.whole or any(not key.startswith("pre_logits.") for key in made.idle)
+    token = isinstance(made, TimmTokens) and made.has_class_token
+    early = ({"idle_layers": "true"} if idle else {}) | ({"pool": "mean"} if token else {})
+    return {key: value for key, value in early.items() if key not in options}
 
 
 class _Models(Mapping[str, Callable[..., TimmBackbone]]):

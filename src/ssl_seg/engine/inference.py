@@ -12,7 +12,6 @@ from ssl_seg.data.image_cache import Store
 from ssl_seg.data.loader import Batch, in_order
 from ssl_seg.distributed.collectives import all_reduce_sum
 from ssl_seg.engine.device import Device
-from ssl_seg.nn.layers import global_pool
 
 EVAL_BATCH_SIZE = 256
 
@@ -59,7 +58,7 @@ def extract_features(
     device: Device,
     **how: Any,
 ) -> tuple[Tensor, Tensor]:
-    """Pooled features of every image's central square.
+    """The backbone's `summary` of every image's central square.
 
     Args:
         how: see `run_inference`.
@@ -69,9 +68,20 @@ def extract_features(
     """
     rows, batch_size = how.get("rows"), how.get("batch_size", EVAL_BATCH_SIZE)
     targets = store.targets if rows is None else store.targets[rows]
-    parts = [global_pool(maps).float() for maps, _ in run_inference(backbone, store, device, **how)]
+    parts = [found.float() for found, _ in run_inference(_Summary(backbone), store, device, **how)]
     features = gather_outputs(parts, len(targets), device, batch_size)
     return features, targets[: len(features)].to(features.device)
+
+
+class _Summary(nn.Module):
+    """A backbone as a function from images to their vectors."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.backbone.summary(images)
 
 
 def gather_outputs(

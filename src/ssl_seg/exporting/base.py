@@ -73,7 +73,7 @@ class ExportModel:
 
     @torch.no_grad()
     def pooled_features(self, images: Tensor) -> Tensor:
-        """Return (B, C) features, as `embed` does."""
+        """Return (B, C) means of the deepest map."""
         return global_pool(self.backbone(images))
 
 

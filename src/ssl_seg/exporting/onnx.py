@@ -14,7 +14,6 @@ from ssl_seg.errors import UsageError
 from ssl_seg.exporting.base import ExportModel, check_difference, difference, unsupported
 from ssl_seg.exporting.exported import Exported
 from ssl_seg.exporting.output import atomic_output
-from ssl_seg.nn.layers import global_pool
 
 _TOLERANCE = 1e-4
 _LARGEST = 1_900_000_000  # bytes; a file of protobuf ends at 2 GB
@@ -22,15 +21,14 @@ _NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 
 class _Features(nn.Module):
-    """A backbone as a function of tensors: pooled features, and the deepest map."""
+    """A backbone as a function of tensors: one vector for each image, and the deepest map."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        maps = self.backbone(images)
-        return global_pool(maps), maps[-1]
+        return self.backbone.summary(images), self.backbone(images)[-1]  # ONNX Runtime computes it once
 
 
 class _Logits(nn.Module):
@@ -47,7 +45,7 @@ class _Logits(nn.Module):
 def to_onnx(source: ExportModel, path: Path) -> Exported:
     """Write one .onnx file: `sample_images` (B, 3, H, W), normalised, to the head's `logits`.
 
-    Without a head its outputs are `features` (B, C), pooled, and `map` (B, C, h, w), the deepest. The batch is of
+    Without a head its outputs are `features` (B, C), as `embed` gives them, and `map` (B, C, h, w), the deepest. The batch is of
     any size; so are images for logits of every pixel, where the network can be written down that way. The
     file's metadata hold normalisation, image size, classes and colours.
 

@@ -8,7 +8,7 @@ from ssl_seg.augment.recipes import BYOL_VIEWS
 from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, SSLMethod
 from ssl_seg.distributed.collectives import all_gather
 from ssl_seg.hooks import hookimpl
-from ssl_seg.nn.layers import global_pool, mlp
+from ssl_seg.nn.layers import mlp
 from ssl_seg.utils.autocast import full_precision
 
 
@@ -74,7 +74,7 @@ class BarlowTwins(SSLMethod):
         self.redundancy, self.scale = redundancy, scale
 
     def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
-        one, two = (self.projector(global_pool(self.backbone(view))) for view in views)
+        one, two = (self.projector(self.backbone.summary(view)) for view in views)
         return {"loss": self.scale * barlow_loss(one, two, self.redundancy), "embedding": one}
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ssl_seg.augment.recipes import BYOL_VIEWS
 from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, SSLMethod
 from ssl_seg.hooks import hookimpl
-from ssl_seg.nn.layers import decay_at, global_pool, make_ema_copy, mlp, update_ema
+from ssl_seg.nn.layers import decay_at, make_ema_copy, mlp, update_ema
 from ssl_seg.utils.autocast import full_precision
 
 
@@ -69,10 +69,10 @@ class BYOL(SSLMethod):
         self.decay = decay
 
     def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
-        projections = [self.projector(global_pool(self.backbone(view))) for view in views]
+        projections = [self.projector(self.backbone.summary(view)) for view in views]
         predictions = [self.predictor(projection) for projection in projections]
         with torch.no_grad():
-            targets = [self.target_projector(global_pool(self.target_backbone(view))) for view in views]
+            targets = [self.target_projector(self.target_backbone.summary(view)) for view in views]
         loss = byol_loss(predictions[0], targets[1]) + byol_loss(predictions[1], targets[0])
         return {"loss": loss, "embedding": projections[0]}
 

@@ -9,7 +9,7 @@ from ssl_seg.augment.recipes import MOCO_V2_VIEW
 from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, SSLMethod
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.contrastive import queue_contrast
-from ssl_seg.nn.layers import global_pool, make_ema_copy, mlp, update_ema
+from ssl_seg.nn.layers import make_ema_copy, mlp, update_ema
 from ssl_seg.nn.queue import Queue
 from ssl_seg.nn.split_norm import split_norm, swap_blocks
 
@@ -64,7 +64,7 @@ class MoCoV2(SSLMethod):
 
     def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
         order = ((0, 1), (1, 0)) if self.symmetric else ((0, 1),)
-        queries = {a: self.projector(global_pool(self.backbone(views[a]))) for a, _ in order}
+        queries = {a: self.projector(self.backbone.summary(views[a])) for a, _ in order}
         keys = {b: self._key(views[b]) for _, b in order}
         terms = [queue_contrast(queries[a], keys[b], self.queue.rows, self.temperature) for a, b in order]
         for key in keys.values():
@@ -74,7 +74,7 @@ class MoCoV2(SSLMethod):
     @torch.no_grad()
     def _key(self, view: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, D), normalised beside other images than its query."""
-        features = global_pool(self.target_backbone(swap_blocks(view, self.splits)))
+        features = self.target_backbone.summary(swap_blocks(view, self.splits))
         key: Tensor = self.target_projector(swap_blocks(features, self.splits))
         return key
 

@@ -10,7 +10,7 @@ from ssl_seg.augment.recipes import BYOL_VIEWS
 from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, SSLMethod
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.contrastive import batch_contrast
-from ssl_seg.nn.layers import decay_at, global_pool, make_ema_copy, mlp, update_ema
+from ssl_seg.nn.layers import decay_at, make_ema_copy, mlp, update_ema
 
 
 class MoCoV3(SSLMethod):
@@ -62,10 +62,10 @@ class MoCoV3(SSLMethod):
         self.temperature, self.decay = temperature, decay
 
     def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
-        projections = [self.projector(global_pool(self.backbone(view))) for view in views]
+        projections = [self.projector(self.backbone.summary(view)) for view in views]
         queries = [self.predictor(projection) for projection in projections]
         with torch.no_grad():
-            keys = [self.target_projector(global_pool(self.target_backbone(view))) for view in views]
+            keys = [self.target_projector(self.target_backbone.summary(view)) for view in views]
         terms = [batch_contrast(queries[a], keys[1 - a], self.temperature) for a in (0, 1)]
         # the paper's factor keeps the gradient's length alike for every temperature
         return {"loss": 2.0 * self.temperature * (terms[0] + terms[1]), "embedding": projections[0]}

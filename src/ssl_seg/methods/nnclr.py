@@ -10,7 +10,7 @@ from ssl_seg.augment.recipes import BYOL_VIEWS
 from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, SSLMethod
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.contrastive import batch_contrast
-from ssl_seg.nn.layers import global_pool, mlp
+from ssl_seg.nn.layers import mlp
 from ssl_seg.nn.queue import Queue
 from ssl_seg.utils.autocast import full_precision
 
@@ -77,7 +77,7 @@ class NNCLR(SSLMethod):
         self.temperature = temperature
 
     def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
-        projections = [self.projector(global_pool(self.backbone(view))) for view in views]
+        projections = [self.projector(self.backbone.summary(view)) for view in views]
         predictions = [self.predictor(projection) for projection in projections]
         neighbours = [nearest(projection, self.queue.rows) for projection in projections]
         terms = [batch_contrast(neighbours[a], predictions[1 - a], self.temperature) for a in (0, 1)]

@@ -11,7 +11,7 @@ from ssl_seg.augment.recipes import SIMCLR_VIEW, View, stronger
 from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, SSLMethod
 from ssl_seg.distributed.collectives import all_gather, local_shard
 from ssl_seg.hooks import hookimpl
-from ssl_seg.nn.layers import global_pool, mlp
+from ssl_seg.nn.layers import mlp
 from ssl_seg.utils.autocast import full_precision
 
 
@@ -107,7 +107,7 @@ class SimCLR(SSLMethod):
         self.loss = loss
 
     def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
-        one, two = (self.projector(global_pool(self.backbone(view))) for view in views)
+        one, two = (self.projector(self.backbone.summary(view)) for view in views)
         if self.loss == "nt_xent":
             loss = nt_xent(one, two, self.temperature)
         else:

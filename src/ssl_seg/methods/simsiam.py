@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ssl_seg.augment.recipes import MOCO_V2_VIEW
 from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, ParamGroup, SSLMethod
 from ssl_seg.hooks import hookimpl
-from ssl_seg.nn.layers import global_pool, mlp
+from ssl_seg.nn.layers import mlp
 from ssl_seg.utils.autocast import full_precision
 
 
@@ -56,7 +56,7 @@ class SimSiam(SSLMethod):
         self.predictor = mlp(dimensions, bottleneck, dimensions)
 
     def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
-        projections = [self.projector(global_pool(self.backbone(view))) for view in views]
+        projections = [self.projector(self.backbone.summary(view)) for view in views]
         predictions = [self.predictor(projection) for projection in projections]
         one = simsiam_loss(predictions[0], projections[1])
         two = simsiam_loss(predictions[1], projections[0])

@@ -11,7 +11,7 @@ from ssl_seg.augment.view_list import Views
 from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, SSLMethod
 from ssl_seg.distributed.collectives import all_gather, local_shard
 from ssl_seg.hooks import hookimpl
-from ssl_seg.nn.layers import global_pool, mlp
+from ssl_seg.nn.layers import mlp
 from ssl_seg.utils.autocast import full_precision
 
 
@@ -76,7 +76,7 @@ class SupCon(SSLMethod):
         targets = views.targets if isinstance(views, Views) else None
         if targets is None:
             targets = torch.full((len(views[0]),), -1, device=views[0].device)
-        one, two = (self.projector(global_pool(self.backbone(view))) for view in views)
+        one, two = (self.projector(self.backbone.summary(view)) for view in views)
         return {"loss": supcon_loss(one, two, targets, self.temperature), "embedding": one}
 
 

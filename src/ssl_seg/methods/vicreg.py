@@ -9,7 +9,7 @@ from ssl_seg.augment.recipes import BYOL_VIEWS
 from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, SSLMethod
 from ssl_seg.distributed.collectives import all_gather
 from ssl_seg.hooks import hookimpl
-from ssl_seg.nn.layers import global_pool, mlp
+from ssl_seg.nn.layers import mlp
 from ssl_seg.nn.statistics import covariance_term, variance_term
 from ssl_seg.utils.autocast import full_precision
 
@@ -76,7 +76,7 @@ class VICReg(SSLMethod):
         self.weights = {"invariance": invariance, "variance": variance, "covariance": covariance}
 
     def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
-        one, two = (self.projector(global_pool(self.backbone(view))) for view in views)
+        one, two = (self.projector(self.backbone.summary(view)) for view in views)
         return {**vicreg_loss(one, two, **self.weights), "embedding": one}
 
 

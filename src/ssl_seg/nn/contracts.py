@@ -4,13 +4,14 @@ The library's own components are held to it by their tests.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import View
-from ssl_seg.base import Metric
+from ssl_seg.base import Backbone, Metric
 from ssl_seg.utils.foreign import Owner, fenced, label, wrong
 
 
@@ -33,6 +34,10 @@ def made_by(
         made = factory(*given, **options)
         label(made, owner)
         _check(owner, kind, made, *given[2:3])
+        if kind == "backbones" and not hasattr(
+            made, "summary"
+        ):  # any module with `channels` and `strides` will do
+            made.summary = MethodType(Backbone.summary, made)
     return made
 
 

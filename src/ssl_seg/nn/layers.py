@@ -4,9 +4,14 @@ import copy
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from ssl_seg.base import Backbone
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def mlp(
@@ -52,16 +57,16 @@ def global_pool(features: Sequence[Tensor]) -> Tensor:
     return features[-1].mean(dim=(2, 3))
 
 
-def pooled_crops(backbone: nn.Module, views: Sequence[Tensor], large: int = 2) -> Tensor:
-    """Pooled features of all views: V of (B, 3, h, w) -> (V * B, C), view by view.
+def pooled_crops(backbone: Backbone, views: Sequence[Tensor], large: int = 2) -> Tensor:
+    """The backbone's `summary` of all views: V of (B, 3, h, w) -> (V * B, C), view by view.
 
     Views of one size go through together, so that BatchNorm sees them as one batch: the first `large`, then the rest.
     """
     groups = [torch.cat(list(group)) for group in (views[:large], views[large:]) if group]
-    return torch.cat([global_pool(backbone(group)) for group in groups])
+    return torch.cat([backbone.summary(group) for group in groups])
 
 
-def make_ema_copy(module: nn.Module) -> nn.Module:
+def make_ema_copy(module: M) -> M:
     """A deep copy that no gradient reaches: the start of a target network.
 
     Its BatchNorm layers normalise by the batch, as the online network's do, but their momentum is

@@ -15,8 +15,9 @@ def untrained_in(backbone: Any) -> list[str]:
 def as_it_was(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options with which a backbone of version 0.1.0 is made as it was then.
 
-    Its EfficientNets end with the last stage, and of many networks it kept layers that never learn.
+    Its EfficientNets end with the last stage, of many networks it kept layers that never learn, and a
+    transformer's class token was not used.
     """
-    from ssl_seg.backbones.timm import changed
+    from ssl_seg.backbones.timm import early_options
 
-    return {**options, "idle_layers": "true"} if changed(name, options) else dict(options)
+    return {**options, **early_options(name, options)}

@@ -52,18 +52,18 @@ def check(registry: Registry, kind: str, name: str) -> None:
     Raises:
         AssertionError: a rule is broken; the text says which.
     """
-    from ssl_seg import testing
+    from ssl_seg.testing import methods, parts
 
     factory = registry.factory(kind, name)
     if kind == "datasets":
-        testing.check_dataset(factory("", "") if name == "demo" else factory(".", ""))
+        parts.check_dataset(factory("", "") if name == "demo" else factory(".", ""))
     elif kind == "metrics":
-        testing.check_metric(factory, fill_bank)
+        parts.check_metric(factory, fill_bank)
     else:
         checks: dict[str, Callable[[Any], None]] = {
-            "ssl": testing.check_method,
-            "backbones": testing.check_backbone,
-            "heads": testing.check_head,
+            "ssl": methods.check_method,
+            "backbones": parts.check_backbone,
+            "heads": parts.check_head,
         }
         checks[kind](factory)
 

@@ -1,0 +1,70 @@
+"""How a network of timm is made: for any image size, with another stride, with a small stem."""
+
+from typing import Any
+
+import timm
+from torch import nn
+
+from ssl_seg.errors import UsageError
+
+
+def create(name: str) -> tuple[Any, dict[str, Any]]:
+    """The model without its classifier; transformers for any image size, if they can; and how."""
+    for any_size in ({"dynamic_img_size": True}, {"strict_img_size": False}, {}):
+        try:
+            return timm.create_model(name, pretrained=False, num_classes=0, **any_size), any_size
+        except TypeError:
+            continue
+    raise AssertionError("unreachable: the last try has no arguments to refuse")
+
+
+def create_dilated(name: str, output_stride: int) -> Any:
+    """The model with its last stages dilated, so that its deepest map has the stride asked for.
+
+    Raises:
+        UsageError: it cannot have it.
+    """
+    try:
+        net = timm.create_model(name, pretrained=False, num_classes=0, output_stride=output_stride)
+    except Exception as error:  # each family of networks refuses in its own way
+        raise _cannot_dilate(name, output_stride) from error
+    if levels_of(net)[-1]["reduction"] != output_stride:
+        raise _cannot_dilate(name, output_stride)
+    return net
+
+
+def _cannot_dilate(name: str, output_stride: int) -> UsageError:
+    return UsageError(
+        f"backbone {name!r} does not support output stride {output_stride}",
+        next="omit output_stride, or use a ResNet: --backbone resnet50 -o backbone.output_stride=8",
+    )
+
+
+def levels_of(net: Any) -> list[dict[str, Any]]:
+    """What timm says of each map: `num_chs`, `reduction`, ..."""
+    info = net.feature_info
+    return list(getattr(info, "info", info))
+
+
+def evenly_spaced(levels: list[tuple[int, int]]) -> list[int]:
+    """All levels of a pyramid; of a plain transformer's equal blocks, four evenly spaced ones."""
+    if len(levels) > 6 and len({stride for _, stride in levels}) == 1:
+        return [len(levels) * quarter // 4 - 1 for quarter in (1, 2, 3, 4)]
+    return list(range(len(levels)))
+
+
+def use_small_stem(net: Any, name: str) -> None:
+    """Replace a ResNet's first convolution and its pooling by a 3x3 convolution of stride 1.
+
+    Raises:
+        UsageError: it is no such network.
+    """
+    conv = getattr(net, "conv1", None)
+    if not isinstance(conv, nn.Conv2d) or not hasattr(net, "maxpool"):
+        raise UsageError(
+            f"stem=small requires a ResNet with a standard stem convolution; {name!r} has none",
+            next="ssl-seg train ... --backbone resnet18 -o backbone.stem=small",
+        )
+    net.conv1 = nn.Conv2d(3, conv.out_channels, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
+    net.maxpool = nn.Identity()

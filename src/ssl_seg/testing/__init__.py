@@ -1,0 +1,25 @@
+"""The conformance kit: what every component must keep, as functions that a plugin's tests call.
+
+    from ssl_seg.testing import check_method
+    def test_my_method(): check_method(MyMethod)
+
+Each raises `AssertionError` with the broken rule in words. The library's own components keep them too.
+"""
+
+from ssl_seg.nn.tiny_backbone import TinyBackbone as TinyBackbone
+from ssl_seg.nn.tiny_backbone import TinyTokens as TinyTokens
+from ssl_seg.testing.methods import check_method as check_method
+from ssl_seg.testing.parts import check_backbone as check_backbone
+from ssl_seg.testing.parts import check_dataset as check_dataset
+from ssl_seg.testing.parts import check_head as check_head
+from ssl_seg.testing.parts import check_metric as check_metric
+
+__all__ = [
+    "TinyBackbone",
+    "TinyTokens",
+    "check_backbone",
+    "check_dataset",
+    "check_head",
+    "check_method",
+    "check_metric",
+]

@@ -1,0 +1,153 @@
+"""What every method must keep."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from ssl_seg.augment.view_list import Views
+from ssl_seg.augment.views import augment
+from ssl_seg.base import Backbone, SSLMethod
+from ssl_seg.engine.optim import build_param_groups
+from ssl_seg.engine.recipe import trouble_in
+from ssl_seg.nn.tensor_walk import iter_tensors
+from ssl_seg.nn.tiny_backbone import TinyBackbone, TinyTokens
+from ssl_seg.nn.token_backbone import TokenBackbone
+from ssl_seg.testing.parts import check_gradients, noise
+from ssl_seg.weights.checkpoint import load_checkpoint, save_checkpoint
+
+BATCH, SIZE = 8, 32
+
+
+def check_method(
+    factory: Callable[..., SSLMethod], *, backbone: Callable[[], Backbone] | None = None
+) -> None:
+    """Hold a method to its contract, on a tiny backbone and a few steps.
+
+    - `training_step` gives a finite scalar `loss`, and a finite gradient to every trainable
+      parameter of the backbone. It moves no parameter.
+    - What `after_step` moves (a target network) requires no gradient, gets none, and is not moved
+      by the optimizer.
+    - No tensor hangs on two attributes of the method, be it in a list or as a view of the same
+      storage: a target is a copy, never the online network under a second name.
+    - Every tensor that changes in training is in `state_dict()`.
+    - Saved and loaded into a fresh instance, training goes on bit for bit. `recipe` is one that a run reads.
+
+    Args:
+        factory: the method, or a function that makes it on a backbone.
+        backbone: makes that backbone; by default a tiny one of the kind that the factory `needs`.
+    """
+    make_backbone = backbone or _tiny(factory)
+
+    def build(seed: int) -> SSLMethod:
+        torch.manual_seed(seed)
+        return _checked(factory(make_backbone()))
+
+    method = build(0)
+    _check_sharing(method)
+    optimizer = _optimizer(method)
+    before = [(path, tensor, tensor.detach().clone()) for _, path, tensor in iter_tensors(method)]
+    for step in range(3):
+        _check_step(method, optimizer, step)
+    _check_sharing(method)  # a step may have made a tensor a view of another
+    _check_saved(method, before)
+    _check_resume(build, method, optimizer)
+
+
+def _tiny(factory: Callable[..., SSLMethod]) -> Callable[[], Backbone]:
+    needs = getattr(getattr(factory, "func", factory), "needs", Backbone)
+    return TinyTokens if issubclass(needs, TokenBackbone) else TinyBackbone
+
+
+def _checked(method: SSLMethod) -> SSLMethod:
+    assert isinstance(method, nn.Module), "a method must be an nn.Module"
+    assert len(method.views) > 0, "a method must say which views it wants"
+    for name, recipe in (("recipe", method), ("recipe of the paper", getattr(method, "paper", None))):
+        trouble = trouble_in(recipe.recipe) if recipe is not None else ""
+        assert not trouble, f"the {name}: {trouble}"
+    return method.train()
+
+
+def _optimizer(method: SSLMethod) -> Optimizer:
+    return AdamW(build_param_groups(method, 1e-4, declared=method.param_groups), lr=1e-3)
+
+
+def _check_sharing(method: SSLMethod) -> None:
+    seen: dict[int, tuple[str, str]] = {}
+    for attribute, path, tensor in iter_tensors(method):
+        if tensor.numel():
+            owner, other = seen.setdefault(tensor.untyped_storage().data_ptr(), (attribute, path))
+            assert owner == attribute, f"{path} shares its storage with {other}: a target must be a copy"
+
+
+def _step(method: SSLMethod, optimizer: Optimizer, step: int) -> Tensor:
+    """One step as the engine does it; the loss."""
+    torch.manual_seed(step)
+    loss: Tensor = method(random_views(method, step))["loss"]
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    method.after_step((step + 1) / 10)
+    return loss.detach()
+
+
+def random_views(method: SSLMethod, step: int) -> Views:
+    """What a method is given in a step: noise in the place of views, with boxes and flips as if it had been cut out."""
+    views = [noise(BATCH, SIZE, seed=100 * step + index) for index in range(len(method.views))]
+    cut = augment(torch.zeros(BATCH, 3, SIZE, SIZE, dtype=torch.uint8), method.views, seed=step, size=SIZE)
+    facts = {"targets": torch.arange(BATCH) % 3, "progress": torch.tensor(step / 10)}
+    return cut.replaced(views).with_facts(**facts)
+
+
+def _check_step(method: SSLMethod, optimizer: Optimizer, step: int) -> None:
+    start, out = _parameters(method), method(random_views(method, step))
+    assert isinstance(out, dict) and "loss" in out, "training_step must return a dict with 'loss'"
+    loss = out["loss"]
+    assert isinstance(loss, Tensor), f"the loss must be a tensor, not {type(loss).__name__}"
+    assert loss.ndim == 0 and bool(torch.isfinite(loss)), f"the loss must be a finite scalar, is {loss}"
+    assert loss.requires_grad, "the loss is cut off from the parameters"
+    loss.backward()
+    moved = _changed(start, _parameters(method))
+    assert not moved, f"training_step moved {moved[0]}: a target moves in after_step, after the optimizer"
+    check_gradients(method, "backbone.")
+    optimizer.step()
+    stepped, frozen = _parameters(method), {n for n, p in method.named_parameters() if not p.requires_grad}
+    pulled = frozen.intersection(_changed(start, stepped))
+    assert not pulled, f"the optimizer moved {min(pulled, default='')}, which requires no gradient"
+    grads = {name for name, p in method.named_parameters() if p.grad is not None}
+    optimizer.zero_grad()
+    method.after_step((step + 1) / 10)
+    for name in _changed(stepped, _parameters(method)):
+        assert name not in grads, f"{name} is moved by after_step and receives gradients"
+        assert name in frozen, f"{name} is moved by after_step and still requires a gradient"
+
+
+def _check_saved(method: SSLMethod, before: list[tuple[str, Tensor, Tensor]]) -> None:
+    saved = {tensor.untyped_storage().data_ptr() for tensor in method.state_dict().values()}
+    for path, tensor, old in before:
+        if not torch.equal(tensor, old):
+            kept = tensor.untyped_storage().data_ptr() in saved
+            assert kept, f"{path} changes in training and is not in state_dict()"
+
+
+def _check_resume(build: Callable[[int], SSLMethod], method: SSLMethod, optimizer: Optimizer) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = save_checkpoint(Path(folder), 3, method, optimizer, {})
+        twin_optimizer = _optimizer(twin := build(1))
+        load_checkpoint(path, twin, twin_optimizer)
+    for step in (3, 4, 5):
+        one, two = _step(method, optimizer, step), _step(twin, twin_optimizer, step)
+        assert torch.equal(one, two), f"a resumed run differs: loss {one} against {two} in step {step}"
+    changed = _changed(_parameters(method), _parameters(twin))
+    assert not changed, f"a resumed run differs in {changed[0]}"
+
+
+def _parameters(method: nn.Module) -> dict[str, Tensor]:
+    return {name: p.detach().clone() for name, p in method.named_parameters()}
+
+
+def _changed(one: dict[str, Tensor], two: dict[str, Tensor]) -> list[str]:
+    return [name for name, tensor in one.items() if not torch.equal(tensor, two[name])]

@@ -1,0 +1,117 @@
+"""What every backbone, head, dataset and metric must keep."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ssl_seg.base import Backbone, Dataset, Head, Metric
+
+
+def check_backbone(factory: Callable[[], Backbone], size: int = 64) -> None:
+    """Hold a backbone to its contract.
+
+    One map per entry of `channels` and `strides`, of that width and size, and a `summary` as wide as the deepest; finite; from the maps a finite
+    gradient to every trainable parameter, or it would be handed over as random as it began; in evaluation
+    mode an image's features do not depend on its neighbours; the weights survive saving.
+    """
+    torch.manual_seed(0)
+    backbone, images = factory(), noise(4, size, seed=1)
+    assert len(backbone.channels) == len(backbone.strides) > 0, "channels and strides differ in length"
+    levels = list(zip(backbone.channels, backbone.strides, strict=True))
+    maps = backbone(images)
+    assert isinstance(maps, list), f"forward must return a list, not {type(maps).__name__}"
+    expected = [(4, c, -(-size // s), -(-size // s)) for c, s in levels]
+    assert [tuple(m.shape) for m in maps] == expected, f"shapes {[tuple(m.shape) for m in maps]}"
+    if hasattr(backbone, "summary"):  # any module with maps will do as a backbone
+        summary = tuple(backbone.summary(images).shape)
+        assert summary == (4, levels[-1][0]), f"summary has shape {summary}, not {(4, levels[-1][0])}"
+    torch.stack([one.float().pow(2).mean() for one in maps]).sum().backward()
+    assert any(p.grad is not None and bool(p.grad.any()) for p in backbone.parameters()), "no gradient"
+    check_gradients(backbone, "")
+    backbone.eval()
+    with torch.no_grad():
+        whole, alone = backbone(images)[-1], backbone(images[:1])[-1]
+        assert bool(torch.isfinite(whole).all()), "features are not finite"
+        assert torch.allclose(whole[:1], alone, atol=1e-4), "features depend on the other images"
+        fresh = factory().eval()
+        fresh.load_state_dict(backbone.state_dict())
+        assert torch.equal(fresh(images)[-1], whole), "features differ after save and load"
+
+
+def check_head(factory: Callable[..., Head], sizes: Sequence[int] = (64, 97)) -> None:
+    """Hold a head to its contract: finite logits of the stated shape, and a gradient, for odd sizes."""
+    levels, classes = ((8, 4), (16, 8), (32, 16)), 5
+    head = factory([c for c, _ in levels], [s for _, s in levels], classes)
+    for size in sizes:
+        features = [torch.randn(2, c, -(-size // s), -(-size // s)) for c, s in levels]
+        logits = head(features, (size, size))
+        allowed = [(2, classes), (2, classes, size, size)]
+        assert tuple(logits.shape) in allowed, f"logits have shape {tuple(logits.shape)}"
+        assert bool(torch.isfinite(logits).all()), "logits are not finite"
+        logits.sum().backward()
+    idle = [name for name, p in head.named_parameters() if p.requires_grad and p.grad is None]
+    assert not idle, f"{idle[0]} gets no gradient"
+
+
+def check_dataset(dataset: Dataset, canvas: int = 64) -> None:
+    """Hold a dataset to its contract: readable images, labels in range, identities that tell apart."""
+    assert len(dataset) == len(dataset.samples) > 0, "the dataset is empty, or len() and samples differ"
+    for path, target in dataset.samples:
+        assert isinstance(path, str), "a sample's path must be a str"
+        assert -1 <= target < len(dataset.classes), f"target {target} of {path} is out of range"
+    picked = range(0, len(dataset), max(1, len(dataset) // 8))
+    for index in picked:
+        path = dataset.samples[index][0]
+        image, (height, width) = dataset.image(index, canvas)
+        assert image.dtype == np.uint8, f"{path}: pixels are {image.dtype}, not uint8"
+        assert image.ndim == 3 and image.shape[2] == 3, f"{path}: shape {image.shape}, not (h, w, 3)"
+        assert max(image.shape[:2]) <= canvas, f"{path}: larger than the canvas"
+        assert height > 0 and width > 0, f"{path}: no size"
+        assert np.array_equal(image, dataset.image(index, canvas)[0]), f"{path}: differs when read again"
+    identities = {dataset.identity(index) for index in picked}
+    assert len(identities) == len(picked), "different images have the same identity"
+
+
+def check_metric(factory: Callable[..., Metric], prepare: Callable[[Metric], None] = lambda m: None) -> None:
+    """Hold a metric to its contract: numbers by name, the same however batches are cut; a true `reset`."""
+    torch.manual_seed(0)
+    metric = factory(["a", "b", "c"])
+    prepare(metric)
+    logits, target = torch.randn(24, 3), torch.randint(0, 3, (24,))
+    results = []
+    for size in (24, 7):
+        metric.reset()
+        for chunk, labels in zip(logits.split(size), target.split(size), strict=True):
+            metric.update(chunk, labels)
+        results.append(metric.compute())
+        assert results[0], "compute() gives no number"
+        assert all(isinstance(value, float) for value in results[0].values()), "compute() must give floats"
+    assert _same(*results), f"the numbers depend on the batch size: {results[0]} and {results[1]}"
+    metric.update(-logits[:5], target[:5])
+    metric.reset()
+    metric.update(logits, target)
+    assert _same(results[0], metric.compute()), "reset() does not forget everything"
+
+
+def _same(one: dict[str, float], two: dict[str, float]) -> bool:
+    """Equal names, and numbers equal to 1e-6: sums of floats round. NaN, for an absent class, equals NaN."""
+    return one.keys() == two.keys() and np.allclose(
+        list(one.values()), list(two.values()), rtol=1e-6, atol=1e-6, equal_nan=True
+    )
+
+
+def noise(count: int, size: int, seed: int) -> Tensor:
+    """(count, 3, size, size) normal numbers."""
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def check_gradients(module: nn.Module, prefix: str) -> None:
+    """Hold trainable parameters whose names begin with the prefix to a finite gradient, frozen ones to none."""
+    for name, parameter in module.named_parameters():
+        if not parameter.requires_grad:
+            assert parameter.grad is None, f"{name} requires no gradient and has one"
+        elif name.startswith(prefix):
+            assert parameter.grad is not None, f"{name} gets no gradient"
+            assert bool(torch.isfinite(parameter.grad).all()), f"the gradient of {name} is not finite"
