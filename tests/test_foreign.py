@@ -48,6 +48,9 @@ class Net(Backbone):
     def forward(self, images):
         at("Backbone.forward")
         return [self.one(images).relu()]
+    def summary(self, images):
+        at("Backbone.summary")
+        return self(images)[0].mean((2, 3))
     def no_weight_decay(self):
         at("no_weight_decay")
         return {"one.weight"}
@@ -61,7 +64,7 @@ class Mine(SSLMethod):
         self.backbone = backbone
     def training_step(self, views):
         at("SSLMethod.training_step")
-        return {"loss": global_pool(self.backbone(views[0])).square().mean()}
+        return {"loss": self.backbone.summary(views[0]).square().mean()}
     def after_step(self, progress):
         at("SSLMethod.after_step")
     def forward(self, views):
@@ -236,6 +239,7 @@ PLACES = {
     "metrics()": (CLASSIFY, "metric 'own' of my-places 1.2"),
     "no_weight_decay": (TRAIN, "backbone 'own' of my-places 1.2"),
     "Backbone.forward": (TRAIN, STEP),
+    "Backbone.summary": (TRAIN, STEP),
     "SSLMethod.training_step": (TRAIN, STEP),
     "SSLMethod.after_step": (TRAIN, STEP),
     "SSLMethod.forward": (TRAIN, STEP),
@@ -329,9 +333,9 @@ def epoch_end(run, epoch, scores):
 
 
 def test_an_observer_changes_no_number(places, package, cli):
-    step = "global_pool(self.backbone(nn.functional.dropout(views[0]))).square().mean()"
+    step = "self.backbone.summary(nn.functional.dropout(views[0])).square().mean()"
     (places / "site" / "my_places.py").write_text(
-        PLUGIN.replace("global_pool(self.backbone(views[0])).square().mean()", step)
+        PLUGIN.replace("self.backbone.summary(views[0]).square().mean()", step)
     )
     losses = []
     for name in ("alone", "watched"):
@@ -437,7 +441,8 @@ def test_what_is_no_fault_of_the_code_keeps_its_own_exit_code(places, cli, error
 
 
 # what is wrong: in place of which line of the plugin, by which command, and what is said of it
-LOSS = 'return {"loss": global_pool(self.backbone(views[0])).square().mean()}'
+LOSS = 'return {"loss": self.backbone.summary(views[0]).square().mean()}'
+VECTORS = "return self(images)[0].mean((2, 3))"
 MAPS = "return [self.one(images).relu()]"
 LOGITS = "return self.linear(global_pool(features))"
 PIXELS = "return nn.functional.interpolate(self.one(features[-1]), size)"
@@ -467,6 +472,8 @@ WRONG = [
     (LOSS, "return {'loss': views[0].mean()}", TRAIN, "a `loss` without a gradient"),
     (LOSS, f"{LOSS[:-1]}, 'note': 'fine'}}", TRAIN, "training_step gives str as 'note'"),
     (LOSS, f"{LOSS[:-1]}, 'embedding': views[0]}}", TRAIN, "(4, 3, 32, 32) as `embedding`"),
+    (VECTORS, "return 3", TRAIN, "summary gives int, and must give (4, 8)"),
+    (VECTORS, "return images.mean((2, 3))", TRAIN, "summary gives a float32 tensor (4, 3)"),
     (MAPS, "return 3", TRAIN, "forward gives int"),
     (MAPS, "return self.one(images)", TRAIN, "forward gives a float32 tensor (4, 8, 16, 16)"),
     (MAPS, "return []", TRAIN, "forward gives list"),

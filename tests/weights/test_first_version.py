@@ -19,7 +19,10 @@ from ssl_seg.weights.model_file import save_model
 
 NETWORKS = ["test_efficientnet", "test_convnext", "test_mambaout"]
 SAME = ["test_resnet", "test_vit"]
-EARLY = {**dict.fromkeys(NETWORKS, {"idle_layers": "true"}), "test_resnet": {}, "test_vit": {"pool": "mean"}}
+EARLY = {name: {"idle_layers": "true"} for name in NETWORKS} | {
+    "test_resnet": {},
+    "test_vit": {"pool": "mean"},
+}
 IMAGES = torch.randn(2, 3, 160, 160, generator=torch.Generator().manual_seed(0))
 METADATA = {
     "task": "classify",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import View
 from ssl_seg.base import Backbone, Metric
+from ssl_seg.nn.token_backbone import TokenBackbone
 from ssl_seg.utils.foreign import Owner, fenced, label, wrong
 
 
@@ -34,10 +35,10 @@ def made_by(
         made = factory(*given, **options)
         label(made, owner)
         _check(owner, kind, made, *given[2:3])
-        if kind == "backbones" and not hasattr(
-            made, "summary"
-        ):  # any module with `channels` and `strides` will do
-            made.summary = MethodType(Backbone.summary, made)
+        if kind == "backbones":
+            made.summary = MethodType(_summary, made)  # of the object itself: copies have their own
+        if isinstance(made, TokenBackbone):
+            made.tokens = MethodType(_tokens, made)  # type: ignore[method-assign]
     return made
 
 
@@ -145,6 +146,26 @@ def _backbone_answer(module: Any, inputs: tuple[Any, ...], out: Any, classes: in
         if each.ndim != 4 or each.shape[1] != channels or not each.is_floating_point():
             return f"forward gives {_type(each)}, and {must}"
     return ""
+
+
+def _summary(backbone: Any, images: Tensor) -> Tensor:
+    """What a plugin's backbone gives as vectors of images; the usual ones of a module that has no such function."""
+    found: Tensor = getattr(type(backbone), "summary", Backbone.summary)(backbone, images)
+    return _of_shape(found, backbone, "summary", (len(images), backbone.channels[-1]))
+
+
+def _tokens(backbone: Any, images: Tensor, **options: Any) -> Tensor:
+    """What a plugin's transformer gives as tokens."""
+    found: Tensor = type(backbone).tokens(backbone, images, **options)
+    rows, columns = backbone.grid(*images.shape[-2:])
+    patches = rows * columns if options.get("keep") is None else options["keep"].shape[1]
+    return _of_shape(found, backbone, "tokens", (len(images), backbone.prefix + patches, backbone.width))
+
+
+def _of_shape(found: Any, module: Any, function: str, shape: tuple[int, ...]) -> Tensor:
+    if isinstance(found, Tensor) and tuple(found.shape) == shape and found.is_floating_point():
+        return found
+    raise wrong(module, f"{function} gives {_type(found)}, and must give {shape}")
 
 
 def _head_answer(module: nn.Module, inputs: tuple[Any, ...], out: Any, classes: int) -> str:
