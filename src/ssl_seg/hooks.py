@@ -80,8 +80,8 @@ def step_end(run: ObservedRun, step: int, scores: Mapping[str, Any]) -> None:
 
 
 @hookspec
-def epoch_end(run: ObservedRun, epoch: int, scores: Mapping[str, float]) -> None:
-    """An epoch (from 1) is over and `scores` have been appended to `scores.jsonl`."""
+def epoch_end(run: ObservedRun, epoch: int, scores: Mapping[str, float]) -> str | None:
+    """An epoch (from 1) is over and `scores` have been appended to `scores.jsonl`; returns `"stop"` to end the run."""
 
 
 @hookspec

@@ -72,19 +72,21 @@ class Plugins:
             if marked and name not in known:
                 raise AttributeError(f"no hook {name!r}{did_you_mean(name, known)}")
 
-    def notify(self, hook: str, **values: object) -> None:
-        """Call an observer hook; a broken observer is reported once and the run lives."""
+    def notify(self, hook: str, **values: object) -> list[str]:
+        """Call an observer hook; a broken observer is reported once and the run lives. Returns the texts it returns."""
+        returned = []
         for impl in getattr(self.manager.hook, hook).get_hookimpls():
             with restored(numbers_only=True):
-                self._call(impl, hook, values)
+                returned.append(self._call(impl, hook, values))
+        return [each for each in returned if isinstance(each, str)]
 
     def observes(self, hook: str) -> bool:
         """Whether a plugin implements an observer hook."""
         return bool(getattr(self.manager.hook, hook).get_hookimpls())
 
-    def _call(self, impl: pluggy.HookImpl, hook: str, values: Mapping[str, object]) -> None:
+    def _call(self, impl: pluggy.HookImpl, hook: str, values: Mapping[str, object]) -> object:
         try:
-            impl.function(*(values[name] for name in impl.argnames))
+            return impl.function(*(values[name] for name in impl.argnames))
         except Interrupted:
             raise
         except BaseException as error:  # foreign code
@@ -93,6 +95,7 @@ class Plugins:
             if impl.plugin_name not in self._reported:
                 self._reported.add(impl.plugin_name)
                 log.warning("plugin %s: %s failed: %s", impl.plugin_name, hook, brief(error))
+            return None
 
 
 def load_plugins() -> Plugins:

@@ -16,6 +16,7 @@ from ssl_seg.engine.monitors import CollapseMonitor, FiniteCheck, assert_finite_
 from ssl_seg.engine.run_dir import Run
 from ssl_seg.engine.schedule import Schedule
 from ssl_seg.engine.signals import SignalHandler
+from ssl_seg.engine.stopping import Stopping
 from ssl_seg.errors import HealthError, Stopped
 from ssl_seg.utils.log import log
 from ssl_seg.weights.checkpoint import load_checkpoint, save_checkpoint
@@ -27,7 +28,8 @@ class CheckpointManager:
     """Saves and restores a run, and ends its epochs.
 
     Attributes:
-        on_epoch_end, on_scores: see `fit`.
+        on_epoch_end, stopping: see `fit`.
+        on_scores: is called with the scores of an epoch; returns whether the run is to end.
         latest_checkpoint: path of the newest one.
     """
 
@@ -39,7 +41,8 @@ class CheckpointManager:
     signals: SignalHandler
     monitor: CollapseMonitor | None
     on_epoch_end: Callable[[int], Mapping[str, float]]
-    on_scores: Callable[[int, Mapping[str, float]], None]
+    on_scores: Callable[[int, Mapping[str, float]], bool]
+    stopping: Stopping
     logger: MetricLogger = field(init=False)
     latest_checkpoint: str | None = None
     _saved_step: int = -1
@@ -68,9 +71,11 @@ class CheckpointManager:
 
     def _finish_step(self, step: int) -> None:
         """Write an epoch's scores, save a checkpoint, and end the run after a signal, as far as they are due."""
-        if self.logger.is_epoch_end(step):
+        self._check_time()
+        self.stopping.is_last = self._is_last(step)
+        if self.logger.is_epoch_end(step, is_last=self.stopping.is_last):
             self._end_epoch(step)
-        unfinished = step < self.schedule.total_steps or self.logger.is_epoch_end(step)
+        unfinished = not self._is_last(step) or self.logger.is_epoch_end(step, is_last=True)
         # each process has its own clock and may get its own signal: one answer for all
         signal, due = self.device.all_reduce_max(self.signals.signal, self._should_save(step))
         if unfinished and signal:
@@ -79,6 +84,25 @@ class CheckpointManager:
             raise Stopped(self.signals.signal, kept=self.latest_checkpoint, next=self.run.again)
         if due:
             self._save(step)
+
+    def _is_last(self, step: int) -> bool:
+        return step == self.schedule.total_steps or bool(self.stopping.reason)
+
+    def _check_time(self) -> None:
+        if self.stopping.max_seconds and not self.stopping.reason:
+            (is_up,) = self.device.all_reduce_max(self.stopping.is_time_up(self.logger.seconds))
+            if is_up:
+                self.stopping.end_by_time()
+
+    def _check_scores(self, epoch: int, scores: Mapping[str, float]) -> None:
+        """End the run if its scores or an observer ask for it, in all processes."""
+        if self.on_scores(epoch, scores):
+            self.stopping.reason = "an observer returned 'stop'"
+        if self.device.is_main:
+            self.stopping.check_scores(self.run.scores())
+        (stops,) = self.device.all_reduce_max(bool(self.stopping.reason))
+        if stops:
+            self.stopping.reason = self.stopping.reason or "as in the main process"
 
     def check_finite(self, finite: FiniteCheck, embedding: Tensor | None, step: int, lr: float) -> None:
         """Wait for the finite check of a step and, every few steps, check its embeddings for a collapse."""
@@ -98,7 +122,7 @@ class CheckpointManager:
             self.monitor = None
 
     def _end_epoch(self, step: int) -> None:
-        epoch = step // self.schedule.steps_per_epoch
+        epoch = -(-step // self.schedule.steps_per_epoch)
         self.run.check_there()
         self._sync_metrics()
         scores = self.logger.epoch_scores(step)
@@ -109,14 +133,14 @@ class CheckpointManager:
         if self.device.is_main:
             self.run.add_scores(scores)
         log.info("epoch %d: %s", epoch, ", ".join(f"{k} {v:.5g}" for k, v in scores.items()))
-        self.on_scores(epoch, scores)
+        self._check_scores(epoch, scores)
         self.device.barrier()
         self.logger.start_epoch()
         self._saved_step = -1  # a checkpoint of this step does not hold the epoch's scores
 
     def _should_save(self, step: int) -> bool:
         schedule = self.schedule
-        if step == schedule.total_steps:
+        if self._is_last(step):
             return True
         if schedule.save_every_steps:
             return step % schedule.save_every_steps == 0
@@ -133,7 +157,8 @@ class CheckpointManager:
                 "strikes": self.monitor.num_alerts if self.monitor else 0,
                 "meter": self.logger.state_dict(),
             }
-            state |= self.run.kept()
+            ended = self.stopping.reason if self.stopping.is_final else ""
+            state |= self.run.kept() | {"ended": ended}
             path = save_checkpoint(self.run.checkpoints, step, self.module, self.optimizer, state)
             self.latest_checkpoint = str(path)
             self.run.set_status("running", step=step, checkpoint=path.name)
@@ -150,6 +175,7 @@ class CheckpointManager:
             log.warning("skipping damaged checkpoint: %s; using %s", damage, path.name)
         state = load_checkpoint(path, self.module, self.optimizer)
         self.logger.load_state_dict(state["meter"])
+        self.stopping.reason = state.get("ended", "")
         if self.monitor:
             self.monitor.num_alerts = state["strikes"]
         self.latest_checkpoint, self._saved_step = str(path), state["step"]
@@ -161,7 +187,7 @@ class CheckpointManager:
             return
         step: int = state["step"]
         # a row of this very step may be there although the checkpoint still has to end the epoch
-        due = self.logger.is_epoch_end(step)
+        due = self.logger.is_epoch_end(step, is_last=self._is_last(step))
         self.run.restore(state.get("scores"), step - 1 if due else step)
         if due or step < self.schedule.total_steps:
             self.run.set_status("running", step=step, checkpoint=f"step-{step:06d}")

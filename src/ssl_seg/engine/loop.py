@@ -16,6 +16,7 @@ from ssl_seg.engine.observers import Observers
 from ssl_seg.engine.run_dir import Run
 from ssl_seg.engine.schedule import Schedule, set_rates
 from ssl_seg.engine.signals import SignalHandler
+from ssl_seg.engine.stopping import Stopping
 from ssl_seg.utils.foreign import fenced
 from ssl_seg.utils.train_progress import TrainProgress
 
@@ -35,7 +36,8 @@ def fit(
     on_epoch_end: Callable[[int], Mapping[str, float]] = lambda epoch: {},
     on_progress: Callable[[TrainProgress], None] = lambda progress: None,
     observers: Sequence[object] = (),
-) -> None:
+    stopping: Stopping | None = None,
+) -> int:
     """Train until `schedule.total_steps`; resume from the latest checkpoint if `run.resume`.
 
     Args:
@@ -44,6 +46,10 @@ def fit(
         on_epoch_end: called after each epoch (from 1); the returned scores join those of the epoch.
         on_progress: called about twice a second.
         observers: objects with some of the observer hooks as methods; called in the main process.
+        stopping: when to end before that.
+
+    Returns:
+        The number of steps that the run has done.
 
     Raises:
         HealthError: not finite (before any weight moves), or collapsed. Stopped: by a signal, after saving.
@@ -51,8 +57,9 @@ def fit(
     """
     # Setup: wrap the module, then restore the latest checkpoint or save the first one
     forward, observed = device.prepare(module), Observers(observers if device.is_main else (), run)
+    stopping = stopping or Stopping()
     state = module, optimizer, schedule, device, run, signals, monitor, on_epoch_end, observed.epoch_end
-    manager, finite = CheckpointManager(*state), FiniteCheck()
+    manager, finite = CheckpointManager(*state, stopping), FiniteCheck()
     logger, total_steps = manager.logger, schedule.total_steps
     after_step = getattr(module, "after_step", lambda progress: None)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -60,7 +67,7 @@ def fit(
     step = manager.restore_or_init()
     inputs = logger.time_batch(batches, step) if step < total_steps else ()
     with fenced(lambda: f"step {step + 1}, epoch {step // schedule.steps_per_epoch + 1}"):
-        while step < total_steps:
+        while step < total_steps and not stopping.reason:
             # Forward and backward
             device.seed_rank_rng(step)
             lr = set_rates(optimizer, schedule, step)
@@ -82,6 +89,7 @@ def fit(
             if progress := logger.progress(step, device.peak_memory()):
                 on_progress(progress)
     observed.run_end()
+    return step
 
 
 def _accumulate_gradients(

@@ -97,11 +97,13 @@ class MetricLogger:
     def epoch_scores(self, step: int) -> dict[str, float]:
         """The scores of the epoch that ends with `step`."""
         speed = self.batch_size * self._epoch_steps / max(1e-9, self._epoch_seconds)
-        scores = {"epoch": step // self.steps_per_epoch, "step": step, "seconds": round(self.seconds, 3)}
+        epoch = math.ceil(step / self.steps_per_epoch)
+        steps = step - (epoch - 1) * self.steps_per_epoch  # fewer where the run ends within an epoch
+        scores = {"epoch": epoch, "step": step, "seconds": round(self.seconds, 3)}
         scores["images_per_second"] = round(speed, 2)
         if self._joules is not None:
             scores["energy_wh"] = round(self._joules / 3600, 4)
-        scores |= {name: (value / self.steps_per_epoch).item() for name, value in self._sums.items()}
+        scores |= {name: (value / steps).item() for name, value in self._sums.items()}
         return scores | self._values
 
     def start_epoch(self) -> None:
@@ -109,9 +111,9 @@ class MetricLogger:
         self._sums, self._values = {}, {}
         self._previous_epoch_seconds, self._epoch_steps, self._epoch_started = 0.0, 0, perf_counter()
 
-    def is_epoch_end(self, step: int) -> bool:
-        """Whether `step` ends an epoch whose scores have not been written."""
-        return bool(self._sums) and step % self.steps_per_epoch == 0
+    def is_epoch_end(self, step: int, *, is_last: bool = False) -> bool:
+        """Whether `step` ends an epoch whose scores have not been written; the last step of a run does."""
+        return bool(self._sums) and (is_last or step % self.steps_per_epoch == 0)
 
     @property
     def seconds(self) -> float:

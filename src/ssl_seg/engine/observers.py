@@ -32,16 +32,21 @@ class Observers:
             scores = {name: value.detach() for name, value in out.items() if value.ndim == 0}
             self._call("step_end", step=step, scores=scores)
 
-    def epoch_end(self, epoch: int, scores: Mapping[str, float]) -> None:
-        """Pass on the scores of an epoch (from 1)."""
-        self._call("epoch_end", epoch=epoch, scores=scores)
+    def epoch_end(self, epoch: int, scores: Mapping[str, float]) -> bool:
+        """Pass on the scores of an epoch (from 1); whether an observer returned `"stop"`."""
+        return "stop" in self._call("epoch_end", epoch=epoch, scores=scores)
 
     def run_end(self) -> None:
         """Announce the end."""
         self._call("run_end")
 
-    def _call(self, hook: str, **values: Any) -> None:
+    def _call(self, hook: str, **values: Any) -> list[str]:
+        """Call a hook of all observers; returns the texts that they return."""
+        returned = []
         for observer in self._observers:
             if method := getattr(observer, hook, None):
                 arguments = {"run": self._run, **values}
-                method(**{name: arguments[name] for name in inspect.signature(method).parameters})
+                returned.append(
+                    method(**{name: arguments[name] for name in inspect.signature(method).parameters})
+                )
+        return [each for each in returned if isinstance(each, str)]

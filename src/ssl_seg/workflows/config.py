@@ -81,6 +81,9 @@ class PretrainConfig(_Settings):
     betas: str | None = None
     clip: float | None = None
     accumulate: int = 1
+    max_steps: int | None = None
+    max_time: str | None = None
+    early_stop: str | None = None
     seed: int = 0
     precision: Precision = "auto"
     deterministic: bool = False
@@ -139,6 +142,9 @@ class ClassificationConfig(_Settings):
     schedule: Schedule = "cosine"
     clip: float = 0.0
     accumulate: int = 1
+    max_steps: int | None = None
+    max_time: str | None = None
+    early_stop: str | None = None
     seed: int = 0
     precision: Precision = "auto"
     deterministic: bool = False
@@ -200,6 +206,9 @@ class SegmentationConfig(_Settings):
     schedule: Schedule = "poly"
     clip: float = 0.0
     accumulate: int = 1
+    max_steps: int | None = None
+    max_time: str | None = None
+    early_stop: str | None = None
     seed: int = 0
     precision: Precision = "auto"
     deterministic: bool = False

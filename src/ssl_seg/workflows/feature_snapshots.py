@@ -37,6 +37,7 @@ class FeatureSnapshotWriter:
         dataset, images: training images.
         count: how many are kept at most; they are evenly spaced.
         epochs: after which features are kept, from 1.
+        is_last: whether an epoch is the run's last, after which features are kept too.
         trained: whether the backbone is; see `penultimate_features`.
         device, normalization, image_size: how images go through the model.
         should_stop: whether a signal has come to this process.
@@ -51,6 +52,7 @@ class FeatureSnapshotWriter:
         count: int,
         *,
         epochs: Collection[int],
+        is_last: Callable[[], bool],
         trained: bool,
         device: "Device",
         normalization: Mapping[str, Any],
@@ -60,13 +62,14 @@ class FeatureSnapshotWriter:
     ) -> None:
         self._model, self._dataset, self._images = model, dataset, images
         self._indices = torch.linspace(0, len(images) - 1, min(count, len(images))).round().long()
-        self._epochs, self._trained = set(epochs) if count else set(), trained
+        self._epochs, self._is_last, self._trained = set(epochs), is_last, trained
         self._device, self._should_stop, self._run_dir = device, should_stop, run_dir
         self._inputs = {"size": image_size, "stopped": should_stop, **normalization}
 
     def on_epoch_end(self, epoch: int) -> None:
         """Keep the features, if it is time to."""
-        if epoch not in self._epochs or self._stops():
+        is_due = len(self._indices) and (epoch in self._epochs or self._is_last())
+        if not is_due or self._stops():
             return
         features = penultimate_features(
             self._model, self._images, self._indices, self._device, trained=self._trained, **self._inputs

@@ -97,13 +97,18 @@ def run_finetuning(task: Task[C, M], setup: Setup[C, M], model: "Model", compone
         save_snapshots(epoch)
         return validation.validate(epoch) if validation else {}
 
-    session.fit(module, batches, optimizer, schedule, on_epoch_end)
+    steps = session.fit(module, batches, optimizer, schedule, on_epoch_end)
+    last_epoch, stopping = -(-steps // order.per_epoch), session.stopping
+    if stopping.reason:  # it may have been decided after the epoch's snapshots were due
+        stopping.is_last = True
+        save_snapshots(last_epoch)
     if device.is_main:
         _save(task, setup, model)
-    if validation and not validation.write_result():
+    again = bool(stopping.reason and task.pixels)
+    if validation and not validation.write_result(last_epoch, again=again):
         session.signals.received_on_any_rank(device)  # all processes learn which signal it was
         raise Stopped(session.signals.signal, next=run_dir.again)
-    session.finish(schedule.total_steps)
+    session.finish(steps)
     if device.is_main:
         weights = [f"weights: {run_dir.folder / 'model.safetensors'}"]
         session.progress.say(*(validation.summary() if validation else weights))
@@ -176,9 +181,8 @@ def _validation(
     return ValidationLog(
         validator,
         session.run_dir,
-        last_epoch=config.epochs,
         is_main=session.device.is_main,
-        is_due=partial(task.is_due, config),
+        is_due=lambda epoch: session.stopping.is_last or task.is_due(config, epoch),
         save_best=save_best,
         print_line=session.progress.say,
     )

@@ -1,7 +1,7 @@
 """Predicted masks of some validation images, kept after some epochs: `--watch` and `--watch-epochs`."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,7 @@ class MaskSnapshotWriter:
         names: of the images, with commas between them.
         epochs: after which masks are kept.
         where: what the names are of, for an error.
+        is_last: whether an epoch is the run's last, after which masks are kept too.
 
     Raises:
         UsageError: no image has such a name.
@@ -68,8 +69,9 @@ class MaskSnapshotWriter:
         epochs: Collection[int],
         *,
         where: str,
+        is_last: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.epochs = epochs
+        self.epochs, self._is_last = epochs, is_last
         self._run_dir, self._images, self._metadata = run_dir, images, metadata
         self._colors = np.array(metadata["colours"], dtype=np.uint8)
         self._files = self._find(dataset, names_in(names), where)
@@ -85,7 +87,7 @@ class MaskSnapshotWriter:
     def start(self, epoch: int, device: torch.device) -> PredictedMasks:
         """Room for the masks of an epoch."""
         height, width = self._images.sizes.amax(dim=0).tolist()
-        indices = list(self._files) if epoch in self.epochs else []
+        indices = list(self._files) if epoch in self.epochs or self._is_last() else []
         return PredictedMasks(epoch, indices, (height, width), device)
 
     def write(self, masks: PredictedMasks) -> None:

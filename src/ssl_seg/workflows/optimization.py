@@ -1,5 +1,6 @@
 """From the settings of a run to its optimizer and its schedule."""
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -39,7 +40,7 @@ def configure_optimizer(
     declared = getattr(module, "param_groups", ())
     # of version 0.1.0: everything decayed that has two dimensions, and the optimizer's state is in that order
     groups = build_param_groups(module, config.weight_decay, scales, () if early else None, declared)
-    total = config.epochs * steps_per_epoch
+    total = min(config.epochs * steps_per_epoch, config.max_steps or sys.maxsize)
     warmup, schedule, start = round(config.warmup * total), config.schedule, config.weight_decay
     lr_end, end = (getattr(config, name, None) for name in ("lr_end", "weight_decay_end"))
     plan = Schedule(

@@ -76,7 +76,7 @@ def run_pretraining(
     session.save_view_sheet(first.images, make_views(first, method.views, config))
 
     def on_epoch_end(epoch: int) -> dict[str, float]:
-        due = probe and (epoch % config.probe_every == 0 or epoch == config.epochs)
+        due = probe and (epoch % config.probe_every == 0 or session.stopping.is_last)
         scores = probe(method.backbone) if probe and due else {}
         for name, value in scores.items():
             say(f"epoch {epoch}: {name} {value:.3f}")
@@ -84,11 +84,11 @@ def run_pretraining(
 
     monitor = CollapseMonitor() if config.on_collapse == "stop" else None
     batches = pretrain_batches(loader, method, config, schedule.total_steps)
-    session.fit(method, batches, optimizer, schedule, on_epoch_end, monitor)
+    steps = session.fit(method, batches, optimizer, schedule, on_epoch_end, monitor)
     if device.is_main:
         name = config.ssl
         save_backbone_of_run(run_dir.folder, method.backbone, config, device.precision, trained_by=name)
-    session.finish(schedule.total_steps)
+    session.finish(steps)
     if device.is_main:
         last = (run_dir.scores() or [{}])[-1]  # of a finished run of 0.1.0 they may be lost
         shown = [f"{name} {last[name]:.3f}" for name in last if name.startswith(("loss", "probe"))]

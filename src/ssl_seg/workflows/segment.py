@@ -203,6 +203,7 @@ def build_validator(setup: "SegmentationSetup", metric: "MeanIoU", **common: Any
         config.watch,
         _snapshot_epochs(config),
         where=config.val or "",
+        is_last=lambda: session.stopping.is_last,
     )
     own: dict[str, Any] = {"snapshots": snapshots, "excluded": data.metadata["exclude"]}
     validator = SegmentationValidator(setup.module.model, data.val, data.val_images, metric, **own, **common)
@@ -218,9 +219,8 @@ def _snapshot_epochs(config: "SegmentationConfig") -> set[int]:
 
 
 def is_due(config: "SegmentationConfig", epoch: int) -> bool:
-    """By `--val-every`, at the end, and when masks are kept."""
-    at_interval = epoch % config.val_every == 0 or epoch == config.epochs
-    return at_interval or epoch in _snapshot_epochs(config)
+    """By `--val-every`, and when masks are kept."""
+    return epoch % config.val_every == 0 or epoch in _snapshot_epochs(config)
 
 
 SEGMENTATION: "Task[SegmentationConfig, SegmentationTask]" = Task(

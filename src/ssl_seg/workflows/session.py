@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ssl_seg.engine.run_dir import Run
 from ssl_seg.engine.run_settings import check_parts, refuse_changes
 from ssl_seg.engine.signals import SignalHandler
+from ssl_seg.engine.stopping import Stopping, stopping_from
+from ssl_seg.errors import counted
 from ssl_seg.utils.progress import Console
 from ssl_seg.workflows.bad_files import NAME, BadFiles
 from ssl_seg.workflows.process_guard import attribute_failure, process_group_guard
@@ -41,6 +43,7 @@ class Session:
         progress: what people see.
         bad_files: the list of those that cannot be used.
         loggers: names for `--track`.
+        stopping: when the run ends before its last step.
     """
 
     run_dir: Run
@@ -50,6 +53,7 @@ class Session:
     progress: Console
     bad_files: BadFiles
     loggers: str = ""
+    stopping: Stopping = field(default_factory=Stopping)
 
     @property
     def started(self) -> dict[str, Any] | None:
@@ -88,16 +92,16 @@ class Session:
         schedule: "Schedule",
         on_epoch_end: Callable[[int], Mapping[str, float]],
         monitor: "CollapseMonitor | None" = None,
-    ) -> None:
-        """The loop, with this run's folder, signals, progress and experiment loggers."""
+    ) -> int:
+        """The loop, with this run's folder, signals, progress and experiment loggers; returns the steps done."""
         from ssl_seg.engine.loggers import ExperimentLogger, parse_loggers
         from ssl_seg.engine.loop import fit
 
         self.signals.prompt = False  # from here on it is the loop that looks whether one has come, and saves
 
-        def epoch_end(epoch: int, scores: Mapping[str, float]) -> None:
+        def epoch_end(epoch: int, scores: Mapping[str, float]) -> str:
             tracking.log(scores)
-            self.notify("epoch_end", epoch=epoch, scores=scores)
+            return "stop" if "stop" in self.notify("epoch_end", epoch=epoch, scores=scores) else ""
 
         def step_end(step: int, scores: "Mapping[str, Tensor]") -> None:
             self.notify("step_end", step=step, scores=scores)
@@ -108,7 +112,7 @@ class Session:
         self.device.barrier()
         names = parse_loggers(self.loggers) if self.device.is_main else []
         with ExperimentLogger(names, self.run_dir) as tracking:
-            fit(
+            steps = fit(
                 module,
                 batches,
                 optimizer,
@@ -120,7 +124,11 @@ class Session:
                 on_epoch_end=on_epoch_end,
                 on_progress=self.progress.training,
                 observers=[observer],
+                stopping=self.stopping,
             )
+        if self.stopping.reason:
+            self.progress.say(f"ended after {counted(steps, 'step')}: {self.stopping.reason}")
+        return steps
 
     def finish(self, step: int) -> None:
         """Mark the run as finished, and notify the observers."""
@@ -128,10 +136,9 @@ class Session:
             self.run_dir.set_status("finished", step=step, code=0, checkpoint=f"step-{step:06d}")
         self.notify("run_end")
 
-    def notify(self, hook: str, **values: Any) -> None:
-        """Call the observers, which are those of the main process."""
-        if self.device.is_main:
-            self.plugins.notify(hook, run=self.run_dir, **values)
+    def notify(self, hook: str, **values: Any) -> list[str]:
+        """Call the observers, which are those of the main process; returns the texts that they return."""
+        return self.plugins.notify(hook, run=self.run_dir, **values) if self.device.is_main else []
 
     def should_stop(self) -> bool:
         """Whether a signal has come to this process."""
@@ -158,7 +165,7 @@ def open_session(
     from ssl_seg.engine.loggers import parse_loggers
     from ssl_seg.plugins import load_plugins
 
-    settings = config.settings()
+    settings, stopping = config.settings(), stopping_from(config.max_time, config.early_stop)
     with SignalHandler(prompt=True) as signals, Console() as progress, stoppable(folder):
         device = Device(config.precision, compile=config.compile, cpu=config.cpu)
         progress.quiet = not device.is_main
@@ -177,4 +184,5 @@ def open_session(
                     refuse_changes(settings, run_dir.settings())
                 bad_files = BadFiles(folder / NAME, writes=run_dir.main)
                 with deterministic(config.deterministic):
-                    yield Session(run_dir, device, plugins, signals, progress, bad_files, config.track or "")
+                    own = run_dir, device, plugins, signals, progress, bad_files
+                    yield Session(*own, config.track or "", stopping)

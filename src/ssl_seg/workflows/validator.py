@@ -48,7 +48,6 @@ class ValidationLog:
     Args:
         validator: of the model.
         run_dir: its `scores.jsonl` holds the scores of each epoch.
-        last_epoch: of the run, counted from 1.
         is_main: whether this process writes.
         is_due: the epochs after which the model is validated.
         save_best: is called with the epoch when the primary score is the highest so far.
@@ -60,14 +59,13 @@ class ValidationLog:
         validator: Validator,
         run_dir: "Run",
         *,
-        last_epoch: int,
         is_main: bool,
         is_due: Callable[[int], bool],
         save_best: Callable[[int], None],
         print_line: Callable[[str], None],
     ) -> None:
         self._validator, self._run_dir = validator, run_dir
-        self._last_epoch, self._is_main, self._is_due = last_epoch, is_main, is_due
+        self._is_main, self._is_due = is_main, is_due
         self._save_best, self._print_line = save_best, print_line
         self._primary = f"val_{validator.primary_metric}"
         self._is_current = False  # whether the last epoch is what the metrics hold
@@ -85,17 +83,23 @@ class ValidationLog:
         self._print_line(f"epoch {epoch}: " + ", ".join([f"{self._primary} {score:.3f}", *extra]))
         return scores
 
-    def write_result(self) -> bool:
-        """Write `result.json` and the details of the last epoch; False if a signal has come before."""
+    def write_result(self, last_epoch: int, *, again: bool = False) -> bool:
+        """Write `result.json` and the details of the last epoch; False if a signal has come before.
+
+        Args:
+            last_epoch: of the run, counted from 1.
+            again: measure the model once more, for what is kept of a last epoch.
+        """
         # the scores are there, unless the run was stopped between its last epoch and this
-        if not self._is_current and not self._evaluate(self._last_epoch):
+        if (again or not self._is_current) and not self._evaluate(last_epoch):
             return False
         if not self._is_main:
             return True
         numbers = self._compute()
         # of a finished run of 0.1.0 the lines may be lost
-        now = {"epoch": self._last_epoch, **{f"val_{name}": value for name, value in numbers.items()}}
-        lines = self._validated() or [now]
+        now = {"epoch": last_epoch, **{f"val_{name}": value for name, value in numbers.items()}}
+        lines = self._validated()
+        lines += [now] * (not lines or lines[-1]["epoch"] != last_epoch)
         best = max(lines, key=self._rank)
         result = {
             "images": len(self._validator.images),
