@@ -81,7 +81,11 @@ def step_end(run: ObservedRun, step: int, scores: Mapping[str, Any]) -> None:
 
 @hookspec
 def epoch_end(run: ObservedRun, epoch: int, scores: Mapping[str, float]) -> str | None:
-    """An epoch (from 1) is over and `scores` have been appended to `scores.jsonl`; returns `"stop"` to end the run."""
+    """An epoch (from 1) is over and `scores` have been appended to `scores.jsonl`.
+
+    Returns:
+        `"stop"` ends the run after this epoch.
+    """
 
 
 @hookspec

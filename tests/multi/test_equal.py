@@ -1,4 +1,4 @@
-"""Two processes compute what one computes: training to 1e-9 in float64 (Lovasz: float32), evaluation bit for bit."""
+"""Two processes compute what one computes: training to 1e-6 in float64 (Lovasz: float32), evaluation bit for bit."""
 
 import json
 import runpy
@@ -39,7 +39,8 @@ def test_two_processes_train_what_one_trains(folders, case):
     start = load_file(folders[1] / case / "checkpoints" / "step-000000" / "model.safetensors")
     moved = max((one["model", key] - start[key]).abs().max().item() for key in start)
     assert moved > 1e-3, "nothing was trained"
-    close = {"rtol": 1e-3, "atol": 1e-5} if "lovasz" in case else {"rtol": 1e-9, "atol": 1e-11}
+    # Adam divides by the size of a gradient: where that is 1e-8, rounding of 1e-16 becomes 1e-10 of a weight
+    close = {"rtol": 1e-3, "atol": 1e-5} if "lovasz" in case else {"rtol": 1e-6, "atol": 1e-9}
     for key, tensor in one.items():
         torch.testing.assert_close(two[key], tensor, **close, msg=lambda m, key=key: f"{key}: {m}")
 
