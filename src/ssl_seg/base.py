@@ -29,6 +29,11 @@ class Backbone(nn.Module):
         """(B, 3, H, W) normalised images -> one (B, channels[i], H / strides[i], ...) per level."""
         raise NotImplementedError
 
+    @property
+    def side_multiple(self) -> int:
+        """What sides of images must be multiples of: a transformer's patch. Small crops are cut so; see `View.side`."""
+        return 1
+
     def summary(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) normalised images -> (B, channels[-1]), one vector for each image.
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from ssl_seg.augment.recipes import BYOL_VIEWS, View, multi_crop
+from ssl_seg.augment.recipes import BYOL_VIEWS, SMALL_CROP, View, multi_crop
 from ssl_seg.augment.views import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -190,6 +190,34 @@ def test_multi_crop_adds_small_views_of_small_parts():
     assert [view.shape[-1] for view in views] == [32, 32, 16, 16, 16, 16]
     small = views[2:]
     assert not any(torch.equal(small[i], small[j]) for i in range(4) for j in range(i))
+
+
+@pytest.mark.parametrize(
+    ("size", "multiple", "side"),
+    [
+        (128, 16, 48),
+        (96, 16, 48),
+        (64, 16, 32),
+        (224, 16, 96),
+        (32, 16, 16),
+        (16, 16, 16),
+        (126, 14, 56),
+        (128, 4, 56),
+    ],
+)
+def test_the_side_of_a_small_crop_is_the_nearest_multiple(size, multiple, side):
+    small = View(zoom=SMALL_CROP)
+    assert small.side(size, multiple) == side
+    assert abs(side - size * SMALL_CROP) <= multiple / 2 or side == multiple
+    assert View().side(size, multiple) == size, "the run's own size is the user's"
+    views = make(*canvases(), (View(), small), size=size, multiple=multiple)
+    assert [tuple(view.shape[2:]) for view in views] == [(size, size), (side, side)]
+
+
+def test_without_a_multiple_the_side_is_the_nearest_pixel():
+    for size in range(8, 300):
+        assert View(zoom=SMALL_CROP).side(size) == max(1, round(size * SMALL_CROP))
+    assert View(zoom=0.01).side(8) == 1
 
 
 def test_a_zoomed_view_is_the_view_of_a_smaller_run():

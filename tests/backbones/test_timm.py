@@ -7,6 +7,7 @@ import timm
 import torch
 import torchvision
 
+from ssl_seg.augment.recipes import SMALL_CROP, View
 from ssl_seg.backbones.timm import TimmBackbone, backbones, early_options
 from ssl_seg.errors import UsageError
 from ssl_seg.nn.layers import global_pool, make_ema_copy
@@ -361,6 +362,32 @@ def test_the_weights_depend_on_the_seed_alone():
     one, again, other = build(0), build(0), build(1)
     assert all(torch.equal(tensor, again[name]) for name, tensor in one.items())
     assert not all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "multiple"),
+    [
+        ("resnet18", 1),
+        ("convnext_atto", 1),
+        ("vgg11_bn", 1),
+        ("pvt_v2_b0", 1),
+        ("swin_tiny_patch4_window7_224", 4),
+        ("vit_tiny_patch16_224", 16),
+        ("vit_small_patch14_reg4_dinov2", 14),
+        ("hrnet_w18_small", 32),
+    ],
+)
+def test_small_crops_have_sides_that_the_network_takes(name, multiple):
+    """At every image size of which its own is a multiple; without a multiple the crop of 128 px would be refused."""
+    with torch.device("meta"), torch.no_grad():
+        backbone = TimmBackbone(name).eval()
+        assert backbone.side_multiple == multiple
+        sides = {View(zoom=SMALL_CROP).side(size, multiple) for size in range(multiple * 4, 260, multiple)}
+        for side in sorted(side for side in sides if side >= 32):
+            backbone(torch.zeros(1, 3, side, side))
+        if multiple > 1:
+            with pytest.raises(Exception):  # noqa: B017  each family refuses in its own way
+                backbone(torch.zeros(1, 3, 55, 55))
 
 
 @pytest.mark.parametrize(("name", "size"), [("mixer_s32_224", 64), ("beit_base_patch16_224", 96)])

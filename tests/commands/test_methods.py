@@ -80,3 +80,12 @@ def test_images_without_labels_are_refused_where_labels_are_needed(cli, tmp_path
     assert not (tmp_path / "run" / "checkpoints").exists() or not any(
         (tmp_path / "run" / "checkpoints").iterdir()
     )
+
+
+@pytest.mark.parametrize("method", ["swav", "visreg"])
+def test_small_crops_suit_the_patches_of_a_transformer(cli, tmp_path, method):
+    """Side 27 at 64 px is no multiple of 16."""
+    run = words(method, tmp_path / "run")
+    run[run.index("resnet10t")], run[run.index("32")] = "test_vit", "64"
+    code, _, err = cli(*run)
+    assert code == 0, err

@@ -33,6 +33,18 @@ class View:
     solarize_p: float = 0.0
     zoom: float = 1.0
 
+    def side(self, size: int, multiple: int = 1) -> int:
+        """Side of the view in pixels.
+
+        Args:
+            size: of the run's images.
+            multiple: the side of a smaller or larger view is the nearest multiple of it (55 px become 48 for patches
+                of 16).
+        """
+        if self.zoom == 1.0:
+            return size
+        return multiple * max(1, round(size * self.zoom / multiple))
+
 
 BYOL_VIEWS = (View(blur_p=1.0), View(blur_p=0.1, solarize_p=0.2))
 # SimCLR's colour distortion of strength 0.5, which its paper takes for small images (Chen et al. 2020, appendix B.9),

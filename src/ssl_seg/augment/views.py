@@ -35,6 +35,7 @@ def augment(
     seed: int = 0,
     epoch: int = 0,
     size: int | None = None,
+    multiple: int = 1,
     mean: tuple[float, ...] = IMAGENET_MEAN,
     std: tuple[float, ...] = IMAGENET_STD,
 ) -> Views:
@@ -51,10 +52,11 @@ def augment(
         samples: (B,) int64 ids, on the CPU; without it 0, 1, 2, ...
         seed, epoch: with the id they fix every draw.
         size: side of a view in pixels; without it the shorter side of the canvas.
+        multiple: see `View.side`.
         mean, std: of the normalisation, for images in [0, 1].
 
     Returns:
-        One (B, 3, size * zoom, size * zoom) float32 tensor per view, normalised, channels last; a list that
+        One (B, 3, side, side) float32 tensor per view, see `View.side`, normalised, channels last; a list that
         also knows boxes and flips.
     """
     count, _, height, width = images.shape
@@ -65,7 +67,7 @@ def augment(
     for index, view in enumerate(views):
         draws = chance.uniform(seed, epoch, index, samples, _SLOTS)
         geometries.append(_geometry(view, draws, sizes, images.device))
-        made.append(_view(images, geometries[-1], view, draws, side, mean, std))
+        made.append(_view(images, geometries[-1], view, draws, view.side(side, multiple), mean, std))
     return Views(made, geometries, Source(sizes, samples, seed, epoch))
 
 
@@ -91,10 +93,10 @@ def augment_pairs(
         What `augment` gives for the view, and (B, side, side) int64 classes.
     """
     draws = chance.uniform(seed, epoch, 0, samples, _SLOTS)
-    side = max(1, round(size * view.zoom))
+    side = view.side(size)
     where = _geometry(view, draws, sizes, masks.device)
     marks = geometry.turn(geometry.crop_nearest(masks, where.boxes, where.flips, side), where.turns)
-    return _view(images, where, view, draws, size, mean, std), marks.long()
+    return _view(images, where, view, draws, side, mean, std), marks.long()
 
 
 def normalised(
@@ -137,7 +139,6 @@ def _view(
     mean: tuple[float, ...],
     std: tuple[float, ...],
 ) -> Tensor:
-    size = max(1, round(size * view.zoom))
     out = geometry.crop_resize(images, where.boxes, where.flips, size)
     if view.turn_p:
         out = geometry.turn(out, where.turns)

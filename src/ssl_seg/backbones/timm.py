@@ -12,7 +12,14 @@ from ssl_seg.base import Backbone
 from ssl_seg.errors import UsageError
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.timm_ending import Ending, ending, leave_out
-from ssl_seg.nn.timm_network import create, create_dilated, evenly_spaced, levels_of, use_small_stem
+from ssl_seg.nn.timm_network import (
+    create,
+    create_dilated,
+    evenly_spaced,
+    levels_of,
+    needed_multiple,
+    use_small_stem,
+)
 from ssl_seg.nn.timm_tokens import TimmTokens, has_tokens, size_errors
 
 
@@ -115,6 +122,10 @@ class TimmBackbone(Backbone):
             return name not in own or name in still or name.rpartition(".")[0] in layers
 
         self.idle = list(filter(is_idle, names))
+
+    @property
+    def side_multiple(self) -> int:
+        return needed_multiple(self.net)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """The maps; see `Backbone`.

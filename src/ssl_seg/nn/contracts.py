@@ -85,9 +85,12 @@ def _backbone_trouble(made: Any) -> str:
     if not isinstance(made, nn.Module):
         return f"it makes {_type(made)}, and no Backbone"
     channels, strides = getattr(made, "channels", None), getattr(made, "strides", None)
-    if _all(int, channels) and _all(int, strides) and len(channels) == len(strides):  # type: ignore[arg-type]
-        return ""
-    return "its `channels` and `strides` are no whole numbers, one for each of its maps"
+    if not (_all(int, channels) and _all(int, strides) and len(channels) == len(strides)):  # type: ignore[arg-type]
+        return "its `channels` and `strides` are no whole numbers, one for each of its maps"
+    multiple = getattr(made, "side_multiple", 1)
+    if not isinstance(multiple, int) or multiple < 1:
+        return "its `side_multiple` is no whole number above 0"
+    return ""
 
 
 def _head_trouble(made: Any) -> str:

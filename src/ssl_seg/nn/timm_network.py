@@ -1,8 +1,11 @@
 """How a network of timm is made: for any image size, with another stride, with a small stem."""
 
+import math
 from typing import Any
 
 import timm
+from timm.layers import PatchEmbed
+from timm.models.hrnet import HighResolutionNet
 from torch import nn
 
 from ssl_seg.errors import UsageError
@@ -68,3 +71,13 @@ def use_small_stem(net: Any, name: str) -> None:
     net.conv1 = nn.Conv2d(3, conv.out_channels, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
     net.maxpool = nn.Identity()
+
+
+def needed_multiple(net: Any) -> int:
+    """What a network needs sides of images to be multiples of: the side of patches that it does not pad."""
+    if isinstance(net, HighResolutionNet):
+        return 32
+    embed = getattr(net, "patch_embed", None)
+    if not isinstance(embed, PatchEmbed) or embed.dynamic_img_pad:
+        return 1
+    return math.lcm(*embed.patch_size)

@@ -18,6 +18,10 @@ class TokenBackbone(Backbone):
     width: int
     prefix: int
 
+    @property
+    def side_multiple(self) -> int:
+        return self.patch
+
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Patches down and across an image of this size; they are numbered row by row."""
         return height // self.patch, width // self.patch

@@ -38,7 +38,7 @@ def pretrain_batches(
 
     def views_of(step: int) -> list[Views]:
         batch = loader.at(step)
-        views = make_views(batch, method.views, config)
+        views = make_views(batch, method.views, config, multiple=side_multiple(method))
         targets = batch.targets if method.needs_labels else None
         views = views.with_facts(targets=targets, progress=torch.tensor(step / total))
         return views.chunk(config.accumulate)
@@ -46,10 +46,19 @@ def pretrain_batches(
     return views_of
 
 
-def make_views(batch: Batch, views: Sequence[View], config: "RunConfig", **normalization: Any) -> Views:
-    """The views of a batch of images: one normalised (B, 3, size, size) tensor for each recipe."""
+def side_multiple(method: "SSLMethod") -> int:
+    """What the backbone needs sides of views to be multiples of; 1 if it does not say."""
+    return getattr(method.backbone, "side_multiple", 1)
+
+
+def make_views(batch: Batch, views: Sequence[View], config: "RunConfig", **options: Any) -> Views:
+    """The views of a batch of images: one normalised (B, 3, side, side) tensor for each recipe.
+
+    Args:
+        options: of `augment`: `multiple`, `mean`, `std`.
+    """
     draws: dict[str, Any] = {"seed": config.seed, "epoch": batch.epoch, "size": config.size}
-    return augment(batch.images, views, batch.sizes, batch.samples, **draws, **normalization)
+    return augment(batch.images, views, batch.sizes, batch.samples, **draws, **options)
 
 
 def micro_batches(tensors: Sequence[Tensor], count: int) -> list[list[Tensor]]:

@@ -50,7 +50,7 @@ def run_pretraining(
         components: builds the metric of the probe, and knows every option.
     """
     from ssl_seg.engine.monitors import CollapseMonitor
-    from ssl_seg.workflows.batches import make_views, open_loader, pretrain_batches
+    from ssl_seg.workflows.batches import make_views, open_loader, pretrain_batches, side_multiple
     from ssl_seg.workflows.knn_probe import measure_untrained, open_probe
     from ssl_seg.workflows.metadata import save_backbone_of_run
     from ssl_seg.workflows.optimization import configure_optimizer, warn_of_accumulation
@@ -73,7 +73,8 @@ def run_pretraining(
     if probe and not run_dir.resume:
         measure_untrained(session, method, probe, images)
     first = loader.at(0)
-    session.save_view_sheet(first.images, make_views(first, method.views, config))
+    views = make_views(first, method.views, config, multiple=side_multiple(method))
+    session.save_view_sheet(first.images, views)
 
     def on_epoch_end(epoch: int) -> dict[str, float]:
         due = probe and (epoch % config.probe_every == 0 or session.stopping.is_last)
