@@ -552,7 +552,7 @@ def test_a_wrong_type_is_named(places, cli, line, instead, words, said):
     code, _, err = cli(*words)
     assert code == 7, err
     assert "my-places 1.2" in err and said in err
-    assert (STEP in err) == (line in (LOSS, MAPS, LOGITS) or "auxiliary" in said)
+    assert (STEP in err) == (line in (LOSS, VECTORS, MAPS, LOGITS) or "auxiliary" in said)
 
 
 def test_a_built_in_part_of_the_wrong_type_is_a_bug(places, cli, monkeypatch):

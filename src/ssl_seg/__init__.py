@@ -48,6 +48,8 @@ _HOME = {
     "methods.visreg": ("VISReg",),
     "methods.spark": ("SparK",),
     "methods.densecl": ("DenseCL",),
+    "methods.mae": ("MAE",),
+    "methods.simmim": ("SimMIM",),
     "methods.pixpro": ("PixPro",),
     "methods.supcon": ("SupCon",),
     "backbones.timm": ("TimmBackbone", "TimmTransformer"),

@@ -56,12 +56,14 @@ from ssl_seg.methods.byol import BYOL as BYOL
 from ssl_seg.methods.byol import byol_loss as byol_loss
 from ssl_seg.methods.densecl import DenseCL as DenseCL
 from ssl_seg.methods.fastsiam import FastSiam as FastSiam
+from ssl_seg.methods.mae import MAE as MAE
 from ssl_seg.methods.moco_v2 import MoCoV2 as MoCoV2
 from ssl_seg.methods.moco_v3 import MoCoV3 as MoCoV3
 from ssl_seg.methods.nnclr import NNCLR as NNCLR
 from ssl_seg.methods.pixpro import PixPro as PixPro
 from ssl_seg.methods.simclr import SimCLR as SimCLR
 from ssl_seg.methods.simclr import nt_xent as nt_xent
+from ssl_seg.methods.simmim import SimMIM as SimMIM
 from ssl_seg.methods.simsiam import SimSiam as SimSiam
 from ssl_seg.methods.simsiam import simsiam_loss as simsiam_loss
 from ssl_seg.methods.spark import SparK as SparK

@@ -28,11 +28,13 @@ from ssl_seg.methods.barlow_twins import BarlowTwins
 from ssl_seg.methods.byol import BYOL
 from ssl_seg.methods.densecl import DenseCL
 from ssl_seg.methods.fastsiam import FastSiam
+from ssl_seg.methods.mae import MAE
 from ssl_seg.methods.moco_v2 import MoCoV2
 from ssl_seg.methods.moco_v3 import MoCoV3
 from ssl_seg.methods.nnclr import NNCLR
 from ssl_seg.methods.pixpro import PixPro
 from ssl_seg.methods.simclr import SimCLR
+from ssl_seg.methods.simmim import SimMIM
 from ssl_seg.methods.simsiam import SimSiam
 from ssl_seg.methods.spark import SparK
 from ssl_seg.methods.supcon import SupCon
@@ -43,7 +45,7 @@ from ssl_seg.methods.visreg import VISReg
 from ssl_seg.metrics.mean_iou import MeanIoU
 from ssl_seg.tasks.classification import ClassificationTask, mixup
 from ssl_seg.tasks.segmentation import SegmentationTask, full_image_logits
-from ssl_seg.testing import TinyBackbone
+from ssl_seg.testing import TinyBackbone, TinyTokens
 
 SIZE, BATCH, COUNT, CLASSES, STEPS = 16, 12, 29, 3, 5
 NAMES = [f"class {index}" for index in range(CLASSES)]
@@ -154,6 +156,10 @@ CASES = {
     "supcon": (method(SupCon, hidden=16, dimensions=8), 1),
     "pixpro": (method(PixPro, hidden=16, dimensions=8, instance=0.5), 1),
     "pixpro in two parts": (method(PixPro, hidden=16, dimensions=8), 2),
+    "mae": (method(MAE, TinyTokens, decoder_width=16, decoder_depth=1, decoder_heads=2), 1),
+    "mae in two parts": (method(MAE, TinyTokens, decoder_width=16, decoder_depth=1, decoder_heads=2), 2),
+    "simmim": (method(SimMIM, TinyTokens, mask_patch=8), 1),
+    "byol of tokens": (method(BYOL, TinyTokens, hidden=16, dimensions=8), 1),
     "spark": (method(SparK, width=16), 1),
     "dclw": (method(SimCLR, hidden=16, dimensions=8, loss="dclw"), 1),
     "classify": (classifier(False), 1),

@@ -14,12 +14,12 @@ import ssl_seg.methods
 from ssl_seg.base import Model
 from ssl_seg.heads.linear import Linear
 from ssl_seg.methods.vicregl import Weights
-from ssl_seg.nn.token_backbone import TokenBackbone
+from ssl_seg.nn.tiny_backbone import tiny_backbone
 from ssl_seg.plugins import load_plugins
 from ssl_seg.tasks import classification
 from ssl_seg.tasks.classification import ClassificationTask
 from ssl_seg.tasks.segmentation import SegmentationTask
-from ssl_seg.testing import TinyBackbone, TinyTokens
+from ssl_seg.testing import TinyBackbone
 from ssl_seg.testing.methods import random_views
 from ssl_seg.utils.autocast import full_precision, without_autocast
 
@@ -64,6 +64,8 @@ def given(name):
             (3, 2),
             Weights(25.0, 25.0, 1.0),
         ),
+        "mae_loss": (several, several.flip(0), several[..., 0] > 0),
+        "simmim_loss": (several, several.flip(0), several[..., 0] > 0),
         "reconstruction_loss": (several, several.flip(0), several[..., 0] > 0),
         "visreg_loss": (several, F.normalize(torch.randn(32, 8), dim=0).bfloat16()),
     }.get(name, (one, two))
@@ -97,8 +99,7 @@ def test_the_losses_are_all_there():
 
 @pytest.mark.parametrize("name", REGISTRY.names("ssl"))
 def test_the_loss_of_every_method_is_float32(name):
-    needs = REGISTRY.factory("ssl", name).needs
-    method = REGISTRY.build("ssl", name, TinyTokens() if needs is TokenBackbone else TinyBackbone())
+    method = REGISTRY.build("ssl", name, tiny_backbone(REGISTRY.factory("ssl", name)))
     with torch.autocast(**BF16):
         assert method(random_views(method, 0))["loss"].dtype == torch.float32
 

@@ -1,5 +1,8 @@
 """Backbones for tests of methods and heads."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -67,3 +70,9 @@ class TinyTokens(TokenBackbone):
     def summary(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, 16), the class token."""
         return self.tokens(images)[:, 0]
+
+
+def tiny_backbone(factory: Callable[..., Any]) -> Backbone:
+    """A tiny backbone of the kind that a method's factory `needs`."""
+    needs = getattr(getattr(factory, "func", factory), "needs", Backbone)
+    return TinyTokens() if needs is TokenBackbone else TinyBackbone()

@@ -14,7 +14,7 @@ from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.engine.optim import build_param_groups
 from ssl_seg.engine.recipe import trouble_in
 from ssl_seg.nn.tensor_walk import iter_tensors
-from ssl_seg.nn.tiny_backbone import TinyBackbone, TinyTokens
+from ssl_seg.nn.tiny_backbone import tiny_backbone
 from ssl_seg.nn.token_backbone import TokenBackbone
 from ssl_seg.testing.parts import check_gradients, noise
 from ssl_seg.weights.checkpoint import load_checkpoint, save_checkpoint
@@ -40,11 +40,10 @@ def check_method(
         factory: the method, or a function that makes it on a backbone.
         backbone: makes that backbone; by default a tiny one of the kind that the factory `needs`.
     """
-    make_backbone = backbone or _tiny(factory)
 
     def build(seed: int) -> SSLMethod:
         torch.manual_seed(seed)
-        return _checked(factory(make_backbone()))
+        return _checked(factory(backbone() if backbone else tiny_backbone(factory)))
 
     method = build(0)
     _check_sharing(method)
@@ -55,11 +54,6 @@ def check_method(
     _check_sharing(method)  # a step may have made a tensor a view of another
     _check_saved(method, before)
     _check_resume(build, method, optimizer)
-
-
-def _tiny(factory: Callable[..., SSLMethod]) -> Callable[[], Backbone]:
-    needs = getattr(getattr(factory, "func", factory), "needs", Backbone)
-    return TinyTokens if issubclass(needs, TokenBackbone) else TinyBackbone
 
 
 def _checked(method: SSLMethod) -> SSLMethod:
@@ -96,8 +90,9 @@ def _step(method: SSLMethod, optimizer: Optimizer, step: int) -> Tensor:
 
 def random_views(method: SSLMethod, step: int) -> Views:
     """What a method is given in a step: noise in the place of views, with boxes and flips as if it had been cut out."""
-    views = [noise(BATCH, SIZE, seed=100 * step + index) for index in range(len(method.views))]
-    cut = augment(torch.zeros(BATCH, 3, SIZE, SIZE, dtype=torch.uint8), method.views, seed=step, size=SIZE)
+    size = 2 * SIZE if isinstance(method.backbone, TokenBackbone) else SIZE  # of a transformer, some patches
+    views = [noise(BATCH, size, seed=100 * step + index) for index in range(len(method.views))]
+    cut = augment(torch.zeros(BATCH, 3, size, size, dtype=torch.uint8), method.views, seed=step, size=size)
     facts = {"targets": torch.arange(BATCH) % 3, "progress": torch.tensor(step / 10)}
     return cut.replaced(views).with_facts(**facts)
 

@@ -6,12 +6,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ssl_seg.engine.run_settings import COMPONENTS
+from ssl_seg.errors import UsageError
 from ssl_seg.utils.text import names_in
 from ssl_seg.workflows.config import ClassificationConfig, Options, PretrainConfig, SegmentationConfig
 from ssl_seg.workflows.resolved import Resolved
 
 if TYPE_CHECKING:
-    from ssl_seg.base import Backbone, Dataset
+    from ssl_seg.base import Backbone, Dataset, SSLMethod
     from ssl_seg.registry import Registry
 
 C = TypeVar("C", PretrainConfig, ClassificationConfig, SegmentationConfig)
@@ -67,6 +68,25 @@ class Components:
         torch.manual_seed(config.seed)
         backbone: Backbone = self.build("backbones", name, part="backbone", options=options)
         return backbone, config.with_options("backbone", options)
+
+    def method(self, config: PretrainConfig, backbone: "Backbone") -> "SSLMethod":
+        """The SSL method, on a backbone that it can train.
+
+        Raises:
+            UsageError: it needs one of another kind.
+        """
+        from ssl_seg.base import Backbone
+        from ssl_seg.nn.token_backbone import TokenBackbone
+
+        needs = getattr(self.registry.factory("ssl", config.ssl), "needs", Backbone)
+        if needs is not Backbone and not isinstance(backbone, needs):
+            kind = "a transformer" if needs is TokenBackbone else f"a {needs.__name__}"
+            raise UsageError(
+                f"{config.ssl} needs {kind}, and {config.backbone} is none",
+                next="--backbone vit_small_patch16_224; for a ResNet, --ssl spark",
+            )
+        method: SSLMethod = self.build("ssl", config.ssl, backbone, part="ssl", options=config.o.get("ssl"))
+        return method
 
     def dataset(
         self,

@@ -23,7 +23,7 @@ def pretrain_by_names(config: PretrainConfig, folder: Path, *, resume: bool) -> 
         config = with_canonical_names(config, session.plugins.registry)
         components = Components(session.plugins.registry)
         backbone, config = components.backbone(config, early=session.run_dir.is_early)
-        method = components.build("ssl", config.ssl, backbone, part="ssl", options=config.o.get("ssl"))
+        method = components.method(config, backbone)
         config = config.resolved(method.recipe, f"ssl method {config.ssl}", session.started)
         data = components.dataset("data", config.data, config.o)
         probe = None

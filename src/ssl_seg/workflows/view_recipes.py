@@ -30,11 +30,13 @@ def recipes_of(
 ) -> Sequence["View"]:
     """The views of a classifier, or of a method; these do not depend on the backbone, so a tiny one will do."""
     from ssl_seg.augment.recipes import TRAIN_VIEWS
-    from ssl_seg.nn.tiny_backbone import TinyBackbone
+    from ssl_seg.nn.tiny_backbone import tiny_backbone
 
     if augment:
         return [TRAIN_VIEWS[augment]]
-    method: SSLMethod = registry.build("ssl", ssl, TinyBackbone(), options=options)
+    method: SSLMethod = registry.build(
+        "ssl", ssl, tiny_backbone(registry.factory("ssl", ssl)), options=options
+    )
     return method.views
 
 

@@ -1,0 +1,104 @@
+"""SimMIM: a simple framework for masked image modeling (Xie et al. 2022, arXiv:2111.09886)."""
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ssl_seg.augment.recipes import View
+from ssl_seg.augment.view_list import Views, require_views
+from ssl_seg.base import ADAMW_RECIPE, PaperRecipe, SSLMethod
+from ssl_seg.errors import UsageError
+from ssl_seg.hooks import hookimpl
+from ssl_seg.nn.patches import patchify
+from ssl_seg.nn.token_backbone import TokenBackbone
+from ssl_seg.utils.autocast import full_precision
+
+
+@full_precision
+def simmim_loss(predictions: Tensor, patches: Tensor, hidden: Tensor) -> Tensor:
+    """Mean absolute error of the pixels of hidden patches: a mean over images of each image's own.
+
+    Args:
+        predictions, patches: (B, N, D) pixels of patches.
+        hidden: (B, N) bool, at least one in each image.
+    """
+    errors = (predictions - patches).abs().mean(dim=2)
+    return ((errors * hidden).sum(dim=1) / hidden.sum(dim=1)).mean()
+
+
+class SimMIM(SSLMethod):
+    """A transformer sees an image with large squares replaced by a learnt token, and one layer predicts their pixels.
+
+    It does not train the class token: `-o backbone.pool=mean` measures the mean of the patches instead.
+
+    Args:
+        backbone: trained and kept: a transformer.
+        mask: share of the squares that is hidden.
+        mask_patch: side of a square in pixels, rounded down to whole patches of the backbone.
+
+    Raises:
+        UsageError: an option is out of range; in a step, an image has a single square.
+    """
+
+    views = (View(scale=(0.67, 1.0), jitter_p=0.0, gray_p=0.0),)
+    loss_over = "image"
+    needs = TokenBackbone
+    recipe: ClassVar = {**ADAMW_RECIPE, "weight_decay": 0.05, "warmup": 0.1}
+    paper = PaperRecipe(
+        options={},
+        recipe={
+            "optimizer": "adamw",
+            "lr": 5e-5,
+            "lr_scaling": "linear",
+            "weight_decay": 0.05,
+            "warmup": 10 / 800,
+            "clip": 5.0,
+        },
+        epochs=800,
+        batch_size=2048,
+    )
+
+    backbone: TokenBackbone
+
+    def __init__(self, backbone: TokenBackbone, *, mask: float = 0.6, mask_patch: int = 32) -> None:
+        super().__init__()
+        if not 0.0 < mask < 1.0 or mask_patch < 1:
+            raise UsageError(
+                f"ssl.mask must be between 0 and 1, ssl.mask_patch at least 1; got {mask} and {mask_patch}"
+            )
+        self.backbone, self.mask, self.mask_patch = backbone, mask, mask_patch
+        self.mask_token = nn.Parameter(torch.zeros(backbone.width))  # one dimension: it does not decay
+        nn.init.trunc_normal_(self.mask_token, std=0.02)
+        self.paint = nn.Linear(backbone.width, 3 * backbone.patch**2)
+
+    def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
+        views = require_views(views, "simmim")
+        (images,) = views
+        hidden = self._hidden(views, self.backbone.grid(*images.shape[-2:]))
+        tokens = self.backbone.tokens(images, hide=hidden, mask_token=self.mask_token)
+        painted = self.paint(tokens[:, self.backbone.prefix :])
+        return {"loss": simmim_loss(painted, patchify(images, self.backbone.patch), hidden)}
+
+    def _hidden(self, views: Views, grid: tuple[int, int]) -> Tensor:
+        """(B, N) bool, which patches of each image are hidden."""
+        side = max(1, self.mask_patch // self.backbone.patch)
+        rows, columns = (-(-patches // side) for patches in grid)
+        squares = rows * columns
+        if squares < 2:
+            raise UsageError(
+                f"simmim hides squares of {side * self.backbone.patch} px, and an image has only one",
+                next=f"-o ssl.mask_patch={self.backbone.patch}, or a larger --image-size",
+            )
+        count = min(math.ceil(squares * self.mask), squares - 1)
+        order = views.chance(squares).T.argsort(dim=1, stable=True)
+        mask = torch.zeros_like(order, dtype=torch.bool).scatter(1, order[:, :count], True)
+        cells: Tensor = mask.unflatten(1, (rows, columns))
+        cells = cells.repeat_interleave(side, 1).repeat_interleave(side, 2)
+        return cells[:, : grid[0], : grid[1]].flatten(1)
+
+
+@hookimpl
+def ssl_methods() -> dict[str, type[nn.Module]]:
+    return {"simmim": SimMIM}
