@@ -159,7 +159,6 @@ CASES = {
     "mae": (method(MAE, TinyTokens, decoder_width=16, decoder_depth=1, decoder_heads=2), 1),
     "mae in two parts": (method(MAE, TinyTokens, decoder_width=16, decoder_depth=1, decoder_heads=2), 2),
     "simmim": (method(SimMIM, TinyTokens, mask_patch=8), 1),
-    "byol of tokens": (method(BYOL, TinyTokens, hidden=16, dimensions=8), 1),
     "spark": (method(SparK, width=16), 1),
     "dclw": (method(SimCLR, hidden=16, dimensions=8, loss="dclw"), 1),
     "classify": (classifier(False), 1),
