@@ -38,18 +38,13 @@ def fit(
     observers: Sequence[object] = (),
     stopping: Stopping | None = None,
 ) -> int:
-    """Train until `schedule.total_steps`; resume from the latest checkpoint if `run.resume`.
+    """Train, from the latest checkpoint if `run.resume`, to the last step or until `stopping`; return the steps done.
 
     Args:
         module: `forward` maps a micro-batch to `loss` and scalars to log; `after_step` is optional.
         batches: step -> the micro-batches of that step.
         on_epoch_end: called after each epoch (from 1); the returned scores join those of the epoch.
-        on_progress: called about twice a second.
         observers: objects with some of the observer hooks as methods; called in the main process.
-        stopping: when to end before that.
-
-    Returns:
-        The number of steps that the run has done.
 
     Raises:
         HealthError: not finite (before any weight moves), or collapsed. Stopped: by a signal, after saving.
@@ -57,9 +52,8 @@ def fit(
     """
     # Setup: wrap the module, then restore the latest checkpoint or save the first one
     forward, observed = device.prepare(module), Observers(observers if device.is_main else (), run)
-    stopping = stopping or Stopping()
     state = module, optimizer, schedule, device, run, signals, monitor, on_epoch_end, observed.epoch_end
-    manager, finite = CheckpointManager(*state, stopping), FiniteCheck()
+    manager, finite = CheckpointManager(*state, stopping or Stopping()), FiniteCheck()
     logger, total_steps = manager.logger, schedule.total_steps
     after_step = getattr(module, "after_step", lambda progress: None)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -67,7 +61,7 @@ def fit(
     step = manager.restore_or_init()
     inputs = logger.time_batch(batches, step) if step < total_steps else ()
     with fenced(lambda: f"step {step + 1}, epoch {step // schedule.steps_per_epoch + 1}"):
-        while step < total_steps and not stopping.reason:
+        while step < total_steps and not manager.stopping.reason:
             # Forward and backward
             device.seed_rank_rng(step)
             lr = set_rates(optimizer, schedule, step)
@@ -77,8 +71,7 @@ def fit(
             inputs = logger.time_batch(batches, step + 1) if step + 1 < total_steps else ()
             manager.check_finite(finite, out.get("embedding"), step, lr)
             # Update: the optimizer, then the method's own step (an EMA target)
-            if schedule.max_grad_norm:
-                torch.nn.utils.clip_grads_with_norm_(parameters, schedule.max_grad_norm, norm)
+            _clip_gradients(parameters, schedule.max_grad_norm, norm)
             optimizer.step()
             optimizer.zero_grad()
             after_step((step + 1) / total_steps)
@@ -90,6 +83,11 @@ def fit(
                 on_progress(progress)
     observed.run_end()
     return step
+
+
+def _clip_gradients(parameters: list[nn.Parameter], max_norm: float, norm: Tensor) -> None:
+    if max_norm:
+        torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
 
 
 def _accumulate_gradients(
