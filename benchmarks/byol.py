@@ -20,9 +20,9 @@ import torch
 from benchmarks.peers import BYOLPytorch, LightlyBYOL
 from ssl_seg.augment.views import augment
 from ssl_seg.backbones.timm import TimmBackbone
-from ssl_seg.data.image_cache import Store, open_store
-from ssl_seg.data.loader import Batches
-from ssl_seg.datasets.demo import Demo
+from ssl_seg.data.image_cache import ImageCache, open_image_cache
+from ssl_seg.data.loader import Loader
+from ssl_seg.datasets.demo import DemoDataset
 from ssl_seg.datasets.flat_folder import flat_folder
 from ssl_seg.engine.device import Device, has_bf16
 from ssl_seg.engine.loop import fit
@@ -39,18 +39,18 @@ WARM = 2
 class Ours:
     """ssl-seg: `fit` on a store, with all its checks; or the bare step on tensors that are there."""
 
-    def __init__(self, store: Store, model: str, size: int, batch: int) -> None:
+    def __init__(self, image_cache: ImageCache, model: str, size: int, batch: int) -> None:
         torch.manual_seed(0)
         self.device = Device()
         self.method = BYOL(TimmBackbone(model))
         self.module = self.device.prepare(self.method)
         self.optimizer = build_optimizer("adamw", build_param_groups(self.method, 1e-4), 1e-3)
-        self.batches = Batches(store, batch, 0, self.device.device)
+        self.batches = Loader(image_cache, batch, 0, self.device.device)
         self.batch, self.size = batch, size
         self.fixed = self.views(0)
 
     def views(self, step: int) -> list[torch.Tensor]:
-        b = self.batches.at(step)
+        b = self.batches.batch_at(step)
         return augment(b.images, self.method.views, b.sizes, b.samples, seed=0, epoch=b.epoch, size=self.size)
 
     def bound(self, steps: int) -> float:
@@ -97,10 +97,10 @@ class Ours:
             torch.cuda.synchronize()
 
 
-def measure(case: str, paths: list[Path], store: Store, steps: int, repeats: int) -> None:
+def measure(case: str, paths: list[Path], image_cache: ImageCache, steps: int, repeats: int) -> None:
     """Time all systems in turns on one model, size and batch; print a table of medians."""
     model, size, batch = case.split(":")
-    ours = Ours(store, model, int(size), int(batch))
+    ours = Ours(image_cache, model, int(size), int(batch))
     systems: dict[str, Callable[[int], float]] = {"bound": ours.bound, "ssl-seg": ours.end_to_end}
     systems["lightly fp32"] = LightlyBYOL(paths, model, int(size), int(batch), epochs=1, bf16=False).run
     if has_bf16(ours.device.device):  # elsewhere it is emulated, and takes minutes for a step
@@ -137,11 +137,13 @@ def main() -> None:
         folder = given.folder or _painted(Path(scratch) / "scenes")
         dataset = flat_folder(str(folder), "")
         started = perf_counter()
-        store = open_store(dataset, 256, Path(scratch) / "cache")
-        print(f"store: {len(store)} images at {len(store) / (perf_counter() - started):.0f} images/s")
+        image_cache = open_image_cache(dataset, 256, Path(scratch) / "cache")
+        print(
+            f"store: {len(image_cache)} images at {len(image_cache) / (perf_counter() - started):.0f} images/s"
+        )
         paths = [folder / dataset.samples[index][0] for index in range(len(dataset))]
         for case in given.case or ["resnet18:64:64", "resnet50:128:32"]:
-            measure(case, paths, store, given.steps, given.repeats)
+            measure(case, paths, image_cache, given.steps, given.repeats)
             gc.collect()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         print(f"\npeak memory of this process, all systems together: {peak:.1f} GiB")
@@ -149,7 +151,7 @@ def main() -> None:
 
 def _painted(folder: Path) -> Path:
     folder.mkdir()
-    demo = Demo("train", 2000)
+    demo = DemoDataset("train", 2000)
     from PIL import Image
 
     for index in range(len(demo)):

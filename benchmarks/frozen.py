@@ -14,12 +14,12 @@ from time import perf_counter
 
 import torch
 
-from ssl_seg.augment.views import evaluation_view
+from ssl_seg.augment.views import eval_view
 from ssl_seg.backbones.timm import TimmBackbone
 from ssl_seg.base import Model
-from ssl_seg.data.image_cache import Store, open_store
+from ssl_seg.data.image_cache import ImageCache, open_image_cache
 from ssl_seg.data.label_alignment import align
-from ssl_seg.data.loader import Batches
+from ssl_seg.data.loader import Loader
 from ssl_seg.datasets.csv_labels import csv_labels
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.inference import eval_mode
@@ -41,12 +41,12 @@ def new_module(name: str, classes: int) -> ClassificationTask:
 
 
 def train(
-    module: ClassificationTask, train: Store, device: Device, given, epochs: int, *, cached: bool
+    module: ClassificationTask, train: ImageCache, device: Device, given, epochs: int, *, cached: bool
 ) -> float:
     """Seconds of training `epochs` of the whole schedule."""
     device.prepare(module)
-    batches = Batches(train, given.batch, 0, device.device)
-    total = given.epochs * batches.per_epoch
+    batches = Loader(train, given.batch, 0, device.device)
+    total = given.epochs * batches.steps_per_epoch
     optimizer = build_optimizer("adamw", build_param_groups(module, 0.05), 1e-3)
     started = perf_counter()
     if cached:
@@ -54,14 +54,14 @@ def train(
 
     def feed(step: int):
         if cached:
-            rows = batches.order.rows(step)
+            rows = batches.sampler.indices(step)
             return [[features[rows.to(features.device)], train.targets[rows].to(features.device)]]
-        batch = batches.at(step)
-        return [[evaluation_view(batch.images, batch.sizes, size=given.size), batch.targets]]
+        batch = batches.batch_at(step)
+        return [[eval_view(batch.images, batch.sizes, size=given.size), batch.targets]]
 
     plan = Schedule(
-        total_steps=epochs * batches.per_epoch,
-        steps_per_epoch=batches.per_epoch,
+        total_steps=epochs * batches.steps_per_epoch,
+        steps_per_epoch=batches.steps_per_epoch,
         batch_size=given.batch,
         lr_at=lambda step: lr_at_step(step, total, 1e-3, total // 20),
         save_every_seconds=1e9,
@@ -73,7 +73,7 @@ def train(
     return perf_counter() - started
 
 
-def accuracy(module: ClassificationTask, val: Store, device: Device, size: int) -> float:
+def accuracy(module: ClassificationTask, val: ImageCache, device: Device, size: int) -> float:
     (features,) = pooled_features(module.model.backbone, val, device, size=size)
     with torch.no_grad(), eval_mode(module):
         said = head_logits(module.model, features).argmax(dim=1)
@@ -92,21 +92,23 @@ def main() -> None:
     given = parser.parse_args()
     device = Device()
     with tempfile.TemporaryDirectory() as cache:
-        stores = [
-            open_store(csv_labels(p, ""), 2 * given.size, Path(cache)) for p in (given.train, given.val)
+        image_caches = [
+            open_image_cache(csv_labels(p, ""), 2 * given.size, Path(cache)) for p in (given.train, given.val)
         ]
-        align(stores[1], csv_labels(given.val, ""), stores[0].classes, given.val)
-        count = len(stores[0].classes)
-        print(f"{given.model}, {given.size} px, {len(stores[0])} images, {device.describe()}")
+        align(image_caches[1], csv_labels(given.val, ""), image_caches[0].classes, given.val)
+        count = len(image_caches[0].classes)
+        print(f"{given.model}, {given.size} px, {len(image_caches[0])} images, {device.describe()}")
         fast = new_module(given.model, count)
-        once = train(fast, stores[0], device, given, given.epochs, cached=True)
+        once = train(fast, image_caches[0], device, given, given.epochs, cached=True)
         print(
-            f"features once:        {once:8.1f} s   top-1 {accuracy(fast, stores[1], device, given.size):.3f}"
+            f"features once:        {once:8.1f} s   top-1 {accuracy(fast, image_caches[1], device, given.size):.3f}"
         )
         slow = new_module(given.model, count)
-        part = train(slow, stores[0], device, given, given.measured, cached=False)
+        part = train(slow, image_caches[0], device, given, given.measured, cached=False)
         whole = part * given.epochs / given.measured
-        text = f"top-1 {accuracy(slow, stores[1], device, given.size):.3f} after {given.measured} epochs"
+        text = (
+            f"top-1 {accuracy(slow, image_caches[1], device, given.size):.3f} after {given.measured} epochs"
+        )
         print(f"again in every epoch: {whole:8.1f} s   {text}")
         print(f"{whole / once:.1f} times as long for {given.epochs} epochs")
 

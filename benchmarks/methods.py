@@ -35,11 +35,11 @@ from ssl_seg import (
     TimmBackbone,
     extract_features,
     linear_probe,
-    open_store,
+    open_image_cache,
 )
 from ssl_seg.augment.views import augment
 from ssl_seg.datasets.csv_labels import csv_labels
-from ssl_seg.datasets.demo import Demo
+from ssl_seg.datasets.demo import DemoDataset
 from ssl_seg.plugins import load_plugins
 from ssl_seg.workflows.knn_probe import holdout_split
 
@@ -99,7 +99,7 @@ class Bench:
         self.paths = [Path(dataset.file(index)) for index in trained]
         self.args, self.cache, self.device = args, cache, Device(cpu=args.cpu)
         self.bank, self.held = (
-            open_store(Subset(dataset, indices), 2 * args.size, cache) for indices in (trained, held)
+            open_image_cache(Subset(dataset, indices), 2 * args.size, cache) for indices in (trained, held)
         )
         self.byol_step = 0.0
 
@@ -249,7 +249,7 @@ def main() -> None:
     parser.add_argument("--cpu", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("methods.jsonl"))
     args = parser.parse_args()
-    dataset = csv_labels(args.labels, "", images=args.images) if args.labels else Demo("train", 1400)
+    dataset = csv_labels(args.labels, "", images=args.images) if args.labels else DemoDataset("train", 1400)
     name = Path(args.labels).name if args.labels else "demo"
     key = {"data": name} | {k: getattr(args, k) for k in ("backbone", "size", "batch", "part", "equal")}
     key["budget"] = args.epochs

@@ -22,7 +22,7 @@ SIDE = 16
 def build(count: int, cache: Path) -> None:
     """A store of `count` images of one colour each."""
     from ssl_seg.base import Dataset
-    from ssl_seg.data.image_cache import open_store
+    from ssl_seg.data.image_cache import open_image_cache
 
     class Flat(Dataset):
         def __init__(self) -> None:
@@ -35,7 +35,7 @@ def build(count: int, cache: Path) -> None:
             return np.full((SIDE, SIDE, 3), index % 256, dtype=np.uint8), (SIDE, SIDE)
 
     started = perf_counter()
-    open_store(Flat(), SIDE, cache)
+    open_image_cache(Flat(), SIDE, cache)
     print(f"{count:8,} images: built at {count / (perf_counter() - started):,.0f} images/s")
 
 
@@ -43,16 +43,16 @@ def read(cache: Path) -> None:
     """Open the only store of a folder, make batches of it, print the memory."""
     import torch
 
-    from ssl_seg.data.image_cache import Store
-    from ssl_seg.data.loader import Batches
+    from ssl_seg.data.image_cache import ImageCache
+    from ssl_seg.data.loader import Loader
 
     before = memory()
-    store = Store(next(path for path in cache.iterdir() if path.is_dir()))
-    batches = Batches(store, 256, 0, torch.device("cpu"))
+    image_cache = ImageCache(next(path for path in cache.iterdir() if path.is_dir()))
+    batches = Loader(image_cache, 256, 0, torch.device("cpu"))
     for step in range(200):
-        batches.at(step)
+        batches.batch_at(step)
     own, mapped = (after - old for after, old in zip(memory(), before, strict=True))
-    print(f"{len(store):8,} images: {own:6.1f} MiB of its own, {mapped:6.1f} MiB of the file mapped")
+    print(f"{len(image_cache):8,} images: {own:6.1f} MiB of its own, {mapped:6.1f} MiB of the file mapped")
 
 
 def memory() -> tuple[float, float]:

@@ -25,14 +25,14 @@ from torchvision.io import decode_image, read_file
 from torchvision.models.segmentation import deeplabv3_resnet50
 from torchvision.transforms import v2
 
-from ssl_seg.augment.recipes import mask_view
-from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD, augment_pairs
+from ssl_seg.augment.recipes import segmentation_view
+from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD, augment_with_masks
 from ssl_seg.backbones.timm import TimmBackbone
-from ssl_seg.base import IGNORE, Model
+from ssl_seg.base import IGNORE_INDEX, Model
 from ssl_seg.data.canvases import WHOLE
-from ssl_seg.data.image_cache import open_store
-from ssl_seg.data.loader import Batches
-from ssl_seg.datasets.mask_pairs import MaskPairs, mask_pairs
+from ssl_seg.data.image_cache import open_image_cache
+from ssl_seg.data.loader import Loader
+from ssl_seg.datasets.mask_pairs import MaskPairDataset, mask_pairs
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.loop import fit
 from ssl_seg.engine.optim import build_optimizer, build_param_groups
@@ -52,24 +52,24 @@ def wait(device: torch.device) -> None:
 class Ours:
     """ssl-seg, fp32 like its peer."""
 
-    def __init__(self, dataset: MaskPairs, cache: Path, size: int, batch: int) -> None:
+    def __init__(self, dataset: MaskPairDataset, cache: Path, size: int, batch: int) -> None:
         torch.manual_seed(0)
         self.device = Device("fp32")
         self.classes, self.size, self.batch = list(dataset.classes), size, batch
-        self.store = open_store(dataset, WHOLE, cache)
+        self.store = open_image_cache(dataset, WHOLE, cache)
         backbone = TimmBackbone("resnet50", output_stride=8)
         self.model = Model(backbone, DeepLabV3(backbone.channels, backbone.strides, len(self.classes)))
         self.module = SegmentationTask(self.model)
         self.device.prepare(self.module)
         self.optimizer = build_optimizer("sgd", build_param_groups(self.module, 1e-4), 0.02)
-        self.batches = Batches(self.store, batch, 0, self.device.device)
-        self.view = mask_view("light", size, self.store.sizes)
+        self.batches = Loader(self.store, batch, 0, self.device.device)
+        self.view = segmentation_view("light", size, self.store.sizes)
         self.fixed = self.pair(0)
 
     def pair(self, step: int) -> list[torch.Tensor]:
-        b = self.batches.at(step)
+        b = self.batches.batch_at(step)
         fixed = {"seed": 0, "epoch": b.epoch, "size": self.size}
-        return list(augment_pairs(b.images, b.masks, b.sizes, b.samples, self.view, **fixed))
+        return list(augment_with_masks(b.images, b.masks, b.sizes, b.samples, self.view, **fixed))
 
     def bound(self, steps: int) -> float:
         self.module.train()
@@ -116,7 +116,7 @@ class Ours:
 class Files(TorchDataset):
     """Images and masks from files through transforms, in workers."""
 
-    def __init__(self, dataset: MaskPairs, transform: v2.Transform | None) -> None:
+    def __init__(self, dataset: MaskPairDataset, transform: v2.Transform | None) -> None:
         self.dataset, self.transform = dataset, transform
         self.finish = v2.Compose(
             [v2.ToDtype({tv_tensors.Image: torch.float32, "others": None}, scale=True),
@@ -140,7 +140,7 @@ class Files(TorchDataset):
 class Reference:
     """A loop as in torchvision's reference scripts for segmentation."""
 
-    def __init__(self, dataset: MaskPairs, size: int, batch: int, workers: int) -> None:
+    def __init__(self, dataset: MaskPairDataset, size: int, batch: int, workers: int) -> None:
         torch.manual_seed(0)
         self.device, self.classes = Device("fp32").device, len(dataset.classes)
         self.model = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=self.classes)
@@ -149,7 +149,7 @@ class Reference:
             [
                 v2.RandomResize(size // 2, size * 2, antialias=True),
                 v2.RandomHorizontalFlip(0.5),
-                v2.RandomCrop(size, pad_if_needed=True, fill={tv_tensors.Mask: IGNORE, "others": 0}),
+                v2.RandomCrop(size, pad_if_needed=True, fill={tv_tensors.Mask: IGNORE_INDEX, "others": 0}),
             ]
         )
         how = {"num_workers": workers, "pin_memory": self.device.type == "cuda"}
@@ -172,7 +172,7 @@ class Reference:
         for _ in range(steps):
             image, target = next(self._stream)
             image, target = image.to(self.device), target.to(self.device)
-            loss = F.cross_entropy(self.model(image)["out"], target, ignore_index=IGNORE)
+            loss = F.cross_entropy(self.model(image)["out"], target, ignore_index=IGNORE_INDEX)
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()

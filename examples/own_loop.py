@@ -4,21 +4,29 @@ from pathlib import Path
 
 import torch
 
-from ssl_seg import BYOL, Batches, TimmBackbone, build_optimizer, build_param_groups, lr_at_step, open_store
+from ssl_seg import (
+    BYOL,
+    Loader,
+    TimmBackbone,
+    build_optimizer,
+    build_param_groups,
+    lr_at_step,
+    open_image_cache,
+)
 from ssl_seg.augment.views import augment
 from ssl_seg.datasets.flat_folder import flat_folder
 
 EPOCHS, BATCH, SIZE, RATE = 2, 8, 32, 1e-3
 
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-store = open_store(flat_folder("photos", split=""), canvas=2 * SIZE, cache=Path("cache"))
-batches = Batches(store, BATCH, seed=0, device=device)
+image_cache = open_image_cache(flat_folder("photos", split=""), canvas=2 * SIZE, cache=Path("cache"))
+batches = Loader(image_cache, BATCH, seed=0, device=device)
 method = BYOL(TimmBackbone("resnet10t"), hidden=256).to(device)
 optimizer = build_optimizer("adamw", build_param_groups(method, weight_decay=1e-4), RATE)
 
-total = EPOCHS * batches.per_epoch
+total = EPOCHS * batches.steps_per_epoch
 for step in range(total):
-    batch = batches.at(step)
+    batch = batches.batch_at(step)
     views = augment(
         batch.images, method.views, batch.sizes, batch.samples, seed=0, epoch=batch.epoch, size=SIZE
     )

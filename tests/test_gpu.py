@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from ssl_seg.augment import stateless_rng as chance
+from ssl_seg.augment import stateless_rng
 from ssl_seg.augment.recipes import BYOL_VIEWS
 from ssl_seg.augment.views import augment
-from ssl_seg.data.image_cache import open_store
-from ssl_seg.data.loader import Batches
-from ssl_seg.datasets.demo import Demo
+from ssl_seg.data.image_cache import open_image_cache
+from ssl_seg.data.loader import Loader
+from ssl_seg.datasets.demo import DemoDataset
 from ssl_seg.engine.deterministic import deterministic
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.energy import energy_meter_for
@@ -28,48 +28,48 @@ pytestmark = [
 
 
 @pytest.fixture
-def store(tmp_path):
-    return open_store(Demo("train", 64), 48, tmp_path / "stores")
+def image_cache(tmp_path):
+    return open_image_cache(DemoDataset("train", 64), 48, tmp_path / "stores")
 
 
 def test_chance_has_the_same_bits_on_the_gpu():
     samples = torch.arange(1000)
-    here = chance.uniform(3, 2, 1, samples, 34)
-    there = chance.uniform(3, 2, 1, samples.cuda(), 34)
+    here = stateless_rng.uniform(3, 2, 1, samples, 34)
+    there = stateless_rng.uniform(3, 2, 1, samples.cuda(), 34)
     assert torch.equal(here, there.cpu())
 
 
-def test_views_on_the_gpu_are_those_of_the_cpu(store):
+def test_views_on_the_gpu_are_those_of_the_cpu(image_cache):
     torch.set_float32_matmul_precision("highest")
     ids = torch.arange(64)
-    images = store.images[ids]
+    images = image_cache.images[ids]
     common = {"seed": 0, "epoch": 1, "size": 32}
-    here = augment(images, BYOL_VIEWS, store.sizes[ids], ids, **common)
-    there = augment(images.cuda(), BYOL_VIEWS, store.sizes[ids], ids, **common)
+    here = augment(images, BYOL_VIEWS, image_cache.sizes[ids], ids, **common)
+    there = augment(images.cuda(), BYOL_VIEWS, image_cache.sizes[ids], ids, **common)
     for one, two in zip(here, there, strict=True):
         # a pixel within rounding of the solarization threshold may fall on either side
         far = ((one - two.cpu()).abs() > 1e-3).float().mean()
         assert far < 1e-3
 
 
-def test_streamed_batches_are_those_of_the_resident_store(store):
+def test_streamed_batches_are_those_of_the_resident_store(image_cache):
     cuda = torch.device("cuda")
-    resident, streamed = Batches(store, 8, 0, cuda), Batches(store, 8, 0, cuda, share=0.0)
-    assert resident.resident and not streamed.resident
+    resident, streamed = Loader(image_cache, 8, 0, cuda), Loader(image_cache, 8, 0, cuda, memory_fraction=0.0)
+    assert resident.on_device and not streamed.on_device
     for step in (0, 1, 2, 9, 3):
-        assert torch.equal(resident.at(step).images, streamed.at(step).images)
+        assert torch.equal(resident.batch_at(step).images, streamed.batch_at(step).images)
 
 
-def _train(store, folder, *, steps, total=8, resume=False, spoil=-1):
+def _train(image_cache, folder, *, steps, total=8, resume=False, spoil=-1):
     torch.manual_seed(0)
     device = Device()
     method = BYOL(TinyBackbone(), hidden=32, dimensions=16)
     optimizer = build_optimizer("adamw", build_param_groups(method, 1e-4), 1e-3)
-    batches = Batches(store, 8, 0, device.device)
+    batches = Loader(image_cache, 8, 0, device.device)
     stop = SignalHandler()
 
     def feed(step):
-        b = batches.at(step)
+        b = batches.batch_at(step)
         views = augment(b.images, BYOL_VIEWS, b.sizes, b.samples, seed=0, epoch=b.epoch, size=32)
         if step == spoil:
             views[0][0] = float("nan")
@@ -88,12 +88,12 @@ def _train(store, folder, *, steps, total=8, resume=False, spoil=-1):
     return method, None
 
 
-def test_a_resumed_run_on_the_gpu_is_bit_exact(store, tmp_path):
+def test_a_resumed_run_on_the_gpu_is_bit_exact(image_cache, tmp_path):
     with deterministic(True):
-        whole, error = _train(store, tmp_path / "whole", steps=99)
+        whole, error = _train(image_cache, tmp_path / "whole", steps=99)
         assert error is None
-        _train(store, tmp_path / "parts", steps=4)
-        parts, error = _train(store, tmp_path / "parts", steps=99, resume=True)
+        _train(image_cache, tmp_path / "parts", steps=4)
+        parts, error = _train(image_cache, tmp_path / "parts", steps=99, resume=True)
     assert error is None
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, parts.state_dict()[name]), name
@@ -123,8 +123,8 @@ def test_deterministic_runs_on_the_gpu_have_the_same_bits(words, cli, tmp_path):
     assert files[0] == files[1]
 
 
-def test_nan_on_the_gpu_stops_before_a_weight_moves(store, tmp_path):
-    method, error = _train(store, tmp_path / "run", steps=99, spoil=3)
+def test_nan_on_the_gpu_stops_before_a_weight_moves(image_cache, tmp_path):
+    method, error = _train(image_cache, tmp_path / "run", steps=99, spoil=3)
     assert isinstance(error, HealthError)
     assert all(torch.isfinite(tensor).all() for tensor in method.parameters())
 

@@ -116,7 +116,7 @@ from ssl_seg.base import SSLMethod, Head
 from ssl_seg.metrics.knn import KNN
 from ssl_seg.methods.byol import BYOL
 from ssl_seg.testing import TinyBackbone
-from ssl_seg.datasets.demo import Demo
+from ssl_seg.datasets.demo import DemoDataset
 loaded = []
 class MyMethod(BYOL):
     def __init__(self, backbone, *, hidden: int = 16) -> None:
@@ -130,7 +130,7 @@ def head(channels, strides, classes, *, depth: int = 1):
     made.given = (channels, strides, classes, depth)
     return made
 def pictures(root, split, *, extra: int = 0):
-    return Demo(split, int(root) + extra)
+    return DemoDataset(split, int(root) + extra)
 class MyMetric(KNN): pass
 number = 3
 """

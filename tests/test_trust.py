@@ -14,7 +14,7 @@ import ssl_seg
 from benchmarks.faults.headers import says
 from ssl_seg import cli as command_line
 from ssl_seg.base import Head, Model
-from ssl_seg.datasets.demo import Demo
+from ssl_seg.datasets.demo import DemoDataset
 from ssl_seg.errors import SslSegError, WeightsError
 from ssl_seg.plugins import load_plugins
 from ssl_seg.testing import TinyBackbone
@@ -29,7 +29,7 @@ import os
 from pathlib import Path
 from torch import nn
 from ssl_seg.base import Head
-from ssl_seg.datasets.demo import Demo
+from ssl_seg.datasets.demo import DemoDataset
 from ssl_seg.datasets.demo_masks import DemoMasks
 from ssl_seg.methods.simsiam import SimSiam
 from ssl_seg.metrics.accuracy import Accuracy
@@ -54,7 +54,7 @@ class Dense(Head):
         return nn.functional.interpolate(self.layer(features[-1]), size)
 
 def pictures(root, split):
-    return Demo(split, 40)
+    return DemoDataset(split, 40)
 
 def masks(root, split):
     return DemoMasks(split, 8)
@@ -101,7 +101,7 @@ def files(code, tmp_path):
     """Runs and weight files that name code, as 0.1.0 and strangers have written them."""
     sizes = {"image_size": 16, "mean": (0.5,) * 3, "std": (0.5,) * 3}
     metadata = {"backbone": "net.py:Net", "options": {}, **sizes}
-    classes = {"head_options": {}, "classes": list(Demo("val", 10).classes), "exclude": []}
+    classes = {"head_options": {}, "classes": list(DemoDataset("val", 10).classes), "exclude": []}
     masks = {"colours": [[n, n, n] for n in range(8)], "image_suffix": "", "mask_suffix": "_mask"}
     for task, head in (("classify", "Flat"), ("segment", "Dense")):
         folder = tmp_path / task

@@ -9,7 +9,7 @@ from docstrings import markdown, methods, signature
 
 # beside the public names: what pages of these docs import from the files that define it
 MORE = {
-    "augment.views": ("augment", "augment_pairs", "normalised"),
+    "augment.views": ("augment", "augment_with_masks", "normalize_images"),
     "datasets.flat_folder": ("flat_folder",),
     "datasets.image_folder": ("image_folder",),
     "datasets.csv_labels": ("csv_labels",),

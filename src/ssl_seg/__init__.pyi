@@ -6,7 +6,7 @@ from ssl_seg.augment.recipes import TRAIN_VIEWS as TRAIN_VIEWS
 from ssl_seg.augment.recipes import View as View
 from ssl_seg.augment.recipes import multi_crop as multi_crop
 from ssl_seg.augment.view_list import Views as Views
-from ssl_seg.augment.views import evaluation_view as evaluation_view
+from ssl_seg.augment.views import eval_view as eval_view
 from ssl_seg.backbones.timm import TimmBackbone as TimmBackbone
 from ssl_seg.backbones.timm import TimmTransformer as TimmTransformer
 from ssl_seg.base import Backbone as Backbone
@@ -26,9 +26,9 @@ from ssl_seg.commands.report import report as report
 from ssl_seg.commands.segment import segment as segment
 from ssl_seg.commands.train import train as train
 from ssl_seg.data.arrays import Arrays as Arrays
-from ssl_seg.data.image_cache import Store as Store
-from ssl_seg.data.image_cache import open_store as open_store
-from ssl_seg.data.loader import Batches as Batches
+from ssl_seg.data.image_cache import ImageCache as ImageCache
+from ssl_seg.data.image_cache import open_image_cache as open_image_cache
+from ssl_seg.data.loader import Loader as Loader
 from ssl_seg.distributed.collectives import all_gather as all_gather
 from ssl_seg.distributed.collectives import all_reduce_sum as all_reduce_sum
 from ssl_seg.distributed.collectives import local_shard as local_shard
@@ -74,7 +74,7 @@ from ssl_seg.methods.vicregl import VICRegL as VICRegL
 from ssl_seg.methods.visreg import VISReg as VISReg
 from ssl_seg.metrics.accuracy import Accuracy as Accuracy
 from ssl_seg.metrics.knn import KNN as KNN
-from ssl_seg.metrics.knn import knn_votes as knn_votes
+from ssl_seg.metrics.knn import knn_predict as knn_predict
 from ssl_seg.metrics.mean_iou import MeanIoU as MeanIoU
 from ssl_seg.nn.layers import global_pool as global_pool
 from ssl_seg.nn.layers import make_ema_copy as make_ema_copy

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import View
 
-IGNORE = 255  # in a mask: a pixel without a class
+IGNORE_INDEX = 255  # in a mask: a pixel without a class
+IGNORE = IGNORE_INDEX  # deprecated: the name in version 0.1.0, which plugins import
 
 
 class Backbone(nn.Module):
@@ -238,7 +239,7 @@ class Dataset:
         raise NotImplementedError
 
     def mask(self, index: int, canvas: int) -> NDArray[np.uint8]:
-        """The class of every pixel of what `image` gives: (h, w), `IGNORE` where there is none.
+        """The class of every pixel of what `image` gives: (h, w), `IGNORE_INDEX` where there is none.
 
         Raises:
             ValueError: it cannot be read, or does not fit the image; the text says why.

@@ -4,7 +4,13 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as F
 
-from ssl_seg.augment.geometry import central_boxes, crop_nearest, crop_resize, random_boxes, turn
+from ssl_seg.augment.geometry import (
+    center_crop_boxes,
+    crop_resize,
+    crop_resize_nearest,
+    random_resized_crop_boxes,
+    transpose_where,
+)
 
 CASES = [  # canvas height, canvas width, side of the result
     (64, 64, 32),
@@ -95,7 +101,7 @@ def test_random_boxes_lie_inside_the_picture(draw, ratio):
     sizes = torch.cartesian_prod(torch.arange(1, 40, 3), torch.arange(1, 40, 3))
     for draws in (torch.full((22, len(sizes)), draw), uniform(22, len(sizes), 1)):
         for scale in ((0.08, 1.0), (0.001, 0.01), (1.0, 1.0)):
-            top, left, height, width = random_boxes(draws, sizes, scale, ratio).unbind(1)
+            top, left, height, width = random_resized_crop_boxes(draws, sizes, scale, ratio).unbind(1)
             assert (top >= 0).all() and (left >= 0).all() and (height > 0).all() and (width > 0).all()
             assert (top + height <= sizes[:, 0]).all() and (left + width <= sizes[:, 1]).all()
 
@@ -103,16 +109,16 @@ def test_random_boxes_lie_inside_the_picture(draw, ratio):
 def test_where_no_box_fits_the_largest_central_one_of_an_allowed_aspect_is_taken():
     sizes = torch.tensor([[10, 200], [200, 10], [100, 100]])
     draws = torch.full((22, 3), 0.9)  # always nearly the whole area: fits only in the square
-    boxes = random_boxes(draws, sizes, (0.9, 1.0), (3 / 4, 4 / 3))
+    boxes = random_resized_crop_boxes(draws, sizes, (0.9, 1.0), (3 / 4, 4 / 3))
     assert boxes[0].tolist() == [0, 93, 10, 13]
     assert boxes[1].tolist() == [93, 0, 13, 10]
 
 
 def test_central_boxes():
     sizes = torch.tensor([[40, 60], [61, 40], [1, 9], [7, 7]])
-    assert central_boxes(sizes).tolist() == [[0, 10, 40, 40], [10, 0, 40, 40], [0, 4, 1, 1], [0, 0, 7, 7]]
-    assert central_boxes(sizes, 0.5).tolist()[0] == [10, 20, 20, 20]
-    assert central_boxes(sizes, 0.01)[:, 2:].min() == 1
+    assert center_crop_boxes(sizes).tolist() == [[0, 10, 40, 40], [10, 0, 40, 40], [0, 4, 1, 1], [0, 0, 7, 7]]
+    assert center_crop_boxes(sizes, 0.5).tolist()[0] == [10, 20, 20, 20]
+    assert center_crop_boxes(sizes, 0.01)[:, 2:].min() == 1
 
 
 @pytest.mark.parametrize("case", range(len(CASES)))
@@ -120,7 +126,7 @@ def test_masks_take_the_pixel_at_each_centre_as_torchvision_does(case):
     height, width, size = CASES[case]
     _, boxes, flips = random_cases(height, width, 25, seed=case)
     masks = torch.randint(0, 256, (25, height, width), dtype=torch.uint8)
-    found = crop_nearest(masks, boxes, flips, size)
+    found = crop_resize_nearest(masks, boxes, flips, size)
     exact = F.InterpolationMode.NEAREST_EXACT
     different = 0
     for row, box in enumerate(boxes):
@@ -139,10 +145,10 @@ def test_a_mask_goes_where_its_image_goes():
     masks = masks.repeat_interleave(16, 2).to(torch.uint8)
     images = masks[:, None].expand(-1, 3, -1, -1).float()
     draws = torch.rand(22, 64, generator=generator)
-    boxes = random_boxes(draws, torch.full((64, 2), 128), (0.2, 1.0), (0.75, 1.33))
+    boxes = random_resized_crop_boxes(draws, torch.full((64, 2), 128), (0.2, 1.0), (0.75, 1.33))
     flips, turned = torch.rand(2, 64, generator=generator) < 0.5, torch.rand(64, generator=generator) < 0.5
-    seen = turn(crop_resize(images, boxes, flips, 48), turned)[:, 0]
-    marks = turn(crop_nearest(masks, boxes, flips, 48), turned)
+    seen = transpose_where(crop_resize(images, boxes, flips, 48), turned)[:, 0]
+    marks = transpose_where(crop_resize_nearest(masks, boxes, flips, 48), turned)
     flat = (seen - seen.round()).abs() < 1e-4  # away from the borders of blocks
     assert flat.float().mean() > 0.3
     assert (seen.round()[flat] == marks[flat]).float().mean() > 0.98
@@ -154,7 +160,7 @@ def test_turns_and_flips_are_all_eight():
     for y in (False, True):
         for x in (False, True):
             for t in (False, True):
-                out = turn(crop_resize(image, box, torch.tensor([[y], [x]]), 3), torch.tensor([t]))
+                out = transpose_where(crop_resize(image, box, torch.tensor([[y], [x]]), 3), torch.tensor([t]))
                 seen.add(tuple(out.flatten().round().tolist()))
     turns = {tuple(torch.rot90(image[0, 0], k).flatten().tolist()) for k in range(4)}
     mirrors = {tuple(torch.rot90(image[0, 0].flip(0), k).flatten().tolist()) for k in range(4)}

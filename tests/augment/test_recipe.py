@@ -105,7 +105,7 @@ def test_boxes_of_other_pictures_are_too(height, width):
     """Also of long ones, where many attempts fail and some fall back to the central box."""
     draws = torch.rand(22, 3000, generator=torch.Generator().manual_seed(1))
     sizes = torch.tensor([[height, width]]).expand(3000, 2)
-    ours = sides(geometry.random_boxes(draws, sizes, (0.08, 1.0), (3 / 4, 4 / 3)))
+    ours = sides(geometry.random_resized_crop_boxes(draws, sizes, (0.08, 1.0), (3 / 4, 4 / 3)))
     theirs = sides(torchvision_boxes(height, width, 3000))
     for name, values in ours.items():
         assert ks_2samp(values, theirs[name]).pvalue > SIGNIFICANT, name
@@ -115,7 +115,9 @@ def test_area_and_aspect_of_the_first_attempt():
     """In a picture so large that rounding does not show: uniform, and uniform in the logarithm."""
     draws = torch.rand(22, COUNT, generator=torch.Generator().manual_seed(1))
     sizes = torch.full((COUNT, 2), 20_000)
-    _, _, height, width = geometry.random_boxes(draws, sizes, (0.08, 0.5), (3 / 4, 4 / 3)).double().unbind(1)
+    _, _, height, width = (
+        geometry.random_resized_crop_boxes(draws, sizes, (0.08, 0.5), (3 / 4, 4 / 3)).double().unbind(1)
+    )
     share, aspect = height * width / 20_000**2, (width / height).log()
     limit = torch.tensor(4 / 3).log().item()
     assert kstest(share, "uniform", args=(0.08, 0.42)).pvalue > SIGNIFICANT

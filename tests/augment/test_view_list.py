@@ -36,7 +36,9 @@ def test_cells_lie_where_a_picture_of_coordinates_says():
     picture = torch.stack([axis[:, None].expand(48, 48), axis[None, :].expand(48, 48)]).expand(6, 2, 48, 48)
     for number, side in ((0, 24), (1, 12)):
         where = views._geometries[number]
-        shown = geometry.turn(geometry.crop_resize(picture, where.boxes, where.flips, side), where.turns)
+        shown = geometry.transpose_where(
+            geometry.crop_resize(picture, where.boxes, where.flips, side), where.turns
+        )
         expected = shown.permute(0, 2, 3, 1) / SIZES[:, None, None, :]
         inner = (slice(None), slice(2, -2), slice(2, -2))  # at an edge the filter is cut off
         torch.testing.assert_close(views.cells(number, side)[inner], expected[inner], atol=4e-3, rtol=0)

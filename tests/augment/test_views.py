@@ -16,9 +16,9 @@ from ssl_seg.augment.views import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     augment,
-    augment_pairs,
-    evaluation_view,
-    normalised,
+    augment_with_masks,
+    eval_view,
+    normalize_images,
 )
 
 if __name__ != "another process":  # which has no need of it
@@ -128,14 +128,14 @@ def test_the_noise_around_a_picture_is_never_seen():
         image[:, height:], image[:, :, width:] = 0, 0
     assert not torch.equal(images, clean)
     assert equal(make(images, sizes, samples), make(clean, sizes, samples))
-    assert torch.equal(evaluation_view(images, sizes, size=32), evaluation_view(clean, sizes, size=32))
+    assert torch.equal(eval_view(images, sizes, size=32), eval_view(clean, sizes, size=32))
 
 
 def test_the_canvases_are_left_alone():
     images, sizes, samples = canvases()
     before = images.clone()
     make(images, sizes, samples)
-    evaluation_view(images, sizes, size=32)
+    eval_view(images, sizes, size=32)
     assert torch.equal(images, before)
 
 
@@ -231,7 +231,7 @@ def test_a_zoomed_view_is_the_view_of_a_smaller_run():
 @pytest.mark.parametrize("share", [1.0, 0.875, 0.5])
 def test_evaluation_view_is_the_central_square(share):
     images, sizes, _ = canvases()
-    got = evaluation_view(images, sizes, size=24, share=share)
+    got = eval_view(images, sizes, size=24, share=share)
     assert got.is_contiguous(memory_format=torch.channels_last)
     for image, (height, width), ours in zip(images, sizes.tolist(), got, strict=True):
         side = round(min(height, width) * share)
@@ -244,8 +244,8 @@ def test_evaluation_view_is_the_central_square(share):
 
 def test_evaluation_view_of_an_image_does_not_depend_on_its_neighbours():
     images, sizes, _ = canvases()
-    whole = evaluation_view(images, sizes, size=24)
-    alone = [evaluation_view(images[i : i + 1], sizes[i : i + 1], size=24) for i in range(16)]
+    whole = eval_view(images, sizes, size=24)
+    alone = [eval_view(images[i : i + 1], sizes[i : i + 1], size=24) for i in range(16)]
     assert torch.equal(whole, torch.cat(alone))
 
 
@@ -265,9 +265,9 @@ def test_views_are_float32_where_the_caller_computes_in_bfloat16():
     def all_views():
         return [
             *augment(images, BYOL_VIEWS, sizes, ids, **fixed),
-            augment_pairs(images, masks, sizes, ids, BYOL_VIEWS[0], **fixed)[0],
-            evaluation_view(images, sizes, size=16),
-            normalised(images),
+            augment_with_masks(images, masks, sizes, ids, BYOL_VIEWS[0], **fixed)[0],
+            eval_view(images, sizes, size=16),
+            normalize_images(images),
         ]
 
     plain = all_views()

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, confusion_matrix
 
 from ssl_seg.backbones.timm import TimmBackbone
-from ssl_seg.data.image_cache import open_store
+from ssl_seg.data.image_cache import open_image_cache
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.inference import run_inference
 from ssl_seg.plugins import load_plugins
@@ -135,11 +135,12 @@ def test_features_of_any_head_are_kept(run, tmp_path, cli, head):
     backbone = load_plugins().registry.build("backbones", TypedName(NET[1])).eval()
     backbone.load_state_dict(load_file(out / "backbone.safetensors"))
     dataset = load_plugins().registry.build("datasets", "demo", "40", "train")
-    store = open_store(dataset, 32, tmp_path / "cache")
-    rows = torch.linspace(0, len(store) - 1, 16).round().long()
+    image_cache = open_image_cache(dataset, 32, tmp_path / "cache")
+    rows = torch.linspace(0, len(image_cache) - 1, 16).round().long()
     how = {"size": 16, "rows": rows}
     maps = [
-        found[-1] for found, _ in run_inference(backbone, store, Device(cpu=True, precision="fp32"), **how)
+        found[-1]
+        for found, _ in run_inference(backbone, image_cache, Device(cpu=True, precision="fp32"), **how)
     ]
     np.testing.assert_allclose(features, torch.cat(maps).mean((2, 3)).numpy(), atol=2e-2, rtol=2e-2)
 

@@ -141,7 +141,7 @@ def test_a_path_that_looks_like_a_format_is_a_path(registry, photos, monkeypatch
 def test_a_format_from_a_file(registry, tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(
-        "from ssl_seg.datasets.demo import Demo\ndef pictures(root, split): return Demo(split, int(root))"
+        "from ssl_seg.datasets.demo import DemoDataset\ndef pictures(root, split): return DemoDataset(split, int(root))"
     )
     assert len(opened(registry, f"{file}:pictures=5")) == 5
 
@@ -212,7 +212,7 @@ def test_images_that_are_left_out_are_named(photos, registry, tmp_path, capsys):
         (photos / f"zz{index}.jpg").write_text("no image")
     dataset = opened(registry, photos)
     with Console() as console:
-        store = open_images(dataset, 16, console, cache=tmp_path, bad_images="skip")
+        image_cache = open_images(dataset, 16, console, cache=tmp_path, bad_images="skip")
     said = capsys.readouterr().err
-    assert f"5 of {len(store) + 5} images cannot be read and are left out: " in said
+    assert f"5 of {len(image_cache) + 5} images cannot be read and are left out: " in said
     assert "zz0.jpg (not an image, or an unsupported format), " in said and ", ...; all are in " in said

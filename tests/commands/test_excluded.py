@@ -11,10 +11,10 @@ from PIL import Image
 
 import ssl_seg
 from ssl_seg import load
-from ssl_seg.data.palettes import BUILT_IN
+from ssl_seg.data.palettes import BUILT_IN_PALETTES
 
 TINY = Path(__file__).parents[1] / "faults" / "tiny.py"
-COLOURS = BUILT_IN["deepglobe"].array
+COLOURS = BUILT_IN_PALETTES["deepglobe"].array
 LOUD = """
 import torch
 from torch import nn

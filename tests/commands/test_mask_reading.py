@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ssl_seg.data import mask_coding
-from ssl_seg.data.palettes import BUILT_IN
+from ssl_seg.data.palettes import BUILT_IN_PALETTES
 from ssl_seg.utils.toml import read_toml
 from ssl_seg.weights.model_file import read_model_metadata
 from ssl_seg.workflows.mask_metadata import palette_of
@@ -200,8 +200,8 @@ def test_evaluate_warns_of_masks_that_say_little(tiles, segment, cli):
         ({"classes": ["0", "1"], "colours": [[0, 0, 0], [128, 0, 0]], "exclude": []}, "2"),
         (
             {
-                "classes": list(BUILT_IN["deepglobe"].names),
-                "colours": BUILT_IN["deepglobe"].array.tolist(),
+                "classes": list(BUILT_IN_PALETTES["deepglobe"].names),
+                "colours": BUILT_IN_PALETTES["deepglobe"].array.tolist(),
                 "exclude": ["unknown"],
             },
             "deepglobe",

@@ -76,7 +76,7 @@ def test_a_name_that_nobody_brings_and_code_stay_and_a_typed_name_stays_typed():
 
 def test_what_is_recorded_is_the_registered_name_and_the_run_resumes(cli, tmp_path):
     typed = ["--ssl", "MoCo-v2", "--backbone", "ResNet10t", "-o", "ssl.queue=8"]
-    code, _, err = cli("train", "Demo:12", *typed, *SMALL, "--out", tmp_path / "r")
+    code, _, err = cli("train", "DemoDataset:12", *typed, *SMALL, "--out", tmp_path / "r")
     assert code == 0, err
     settings = read_toml(tmp_path / "r" / "run.toml")
     assert (settings["ssl"], settings["backbone"]) == ("moco_v2", "resnet10t")
@@ -108,8 +108,8 @@ def test_a_fine_tuned_model_has_registered_names(cli, tmp_path):
 
 def test_a_folder_is_not_mistaken_for_a_format(cli, tmp_path, photos, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    photos.rename(tmp_path / "Demo")
-    code, _, err = cli("train", "Demo", "--backbone", "resnet10t", *SMALL, "--out", "r")
+    photos.rename(tmp_path / "DemoDataset")
+    code, _, err = cli("train", "DemoDataset", "--backbone", "resnet10t", *SMALL, "--out", "r")
     assert code == 0, err
     assert read_toml(tmp_path / "r" / "run.toml")["record"]["resolved"]["data"]["format"] == "flat_folder"
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ssl_seg.data.image_cache import open_store
+from ssl_seg.data.image_cache import open_image_cache
 from ssl_seg.datasets.demo import demo
 from ssl_seg.engine.device import Device
 from ssl_seg.errors import DataError
@@ -43,13 +43,13 @@ def test_the_split_is_mixed_over_the_rows():
     assert int((held < 500).sum()) == pytest.approx(100, abs=35), "not the first nor the last rows"
 
 
-def store_of(tmp_path, count):
-    return open_store(demo(str(count), ""), 32, tmp_path / "stores")
+def image_cache_of(tmp_path, count):
+    return open_image_cache(demo(str(count), ""), 32, tmp_path / "stores")
 
 
-def probe_of(store, signal=0):
-    metric = load_plugins().registry.build("metrics", "knn", store.classes)
-    return KNNProbe(metric, store, Device("fp32", cpu=True), size=32, should_stop=lambda: signal > 0)
+def probe_of(image_cache, signal=0):
+    metric = load_plugins().registry.build("metrics", "knn", image_cache.classes)
+    return KNNProbe(metric, image_cache, Device("fp32", cpu=True), size=32, should_stop=lambda: signal > 0)
 
 
 class Told(TinyBackbone):
@@ -65,7 +65,9 @@ class Told(TinyBackbone):
 
 
 def test_it_says_what_it_asks(tmp_path):
-    assert probe_of(store_of(tmp_path, 80)).description() == "16 of 80 images, 8 classes, by chance 0.125"
+    assert (
+        probe_of(image_cache_of(tmp_path, 80)).description() == "16 of 80 images, 8 classes, by chance 0.125"
+    )
 
 
 @pytest.mark.parametrize("spec", ["shapes", "image_folder:shapes"])
@@ -83,18 +85,18 @@ def test_of_a_folder_with_splits_the_training_images_are_asked(cli, tmp_path, mo
 
 
 def test_it_scores_one_where_features_tell_the_class_and_zero_where_they_mislead(tmp_path):
-    store = store_of(tmp_path, 80)
-    assert probe_of(store)(Told(store.targets)) == {"probe_knn": 1.0}
-    held = holdout_split(store.targets)
-    codes = store.targets.clone()
+    image_cache = image_cache_of(tmp_path, 80)
+    assert probe_of(image_cache)(Told(image_cache.targets)) == {"probe_knn": 1.0}
+    held = holdout_split(image_cache.targets)
+    codes = image_cache.targets.clone()
     codes[held] = (codes[held] + 1) % 8  # held-back images look like the next class
-    assert probe_of(store)(Told(codes)) == {"probe_knn": 0.0}
+    assert probe_of(image_cache)(Told(codes)) == {"probe_knn": 0.0}
 
 
 def test_only_one_image_of_each_class_is_too_few(tmp_path):
     with pytest.raises(DataError, match="two images of a class"):
-        probe_of(store_of(tmp_path, 8))
+        probe_of(image_cache_of(tmp_path, 8))
 
 
 def test_a_signal_ends_it_without_a_score(tmp_path):
-    assert probe_of(store_of(tmp_path, 16), signal=15)(TinyBackbone()) == {}
+    assert probe_of(image_cache_of(tmp_path, 16), signal=15)(TinyBackbone()) == {}

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import ssl_seg
-from ssl_seg.data.palettes import BUILT_IN
+from ssl_seg.data.palettes import BUILT_IN_PALETTES
 from ssl_seg.utils.toml import read_toml
 from ssl_seg.weights.model_file import read_model_metadata
 
@@ -20,7 +20,7 @@ TINY = Path(__file__).parents[1] / "faults" / "tiny.py"
 SHORT = ["--image-size", 32, "--batch-size", 4, "--epochs", 3, "--cpu"]
 NET = ["--backbone", f"{TINY}:TinyBackbone"]  # code is named anew for every command
 ON_TINY = [*NET, "--head", "deeplabv3", "-o", "head.width=8", *SHORT]
-COLOURS = BUILT_IN["deepglobe"].array
+COLOURS = BUILT_IN_PALETTES["deepglobe"].array
 VAL = {"0013": (40, 52), "0062": (33, 47), "0104": (52, 40)}
 
 
@@ -99,7 +99,9 @@ def test_the_folder_tells_the_same_story_everywhere(run, cli, tiles, tmp_path):
     assert np.array_equal(label, np.asarray(Image.open(tiles / "validation" / "0013_mask.png")))
     picture = np.asarray(Image.open(out / "masks" / "images" / "0013_mask.png"))
     assert np.array_equal(picture, np.asarray(Image.open(tiles / "validation" / "0013_sat.jpg")))
-    assert json.loads((out / "masks.json").read_text())["classes"] == list(BUILT_IN["deepglobe"].names)
+    assert json.loads((out / "masks.json").read_text())["classes"] == list(
+        BUILT_IN_PALETTES["deepglobe"].names
+    )
     assert (out / "figures" / "views.png").exists()
 
     code, _, err = cli("predict", out, tiles / "validation", *NET, "--out", tmp_path / "masks", "--cpu")
@@ -119,7 +121,7 @@ def test_the_folder_tells_the_same_story_everywhere(run, cli, tiles, tmp_path):
     assert "unknown         n/a" in text
     assert by_run["miou"] == by_masks["miou"] == result["last"]["miou"]
     assert by_best["miou"] == result["best"]["miou"]
-    for name in BUILT_IN["deepglobe"].names[:6]:
+    for name in BUILT_IN_PALETTES["deepglobe"].names[:6]:
         assert by_run[f"iou/{name}"] == result["last"][f"iou/{name}"]
     labels = [tiles / "validation" / f"{key}_mask.png" for key in VAL]
     assert result["last"]["miou"] == pytest.approx(graders_iou(written, labels), abs=1e-9)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ssl_seg.data.arrays import Arrays
-from ssl_seg.data.image_cache import open_store
+from ssl_seg.data.image_cache import open_image_cache
 from ssl_seg.errors import UsageError
 
 RANDOM = np.random.default_rng(0)
@@ -26,7 +26,7 @@ MASKS = RANDOM.integers(0, 4, (6, 20, 28))
     ids=["NHWC", "NCHW", "NHWC tensor", "NCHW tensor", "list"],
 )
 def test_every_layout_gives_the_same_images(images, tmp_path):
-    cache = open_store(Arrays(images, LABELS), 32, tmp_path)
+    cache = open_image_cache(Arrays(images, LABELS), 32, tmp_path)
     (batch,) = cache.at(torch.arange(6))
     assert np.array_equal(batch[:, :, :20, :28].permute(0, 2, 3, 1).numpy(), IMAGES)
     assert cache.sizes.tolist() == [[20, 28]] * 6
@@ -36,7 +36,7 @@ def test_every_layout_gives_the_same_images(images, tmp_path):
 def test_labels_are_optional(tmp_path):
     dataset = Arrays(IMAGES)
     assert list(dataset.classes) == [] and not dataset.masks and dataset.samples[5] == ("image-00005", -1)
-    assert open_store(dataset, 32, tmp_path).targets.tolist() == [-1] * 6
+    assert open_image_cache(dataset, 32, tmp_path).targets.tolist() == [-1] * 6
 
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
@@ -45,7 +45,7 @@ def test_masks_lie_on_their_images(kind, tmp_path):
     masks[:, :5] = 255
     dataset = Arrays(IMAGES, kind(masks), classes=["a", "b", "c", "d", "never"])
     assert dataset.masks and list(dataset.classes) == ["a", "b", "c", "d", "never"]
-    cache = open_store(dataset, 64, tmp_path)
+    cache = open_image_cache(dataset, 64, tmp_path)
     _, found = cache.at(torch.arange(6))
     assert np.array_equal(found[:, :20, :28].numpy(), masks)
 

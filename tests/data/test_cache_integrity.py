@@ -16,8 +16,8 @@ from PIL import Image
 from ssl_seg.data import cache_integrity as module
 from ssl_seg.data.cache_integrity import BlockSums, damage
 from ssl_seg.data.files import FileDataset, find_images
-from ssl_seg.data.image_cache import open_store
-from ssl_seg.data.loader import Batches, in_order
+from ssl_seg.data.image_cache import open_image_cache
+from ssl_seg.data.loader import Loader, sequential_batches
 from ssl_seg.errors import ResourceError
 
 CPU = torch.device("cpu")
@@ -44,8 +44,8 @@ def cache(tmp_path):
 
 
 @pytest.fixture
-def store(dataset, cache):
-    return open_store(dataset, 32, cache)
+def image_cache(dataset, cache):
+    return open_image_cache(dataset, 32, cache)
 
 
 def files(folder):
@@ -75,23 +75,23 @@ DAMAGE = {"cut": cut, "missing": Path.unlink, "flipped": flip, "empty": lambda p
 DAMAGE["longer"] = lambda path: path.write_bytes(path.read_bytes() + b"x")
 
 
-def test_a_sound_cache_has_every_file_in_its_index(store):
-    assert damage(store.folder) == ""
-    assert sorted(files(store.folder)) == sorted([*NAMES, "index.json"])
+def test_a_sound_cache_has_every_file_in_its_index(image_cache):
+    assert damage(image_cache.folder) == ""
+    assert sorted(files(image_cache.folder)) == sorted([*NAMES, "index.json"])
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_damage_is_named_and_built_anew(store, dataset, cache, caplog, name, kind):
-    before = files(store.folder)
-    DAMAGE[kind](store.folder / name)
+def test_damage_is_named_and_built_anew(image_cache, dataset, cache, caplog, name, kind):
+    before = files(image_cache.folder)
+    DAMAGE[kind](image_cache.folder / name)
     with caplog.at_level(logging.WARNING, "ssl_seg"):
-        again = open_store(dataset, 32, cache)
-    assert files(again.folder) == before and again.folder == store.folder
+        again = open_image_cache(dataset, 32, cache)
+    assert files(again.folder) == before and again.folder == image_cache.folder
     (record,) = caplog.records
-    assert f"{store.folder}/{name}: " in record.getMessage() and "rebuilding" in record.getMessage()
+    assert f"{image_cache.folder}/{name}: " in record.getMessage() and "rebuilding" in record.getMessage()
     caplog.clear()
-    open_store(dataset, 32, cache)
+    open_image_cache(dataset, 32, cache)
     assert not caplog.records, "a sound one is opened without a word"
 
 
@@ -107,10 +107,10 @@ INDEX = [
 
 
 @pytest.mark.parametrize("text", INDEX, ids=lambda text: text[:12])
-def test_an_index_that_is_none_is_built_anew(store, dataset, cache, caplog, text):
-    before = files(store.folder)
-    (store.folder / "index.json").write_text(text)
-    assert files(open_store(dataset, 32, cache).folder) == before
+def test_an_index_that_is_none_is_built_anew(image_cache, dataset, cache, caplog, text):
+    before = files(image_cache.folder)
+    (image_cache.folder / "index.json").write_text(text)
+    assert files(open_image_cache(dataset, 32, cache).folder) == before
     assert "index.json: " in caplog.text
 
 
@@ -130,22 +130,22 @@ def test_an_index_that_is_none_is_built_anew(store, dataset, cache, caplog, text
         lambda index: index.pop("digest"),
     ],
 )
-def test_a_changed_index_is_built_anew(store, dataset, cache, caplog, change):
-    before = files(store.folder)
-    rewrite(store.folder / "index.json", change)
-    assert files(open_store(dataset, 32, cache).folder) == before
+def test_a_changed_index_is_built_anew(image_cache, dataset, cache, caplog, change):
+    before = files(image_cache.folder)
+    rewrite(image_cache.folder / "index.json", change)
+    assert files(open_image_cache(dataset, 32, cache).folder) == before
     assert "index.json: " in caplog.text
 
 
-def test_any_flipped_bit_is_noticed(store):
+def test_any_flipped_bit_is_noticed(image_cache):
     chance = random.Random(0)
-    for path in store.folder.iterdir():
+    for path in image_cache.folder.iterdir():
         content = path.read_bytes()
         for bit in chance.sample(range(8 * len(content)), 40):
             flip(path, bit // 8, 1 << bit % 8)
-            assert damage(store.folder).startswith(f"{path.name}: "), (path.name, bit)
+            assert damage(image_cache.folder).startswith(f"{path.name}: "), (path.name, bit)
             path.write_bytes(content)
-    assert damage(store.folder) == ""
+    assert damage(image_cache.folder) == ""
 
 
 def test_sums_do_not_depend_on_how_the_bytes_come(tmp_path, monkeypatch):
@@ -163,53 +163,55 @@ def test_sums_do_not_depend_on_how_the_bytes_come(tmp_path, monkeypatch):
 def test_of_many_blocks_both_ends_and_others_are_checked(dataset, cache, monkeypatch):
     """In a file of 72 blocks each inner one has three chances in seven; fifty openings miss none."""
     monkeypatch.setattr(module, "BLOCK", 1024)
-    store = open_store(dataset, 32, cache)
-    path = store.folder / "images.u8"
+    image_cache = open_image_cache(dataset, 32, cache)
+    path = image_cache.folder / "images.u8"
     assert path.stat().st_size == 72 * 1024
     for place in (0, 71):
         flip(path, 1024 * place)
-        assert damage(store.folder) == f"images.u8: digest mismatch from byte {1024 * place:,} on"
+        assert damage(image_cache.folder) == f"images.u8: digest mismatch from byte {1024 * place:,} on"
         flip(path, 1024 * place)
     flip(path, 1024 * 30)
-    assert any(damage(store.folder) for _ in range(50))
+    assert any(damage(image_cache.folder) for _ in range(50))
     seen = [module._some(72) for _ in range(50)]
     assert all(len(blocks) == 32 and blocks[0] == 0 and blocks[-1] == 71 for blocks in seen)
     assert set().union(*seen) == set(range(72))
     assert module._some(0) == [] and module._some(32) == list(range(32))
 
 
-def test_what_was_open_stays_as_it_was(store, dataset, cache):
+def test_what_was_open_stays_as_it_was(image_cache, dataset, cache):
     """The files are replaced, not written over: another process that trains on them notices nothing."""
-    before = store.at(torch.arange(24))
-    (store.folder / "sizes.i64").unlink()
-    assert open_store(dataset, 32, cache).folder == store.folder
-    assert all(torch.equal(one, two) for one, two in zip(before, store.at(torch.arange(24)), strict=True))
+    before = image_cache.at(torch.arange(24))
+    (image_cache.folder / "sizes.i64").unlink()
+    assert open_image_cache(dataset, 32, cache).folder == image_cache.folder
+    assert all(
+        torch.equal(one, two) for one, two in zip(before, image_cache.at(torch.arange(24)), strict=True)
+    )
 
 
 @pytest.mark.parametrize("name", ["images.u8", "masks.u8", "targets.i64", "sizes.i64"])
 @pytest.mark.parametrize("streamed", [False, True])
-def test_a_file_that_is_cut_short_while_in_use_is_an_error(store, monkeypatch, name, streamed):
+def test_a_file_that_is_cut_short_while_in_use_is_an_error(image_cache, monkeypatch, name, streamed):
     if streamed:
-        monkeypatch.setattr("ssl_seg.data.loader.fits", lambda *_: False)
-    feed = Batches(store, 8, 0, CPU)
-    feed.at(0)
-    os.truncate(store.folder / name, 16)
+        monkeypatch.setattr("ssl_seg.data.loader.fits_on_device", lambda *_: False)
+    feed = Loader(image_cache, 8, 0, CPU)
+    feed.batch_at(0)
+    os.truncate(image_cache.folder / name, 16)
     for read in (
-        lambda: feed.at(7),
-        lambda: list(in_order(store, 8, CPU)),
-        lambda: store.masks_at(torch.arange(3)),
+        lambda: feed.batch_at(7),
+        lambda: list(sequential_batches(image_cache, 8, CPU)),
+        lambda: image_cache.masks_at(torch.arange(3)),
     ):
         with pytest.raises(ResourceError, match="changed while in use; it is rebuilt") as error:
             read()
-        assert f"{store.folder / name} has 16 bytes instead of" in error.value.where
+        assert f"{image_cache.folder / name} has 16 bytes instead of" in error.value.where
 
 
-def test_a_file_that_is_cut_between_the_look_and_the_reading(store, monkeypatch):
+def test_a_file_that_is_cut_between_the_look_and_the_reading(image_cache, monkeypatch):
     """No signal then either: what is read is not mapped."""
-    os.truncate(store.folder / "images.u8", 100)
-    monkeypatch.setattr(store, "check", lambda: None)
+    os.truncate(image_cache.folder / "images.u8", 100)
+    monkeypatch.setattr(image_cache, "check", lambda: None)
     with pytest.raises(ResourceError, match="changed while in use") as error:
-        store.at(torch.tensor([20]))
+        image_cache.at(torch.tensor([20]))
     assert "images.u8 has 100 bytes instead of 73,728" in error.value.where
 
 
@@ -217,18 +219,18 @@ CODE = """
 import os, sys, torch
 from pathlib import Path
 from ssl_seg.data.files import FileDataset, find_images
-from ssl_seg.data.image_cache import open_store
-from ssl_seg.data.loader import Batches
+from ssl_seg.data.image_cache import open_image_cache
+from ssl_seg.data.loader import Loader
 from ssl_seg.errors import ResourceError
 
 root = Path(sys.argv[1])
-store = open_store(FileDataset(root, ((name, -1) for name in find_images(root))), 512, Path(sys.argv[2]))
-feed = Batches(store, 8, 0, torch.device("cpu"))
-feed.at(0)
+image_cache = open_image_cache(FileDataset(root, ((name, -1) for name in find_images(root))), 512, Path(sys.argv[2]))
+feed = Loader(image_cache, 8, 0, torch.device("cpu"))
+feed.batch_at(0)
 for name in ("images.u8", "targets.i64", "sizes.i64"):
-    os.truncate(store.folder / name, 0)
+    os.truncate(image_cache.folder / name, 0)
 try:
-    feed.at(1)
+    feed.batch_at(1)
 except ResourceError as error:
     print(error.where)
 """

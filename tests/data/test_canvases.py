@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from ssl_seg.augment.views import evaluation_view
+from ssl_seg.augment.views import eval_view
 from ssl_seg.data.canvases import WHOLE, laid, reduced, side_of, unfolded
 from ssl_seg.data.files import FileDataset
-from ssl_seg.data.image_cache import open_store
+from ssl_seg.data.image_cache import open_image_cache
 
 
 @pytest.mark.parametrize("limit", [16, 32, 256, 448, 257])
@@ -95,39 +95,37 @@ def mixed(tmp_path):
 
 
 def test_a_store_keeps_the_shorter_side_and_its_size(mixed, tmp_path):
-    store = open_store(mixed, 128, tmp_path / "cache")
+    image_cache = open_image_cache(mixed, 128, tmp_path / "cache")
     sizes = [[96, 128], [128, 96], [64, 256], [256, 64], [33, 495], [40, 90], [128, 128]]
-    assert store.sizes.tolist() == sizes
-    assert store.canvas == 128 and (store.folder / "images.u8").stat().st_size == 7 * 3 * 128 * 128
+    assert image_cache.sizes.tolist() == sizes
+    assert (
+        image_cache.canvas == 128 and (image_cache.folder / "images.u8").stat().st_size == 7 * 3 * 128 * 128
+    )
     for row in range(7):
         image, _ = reduced(mixed, row, 128)
-        (seen,) = store.at(torch.tensor([row]))[0]
+        (seen,) = image_cache.at(torch.tensor([row]))[0]
         height, width = sizes[row]
         assert np.array_equal(seen[:, :height, :width], image.transpose(2, 0, 1))
 
 
 def test_a_view_of_an_elongated_image_is_as_sharp_as_of_any(mixed, tmp_path):
     """The central square at 64 px, from 64 rows and not from 32, is that of the whole image."""
-    store = open_store(mixed, 128, tmp_path / "cache")
+    image_cache = open_image_cache(mixed, 128, tmp_path / "cache")
     rows = torch.tensor([2, 3])
-    view = evaluation_view(store.at(rows)[0], store.sizes[rows], size=64, mean=(0, 0, 0), std=(1, 1, 1))
+    view = eval_view(image_cache.at(rows)[0], image_cache.sizes[rows], size=64, mean=(0, 0, 0), std=(1, 1, 1))
     for place, row in enumerate(rows.tolist()):
         whole = torch.from_numpy(np.array(mixed.image(row, WHOLE)[0])).permute(2, 0, 1)[None]
-        sharp = evaluation_view(
-            whole, torch.tensor([whole.shape[-2:]]), size=64, mean=(0, 0, 0), std=(1, 1, 1)
-        )
+        sharp = eval_view(whole, torch.tensor([whole.shape[-2:]]), size=64, mean=(0, 0, 0), std=(1, 1, 1))
         assert (view[place] - sharp[0]).abs().mean() < 0.02
         small = torch.from_numpy(np.array(mixed.image(row, 128)[0])).permute(2, 0, 1)[None]
-        blurred = evaluation_view(
-            small, torch.tensor([small.shape[-2:]]), size=64, mean=(0, 0, 0), std=(1, 1, 1)
-        )
+        blurred = eval_view(small, torch.tensor([small.shape[-2:]]), size=64, mean=(0, 0, 0), std=(1, 1, 1))
         assert (view[place] - sharp[0]).abs().mean() < 0.5 * (blurred - sharp).abs().mean()
 
 
 def test_what_is_kept_of_an_image_depends_on_no_other(mixed, tmp_path):
-    together = open_store(mixed, 128, tmp_path / "cache")
+    together = open_image_cache(mixed, 128, tmp_path / "cache")
     for row, (name, _) in enumerate(mixed.samples):
-        alone = open_store(FileDataset(mixed.root, [(name, -1)]), 128, tmp_path / "cache")
+        alone = open_image_cache(FileDataset(mixed.root, [(name, -1)]), 128, tmp_path / "cache")
         height, width = together.sizes[row].tolist()
         assert alone.sizes.tolist() == [[height, width]] and alone.digests[0] == together.digests[row]
         one, two = alone.at(torch.tensor([0]))[0], together.at(torch.tensor([row]))[0]

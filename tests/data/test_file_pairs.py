@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ssl_seg.data.file_pairs import pair
+from ssl_seg.data.file_pairs import pair_files
 from ssl_seg.data.pair_guess import guess
 from ssl_seg.data.pair_names import Affixes, core_of
 from ssl_seg.errors import DataError, UsageError
@@ -29,7 +29,7 @@ def answered(root, advice):
     options = [word.removeprefix("data.") for word in shlex.split(advice.partition("#")[0]) if word != "-o"]
     given = dict(option.split("=", 1) for option in options)
     folders = [root / given.pop(name, ".") for name in ("images", "masks")]
-    return pair(*folders, Affixes(**({"image_suffix": "_sat", "mask_suffix": "_mask"} | given)))
+    return pair_files(*folders, Affixes(**({"image_suffix": "_sat", "mask_suffix": "_mask"} | given)))
 
 
 # patterns of an image and of its mask, and the options that are to be shown for them
@@ -66,7 +66,7 @@ NAMES = [
 def test_the_guess_is_shown_and_right(tmp_path, image, mask, expected):
     make(tmp_path, image, mask)
     with pytest.raises(DataError) as error:
-        pair(tmp_path, tmp_path, DEFAULT)
+        pair_files(tmp_path, tmp_path, DEFAULT)
     first = Path(image.format("000")).name
     assert expected in error.value.next and f"# {COUNT} pairs, as {first} with" in error.value.next
     pairs = answered(tmp_path, error.value.next)
@@ -92,7 +92,7 @@ def test_of_two_folders(tmp_path, image, mask, expected):
     make(tmp_path / "images", image)
     make(tmp_path / "masks", mask)
     with pytest.raises(DataError, match="no image-mask pairs") as error:
-        pair(tmp_path / "images", tmp_path / "masks", DEFAULT)
+        pair_files(tmp_path / "images", tmp_path / "masks", DEFAULT)
     assert expected in error.value.next
     options = f"-o data.images=images -o data.masks=masks {error.value.next}"
     assert len(answered(tmp_path, options)) == COUNT
@@ -103,9 +103,9 @@ def test_one_without_the_other_can_be_left_out(tmp_path, gone):
     make(tmp_path, "{}_sat.jpg", "{}_mask.png")
     (tmp_path / gone).unlink()
     with pytest.raises(DataError, match="1 in all") as error:
-        pair(tmp_path, tmp_path, DEFAULT)
+        pair_files(tmp_path, tmp_path, DEFAULT)
     assert error.value.next == "-o data.unpaired=skip"
-    pairs = pair(tmp_path, tmp_path, DEFAULT, skip_unpaired=True)
+    pairs = pair_files(tmp_path, tmp_path, DEFAULT, skip_unpaired=True)
     assert len(pairs) == COUNT - 1 and not any("003" in name for two in pairs for name in two)
 
 
@@ -116,7 +116,7 @@ def test_a_few_that_pair_do_not_hide_the_many_that_would(tmp_path):
         (tmp_path / f"x{index}_mask.png").touch()
     (tmp_path / "y_sat.jpg").touch()
     with pytest.raises(DataError, match="an image has no mask: 1 in all") as error:
-        pair(tmp_path, tmp_path, DEFAULT)
+        pair_files(tmp_path, tmp_path, DEFAULT)
     assert f"-o data.mask_suffix=_gt  # {COUNT} pairs" in error.value.next
 
 
@@ -132,11 +132,11 @@ def test_every_refusal_has_a_next_step(tmp_path):
         (nothing, "no image-mask pairs"),
     ):
         with pytest.raises(DataError, match=what) as error:
-            pair(folder, folder, DEFAULT)
+            pair_files(folder, folder, DEFAULT)
         assert error.value.next and error.value.where
     for same in (Affixes(), Affixes(image_suffix="_x", mask_suffix="_x")):
         with pytest.raises(UsageError, match="require mask_suffix") as error:
-            pair(two, two, same)
+            pair_files(two, two, same)
         assert error.value.next
 
 

@@ -20,7 +20,7 @@ from ssl_seg.data import image_cache as module
 from ssl_seg.data.canvases import reduced
 from ssl_seg.data.decode import read_image
 from ssl_seg.data.files import FileDataset, find_images
-from ssl_seg.data.image_cache import fingerprint, open_store
+from ssl_seg.data.image_cache import fingerprint, open_image_cache
 from ssl_seg.errors import DataError, ResourceError, Stopped
 
 CANVAS = 32
@@ -55,17 +55,17 @@ def left(cache):
 
 def test_pixels_sizes_and_targets(photos, cache):
     dataset = Photos(photos)
-    store = open_store(dataset, CANVAS, cache)
-    assert len(store) == 24 and store.images.shape == (24, 3, CANVAS, CANVAS)
-    assert store.images.dtype == torch.uint8 and store.canvas == CANVAS
-    assert store.classes == ["x", "y", "z"] and store.skipped == 0
-    assert store.rows.tolist() == list(range(24))
-    assert store.targets.tolist() == [target for _, target in dataset.samples]
+    image_cache = open_image_cache(dataset, CANVAS, cache)
+    assert len(image_cache) == 24 and image_cache.images.shape == (24, 3, CANVAS, CANVAS)
+    assert image_cache.images.dtype == torch.uint8 and image_cache.canvas == CANVAS
+    assert image_cache.classes == ["x", "y", "z"] and image_cache.num_skipped == 0
+    assert image_cache.sample_indices.tolist() == list(range(24))
+    assert image_cache.targets.tolist() == [target for _, target in dataset.samples]
     for row in range(24):
         image, _ = reduced(dataset, row, CANVAS)
         height, width = image.shape[:2]
-        assert store.sizes[row].tolist() == [height, width]
-        (seen,) = store.at(torch.tensor([row]))[0]
+        assert image_cache.sizes[row].tolist() == [height, width]
+        (seen,) = image_cache.at(torch.tensor([row]))[0]
         assert np.array_equal(seen[:, :height, :width], image.transpose(2, 0, 1))
         assert not seen[:, height:].any() and not seen[:, :, width:].any()
 
@@ -73,10 +73,10 @@ def test_pixels_sizes_and_targets(photos, cache):
 def test_equal_pictures_have_equal_digests_and_others_have_others(photos, cache):
     first = min(photos.rglob("*.jpg"))
     (first.parent / "copy.jpg").write_bytes(first.read_bytes())
-    store = open_store(Photos(photos), CANVAS, cache)
-    pictures = [store.images[row].numpy().tobytes() for row in range(len(store))]
-    digests = store.digests.tolist()
-    assert len(set(digests)) == len(set(pictures)) == 24 and len(store) == 25
+    image_cache = open_image_cache(Photos(photos), CANVAS, cache)
+    pictures = [image_cache.images[row].numpy().tobytes() for row in range(len(image_cache))]
+    digests = image_cache.digests.tolist()
+    assert len(set(digests)) == len(set(pictures)) == 24 and len(image_cache) == 25
     for one in range(25):
         for two in range(25):
             assert (digests[one] == digests[two]) == (pictures[one] == pictures[two])
@@ -89,15 +89,15 @@ def test_digests_of_two_stores_can_be_compared(photos, tmp_path, cache):
     dataset = Photos(photos)
     smallest = min(range(24), key=lambda index: max(dataset.size(index)))
     shutil.copy(photos / dataset.samples[smallest][0], few / "copy.jpg")
-    one, two = open_store(dataset, 64, cache), open_store(Photos(few), 64, cache)
+    one, two = open_image_cache(dataset, 64, cache), open_image_cache(Photos(few), 64, cache)
     assert one.canvas != two.canvas and torch.isin(one.digests, two.digests).sum() == 1
 
 
 def test_a_smaller_picture_on_an_equal_canvas_is_another(tmp_path, cache):
     for name, size in (("a", (8, 4)), ("b", (4, 8)), ("c", (8, 8))):  # all black, as the canvas is
         Image.new("RGB", size).save(tmp_path / f"{name}.png")
-    store = open_store(Photos(tmp_path), CANVAS, cache)
-    assert len(set(store.digests.tolist())) == 3
+    image_cache = open_image_cache(Photos(tmp_path), CANVAS, cache)
+    assert len(set(image_cache.digests.tolist())) == 3
 
 
 class Masked(Photos):
@@ -111,51 +111,53 @@ class Masked(Photos):
 
 def test_masks_lie_beside_their_pictures(photos, cache):
     dataset = Masked(photos)
-    store = open_store(dataset, CANVAS, cache)
-    assert store.masks.shape == (24, CANVAS, CANVAS) and store.masks.dtype == torch.uint8
+    image_cache = open_image_cache(dataset, CANVAS, cache)
+    assert image_cache.masks.shape == (24, CANVAS, CANVAS) and image_cache.masks.dtype == torch.uint8
     for row in range(24):
-        height, width = store.sizes[row].tolist()
-        (image,), (mask,) = store.at(torch.tensor([row]))
+        height, width = image_cache.sizes[row].tolist()
+        (image,), (mask,) = image_cache.at(torch.tensor([row]))
         assert torch.equal(mask[:height, :width], image[0, :height, :width] % 5)
         assert (mask[height:] == 255).all() and (mask[:, width:] == 255).all()
-        assert torch.equal(store.masks_at(torch.tensor([row]))[0], mask)
-    assert open_store(Photos(photos), CANVAS, cache / "other").masks is None
+        assert torch.equal(image_cache.masks_at(torch.tensor([row]))[0], mask)
+    assert open_image_cache(Photos(photos), CANVAS, cache / "other").masks is None
 
 
 def test_a_mask_of_another_size_is_a_bad_image(photos, cache, monkeypatch):
     monkeypatch.setattr(Masked, "mask", lambda self, index, canvas: np.zeros((3, 4), np.uint8))
     with pytest.raises(DataError, match="24 of 24 images are unreadable") as error:
-        open_store(Masked(photos), CANVAS, cache)
+        open_image_cache(Masked(photos), CANVAS, cache)
     assert "the mask is 3 x 4, the image" in error.value.where
 
 
 def test_the_second_opening_decodes_nothing(photos, cache, no_decoding):
-    first = open_store(Photos(photos), CANVAS, cache)
+    first = open_image_cache(Photos(photos), CANVAS, cache)
     no_decoding()
-    second = open_store(Photos(photos), CANVAS, cache)
+    second = open_image_cache(Photos(photos), CANVAS, cache)
     assert torch.equal(first.images, second.images) and second.fingerprint == first.fingerprint
     assert second.classes == first.classes and torch.equal(first.targets, second.targets)
     with pytest.raises(AssertionError, match="decoded"):
-        open_store(Photos(photos), CANVAS + 1, cache)
+        open_image_cache(Photos(photos), CANVAS + 1, cache)
 
 
 def test_writing_into_an_open_store_does_not_reach_the_file(photos, cache):
-    open_store(Photos(photos), CANVAS, cache).images.zero_()
-    assert open_store(Photos(photos), CANVAS, cache).images.any()
+    open_image_cache(Photos(photos), CANVAS, cache).images.zero_()
+    assert open_image_cache(Photos(photos), CANVAS, cache).images.any()
 
 
 def test_a_cache_whose_name_is_no_unicode(photos, tmp_path):
     cache = tmp_path / "c\udcff"
-    made = open_store(Photos(photos), CANVAS, cache)
-    assert left(cache) and torch.equal(open_store(Photos(photos), CANVAS, cache).images, made.images)
+    made = open_image_cache(Photos(photos), CANVAS, cache)
+    assert left(cache) and torch.equal(open_image_cache(Photos(photos), CANVAS, cache).images, made.images)
 
 
 def test_many_blocks(photos, cache, monkeypatch):
     """More images than one block of decoding, and a last block that is not full."""
-    whole = open_store(Photos(photos), CANVAS, cache)
+    whole = open_image_cache(Photos(photos), CANVAS, cache)
     monkeypatch.setattr(building, "_BLOCK", 5)
     ticks = []
-    cut = open_store(Photos(photos), CANVAS, cache / "other", tick=lambda *done: ticks.append(done))
+    cut = open_image_cache(
+        Photos(photos), CANVAS, cache / "other", on_progress=lambda *done: ticks.append(done)
+    )
     assert torch.equal(whole.images, cut.images)
     assert ticks == [(5, 24), (10, 24), (15, 24), (20, 24), (24, 24)]
 
@@ -165,8 +167,8 @@ def files(folder):
 
 
 def test_the_number_of_threads_changes_no_byte(photos, cache):
-    one = open_store(Photos(photos), CANVAS, cache / "1", threads=1)
-    many = open_store(Photos(photos), CANVAS, cache / "8", threads=8)
+    one = open_image_cache(Photos(photos), CANVAS, cache / "1", threads=1)
+    many = open_image_cache(Photos(photos), CANVAS, cache / "8", threads=8)
     assert files(one.folder) == files(many.folder)
 
 
@@ -198,20 +200,22 @@ def test_what_the_fingerprint_changes_with(photos):
 
 def test_a_copy_or_a_moved_folder_finds_the_store(photos, cache, tmp_path, no_decoding):
     """Whatever the dates: `cp -r` gives new ones."""
-    store = open_store(Photos(photos), CANVAS, cache)
+    image_cache = open_image_cache(Photos(photos), CANVAS, cache)
     shutil.copytree(photos, tmp_path / "copy", copy_function=shutil.copyfile)
     for path in (tmp_path / "copy").rglob("*.jpg"):
         os.utime(path, (1, 1))
     photos.rename(tmp_path / "moved")
     no_decoding()
     for folder in ("copy", "moved"):
-        assert open_store(Photos(tmp_path / folder), CANVAS, cache).fingerprint == store.fingerprint
+        assert (
+            open_image_cache(Photos(tmp_path / folder), CANVAS, cache).fingerprint == image_cache.fingerprint
+        )
 
 
 def test_a_changed_image_is_decoded_anew(photos, cache):
-    before = open_store(Photos(photos), CANVAS, cache)
+    before = open_image_cache(Photos(photos), CANVAS, cache)
     Image.new("RGB", (30, 30), "blue").save(photos / "a" / "001.jpg")
-    after = open_store(Photos(photos), CANVAS, cache)
+    after = open_image_cache(Photos(photos), CANVAS, cache)
     assert after.fingerprint != before.fingerprint
     assert after.images[0, 2, 5, 5] > 240 and after.images[0, 0, 5, 5] < 15
 
@@ -244,7 +248,7 @@ def among_200(tmp_path):
 
 def test_bad_images_are_named(among_200, cache):
     with pytest.raises(DataError, match="4 of 200 images are unreadable") as error:
-        open_store(Photos(among_200), CANVAS, cache)
+        open_image_cache(Photos(among_200), CANVAS, cache)
     for name, why in BAD.items():
         assert f"{name}: {why}" in error.value.where
     assert "skip" in error.value.next
@@ -253,14 +257,16 @@ def test_bad_images_are_named(among_200, cache):
 
 def test_bad_images_can_be_left_out(among_200, cache):
     dataset = Photos(among_200)
-    store = open_store(dataset, CANVAS, cache, bad_images="skip")
-    assert store.skipped == 4 and len(store) == 196 == len(store.images) == len(store.targets)
-    kept = [dataset.samples[row] for row in store.rows.tolist()]
+    image_cache = open_image_cache(dataset, CANVAS, cache, bad_images="skip")
+    assert image_cache.num_skipped == 4 and len(image_cache) == 196 == len(image_cache.images) == len(
+        image_cache.targets
+    )
+    kept = [dataset.samples[row] for row in image_cache.sample_indices.tolist()]
     assert not BAD.keys() & {name for name, _ in kept}
-    assert store.targets.tolist() == [target for _, target in kept]
+    assert image_cache.targets.tolist() == [target for _, target in kept]
     for row, (name, _) in enumerate(kept):
-        assert np.array_equal(store.images[row, :, 3, 3], read_image(among_200 / name, CANVAS)[0][3, 3])
-    index = json.loads((store.folder / "index.json").read_text())
+        assert np.array_equal(image_cache.images[row, :, 3, 3], read_image(among_200 / name, CANVAS)[0][3, 3])
+    index = json.loads((image_cache.folder / "index.json").read_text())
     assert len(index["bad"]) == 4
 
 
@@ -268,10 +274,10 @@ def test_of_many_bad_images_a_few_are_named(tmp_path, cache):
     for index in range(40):
         (tmp_path / f"{index:02d}.jpg").touch()
     with pytest.raises(DataError, match="40 of 40") as error:
-        open_store(Photos(tmp_path), CANVAS, cache)
+        open_image_cache(Photos(tmp_path), CANVAS, cache)
     assert "and 35 more" in error.value.where and len(error.value.where.splitlines()) == 6
     with pytest.raises(DataError, match="all images are unreadable"):
-        open_store(Photos(tmp_path), CANVAS, cache, bad_images="skip")
+        open_image_cache(Photos(tmp_path), CANVAS, cache, bad_images="skip")
     assert left(cache) == []
 
 
@@ -280,11 +286,11 @@ def test_a_build_that_raises_leaves_nothing(photos, cache, no_decoding):
         raise Stopped(15)
 
     with pytest.raises(Stopped):
-        open_store(Photos(photos), CANVAS, cache, tick=stop)
+        open_image_cache(Photos(photos), CANVAS, cache, on_progress=stop)
     assert left(cache) == []
     no_decoding()
     with pytest.raises(AssertionError, match="decoded"):
-        open_store(Photos(photos), CANVAS, cache)
+        open_image_cache(Photos(photos), CANVAS, cache)
     assert left(cache) == []
 
 
@@ -294,11 +300,11 @@ def test_too_small_a_disk_is_told_before_the_work(photos, cache, monkeypatch, no
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 10**12 - need + 1, need - 1))
     no_decoding()
     with pytest.raises(ResourceError, match="needs 72 KiB, but only 72 KiB is free") as error:
-        open_store(Photos(photos), CANVAS, cache)
+        open_image_cache(Photos(photos), CANVAS, cache)
     assert str(cache) in error.value.where and "--cache" in error.value.next
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 0, need))
     with pytest.raises(AssertionError, match="decoded"):
-        open_store(Photos(photos), CANVAS, cache)
+        open_image_cache(Photos(photos), CANVAS, cache)
 
 
 def test_a_disk_that_fills_up(photos, cache, monkeypatch):
@@ -307,7 +313,7 @@ def test_a_disk_that_fills_up(photos, cache, monkeypatch):
 
     monkeypatch.setattr(building, "_sync", sync)
     with pytest.raises(ResourceError, match="No space left on device") as error:
-        open_store(Photos(photos), CANVAS, cache)
+        open_image_cache(Photos(photos), CANVAS, cache)
     assert error.value.where == str(cache)
     assert left(cache) == []
 
@@ -316,14 +322,14 @@ def test_a_disk_that_fills_up(photos, cache, monkeypatch):
 def test_a_disk_that_is_full(photos, cache, monkeypatch):
     monkeypatch.setattr(building, "_open", lambda path: Path("/dev/full").open("wb"))  # noqa: SIM115
     with pytest.raises(ResourceError, match="No space left on device"):
-        open_store(Photos(photos), CANVAS, cache)
+        open_image_cache(Photos(photos), CANVAS, cache)
     assert left(cache) == []
 
 
 def test_a_cache_that_cannot_be_made(photos, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ResourceError, match="cannot write the image cache") as error:
-        open_store(Photos(photos), CANVAS, tmp_path / "file" / "cache")
+        open_image_cache(Photos(photos), CANVAS, tmp_path / "file" / "cache")
     assert str(tmp_path / "file") in error.value.where
 
 
@@ -331,7 +337,7 @@ SLOW = """
 import sys, time
 from pathlib import Path
 from ssl_seg.data.files import FileDataset, find_images
-from ssl_seg.data.image_cache import open_store
+from ssl_seg.data.image_cache import open_image_cache
 
 class Slow(FileDataset):
     def image(self, index, canvas):
@@ -340,7 +346,7 @@ class Slow(FileDataset):
         return super().image(index, canvas)
 
 root = Path(sys.argv[1])
-open_store(Slow(root, ((name, -1) for name in find_images(root))), 32, Path(sys.argv[2]), threads=1)
+open_image_cache(Slow(root, ((name, -1) for name in find_images(root))), 32, Path(sys.argv[2]), threads=1)
 """
 
 
@@ -355,20 +361,20 @@ def test_a_killed_build_leaves_no_store_and_is_swept(photos, tmp_path, cache):
                 time.sleep(0.02)
             half = [name for name in left(cache) if ".tmp-" in name]
             assert len(half) == 1 and len(left(cache)) == 1
-            other = open_store(Photos(photos / "a"), CANVAS, cache)
+            other = open_image_cache(Photos(photos / "a"), CANVAS, cache)
             assert left(cache) == sorted([*half, other.fingerprint])
         finally:
             process.send_signal(signal.SIGKILL)
-    another = open_store(Photos(photos / "b"), CANVAS, cache)
+    another = open_image_cache(Photos(photos / "b"), CANVAS, cache)
     assert left(cache) == sorted([other.fingerprint, another.fingerprint])
 
 
 def test_the_leftover_of_the_same_store_and_a_store_without_index_are_replaced(photos, cache):
-    whole = open_store(Photos(photos), CANVAS, cache)
+    whole = open_image_cache(Photos(photos), CANVAS, cache)
     expected = files(whole.folder)
     (whole.folder / "index.json").unlink()
     shutil.copytree(whole.folder, cache / f".{whole.fingerprint}.tmp-1-ab")
-    again = open_store(Photos(photos), CANVAS, cache)
+    again = open_image_cache(Photos(photos), CANVAS, cache)
     assert files(again.folder) == expected and left(cache) == [again.fingerprint]
 
 
@@ -383,13 +389,19 @@ def test_builders_at_the_same_time_build_once(photos, cache):
     decoded, waiting = [], []
     with ThreadPoolExecutor(4) as pool:
         asked = [
-            pool.submit(open_store, Counting(photos), 64, cache, tick=lambda done, _: waiting.append(done))
+            pool.submit(
+                open_image_cache,
+                Counting(photos),
+                64,
+                cache,
+                on_progress=lambda done, _: waiting.append(done),
+            )
             for _ in range(4)
         ]
-        stores = [future.result() for future in asked]
+        image_caches = [future.result() for future in asked]
     assert sorted(decoded) == list(range(24))
-    assert all(torch.equal(store.images, stores[0].images) for store in stores)
-    assert left(cache) == [stores[0].fingerprint]
+    assert all(torch.equal(image_cache.images, image_caches[0].images) for image_cache in image_caches)
+    assert left(cache) == [image_caches[0].fingerprint]
 
 
 @pytest.mark.slow
@@ -402,7 +414,7 @@ def test_two_processes_at_the_same_time(photos, tmp_path, cache):
     assert [process.wait(120) for process in both] == [0, 0]
     assert len(left(cache)) == 1
     dataset = FileDataset(photos, ((name, -1) for name in find_images(photos)))
-    assert open_store(dataset, CANVAS, cache).fingerprint == left(cache)[0]
+    assert open_image_cache(dataset, CANVAS, cache).fingerprint == left(cache)[0]
 
 
 def test_a_builder_that_is_frozen_is_not_waited_for(photos, cache, monkeypatch):
@@ -410,13 +422,13 @@ def test_a_builder_that_is_frozen_is_not_waited_for(photos, cache, monkeypatch):
     dataset = Photos(photos)
     folder = cache / fingerprint(dataset, CANVAS, "stop")
     cache.mkdir()
-    with module._only_builder(folder, lambda: None), pytest.raises(ResourceError) as error:
-        open_store(dataset, CANVAS, cache)
+    with module._build_lock(folder, lambda: None), pytest.raises(ResourceError) as error:
+        open_image_cache(dataset, CANVAS, cache)
     assert (
         error.value.what == "timeout: another process is building the image cache, without progress for 0 s"
     )
     assert f"pid {os.getpid()} on " in error.value.where and "--cache" in error.value.next
-    assert len(open_store(dataset, CANVAS, cache)) == 24
+    assert len(open_image_cache(dataset, CANVAS, cache)) == 24
 
 
 def test_a_builder_that_writes_is_waited_for(photos, cache, monkeypatch):
@@ -433,12 +445,12 @@ def test_a_builder_that_writes_is_waited_for(photos, cache, monkeypatch):
         if len(looks) == 8:
             raise Stopped(2)
 
-    with module._only_builder(folder, lambda: None), pytest.raises(Stopped):
-        open_store(dataset, CANVAS, cache, tick=write)
+    with module._build_lock(folder, lambda: None), pytest.raises(Stopped):
+        open_image_cache(dataset, CANVAS, cache, on_progress=write)
 
 
 def test_one_who_waits_can_be_stopped(photos, cache):
-    """While another builds, `tick` is called, and may raise."""
+    """While another builds, `on_progress` is called, and may raise."""
     dataset = Photos(photos)
     folder = cache / fingerprint(dataset, CANVAS, "stop")
     cache.mkdir()
@@ -447,16 +459,16 @@ def test_one_who_waits_can_be_stopped(photos, cache):
         assert (done, total) == (0, 24)
         raise Stopped(2)
 
-    with module._only_builder(folder, lambda: None), pytest.raises(Stopped):
-        open_store(dataset, CANVAS, cache, tick=stop)
+    with module._build_lock(folder, lambda: None), pytest.raises(Stopped):
+        open_image_cache(dataset, CANVAS, cache, on_progress=stop)
 
 
 def test_odd_names_and_classes(tmp_path, cache):
     name = os.fsdecode(b"caf\xe9.jpg")
     with (tmp_path / name).open("wb") as file:
         Image.new("RGB", (9, 9), "red").save(file, "PNG")
-    store = open_store(Photos(tmp_path, (os.fsdecode(b"\xff"), "日本")), CANVAS, cache)
-    assert len(store) == 1 and store.classes == [os.fsdecode(b"\xff"), "日本"]
+    image_cache = open_image_cache(Photos(tmp_path, (os.fsdecode(b"\xff"), "日本")), CANVAS, cache)
+    assert len(image_cache) == 1 and image_cache.classes == [os.fsdecode(b"\xff"), "日本"]
 
 
 def test_the_canvas_is_no_larger_than_the_largest_picture(photos, tmp_path, cache):
@@ -464,10 +476,10 @@ def test_the_canvas_is_no_larger_than_the_largest_picture(photos, tmp_path, cach
     sizes = [dataset.size(index) for index in range(24)]
     longest = max(map(max, sizes))
     assert 40 < longest < 64
-    store = open_store(dataset, 64, cache)
-    assert store.canvas == longest and store.sizes.tolist() == [list(size) for size in sizes]
-    assert open_store(dataset, longest, cache).canvas == longest
-    assert open_store(dataset, 32, cache).canvas == 32
+    image_cache = open_image_cache(dataset, 64, cache)
+    assert image_cache.canvas == longest and image_cache.sizes.tolist() == [list(size) for size in sizes]
+    assert open_image_cache(dataset, longest, cache).canvas == longest
+    assert open_image_cache(dataset, 32, cache).canvas == 32
 
 
 @pytest.mark.parametrize(
@@ -484,11 +496,11 @@ def test_the_largest_of_many_pictures_counts(tmp_path, cache, size, canvas):
         shape = size if index == 7 else (12, 20)
         Image.new("RGB", shape[::-1], "red").save(folder / f"{index:03d}.png")
     dataset = Photos(folder)
-    store = open_store(dataset, 64, cache)
+    image_cache = open_image_cache(dataset, 64, cache)
     image, _ = reduced(dataset, 7, 64)
-    assert store.canvas == canvas and store.sizes[7].tolist() == list(image.shape[:2])
-    (seen,) = store.at(torch.tensor([7]))[0]
+    assert image_cache.canvas == canvas and image_cache.sizes[7].tolist() == list(image.shape[:2])
+    (seen,) = image_cache.at(torch.tensor([7]))[0]
     assert np.array_equal(seen, image.transpose(2, 0, 1))
     for rows in (torch.tensor([7]), torch.tensor([6, 7, 8])):
-        batch, sizes = store.at(rows)[0], store.sizes[rows]
+        batch, sizes = image_cache.at(rows)[0], image_cache.sizes[rows]
         assert batch.shape[-2:] == tuple(sizes.amax(dim=0).tolist())

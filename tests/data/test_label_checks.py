@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ssl_seg.data.files import FileDataset
-from ssl_seg.data.image_cache import open_store
+from ssl_seg.data.image_cache import open_image_cache
 from ssl_seg.data.label_checks import check_labels, warn_of_twins, warn_of_unmeasured
 from ssl_seg.errors import DataError
 
@@ -25,7 +25,7 @@ def labelled(tmp_path):
             Image.fromarray(pixels).save(tmp_path / f"{name}.png")
             pairs.append((f"{name}.png", target))
         dataset = FileDataset(tmp_path, pairs, CLASSES)
-        return open_store(dataset, 8, tmp_path / "cache"), dataset
+        return open_image_cache(dataset, 8, tmp_path / "cache"), dataset
 
     return make
 
@@ -60,7 +60,7 @@ def test_the_same_file_by_links(labelled, caplog, tmp_path):
     (tmp_path / "soft.png").symlink_to(tmp_path / "b.png")
     pairs = [*dataset.samples, ("hard.png", 0), ("soft.png", 2)]
     dataset = FileDataset(tmp_path, pairs, CLASSES)
-    check_labels(open_store(dataset, 8, tmp_path / "cache"), dataset, "D")
+    check_labels(open_image_cache(dataset, 8, tmp_path / "cache"), dataset, "D")
     assert [text.split(": ")[1] for text in said(caplog)] == [
         "b.png (bee) is soft.png (cow)",
         "a.png (ant) is hard.png (ant)",
@@ -74,9 +74,9 @@ def test_one_class_is_no_task(labelled):
 
 
 def test_a_class_without_images(labelled, caplog):
-    store, dataset = labelled((1, 0), (2, 2))
-    check_labels(store, dataset, "D")
-    warn_of_unmeasured(store, "V")
+    image_cache, dataset = labelled((1, 0), (2, 2))
+    check_labels(image_cache, dataset, "D")
+    warn_of_unmeasured(image_cache, "V")
     assert said(caplog) == [
         "1 classes of D have no images: bee",
         "1 of 3 classes have no images in V and are not validated: bee",

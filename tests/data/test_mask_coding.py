@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_seg.data.mask_coding import recognise
+from ssl_seg.data.mask_coding import detect_encoding
 from ssl_seg.data.palette_text import read_palette
-from ssl_seg.data.palettes import BUILT_IN
+from ssl_seg.data.palettes import BUILT_IN_PALETTES
 from ssl_seg.datasets.mask_pairs import mask_pairs
 from ssl_seg.errors import DataError
 
-DEEPGLOBE = BUILT_IN["deepglobe"].array
+DEEPGLOBE = BUILT_IN_PALETTES["deepglobe"].array
 
 
 def cells(seed, classes, shape=(24, 30)):
@@ -71,7 +71,7 @@ def test_two_values_are_background_and_object(write, name, palette):
     truth = [cells(seed, 2) for seed in range(4)]
     ending = "tif" if name in ("floats", "32 bits", "1 bit") else "png"
     paths = write([TWO[name](classes) for classes in truth], ending)
-    reader, how = recognise(paths, read_palette(palette) if palette else None)
+    reader, how = detect_encoding(paths, read_palette(palette) if palette else None)
     assert reader.palette.names == ("background", "object") and reader.palette.exclude == ()
     assert how.startswith("two ") and "is background" in how and "is object" in how
     assert all(np.array_equal(reader.read(path), mask) for path, mask in zip(paths, truth, strict=True))
@@ -81,20 +81,20 @@ def test_the_second_value_may_be_rare(write):
     """The 16 masks that are looked at first have one colour; so has the one that decides, nearly."""
     images = [np.zeros((24, 30, 3), dtype=np.uint8) for _ in range(40)]
     images[7][2:4, 2:4] = 255
-    reader, _ = recognise(write(images), None)
+    reader, _ = detect_encoding(write(images), None)
     assert reader.palette.names == ("background", "object")
     images[7][2:4, 2:4] = 250, 10, 10
-    reader, how = recognise(write(images), None)
+    reader, how = detect_encoding(write(images), None)
     assert reader.palette.colours[1] == (250, 10, 10) and "two colors" in how
 
 
 @pytest.mark.parametrize("value", [0, 1, 255])
 def test_masks_of_one_value_are_read_as_what_they_are_known_to_be(write, value):
     paths = write([np.full((8, 8), value, dtype=np.uint8)])
-    reader, _ = recognise(paths, read_palette("binary"))
+    reader, _ = detect_encoding(paths, read_palette("binary"))
     assert (reader.read(paths[0]) == min(value, 1)).all()
     with pytest.raises(DataError, match="fewer than two classes"):
-        recognise(paths, None)
+        detect_encoding(paths, None)
 
 
 def test_grey_levels_can_be_cut_into_two(write):
@@ -103,7 +103,7 @@ def test_grey_levels_can_be_cut_into_two(write):
     ]
     paths = write(soft)
     with pytest.raises(DataError, match="are not class indices") as error:
-        recognise(paths, None)
+        detect_encoding(paths, None)
     assert (
         "0: " in error.value.where
         and "255: " in error.value.where
@@ -111,8 +111,8 @@ def test_grey_levels_can_be_cut_into_two(write):
     )
     assert "-o data.palette=binary -o data.colours=bits" in error.value.next
     with pytest.raises(DataError, match="binary masks must contain 0 and one other value"):
-        recognise(paths, read_palette("binary"))
-    reader, _ = recognise(paths, read_palette("binary"), bits=True)
+        detect_encoding(paths, read_palette("binary"))
+    reader, _ = detect_encoding(paths, read_palette("binary"), bits=True)
     for path, image in zip(paths, soft, strict=True):
         assert np.array_equal(reader.read(path), np.asarray(image) >= 128)
 
@@ -127,7 +127,7 @@ def with_void(seed, classes, share):
 
 
 def test_255_beside_indices_is_no_class_and_that_is_said(write):
-    reader, how = recognise(write([with_void(seed, 4, 0.125) for seed in range(4)]), None)
+    reader, how = detect_encoding(write([with_void(seed, 4, 0.125) for seed in range(4)]), None)
     assert reader.palette.names == ("0", "1", "2", "3") and reader.guesses_void
     assert how == "class indices 0 to 3, as found in the masks; 255 is ignored (12.5 % of the pixels)"
 
@@ -136,9 +136,9 @@ def test_255_that_covers_regions_is_asked_for(write):
     masks = [with_void(seed, 4, 0.5) for seed in range(4)]
     paths = write(masks)
     with pytest.raises(DataError, match="255 covers 50.0 % of the masks") as error:
-        recognise(paths, None)
+        detect_encoding(paths, None)
     assert "255: 50.0 %" in error.value.where and "-o data.palette=4 -o data.ignore=255" in error.value.next
-    reader, _ = recognise(paths, None, void=[255])
+    reader, _ = detect_encoding(paths, None, void=[255])
     assert len(reader.palette.names) == 4 and not reader.guesses_void
     assert np.array_equal(reader.read(paths[0]), masks[0])
 
@@ -146,14 +146,14 @@ def test_255_that_covers_regions_is_asked_for(write):
 def test_a_value_that_is_to_be_ignored(write):
     mask = cells(0, 4)
     paths = write([mask])
-    reader, _ = recognise(paths, None, void=[0])
+    reader, _ = detect_encoding(paths, None, void=[0])
     assert reader.palette.names == ("0", "1", "2", "3") and reader.palette.exclude == ("0",)
     assert np.array_equal(reader.read(paths[0]), np.where(mask == 0, 255, mask))
     wide = write([np.where(mask == 3, 65_535, mask.astype(np.uint16)).astype(np.uint16)])
-    reader, _ = recognise(wide, None, void=[65_535])
+    reader, _ = detect_encoding(wide, None, void=[65_535])
     assert np.array_equal(reader.read(wide[0]), np.where(mask == 3, 255, mask))
     with pytest.raises(DataError, match="ignore= lists values of index masks"):
-        recognise(write([DEEPGLOBE[cells(0, 7)]]), None, void=[255])
+        detect_encoding(write([DEEPGLOBE[cells(0, 7)]]), None, void=[255])
 
 
 @pytest.mark.parametrize(
@@ -172,10 +172,10 @@ def test_values_with_gaps_are_shown_and_asked_for(write, values, histogram, answ
     mask = np.array(values)[np.arange(24 * 30).reshape(24, 30) % len(values)]
     paths = write([mask.astype(np.uint16 if max(values) > 255 else np.uint8)])
     if histogram is None:
-        assert recognise(paths, None)[0].palette.names == ("background", "object")
+        assert detect_encoding(paths, None)[0].palette.names == ("background", "object")
         return
     with pytest.raises(DataError) as error:
-        recognise(paths, None)
+        detect_encoding(paths, None)
     assert histogram in error.value.where and "1 mask" in error.value.where and answer in error.value.next
     assert error.value.code == 3
 
@@ -184,7 +184,7 @@ def test_the_rare_value_is_shown_with_a_mask_that_holds_it(write):
     masks = [cells(seed, 7) for seed in range(20)]
     masks[13][0, :3] = 200
     with pytest.raises(DataError) as error:
-        recognise(write(masks), None)
+        detect_encoding(write(masks), None)
     assert (
         "200: < 0.1 %" in error.value.where
         and "the rarest: 200, 3 times, as in 013_mask.png" in error.value.where
@@ -196,19 +196,19 @@ def test_a_number_of_classes_is_a_number_of_indices_whatever_a_palette_png_shows
     mask = np.zeros((60, 60), dtype=np.uint8)
     mask[:3, :3] = 1
     paths = write([painted(mask, [(0, 0, 0), (200, 100, 50)])])
-    reader, _ = recognise(paths, read_palette("2"))
+    reader, _ = detect_encoding(paths, read_palette("2"))
     assert reader.coding == "indices" and np.array_equal(reader.read(paths[0]), mask)
 
 
 # --- colours --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", list(BUILT_IN))
+@pytest.mark.parametrize("name", list(BUILT_IN_PALETTES))
 def test_a_palette_is_recognised_by_several_of_its_own_colours(write, name):
-    palette = BUILT_IN[name]
+    palette = BUILT_IN_PALETTES[name]
     picked = [c for c, colour in enumerate(palette.colours) if colour not in ((0, 0, 0), (255, 255, 255))][:4]
     masks = [np.array(picked)[cells(seed, len(picked))] for seed in range(4)]
-    reader, how = recognise(write([palette.array[mask] for mask in masks]), None)
+    reader, how = detect_encoding(write([palette.array[mask] for mask in masks]), None)
     assert reader.palette == palette
     assert how.startswith(f"the palette {name}, detected by 4 of its {len(palette.names)} colors on 100.0 %")
 
@@ -218,18 +218,18 @@ def test_few_colours_or_black_and_white_tell_nothing(write, colours):
     """Black, white, and up to two colours of deepglobe: recognised as that in 0.1.0."""
     paths = write([DEEPGLOBE[np.array(colours)[cells(seed, len(colours))]] for seed in range(4)])
     if colours == [5, 6]:
-        assert recognise(paths, None)[0].palette.names == ("background", "object")
+        assert detect_encoding(paths, None)[0].palette.names == ("background", "object")
         return
     with pytest.raises(DataError, match="too few colors to identify .* deepglobe") as error:
-        recognise(paths, None)
+        detect_encoding(paths, None)
     assert "-o data.palette=deepglobe" in error.value.next and "(0, 255, 255): " in error.value.where
-    assert recognise(paths, read_palette("deepglobe"))[0].palette == BUILT_IN["deepglobe"]
+    assert detect_encoding(paths, read_palette("deepglobe"))[0].palette == BUILT_IN_PALETTES["deepglobe"]
 
 
 def test_unknown_colours_are_shown_with_a_file_to_write(write):
     colours = np.array([(1, 2, 3), (4, 5, 6), (70, 80, 90)], dtype=np.uint8)
     with pytest.raises(DataError, match="no built-in palette") as error:
-        recognise(write([colours[cells(0, 3)]]), None)
+        detect_encoding(write([colours[cells(0, 3)]]), None)
     assert "(70, 80, 90)" in error.value.where and '"NAME1": [' in error.value.next
 
 
@@ -237,8 +237,8 @@ def test_masks_that_are_all_black_and_white_where_one_looks(write):
     """Tiles of nothing but unknown and barren, and one of seven colours among them."""
     images = [DEEPGLOBE[np.array([5, 6])[cells(seed, 2)]] for seed in range(40)]
     images[7] = DEEPGLOBE[cells(1, 7)]
-    reader, _ = recognise(write(images), None)
-    assert reader.palette == BUILT_IN["deepglobe"]
+    reader, _ = detect_encoding(write(images), None)
+    assert reader.palette == BUILT_IN_PALETTES["deepglobe"]
 
 
 def test_a_palette_png_that_shows_a_known_palette_in_another_order(write):
@@ -246,7 +246,7 @@ def test_a_palette_png_that_shows_a_known_palette_in_another_order(write):
     masks = [cells(seed, 7) for seed in range(4)]
     images = [painted(np.argsort(order).astype(np.uint8)[mask], DEEPGLOBE[order].tolist()) for mask in masks]
     paths = write(images)
-    reader, how = recognise(paths, None)
+    reader, how = detect_encoding(paths, None)
     assert "the palette deepglobe, detected" in how
     assert all(np.array_equal(reader.read(path), mask) for path, mask in zip(paths, masks, strict=True))
 
@@ -261,18 +261,18 @@ def test_palette_pngs_that_number_their_colours_differently(write):
     with pytest.raises(
         DataError, match="the palettes of the masks differ .index . is .* in another"
     ) as error:
-        recognise(paths, None)
+        detect_encoding(paths, None)
     assert "[10, 20, 30]" in error.value.next
     names = ", ".join(f'"c{index}": {list(colour)}' for index, colour in enumerate(colours))
-    reader, _ = recognise(paths, read_palette(f"{{{names}}}"))
+    reader, _ = detect_encoding(paths, read_palette(f"{{{names}}}"))
     assert all(np.array_equal(reader.read(path), mask) for path, mask in zip(paths, masks, strict=True))
 
 
 def test_voc_colours_that_a_labelling_tool_gave_to_indices(write):
-    paths = write([painted(cells(0, 5), BUILT_IN["voc"].colours)])
-    reader, _ = recognise(paths, None)
+    paths = write([painted(cells(0, 5), BUILT_IN_PALETTES["voc"].colours)])
+    reader, _ = detect_encoding(paths, None)
     assert reader.palette.names == ("0", "1", "2", "3", "4")
-    assert reader.palette.colours == BUILT_IN["voc"].colours[:5]
+    assert reader.palette.colours == BUILT_IN_PALETTES["voc"].colours[:5]
 
 
 def test_transparency_of_a_palette_png_hides_no_class(write):
@@ -282,11 +282,11 @@ def test_transparency_of_a_palette_png_hides_no_class(write):
     with Image.open(paths[0]) as image:
         assert "transparency" in image.info
     for palette in (None, '{"a": [0, 0, 0], "b": [200, 0, 0], "c": [0, 200, 0]}'):
-        reader, _ = recognise(paths, read_palette(palette) if palette else None)
+        reader, _ = detect_encoding(paths, read_palette(palette) if palette else None)
         assert np.array_equal(reader.read(paths[0]), mask)
     hidden = write([rgba(DEEPGLOBE[cells(0, 7)], 0)])
     with pytest.raises(DataError, match="no built-in palette|all masks are unreadable") as error:
-        recognise(hidden, None)
+        detect_encoding(hidden, None)
     assert "transparent pixels" in str(error.value.where)
 
 
@@ -294,7 +294,7 @@ def test_transparency_of_a_palette_png_hides_no_class(write):
 def test_a_grey_palette_is_meant_by_levels_or_by_indices(write, levels):
     mask = cells(0, 2)
     paths = write([np.array(levels, dtype=np.uint8)[mask]])
-    reader, _ = recognise(paths, read_palette('{"background": [0, 0, 0], "road": [255, 255, 255]}'))
+    reader, _ = detect_encoding(paths, read_palette('{"background": [0, 0, 0], "road": [255, 255, 255]}'))
     assert reader.palette.names == ("background", "road") and np.array_equal(reader.read(paths[0]), mask)
 
 
@@ -314,7 +314,7 @@ def test_a_grey_palette_is_meant_by_levels_or_by_indices(write, levels):
 def test_the_reason_is_quoted(write, image, ending, reason, palette):
     with pytest.raises(DataError) as error:
         paths = write([image, image], ending)
-        reader, _ = recognise(paths, read_palette(palette) if palette else None)
+        reader, _ = detect_encoding(paths, read_palette(palette) if palette else None)
         raise DataError("x", where=_reason(reader, paths[0]))
     assert reason in error.value.where
 
@@ -332,7 +332,7 @@ def test_floats_of_whole_numbers_are_indices(write):
     paths = write([mask.astype(np.float32)], "tif")
     with Image.open(paths[0]) as image:
         assert image.mode == "F"
-    reader, _ = recognise(paths, None)
+    reader, _ = detect_encoding(paths, None)
     assert reader.palette.names == tuple("01234") and np.array_equal(reader.read(paths[0]), mask)
     paths = write([np.full((8, 8), 1e30, dtype=np.float32)], "tif")
     with pytest.raises(ValueError, match="which is not one of 5"):

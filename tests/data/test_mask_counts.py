@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ssl_seg.base import Dataset
-from ssl_seg.data.image_cache import open_store
-from ssl_seg.data.mask_counts import MaskCount, check_learnable, check_measurable, count_masks
+from ssl_seg.data.image_cache import open_image_cache
+from ssl_seg.data.mask_counts import MaskStatistics, check_learnable, check_measurable, count_masks
 from ssl_seg.errors import DataError
 
 CLASSES = ["sky", "road", "car", "unknown"]
@@ -33,7 +33,7 @@ class Masks(Dataset):
 
 def counted(pixels, exclude=("unknown",), masks=4):
     """The count of masks with so many pixels of each class, and without one at the end."""
-    found = MaskCount.of(CLASSES, exclude)
+    found = MaskStatistics.of(CLASSES, exclude)
     for _ in range(masks):
         found.add(np.array([*pixels[:-1], *[0] * (255 - len(CLASSES)), pixels[-1]], dtype=np.int64))
     return found
@@ -44,16 +44,16 @@ def test_the_masks_of_a_store_are_counted_without_what_fills_the_canvas(tmp_path
     masks = [random.integers(0, 4, shape, dtype=np.uint8) for shape in ((8, 16), (16, 5), (9, 9))]
     masks[1][:3] = 255
     masks[2][:] = 3
-    found = count_masks(open_store(Masks(masks, CLASSES), 16, tmp_path), ["unknown"])
+    found = count_masks(open_image_cache(Masks(masks, CLASSES), 16, tmp_path), ["unknown"])
     truth = np.bincount(np.concatenate([mask.ravel() for mask in masks]), minlength=256)
     assert np.array_equal(found.pixels, truth) and truth[255] == 15
     assert (found.masks, found.empty, found.excluded) == (3, 1, [3])
 
 
 def test_a_class_that_there_is_not(tmp_path):
-    store = open_store(Masks([np.full((4, 4), 4, dtype=np.uint8)], CLASSES), 4, tmp_path)
+    image_cache = open_image_cache(Masks([np.full((4, 4), 4, dtype=np.uint8)], CLASSES), 4, tmp_path)
     with pytest.raises(DataError, match="16 pixels of class 4 of 4"):
-        count_masks(store, [])
+        count_masks(image_cache, [])
 
 
 def test_enough():

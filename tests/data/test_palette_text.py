@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ssl_seg.data.palette_text import as_text, read_palette
-from ssl_seg.data.palettes import BINARY, BUILT_IN, numbered
+from ssl_seg.data.palettes import BINARY, BUILT_IN_PALETTES, unnamed_palette
 from ssl_seg.errors import DataError
 
 OWN = {
@@ -17,7 +17,14 @@ INDEXED = {"classes": OWN["classes"], "void": [[9, 9, 9], 254], "masks": "indice
 
 @pytest.mark.parametrize(
     "text",
-    [*BUILT_IN, "binary", "7", '{"a": [1, 2, 3], "void": [0, 0, 0]}', json.dumps(OWN), json.dumps(INDEXED)],
+    [
+        *BUILT_IN_PALETTES,
+        "binary",
+        "7",
+        '{"a": [1, 2, 3], "void": [0, 0, 0]}',
+        json.dumps(OWN),
+        json.dumps(INDEXED),
+    ],
 )
 def test_there_and_back(text):
     palette = read_palette(text)
@@ -28,9 +35,9 @@ def test_there_and_back(text):
 
 
 def test_numbers_with_the_colours_of_a_png_keep_them():
-    palette = numbered(2, "", [(5, 6, 7), (200, 100, 50)])
+    palette = unnamed_palette(2, "", [(5, 6, 7), (200, 100, 50)])
     assert read_palette(as_text(palette)).colours == palette.colours
-    assert as_text(numbered(2, "anything")) == "2" and as_text(BINARY) == "binary"
+    assert as_text(unnamed_palette(2, "anything")) == "2" and as_text(BINARY) == "binary"
 
 
 @pytest.mark.parametrize("name", ["unknown", "Void", "unlabelled", "unlabeled", "ignore"])

@@ -3,7 +3,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from ssl_seg.datasets.demo import demo, paint
+from ssl_seg.datasets.demo import demo, render_scene
 from ssl_seg.errors import UsageError
 from ssl_seg.testing import check_dataset
 
@@ -23,10 +23,12 @@ def test_classes_are_balanced():
 
 
 def test_the_same_seed_paints_the_same_picture():
-    one, two = paint("fish", 5), paint("fish", 5)
+    one, two = render_scene("fish", 5), render_scene("fish", 5)
     assert one.size == (96, 96) and one.mode == "RGB"
     assert np.array_equal(one, two)
-    assert not np.array_equal(one, paint("fish", 6)) and not np.array_equal(one, paint("boat", 5))
+    assert not np.array_equal(one, render_scene("fish", 6)) and not np.array_equal(
+        one, render_scene("boat", 5)
+    )
 
 
 def test_no_picture_is_in_both_splits_or_twice():
@@ -51,7 +53,9 @@ def test_the_number_of_images():
 
 def test_pictures_of_a_class_share_more_than_colour():
     """Mean colour must not give the class away: nearest class means on it stay near chance."""
-    pictures = {name: [np.asarray(paint(name, seed)) for seed in range(24)] for name in demo("8", "").classes}
+    pictures = {
+        name: [np.asarray(render_scene(name, seed)) for seed in range(24)] for name in demo("8", "").classes
+    }
     means = {name: [image.mean((0, 1)) for image in images] for name, images in pictures.items()}
     centres = {name: np.mean(values[:12], 0) for name, values in means.items()}
     hits = [

@@ -3,7 +3,7 @@ import os
 import pytest
 from PIL import Image
 
-from ssl_seg.datasets.image_folder import image_folder, natural
+from ssl_seg.datasets.image_folder import image_folder, natural_sort_key
 from ssl_seg.errors import DataError
 from ssl_seg.testing import check_dataset
 
@@ -93,14 +93,14 @@ def test_a_class_name_that_is_no_unicode(tmp_path):
 def test_natural_order():
     ordered = ["1", "2", "2b", "10", "a", "a1", "a2", "a10", "a10b2", "a10b10", "b", "m²", "²"]
     found = ordered[::-1]
-    assert sorted(found, key=natural) == ordered
+    assert sorted(found, key=natural_sort_key) == ordered
 
 
 def test_natural_order_leaves_nothing_to_the_file_system():
     """Names that read the same as numbers still have one order, in whatever order they are found."""
     names = ["a1", "a01", "a001", "1", "01"]
     turned = names[::-1]
-    assert sorted(names, key=natural) == sorted(turned, key=natural)
+    assert sorted(names, key=natural_sort_key) == sorted(turned, key=natural_sort_key)
 
 
 def test_splits_one_folder_further_down_are_no_class(tmp_path):

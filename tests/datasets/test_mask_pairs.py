@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_seg.data.image_cache import open_store
-from ssl_seg.data.mask_files import MaskReader, reduce_mask
+from ssl_seg.data.image_cache import open_image_cache
+from ssl_seg.data.mask_files import MaskReader, downsample_mask
 from ssl_seg.data.palette_text import read_palette
-from ssl_seg.data.palettes import BUILT_IN, voc_colours
+from ssl_seg.data.palettes import BUILT_IN_PALETTES, voc_colormap
 from ssl_seg.datasets.mask_pairs import mask_pairs
 from ssl_seg.errors import DataError, UsageError
 from ssl_seg.testing import check_dataset
 from ssl_seg.utils.options import check_options
 
-DEEPGLOBE = BUILT_IN["deepglobe"]
+DEEPGLOBE = BUILT_IN_PALETTES["deepglobe"]
 KEYS = ["0013", "0062", "0104", "0200"]
 SHAPE = (24, 30)
 
@@ -146,8 +146,8 @@ def test_a_mask_is_reduced_as_its_image_is(tmp_path, shape, canvas, end):
 
 def test_the_class_of_a_cell_is_that_at_its_centre():
     mask = np.arange(12, dtype=np.uint8)[None]
-    assert reduce_mask(mask, 1, 4).tolist() == [[1, 4, 7, 10]]
-    assert reduce_mask(mask, 1, 12) is mask
+    assert downsample_mask(mask, 1, 4).tolist() == [[1, 4, 7, 10]]
+    assert downsample_mask(mask, 1, 12) is mask
 
 
 def test_a_turned_photograph(tmp_path):
@@ -160,10 +160,10 @@ def test_a_turned_photograph(tmp_path):
 
 
 def test_in_a_store(folder, tmp_path):
-    store = open_store(mask_pairs(str(folder), ""), 32, tmp_path / "cache")
+    image_cache = open_image_cache(mask_pairs(str(folder), ""), 32, tmp_path / "cache")
     for row, key in enumerate(KEYS):
-        assert np.array_equal(store.masks[row, :24, :30].numpy(), classes_of(key))
-        assert (store.masks[row, 24:] == 255).all()
+        assert np.array_equal(image_cache.masks[row, :24, :30].numpy(), classes_of(key))
+        assert (image_cache.masks[row, 24:] == 255).all()
 
 
 def test_identity_changes_with_the_mask_and_how_it_is_read(folder):
@@ -241,9 +241,9 @@ def test_a_palette_that_is_not_there():
         read_palette("300")
 
 
-@pytest.mark.parametrize("name", list(BUILT_IN))
+@pytest.mark.parametrize("name", list(BUILT_IN_PALETTES))
 def test_built_in_palettes_are_recognised(folder, name):
-    palette = BUILT_IN[name]
+    palette = BUILT_IN_PALETTES[name]
     truth = {key: classes_of(key, min(20, len(palette.names))) for key in KEYS}
     for key, classes in truth.items():
         draw(folder / f"{key}_mask.png", classes, palette)
@@ -262,11 +262,11 @@ def test_colours_of_no_known_palette(folder):
 
 
 def test_the_colours_of_pascal_voc():
-    colours = voc_colours(256)
+    colours = voc_colormap(256)
     known = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 5: (128, 0, 128), 8: (64, 0, 0)}
     known |= {15: (192, 128, 128), 20: (0, 64, 128), 255: (224, 224, 192)}
     assert {index: colours[index] for index in known} == known and len(set(colours)) == 256
-    border = MaskReader(BUILT_IN["voc"]).palette.table
+    border = MaskReader(BUILT_IN_PALETTES["voc"]).palette.table
     assert border[(224 << 16) + (224 << 8) + 192] == 255
 
 
@@ -276,7 +276,7 @@ def test_the_colours_of_pascal_voc():
 def test_indices_are_counted_without_a_palette(indexed):
     dataset = two(indexed)
     assert dataset.classes == [str(index) for index in range(7)]
-    assert dataset.palette.tolist() == [list(colour) for colour in voc_colours(7)]
+    assert dataset.palette.tolist() == [list(colour) for colour in voc_colormap(7)]
     assert dataset.palette_source == "the number of classes in the masks"
 
 
@@ -452,7 +452,7 @@ def test_a_bad_mask_is_named_before_training(folder, tmp_path, change, what):
     with pytest.raises(ValueError, match=f"^its mask 0062_mask.png.*{what}"):
         dataset.mask(1, 64)
     with pytest.raises(DataError, match="1 of 4 images are unreadable") as error:
-        open_store(dataset, 32, tmp_path / "cache")
+        open_image_cache(dataset, 32, tmp_path / "cache")
     assert "0062_sat.jpg: its mask 0062_mask.png" in error.value.where
     assert np.array_equal(dataset.mask(2, 64), classes_of(KEYS[2]))
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ssl_seg.augment.views import augment
-from ssl_seg.data.image_cache import open_store
+from ssl_seg.data.image_cache import open_image_cache
 from ssl_seg.datasets.demo import demo
 from ssl_seg.engine.monitors import CollapseMonitor, FiniteCheck, effective_rank, embedding_std
 from ssl_seg.engine.optim import build_optimizer, build_param_groups
@@ -122,17 +122,17 @@ def test_it_looks_at_every_nth_step():
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return open_store(demo("64", ""), 32, tmp_path_factory.mktemp("stores"))
+def image_cache(tmp_path_factory):
+    return open_image_cache(demo("64", ""), 32, tmp_path_factory.mktemp("stores"))
 
 
-def train(method, store, *, steps, lr, batch_size, alarm):
+def train(method, image_cache, *, steps, lr, batch_size, alarm):
     """Train on the demo's images and look at every step; how many steps were done."""
     method.train()
     optimizer = build_optimizer("adamw", build_param_groups(method, 1e-4), lr)
     for step in range(steps):
         rows = torch.randint(64, (batch_size,), generator=torch.Generator().manual_seed(step))
-        images, sizes = store.images[rows], store.sizes[rows]
+        images, sizes = image_cache.images[rows], image_cache.sizes[rows]
         out = method(augment(images, method.views, sizes, rows, seed=0, epoch=step, size=32))
         alarm.update(out["embedding"].detach(), step)
         out["loss"].backward()
@@ -151,10 +151,10 @@ def train(method, store, *, steps, lr, batch_size, alarm):
     ],
     ids=["byol", "simclr", "simsiam"],
 )
-def test_it_is_silent_from_the_first_step_of_a_healthy_run(build, batch_size, store):
+def test_it_is_silent_from_the_first_step_of_a_healthy_run(build, batch_size, image_cache):
     torch.manual_seed(0)
     method = build(TinyBackbone())
-    train(method, store, steps=30, lr=1e-3, batch_size=batch_size, alarm=CollapseMonitor(patience=3))
+    train(method, image_cache, steps=30, lr=1e-3, batch_size=batch_size, alarm=CollapseMonitor(patience=3))
 
 
 def without_predictor():
@@ -178,11 +178,11 @@ class PullsTogether(BYOL):
     [without_predictor, lambda: (PullsTogether(TinyBackbone(), hidden=32, dimensions=16), 0.05)],
     ids=["byol without predictor", "all pulled together"],
 )
-def test_it_stops_a_run_that_collapses(build, store):
+def test_it_stops_a_run_that_collapses(build, image_cache):
     torch.manual_seed(0)
     method, lr = build()
     with pytest.raises(HealthError, match="the representation has collapsed"):
-        train(method, store, steps=150, lr=lr, batch_size=16, alarm=CollapseMonitor(patience=3))
+        train(method, image_cache, steps=150, lr=lr, batch_size=16, alarm=CollapseMonitor(patience=3))
 
 
 # --- finite ---------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_seg.augment.views import normalised
+from ssl_seg.augment.views import normalize_images
 from ssl_seg.base import Backbone, Head, Model
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.sliding_window import sliding_window_logits, window_bounds
@@ -66,7 +66,7 @@ def test_tiles_give_what_the_whole_image_gives(model, shape, flips):
         times[place] += 1
     assert (times == 1).all()
     with torch.no_grad():
-        whole = normalised(image[None], **HOW)
+        whole = normalize_images(image[None], **HOW)
         expected = model(whole)
         if flips:
             expected = (expected + model(whole.flip(-1)).flip(-1)) / 2
@@ -97,7 +97,7 @@ def test_the_cells_of_tiles_lie_where_those_of_the_whole_image_lie(shape, overla
     model = Model(Coarse(), Enlarged()).eval()
     image = torch.randint(0, 256, (3, *shape), dtype=torch.uint8)
     with torch.no_grad():
-        expected = model(normalised(image[None], **HOW))[0]
+        expected = model(normalize_images(image[None], **HOW))[0]
     for top, left, logits in sliding_window_logits(
         model, image, Device("fp32", cpu=True), tile=64, overlap=overlap, **HOW
     ):

@@ -17,7 +17,7 @@ DECODING = ("ssl_seg.data.cache_builder._load", "", "after")  # in a thread, whe
 LISTING = ("ssl_seg.data.image_cache.identities", "", "before")
 LOADING = ("ssl_seg.plugins.load_plugins", "", "after")
 NETWORK = ("ssl_seg.workflows.trained_model.open_model", "", "after")
-FORWARD = ("ssl_seg.engine.inference.evaluation_view", "", "after")
+FORWARD = ("ssl_seg.engine.inference.eval_view", "", "after")
 
 
 def at(name):

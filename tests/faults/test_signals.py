@@ -112,8 +112,8 @@ def test_a_signal_while_images_are_read(part, trials, tmp_path):
     code = trial.go(traps=[("while images are read", hit, signal.SIGTERM)])
     assert code == 143, trial.output
     assert trial.status() == {"state": "stopped", "step": 0, "code": 143, "checkpoint": ""}
-    stores = [path.name for path in trial.cache.iterdir() if path.is_dir()]
-    assert len(stores) == hit - 1, "a store that is not whole"
+    image_caches = [path.name for path in trial.cache.iterdir() if path.is_dir()]
+    assert len(image_caches) == hit - 1, "a store that is not whole"
     assert not trial.saved()
     finish(trials, trial)
 

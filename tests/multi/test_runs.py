@@ -240,7 +240,7 @@ def test_srun_is_understood_and_each_image_is_read_once(worlds, training, tmp_pa
     """Two processes as `srun` starts them find each other; one reads the images, the other waits."""
     log, module = tmp_path / "read.txt", tmp_path / "counted.py"
     module.write_text(
-        "from ssl_seg.datasets.demo import Demo\n\n\nclass Counted(Demo):\n"
+        "from ssl_seg.datasets.demo import DemoDataset\n\n\nclass Counted(DemoDataset):\n"
         "    def __init__(self, root, split):\n        super().__init__(split, int(root))\n\n"
         "    def image(self, index, canvas):\n"
         f"        with open({str(log)!r}, 'a') as file:\n"

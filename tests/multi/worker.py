@@ -11,9 +11,9 @@ import torch
 
 from ssl_seg.augment import views as looks
 from ssl_seg.augment.view_list import Views
-from ssl_seg.base import IGNORE, Model
-from ssl_seg.data.image_cache import Store
-from ssl_seg.data.loader import Batches
+from ssl_seg.base import IGNORE_INDEX, Model
+from ssl_seg.data.image_cache import ImageCache
+from ssl_seg.data.loader import Loader
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.inference import extract_features
 from ssl_seg.engine.loop import fit
@@ -51,19 +51,19 @@ SIZE, BATCH, COUNT, CLASSES, STEPS = 16, 12, 29, 3, 5
 NAMES = [f"class {index}" for index in range(CLASSES)]
 
 
-class Pictures(Store):
+class Pictures(ImageCache):
     """Images of noise with masks; the masks of some have many more pixels without a class."""
 
     def __init__(self, count):
         random = np.random.default_rng(0)
-        self.canvas, self.classes, self.skipped, self.fingerprint = SIZE, NAMES, 0, "noise"
+        self.canvas, self.classes, self.num_skipped, self.fingerprint = SIZE, NAMES, 0, "noise"
         self.images = torch.from_numpy(random.integers(0, 256, (count, 3, SIZE, SIZE), dtype=np.uint8))
         masks = random.integers(0, CLASSES, (count, SIZE, SIZE), dtype=np.uint8)
-        masks[random.random(masks.shape) < np.linspace(0.0, 0.9, count)[:, None, None]] = IGNORE
+        masks[random.random(masks.shape) < np.linspace(0.0, 0.9, count)[:, None, None]] = IGNORE_INDEX
         self.masks = torch.from_numpy(masks)
         self.targets = torch.from_numpy(random.integers(0, CLASSES, count))
         self.sizes = torch.full((count, 2), SIZE)
-        self.rows = torch.arange(count)
+        self.sample_indices = torch.arange(count)
 
     def at(self, rows):
         return [self.images[rows], self.masks[rows]]
@@ -124,7 +124,7 @@ def segmenter(loss, weights=None):
 
         def look(batch):
             fixed = {"seed": 1, "epoch": batch.epoch, "size": SIZE}
-            images, masks = looks.augment_pairs(
+            images, masks = looks.augment_with_masks(
                 batch.images, batch.masks, batch.sizes, batch.samples, looks.View(), **fixed
             )
             return [images.double(), masks]
@@ -176,12 +176,12 @@ def train(folder, case, parts, device):
     module, look = case()
     exact = "lovasz" not in folder.name  # smp's is float32 alone
     module.to(torch.float64 if exact else torch.float32)
-    batches = Batches(Pictures(COUNT), BATCH, 1, device.device, rank=device.rank, ranks=device.world_size)
+    batches = Loader(Pictures(COUNT), BATCH, 1, device.device, rank=device.rank, ranks=device.world_size)
     optimizer = build_optimizer("adamw" if exact else "sgd", build_param_groups(module, 1e-2), 1e-2)
-    plan = Schedule(STEPS, batches.per_epoch, BATCH, lr_at=lambda step: 1e-2, max_grad_norm=1.0)
+    plan = Schedule(STEPS, batches.steps_per_epoch, BATCH, lr_at=lambda step: 1e-2, max_grad_norm=1.0)
 
     def feed(step):
-        tensors = look(batches.at(step))
+        tensors = look(batches.batch_at(step))
         if isinstance(tensors, Views) and exact:
             return tensors.chunk(parts)
         cut = [(tensor if exact or tensor.ndim < 4 else tensor.float()).chunk(parts) for tensor in tensors]
@@ -199,10 +199,10 @@ def measure(device):
     model = Model(backbone, DeepLabV3(backbone.channels, backbone.strides, CLASSES, width=8)).eval()
     found = {}
     for count in range(1, 18):
-        store = Pictures(count)
-        features, targets = extract_features(backbone, store, device, size=SIZE, batch_size=2)
+        image_cache = Pictures(count)
+        features, targets = extract_features(backbone, image_cache, device, size=SIZE, batch_size=2)
         metric, seen = MeanIoU(NAMES), []
-        for logits, batch in full_image_logits(model, store, device, batch_size=2):
+        for logits, batch in full_image_logits(model, image_cache, device, batch_size=2):
             metric.update(logits, batch.masks)
             seen += batch.samples.tolist()
         found[count] = {"features": features, "targets": targets, "confusion": metric.confusion, "seen": seen}

@@ -52,8 +52,10 @@ def test_tokens_are_timms_features_also_of_some_patches_in_any_order(backbone):
     assert isinstance(backbone, TokenBackbone) and backbone.grid(*images.shape[2:]) == (4, 6)
     assert expected.shape == (3, backbone.prefix + 24, backbone.width)
     assert torch.equal(backbone.tokens(images), expected)
-    in_order = torch.arange(24).expand(3, -1)
-    torch.testing.assert_close(backbone.tokens(images, keep=in_order), expected, atol=1e-5, rtol=1e-5)
+    sequential_batches = torch.arange(24).expand(3, -1)
+    torch.testing.assert_close(
+        backbone.tokens(images, keep=sequential_batches), expected, atol=1e-5, rtol=1e-5
+    )
     keep = torch.stack([torch.randperm(24) for _ in range(3)])
     kept = backbone.tokens(images, keep=keep)[:, backbone.prefix :]
     patches = expected[:, backbone.prefix :].gather(1, keep[..., None].expand(-1, -1, backbone.width))

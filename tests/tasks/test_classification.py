@@ -10,7 +10,7 @@ import ssl_seg
 from ssl_seg.augment.recipes import TRAIN_VIEWS, View
 from ssl_seg.augment.views import augment
 from ssl_seg.base import Model
-from ssl_seg.data.image_cache import open_store
+from ssl_seg.data.image_cache import open_image_cache
 from ssl_seg.datasets.demo import demo
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.inference import extract_features
@@ -96,21 +96,23 @@ def test_the_share_of_mixup_is_beta_distributed(alpha):
 
 
 @pytest.fixture
-def store(tmp_path):
-    return open_store(demo("30", ""), 48, tmp_path / "stores")
+def image_cache(tmp_path):
+    return open_image_cache(demo("30", ""), 48, tmp_path / "stores")
 
 
-def test_cached_features_are_those_of_the_images(store):
+def test_cached_features_are_those_of_the_images(image_cache):
     backbone, device = new_model().backbone, Device("fp32", cpu=True)
-    (centre,) = pooled_features(backbone, store, device, size=32)
-    assert torch.equal(centre, extract_features(backbone, store, device, size=32)[0])
+    (centre,) = pooled_features(backbone, image_cache, device, size=32)
+    assert torch.equal(centre, extract_features(backbone, image_cache, device, size=32)[0])
     view = TRAIN_VIEWS["strong"]
-    rounds = pooled_features(backbone, store, device, size=32, views=[view], num_views=3, seed=5)
+    rounds = pooled_features(backbone, image_cache, device, size=32, views=[view], num_views=3, seed=5)
     assert rounds.shape == (3, 30, 16) and not rounds.requires_grad
     backbone.eval()
     for epoch in range(3):
         samples = torch.arange(30)
-        (images,) = augment(store.images, [view], store.sizes, samples, seed=5, epoch=epoch, size=32)
+        (images,) = augment(
+            image_cache.images, [view], image_cache.sizes, samples, seed=5, epoch=epoch, size=32
+        )
         with torch.no_grad():
             expected = backbone(images)[-1].mean((2, 3))
         torch.testing.assert_close(rounds[epoch], expected, atol=1e-5, rtol=1e-5)

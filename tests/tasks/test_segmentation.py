@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssl_seg.augment.views import normalised
+from ssl_seg.augment.views import normalize_images
 from ssl_seg.base import Dataset, Head, Model
-from ssl_seg.data.image_cache import open_store
+from ssl_seg.data.image_cache import open_image_cache
 from ssl_seg.engine.device import Device
 from ssl_seg.tasks.segmentation import SegmentationTask, full_image_logits
 from ssl_seg.tasks.segmentation_losses import class_weights
@@ -150,25 +150,27 @@ class Tiles(Dataset):
 def test_whole_images_are_answered_at_their_own_size(sizes, batch_size, tmp_path):
     dataset, model = Tiles(sizes), new_model()
     model.backbone(torch.randn(16, 3, 32, 32))
-    store = open_store(dataset, 32, tmp_path)
+    image_cache = open_image_cache(dataset, 32, tmp_path)
     seen = []
     how = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.4)}
     for logits, batch in full_image_logits(
-        model, store, Device("fp32", cpu=True), batch_size=batch_size, **how
+        model, image_cache, Device("fp32", cpu=True), batch_size=batch_size, **how
     ):
         for row, answer, mask in zip(batch.samples.tolist(), logits, batch.masks, strict=True):
             seen.append(row)
             image = torch.from_numpy(dataset.image(row, 32)[0].transpose(2, 0, 1).copy())[None]
             model.eval()
             with torch.no_grad():
-                torch.testing.assert_close(answer, model(normalised(image, **how))[0], atol=1e-5, rtol=1e-5)
+                torch.testing.assert_close(
+                    answer, model(normalize_images(image, **how))[0], atol=1e-5, rtol=1e-5
+                )
             assert np.array_equal(mask.numpy(), dataset.mask(row, 32))
     assert seen == list(range(5))
 
 
 def test_class_weights_are_enets(tmp_path):
-    store = open_store(Tiles([(32, 32)] * 3), 32, tmp_path)
-    counts = np.bincount(store.masks.flatten().numpy(), minlength=4).astype(float)
+    image_cache = open_image_cache(Tiles([(32, 32)] * 3), 32, tmp_path)
+    counts = np.bincount(image_cache.masks.flatten().numpy(), minlength=4).astype(float)
     pixels = torch.from_numpy(counts.astype(np.int64))
     counts[2] = 0
     raw = 1 / np.log(1.02 + counts / counts.sum())

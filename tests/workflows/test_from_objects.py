@@ -69,7 +69,7 @@ def test_pretraining_is_that_of_names(small, tmp_path, capsys):
     assert lines[0]["loss"] == lines[1]["loss"] and lines[0].keys() == lines[1].keys()
     theirs, ours = settings_of(named), settings_of(run)
     assert theirs["record"]["data"] == ours["record"]["data"]
-    assert (ours["ssl"], ours["backbone"], ours["data"]) == ("byol", "test_resnet", "Demo(12)")
+    assert (ours["ssl"], ours["backbone"], ours["data"]) == ("byol", "test_resnet", "DemoDataset(12)")
     assert {k: v for k, v in ours.items() if k not in ("data", "record", "o")} == {
         k: v for k, v in theirs.items() if k not in ("data", "record", "o")
     }

@@ -14,7 +14,7 @@ BOX_SLOTS = 22
 _ATTEMPTS = 10
 
 
-def random_boxes(
+def random_resized_crop_boxes(
     draws: Tensor, sizes: Tensor, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> Tensor:
     """Choose a random crop of each image, as torchvision's `RandomResizedCrop` does.
@@ -36,17 +36,17 @@ def random_boxes(
     low, high = math.log(ratio[0]), math.log(ratio[1])
     aspect = torch.exp(low + (high - low) * draws[_ATTEMPTS : 2 * _ATTEMPTS].double())
     area = share * (height * width)
-    wide = torch.sqrt(area * aspect).round()
-    tall = torch.sqrt(area / aspect).round()
-    fits = (wide > 0) & (wide <= width) & (tall > 0) & (tall <= height)
+    box_widths = torch.sqrt(area * aspect).round()
+    box_heights = torch.sqrt(area / aspect).round()
+    fits = (box_widths > 0) & (box_widths <= width) & (box_heights > 0) & (box_heights <= height)
     first = fits.to(torch.uint8).argmax(dim=0, keepdim=True)
     found = fits.any(dim=0)
 
     whole = width / height
-    central_w = torch.where(whole > ratio[1], (height * ratio[1]).round(), width)
-    central_h = torch.where(whole < ratio[0], (width / ratio[0]).round(), height)
-    box_w = torch.where(found, wide.gather(0, first)[0], central_w)
-    box_h = torch.where(found, tall.gather(0, first)[0], central_h)
+    center_w = torch.where(whole > ratio[1], (height * ratio[1]).round(), width)
+    center_h = torch.where(whole < ratio[0], (width / ratio[0]).round(), height)
+    box_w = torch.where(found, box_widths.gather(0, first)[0], center_w)
+    box_h = torch.where(found, box_heights.gather(0, first)[0], center_h)
     top_draw, left_draw = draws[2 * _ATTEMPTS].double(), draws[2 * _ATTEMPTS + 1].double()
     spare_h, spare_w = height - box_h, width - box_w
     top = torch.where(found, (top_draw * (spare_h + 1)).floor(), (spare_h / 2).floor())
@@ -54,7 +54,7 @@ def random_boxes(
     return torch.stack([top, left, box_h, box_w], dim=1).long()
 
 
-def central_boxes(sizes: Tensor, share: float = 1.0) -> Tensor:
+def center_crop_boxes(sizes: Tensor, share: float = 1.0) -> Tensor:
     """The central square whose side is `share` of the shorter side of each image.
 
     Args:
@@ -89,17 +89,17 @@ def resize_weights(start: Tensor, length: Tensor, flip: Tensor, size: int, canva
     step = length.float() / size
     row = torch.arange(size, device=start.device, dtype=torch.float32)
     row = torch.where(flip[:, None], size - 1 - row, row)
-    centre = step[:, None] * (row + 0.5)
+    center = step[:, None] * (row + 0.5)
     column = torch.arange(canvas, device=start.device, dtype=torch.float32) - start.float()[:, None]
-    reach = 1.0 / step.clamp(min=1.0)
-    distance = (column[:, None, :] + 0.5 - centre[:, :, None]).abs() * reach[:, None, None]
+    inverse_support = 1.0 / step.clamp(min=1.0)
+    distance = (column[:, None, :] + 0.5 - center[:, :, None]).abs() * inverse_support[:, None, None]
     weight = (1.0 - distance).clamp(min=0.0)
     inside = (column >= 0) & (column < length[:, None])
     weight = weight * inside[:, None, :]
     return weight / weight.sum(dim=2, keepdim=True)
 
 
-def crop_nearest(masks: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tensor:
+def crop_resize_nearest(masks: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tensor:
     """Cut the boxes of `crop_resize` out of masks: each pixel takes the class at its centre.
 
     Args:
@@ -109,29 +109,29 @@ def crop_nearest(masks: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tens
     Returns:
         (B, size, size) uint8.
     """
-    rows = _centres(boxes[:, 0], boxes[:, 2], flips[0], size)
-    columns = _centres(boxes[:, 1], boxes[:, 3], flips[1], size)
+    rows = _center_pixels(boxes[:, 0], boxes[:, 2], flips[0], size)
+    columns = _center_pixels(boxes[:, 1], boxes[:, 3], flips[1], size)
     batch = torch.arange(len(masks), device=masks.device)
     return masks[batch[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
-def _centres(start: Tensor, length: Tensor, flip: Tensor, size: int) -> Tensor:
+def _center_pixels(start: Tensor, length: Tensor, flip: Tensor, size: int) -> Tensor:
     """(B, size) the pixel in which each centre of the result lies."""
-    place = torch.arange(size, device=start.device)
-    place = torch.where(flip[:, None], size - 1 - place, place)
+    position = torch.arange(size, device=start.device)
+    position = torch.where(flip[:, None], size - 1 - position, position)
     # in integers: (place + 1/2) * length / size, rounded down
-    return start[:, None] + ((2 * place + 1) * length[:, None]).div(2 * size, rounding_mode="floor")
+    return start[:, None] + ((2 * position + 1) * length[:, None]).div(2 * size, rounding_mode="floor")
 
 
-def turn(images: Tensor, chosen: Tensor) -> Tensor:
+def transpose_where(images: Tensor, selected: Tensor) -> Tensor:
     """Swap height and width of the chosen images: with the two flips, all eight turns and mirrors.
 
     Args:
         images: (B, ..., S, S).
-        chosen: (B,) bool.
+        selected: (B,) bool.
     """
     shape = (-1,) + (1,) * (images.ndim - 1)
-    return torch.where(chosen.view(shape), images.transpose(-1, -2), images)
+    return torch.where(selected.view(shape), images.transpose(-1, -2), images)
 
 
 def crop_resize(images: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tensor:

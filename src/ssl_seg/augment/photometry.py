@@ -90,14 +90,14 @@ def gaussian_blur(images: Tensor, sigma: Tensor, radius: int) -> Tensor:
 
 def _blur_weights(sigma: Tensor, radius: int, size: int) -> Tensor:
     """(B, size, size) rows of a Gaussian whose tails beyond the border are folded back in."""
-    place = torch.arange(size, device=sigma.device)
+    position = torch.arange(size, device=sigma.device)
     scale = -0.5 / (sigma.double() ** 2).view(-1, 1, 1)
 
     def taps(offset: Tensor) -> Tensor:
         near = (offset.abs() <= radius).double()
         return torch.exp(offset.double() ** 2 * scale) * near
 
-    out, source = place[:, None], place[None, :]
+    out, source = position[:, None], position[None, :]
     direct = taps(source - out)
     before = taps(-source - out) * (source > 0)
     after = taps(2 * (size - 1) - source - out) * (source < size - 1)
@@ -108,6 +108,6 @@ def _blur_weights(sigma: Tensor, radius: int, size: int) -> Tensor:
 
 def normalize(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """Subtract `mean` and divide by `std`, one number per channel."""
-    centre = torch.tensor(mean, device=images.device, dtype=images.dtype).view(-1, 1, 1)
+    center = torch.tensor(mean, device=images.device, dtype=images.dtype).view(-1, 1, 1)
     spread = torch.tensor(std, device=images.device, dtype=images.dtype).view(-1, 1, 1)
-    return (images - centre) / spread
+    return (images - center) / spread

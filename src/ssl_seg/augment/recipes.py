@@ -92,7 +92,7 @@ TRAIN_VIEWS = {
     ),
 }
 # Pictures from above have no upper side: all eight turns and mirrors, and little colour.
-MASK_VIEWS = {
+SEGMENTATION_VIEWS = {
     "light": View(jitter_p=0.0, gray_p=0.0),
     "turns": View(flip_y_p=0.5, turn_p=0.5, jitter_p=0.0, gray_p=0.0),
     "strong": View(
@@ -101,16 +101,16 @@ MASK_VIEWS = {
 }
 
 
-def mask_view(name: str, size: int, sizes: Tensor) -> View:
+def segmentation_view(name: str, size: int, sizes: Tensor) -> View:
     """A view for training on masks, whose scale suits images that are measured whole.
 
     A view of `size` pixels shows a part of the image enlarged by 0.7 to 2. The parts of a usual
     crop would be reduced where `size` is small, and whole images show everything larger than that.
 
     Args:
-        name: of `MASK_VIEWS`.
+        name: of `SEGMENTATION_VIEWS`.
         size: side of the view in pixels.
         sizes: (N, 2) height and width of the images.
     """
     share = size * size / float(sizes.double().prod(dim=1).median())
-    return replace(MASK_VIEWS[name], scale=(min(0.9, share / 4.0), min(1.0, share * 2.0)))
+    return replace(SEGMENTATION_VIEWS[name], scale=(min(0.9, share / 4.0), min(1.0, share * 2.0)))

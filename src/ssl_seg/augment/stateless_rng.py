@@ -50,7 +50,7 @@ def uniform(seed: int, epoch: int, view: int, samples: Tensor, slots: int) -> Te
     return (bits >> 8).to(torch.float32) * 2.0**-24
 
 
-def permutation(seed: int, epoch: int, count: int, places: Tensor | None = None) -> Tensor:
+def permutation(seed: int, epoch: int, count: int, positions: Tensor | None = None) -> Tensor:
     """The order in which `count` samples are seen in one epoch.
 
     A Feistel network over the least power of four that holds `count` numbers; one that lands
@@ -60,14 +60,14 @@ def permutation(seed: int, epoch: int, count: int, places: Tensor | None = None)
     Args:
         seed, epoch: fix the order.
         count: how many samples there are.
-        places: (B,) int64, which places of the order; all of them by default.
+        positions: (B,) int64, which places of the order; all of them by default.
 
     Returns:
-        (B,) int64 samples, on the device of `places`.
+        (B,) int64 samples, on the device of `positions`.
     """
     half = max(1, ((count - 1).bit_length() + 1) // 2)
     keys = [_mix(_mix(seed ^ 0x51ED270B) ^ (seed >> 32) ^ _mix(epoch + 1) ^ i * 0x9E3779B1) for i in range(6)]
-    rows = torch.arange(count) if places is None else places.clone()
+    rows = torch.arange(count) if positions is None else positions.clone()
     if count < _FEW:
         return _by_keys(keys, count).to(rows.device)[rows]
     outside = torch.ones_like(rows, dtype=torch.bool)

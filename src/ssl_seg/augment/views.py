@@ -6,8 +6,7 @@ from itertools import permutations
 import torch
 from torch import Tensor
 
-from ssl_seg.augment import geometry, photometry
-from ssl_seg.augment import stateless_rng as chance
+from ssl_seg.augment import geometry, photometry, stateless_rng
 from ssl_seg.augment.recipes import View
 from ssl_seg.augment.view_list import Geometry, Source, Views
 from ssl_seg.utils.autocast import without_autocast
@@ -65,14 +64,14 @@ def augment(
     side = min(height, width) if size is None else size
     made, geometries = [], []
     for index, view in enumerate(views):
-        draws = chance.uniform(seed, epoch, index, samples, _SLOTS)
+        draws = stateless_rng.uniform(seed, epoch, index, samples, _SLOTS)
         geometries.append(_geometry(view, draws, sizes, images.device))
-        made.append(_view(images, geometries[-1], view, draws, view.side(side, multiple), mean, std))
+        made.append(_make_view(images, geometries[-1], view, draws, view.side(side, multiple), mean, std))
     return Views(made, geometries, Source(sizes, samples, seed, epoch))
 
 
 @without_autocast
-def augment_pairs(
+def augment_with_masks(
     images: Tensor,
     masks: Tensor,
     sizes: Tensor,
@@ -92,22 +91,24 @@ def augment_pairs(
     Returns:
         What `augment` gives for the view, and (B, side, side) int64 classes.
     """
-    draws = chance.uniform(seed, epoch, 0, samples, _SLOTS)
+    draws = stateless_rng.uniform(seed, epoch, 0, samples, _SLOTS)
     side = view.side(size)
     where = _geometry(view, draws, sizes, masks.device)
-    marks = geometry.turn(geometry.crop_nearest(masks, where.boxes, where.flips, side), where.turns)
-    return _view(images, where, view, draws, side, mean, std), marks.long()
+    marks = geometry.transpose_where(
+        geometry.crop_resize_nearest(masks, where.boxes, where.flips, side), where.turns
+    )
+    return _make_view(images, where, view, draws, side, mean, std), marks.long()
 
 
-def normalised(
+def normalize_images(
     images: Tensor, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD
 ) -> Tensor:
     """Whole canvases as a network wants them: (B, 3, H, W) uint8 -> float32, channels last."""
-    return _finish(images / 255.0, mean, std)
+    return _normalize(images / 255.0, mean, std)
 
 
 @without_autocast
-def evaluation_view(
+def eval_view(
     images: Tensor,
     sizes: Tensor,
     *,
@@ -120,17 +121,17 @@ def evaluation_view(
 
     Args and result are those of `augment`; `share` is the part of the shorter side that is kept.
     """
-    boxes = geometry.central_boxes(sizes, share).to(images.device)
+    boxes = geometry.center_crop_boxes(sizes, share).to(images.device)
     flips = torch.zeros(2, len(boxes), dtype=torch.bool, device=images.device)
     out = geometry.crop_resize(images, boxes, flips, size) / 255.0
-    return _finish(out, mean, std)
+    return _normalize(out, mean, std)
 
 
-def _finish(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+def _normalize(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     return photometry.normalize(images, mean, std).contiguous(memory_format=torch.channels_last)
 
 
-def _view(
+def _make_view(
     images: Tensor,
     where: Geometry,
     view: View,
@@ -141,56 +142,58 @@ def _view(
 ) -> Tensor:
     out = geometry.crop_resize(images, where.boxes, where.flips, size)
     if view.turn_p:
-        out = geometry.turn(out, where.turns)
+        out = geometry.transpose_where(out, where.turns)
     out = out.div_(255.0).clamp_(0.0, 1.0)
     _jitter(out, view, draws)
-    _on_some(out, draws[_GRAY] < view.gray_p, photometry.grayscale)
+    _apply_where(out, draws[_GRAY] < view.gray_p, photometry.grayscale)
     low, high = (sigma * size / 224 for sigma in view.blur_sigma)
     sigma = low + (high - low) * draws[_SIGMA]
     radius = min(max(1, size // 20), size - 1)  # a kernel of a tenth of the image
     blurred = draws[_BLUR] < view.blur_p
     if size > 1:
-        _on_some(out, blurred, lambda x, s: photometry.gaussian_blur(x, s, radius), sigma)
-    _on_some(out, draws[_SOLARIZE] < view.solarize_p, photometry.solarize)
-    return _finish(out, mean, std)
+        _apply_where(out, blurred, lambda x, s: photometry.gaussian_blur(x, s, radius), sigma)
+    _apply_where(out, draws[_SOLARIZE] < view.solarize_p, photometry.solarize)
+    return _normalize(out, mean, std)
 
 
 def _geometry(view: View, draws: Tensor, sizes: Tensor, device: torch.device) -> Geometry:
     """Boxes, flips and turns of one view, on the device."""
-    boxes = geometry.random_boxes(draws[: geometry.BOX_SLOTS], sizes, view.scale, view.ratio)
+    boxes = geometry.random_resized_crop_boxes(draws[: geometry.BOX_SLOTS], sizes, view.scale, view.ratio)
     flips = torch.stack([draws[_FLIP_Y] < view.flip_y_p, draws[_FLIP_X] < view.flip_x_p])
     return Geometry(boxes.to(device), flips.to(device), (draws[_TURN] < view.turn_p).to(device))
 
 
 def _jitter(images: Tensor, view: View, draws: Tensor) -> None:
     """Brightness, contrast, saturation and hue, in an order of its own for each image."""
-    chosen = draws[_JITTER] < view.jitter_p
+    selected = draws[_JITTER] < view.jitter_p
     order = _ORDERS[(draws[_ORDER] * len(_ORDERS)).long()]
     operations = (
-        (photometry.adjust_brightness, _around_one(draws[_BRIGHTNESS], view.brightness)),
-        (photometry.adjust_contrast, _around_one(draws[_CONTRAST], view.contrast)),
-        (photometry.adjust_saturation, _around_one(draws[_SATURATION], view.saturation)),
+        (photometry.adjust_brightness, _jitter_factor(draws[_BRIGHTNESS], view.brightness)),
+        (photometry.adjust_contrast, _jitter_factor(draws[_CONTRAST], view.contrast)),
+        (photometry.adjust_saturation, _jitter_factor(draws[_SATURATION], view.saturation)),
         (photometry.adjust_hue, (2 * draws[_HUE] - 1) * view.hue),
     )
-    for place in range(4):
+    for position in range(4):
         for index, (operation, factor) in enumerate(operations):
-            _on_some(images, chosen & (order[:, place] == index), operation, factor)
+            _apply_where(images, selected & (order[:, position] == index), operation, factor)
 
 
-def _around_one(draw: Tensor, strength: float) -> Tensor:
+def _jitter_factor(draw: Tensor, strength: float) -> Tensor:
     low = max(0.0, 1.0 - strength)
     return low + (1.0 + strength - low) * draw
 
 
-def _on_some(images: Tensor, chosen: Tensor, operation: Callable[..., Tensor], *factors: Tensor) -> None:
-    """Apply `operation` in place to the images of the batch that `chosen` (CPU, bool) marks."""
-    rows = chosen.nonzero()[:, 0]
+def _apply_where(
+    images: Tensor, selected: Tensor, operation: Callable[..., Tensor], *factors: Tensor
+) -> None:
+    """Apply `operation` in place to the images of the batch that `selected` (CPU, bool) marks."""
+    rows = selected.nonzero()[:, 0]
     if len(rows) == 0:
         return
     device = images.device
     if len(rows) == len(images):
         images.copy_(operation(images, *(factor.to(device) for factor in factors)))
         return
-    there = rows.to(device)
-    part = images.index_select(0, there)
-    images.index_copy_(0, there, operation(part, *(factor[rows].to(device) for factor in factors)))
+    device_rows = rows.to(device)
+    part = images.index_select(0, device_rows)
+    images.index_copy_(0, device_rows, operation(part, *(factor[rows].to(device) for factor in factors)))

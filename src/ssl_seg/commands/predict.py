@@ -106,7 +106,7 @@ def embed(
         refuse_taken([out], session.inputs(dataset := session.dataset(images)), overwrite=overwrite)
         images_cache = session.image_cache(dataset)
         features = session.features(images_cache).cpu().numpy()
-    names = [dataset.samples[row][0] for row in images_cache.rows.tolist()]
+    names = [dataset.samples[row][0] for row in images_cache.sample_indices.tolist()]
     embeddings = Embeddings(out, features, names, images_cache.targets.numpy(), list(images_cache.classes))
     save_npz(**vars(embeddings))
     echo(f"{len(names)} x {features.shape[1]} features: {out}")

@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from torch import Tensor
 
-from ssl_seg.base import IGNORE, Dataset
-from ssl_seg.data.mask_files import reduce_mask
+from ssl_seg.base import IGNORE_INDEX, Dataset
+from ssl_seg.data.mask_files import downsample_mask
 from ssl_seg.errors import UsageError
 
 
@@ -70,7 +70,7 @@ class Arrays(Dataset):
     def mask(self, index: int, canvas: int) -> NDArray[np.uint8]:
         """The class of every pixel of what `image` gives: (h, w), 255 where there is none."""
         assert self._masks is not None
-        return reduce_mask(np.ascontiguousarray(self._masks[index]), *self._reduced_size(canvas))
+        return downsample_mask(np.ascontiguousarray(self._masks[index]), *self._reduced_size(canvas))
 
     def _reduced_size(self, canvas: int) -> tuple[int, int]:
         height, width = self.size(0)
@@ -106,9 +106,9 @@ def _labels(values: Any, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8] | No
         )
     is_mask = labels.ndim == 3
     low, high = int(labels.min()), int(labels.max())
-    if low < 0 or (is_mask and high > IGNORE):
+    if low < 0 or (is_mask and high > IGNORE_INDEX):
         raise UsageError(
-            f"labels go from 0 to {IGNORE if is_mask else 'the last class'}, got {low} to {high}"
+            f"labels go from 0 to {IGNORE_INDEX if is_mask else 'the last class'}, got {low} to {high}"
         )
     return (labels.astype(np.uint8, copy=False), None) if is_mask else (None, labels.astype(np.int64))
 
@@ -116,7 +116,7 @@ def _labels(values: Any, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8] | No
 def _class_names(names: Sequence[str] | None, labels: NDArray[Any] | None) -> list[str]:
     if labels is None:
         return []
-    known = labels[labels != IGNORE] if labels.ndim == 3 else labels
+    known = labels[labels != IGNORE_INDEX] if labels.ndim == 3 else labels
     count = int(known.max()) + 1 if known.size else 0
     if names is None:
         return [str(index) for index in range(count)]

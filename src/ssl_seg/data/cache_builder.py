@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ssl_seg.base import IGNORE, Dataset
+from ssl_seg.base import IGNORE_INDEX, Dataset
 from ssl_seg.data.cache_integrity import BlockSums, write_index
 from ssl_seg.data.canvases import is_bytes, laid, pixels_of, reduced
 from ssl_seg.errors import DataError, ResourceError
@@ -23,10 +23,10 @@ from ssl_seg.utils.text import first_lines, size_text
 
 FORMAT = 4
 _BLOCK = 256
-_LOOKED_AT = 64
+_NUM_INSPECTED = 64
 _PART = 32  # images that a thread takes at a time
 
-Tick = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,16 @@ class _Row:
     digest: int
 
 
-def build(dataset: Dataset, limit: int, folder: Path, bad_images: str, threads: int, tick: Tick) -> None:
-    """Write the store of a dataset into `folder`; see `open_store`.
+def build(
+    dataset: Dataset, limit: int, folder: Path, bad_images: str, threads: int, on_progress: ProgressCallback
+) -> None:
+    """Write the store of a dataset into `folder`; see `open_image_cache`.
 
     Raises:
         DataError: there are images that cannot be read, or none that can.
         ResourceError: the disk is too small.
     """
-    side = _side(dataset, limit, threads, tick)
+    side = _side(dataset, limit, threads, on_progress)
     need = len(dataset) * (4 if dataset.masks else 3) * side * side
     free = shutil.disk_usage(folder.parent).free
     if need > free:
@@ -59,8 +61,8 @@ def build(dataset: Dataset, limit: int, folder: Path, bad_images: str, threads: 
     with atomic_path(folder) as aside, fenced():
         aside.mkdir()
         # closed here: left to the collector, its pool may be told to end in one of its own threads
-        with closing(_load_all(dataset, limit, side, threads)) as rows_read:
-            columns, bad = _fill(rows_read, dataset, aside, tick)
+        with closing(_decode_all(dataset, limit, side, threads)) as rows_read:
+            columns, bad = _fill(rows_read, dataset, aside, on_progress)
         if bad and bad_images == "stop":
             what = f"{len(bad)} of {len(dataset)} images are unreadable"
             raise _bad_images(dataset, bad, what, "repair or remove them, or use --bad-images skip")
@@ -75,7 +77,7 @@ def build(dataset: Dataset, limit: int, folder: Path, bad_images: str, threads: 
         write_index(aside, index | {"bad": bad_rows, "classes": list(dataset.classes)})
 
 
-def _side(dataset: Dataset, limit: int, threads: int, tick: Tick) -> int:
+def _side(dataset: Dataset, limit: int, threads: int, on_progress: ProgressCallback) -> int:
     """Of the canvases: so that most pictures fit, and no picture has more pixels than one.
 
     `limit`, if one of 64 images is that long; otherwise the longest side of these, or more where another
@@ -91,13 +93,13 @@ def _side(dataset: Dataset, limit: int, threads: int, tick: Tick) -> int:
         return max((pixels_of(*size, limit) for size in sizes(rows)), default=1)
 
     total = len(dataset)
-    longest = max(map(max, sizes(range(0, total, max(1, total // _LOOKED_AT)))), default=1)
+    longest = max(map(max, sizes(range(0, total, max(1, total // _NUM_INSPECTED)))), default=1)
     if longest >= limit:
         return limit
     most = 1
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, total, _BLOCK):
-            tick(0, total)
+            on_progress(0, total)
             block = range(start, min(start + _BLOCK, total))
             most = max(
                 most, *pool.map(most_pixels, [block[i : i + _PART] for i in range(0, len(block), _PART)])
@@ -106,7 +108,7 @@ def _side(dataset: Dataset, limit: int, threads: int, tick: Tick) -> int:
 
 
 def _fill(
-    loaded: Iterator[_Row | str], dataset: Dataset, folder: Path, tick: Tick
+    loaded: Iterator[_Row | str], dataset: Dataset, folder: Path, on_progress: ProgressCallback
 ) -> tuple[dict[str, list[int]], dict[int, str]]:
     """Write pictures and masks; returns the columns, and what is wrong with the images left out."""
     columns: dict[str, list[int]] = {"rows": [], "sizes": [], "digests": []}
@@ -125,7 +127,7 @@ def _fill(
                 columns["sizes"].extend(row.size)
                 columns["digests"].append(row.digest)
             if (index + 1) % _BLOCK == 0 or index + 1 == len(dataset):
-                tick(index + 1, len(dataset))
+                on_progress(index + 1, len(dataset))
         for name, file in files.items():
             _sync(file)
             (folder / f"{name}.sums").write_bytes(sums[name].sums())
@@ -141,7 +143,7 @@ def _sync(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _load_all(dataset: Dataset, limit: int, side: int, threads: int) -> Generator[_Row | str, None, None]:
+def _decode_all(dataset: Dataset, limit: int, side: int, threads: int) -> Generator[_Row | str, None, None]:
     """Decode in threads (Pillow lets go of the interpreter), a block at a time."""
 
     def load(index: int) -> _Row | str:
@@ -173,7 +175,7 @@ def _load(dataset: Dataset, index: int, limit: int, side: int) -> _Row:
             raise ValueError(
                 f"the mask is {classes.shape[0]} x {classes.shape[1]}, the image {height} x {width}"
             )
-        mask = laid(classes[None], side, IGNORE)
+        mask = laid(classes[None], side, IGNORE_INDEX)
     number = int.from_bytes(digest.digest(), signed=True)
     return _Row(laid(picture, side), mask, (height, width), number)
 

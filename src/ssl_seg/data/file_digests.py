@@ -55,13 +55,13 @@ def content_digest(path: str) -> str:
 
 
 def identities(
-    dataset: Dataset, table: Path | None, threads: int, tick: Callable[[int, int], None]
+    dataset: Dataset, table: Path | None, threads: int, on_progress: Callable[[int, int], None]
 ) -> Iterator[str]:
     """`dataset.identity` of each image, in order, by threads; what `content_digest` has read is remembered.
 
     Args:
         table: the file of the digests; None remembers nothing.
-        tick: called with (done, total) now and then, never at the end.
+        on_progress: called with (done, total) now and then, never at the end.
     """
     digests = FileDigests(table)
 
@@ -77,7 +77,7 @@ def identities(
         with ThreadPoolExecutor(threads) as pool:
             for start in range(0, total, _BLOCK):
                 if start:
-                    tick(start, total)
+                    on_progress(start, total)
                 block = range(start, min(start + _BLOCK, total))
                 for part in pool.map(look, [block[i : i + _PART] for i in range(0, len(block), _PART)]):
                     yield from part

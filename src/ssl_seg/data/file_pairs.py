@@ -12,7 +12,7 @@ from ssl_seg.utils.text import first_lines
 _SHOWN = 5
 
 
-def pair(
+def pair_files(
     image_root: Path, mask_root: Path, affixes: Affixes, *, skip_unpaired: bool = False
 ) -> list[tuple[str, str]]:
     """The images and masks of equal names, in the images' order.
@@ -26,19 +26,21 @@ def pair(
         DataError: one without the other, two of either for one name, or a JPEG as mask.
         UsageError: affixes that tell nothing apart.
     """
-    together = image_root == mask_root
-    if together and (affixes.image == affixes.mask or affixes.mask == ("", "")):
+    same_folder = image_root == mask_root
+    if same_folder and (affixes.image == affixes.mask or affixes.mask == ("", "")):
         raise UsageError(
             "images and masks in one folder require mask_suffix or mask_prefix",
             next="-o data.mask_suffix=_mask, or -o data.mask_prefix=mask_",
         )
     found = list(find_images(mask_root))
-    names, others = (found, None) if together else (list(find_images(image_root)), found)
+    names, others = (found, None) if same_folder else (list(find_images(image_root)), found)
     images, masks = affixes.split(names, others)
     for kind, what in ((images, "images share one mask"), (masks, "masks share one image")):
-        twice = {key for key, number in Counter(kind.values()).items() if number > 1}
-        same = [" and ".join(name for name, key in kind.items() if key == one) for one in twice]
-        _stop_at(same, f"two {what}", image_root, "remove one of them, or use a suffix that only one has")
+        duplicated = {key for key, number in Counter(kind.values()).items() if number > 1}
+        same = [" and ".join(name for name, key in kind.items() if key == one) for one in duplicated]
+        _raise_unpaired(
+            same, f"two {what}", image_root, "remove one of them, or use a suffix that only one has"
+        )
     by_key = {key: name for name, key in masks.items()}
     paired = [(name, by_key[key]) for name, key in images.items() if key in by_key]
     if not paired:
@@ -49,16 +51,16 @@ def pair(
             or "set the options image_suffix and mask_suffix, or images and masks",
         )
     if not skip_unpaired:
-        lonely = [name for name, key in images.items() if key not in by_key]
+        unpaired_images = [name for name, key in images.items() if key not in by_key]
         keys = set(images.values())
-        orphans = [name for name, key in masks.items() if key not in keys]
-        advice = guess(names, others, affixes) if lonely or orphans else ""
+        unpaired_masks = [name for name, key in masks.items() if key not in keys]
+        advice = guess(names, others, affixes) if unpaired_images or unpaired_masks else ""
         advice = advice or "-o data.unpaired=skip"
-        _stop_at(lonely, "an image has no mask", image_root, advice)
-        _stop_at(orphans, "a mask has no image", mask_root, advice)
+        _raise_unpaired(unpaired_images, "an image has no mask", image_root, advice)
+        _raise_unpaired(unpaired_masks, "a mask has no image", mask_root, advice)
     jpegs = [mask for _, mask in paired if PurePath(mask).suffix.lower() in (".jpg", ".jpeg")]
     what = "a mask is a JPEG, whose colors are inexact"
-    _stop_at(jpegs, what, mask_root, "use the PNG or TIFF that the JPEG was made from")
+    _raise_unpaired(jpegs, what, mask_root, "use the PNG or TIFF that the JPEG was made from")
     return paired
 
 
@@ -66,7 +68,7 @@ def _pattern(before: str, after: str) -> str:
     return f"{before}*{after}"
 
 
-def _stop_at(names: list[str], what: str, root: Path, next: str) -> None:
+def _raise_unpaired(names: list[str], what: str, root: Path, next: str) -> None:
     if names:
         where, faults = f"{root}: {first_lines(names)}", [(str(root / name), what) for name in names]
         raise DataError(f"{what}: {len(names)} in all", where=where, next=next, faults=faults)

@@ -4,7 +4,7 @@ from ssl_seg.data.files import FileDataset
 from ssl_seg.data.levels import PixelError
 from ssl_seg.errors import DataError
 
-_LOOKED_AT = 16
+_NUM_INSPECTED = 16
 _SMALL = 32  # canvas on which they are read
 
 
@@ -17,8 +17,8 @@ def look_at(dataset: FileDataset) -> str | None:
     Raises:
         DataError: none of them can be used as it is, for bands or values of a kind that is not read.
     """
-    step = max(1, len(dataset) // _LOOKED_AT)
-    rows = range(0, len(dataset), step)[:_LOOKED_AT]
+    step = max(1, len(dataset) // _NUM_INSPECTED)
+    rows = range(0, len(dataset), step)[:_NUM_INSPECTED]
     refused: list[tuple[int, PixelError]] = []
     for row in rows:
         try:

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssl_seg.base import IGNORE
+from ssl_seg.base import IGNORE_INDEX
 from ssl_seg.data.mask_census import Census, percent
 from ssl_seg.data.mask_files import MaskReader
-from ssl_seg.data.palettes import BINARY, Colour, numbered
+from ssl_seg.data.palettes import BINARY, Colour, unnamed_palette
 from ssl_seg.errors import DataError
 
 VOID_SHARE = 0.25  # of all pixels: more of 255 is no border between things
 _MANY = 128  # indices; more are grey levels, until somebody says that they are classes
-_EITHER = ((0,), (1, IGNORE))  # where no pixel says which of the two an object has
+_EITHER = ((0,), (1, IGNORE_INDEX))  # where no pixel says which of the two an object has
 
 
 def from_values(
@@ -36,15 +36,15 @@ def from_values(
         raise _one_value(paths, found)
     if len(values) == 2 and values[0] == 0:
         return two_values(found, void)
-    indices = [value for value in values if 0 <= value < IGNORE]
-    if len(indices) < 2 or values[0] < 0 or values[-1] > IGNORE or 2 * len(indices) <= indices[-1] + 1:
+    indices = [value for value in values if 0 <= value < IGNORE_INDEX]
+    if len(indices) < 2 or values[0] < 0 or values[-1] > IGNORE_INDEX or 2 * len(indices) <= indices[-1] + 1:
         raise _no_indices(found, indices, "are not class indices: most from 0 to the maximum never occur")
     if len(indices) > _MANY:
         raise _no_indices(found, indices, f"may be gray levels: {len(indices)} values up to {indices[-1]}")
-    share = found.share(IGNORE) if IGNORE in values else 0.0
+    share = found.share(IGNORE_INDEX) if IGNORE_INDEX in values else 0.0
     if share > VOID_SHARE:
         raise covers(share, found.histogram(), indices[-1] + 1)
-    palette = numbered(indices[-1] + 1, "the number of classes in the masks", colours)
+    palette = unnamed_palette(indices[-1] + 1, "the number of classes in the masks", colours)
     how = f"class indices 0 to {indices[-1]}, as found in the masks"
     return MaskReader(
         palette, "indices"
@@ -74,7 +74,7 @@ def covers(share: float, where: str, classes: int) -> DataError:
     return DataError(
         f"255 covers {percent(share)} of the masks: is it the ignore value or a class?",
         where=where,
-        next=f"-o data.palette={classes} -o data.ignore={IGNORE}  # ignore value; or -o data.palette=FILE.json",
+        next=f"-o data.palette={classes} -o data.ignore={IGNORE_INDEX}  # ignore value; or -o data.palette=FILE.json",
     )
 
 

@@ -8,26 +8,26 @@ from ssl_seg.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset
-    from ssl_seg.data.image_cache import Store
+    from ssl_seg.data.image_cache import ImageCache
 
 
-def align(store: "Store", dataset: "Dataset", classes: list[str], spec: str) -> None:
+def align(image_cache: "ImageCache", dataset: "Dataset", classes: list[str], spec: str) -> None:
     """Give a store the class indices of the training images.
 
     Raises:
         DataError: it has a class that they have not; with the place of its first image.
     """
     index = {name: place for place, name in enumerate(classes)}
-    strange = [place for place, name in enumerate(store.classes) if name not in index]
+    strange = [place for place, name in enumerate(image_cache.classes) if name not in index]
     for place in strange:
-        rows = (store.targets == place).nonzero()[:, 0]
+        rows = (image_cache.targets == place).nonzero()[:, 0]
         if len(rows):
-            name = store.classes[place]
+            name = image_cache.classes[place]
             raise DataError(
                 f"class {name!r} of {spec} ({len(rows)} images) does not occur in the training set"
                 f"{did_you_mean(name, classes)}",
-                where=dataset.origin(int(store.rows[rows[0]])),
+                where=dataset.origin(int(image_cache.sample_indices[rows[0]])),
                 next=f"the training classes are {', '.join(classes[:8])}{', ...' if len(classes) > 8 else ''}",
             )
-    order = torch.tensor([index.get(name, -1) for name in store.classes])
-    store.targets, store.classes = order[store.targets], list(classes)
+    order = torch.tensor([index.get(name, -1) for name in image_cache.classes])
+    image_cache.targets, image_cache.classes = order[image_cache.targets], list(classes)

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ssl_seg.data.mask_files import colours_of, open_mask, values_of
-from ssl_seg.data.palettes import codes, colour_of
+from ssl_seg.data.palettes import pack_rgb, unpack_rgb
 from ssl_seg.errors import DataError, counted
 from ssl_seg.utils.text import first_lines
 
-_LOOKED_AT = 16
+_NUM_INSPECTED = 16
 _SHOWN = 8  # values in a histogram
 _RARE = 0.01  # share of the pixels
 _REASONS = 3
@@ -31,7 +31,7 @@ class Census:
     """Pixels by value.
 
     Attributes:
-        pixels: how many have a value; values are whole numbers, or colours as `codes` numbers them.
+        pixels: how many have a value; values are whole numbers, or colours as `pack_rgb` numbers them.
         example: name of a mask that holds a value.
         masks: how many were counted.
         unread: the others, and what is wrong with them.
@@ -73,7 +73,7 @@ def census(paths: Sequence[Path], pixels: Pixels, threads: int | None = None) ->
 
     def look(path: Path) -> dict[int, int] | str:
         try:
-            return _counted(pixels(open_mask(path)))
+            return _palette_from_indices(pixels(open_mask(path)))
         except ValueError as error:
             return str(error)
 
@@ -97,7 +97,7 @@ def _summed(found: Iterable[tuple[Path, dict[int, int] | str]]) -> Census:
     return total
 
 
-def _counted(values: NDArray[Any]) -> dict[int, int]:
+def _palette_from_indices(values: NDArray[Any]) -> dict[int, int]:
     """Value -> pixels; quickly where the values are small."""
     if values.dtype == bool or values.size == 0:
         values = values.astype(np.uint8)
@@ -110,8 +110,8 @@ def _counted(values: NDArray[Any]) -> dict[int, int]:
 
 
 def colour_census(paths: Sequence[Path], *, bits: bool) -> Census:
-    """Pixels by colour, numbered as `codes` does."""
-    return census(paths, lambda image: codes(colours_of(image, bits=bits)))
+    """Pixels by colour, numbered as `pack_rgb` does."""
+    return census(paths, lambda image: pack_rgb(colours_of(image, bits=bits)))
 
 
 def value_census(paths: Sequence[Path], *, bits: bool) -> Census:
@@ -121,7 +121,7 @@ def value_census(paths: Sequence[Path], *, bits: bool) -> Census:
 
 def shown_colour(code: int) -> str:
     """`(255, 0, 0)`."""
-    return str(colour_of(code))
+    return str(unpack_rgb(code))
 
 
 def sample(paths: Sequence[Path]) -> dict[Path, Image.Image]:
@@ -132,7 +132,7 @@ def sample(paths: Sequence[Path]) -> dict[Path, Image.Image]:
     """
     found: dict[Path, Image.Image] = {}
     reasons: list[tuple[str, str]] = []
-    for path in paths[:: max(1, len(paths) // _LOOKED_AT)][:_LOOKED_AT]:
+    for path in paths[:: max(1, len(paths) // _NUM_INSPECTED)][:_NUM_INSPECTED]:
         try:
             found[path] = open_mask(path)
         except ValueError as error:

@@ -15,10 +15,18 @@ from PIL import Image
 from ssl_seg.data import index_masks
 from ssl_seg.data.mask_census import Census, colour_census, percent, sample, shown_colour, value_census
 from ssl_seg.data.mask_files import MaskReader, is_grey, palette_of
-from ssl_seg.data.palettes import BINARY, BUILT_IN, STRAY, Colour, Palette, codes, colour_of
+from ssl_seg.data.palettes import (
+    BINARY,
+    BUILT_IN_PALETTES,
+    UNKNOWN_CLASS,
+    Colour,
+    Palette,
+    pack_rgb,
+    unpack_rgb,
+)
 from ssl_seg.errors import DataError
 
-_ENOUGH = 0.99  # share of the pixels whose colour a palette must have, to be the one
+_MIN_MATCH_FRACTION = 0.99  # share of the pixels whose colour a palette must have, to be the one
 _SEVERAL = 2  # colours besides black and white that must occur
 _LISTED = 12  # colours in a proposed file
 _BLACK, _WHITE = 0, 0xFFFFFF
@@ -26,7 +34,7 @@ _BLACK, _WHITE = 0, 0xFFFFFF
 Sample = Mapping[Path, Image.Image]
 
 
-def recognise(
+def detect_encoding(
     paths: Sequence[Path], palette: Palette | None, *, void: Sequence[int] = (), bits: bool = False
 ) -> tuple[MaskReader, str]:
     """How masks are read, and a line on why.
@@ -87,10 +95,13 @@ def _coding(seen: Sample, palette: Palette, bits: bool) -> Literal["colours", "i
 
 def _has_all(palette: Palette, found: Census) -> bool:
     """Whether a palette has the colours of nearly all pixels, and of those that are not black."""
-    known = {code: count for code, count in found.pixels.items() if palette.table[code] != STRAY}
+    known = {code: count for code, count in found.pixels.items() if palette.table[code] != UNKNOWN_CLASS}
     coloured = found.pixels.total() - found.pixels[_BLACK]
     own = sum(known.values()) - known.get(_BLACK, 0)
-    return sum(known.values()) >= _ENOUGH * found.pixels.total() > 0 and own >= _ENOUGH * coloured
+    return (
+        sum(known.values()) >= _MIN_MATCH_FRACTION * found.pixels.total() > 0
+        and own >= _MIN_MATCH_FRACTION * coloured
+    )
 
 
 # --- no palette -----------------------------------------------------------------------------------
@@ -149,7 +160,7 @@ def _by_colours(
     palette = _among_built_in(found)
     if palette is not None:
         return MaskReader(palette), _recognised(palette, found)
-    fitting = [name for name, palette in BUILT_IN.items() if _has_all(palette, found)]
+    fitting = [name for name, palette in BUILT_IN_PALETTES.items() if _has_all(palette, found)]
     answers = [
         *(f"-o data.palette={name}" for name in fitting),
         f"-o data.palette=FILE.json with {_json(found)}",
@@ -164,8 +175,10 @@ def _by_colours(
 
 def _two_colours(found: Census) -> tuple[MaskReader, str]:
     other = next(code for code in found.pixels if code != _BLACK)
-    palette = replace(BINARY, colours=(colour_of(_BLACK), colour_of(other)))
-    return MaskReader(palette), f"two colors: {colour_of(_BLACK)} is background, {colour_of(other)} is object"
+    palette = replace(BINARY, colours=(unpack_rgb(_BLACK), unpack_rgb(other)))
+    return MaskReader(
+        palette
+    ), f"two colors: {unpack_rgb(_BLACK)} is background, {unpack_rgb(other)} is object"
 
 
 def _among_built_in(found: Census) -> Palette | None:
@@ -174,18 +187,18 @@ def _among_built_in(found: Census) -> Palette | None:
         name: sum(
             codes_of != _BLACK and codes_of != _WHITE for codes_of in _codes(palette) & found.pixels.keys()
         )
-        for name, palette in BUILT_IN.items()
+        for name, palette in BUILT_IN_PALETTES.items()
         if _has_all(palette, found)
     }
     most = max(hits.values(), default=0)
     best = [name for name, count in hits.items() if count == most]
     if most < _SEVERAL or len(best) > 1 or len(found.pixels) <= _SEVERAL:
         return None
-    return BUILT_IN[best[0]]
+    return BUILT_IN_PALETTES[best[0]]
 
 
 def _codes(palette: Palette) -> set[int]:
-    return set(codes(palette.array).tolist())
+    return set(pack_rgb(palette.array).tolist())
 
 
 def _recognised(palette: Palette, found: Census) -> str:
@@ -198,7 +211,7 @@ def _recognised(palette: Palette, found: Census) -> str:
 
 
 def _json(found: Census) -> str:
-    listed = [list(colour_of(code)) for code, _ in found.pixels.most_common(_LISTED)]
+    listed = [list(unpack_rgb(code)) for code, _ in found.pixels.most_common(_LISTED)]
     names = ", ".join(f'"NAME{place}": {colour}' for place, colour in enumerate(listed, 1))
     return f"{{{names}{', ...' if len(found.pixels) > _LISTED else ''}}}"
 

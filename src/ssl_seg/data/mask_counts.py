@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ssl_seg.base import IGNORE
-from ssl_seg.data.image_cache import Store
+from ssl_seg.base import IGNORE_INDEX
+from ssl_seg.data.image_cache import ImageCache
 from ssl_seg.data.index_masks import VOID_SHARE
 from ssl_seg.data.mask_census import percent
 from ssl_seg.errors import DataError
@@ -17,7 +17,7 @@ _SHOWN = 8  # classes in a line
 
 
 @dataclass
-class MaskCount:
+class MaskStatistics:
     """What is in masks.
 
     Attributes:
@@ -35,7 +35,7 @@ class MaskCount:
     empty: int = 0
 
     @classmethod
-    def of(cls, classes: Sequence[str], exclude: Sequence[str]) -> "MaskCount":
+    def of(cls, classes: Sequence[str], exclude: Sequence[str]) -> "MaskStatistics":
         """Nothing yet; `exclude` names classes."""
         excluded = [index for index, name in enumerate(classes) if name in exclude]
         return cls(classes, excluded, np.zeros(256, dtype=np.int64))
@@ -68,45 +68,45 @@ class MaskCount:
     def histogram(self, most: int = _SHOWN) -> str:
         """`water: 61.2 %, unknown (excluded): 30.1 %, no class: 8.7 %`; of more than `most` the most frequent."""
         names = [f"{name} (excluded)" if i in self.excluded else name for i, name in enumerate(self.classes)]
-        rows = [*enumerate(names), *([(IGNORE, "no class")] if self.pixels[IGNORE] else [])]
+        rows = [*enumerate(names), *([(IGNORE_INDEX, "no class")] if self.pixels[IGNORE_INDEX] else [])]
         more = [f"and {len(rows) - most} more"] if len(rows) > most else []
         if more:
             rows.sort(key=lambda row: -self.pixels[row[0]])
         return ", ".join([*(f"{name}: {percent(self.share(index))}" for index, name in rows[:most]), *more])
 
 
-def count_masks(store: Store, exclude: Sequence[str]) -> MaskCount:
+def count_masks(image_cache: ImageCache, exclude: Sequence[str]) -> MaskStatistics:
     """Count the masks of a store; what fills its canvas does not count.
 
     Raises:
         DataError: a pixel of a class that there is not.
     """
-    found = MaskCount.of(store.classes, exclude)
-    for counts in _pixels(store):
+    found = MaskStatistics.of(image_cache.classes, exclude)
+    for counts in _pixels(image_cache):
         found.add(counts)
-    if (beyond := np.flatnonzero(found.pixels[len(store.classes) : IGNORE])).size:
-        index = int(beyond[0]) + len(store.classes)
+    if (beyond := np.flatnonzero(found.pixels[len(image_cache.classes) : IGNORE_INDEX])).size:
+        index = int(beyond[0]) + len(image_cache.classes)
         raise DataError(
-            f"the masks have {found.pixels[index]:,} pixels of class {index} of {len(store.classes)}"
+            f"the masks have {found.pixels[index]:,} pixels of class {index} of {len(image_cache.classes)}"
         )
     return found
 
 
-def pixels_of_masks(store: Store, exclude: Sequence[str]) -> NDArray[np.int64]:
+def pixels_of_masks(image_cache: ImageCache, exclude: Sequence[str]) -> NDArray[np.int64]:
     """(N, C) pixels of each class in each mask; none of excluded classes."""
-    counts = np.stack([counts[: len(store.classes)] for counts in _pixels(store)])
-    counts[:, [index for index, name in enumerate(store.classes) if name in exclude]] = 0
+    counts = np.stack([counts[: len(image_cache.classes)] for counts in _pixels(image_cache)])
+    counts[:, [index for index, name in enumerate(image_cache.classes) if name in exclude]] = 0
     return counts
 
 
-def _pixels(store: Store) -> Iterator[NDArray[np.int64]]:
+def _pixels(image_cache: ImageCache) -> Iterator[NDArray[np.int64]]:
     """(256,) pixels of each mask by class index; what fills the canvas does not count."""
-    for row, (height, width) in enumerate(store.sizes.tolist()):
-        (mask,) = store.masks_at(torch.tensor([row]))
+    for row, (height, width) in enumerate(image_cache.sizes.tolist()):
+        (mask,) = image_cache.masks_at(torch.tensor([row]))
         yield torch.bincount(mask[:height, :width].flatten(), minlength=256).numpy()
 
 
-def check_learnable(found: MaskCount, where: str, *, guesses_void: bool) -> list[str]:
+def check_learnable(found: MaskStatistics, where: str, *, guesses_void: bool) -> list[str]:
     """Whether one can train on such masks; returns what to warn of.
 
     Args:
@@ -116,12 +116,12 @@ def check_learnable(found: MaskCount, where: str, *, guesses_void: bool) -> list
     Raises:
         DataError: fewer than two classes have a pixel, or 255 covers regions and nobody has said that it is none.
     """
-    void, histogram = found.share(IGNORE), f"{where}: {found.histogram()}"
+    void, histogram = found.share(IGNORE_INDEX), f"{where}: {found.histogram()}"
     if guesses_void and void > VOID_SHARE:
         raise DataError(
             f"255, used as the ignore value, covers {percent(void)} of the masks",
             where=histogram,
-            next=f"-o data.ignore={IGNORE}  # ignore value; if it is a class: -o data.palette=binary, or =FILE.json",
+            next=f"-o data.ignore={IGNORE_INDEX}  # ignore value; if it is a class: -o data.palette=binary, or =FILE.json",
         )
     if len(found.seen) < 2:
         what = "no mask contains a labeled pixel"
@@ -133,16 +133,16 @@ def check_learnable(found: MaskCount, where: str, *, guesses_void: bool) -> list
     return warnings + _hardly_used(found, where)
 
 
-def _another_class(found: MaskCount, *, guesses_void: bool) -> str:
+def _another_class(found: MaskStatistics, *, guesses_void: bool) -> str:
     """What may be one more class to learn."""
     if excluded := [found.classes[index] for index in found.excluded if found.pixels[index]]:
         return f'--exclude ""  # if {_names(excluded)} should be trained too'
-    if guesses_void and found.pixels[IGNORE]:
-        return f"-o data.palette=binary  # {IGNORE} is a class"
+    if guesses_void and found.pixels[IGNORE_INDEX]:
+        return f"-o data.palette=binary  # {IGNORE_INDEX} is a class"
     return "masks with two classes"
 
 
-def check_measurable(found: MaskCount, where: str, learnt: MaskCount | None = None) -> list[str]:
+def check_measurable(found: MaskStatistics, where: str, learnt: MaskStatistics | None = None) -> list[str]:
     """Whether one can measure on such masks; returns what to warn of.
 
     Args:
@@ -164,8 +164,8 @@ def check_measurable(found: MaskCount, where: str, learnt: MaskCount | None = No
     return warnings + _hardly_used(found, where)
 
 
-def _hardly_used(found: MaskCount, where: str) -> list[str]:
-    unused = found.share(IGNORE, *found.excluded)
+def _hardly_used(found: MaskStatistics, where: str) -> list[str]:
+    unused = found.share(IGNORE_INDEX, *found.excluded)
     if unused <= 0.5:
         return []
     return [f"{percent(unused)} of the pixels of {where} are ignored: {found.histogram()}"]

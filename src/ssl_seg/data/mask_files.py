@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 
-from ssl_seg.base import IGNORE
+from ssl_seg.base import IGNORE_INDEX
 from ssl_seg.data.decode import FORMATS, MAX_PIXELS, why
 from ssl_seg.data.image_file import check_whole, open_regular
-from ssl_seg.data.palettes import STRAY, Palette, codes, colour_of
+from ssl_seg.data.palettes import UNKNOWN_CLASS, Palette, pack_rgb, unpack_rgb
 from ssl_seg.errors import counted
 
 _SHOWN = 3
@@ -56,12 +56,12 @@ class MaskReader:
         image = open_mask(path)
         classes: NDArray[np.uint8]
         if self.coding == "colours":
-            values: NDArray[Any] = codes(colours_of(image, bits=self.bits))
+            values: NDArray[Any] = pack_rgb(colours_of(image, bits=self.bits))
             classes = self.palette.table[values]
         else:
             values = values_of(image, bits=self.bits)
             classes = self._table[np.where((values >= 0) & (values <= _LARGEST), values, _LARGEST + 1)]
-        stray = classes == STRAY
+        stray = classes == UNKNOWN_CLASS
         if stray.any():
             if self.stray is None:
                 raise ValueError(self._described(values[stray]))
@@ -71,24 +71,26 @@ class MaskReader:
     @cached_property
     def _table(self) -> NDArray[np.uint8]:
         """(65537,) class of every value; the last stands for all others."""
-        table = np.full(_LARGEST + 2, STRAY, dtype=np.uint8)
-        table[IGNORE] = IGNORE
+        table = np.full(_LARGEST + 2, UNKNOWN_CLASS, dtype=np.uint8)
+        table[IGNORE_INDEX] = IGNORE_INDEX
         for index, values in enumerate(self.values or [(index,) for index in range(len(self.palette.names))]):
             table[list(values)] = index
-        table[list(self.palette.void_values)] = IGNORE
+        table[list(self.palette.void_values)] = IGNORE_INDEX
         return table
 
     @property
     def guesses_void(self) -> bool:
         """Whether 255 is read as no class only because that is the custom."""
-        is_class = any(IGNORE in values for values in self.values or ())
-        return self.coding == "indices" and not is_class and IGNORE not in self.palette.void_values
+        is_class = any(IGNORE_INDEX in values for values in self.values or ())
+        return self.coding == "indices" and not is_class and IGNORE_INDEX not in self.palette.void_values
 
     def _described(self, values: NDArray[Any]) -> str:
         found, counts = np.unique(values, return_counts=True)
         most = sorted(zip(counts.tolist(), found.tolist(), strict=True), reverse=True)
         if self.coding == "colours":
-            shown = [f"{counted(count, 'pixel')} of color {colour_of(code)}" for count, code in most[:_SHOWN]]
+            shown = [
+                f"{counted(count, 'pixel')} of color {unpack_rgb(code)}" for count, code in most[:_SHOWN]
+            ]
             what = "is not in the palette"
         else:
             shown = [f"{counted(count, 'pixel')} of index {index:g}" for count, index in most[:_SHOWN]]
@@ -99,7 +101,7 @@ class MaskReader:
         return f"{', '.join(shown + more)}, which {what} (stray=ignore ignores them)"
 
 
-def reduce_mask(mask: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+def downsample_mask(mask: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """The class at the centre of each of `height` x `width` equal cells of an (H, W) mask."""
     if mask.shape == (height, width):
         return mask

@@ -4,8 +4,16 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ssl_seg.base import IGNORE
-from ssl_seg.data.palettes import BINARY, BUILT_IN, MOST, Colour, Palette, named, numbered
+from ssl_seg.base import IGNORE_INDEX
+from ssl_seg.data.palettes import (
+    BINARY,
+    BUILT_IN_PALETTES,
+    MAX_CLASSES,
+    Colour,
+    Palette,
+    named,
+    unnamed_palette,
+)
 from ssl_seg.errors import DataError, UsageError, did_you_mean
 from ssl_seg.utils.home import expanded
 from ssl_seg.utils.toml import parse_json
@@ -27,19 +35,19 @@ def read_palette(text: str) -> Palette:
         UsageError: no such name or file.
         DataError: the file is no palette; the text says why.
     """
-    if text in BUILT_IN:
-        return BUILT_IN[text]
+    if text in BUILT_IN_PALETTES:
+        return BUILT_IN_PALETTES[text]
     if text == "binary":
         return BINARY
     if text.isdecimal():
-        return numbered(int(text), f"palette={text}")
+        return unnamed_palette(int(text), f"palette={text}")
     if text.lstrip().startswith("{"):
         return _parsed(text, "palette")
     path = expanded(text)
     if not path.is_file():
         raise UsageError(
-            f"no palette {text!r}{did_you_mean(text, [*BUILT_IN, 'binary'])}",
-            next=f"one of {', '.join(BUILT_IN)}, binary, a number of classes, or a JSON file",
+            f"no palette {text!r}{did_you_mean(text, [*BUILT_IN_PALETTES, 'binary'])}",
+            next=f"one of {', '.join(BUILT_IN_PALETTES)}, binary, a number of classes, or a JSON file",
         )
     try:
         return _parsed(path.read_text(encoding="utf-8-sig"), str(path))
@@ -49,7 +57,7 @@ def read_palette(text: str) -> Palette:
 
 def names_no_file(text: str) -> bool:
     """Whether a palette's text, as of `as_text`, stands for itself: what a weight file says must not open another."""
-    return text in BUILT_IN or text == "binary" or text.isdecimal() or text.lstrip().startswith("{")
+    return text in BUILT_IN_PALETTES or text == "binary" or text.isdecimal() or text.lstrip().startswith("{")
 
 
 def as_text(palette: Palette) -> str:
@@ -57,7 +65,7 @@ def as_text(palette: Palette) -> str:
     if palette.by == "two values":
         return "binary"
     count = len(palette.names)
-    known = {**BUILT_IN, str(count): numbered(count, "")}
+    known = {**BUILT_IN_PALETTES, str(count): unnamed_palette(count, "")}
     for name, other in known.items():
         if _content(palette) == _content(other):
             return name
@@ -122,7 +130,7 @@ def _ignored(content: dict[str, Any], names: list[str]) -> tuple[tuple[str, ...]
             exclude.append(item)
         elif type(item) is int and 0 <= item < len(names):
             exclude.append(names[item])
-        elif item == IGNORE:
+        elif item == IGNORE_INDEX:
             values.append(item)
         else:
             raise ValueError(f"there is no class {item!r} to ignore")
@@ -140,8 +148,8 @@ def _colour(rgb: Any) -> Colour:
 
 
 def _checked(palette: Palette) -> Palette:
-    if not 0 < len(palette.names) <= MOST:
-        raise ValueError(f"it has {len(palette.names)} classes, a mask holds 1 to {MOST}")
+    if not 0 < len(palette.names) <= MAX_CLASSES:
+        raise ValueError(f"it has {len(palette.names)} classes, a mask holds 1 to {MAX_CLASSES}")
     for values in (palette.names, palette.colours):
         twice = [value for value in dict.fromkeys(values) if values.count(value) > 1]
         if twice:

@@ -8,11 +8,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_seg.base import IGNORE
+from ssl_seg.base import IGNORE_INDEX
 from ssl_seg.errors import UsageError
 
-STRAY = 254  # in a table: a colour that the palette does not have
-MOST = 254  # classes; 254 and 255 have meanings of their own
+UNKNOWN_CLASS = 254  # in a table: a colour that the palette does not have
+MAX_CLASSES = 254  # classes; 254 and 255 have meanings of their own
 
 Colour = tuple[int, int, int]
 
@@ -57,25 +57,25 @@ class Palette:
 
     @cached_property
     def table(self) -> NDArray[np.uint8]:
-        """(2 ** 24,) class of every colour, as red * 65536 + green * 256 + blue; `STRAY` where none."""
-        table = np.full(1 << 24, STRAY, dtype=np.uint8)
-        table[codes(np.array([*self.void], dtype=np.uint8).reshape(-1, 3))] = IGNORE
-        table[codes(self.array)] = np.arange(len(self.colours), dtype=np.uint8)
+        """(2 ** 24,) class of every colour, as red * 65536 + green * 256 + blue; `UNKNOWN_CLASS` where none."""
+        table = np.full(1 << 24, UNKNOWN_CLASS, dtype=np.uint8)
+        table[pack_rgb(np.array([*self.void], dtype=np.uint8).reshape(-1, 3))] = IGNORE_INDEX
+        table[pack_rgb(self.array)] = np.arange(len(self.colours), dtype=np.uint8)
         return table
 
 
-def codes(colours: NDArray[np.uint8]) -> NDArray[np.uint32]:
+def pack_rgb(colours: NDArray[np.uint8]) -> NDArray[np.uint32]:
     """(..., 3) RGB -> (...) one number per colour."""
     wide = colours.astype(np.uint32)
     return (wide[..., 0] << np.uint32(16)) | (wide[..., 1] << np.uint32(8)) | wide[..., 2]
 
 
-def colour_of(code: int) -> Colour:
-    """What `codes` has made a number of."""
+def unpack_rgb(code: int) -> Colour:
+    """What `pack_rgb` has made a number of."""
     return code >> 16, code >> 8 & 255, code & 255
 
 
-def voc_colours(count: int) -> tuple[Colour, ...]:
+def voc_colormap(count: int) -> tuple[Colour, ...]:
     """Colours that are far apart, made of the bits of the index as PASCAL VOC does."""
     return tuple(
         (_every_third_bit(index), _every_third_bit(index >> 1), _every_third_bit(index >> 2))
@@ -87,15 +87,15 @@ def _every_third_bit(index: int) -> int:
     return sum((index >> 3 * place & 1) << (7 - place) for place in range(8))
 
 
-def numbered(count: int, source: str, colours: Sequence[Colour] = ()) -> Palette:
+def unnamed_palette(count: int, source: str, colours: Sequence[Colour] = ()) -> Palette:
     """Classes without names: `0`, `1`, ...
 
     Raises:
         UsageError: none, or more than a mask can hold.
     """
-    if not 0 < count <= MOST:
-        raise UsageError(f"a mask holds 1 to {MOST} classes, not {count}", where=source)
-    filled = (*colours, *voc_colours(count)[len(colours) :])[:count]
+    if not 0 < count <= MAX_CLASSES:
+        raise UsageError(f"a mask holds 1 to {MAX_CLASSES} classes, not {count}", where=source)
+    filled = (*colours, *voc_colormap(count)[len(colours) :])[:count]
     return Palette(tuple(map(str, range(count))), filled, source=source, by="indices")
 
 
@@ -110,7 +110,7 @@ _VOC = (
     "person pottedplant sheep sofa train tvmonitor"
 )
 
-BUILT_IN = {
+BUILT_IN_PALETTES = {
     # satellite images; grey levels of each channel are read as bits by its graders
     "deepglobe": named(
         "deepglobe",
@@ -144,7 +144,7 @@ BUILT_IN = {
         ],
         exclude=("unlabelled",),
     ),
-    "voc": Palette(tuple(_VOC.split()), voc_colours(21), void=((224, 224, 192),), source="voc"),
+    "voc": Palette(tuple(_VOC.split()), voc_colormap(21), void=((224, 224, 192),), source="voc"),
 }
 
 # any masks of two values: 0 and 1, 0 and 255, black and white, False and True

@@ -169,12 +169,12 @@ _SCENES: dict[str, tuple[Scene, Sequence[float]]] = {
 SCENES = tuple(_SCENES)
 
 
-def paint(name: str, seed: int) -> Image.Image:
+def render_scene(name: str, seed: int) -> Image.Image:
     """One 96 x 96 RGB scene of the class `name`; the same seed gives the same picture."""
-    return paint_with_mask(name, seed)[0]
+    return render_scene_and_mask(name, seed)[0]
 
 
-def paint_with_mask(name: str, seed: int) -> tuple[Image.Image, NDArray[np.bool_]]:
+def render_scene_and_mask(name: str, seed: int) -> tuple[Image.Image, NDArray[np.bool_]]:
     """The same, and the pixels of which at least half show the thing and not what is behind it: (96, 96)."""
     random = Random(f"{name} {seed}")
     side = _SIDE * _OVERSAMPLE
@@ -209,7 +209,7 @@ def _background(random: Random, side: int) -> Image.Image:
     return image.filter(ImageFilter.GaussianBlur(random.uniform(1.0, 5.0)))
 
 
-class Demo(Dataset):
+class DemoDataset(Dataset):
     """Painted scenes; image `i` has class `i % 8`.
 
     Args:
@@ -225,24 +225,24 @@ class Demo(Dataset):
         return f"demo 3 {self.samples[index][0]}"
 
     def image(self, index: int, canvas: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-        image, _ = self.paint(index)
+        image, _ = self.render_scene(index)
         image.thumbnail((canvas, canvas), Image.Resampling.BICUBIC)
         return np.asarray(image), (_SIDE, _SIDE)
 
     def size(self, index: int) -> tuple[int, int]:
         return _SIDE, _SIDE  # nothing is painted to tell it
 
-    def paint(self, index: int) -> tuple[Image.Image, NDArray[np.bool_]]:
-        """See `paint_with_mask`."""
+    def render_scene(self, index: int) -> tuple[Image.Image, NDArray[np.bool_]]:
+        """See `render_scene_and_mask`."""
         offset = 10_000_000 if self.samples[index][0].startswith("val/") else 0
-        return paint_with_mask(SCENES[index % len(SCENES)], index + offset)
+        return render_scene_and_mask(SCENES[index % len(SCENES)], index + offset)
 
 
-def demo(root: str, split: str, *, count: int = 2000) -> Demo:
+def demo(root: str, split: str, *, count: int = 2000) -> DemoDataset:
     """`demo`, or `demo:COUNT` for another number of images than `count`."""
     if root and not root.isdecimal():
         raise UsageError(f"demo requires a number of images, got {root!r}", next="demo:2000")
-    return Demo(split, int(root) if root else count)
+    return DemoDataset(split, int(root) if root else count)
 
 
 @hookimpl

@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl_seg.base import Dataset
-from ssl_seg.data.mask_files import reduce_mask
-from ssl_seg.datasets.demo import SCENES, Demo, demo
+from ssl_seg.data.mask_files import downsample_mask
+from ssl_seg.datasets.demo import SCENES, DemoDataset, demo
 from ssl_seg.hooks import hookimpl
 
 # pale grey, and eight of the nine colours "muted" of Paul Tol, which the colour-blind tell apart
@@ -22,11 +22,11 @@ _COLOURS = [
 ]
 
 
-class DemoMasks(Dataset):
+class DemoMaskDataset(Dataset):
     """The pictures of `demo`; in its mask the one thing in a picture has its class, all else is background.
 
     Args:
-        split, count: see `Demo`.
+        split, count: see `DemoDataset`.
 
     Attributes:
         palette: (9, 3) uint8 colours of the classes.
@@ -36,7 +36,7 @@ class DemoMasks(Dataset):
     masks = True
 
     def __init__(self, split: str, count: int) -> None:
-        self._scenes = Demo(split, count)
+        self._scenes = DemoDataset(split, count)
         self.classes = ["background", *SCENES]
         self.samples = [(name, -1) for name, _ in self._scenes.samples]
         self.palette = np.array(_COLOURS, dtype=np.uint8)
@@ -54,15 +54,15 @@ class DemoMasks(Dataset):
 
     def mask(self, index: int, canvas: int) -> NDArray[np.uint8]:
         """The class of every pixel of what `image` gives: (h, w)."""
-        _, thing = self._scenes.paint(index)
+        _, thing = self._scenes.render_scene(index)
         side = min(canvas, *thing.shape)
         kind = np.uint8(1 + index % len(SCENES))
-        return reduce_mask(thing * kind, side, side)
+        return downsample_mask(thing * kind, side, side)
 
 
-def demo_masks(root: str, split: str, *, count: int = 400) -> DemoMasks:
+def demo_masks(root: str, split: str, *, count: int = 400) -> DemoMaskDataset:
     """`demo_masks`, or `demo_masks:COUNT` for another number of images than `count`."""
-    return DemoMasks(split, len(demo(root, split, count=count)))
+    return DemoMaskDataset(split, len(demo(root, split, count=count)))
 
 
 @hookimpl

@@ -31,7 +31,7 @@ def image_folder(
     folder = expanded(root)
     if splits:
         folder = split_folder(folder, split, labelled=True)
-    classes = sorted((name for name in subfolders(folder) if not name.startswith("__")), key=natural)
+    classes = sorted((name for name in subfolders(folder) if not name.startswith("__")), key=natural_sort_key)
     if not classes:
         raise DataError(f"{folder} has no class folders", next=f"flat_folder:{folder}  # without labels")
     if len(classes) == 1 and (inside := [name for name in subfolders(folder / classes[0]) if kind_of(name)]):
@@ -56,7 +56,7 @@ def _pairs(folder: Path, classes: list[str]) -> Iterator[tuple[str, int]]:
             yield f"{name}/{path}", target
 
 
-def natural(text: str) -> list[tuple[int, int, str]]:
+def natural_sort_key(text: str) -> list[tuple[int, int, str]]:
     """A sort key that reads digits as numbers; names that then agree (`a1`, `a01`) go by their text."""
     parts = re.findall(r"\d+|\D+", text)
     return [*((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts), (-1, 0, text)]

@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_seg.base import IGNORE, Dataset
-from ssl_seg.data.file_pairs import pair
+from ssl_seg.base import IGNORE_INDEX, Dataset
+from ssl_seg.data.file_pairs import pair_files
 from ssl_seg.data.files import FileDataset
-from ssl_seg.data.mask_coding import recognise
-from ssl_seg.data.mask_files import MaskReader, reduce_mask
+from ssl_seg.data.mask_coding import detect_encoding
+from ssl_seg.data.mask_files import MaskReader, downsample_mask
 from ssl_seg.data.pair_names import Affixes, had
 from ssl_seg.data.palette_text import as_text, read_palette
 from ssl_seg.data.palettes import Palette
@@ -42,7 +42,7 @@ def mask_pairs(
     stray: Literal["stop", "ignore", "unknown"] = "stop",
     splits: bool = True,
     range: tuple[float, float] | None = None,
-) -> "MaskPairs":
+) -> "MaskPairDataset":
     """Pairs like `0013_sat.jpg` and `0013_mask.png` in one folder, or in two folders of their own.
 
     Args:
@@ -79,10 +79,10 @@ def mask_pairs(
         split_folder(base / below, split) if below else base for below in (images, masks)
     )
     affixes = Affixes(image_prefix, image_suffix, mask_prefix, mask_suffix, case)
-    pairs = pair(image_root, mask_root, affixes, skip_unpaired=unpaired == "skip")
+    pairs = pair_files(image_root, mask_root, affixes, skip_unpaired=unpaired == "skip")
     known, paths = _palette(base, palette, default_palette), [mask_root / mask for _, mask in pairs]
-    found, how = recognise(paths, known, void=ignore or (), bits=colours == "bits")
-    return MaskPairs(image_root, mask_root, pairs, _with_stray(found, stray), affixes, how, range=range)
+    found, how = detect_encoding(paths, known, void=ignore or (), bits=colours == "bits")
+    return MaskPairDataset(image_root, mask_root, pairs, _with_stray(found, stray), affixes, how, range=range)
 
 
 def _palette(base: Path, palette: str | None, default: str | None) -> Palette | None:
@@ -92,13 +92,13 @@ def _palette(base: Path, palette: str | None, default: str | None) -> Palette | 
 
 
 def _with_stray(reader: MaskReader, stray: Literal["stop", "ignore", "unknown"]) -> MaskReader:
-    value = {"stop": None, "ignore": IGNORE, "unknown": reader.palette.none}[stray]
+    value = {"stop": None, "ignore": IGNORE_INDEX, "unknown": reader.palette.none}[stray]
     if stray == "unknown" and value is None:
         raise UsageError(f"stray=unknown: the palette ({reader.palette.source}) has no void class")
     return replace(reader, stray=value)
 
 
-class MaskPairs(Dataset):
+class MaskPairDataset(Dataset):
     """Images below one folder, masks below the same or another.
 
     Args:
@@ -183,7 +183,7 @@ class MaskPairs(Dataset):
         _, (height, width), size = self._last.seen
         if whole.shape != size:
             raise ValueError(f"its mask {name} {_unlike(whole.shape, size)}")
-        return reduce_mask(whole, height, width)
+        return downsample_mask(whole, height, width)
 
 
 def _unlike(mask: tuple[int, ...], image: tuple[int, int]) -> str:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from ssl_seg.augment import stateless_rng as chance
+from ssl_seg.augment import stateless_rng
 from ssl_seg.distributed.agreement import first_difference
 from ssl_seg.distributed.connection import accept_all, connect_to_main, listen
 from ssl_seg.distributed.failure_monitor import FailureMonitor
@@ -179,7 +179,7 @@ class Device:
         if self.world_size == 1:
             return
         ids = torch.tensor([self.rank])
-        torch.manual_seed(int(chance.uniform(self._seed, step, 0, ids, 1)[0, 0].double() * 2**24))
+        torch.manual_seed(int(stateless_rng.uniform(self._seed, step, 0, ids, 1)[0, 0].double() * 2**24))
 
     def destroy_process_group(self) -> None:
         """Leave the process group; no collective may follow."""

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD, evaluation_view
+from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD, eval_view
 from ssl_seg.base import Backbone
-from ssl_seg.data.image_cache import Store
-from ssl_seg.data.loader import Batch, in_order
+from ssl_seg.data.image_cache import ImageCache
+from ssl_seg.data.loader import Batch, sequential_batches
 from ssl_seg.distributed.collectives import all_reduce_sum
 from ssl_seg.engine.device import Device
 
@@ -19,7 +19,7 @@ EVAL_BATCH_SIZE = 256
 @torch.no_grad()
 def run_inference(
     module: nn.Module,
-    store: Store,
+    image_cache: ImageCache,
     device: Device,
     *,
     size: int,
@@ -41,9 +41,9 @@ def run_inference(
         stopped: asked after every batch; once it says so, no more batches come.
     """
     with eval_mode(module):
-        share = {"rank": device.rank, "ranks": device.world_size}
-        for batch in in_order(store, batch_size, device.device, rows, **share):
-            views = evaluation_view(batch.images, batch.sizes, size=size, mean=mean, std=std)
+        share = {"rank": device.rank, "world_size": device.world_size}
+        for batch in sequential_batches(image_cache, batch_size, device.device, rows, **share):
+            views = eval_view(batch.images, batch.sizes, size=size, mean=mean, std=std)
             with device.autocast():
                 out = module(views)
             yield out, batch
@@ -54,7 +54,7 @@ def run_inference(
 @torch.no_grad()
 def extract_features(
     backbone: Backbone,
-    store: Store,
+    image_cache: ImageCache,
     device: Device,
     **how: Any,
 ) -> tuple[Tensor, Tensor]:
@@ -67,8 +67,8 @@ def extract_features(
         (N, C) float32 features and (N,) int64 targets, on the device; fewer rows if `stopped`.
     """
     rows, batch_size = how.get("rows"), how.get("batch_size", EVAL_BATCH_SIZE)
-    targets = store.targets if rows is None else store.targets[rows]
-    parts = [found.float() for found, _ in run_inference(_Summary(backbone), store, device, **how)]
+    targets = image_cache.targets if rows is None else image_cache.targets[rows]
+    parts = [found.float() for found, _ in run_inference(_Summary(backbone), image_cache, device, **how)]
     features = gather_outputs(parts, len(targets), device, batch_size)
     return features, targets[: len(features)].to(features.device)
 

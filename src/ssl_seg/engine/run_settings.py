@@ -97,16 +97,16 @@ def _way_back(folder: Path, settings: Mapping[str, Any]) -> str:
     return f"{move}; {again}  # restores it from the checkpoint"
 
 
-def check_parts(given: Mapping[str, Any], ranks: int) -> None:
+def check_parts(given: Mapping[str, Any], world_size: int) -> None:
     """A batch is that of all processes, and each cuts its share as `--accumulate` asks.
 
     Raises:
         UsageError: the parts would not be equal.
     """
     size, parts = given["batch_size"], given["accumulate"]
-    if size % (parts * ranks):
-        shares = f" for each of {ranks} processes" if ranks > 1 else ""
-        nearest = max(1, round(size / (parts * ranks))) * parts * ranks
+    if size % (parts * world_size):
+        shares = f" for each of {world_size} processes" if world_size > 1 else ""
+        nearest = max(1, round(size / (parts * world_size))) * parts * world_size
         raise UsageError(
             f"batch size {size} is not divisible into {parts} micro-batches{shares}",
             next=f"--batch-size {nearest}",

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ssl_seg.augment.views import normalised
+from ssl_seg.augment.views import normalize_images
 from ssl_seg.base import Model
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.inference import eval_mode
@@ -47,7 +47,7 @@ def sliding_window_logits(
         for top, bottom, first_row, last_row in window_bounds(height, tile, overlap, step):
             for left, right, first_column, last_column in window_bounds(width, tile, overlap, step):
                 part = image[None, :, top:bottom, left:right].to(device.device)
-                logits = _forward_tta(model, normalised(part, mean, std), device, flip_tta)
+                logits = _forward_tta(model, normalize_images(part, mean, std), device, flip_tta)
                 rows = slice(first_row - top, last_row - top)
                 columns = slice(first_column - left, last_column - left)
                 yield first_row, first_column, logits[0, :, rows, columns]

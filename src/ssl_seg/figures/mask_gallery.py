@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_seg.base import IGNORE
-from ssl_seg.data.mask_files import reduce_mask
+from ssl_seg.base import IGNORE_INDEX
+from ssl_seg.data.mask_files import downsample_mask
 from ssl_seg.errors import UsageError, did_you_mean
 from ssl_seg.figures.gallery_drawing import Color, Tile, draw_gallery
 from ssl_seg.figures.masks import colorize_mask, ignore_color
@@ -83,7 +83,7 @@ class MaskGallery:
             if len(palette.names) <= _CLASSES or index in self._seen
         ]
         gray = ignore_color(palette.array)
-        return entries + ([("unlabeled", (gray, gray, gray))] if IGNORE in self._seen else [])
+        return entries + ([("unlabeled", (gray, gray, gray))] if IGNORE_INDEX in self._seen else [])
 
     def note(self) -> str:
         """What the numbers mean."""
@@ -142,7 +142,7 @@ class MaskGallery:
         self._seen.update(np.unique(mask).tolist())
         scale = min(1.0, _SIDE / max(mask.shape))
         height, width = (max(1, round(side * scale)) for side in mask.shape)
-        return colorize_mask(reduce_mask(mask, height, width), self.runs[title].palette.array)
+        return colorize_mask(downsample_mask(mask, height, width), self.runs[title].palette.array)
 
     def _read(self, what: str, read: Callable[[], T]) -> T | None:
         try:

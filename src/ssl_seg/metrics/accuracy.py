@@ -27,7 +27,7 @@ class Accuracy(Metric):
 
     def reset(self) -> None:
         self.confusion = torch.zeros(len(self.classes), len(self.classes), dtype=torch.int64)
-        self._among_five = torch.zeros((), dtype=torch.int64)
+        self._top5_correct = torch.zeros((), dtype=torch.int64)
 
     def update(self, logits: Tensor, target: Tensor) -> None:
         """Take in (B, C) logits and (B,) targets; of equal logits the first class counts."""
@@ -36,14 +36,14 @@ class Accuracy(Metric):
         count = len(self.classes)
         pairs = torch.bincount(target * count + logits.argmax(dim=1), minlength=count * count)
         self.confusion = self.confusion.to(pairs.device) + pairs.view(count, count)
-        own, place = logits.gather(1, target[:, None]), torch.arange(logits.shape[1], device=logits.device)
-        before = (logits > own) | ((logits == own) & (place < target[:, None]))
-        self._among_five = self._among_five.to(pairs.device) + (before.sum(dim=1) < 5).sum()
+        own, rank = logits.gather(1, target[:, None]), torch.arange(logits.shape[1], device=logits.device)
+        before = (logits > own) | ((logits == own) & (rank < target[:, None]))
+        self._top5_correct = self._top5_correct.to(pairs.device) + (before.sum(dim=1) < 5).sum()
 
     def compute(self) -> dict[str, float]:
         """`top1`, `top5`, `mean_class`, and `top1/<class>`, each in [0, 1]."""
         images = self.confusion.sum(dim=1)
-        total = max(1, int(images.sum()))
+        num_images = max(1, int(images.sum()))
         right = self.confusion.diagonal()
         by_class = {
             f"top1/{name}": int(right[index]) / int(images[index])
@@ -51,7 +51,7 @@ class Accuracy(Metric):
             if images[index]
         }
         mean = sum(by_class.values()) / max(1, len(by_class))
-        top1, top5 = int(right.sum()) / total, int(self._among_five) / total
+        top1, top5 = int(right.sum()) / num_images, int(self._top5_correct) / num_images
         return {"top1": top1, "top5": top5, "mean_class": mean, **by_class}
 
 

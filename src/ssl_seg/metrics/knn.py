@@ -13,27 +13,27 @@ from ssl_seg.hooks import hookimpl
 _CHUNK = 4096
 
 
-def knn_votes(
-    bank: Tensor, labels: Tensor, queries: Tensor, classes: int, *, k: int, temperature: float
+def knn_predict(
+    feature_bank: Tensor, bank_labels: Tensor, features: Tensor, classes: int, *, k: int, temperature: float
 ) -> Tensor:
     """Let the `k` most similar of the bank vote, each with weight exp(cosine / temperature).
 
     Args:
-        bank: (N, D) features with (N,) int64 `labels`.
-        queries: (M, D) features.
+        feature_bank: (N, D) features with (N,) int64 `bank_labels`.
+        features: (M, D) features.
         classes: how many there are.
 
     Returns:
         (M, classes) sums of weights, each row divided by its largest weight.
     """
-    bank = F.normalize(bank.float(), dim=1)
-    k = min(k, len(bank))
+    feature_bank = F.normalize(feature_bank.float(), dim=1)
+    k = min(k, len(feature_bank))
     votes = []
-    for chunk in F.normalize(queries.float(), dim=1).split(_CHUNK):
-        similarity, nearest = (chunk @ bank.T).topk(k, dim=1)
+    for chunk in F.normalize(features.float(), dim=1).split(_CHUNK):
+        similarity, neighbors = (chunk @ feature_bank.T).topk(k, dim=1)
         weight = ((similarity - similarity[:, :1]) / temperature).exp()
-        vote = torch.zeros(len(chunk), classes, device=bank.device)
-        votes.append(vote.scatter_add_(1, labels[nearest], weight))
+        votes_of_chunk = torch.zeros(len(chunk), classes, device=feature_bank.device)
+        votes.append(votes_of_chunk.scatter_add_(1, bank_labels[neighbors], weight))
     return torch.cat(votes)
 
 
@@ -48,27 +48,29 @@ class KNN(Metric):
 
     def __init__(self, classes: Sequence[str], *, k: int = 20, temperature: float = 0.1) -> None:
         self.classes, self.k, self.temperature = classes, k, temperature
-        self.bank: Tensor | None = None
+        self.feature_bank: Tensor | None = None
         self.reset()
 
     def fill(self, features: Tensor, target: Tensor) -> None:
         """Set the bank: (N, D) features and (N,) labels."""
-        self.bank, self.labels = features, target
+        self.feature_bank, self.bank_labels = features, target
 
     def reset(self) -> None:
-        self._right, self._seen = 0, 0
+        self._correct, self._total = 0, 0
 
     def update(self, logits: Tensor, target: Tensor) -> None:
         """Classify (B, D) features, here called logits, against (B,) labels."""
-        if self.bank is None:
+        if self.feature_bank is None:
             raise UsageError("call fill(features, labels) before update()")
         k, temperature = self.k, self.temperature
-        votes = knn_votes(self.bank, self.labels, logits, len(self.classes), k=k, temperature=temperature)
-        self._right += int((votes.argmax(dim=1) == target).sum())
-        self._seen += len(target)
+        votes = knn_predict(
+            self.feature_bank, self.bank_labels, logits, len(self.classes), k=k, temperature=temperature
+        )
+        self._correct += int((votes.argmax(dim=1) == target).sum())
+        self._total += len(target)
 
     def compute(self) -> dict[str, float]:
-        return {"knn": self._right / max(1, self._seen)}
+        return {"knn": self._correct / max(1, self._total)}
 
 
 @hookimpl

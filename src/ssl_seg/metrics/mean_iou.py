@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ssl_seg.base import IGNORE, Metric
+from ssl_seg.base import IGNORE_INDEX, Metric
 from ssl_seg.errors import UsageError, did_you_mean
 from ssl_seg.hooks import hookimpl
 
@@ -74,8 +74,8 @@ class MeanIoU(Metric):
     def __init__(
         self, classes: Sequence[str], *, exclude: str | Sequence[str] = (), lenient: bool = False
     ) -> None:
-        if len(classes) >= IGNORE:
-            raise UsageError(f"masks hold at most {IGNORE - 1} classes, not {len(classes)}")
+        if len(classes) >= IGNORE_INDEX:
+            raise UsageError(f"masks hold at most {IGNORE_INDEX - 1} classes, not {len(classes)}")
         names = exclude.split(",") if isinstance(exclude, str) else exclude
         excluded = {name.strip() for name in names if name.strip()}
         for name in sorted(excluded.difference(classes)):
@@ -110,10 +110,10 @@ class MeanIoU(Metric):
             ValueError: a target that is neither a class nor 255.
         """
         count = len(self.classes)
-        guess = logits.argmax(dim=1) if logits.ndim == target.ndim + 1 else logits.long()
-        guess = torch.where((guess >= 0) & (guess < count), guess, count)
-        known = (target != IGNORE) & (target >= 0)
-        pairs = target[known].long() * (count + 1) + guess[known]
+        predicted = logits.argmax(dim=1) if logits.ndim == target.ndim + 1 else logits.long()
+        predicted = torch.where((predicted >= 0) & (predicted < count), predicted, count)
+        known = (target != IGNORE_INDEX) & (target >= 0)
+        pairs = target[known].long() * (count + 1) + predicted[known]
         counted = torch.bincount(pairs, minlength=count * (count + 1))
         if len(counted) > count * (count + 1):
             raise ValueError(f"target {int(target[known].max())} with {count} classes")
@@ -130,11 +130,11 @@ class MeanIoU(Metric):
         sums, support = areas(counts), counts.sum(axis=1)
         iou = class_iou(sums, scored)
         found = [(name, float(iou[i]), int(support[i])) for i, name in enumerate(self.classes) if iou[i] >= 0]
-        total = max(1, int(support[scored].sum()))
+        num_pixels = max(1, int(support[scored].sum()))
         return {
             "miou": float(mean_of_areas(sums, scored)),
-            "fw_iou": sum(pixels * value for _, value, pixels in found) / total,
-            "pixel_accuracy": int(sums[0][scored].sum()) / total,
+            "fw_iou": sum(pixels * value for _, value, pixels in found) / num_pixels,
+            "pixel_accuracy": int(sums[0][scored].sum()) / num_pixels,
             **{f"iou/{name}": value for name, value, _ in found},
             **{f"support/{name}": float(pixels) for name, _, pixels in found},
         }

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_seg.base import IGNORE
+from ssl_seg.base import IGNORE_INDEX
 from ssl_seg.metrics.mean_iou import Counts, areas, mean_of_areas
 from ssl_seg.results.chance import permutation_p
 from ssl_seg.utils.arrays import read_arrays
@@ -50,7 +50,7 @@ def image_iou(
     Returns:
         In [0, 1]; NaN if the image has nothing to measure.
     """
-    classes, is_labeled = len(scored_classes), target != IGNORE
+    classes, is_labeled = len(scored_classes), target != IGNORE_INDEX
     pairs = target[is_labeled].astype(np.int64) * (classes + 1) + np.minimum(predicted[is_labeled], classes)
     counts = np.bincount(pairs, minlength=classes * (classes + 1)).reshape(classes, classes + 1)
     if ignore_excluded:

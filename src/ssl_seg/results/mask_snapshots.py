@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from ssl_seg.base import IGNORE
+from ssl_seg.base import IGNORE_INDEX
 from ssl_seg.data.canvases import WHOLE
 from ssl_seg.data.decode import read_image
 from ssl_seg.data.mask_files import MaskReader
-from ssl_seg.data.palettes import STRAY, Palette
+from ssl_seg.data.palettes import UNKNOWN_CLASS, Palette
 from ssl_seg.errors import DataError, UsageError
 from ssl_seg.results.iou import image_iou
 from ssl_seg.results.run_digests import warn_of_damage
@@ -57,7 +57,7 @@ class MaskSnapshots:
         Raises:
             ValueError: see `image`.
         """
-        return self._mask("labels", name, IGNORE)
+        return self._mask("labels", name, IGNORE_INDEX)
 
     def prediction(self, epoch: int, name: str) -> NDArray[np.uint8]:
         """(H, W) what was predicted.
@@ -65,7 +65,7 @@ class MaskSnapshots:
         Raises:
             ValueError: see `image`.
         """
-        return self._mask(epoch_dir(epoch), name, STRAY)
+        return self._mask(epoch_dir(epoch), name, UNKNOWN_CLASS)
 
     def iou(self, prediction: NDArray[np.uint8], target: NDArray[np.uint8]) -> float:
         """See `image_iou`.

@@ -12,8 +12,8 @@ from ssl_seg.augment import stateless_rng
 from ssl_seg.augment.recipes import View
 from ssl_seg.augment.views import augment
 from ssl_seg.base import Backbone, Model
-from ssl_seg.data.image_cache import Store
-from ssl_seg.data.loader import in_order
+from ssl_seg.data.image_cache import ImageCache
+from ssl_seg.data.loader import sequential_batches
 from ssl_seg.distributed.collectives import all_gather, local_shard
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.inference import EVAL_BATCH_SIZE, eval_mode, gather_outputs, run_inference
@@ -77,7 +77,7 @@ def head_logits(model: Model, features: Tensor) -> Tensor:
 @torch.no_grad()
 def pooled_features(
     backbone: Backbone,
-    images: Store,
+    images: ImageCache,
     device: Device,
     *,
     size: int,
@@ -106,8 +106,8 @@ def pooled_features(
         for epoch in range(num_views):
             features = []
             draws: dict[str, Any] = {"seed": seed, "epoch": epoch, "size": size}
-            for batch in in_order(
-                images, EVAL_BATCH_SIZE, device.device, rank=device.rank, ranks=device.world_size
+            for batch in sequential_batches(
+                images, EVAL_BATCH_SIZE, device.device, rank=device.rank, world_size=device.world_size
             ):
                 (view,) = augment(batch.images, views, batch.sizes, batch.samples, **draws, **normalization)
                 with device.autocast():

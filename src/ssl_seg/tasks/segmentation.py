@@ -6,10 +6,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ssl_seg.augment.views import normalised
-from ssl_seg.base import IGNORE, Model
-from ssl_seg.data.image_cache import Store
-from ssl_seg.data.loader import Batch, in_order
+from ssl_seg.augment.views import normalize_images
+from ssl_seg.base import IGNORE_INDEX, Model
+from ssl_seg.data.image_cache import ImageCache
+from ssl_seg.data.loader import Batch, sequential_batches
 from ssl_seg.distributed.collectives import all_reduce_mean, all_reduce_mean_scalar
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.inference import eval_mode
@@ -21,7 +21,7 @@ Loss = Literal["ce", "dice", "lovasz", "ce+dice", "ce+lovasz"]
 
 
 class SegmentationTask(nn.Module):
-    """The loss of a model's logits against masks; pixels of `IGNORE` and of the model's excluded classes
+    """The loss of a model's logits against masks; pixels of `IGNORE_INDEX` and of the model's excluded classes
     do not count.
 
     Args:
@@ -63,7 +63,7 @@ class SegmentationTask(nn.Module):
         """
         images, masks = micro_batch
         model, size = self.model, (images.shape[-2], images.shape[-1])
-        masks = masks.masked_fill(torch.isin(masks, model.excluded), IGNORE)
+        masks = masks.masked_fill(torch.isin(masks, model.excluded), IGNORE_INDEX)
         features = model.backbone(images)
         logits = model.without_excluded(model.head(features, size))
         loss = self._loss(logits, masks)
@@ -73,7 +73,7 @@ class SegmentationTask(nn.Module):
             if not isinstance(extra, Tensor) or extra.shape != logits.shape:
                 raise wrong(model.head, "auxiliary() must return logits of the same shape as forward()")
             loss = loss + self.aux_weight * self._loss(model.without_excluded(extra), masks)
-        labelled = masks != IGNORE
+        labelled = masks != IGNORE_INDEX
         # of all processes together: they may hold unequal numbers of pixels with a class
         correct = ((logits.argmax(dim=1) == masks) & labelled).sum() / all_reduce_mean(labelled.sum()).clamp(
             min=1
@@ -84,7 +84,7 @@ class SegmentationTask(nn.Module):
         """Of a batch in parts: the share of each in the loss, so that every pixel with a class counts the same."""
         counts = []
         for _, masks in parts:
-            labelled = masks[~torch.isin(masks, self.model.excluded) & (masks != IGNORE)]
+            labelled = masks[~torch.isin(masks, self.model.excluded) & (masks != IGNORE_INDEX)]
             weights = getattr(self.criteria[0], "weights", None)
             count = float(weights[labelled].sum() if weights is not None else labelled.numel())
             counts.append(all_reduce_mean_scalar(count, masks.device))
@@ -99,7 +99,7 @@ class SegmentationTask(nn.Module):
 @torch.no_grad()
 def full_image_logits(
     model: Model,
-    images: Store,
+    images: ImageCache,
     device: Device,
     *,
     batch_size: int = 8,
@@ -119,11 +119,11 @@ def full_image_logits(
         (B, C, h, w) float32 logits and the batch cut to (h, w); the batches' sizes vary.
     """
     with eval_mode(model):
-        rank = {"rank": device.rank, "ranks": device.world_size}
-        for batch in in_order(images, batch_size, device.device, **rank):
+        rank = {"rank": device.rank, "world_size": device.world_size}
+        for batch in sequential_batches(images, batch_size, device.device, **rank):
             for group in _group_by_size(batch):
                 with device.autocast():
-                    logits = model(normalised(group.images, **normalization))
+                    logits = model(normalize_images(group.images, **normalization))
                 yield logits.float(), group
             if should_stop():
                 break

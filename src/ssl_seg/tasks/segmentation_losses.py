@@ -1,4 +1,4 @@
-"""Losses of logits against masks; pixels of `IGNORE` do not count."""
+"""Losses of logits against masks; pixels of `IGNORE_INDEX` do not count."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssl_seg.base import IGNORE
+from ssl_seg.base import IGNORE_INDEX
 from ssl_seg.distributed.collectives import all_gather, all_reduce_mean_scalar
 
 
@@ -26,8 +26,10 @@ class MaskedCrossEntropy(nn.Module):
     def forward(self, logits: Tensor, masks: Tensor) -> Tensor:
         """(B, C, H, W) logits and (B, H, W) classes -> a scalar."""
         # summed outside of it: on a GPU its own sum is not the same every time
-        total = F.cross_entropy(logits, masks, self.weights, ignore_index=IGNORE, reduction="none").sum()
-        labelled = masks[masks != IGNORE]
+        total = F.cross_entropy(
+            logits, masks, self.weights, ignore_index=IGNORE_INDEX, reduction="none"
+        ).sum()
+        labelled = masks[masks != IGNORE_INDEX]
         count = float(self.weights[labelled].sum() if self.weights is not None else labelled.numel())
         return total / max(all_reduce_mean_scalar(count, logits.device), 1e-6)
 
@@ -43,7 +45,7 @@ def build_loss(name: str, weights: Tensor | None) -> nn.Module:
     from segmentation_models_pytorch.losses import DiceLoss, LovaszLoss
 
     kind = {"dice": DiceLoss, "lovasz": LovaszLoss}[name]
-    return _GatheredLoss(kind(mode="multiclass", ignore_index=IGNORE))
+    return _GatheredLoss(kind(mode="multiclass", ignore_index=IGNORE_INDEX))
 
 
 class _GatheredLoss(nn.Module):
@@ -55,7 +57,7 @@ class _GatheredLoss(nn.Module):
 
     def forward(self, logits: Tensor, masks: Tensor) -> Tensor:
         logits, masks = all_gather(logits), all_gather(masks)
-        if not (masks != IGNORE).any():
+        if not (masks != IGNORE_INDEX).any():
             return (
                 logits.masked_fill(logits == -torch.inf, 0.0).sum() * 0.0
             )  # Lovasz of no pixel has no value

@@ -9,26 +9,26 @@ from torch import Tensor
 from ssl_seg.augment.recipes import View
 from ssl_seg.augment.view_list import Views
 from ssl_seg.augment.views import augment
-from ssl_seg.data.loader import Batch, Batches
+from ssl_seg.data.loader import Batch, Loader
 
 if TYPE_CHECKING:
     from ssl_seg.base import SSLMethod
-    from ssl_seg.data.image_cache import Store
+    from ssl_seg.data.image_cache import ImageCache
     from ssl_seg.engine.device import Device
     from ssl_seg.workflows.config import RunConfig
 
 BatchFn = Callable[[int], list[list[Tensor]]]  # step -> micro-batches
 
 
-def open_loader(images: "Store", config: "RunConfig", device: "Device") -> Batches:
+def open_loader(images: "ImageCache", config: "RunConfig", device: "Device") -> Loader:
     """Shuffled batches of images, on the device."""
-    return Batches(
-        images, config.batch_size, config.seed, device.device, rank=device.rank, ranks=device.world_size
+    return Loader(
+        images, config.batch_size, config.seed, device.device, rank=device.rank, world_size=device.world_size
     )
 
 
 def pretrain_batches(
-    loader: Batches, method: "SSLMethod", config: "RunConfig", total: int
+    loader: Loader, method: "SSLMethod", config: "RunConfig", total: int
 ) -> Callable[[int], list[Views]]:
     """The views of each step's images, which know how far the run is; labels for methods that ask for them.
 
@@ -37,7 +37,7 @@ def pretrain_batches(
     """
 
     def views_of(step: int) -> list[Views]:
-        batch = loader.at(step)
+        batch = loader.batch_at(step)
         views = make_views(batch, method.views, config, multiple=side_multiple(method))
         targets = batch.targets if method.needs_labels else None
         views = views.with_facts(targets=targets, progress=torch.tensor(step / total))

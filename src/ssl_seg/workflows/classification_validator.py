@@ -12,7 +12,7 @@ from ssl_seg.workflows.validator import write_csv
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset, Model
-    from ssl_seg.data.image_cache import Store
+    from ssl_seg.data.image_cache import ImageCache
     from ssl_seg.engine.device import Device
     from ssl_seg.engine.run_dir import Run
     from ssl_seg.metrics.accuracy import Accuracy
@@ -39,7 +39,7 @@ class ClassificationValidator:
         self,
         model: "Model",
         dataset: "Dataset",
-        images: "Store",
+        images: "ImageCache",
         metric: "Accuracy",
         *,
         device: "Device",
@@ -101,7 +101,12 @@ class ClassificationValidator:
         """One row an image: what was predicted, and with which probability."""
         confidence, predicted = self._logits.softmax(dim=1).max(dim=1)
         names, images = self.images.classes, self.images
-        columns = images.rows.tolist(), images.targets.tolist(), predicted.tolist(), confidence.tolist()
+        columns = (
+            images.sample_indices.tolist(),
+            images.targets.tolist(),
+            predicted.tolist(),
+            confidence.tolist(),
+        )
         return [
             [self.dataset.samples[index][0], names[target], names[prediction], f"{probability:.6f}"]
             for index, target, prediction, probability in zip(*columns, strict=True)

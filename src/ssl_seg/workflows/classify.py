@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from ssl_seg.augment.recipes import View
     from ssl_seg.base import Backbone, Model
-    from ssl_seg.data.loader import Batch, Order
+    from ssl_seg.data.loader import Batch, ShuffleSampler
     from ssl_seg.metrics.accuracy import Accuracy
     from ssl_seg.tasks.classification import ClassificationTask
     from ssl_seg.workflows.batches import BatchFn
@@ -82,14 +82,14 @@ def uses_features(module: "ClassificationTask") -> bool:
     return module.freeze_backbone and module.model.head.pools
 
 
-def build_batches(setup: "ClassificationSetup", order: "Order") -> "BatchFn":
+def build_batches(setup: "ClassificationSetup", sampler: "ShuffleSampler") -> "BatchFn":
     """Images, or the features that stand for them, with their targets."""
-    return _feature_batches(setup, order) if uses_features(setup.module) else _image_batches(setup)
+    return _feature_batches(setup, sampler) if uses_features(setup.module) else _image_batches(setup)
 
 
 def _image_batches(setup: "ClassificationSetup") -> "BatchFn":
     """Images as the network sees them, with their targets."""
-    from ssl_seg.augment.views import evaluation_view
+    from ssl_seg.augment.views import eval_view
     from ssl_seg.tasks.classification import mixup
     from ssl_seg.workflows.batches import make_views, micro_batches, open_loader
 
@@ -99,11 +99,11 @@ def _image_batches(setup: "ClassificationSetup") -> "BatchFn":
 
     def inputs_of(batch: "Batch") -> "Tensor":
         if not views:
-            return evaluation_view(batch.images, batch.sizes, size=config.size, **normalization)
+            return eval_view(batch.images, batch.sizes, size=config.size, **normalization)
         return make_views(batch, views, config, **normalization)[0]
 
     def batch_at(step: int) -> "list[list[Tensor]]":
-        batch = loader.at(step)
+        batch = loader.batch_at(step)
         inputs, targets = inputs_of(batch), batch.targets
         if config.mixup:
             draws = {"seed": config.seed, "epoch": batch.epoch}
@@ -111,12 +111,12 @@ def _image_batches(setup: "ClassificationSetup") -> "BatchFn":
             inputs, targets = mixup(inputs, targets, classes, config.mixup, batch.samples, **draws)
         return micro_batches([inputs, targets], config.accumulate)
 
-    first = loader.at(0)
+    first = loader.batch_at(0)
     setup.session.save_view_sheet(first.images, [inputs_of(first)], **normalization)
     return batch_at
 
 
-def _feature_batches(setup: "ClassificationSetup", order: "Order") -> "BatchFn":
+def _feature_batches(setup: "ClassificationSetup", sampler: "ShuffleSampler") -> "BatchFn":
     """Features in place of images: a frozen backbone computes them once."""
     from ssl_seg.tasks.classification import pooled_features
     from ssl_seg.workflows.batches import micro_batches
@@ -138,8 +138,8 @@ def _feature_batches(setup: "ClassificationSetup", order: "Order") -> "BatchFn":
     targets = images.targets.to(rounds.device)
 
     def batch_at(step: int) -> "list[list[Tensor]]":
-        indices = order.rows(step).to(rounds.device)
-        features = rounds[order.epoch(step) % len(rounds)]
+        indices = sampler.indices(step).to(rounds.device)
+        features = rounds[sampler.epoch(step) % len(rounds)]
         return micro_batches([features[indices], targets[indices]], config.accumulate)
 
     return batch_at

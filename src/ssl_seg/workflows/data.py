@@ -9,7 +9,7 @@ from ssl_seg.data.cache_builder import faults_of
 from ssl_seg.data.cache_folder import default_cache
 from ssl_seg.data.files import FileDataset, subfolders
 from ssl_seg.data.first_look import look_at
-from ssl_seg.data.image_cache import Store, open_store
+from ssl_seg.data.image_cache import ImageCache, open_image_cache
 from ssl_seg.data.splits import has_classes, label_against_folder, split_tables, tables
 from ssl_seg.errors import DataError, UsageError
 from ssl_seg.registry import Registry
@@ -144,22 +144,23 @@ def open_images(
     cache: Path | None = None,
     bad_images: Literal["stop", "skip"] = "stop",
     add_bad_files: Callable[[list[tuple[str, str]]], str] | None = None,
-) -> Store:
-    """The image cache of a dataset, see `open_store`, built with progress.
+) -> ImageCache:
+    """The image cache of a dataset, see `open_image_cache`, built with progress.
 
     Args:
         add_bad_files: to a list, see `BadFiles`; by default of one in the cache folder.
     """
     folder = cache or default_cache()
-    images = open_store(dataset, canvas, folder, bad_images=bad_images, tick=progress.reading)
-    if images.skipped:
+    images = open_image_cache(dataset, canvas, folder, bad_images=bad_images, on_progress=progress.reading)
+    if images.num_skipped:
         shown = [
-            f"{dataset.samples[index][0]} ({reason})" for index, reason in list(images.bad.items())[:_SHOWN]
+            f"{dataset.samples[index][0]} ({reason})"
+            for index, reason in list(images.unreadable.items())[:_SHOWN]
         ]
-        more = ", ..." if images.skipped > _SHOWN else ""
-        where = (add_bad_files or BadFiles().add)(faults_of(dataset, images.bad))
+        more = ", ..." if images.num_skipped > _SHOWN else ""
+        where = (add_bad_files or BadFiles().add)(faults_of(dataset, images.unreadable))
         progress.say(
-            f"{images.skipped} of {len(dataset)} images cannot be read and are left out: "
+            f"{images.num_skipped} of {len(dataset)} images cannot be read and are left out: "
             f"{', '.join(shown)}{more}; {where}"
         )
     return images

@@ -8,15 +8,15 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ssl_seg.augment.views import evaluation_view
-from ssl_seg.data.loader import in_order
+from ssl_seg.augment.views import eval_view
+from ssl_seg.data.loader import sequential_batches
 from ssl_seg.engine.inference import gather_outputs, run_inference
 from ssl_seg.nn.layers import global_pool
 from ssl_seg.utils.files import atomic_file
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset, Model
-    from ssl_seg.data.image_cache import Store
+    from ssl_seg.data.image_cache import ImageCache
     from ssl_seg.engine.device import Device
     from ssl_seg.engine.run_dir import Run
 
@@ -48,7 +48,7 @@ class FeatureSnapshotWriter:
         self,
         model: "Model",
         dataset: "Dataset",
-        images: "Store",
+        images: "ImageCache",
         count: int,
         *,
         epochs: Collection[int],
@@ -77,7 +77,9 @@ class FeatureSnapshotWriter:
         if self._stops() or not self._device.is_main:
             return
         folder = self._run_dir.folder / "features"
-        names = [self._dataset.samples[index][0] for index in self._images.rows[self._indices].tolist()]
+        names = [
+            self._dataset.samples[index][0] for index in self._images.sample_indices[self._indices].tolist()
+        ]
         with atomic_file(folder / f"epoch-{epoch:04d}.npz") as file:
             np.savez_compressed(
                 file,
@@ -100,8 +102,8 @@ class FeatureSnapshotWriter:
         sheet = np.zeros((height, min(count, COLUMNS) * THUMBNAIL, 3), dtype=np.uint8)
         plain = {"size": THUMBNAIL, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
         index = 0
-        for batch in in_order(self._images, 256, torch.device("cpu"), self._indices):
-            views = evaluation_view(batch.images, batch.sizes, **plain)  # type: ignore[arg-type]
+        for batch in sequential_batches(self._images, 256, torch.device("cpu"), self._indices):
+            views = eval_view(batch.images, batch.sizes, **plain)  # type: ignore[arg-type]
             for view in (views.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy():
                 y, x = index // COLUMNS * THUMBNAIL, index % COLUMNS * THUMBNAIL
                 sheet[y : y + THUMBNAIL, x : x + THUMBNAIL] = view
@@ -111,7 +113,7 @@ class FeatureSnapshotWriter:
 
 @torch.no_grad()
 def penultimate_features(
-    model: "Model", images: "Store", indices: Tensor, device: "Device", *, trained: bool, **inputs: Any
+    model: "Model", images: "ImageCache", indices: Tensor, device: "Device", *, trained: bool, **inputs: Any
 ) -> Tensor:
     """(N, C) float32 inputs of the last layer of a model's head; see `_LastLayerInput`.
 

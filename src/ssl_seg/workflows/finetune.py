@@ -70,26 +70,26 @@ def run_finetuning(task: Task[C, M], setup: Setup[C, M], model: "Model", compone
         setup: with resolved settings.
         components: builds the metrics, and knows every option.
     """
-    from ssl_seg.data.loader import Order
+    from ssl_seg.data.loader import ShuffleSampler
     from ssl_seg.workflows.crop_size import warn_of_untrained_taps
     from ssl_seg.workflows.optimization import configure_optimizer, warn_of_accumulation
     from ssl_seg.workflows.run_toml import record_settings
 
     session, config, data = setup.session, setup.config, setup.data
     device, run_dir, module = session.device, session.run_dir, _module(setup)
-    rank = {"rank": device.rank, "ranks": device.world_size}
-    order = Order(len(data.images), config.batch_size, config.seed, **rank)
-    optimizer, schedule = configure_optimizer(config, module, order.per_epoch, early=run_dir.is_early)
+    rank = {"rank": device.rank, "world_size": device.world_size}
+    sampler = ShuffleSampler(len(data.images), config.batch_size, config.seed, **rank)
+    optimizer, schedule = configure_optimizer(config, module, sampler.steps_per_epoch, early=run_dir.is_early)
     warn_of_accumulation(config.accumulate, module.train(), f"ssl-seg {task.command}")
     components.resolved.add_views(task.train_views(setup))
     options = task.metric_options(config, data)
     components.resolved.add("metric", components.registry.resolved("metrics", task.metric, options))
-    record_settings(session, config, data.caches, module, order.per_epoch, components.resolved)
-    session.progress.say(_headline(setup, order.per_epoch), f"run: {run_dir.folder}")
+    record_settings(session, config, data.caches, module, sampler.steps_per_epoch, components.resolved)
+    session.progress.say(_headline(setup, sampler.steps_per_epoch), f"run: {run_dir.folder}")
     device.to_device(module)
     if not run_dir.resume:
         warn_of_untrained_taps(model, config.size)
-    batches = task.build_batches(setup, order)
+    batches = task.build_batches(setup, sampler)
     validation = _validation(task, setup, model, components) if data.val_images else None
     save_snapshots = task.snapshots(setup)
 
@@ -98,7 +98,7 @@ def run_finetuning(task: Task[C, M], setup: Setup[C, M], model: "Model", compone
         return validation.validate(epoch) if validation else {}
 
     steps = session.fit(module, batches, optimizer, schedule, on_epoch_end)
-    last_epoch, stopping = -(-steps // order.per_epoch), session.stopping
+    last_epoch, stopping = -(-steps // sampler.steps_per_epoch), session.stopping
     if stopping.reason:  # it may have been decided after the epoch's snapshots were due
         stopping.is_last = True
         save_snapshots(last_epoch)

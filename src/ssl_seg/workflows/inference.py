@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ssl_seg.base import Dataset
-    from ssl_seg.data.image_cache import Store
+    from ssl_seg.data.image_cache import ImageCache
 
 
 def files_of(dataset: "Dataset") -> Iterator[Path]:
@@ -103,19 +103,19 @@ class InferenceSession:
 
     def open(
         self, data_spec: str, *, labelled: bool = False, split: str = "val"
-    ) -> tuple["Dataset", "Store"]:
+    ) -> tuple["Dataset", "ImageCache"]:
         """The images that `data_spec` names, decoded."""
         dataset = self.dataset(data_spec, split=split, labelled=labelled)
         return dataset, self.image_cache(dataset)
 
-    def image_cache(self, dataset: "Dataset") -> "Store":
+    def image_cache(self, dataset: "Dataset") -> "ImageCache":
         """The images of a data set, decoded."""
         from ssl_seg.workflows.data import open_images
 
         common: dict[str, Any] = {"cache": self._cache, "bad_images": self.bad_images}
         return open_images(dataset, self.loaded.canvas, self.progress, **common)
 
-    def features(self, images: "Store") -> "Tensor":
+    def features(self, images: "ImageCache") -> "Tensor":
         """(N, C) pooled features."""
         from ssl_seg.engine.inference import extract_features
 
@@ -125,7 +125,7 @@ class InferenceSession:
         )
         return features
 
-    def logits(self, images: "Store") -> "Tensor":
+    def logits(self, images: "ImageCache") -> "Tensor":
         """(N, classes) logits of a model with a head."""
         import torch
 

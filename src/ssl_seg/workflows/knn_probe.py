@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ssl_seg.augment import stateless_rng
 from ssl_seg.base import Backbone
-from ssl_seg.data.image_cache import Store
+from ssl_seg.data.image_cache import ImageCache
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.inference import extract_features
 from ssl_seg.errors import DataError
@@ -47,7 +47,7 @@ class KNNProbe:
     def __init__(
         self,
         metric: Any,
-        images: Store,
+        images: ImageCache,
         device: Device,
         *,
         size: int,
@@ -82,7 +82,7 @@ class KNNProbe:
 
 
 def open_probe(
-    session: "Session", config: "PretrainConfig", images: Store, components: "Components"
+    session: "Session", config: "PretrainConfig", images: ImageCache, components: "Components"
 ) -> KNNProbe:
     """The probe of a run."""
     options = config.o.get("probe")
@@ -90,7 +90,9 @@ def open_probe(
     return KNNProbe(metric, images, session.device, size=config.size, should_stop=session.should_stop)
 
 
-def measure_untrained(session: "Session", method: "SSLMethod", probe: KNNProbe, trained_on: Store) -> None:
+def measure_untrained(
+    session: "Session", method: "SSLMethod", probe: KNNProbe, trained_on: ImageCache
+) -> None:
     """Say what the probe measures, and its score before training."""
     session.device.to_device(method)
     shared = int(is_in(probe.images, trained_on).sum())

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ssl_seg.base import Dataset
-    from ssl_seg.data.image_cache import Store
+    from ssl_seg.data.image_cache import ImageCache
     from ssl_seg.workflows.config import FinetuneConfig
     from ssl_seg.workflows.session import Session
 
@@ -20,9 +20,9 @@ def labeled_subset(
     session: "Session",
     config: "FinetuneConfig",
     dataset: "Dataset",
-    images: "Store",
-    count_pixels: "Callable[[Store], NDArray[np.int64]]",
-) -> "tuple[Dataset, Store]":
+    images: "ImageCache",
+    count_pixels: "Callable[[ImageCache], NDArray[np.int64]]",
+) -> "tuple[Dataset, ImageCache]":
     """The training images that the settings ask for, and their cache; all of them if they ask for none.
 
     Args:
@@ -37,5 +37,5 @@ def labeled_subset(
         return dataset, images
     chosen = choose(count_pixels(images), images.digests, **size, seed=config.subset_seed or 0)
     session.progress.say(f"training on {counted(len(chosen), 'labeled image')} of {len(images)}")
-    subset = Subset(dataset, images.rows[chosen].tolist())
+    subset = Subset(dataset, images.sample_indices[chosen].tolist())
     return subset, session.image_cache(subset, config)

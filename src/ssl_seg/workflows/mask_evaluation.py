@@ -97,14 +97,14 @@ def _reader(dataset: "Dataset", files: list[Path], metadata: dict[str, Any]) -> 
     """How predicted masks are read: by the true masks' palette, as colours or as indices."""
     from dataclasses import replace
 
-    from ssl_seg.data.mask_coding import recognise
-    from ssl_seg.data.palettes import STRAY, Palette
+    from ssl_seg.data.mask_coding import detect_encoding
+    from ssl_seg.data.palettes import UNKNOWN_CLASS, Palette
 
     own = getattr(dataset, "reader", None)
     colors = tuple((red, green, blue) for red, green, blue in metadata["colours"])
     palette = own.palette if own else Palette(tuple(dataset.classes), colors)
-    reader, _ = recognise(files, palette, bits=own.bits if own else False)
-    return replace(reader, stray=STRAY)
+    reader, _ = detect_encoding(files, palette, bits=own.bits if own else False)
+    return replace(reader, stray=UNKNOWN_CLASS)
 
 
 def _measure(
@@ -125,10 +125,10 @@ def _measure(
     import numpy as np
     import torch
 
-    from ssl_seg.data.mask_counts import MaskCount, check_measurable
+    from ssl_seg.data.mask_counts import MaskStatistics, check_measurable
 
     metric = registry.build("metrics", "mean_iou", classes, options=options)
-    counts = MaskCount.of(classes, names_in(options["exclude"]))
+    counts = MaskStatistics.of(classes, names_in(options["exclude"]))
     for index, each in enumerate(masks):
         if each is None:
             continue

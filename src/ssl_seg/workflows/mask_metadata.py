@@ -22,10 +22,10 @@ def metadata_of_masks(dataset: "Dataset") -> dict[str, Any]:
     `palette` says how masks are read, as the option of that name. Data sets that say nothing of these get
     the colours of PASCAL VOC and exclude nothing.
     """
-    from ssl_seg.data.palettes import voc_colours
+    from ssl_seg.data.palettes import voc_colormap
 
     palette = getattr(dataset, "palette", None)
-    colours = voc_colours(len(dataset.classes)) if palette is None else palette.tolist()
+    colours = voc_colormap(len(dataset.classes)) if palette is None else palette.tolist()
     return {
         "colours": [list(colour) for colour in colours],
         "exclude": list(getattr(dataset, "exclude", [])),
@@ -43,9 +43,11 @@ def palette_of(metadata: Mapping[str, Any]) -> str:
         return text
     names = tuple(map(str, metadata["classes"]))
     colours = tuple((red, green, blue) for red, green, blue in metadata["colours"])
-    numbered = names == tuple(map(str, range(len(names))))
+    unnamed_palette = names == tuple(map(str, range(len(names))))
     return as_text(
-        Palette(names, colours, exclude=tuple(metadata["exclude"]), by="indices" if numbered else "colours")
+        Palette(
+            names, colours, exclude=tuple(metadata["exclude"]), by="indices" if unnamed_palette else "colours"
+        )
     )
 
 

@@ -56,7 +56,7 @@ def predict_masks(
     """
     import numpy as np
 
-    from ssl_seg.data.mask_files import reduce_mask
+    from ssl_seg.data.mask_files import downsample_mask
     from ssl_seg.figures.masks import save_mask
 
     if out.is_file():
@@ -75,7 +75,7 @@ def predict_masks(
                 prediction = predict_mask(session, dataset, index, window)
                 if prediction is not None:  # the path is asked for again: a link may be new
                     save_mask(
-                        output_path(out, name), reduce_mask(prediction[0], *dataset.size(index)), colors
+                        output_path(out, name), downsample_mask(prediction[0], *dataset.size(index)), colors
                     )
                     written += 1
                 session.advance(len(indices))

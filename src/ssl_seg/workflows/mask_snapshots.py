@@ -19,7 +19,7 @@ from ssl_seg.workflows.mask_metadata import mask_names
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset
-    from ssl_seg.data.image_cache import Store
+    from ssl_seg.data.image_cache import ImageCache
     from ssl_seg.engine.run_dir import Run
 
 
@@ -63,7 +63,7 @@ class MaskSnapshotWriter:
         self,
         run_dir: "Run",
         dataset: "Dataset",
-        images: "Store",
+        images: "ImageCache",
         metadata: dict[str, Any],
         names: str,
         epochs: Collection[int],
@@ -106,7 +106,7 @@ class MaskSnapshotWriter:
 
     def _find(self, dataset: "Dataset", names: list[str], where: str) -> dict[int, str]:
         """Index in the image cache -> file name of the mask."""
-        rows = self._images.rows.tolist()
+        rows = self._images.sample_indices.tolist()
         masks = mask_names(dataset, range(len(dataset)), self._metadata)
         suffix = self._metadata["image_suffix"]
         by_name: dict[str, int] = {}

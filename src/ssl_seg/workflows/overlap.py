@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ssl_seg.base import Dataset
-    from ssl_seg.data.image_cache import Store
+    from ssl_seg.data.image_cache import ImageCache
 
 _SHOWN = 3
 
 
 def check_overlap(
-    train: tuple["Dataset", "Store"],
-    val: tuple["Dataset", "Store"],
+    train: tuple["Dataset", "ImageCache"],
+    val: tuple["Dataset", "ImageCache"],
     *,
     allowed: bool,
     message: str = "validation images are also training images",
@@ -41,8 +41,8 @@ def check_overlap(
     pairs = []
     for index in shared[:_SHOWN].tolist():
         twin = int((train_images.digests == val_images.digests[index]).nonzero()[0, 0])
-        name = val_data.origin(int(val_images.rows[index]))
-        pairs.append(f"{name} is {train_data.origin(int(train_images.rows[twin]))}")
+        name = val_data.origin(int(val_images.sample_indices[index]))
+        pairs.append(f"{name} is {train_data.origin(int(train_images.sample_indices[twin]))}")
     what = f"{len(shared)} of {len(val_images)} {message}"
     if allowed:
         log.warning("%s: %s", what, pairs[0])
@@ -55,12 +55,12 @@ def check_overlap(
     )
 
 
-def is_in(images: "Store", others: "Store") -> "Tensor":
+def is_in(images: "ImageCache", others: "ImageCache") -> "Tensor":
     """(N,) bool: which of the images are also among others."""
     return torch.isin(images.digests, others.digests)
 
 
-def warn_of_copies(images: "Store", is_holdout: "Tensor") -> None:
+def warn_of_copies(images: "ImageCache", is_holdout: "Tensor") -> None:
     """Warn of held-out images that have a copy among those that are trained on.
 
     Args:

@@ -23,7 +23,7 @@ def predict_labels(session: "InferenceSession", data_spec: str, out: Path, overw
     ids = ids_of(dataset)
     rows = [
         [ids[index] if ids else str(index), dataset.samples[index][0], classes[prediction]]
-        for index, prediction in zip(images.rows.tolist(), predictions, strict=True)
+        for index, prediction in zip(images.sample_indices.tolist(), predictions, strict=True)
     ]
     write_csv(out, ["id", "filename", "label"], rows)
     return len(rows)

@@ -10,7 +10,7 @@ from ssl_seg.workflows.session import Session, open_session
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset, SSLMethod
-    from ssl_seg.data.image_cache import Store
+    from ssl_seg.data.image_cache import ImageCache
     from ssl_seg.workflows.components import Components
 
 
@@ -60,19 +60,19 @@ def run_pretraining(
     caches = _image_caches(session, config, data, probe_data, needs_labels=method.needs_labels)
     images = caches["data"]
     loader = open_loader(images, config, device)
-    optimizer, schedule = configure_optimizer(config, method, loader.per_epoch, early=run_dir.is_early)
+    optimizer, schedule = configure_optimizer(config, method, loader.steps_per_epoch, early=run_dir.is_early)
     warn_of_accumulation(config.accumulate, method, config.ssl)
     probe = open_probe(session, config, caches["probe"], components) if "probe" in caches else None
     components.resolved.add_views(method.views)
-    record_settings(session, config, caches, method, loader.per_epoch, components.resolved)
+    record_settings(session, config, caches, method, loader.steps_per_epoch, components.resolved)
     say(
         f"{config.ssl} on {config.backbone}: {len(images)} images, {counted(config.epochs, 'epoch')} of "
-        f"{counted(loader.per_epoch, 'step')}, {device.describe()}",
+        f"{counted(loader.steps_per_epoch, 'step')}, {device.describe()}",
         f"run: {run_dir.folder}",
     )
     if probe and not run_dir.resume:
         measure_untrained(session, method, probe, images)
-    first = loader.at(0)
+    first = loader.batch_at(0)
     views = make_views(first, method.views, config, multiple=side_multiple(method))
     session.save_view_sheet(first.images, views)
 
@@ -103,7 +103,7 @@ def _image_caches(
     probe_data: "Dataset | None",
     *,
     needs_labels: bool,
-) -> dict[str, "Store"]:
+) -> dict[str, "ImageCache"]:
     """The images to train on, and those of the probe."""
     from ssl_seg.data.label_checks import check_labels
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from ssl_seg.data.image_cache import FINGERPRINT, Store
+from ssl_seg.data.image_cache import FINGERPRINT, ImageCache
 from ssl_seg.engine.optim import undecayed
 from ssl_seg.errors import UsageError, WeightsError
 from ssl_seg.utils.log import log
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def record_settings(
     session: "Session",
     config: "RunConfig",
-    caches: Mapping[str, Store],
+    caches: Mapping[str, ImageCache],
     module: nn.Module,
     steps_per_epoch: int,
     resolved: Mapping[str, Any],
@@ -56,7 +56,7 @@ def record_settings(
         run.write_settings({**settings, "record": found})
 
 
-def _compare(session: "Session", caches: Mapping[str, Store], found: Mapping[str, Any]) -> None:
+def _compare(session: "Session", caches: Mapping[str, ImageCache], found: Mapping[str, Any]) -> None:
     """Hold a resumed run against what it was started with."""
     run, resolved = session.run_dir, found["resolved"]
     before = run.settings().get("record", {})
@@ -86,10 +86,10 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{key}", list(value) if isinstance(value, tuple) else value
 
 
-def _images_of(images: Store) -> dict[str, Any]:
+def _images_of(images: ImageCache) -> dict[str, Any]:
     return {
         "images": len(images),
-        "skipped": images.skipped,
+        "skipped": images.num_skipped,
         "canvas": images.canvas,
         "fingerprint": images.fingerprint,
         "fingerprint_of": FINGERPRINT,

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from ssl_seg.augment.recipes import View
     from ssl_seg.base import Backbone, Model
-    from ssl_seg.data.image_cache import Store
-    from ssl_seg.data.loader import Batch, Order
-    from ssl_seg.data.mask_counts import MaskCount
+    from ssl_seg.data.image_cache import ImageCache
+    from ssl_seg.data.loader import Batch, ShuffleSampler
+    from ssl_seg.data.mask_counts import MaskStatistics
     from ssl_seg.data.mask_files import MaskReader
     from ssl_seg.metrics.mean_iou import MeanIoU
     from ssl_seg.tasks.segmentation import SegmentationTask
@@ -75,24 +75,24 @@ def _class_indices(names: list[str], classes: list[str]) -> list[int]:
 def _count_pixels(
     session: "Session",
     config: "SegmentationConfig",
-    images: "Store",
-    val_images: "Store | None",
+    images: "ImageCache",
+    val_images: "ImageCache | None",
     excluded: list[str],
     reader: "MaskReader | None",
-) -> "MaskCount":
+) -> "MaskStatistics":
     """Say what there is to learn from and to measure on.
 
     Raises:
         DataError: not enough.
     """
-    from ssl_seg.base import IGNORE
+    from ssl_seg.base import IGNORE_INDEX
     from ssl_seg.data.mask_counts import check_learnable, check_measurable, count_masks
     from ssl_seg.utils.log import log
 
     counts = count_masks(images, excluded)
     guesses_void = bool(reader and reader.guesses_void)
     warnings = check_learnable(counts, config.train, guesses_void=guesses_void)
-    session.progress.say(f"classes by pixels: {counts.histogram(most=IGNORE)}")
+    session.progress.say(f"classes by pixels: {counts.histogram(most=IGNORE_INDEX)}")
     if counts.empty:
         session.progress.say(f"{counts.empty} of {counts.masks} masks have no pixel to learn from")
     if val_images is not None:
@@ -151,17 +151,17 @@ def metric_options(config: "SegmentationConfig", data: FinetuneData) -> Mapping[
 
 def train_views(setup: "SegmentationSetup") -> "list[View]":
     """By `--augment`, on the scale of the images."""
-    from ssl_seg.augment.recipes import mask_view
+    from ssl_seg.augment.recipes import segmentation_view
 
-    return [mask_view(setup.config.augment, setup.config.size, setup.data.images.sizes)]
+    return [segmentation_view(setup.config.augment, setup.config.size, setup.data.images.sizes)]
 
 
-def build_batches(setup: "SegmentationSetup", order: "Order") -> "BatchFn":
+def build_batches(setup: "SegmentationSetup", sampler: "ShuffleSampler") -> "BatchFn":
     """Crops of images and of their masks."""
     import numpy as np
     import torch
 
-    from ssl_seg.augment.views import augment_pairs, normalised
+    from ssl_seg.augment.views import augment_with_masks, normalize_images
     from ssl_seg.figures.masks import colorize_mask
     from ssl_seg.workflows.batches import micro_batches, open_loader
 
@@ -172,17 +172,17 @@ def build_batches(setup: "SegmentationSetup", order: "Order") -> "BatchFn":
     def crops_of(batch: "Batch") -> "tuple[Tensor, Tensor]":
         assert batch.masks is not None
         draws: dict[str, Any] = {"seed": config.seed, "epoch": batch.epoch, "size": config.size}
-        return augment_pairs(
+        return augment_with_masks(
             batch.images, batch.masks, batch.sizes, batch.samples, view, **draws, **normalization
         )
 
-    first = loader.at(0)
+    first = loader.batch_at(0)
     crops, masks = crops_of(first)
     colors = np.array(setup.data.metadata["colours"], dtype=np.uint8)
     colored = torch.from_numpy(colorize_mask(masks.byte().cpu().numpy(), colors)).permute(0, 3, 1, 2)
-    sheet, names = [crops, normalised(colored, **normalization)], ("image", "view", "mask")
+    sheet, names = [crops, normalize_images(colored, **normalization)], ("image", "view", "mask")
     setup.session.save_view_sheet(first.images, sheet, names=names, **normalization)
-    return lambda step: micro_batches(crops_of(loader.at(step)), config.accumulate)
+    return lambda step: micro_batches(crops_of(loader.batch_at(step)), config.accumulate)
 
 
 def build_validator(setup: "SegmentationSetup", metric: "MeanIoU", **common: Any) -> "SegmentationValidator":

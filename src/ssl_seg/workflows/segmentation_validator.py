@@ -15,7 +15,7 @@ from ssl_seg.workflows.validator import write_csv
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset, Model
-    from ssl_seg.data.image_cache import Store
+    from ssl_seg.data.image_cache import ImageCache
     from ssl_seg.engine.device import Device
     from ssl_seg.engine.run_dir import Run
     from ssl_seg.metrics.mean_iou import MeanIoU
@@ -48,7 +48,7 @@ class SegmentationValidator:
         self,
         model: "Model",
         dataset: "Dataset",
-        images: "Store",
+        images: "ImageCache",
         metric: "MeanIoU",
         *,
         device: "Device",
@@ -99,7 +99,7 @@ class SegmentationValidator:
         confusions = self._confusions.cpu().numpy()
         rows = [[name, *line] for name, line in zip(names, confusions.sum(axis=0).tolist(), strict=True)]
         write_csv(folder / "confusion.csv", ["true \\ predicted", *names, "no class"], rows)
-        files = [self.dataset.samples[index][0] for index in self.images.rows.tolist()]
+        files = [self.dataset.samples[index][0] for index in self.images.sample_indices.tolist()]
         with atomic_file(folder / "val_confusions.npz") as file:
             np.savez_compressed(
                 file,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from ssl_seg.base import Dataset
-    from ssl_seg.data.image_cache import Store
+    from ssl_seg.data.image_cache import ImageCache
     from ssl_seg.engine.device import Device
     from ssl_seg.engine.loop import BatchFn
     from ssl_seg.engine.monitors import CollapseMonitor
@@ -60,7 +60,7 @@ class Session:
         """The settings that a resumed run was started with; None of a new one."""
         return self.run_dir.settings() if self.run_dir.resume else None
 
-    def image_cache(self, dataset: "Dataset", config: "RunConfig") -> "Store":
+    def image_cache(self, dataset: "Dataset", config: "RunConfig") -> "ImageCache":
         """The images of a dataset, decoded once."""
         from ssl_seg.workflows.data import open_images
 

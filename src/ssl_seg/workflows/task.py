@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
     from ssl_seg.augment.recipes import View
     from ssl_seg.base import Backbone, Dataset, Model
-    from ssl_seg.data.image_cache import Store
-    from ssl_seg.data.loader import Order
-    from ssl_seg.data.mask_counts import MaskCount
+    from ssl_seg.data.image_cache import ImageCache
+    from ssl_seg.data.loader import ShuffleSampler
+    from ssl_seg.data.mask_counts import MaskStatistics
     from ssl_seg.workflows.components import Components
     from ssl_seg.workflows.init_weights import InitWeights
     from ssl_seg.workflows.session import Session
@@ -43,12 +43,12 @@ class FinetuneData:
     """
 
     train: "Dataset"
-    images: "Store"
+    images: "ImageCache"
     val: "Dataset | None" = None
-    val_images: "Store | None" = None
+    val_images: "ImageCache | None" = None
     excluded: list[int] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
-    counts: "MaskCount | None" = None
+    counts: "MaskStatistics | None" = None
 
     @property
     def classes(self) -> list[str]:
@@ -56,7 +56,7 @@ class FinetuneData:
         return self.images.classes
 
     @property
-    def caches(self) -> dict[str, "Store"]:
+    def caches(self) -> dict[str, "ImageCache"]:
         """The images by what they are for, as in `run.toml`."""
         return {"train": self.images} | ({"val": self.val_images} if self.val_images else {})
 
@@ -112,7 +112,7 @@ class Task(Generic[C, M]):
     build_module: "Callable[[Model, C, FinetuneData], M]"
     metric_options: "Callable[[C, FinetuneData], Mapping[str, str]]"
     train_views: "Callable[[Setup[C, M]], list[View]]"
-    build_batches: "Callable[[Setup[C, M], Order], Callable[[int], list[list[Tensor]]]]"
+    build_batches: "Callable[[Setup[C, M], ShuffleSampler], Callable[[int], list[list[Tensor]]]]"
     build_validator: "Callable[..., Validator]"
     init_head: "Callable[[Session, Model, InitWeights], None]" = lambda session, model, init: None
     is_due: "Callable[[C, int], bool]" = lambda config, epoch: True

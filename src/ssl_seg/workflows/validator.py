@@ -11,7 +11,7 @@ from ssl_seg.utils.text import csv_text
 from ssl_seg.utils.toml import read_json
 
 if TYPE_CHECKING:
-    from ssl_seg.data.image_cache import Store
+    from ssl_seg.data.image_cache import ImageCache
     from ssl_seg.engine.run_dir import Run
     from ssl_seg.workflows.metric_collection import MetricCollection
 
@@ -26,7 +26,7 @@ class Validator(Protocol):
     """
 
     primary_metric: str
-    images: "Store"
+    images: "ImageCache"
     extra_metrics: "MetricCollection"
 
     def evaluate(self, epoch: int) -> bool:

@@ -10,19 +10,19 @@ if TYPE_CHECKING:
 
     from ssl_seg.augment.recipes import View
     from ssl_seg.base import SSLMethod
-    from ssl_seg.data.image_cache import Store
+    from ssl_seg.data.image_cache import ImageCache
     from ssl_seg.data.loader import Batch
     from ssl_seg.registry import Registry
 
 
-def first_batch(store: "Store", count: int, seed: int) -> "Batch":
+def first_batch(image_cache: "ImageCache", count: int, seed: int) -> "Batch":
     """The first images that training takes; that does not depend on the size of a batch."""
     import torch
 
-    from ssl_seg.data.loader import Order, in_order
+    from ssl_seg.data.loader import ShuffleSampler, sequential_batches
 
-    rows = Order(len(store), min(count, len(store)), seed).rows(0)
-    return next(in_order(store, len(rows), torch.device("cpu"), rows))
+    rows = ShuffleSampler(len(image_cache), min(count, len(image_cache)), seed).indices(0)
+    return next(sequential_batches(image_cache, len(rows), torch.device("cpu"), rows))
 
 
 def recipes_of(
@@ -46,12 +46,12 @@ def paired_views(
     """The view of each image, and of its mask in colours."""
     import torch
 
-    from ssl_seg.augment.recipes import mask_view
-    from ssl_seg.augment.views import augment_pairs, normalised
+    from ssl_seg.augment.recipes import segmentation_view
+    from ssl_seg.augment.views import augment_with_masks, normalize_images
     from ssl_seg.figures.masks import colorize_mask
 
     assert batch.masks is not None
-    view = mask_view(augment, fixed["size"], sizes)
-    images, marks = augment_pairs(batch.images, batch.masks, batch.sizes, batch.samples, view, **fixed)
+    view = segmentation_view(augment, fixed["size"], sizes)
+    images, marks = augment_with_masks(batch.images, batch.masks, batch.sizes, batch.samples, view, **fixed)
     painted = torch.from_numpy(colorize_mask(marks.byte().numpy(), colours)).permute(0, 3, 1, 2)
-    return [images, normalised(painted)]
+    return [images, normalize_images(painted)]

@@ -68,7 +68,7 @@ def batches_of(height: int, width: int, rules: Rules, batch: int) -> int:
     return (crops + (crops > 1)) * -(-(rules.points**2) // batch)
 
 
-def everything(sam: Sam, image: Picture, rules: Rules, tick: Callable[[], None]) -> list[Segment]:
+def everything(sam: Sam, image: Picture, rules: Rules, on_progress: Callable[[], None]) -> list[Segment]:
     """All segments of an image, the largest first.
 
     An image larger than a tile is looked at twice: whole but reduced, for what is larger than a tile,
@@ -77,7 +77,7 @@ def everything(sam: Sam, image: Picture, rules: Rules, tick: Callable[[], None])
 
     Args:
         image: (H, W, 3).
-        tick: called after every batch of points.
+        on_progress: called after every batch of points.
     """
     height, width = image.shape[:2]
     crops = crops_of(height, width, rules.tile)
@@ -86,12 +86,12 @@ def everything(sam: Sam, image: Picture, rules: Rules, tick: Callable[[], None])
     if len(crops) > 1:
         small = reduced(image, rules.tile)
         whole = (0, 0, small.shape[1], small.shape[0])
-        seen = _in_crop(sam, small, whole, small.shape[:2], rules, tick)
+        seen = _in_crop(sam, small, whole, small.shape[:2], rules, on_progress)
         found += [enlarged(segment, small.shape[:2], (height, width)) for segment in seen]
         ranks += [segment.score - 10.0 for segment in seen]  # after those of any tile
     for crop in crops:
         left, top, right, bottom = crop
-        seen = _in_crop(sam, image[top:bottom, left:right], crop, (height, width), rules, tick)
+        seen = _in_crop(sam, image[top:bottom, left:right], crop, (height, width), rules, on_progress)
         found += seen
         ranks += [segment.score for segment in seen]
     return by_area(best_of(found, rules.overlap, ranks))
@@ -103,7 +103,7 @@ def by_area(segments: list[Segment]) -> list[Segment]:
 
 
 def _in_crop(
-    sam: Sam, part: Picture, crop: Box, size: tuple[int, int], rules: Rules, tick: Callable[[], None]
+    sam: Sam, part: Picture, crop: Box, size: tuple[int, int], rules: Rules, on_progress: Callable[[], None]
 ) -> list[Segment]:
     """The segments that a grid of points finds in one crop, in pixels of the image."""
     view, found = sam.look(part), []
@@ -113,7 +113,7 @@ def _in_crop(
         for segment, cut in _segments(view, logits[good], scores[good], crop, size, rules):
             if not cut and segment.stability > rules.stability:
                 found.append(segment)
-        tick()
+        on_progress()
     return best_of(found, rules.overlap)
 
 
@@ -137,7 +137,7 @@ def prompted(
     sam: Sam,
     image: Picture,
     tile: int,
-    tick: Callable[[], None],
+    on_progress: Callable[[], None],
     *,
     points: Tensor | None = None,
     boxes: Tensor | None = None,
@@ -162,7 +162,7 @@ def prompted(
         best = torch.arange(len(some)), scores.argmax(dim=1).cpu()
         for segment, _ in _segments(view, logits[best], scores[best], crop, (height, width), rules):
             found.append(enlarged(segment, (height, width), size))
-        tick()
+        on_progress()
     return by_area(found)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_seg.data.mask_counts import MaskCount, check_measurable
+from ssl_seg.data.mask_counts import MaskStatistics, check_measurable
 from ssl_seg.errors import DataError, UsageError
 from ssl_seg.utils.text import shown
 from ssl_seg_sam import agreement
@@ -32,7 +32,7 @@ class Numbers:
     """
 
     def __init__(self, album: Album, own: Path | None, compare: Sequence[Path]) -> None:
-        self._album, self._count = album, MaskCount.of(album.classes, album.exclude)
+        self._album, self._count = album, MaskStatistics.of(album.classes, album.exclude)
         self._counts: dict[str, list[Counts | None]] = {"": []}
         self._others: list[Compared] = []
         self.labels: list[str] = []
