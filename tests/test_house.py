@@ -9,7 +9,7 @@ import pytest
 
 import ssl_seg
 from ssl_seg import hooks
-from ssl_seg.plugins import BUILT_IN_PALETTES, Plugins, built_in_modules
+from ssl_seg.plugins import BUILT_IN, Plugins, built_in_modules
 
 SOURCE = Path(ssl_seg.__file__).parent
 ROOT = SOURCE.parent.parent
@@ -125,7 +125,7 @@ def test_every_module_in_a_component_folder_brings_a_component():
     assert len(modules) >= 9
     for module in modules:
         plugins = Plugins()
-        plugins.register(module, module.__name__, BUILT_IN_PALETTES)
+        plugins.register(module, module.__name__, BUILT_IN)
         names = [
             name
             for kind in ("ssl", "backbones", "heads", "datasets", "metrics")

@@ -149,7 +149,7 @@ def test_in_any_order(image_cache, monkeypatch, steps):
     streaming = Loader(image_cache, 5, 1, CPU, rank=1, world_size=5)
     for step in steps:
         assert equal(streaming.batch_at(step), resident.batch_at(step))
-        assert len(streaming._pending) < module._AHEAD, "what is read ahead must not pile up"
+        assert len(streaming._pending) < module._PREFETCH_STEPS, "what is read ahead must not pile up"
 
 
 def test_the_reader_is_ahead(image_cache, streamed):
