@@ -358,11 +358,11 @@ def test_a_study_may_name_code_and_hands_it_on_to_what_starts_from_it(files, cod
         '[stages.d]\ncommand = "classify"\ntrain = "demo:40"\ninit = "@c"\nhead = "net.py:Flat"\n'
     )
     group = typer.main.get_command(command_line.app)
-    from ssl_seg.workflows.study_components import check_parts
+    from ssl_seg.workflows.study_components import check_components
 
     with group.make_context("ssl-seg", ["list"]) as context:
         plan = StudyPlan(StudyConfig(files / "s.toml"), flag_validator(context))
-        check_parts(plan.file)
+        check_components(plan.file)
     assert code()
     assert [job.flags["backbone"] for job in plan.jobs] == ["net.py:Net"] * 3
 
@@ -396,7 +396,7 @@ def test_the_registry_takes_code_from_nobody_but_a_person(files, code, kind):
 # where a name becomes one that a person has typed, and why it is one
 TYPES = {
     ("workflows/flag_values.py", "config_from_flags"): "the parameters of a command",
-    ("workflows/study_components.py", "check_parts"): "a study's file",
+    ("workflows/study_components.py", "check_components"): "a study's file",
     ("workflows/component_check.py", "check_all"): "the argument",
     ("workflows/inference.py", "__init__"): "flags",
     ("workflows/inference.py", "dataset"): "DATA",

@@ -152,7 +152,7 @@ class Registry:
             else unknown(name, what, where=where, next=way)
         )
 
-    def build(self, kind: str, name: str, *given: Any, options: Mapping[str, str] | None = None) -> Any:
+    def build(self, kind: str, name: str, *positional: Any, options: Mapping[str, str] | None = None) -> Any:
         """Make a component from its name, the command's positional values and the user's options.
 
         Raises:
@@ -164,7 +164,9 @@ class Registry:
         factory, options = self.factory(kind, name), options or {}
         values, owner = check_options(factory, _what(kind, name), options), self._owner(kind, name)
         try:
-            made = made_by(owner, kind, factory, given, values) if owner else factory(*given, **values)
+            made = (
+                made_by(owner, kind, factory, positional, values) if owner else factory(*positional, **values)
+            )
             if paper := paper_in(factory, _what(kind, name), options):
                 made.recipe = paper.recipe
             return made

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from benchmarks.faults import grammar
 from ssl_seg.commands.train import train
-from ssl_seg.engine.run_settings import refuse_changes
+from ssl_seg.engine.run_settings import check_resume_config
 from ssl_seg.errors import UsageError
 from ssl_seg.workflows.flag_values import read_options
 
@@ -146,9 +146,9 @@ def test_options():
 
 def test_a_resumed_run_cannot_change_what_is_computed():
     stored = {"epochs": 3, "lr": 0.1, "compile": False}
-    refuse_changes({"epochs": 3, "lr": None, "compile": True, "cache": "x"}, stored)
+    check_resume_config({"epochs": 3, "lr": None, "compile": True, "cache": "x"}, stored)
     with pytest.raises(UsageError) as caught:
-        refuse_changes({"epochs": 4, "lr": 0.1}, stored)
+        check_resume_config({"epochs": 4, "lr": 0.1}, stored)
     assert caught.value.where == "epochs: was 3, now 4"
 
 

@@ -197,7 +197,7 @@ def test_a_number_of_classes_is_a_number_of_indices_whatever_a_palette_png_shows
     mask[:3, :3] = 1
     paths = write([painted(mask, [(0, 0, 0), (200, 100, 50)])])
     reader, _ = detect_encoding(paths, read_palette("2"))
-    assert reader.coding == "indices" and np.array_equal(reader.read(paths[0]), mask)
+    assert reader.encoding == "indices" and np.array_equal(reader.read(paths[0]), mask)
 
 
 # --- colours --------------------------------------------------------------------------------------

@@ -342,7 +342,7 @@ def script(colours):
 def test_colours_as_bits_are_what_the_course_reads(tmp_path):
     colours = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     Image.fromarray(colours).save(tmp_path / "m.png")
-    reader = MaskReader(DEEPGLOBE, bits=True, stray=255)
+    reader = MaskReader(DEEPGLOBE, threshold_channels=True, unknown_class=255)
     assert np.array_equal(reader.read(tmp_path / "m.png"), script(colours))
     assert (script(colours) == 255).any()  # pure red
 

@@ -96,11 +96,11 @@ def test_an_operation_that_has_none_is_no_bug(classify, tmp_path):
 
 
 def test_a_run_before_there_was_such_a_switch_goes_on_without():
-    from ssl_seg.engine.run_settings import refuse_changes
+    from ssl_seg.engine.run_settings import check_resume_config
 
-    refuse_changes({"deterministic": False, "seed": 1}, {"seed": 1})
+    check_resume_config({"deterministic": False, "seed": 1}, {"seed": 1})
     with pytest.raises(UsageError, match="flags differ from those") as caught:
-        refuse_changes({"deterministic": True, "seed": 1}, {"seed": 1})
+        check_resume_config({"deterministic": True, "seed": 1}, {"seed": 1})
     assert caught.value.where == "deterministic: was False, now True"
 
 

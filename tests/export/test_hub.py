@@ -131,7 +131,7 @@ def test_a_backbone_loads_in_timm_and_here(source, tmp_path):
         model.forward_features(images), exported.backbone(images)[-1], rtol=1e-6, atol=1e-6
     )
     match = load_backbone(tmp_path / "out", TimmBackbone("test_resnet"))
-    assert match.matched == match.total and match.left_over == []
+    assert match.matched == match.num_tensors and match.unexpected_keys == []
     front, body = front_of(tmp_path / "out")
     assert front["library_name"] == "timm" and "byol" in front["tags"] and "model-index" not in front
     assert "pre-trained with byol (self-supervised)" in body and "Not evaluated" in body

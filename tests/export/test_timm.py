@@ -125,7 +125,7 @@ def test_the_way_back(source, tmp_path):
     exported = source("test_resnet", head=Linear, classes=3)
     to_timm(exported, tmp_path / "out")
     match = load_backbone(tmp_path / "out", TimmBackbone("test_resnet"))
-    assert match.matched == match.total == len(exported.backbone.state_dict())
+    assert match.matched == match.num_tensors == len(exported.backbone.state_dict())
     assert match.metadata["backbone"] == "test_resnet" and match.metadata["mean"] == [0.4, 0.5, 0.6]
 
 

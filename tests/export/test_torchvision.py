@@ -68,7 +68,7 @@ def test_deeplabv3_whole(source, tmp_path, aux):
     net.load_state_dict(torch.load(tmp_path / "w.pth"))
     torch.testing.assert_close(net.eval()(IMAGES)["out"], exported.model(IMAGES), rtol=1e-5, atol=1e-5)
     match = load_backbone(tmp_path / "w.pth", TimmBackbone("resnet50", output_stride=8))
-    assert match.matched == match.total and match.prefix == "backbone."
+    assert match.matched == match.num_tensors and match.prefix == "backbone."
 
 
 @torch.no_grad()
@@ -113,7 +113,7 @@ def test_the_way_back(source, tmp_path):
         to_torchvision(exported, tmp_path / name)
         backbone = TimmBackbone("resnet18")
         match = load_backbone(tmp_path / name, backbone)
-        assert match.matched == match.total == len(exported.backbone.state_dict())
+        assert match.matched == match.num_tensors == len(exported.backbone.state_dict())
         assert all(
             torch.equal(t, backbone.state_dict()[k]) for k, t in exported.backbone.state_dict().items()
         )

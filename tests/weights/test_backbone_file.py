@@ -69,7 +69,7 @@ def assert_refused(path, sentence):
 def test_a_backbone_comes_back_bit_for_bit(file):
     module = backbone(1)
     match = load_backbone(file, module)
-    assert (match.matched, match.total, match.prefix, match.left_over) == (12, 12, "", [])
+    assert (match.matched, match.num_tensors, match.prefix, match.unexpected_keys) == (12, 12, "", [])
     assert match.metadata == METADATA
     assert str(match) == "matched 12 of 12 tensors"
     for name, tensor in backbone(0).state_dict().items():

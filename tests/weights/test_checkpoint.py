@@ -14,7 +14,7 @@ from torch import nn
 from ssl_seg.errors import PluginError, ResourceError, WeightsError, render
 from ssl_seg.weights import checkpoint
 from ssl_seg.weights.checkpoint import load_checkpoint, save_checkpoint
-from ssl_seg.weights.checkpoint_files import list_checkpoints, newest_checkpoint, verify
+from ssl_seg.weights.checkpoint_files import latest_valid_checkpoint, list_checkpoints, verify
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "manifest.json")
 
@@ -109,14 +109,14 @@ def test_order_is_by_number(tmp_path):
     for step in (999_999, 1_000_000, 1_000_001):
         save_checkpoint(tmp_path, step, *make(), {})
     assert names(tmp_path) == ["step-1000000", "step-1000001"]
-    assert newest_checkpoint(tmp_path)[0].name == "step-1000001"
+    assert latest_valid_checkpoint(tmp_path)[0].name == "step-1000001"
 
 
 def test_foreign_names_are_left_alone(saved):
     (saved / "step-best").mkdir()
     (saved / "step-000099").write_text("no folder")
     (saved / "notes.txt").write_text("mine")
-    assert newest_checkpoint(saved)[0].name == "step-000006"
+    assert latest_valid_checkpoint(saved)[0].name == "step-000006"
     save_checkpoint(saved, 9, *make(), {})
     assert {"step-best", "step-000099", "notes.txt"} <= set(names(saved))
 
@@ -132,7 +132,7 @@ def test_a_damaged_file_is_found(file, damage, saved):
         flip(path, 8 * (len(data) // 2))
     else:
         path.write_bytes({"cut": data[: len(data) // 2], "emptied": b"", "grown": data + b"\0"}[damage])
-    found, refused = newest_checkpoint(saved)
+    found, refused = latest_valid_checkpoint(saved)
     assert found.name == "step-000003"
     (reason,) = refused
     assert reason.startswith("step-000006: ")
@@ -156,14 +156,14 @@ def test_any_flipped_bit_is_found(saved):
 )
 def test_a_manifest_that_tells_too_little_is_damaged(text, saved):
     (saved / "step-000006" / "manifest.json").write_text(text)
-    assert newest_checkpoint(saved)[0].name == "step-000003"
+    assert latest_valid_checkpoint(saved)[0].name == "step-000003"
 
 
 def test_all_damaged_is_told_with_every_reason(saved):
     (saved / "step-000003" / "model.safetensors").write_bytes(b"")
     (saved / "step-000006" / "state.json").unlink()
     with pytest.raises(WeightsError) as caught:
-        newest_checkpoint(saved)
+        latest_valid_checkpoint(saved)
     assert caught.value.code == 4
     text = render(caught.value)
     assert "step-000003: model.safetensors has 0 bytes" in text
@@ -173,7 +173,7 @@ def test_all_damaged_is_told_with_every_reason(saved):
 
 def test_none_at_all(tmp_path):
     with pytest.raises(WeightsError, match="no usable checkpoint"):
-        newest_checkpoint(tmp_path / "nothing")
+        latest_valid_checkpoint(tmp_path / "nothing")
 
 
 def test_a_refused_one_never_costs_a_good_one(saved):
@@ -184,7 +184,7 @@ def test_a_refused_one_never_costs_a_good_one(saved):
         (path / "model.safetensors").write_bytes(b"")
     save_checkpoint(saved, 4, *make(), {})
     save_checkpoint(saved, 5, *make(), {})
-    assert newest_checkpoint(saved)[0].name == "step-000005"
+    assert latest_valid_checkpoint(saved)[0].name == "step-000005"
     assert names(saved) == ["step-000004", "step-000005"]
 
 
@@ -310,7 +310,7 @@ def test_a_disk_that_fails_at_any_call(number, tmp_path):
     else:
         pytest.fail("the last call comes after the rename")
     save_checkpoint(folder, 10, *new, {})
-    assert newest_checkpoint(folder)[0].name == "step-000010"
+    assert latest_valid_checkpoint(folder)[0].name == "step-000010"
 
 
 def test_what_cannot_be_read_back_is_not_kept(saved, monkeypatch):

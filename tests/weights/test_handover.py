@@ -20,7 +20,7 @@ from ssl_seg.methods.byol import BYOL
 from ssl_seg.testing import TinyBackbone
 from ssl_seg.weights.backbone_file import load_backbone, save_backbone
 from ssl_seg.weights.checkpoint import save_checkpoint
-from ssl_seg.weights.key_matching import find_fits
+from ssl_seg.weights.key_matching import find_matches
 
 HEAD = ["fc.weight", "fc.bias"]
 
@@ -223,10 +223,15 @@ WRAPPINGS = {
 
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
 def test_a_wrapping_is_seen_through(tmp_path, state, other, thin, wrapping):
-    content, prefix, left_over = WRAPPINGS[wrapping](state, other)
+    content, prefix, unexpected_keys = WRAPPINGS[wrapping](state, other)
     torch.save(content, tmp_path / "file.pth.tar")
     match = load_backbone(tmp_path / "file.pth.tar", thin)
-    assert (match.matched, match.total, match.prefix, match.left_over) == (120, 120, prefix, left_over)
+    assert (match.matched, match.num_tensors, match.prefix, match.unexpected_keys) == (
+        120,
+        120,
+        prefix,
+        unexpected_keys,
+    )
     assert match.metadata == {}
     assert_equal(thin, state)
 
@@ -242,15 +247,15 @@ def test_resnet50_of_torchvision_fits():
     with torch.device("meta"):  # names and shapes are enough
         mine, theirs = TimmBackbone("resnet50"), torchvision.models.resnet50().state_dict()
     tensors = {name: torch.empty(tensor.shape, dtype=tensor.dtype) for name, tensor in theirs.items()}
-    [fit] = [fit for fit in find_fits(mine, tensors) if len(fit.keys) > 9]
-    assert (len(fit.keys), fit.prefix, fit.unlike, fit.missing) == (318, "", {}, [])
-    assert (fit.left_over, fit.larger) == (HEAD, [])
+    [match] = [match for match in find_matches(mine, tensors) if len(match.keys) > 9]
+    assert (len(match.keys), match.prefix, match.shape_mismatches, match.missing_keys) == (318, "", {}, [])
+    assert (match.unexpected_keys, match.extra_layers) == (HEAD, [])
 
 
 def test_timm_fits(tmp_path, blank):
     theirs = shaken(timm.create_model("resnet18", num_classes=3), 1)
     save_file(theirs.state_dict(), tmp_path / "model.safetensors")
-    assert load_backbone(tmp_path / "model.safetensors", blank).left_over == ["fc.bias", "fc.weight"]
+    assert load_backbone(tmp_path / "model.safetensors", blank).unexpected_keys == ["fc.bias", "fc.weight"]
     assert_equal(blank, theirs.state_dict())
 
 
@@ -269,7 +274,7 @@ def test_a_transformer_of_timm_fits(tmp_path):
             self.pos_embed = nn.Parameter(torch.zeros(1, 197, 192))
 
     mine = Vit()
-    assert load_backbone(tmp_path / "dino.pth", mine).left_over == ["head.weight", "head.bias"]
+    assert load_backbone(tmp_path / "dino.pth", mine).unexpected_keys == ["head.weight", "head.bias"]
     assert_equal(mine, theirs.state_dict())
 
 
@@ -325,7 +330,7 @@ def test_byol_pytorch_itself_fits(tmp_path, net, blank):
     torch.save(learner.state_dict(), tmp_path / "byol.pt")
     match = load_backbone(tmp_path / "byol.pt", blank)
     assert match.prefix in ("net.", "online_encoder.net.")  # one network under two names
-    assert match.left_over == HEAD
+    assert match.unexpected_keys == HEAD
     assert_equal(blank, theirs.state_dict())
 
 
@@ -350,11 +355,11 @@ def tiny_file(tmp_path, change=lambda tensors: tensors, seed=0):
 
 
 def test_a_larger_network_is_refused(tmp_path, thin, state):
-    larger = state | {
+    extra_layers = state | {
         "layer1.2.conv1.weight": torch.ones(64, 64, 3, 3),
         "layer1.2.bn1.weight": torch.ones(64),
     }
-    for wrapped in (larger, under("module.", larger), {"model": larger}):
+    for wrapped in (extra_layers, under("module.", extra_layers), {"model": extra_layers}):
         torch.save(wrapped, tmp_path / "resnet34.pth")
         error = assert_refused(tmp_path / "resnet34.pth", thin, "contains a larger network: all 120 tensors")
         assert "layer1.2.conv1.weight, layer1.2.bn1.weight" in error.what
@@ -367,10 +372,10 @@ def test_resnet34_itself_is_larger(net):
     with torch.device("meta"):
         names = torchvision.models.resnet34().state_dict()
     tensors = {name: torch.empty(tensor.shape) for name, tensor in names.items()}
-    [fit] = [fit for fit in find_fits(net, tensors) if fit.prefix == ""]
-    assert (len(fit.keys), fit.unlike, fit.missing) == (122, {}, [])
-    assert len(fit.left_over) == 96
-    assert len(fit.larger) == 80  # counters count for nothing
+    [match] = [match for match in find_matches(net, tensors) if match.prefix == ""]
+    assert (len(match.keys), match.shape_mismatches, match.missing_keys) == (122, {}, [])
+    assert len(match.unexpected_keys) == 96
+    assert len(match.extra_layers) == 80  # counters count for nothing
 
 
 def test_of_a_larger_network_and_the_right_one_the_right_one_is_taken(tmp_path):
@@ -386,7 +391,7 @@ def test_the_members_of_a_list_are_no_heads(tmp_path):
 
     deep = Vgg(3).state_dict()
     torch.save(deep | {"classifier.weight": torch.ones(1)}, tmp_path / "vgg.pt")
-    assert load_backbone(tmp_path / "vgg.pt", Vgg(3)).left_over == ["classifier.weight"]
+    assert load_backbone(tmp_path / "vgg.pt", Vgg(3)).unexpected_keys == ["classifier.weight"]
     assert_refused(tmp_path / "vgg.pt", Vgg(2), "larger network.*features.2.weight")
 
 
@@ -397,7 +402,7 @@ def test_a_head_beside_the_backbone_in_one_container_is_left_over(tmp_path):
             self.net = TinyBackbone()
 
     torch.save(Wrapped().state_dict() | {"net.fc.weight": torch.ones(1)}, tmp_path / "w.pt")
-    assert load_backbone(tmp_path / "w.pt", Wrapped()).left_over == ["net.fc.weight"]
+    assert load_backbone(tmp_path / "w.pt", Wrapped()).unexpected_keys == ["net.fc.weight"]
     torch.save(Wrapped().state_dict() | {"net.two.9.weight": torch.ones(1)}, tmp_path / "w.pt")
     assert_refused(tmp_path / "w.pt", Wrapped(), "larger network")
 
@@ -409,12 +414,12 @@ def test_a_classifier_in_a_part_that_the_backbone_keeps_is_left_over(tmp_path):
             self.stages, self.head = nn.Linear(2, 2), nn.ModuleDict({"norm": nn.LayerNorm(2)})
 
     torch.save(Convnext().state_dict() | {"head.fc.weight": torch.ones(1)}, tmp_path / "c.pt")
-    assert load_backbone(tmp_path / "c.pt", Convnext()).left_over == ["head.fc.weight"]
+    assert load_backbone(tmp_path / "c.pt", Convnext()).unexpected_keys == ["head.fc.weight"]
 
 
 def test_what_is_worked_out_from_the_size_is_left_over(tmp_path):
     path = tiny_file(tmp_path, lambda t: {**t, "one.0.relative_position_index": torch.ones(2)})
-    assert load_backbone(path, TinyBackbone()).left_over == ["one.0.relative_position_index"]
+    assert load_backbone(path, TinyBackbone()).unexpected_keys == ["one.0.relative_position_index"]
 
 
 def test_old_files_have_no_counters(tmp_path):
@@ -590,7 +595,7 @@ def test_more_than_the_backbones_precision_holds_is_refused(tmp_path):
 def test_a_long_list_is_cut_short(tmp_path):
     heads = {f"head{number}.weight": torch.ones(1) for number in range(7)}
     match = load_backbone(tiny_file(tmp_path, lambda tensors: tensors | heads), TinyBackbone())
-    assert len(match.left_over) == 7
+    assert len(match.unexpected_keys) == 7
     assert str(match).endswith(
         "unexpected: head0.weight, head1.weight, head2.weight, head3.weight and 3 more"
     )

@@ -102,8 +102,8 @@ def _blur_weights(sigma: Tensor, radius: int, size: int) -> Tensor:
     before = taps(-source - out) * (source > 0)
     after = taps(2 * (size - 1) - source - out) * (source < size - 1)
     kernel = torch.arange(-radius, radius + 1, device=sigma.device)
-    total = taps(kernel.view(1, -1)).sum(dim=2, keepdim=True)
-    return ((direct + before + after) / total).float()
+    weight_sum = taps(kernel.view(1, -1)).sum(dim=2, keepdim=True)
+    return ((direct + before + after) / weight_sum).float()
 
 
 def normalize(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

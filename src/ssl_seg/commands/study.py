@@ -13,7 +13,7 @@ from ssl_seg.study.runner import PYTHON_COMMAND, JobRunner, run_locked, study_lo
 from ssl_seg.utils.outputs import output_paths
 from ssl_seg.utils.progress import Console, echo
 from ssl_seg.utils.text import listed
-from ssl_seg.workflows.study_components import check_parts
+from ssl_seg.workflows.study_components import check_components
 from ssl_seg.workflows.study_report import sam_arguments, write_study_report
 
 
@@ -31,7 +31,7 @@ def study(
     from ssl_seg.results.tables import Table
 
     plan = StudyPlan(StudyConfig(file), flag_validator(context))
-    check_parts(plan.file)
+    check_components(plan.file)
     _check_tables(plan.file)
     sam = sam_arguments(plan.file, getattr(context.find_root().command, "commands", {}))
     if dry_run:

@@ -30,16 +30,16 @@ ProgressCallback = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class _Row:
+class _DecodedSample:
     """What a store holds of one image."""
 
-    picture: bytes
+    image: bytes
     mask: bytes
     size: tuple[int, int]
     digest: int
 
 
-def build(
+def build_cache(
     dataset: Dataset, limit: int, folder: Path, bad_images: str, threads: int, on_progress: ProgressCallback
 ) -> None:
     """Write the store of a dataset into `folder`; see `open_image_cache`.
@@ -62,7 +62,7 @@ def build(
         aside.mkdir()
         # closed here: left to the collector, its pool may be told to end in one of its own threads
         with closing(_decode_all(dataset, limit, side, threads)) as rows_read:
-            columns, bad = _fill(rows_read, dataset, aside, on_progress)
+            columns, bad = _write_arrays(rows_read, dataset, aside, on_progress)
         if bad and bad_images == "stop":
             what = f"{len(bad)} of {len(dataset)} images are unreadable"
             raise _bad_images(dataset, bad, what, "repair or remove them, or use --bad-images skip")
@@ -92,36 +92,36 @@ def _side(dataset: Dataset, limit: int, threads: int, on_progress: ProgressCallb
     def most_pixels(rows: range) -> int:
         return max((pixels_of(*size, limit) for size in sizes(rows)), default=1)
 
-    total = len(dataset)
-    longest = max(map(max, sizes(range(0, total, max(1, total // _NUM_INSPECTED)))), default=1)
+    num_images = len(dataset)
+    longest = max(map(max, sizes(range(0, num_images, max(1, num_images // _NUM_INSPECTED)))), default=1)
     if longest >= limit:
         return limit
     most = 1
     with ThreadPoolExecutor(threads) as pool:
-        for start in range(0, total, _BLOCK):
-            on_progress(0, total)
-            block = range(start, min(start + _BLOCK, total))
+        for start in range(0, num_images, _BLOCK):
+            on_progress(0, num_images)
+            block = range(start, min(start + _BLOCK, num_images))
             most = max(
                 most, *pool.map(most_pixels, [block[i : i + _PART] for i in range(0, len(block), _PART)])
             )
     return max(longest, math.isqrt(most - 1) + 1)
 
 
-def _fill(
-    loaded: Iterator[_Row | str], dataset: Dataset, folder: Path, on_progress: ProgressCallback
+def _write_arrays(
+    loaded: Iterator[_DecodedSample | str], dataset: Dataset, folder: Path, on_progress: ProgressCallback
 ) -> tuple[dict[str, list[int]], dict[int, str]]:
     """Write pictures and masks; returns the columns, and what is wrong with the images left out."""
     columns: dict[str, list[int]] = {"rows": [], "sizes": [], "digests": []}
     bad: dict[int, str] = {}
     with ExitStack() as opened:
         names = ["images", "masks"] if dataset.masks else ["images"]
-        files = {name: opened.enter_context(_open(folder / f"{name}.u8")) for name in names}
+        files = {name: opened.enter_context(_create_file(folder / f"{name}.u8")) for name in names}
         sums = {name: BlockSums(file) for name, file in files.items()}
         for index, row in enumerate(loaded):
             if isinstance(row, str):
                 bad[index] = row
             else:
-                for name, part in zip(names, (row.picture, row.mask), strict=False):
+                for name, part in zip(names, (row.image, row.mask), strict=False):
                     sums[name].write(part)
                 columns["rows"].append(index)
                 columns["sizes"].extend(row.size)
@@ -134,7 +134,7 @@ def _fill(
     return columns, bad
 
 
-def _open(path: Path) -> BinaryIO:
+def _create_file(path: Path) -> BinaryIO:
     return path.open("wb")
 
 
@@ -143,13 +143,15 @@ def _sync(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _decode_all(dataset: Dataset, limit: int, side: int, threads: int) -> Generator[_Row | str, None, None]:
+def _decode_all(
+    dataset: Dataset, limit: int, side: int, threads: int
+) -> Generator[_DecodedSample | str, None, None]:
     """Decode in threads (Pillow lets go of the interpreter), a block at a time."""
 
-    def load(index: int) -> _Row | str:
+    def load(index: int) -> _DecodedSample | str:
         with fenced(lambda: dataset.samples[index][0]):
             try:
-                return _load(dataset, index, limit, side)
+                return _decode_one(dataset, index, limit, side)
             except ValueError as error:
                 return str(error)
 
@@ -158,13 +160,13 @@ def _decode_all(dataset: Dataset, limit: int, side: int, threads: int) -> Genera
             yield from pool.map(load, range(start, min(start + _BLOCK, len(dataset))))
 
 
-def _load(dataset: Dataset, index: int, limit: int, side: int) -> _Row:
+def _decode_one(dataset: Dataset, index: int, limit: int, side: int) -> _DecodedSample:
     image, longest = reduced(dataset, index, limit)
     height, width = image.shape[:2]
-    picture = image.transpose(2, 0, 1)
+    image = image.transpose(2, 0, 1)
     # of the picture alone: what lies beside it differs between canvases
     digest = hashlib.blake2b(
-        np.ascontiguousarray(picture).data, digest_size=8, key=f"{height}x{width}".encode()
+        np.ascontiguousarray(image).data, digest_size=8, key=f"{height}x{width}".encode()
     )
     mask = b""
     if dataset.masks:
@@ -177,7 +179,7 @@ def _load(dataset: Dataset, index: int, limit: int, side: int) -> _Row:
             )
         mask = laid(classes[None], side, IGNORE_INDEX)
     number = int.from_bytes(digest.digest(), signed=True)
-    return _Row(laid(picture, side), mask, (height, width), number)
+    return _DecodedSample(laid(image, side), mask, (height, width), number)
 
 
 def _bad_images(

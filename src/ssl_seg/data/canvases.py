@@ -125,8 +125,8 @@ def unfolded(canvases: Tensor, sizes: Tensor, fill: int = 0) -> Tensor:
     folded = (sizes > side).any(dim=1)
     if not folded.any():
         return canvases
-    tall, wide = sizes.amax(dim=0).tolist()
-    seen = canvases.new_full((*canvases.shape[:-2], tall, wide), fill)
+    max_height, max_width = sizes.amax(dim=0).tolist()
+    seen = canvases.new_full((*canvases.shape[:-2], max_height, max_width), fill)
     for row, (height, width) in enumerate(sizes.tolist()):
         if folded[row]:
             picture = canvases[row].flatten()[: canvases[row, ..., 0, 0].numel() * height * width]

@@ -71,8 +71,8 @@ class Column:
         """
         read = torch.empty(len(rows), *self._shape, dtype=self._dtype)
         whole = read.view(-1).view(torch.uint8).numpy().data
-        for place, row in enumerate(rows.tolist()):
-            part, offset = whole[place * self._row : (place + 1) * self._row], row * self._row
+        for position, row in enumerate(rows.tolist()):
+            part, offset = whole[position * self._row : (position + 1) * self._row], row * self._row
             while part:
                 done = os.preadv(self._handle, [part], offset)
                 if not done:

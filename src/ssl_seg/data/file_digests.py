@@ -72,13 +72,13 @@ def identities(
         finally:
             _current.reset(token)
 
-    total = len(dataset)
+    count = len(dataset)
     try:
         with ThreadPoolExecutor(threads) as pool:
-            for start in range(0, total, _BLOCK):
+            for start in range(0, count, _BLOCK):
                 if start:
-                    on_progress(start, total)
-                block = range(start, min(start + _BLOCK, total))
+                    on_progress(start, count)
+                block = range(start, min(start + _BLOCK, count))
                 for part in pool.map(look, [block[i : i + _PART] for i in range(0, len(block), _PART)]):
                     yield from part
     finally:

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from ssl_seg.base import IGNORE_INDEX, Dataset
-from ssl_seg.data.cache_builder import FORMAT, ProgressCallback, build
+from ssl_seg.data.cache_builder import FORMAT, ProgressCallback, build_cache
 from ssl_seg.data.cache_integrity import damage
 from ssl_seg.data.canvases import unfolded
 from ssl_seg.data.column import Column
@@ -132,7 +132,7 @@ def open_image_cache(
     *,
     bad_images: Literal["stop", "skip"] = "stop",
     threads: int | None = None,
-    on_progress: ProgressCallback = lambda done, total: None,
+    on_progress: ProgressCallback = lambda done, count: None,
 ) -> ImageCache:
     """Open the image cache of a dataset; build it if it does not exist.
 
@@ -157,7 +157,7 @@ def open_image_cache(
             with _build_lock(folder, lambda: on_progress(0, len(dataset))), fenced():
                 if not _is_valid(folder, warn=True):  # another process may have been faster
                     _remove_stale_builds(cache, folder)
-                    build(dataset, canvas, folder, bad_images, count, on_progress)
+                    build_cache(dataset, canvas, folder, bad_images, count, on_progress)
         except (OSError, ResourceError) as error:
             if isinstance(error, ResourceError) and error.next:
                 raise
@@ -177,7 +177,7 @@ def fingerprint(
     *,
     table: Path | None = None,
     threads: int = 1,
-    on_progress: ProgressCallback = lambda done, total: None,
+    on_progress: ProgressCallback = lambda done, count: None,
 ) -> str:
     """Return a name that changes with any image, label, class or option that the cache depends on.
 

@@ -43,14 +43,14 @@ def check_whole(file: IO[bytes]) -> None:
     Raises:
         ValueError: a PNG whose picture is damaged or that has no end; a JPEG without its end marker.
     """
-    place = file.tell()
+    offset = file.tell()
     start = file.read(len(_PNG))
     if start == _PNG:
         _check_png(file)
     elif start.startswith(_JPEG):
-        file.seek(place + 2)
+        file.seek(offset + 2)
         _check_jpeg(file)
-    file.seek(place)
+    file.seek(offset)
 
 
 def _check_png(file: IO[bytes]) -> None:

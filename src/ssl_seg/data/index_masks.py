@@ -45,10 +45,10 @@ def from_values(
     if share > VOID_SHARE:
         raise covers(share, found.histogram(), indices[-1] + 1)
     palette = unnamed_palette(indices[-1] + 1, "the number of classes in the masks", colours)
-    how = f"class indices 0 to {indices[-1]}, as found in the masks"
+    description = f"class indices 0 to {indices[-1]}, as found in the masks"
     return MaskReader(
         palette, "indices"
-    ), f"{how}; 255 is ignored ({percent(share)} of the pixels)" if share else how
+    ), f"{description}; 255 is ignored ({percent(share)} of the pixels)" if share else description
 
 
 def two_values(found: Census, void: Sequence[int] = ()) -> tuple[MaskReader, str]:
@@ -87,7 +87,7 @@ def _one_value(paths: Sequence[Path], found: Census) -> DataError:
 
 
 def _no_indices(found: Census, indices: Sequence[int], what: str) -> DataError:
-    run = next((place for place, value in enumerate(indices) if place != value), len(indices))
+    run = next((position for position, value in enumerate(indices) if position != value), len(indices))
     options, meaning = "-o data.palette=N", "the number of classes"
     if 2 <= run <= _MANY:
         options = f"-o data.palette={run} -o data.stray=ignore"

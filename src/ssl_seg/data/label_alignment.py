@@ -17,12 +17,12 @@ def align(image_cache: "ImageCache", dataset: "Dataset", classes: list[str], spe
     Raises:
         DataError: it has a class that they have not; with the place of its first image.
     """
-    index = {name: place for place, name in enumerate(classes)}
-    strange = [place for place, name in enumerate(image_cache.classes) if name not in index]
-    for place in strange:
-        rows = (image_cache.targets == place).nonzero()[:, 0]
+    index = {name: position for position, name in enumerate(classes)}
+    unknown = [position for position, name in enumerate(image_cache.classes) if name not in index]
+    for position in unknown:
+        rows = (image_cache.targets == position).nonzero()[:, 0]
         if len(rows):
-            name = image_cache.classes[place]
+            name = image_cache.classes[position]
             raise DataError(
                 f"class {name!r} of {spec} ({len(rows)} images) does not occur in the training set"
                 f"{did_you_mean(name, classes)}",

@@ -85,16 +85,16 @@ def census(paths: Sequence[Path], pixels: Pixels, threads: int | None = None) ->
 
 
 def _summed(found: Iterable[tuple[Path, dict[int, int] | str]]) -> Census:
-    total = Census()
+    census = Census()
     for path, counts in found:
         if isinstance(counts, str):
-            total.unread.append((str(path), counts))
+            census.unread.append((str(path), counts))
             continue
-        total.masks += 1
-        total.pixels.update(counts)
-        for value in counts.keys() - total.example.keys():
-            total.example[value] = path.name
-    return total
+        census.masks += 1
+        census.pixels.update(counts)
+        for value in counts.keys() - census.example.keys():
+            census.example[value] = path.name
+    return census
 
 
 def _palette_from_indices(values: NDArray[Any]) -> dict[int, int]:

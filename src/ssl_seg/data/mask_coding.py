@@ -45,20 +45,20 @@ def detect_encoding(
         paths: of all masks.
         palette: if it is known.
         void: values of index masks that are no class.
-        bits: see `MaskReader`.
+        threshold_channels: see `MaskReader`.
 
     Raises:
         DataError: none can be read, or what they hold can be read in more than one way, or in none.
     """
     seen = sample(paths)
     if palette is None:
-        reader, how = _found_out(paths, seen, void, bits)
+        reader, description = _found_out(paths, seen, void, bits)
     elif palette.by == "two values":
-        reader, how = _two_values(paths, seen, bits)
+        reader, description = _two_values(paths, seen, bits)
     else:
         reader = MaskReader(palette, _coding(seen, palette, bits))
-        how = f"{'colours' if reader.coding == 'colours' else 'class indices'} of {palette.source}"
-    if void and reader.coding == "colours":
+        description = f"{'colours' if reader.encoding == 'colours' else 'class indices'} of {palette.source}"
+    if void and reader.encoding == "colours":
         raise DataError(
             "ignore= lists values of index masks, but these masks contain colors",
             where=str(paths[0]),
@@ -70,7 +70,7 @@ def detect_encoding(
         gone = [] if reader.values else [palette.names[value] for value in void if value < len(palette.names)]
         exclude = tuple(dict.fromkeys((*palette.exclude, *gone)))
         palette = replace(palette, void_values=(*palette.void_values, *void), exclude=exclude)
-    return replace(reader, palette=palette, bits=bits), how
+    return replace(reader, palette=palette, threshold_channels=bits), description
 
 
 def _is_coloured(image: Image.Image) -> bool:
@@ -212,7 +212,7 @@ def _recognised(palette: Palette, found: Census) -> str:
 
 def _json(found: Census) -> str:
     listed = [list(unpack_rgb(code)) for code, _ in found.pixels.most_common(_LISTED)]
-    names = ", ".join(f'"NAME{place}": {colour}' for place, colour in enumerate(listed, 1))
+    names = ", ".join(f'"NAME{position}": {colour}' for position, colour in enumerate(listed, 1))
     return f"{{{names}{', ...' if len(found.pixels) > _LISTED else ''}}}"
 
 

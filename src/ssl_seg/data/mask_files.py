@@ -35,16 +35,16 @@ class MaskReader:
 
     Attributes:
         palette: the classes.
-        coding: what a pixel holds.
-        bits: each channel counts as 0 below 128 and as 255 from there on, before it is looked up.
-        stray: what a value that is no class is read as; None makes it an error.
+        encoding: what a pixel holds.
+        threshold_channels: each channel counts as 0 below 128 and as 255 from there on, before it is looked up.
+        unknown_class: what a value that is no class is read as; None makes it an error.
         values: of indices, those of each class; by default 0, 1, ...
     """
 
     palette: Palette
-    coding: Literal["colours", "indices"] = "colours"
-    bits: bool = False
-    stray: int | None = None
+    encoding: Literal["colours", "indices"] = "colours"
+    threshold_channels: bool = False
+    unknown_class: int | None = None
     values: tuple[tuple[int, ...], ...] | None = None
 
     def read(self, path: Path) -> NDArray[np.uint8]:
@@ -55,17 +55,17 @@ class MaskReader:
         """
         image = open_mask(path)
         classes: NDArray[np.uint8]
-        if self.coding == "colours":
-            values: NDArray[Any] = pack_rgb(colours_of(image, bits=self.bits))
+        if self.encoding == "colours":
+            values: NDArray[Any] = pack_rgb(colours_of(image, bits=self.threshold_channels))
             classes = self.palette.table[values]
         else:
-            values = values_of(image, bits=self.bits)
+            values = values_of(image, bits=self.threshold_channels)
             classes = self._table[np.where((values >= 0) & (values <= _LARGEST), values, _LARGEST + 1)]
-        stray = classes == UNKNOWN_CLASS
-        if stray.any():
-            if self.stray is None:
-                raise ValueError(self._described(values[stray]))
-            classes[stray] = self.stray
+        unknown = classes == UNKNOWN_CLASS
+        if unknown.any():
+            if self.unknown_class is None:
+                raise ValueError(self._format_unknown(values[unknown]))
+            classes[unknown] = self.unknown_class
         return classes
 
     @cached_property
@@ -82,12 +82,12 @@ class MaskReader:
     def guesses_void(self) -> bool:
         """Whether 255 is read as no class only because that is the custom."""
         is_class = any(IGNORE_INDEX in values for values in self.values or ())
-        return self.coding == "indices" and not is_class and IGNORE_INDEX not in self.palette.void_values
+        return self.encoding == "indices" and not is_class and IGNORE_INDEX not in self.palette.void_values
 
-    def _described(self, values: NDArray[Any]) -> str:
+    def _format_unknown(self, values: NDArray[Any]) -> str:
         found, counts = np.unique(values, return_counts=True)
         most = sorted(zip(counts.tolist(), found.tolist(), strict=True), reverse=True)
-        if self.coding == "colours":
+        if self.encoding == "colours":
             shown = [
                 f"{counted(count, 'pixel')} of color {unpack_rgb(code)}" for count, code in most[:_SHOWN]
             ]

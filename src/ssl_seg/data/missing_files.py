@@ -37,14 +37,14 @@ def _spelled(folder: Path, name: str) -> str:
     bare = name.strip("'\" ")
     if bare != name and (folder / bare).exists():
         return bare
-    for ending in sorted(EXTENSIONS):
-        for tried in (f"{name}{ending}", f"{name}{ending.upper()}"):
+    for suffix in sorted(EXTENSIONS):
+        for tried in (f"{name}{suffix}", f"{name}{suffix.upper()}"):
             if (folder / tried).exists():
                 return tried
-    place = folder / name
-    if place.parent.is_dir():
-        for entry in sorted(os.listdir(place.parent)):
-            if entry.casefold() == place.name.casefold():
+    path = folder / name
+    if path.parent.is_dir():
+        for entry in sorted(os.listdir(path.parent)):
+            if entry.casefold() == path.name.casefold():
                 return str(Path(name).with_name(entry))
     return ""
 

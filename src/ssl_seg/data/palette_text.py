@@ -102,7 +102,7 @@ def _from_json(content: Any, source: str) -> Palette:
         entries = [(name, _colour(rgb)) for name, rgb in content.items()]
         return named(source, entries, exclude=_called_nothing([name for name, _ in entries]))
     listed = content["classes"]
-    ids = [entry.get("id", place) for place, entry in enumerate(listed)]
+    ids = [entry.get("id", position) for position, entry in enumerate(listed)]
     if sorted(ids) != list(range(len(ids))):
         raise ValueError(f"the ids are {ids}, not 0 to {len(ids) - 1}")
     ordered = [entry for _, entry in sorted(zip(ids, listed, strict=True), key=lambda pair: pair[0])]
@@ -123,9 +123,9 @@ def _ignored(content: dict[str, Any], names: list[str]) -> tuple[tuple[str, ...]
     """The classes that stand for none, and values without a class."""
     if "ignore" not in content:
         return _called_nothing(names), ()
-    given = content["ignore"]
+    ignored = content["ignore"]
     exclude, values = list[str](), list[int]()
-    for item in [] if given is None else given if isinstance(given, list) else [given]:
+    for item in [] if ignored is None else ignored if isinstance(ignored, list) else [ignored]:
         if item in names:
             exclude.append(item)
         elif type(item) is int and 0 <= item < len(names):

@@ -66,8 +66,8 @@ class Palette:
 
 def pack_rgb(colours: NDArray[np.uint8]) -> NDArray[np.uint32]:
     """(..., 3) RGB -> (...) one number per colour."""
-    wide = colours.astype(np.uint32)
-    return (wide[..., 0] << np.uint32(16)) | (wide[..., 1] << np.uint32(8)) | wide[..., 2]
+    channels = colours.astype(np.uint32)
+    return (channels[..., 0] << np.uint32(16)) | (channels[..., 1] << np.uint32(8)) | channels[..., 2]
 
 
 def unpack_rgb(code: int) -> Colour:
@@ -84,7 +84,7 @@ def voc_colormap(count: int) -> tuple[Colour, ...]:
 
 
 def _every_third_bit(index: int) -> int:
-    return sum((index >> 3 * place & 1) << (7 - place) for place in range(8))
+    return sum((index >> 3 * bit & 1) << (7 - bit) for bit in range(8))
 
 
 def unnamed_palette(count: int, source: str, colours: Sequence[Colour] = ()) -> Palette:

@@ -111,7 +111,7 @@ def _first(value: Any) -> int:
     return int(value[0] if isinstance(value, tuple) else value)
 
 
-def _header(tags: ImageFileDirectory_v2, file: IO[bytes], place: int) -> TiffHeader:
+def _header(tags: ImageFileDirectory_v2, file: IO[bytes], offset: int) -> TiffHeader:
     photometric = _first(tags.get(262, 0))
     bands, bits = _first(tags.get(277, 1)), _first(tags.get(258, 1))
     extra = tags.get(338, ())
@@ -126,12 +126,12 @@ def _header(tags: ImageFileDirectory_v2, file: IO[bytes], place: int) -> TiffHea
         "compressed": _first(tags.get(259, 1)) != 1,
     }
     grey = bands == 1 and bits > 1 and photometric in _GREY  # pages of one bit are text
-    return TiffHeader(**header, alike=_pages_alike(tags, file, place) if grey else 1)
+    return TiffHeader(**header, alike=_pages_alike(tags, file, offset) if grey else 1)
 
 
-def _pages_alike(tags: ImageFileDirectory_v2, file: IO[bytes], place: int) -> int:
+def _pages_alike(tags: ImageFileDirectory_v2, file: IO[bytes], offset: int) -> int:
     """Pages of one band and the size of the first; reduced copies and masks are none."""
-    size, count, seen = (tags[256], tags[257]), 1, {place}
+    size, count, seen = (tags[256], tags[257]), 1, {offset}
     while tags.next and tags.next not in seen and len(seen) < _MOST_PAGES:
         seen.add(tags.next)
         _load(tags, file)

@@ -44,8 +44,8 @@ def csv_labels(
     rows = [(line, _file_name(folder, name), label) for line, name, label in rows]
     _check(path, folder, rows)
     classes = sorted({label for _, _, label in rows if label}, key=_label_order)
-    index = {label: place for place, label in enumerate(classes)}
-    pairs = ((name, index.get(label, -1)) for _, name, label in rows)
+    class_indices = {label: index for index, label in enumerate(classes)}
+    pairs = ((name, class_indices.get(label, -1)) for _, name, label in rows)
     return FileDataset(folder, pairs, classes, range=range, table=path, lines=(line for line, _, _ in rows))
 
 

@@ -58,10 +58,10 @@ def mask_pairs(
             or such JSON; by default `palette.json` beside the images or one folder above, or what the masks show.
         default_palette: what holds where there is neither: validation masks are read as those of training.
         ignore: values of index masks that are no class, as `255` or `0,255`.
-        colours: `exact`, or `bits`: each channel counts as 0 below 128 and as 255 from there on. The
+        colours: `exact`, or `threshold_channels`: each channel counts as 0 below 128 and as 255 from there on. The
             graders of the `deepglobe` palette read masks so. What one trains on should be exact:
             a colour in between is a damaged mask.
-        stray: what is done about a colour or an index of no class: `stop`; `ignore` the pixel, which
+        unknown_class: what is done about a colour or an index of no class: `stop`; `ignore` the pixel, which
             is neither trained on nor measured; or take it for the class that the palette calls none,
             as graders do, for whom any class predicted there is wrong.
         splits: false takes folders of such names for any others.
@@ -81,8 +81,10 @@ def mask_pairs(
     affixes = Affixes(image_prefix, image_suffix, mask_prefix, mask_suffix, case)
     pairs = pair_files(image_root, mask_root, affixes, skip_unpaired=unpaired == "skip")
     known, paths = _palette(base, palette, default_palette), [mask_root / mask for _, mask in pairs]
-    found, how = detect_encoding(paths, known, void=ignore or (), bits=colours == "bits")
-    return MaskPairDataset(image_root, mask_root, pairs, _with_stray(found, stray), affixes, how, range=range)
+    found, description = detect_encoding(paths, known, void=ignore or (), bits=colours == "bits")
+    return MaskPairDataset(
+        image_root, mask_root, pairs, _with_unknown_class(found, stray), affixes, description, range=range
+    )
 
 
 def _palette(base: Path, palette: str | None, default: str | None) -> Palette | None:
@@ -91,11 +93,11 @@ def _palette(base: Path, palette: str | None, default: str | None) -> Palette | 
     return read_palette(text) if text else None
 
 
-def _with_stray(reader: MaskReader, stray: Literal["stop", "ignore", "unknown"]) -> MaskReader:
-    value = {"stop": None, "ignore": IGNORE_INDEX, "unknown": reader.palette.none}[stray]
-    if stray == "unknown" and value is None:
+def _with_unknown_class(reader: MaskReader, unknown: Literal["stop", "ignore", "unknown"]) -> MaskReader:
+    value = {"stop": None, "ignore": IGNORE_INDEX, "unknown": reader.palette.none}[unknown]
+    if unknown == "unknown" and value is None:
         raise UsageError(f"stray=unknown: the palette ({reader.palette.source}) has no void class")
-    return replace(reader, stray=value)
+    return replace(reader, unknown_class=value)
 
 
 class MaskPairDataset(Dataset):
@@ -106,7 +108,7 @@ class MaskPairDataset(Dataset):
         pairs: (image, mask), relative to them.
         reader: of the masks.
         affixes: of the names.
-        how: a line on how masks are read, and why.
+        description: a line on how masks are read, and why.
         range: see `FileDataset`.
 
     Attributes:
@@ -130,7 +132,7 @@ class MaskPairDataset(Dataset):
         pairs: Iterable[tuple[str, str]],
         reader: MaskReader,
         affixes: Affixes,
-        how: str = "",
+        description: str = "",
         *,
         range: tuple[float, float] | None = None,
     ) -> None:
@@ -141,13 +143,19 @@ class MaskPairDataset(Dataset):
         self.mask_files = FileDataset(masks, ((mask, -1) for _, mask in pairs))
         self.palette, self.palette_source, self.palette_text = palette.array, palette.source, as_text(palette)
         self.exclude = list(palette.exclude)
-        self.reader, self.how, self._last = reader, how, threading.local()
+        self.reader, self.how, self._last = reader, description, threading.local()
         self.image_prefix, self.image_suffix = had(affixes.image, pairs[0][0])
         self.mask_prefix, self.mask_suffix = had(affixes.mask, pairs[0][1])
-        coding: tuple[object, ...] = (reader.coding, reader.bits, reader.stray, palette.colours, palette.void)
+        coding: tuple[object, ...] = (
+            reader.encoding,
+            reader.threshold_channels,
+            reader.unknown_class,
+            palette.colours,
+            palette.void,
+        )
         if reader.values or palette.void_values:
             coding = (*coding, reader.values, palette.void_values)
-        self._how = repr(coding)
+        self._cache_key = repr(coding)
 
     def file(self, index: int) -> str:
         return self.image_files.file(index)
@@ -157,7 +165,7 @@ class MaskPairDataset(Dataset):
 
     def identity(self, index: int) -> str:
         """Changes with the image, the mask, and how the mask is read."""
-        return f"{self.image_files.identity(index)}\0{self.mask_files.identity(index)}\0{self._how}"
+        return f"{self.image_files.identity(index)}\0{self.mask_files.identity(index)}\0{self._cache_key}"
 
     def image(self, index: int, canvas: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
         image, size = self.image_files.image(index, canvas)

@@ -20,7 +20,7 @@ from ssl_seg.engine.stopping import Stopping
 from ssl_seg.errors import HealthError, Stopped
 from ssl_seg.utils.log import log
 from ssl_seg.weights.checkpoint import load_checkpoint, save_checkpoint
-from ssl_seg.weights.checkpoint_files import newest_checkpoint, tidy
+from ssl_seg.weights.checkpoint_files import latest_valid_checkpoint, prune_checkpoints
 
 
 @dataclass
@@ -170,7 +170,7 @@ class CheckpointManager:
 
     def _restore(self) -> dict[str, Any]:
         """Restore the state in memory from the newest valid checkpoint; write nothing."""
-        path, refused = newest_checkpoint(self.run.checkpoints)
+        path, refused = latest_valid_checkpoint(self.run.checkpoints)
         for damage in refused:
             log.warning("skipping damaged checkpoint: %s; using %s", damage, path.name)
         state = load_checkpoint(path, self.module, self.optimizer)
@@ -191,4 +191,4 @@ class CheckpointManager:
         self.run.restore(state.get("scores"), step - 1 if due else step)
         if due or step < self.schedule.total_steps:
             self.run.set_status("running", step=step, checkpoint=f"step-{step:06d}")
-        tidy(self.run.checkpoints, step)
+        prune_checkpoints(self.run.checkpoints, step)

@@ -56,19 +56,19 @@ def extract_features(
     backbone: Backbone,
     image_cache: ImageCache,
     device: Device,
-    **how: Any,
+    **options: Any,
 ) -> tuple[Tensor, Tensor]:
     """The backbone's `summary` of every image's central square.
 
     Args:
-        how: see `run_inference`.
+        options: see `run_inference`.
 
     Returns:
         (N, C) float32 features and (N,) int64 targets, on the device; fewer rows if `stopped`.
     """
-    rows, batch_size = how.get("rows"), how.get("batch_size", EVAL_BATCH_SIZE)
+    rows, batch_size = options.get("rows"), options.get("batch_size", EVAL_BATCH_SIZE)
     targets = image_cache.targets if rows is None else image_cache.targets[rows]
-    parts = [found.float() for found, _ in run_inference(_Summary(backbone), image_cache, device, **how)]
+    parts = [found.float() for found, _ in run_inference(_Summary(backbone), image_cache, device, **options)]
     features = gather_outputs(parts, len(targets), device, batch_size)
     return features, targets[: len(features)].to(features.device)
 

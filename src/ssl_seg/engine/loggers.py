@@ -83,22 +83,24 @@ class ExperimentLogger:
         folder, known = self._run.folder.absolute(), self._ids()
         number = known.get(name)  # of the run in the tracker's own book
         tracker: Any
-        how: dict[str, Any] = {}
+        options: dict[str, Any] = {}
         if name == "tensorboard":
             # what an earlier process wrote of this step and later ones is not shown
             tracker = tracking.TensorBoardTracker(name, folder, purge_step=step)
         elif name == "wandb":
-            how = {"id": number or uuid.uuid4().hex[:12], "resume": "allow"}
-            how |= {"mode": os.environ.get("WANDB_MODE", "offline"), "dir": str(folder)}
-            tracker = tracking.WandBTracker("ssl-seg", name=folder.name, **how)
+            options = {"id": number or uuid.uuid4().hex[:12], "resume": "allow"}
+            options |= {"mode": os.environ.get("WANDB_MODE", "offline"), "dir": str(folder)}
+            tracker = tracking.WandBTracker("ssl-seg", name=folder.name, **options)
         else:
             _use_folder(folder)
-            how = {"run_name": folder.name, "run_id": number}
-            tracker = tracking.MLflowTracker("ssl-seg", logging_dir=str(folder / "mlflow"), **how)
+            options = {"run_name": folder.name, "run_id": number}
+            tracker = tracking.MLflowTracker("ssl-seg", logging_dir=str(folder / "mlflow"), **options)
         tracker.start()
         if name not in known:
-            given = {"tensorboard": name, "wandb": how.get("id")}.get(name) or tracker.tracker.info.run_id
-            self._remember(name, given)
+            run_id = {"tensorboard": name, "wandb": options.get("id")}.get(
+                name
+            ) or tracker.tracker.info.run_id
+            self._remember(name, run_id)
             self._log_config(name, tracker)
         return tracker
 

@@ -161,7 +161,7 @@ def scale_lr(optimizer: str, lr: float, batch_size: int) -> float:
 
 
 def lr_at_step(
-    step: int, total: int, peak: float, warmup: int = 0, schedule: str = "cosine", end: float = 0.0
+    step: int, total_steps: int, peak_lr: float, warmup: int = 0, schedule: str = "cosine", end: float = 0.0
 ) -> float:
     """The learning rate of a step, counted from 0.
 
@@ -169,30 +169,30 @@ def lr_at_step(
     `(1 - t) ** 0.9` (`poly`), or stays at its peak (`constant`).
     """
     if step < warmup:
-        return peak * (step + 1) / warmup
-    t = (step - warmup) / max(1, total - warmup)
+        return peak_lr * (step + 1) / warmup
+    t = (step - warmup) / max(1, total_steps - warmup)
     if schedule == "constant":
-        return peak
+        return peak_lr
     if schedule == "poly":
-        return end + (peak - end) * float((1.0 - t) ** 0.9)
-    return end + (peak - end) * 0.5 * (1.0 + math.cos(math.pi * t))
+        return end + (peak_lr - end) * float((1.0 - t) ** 0.9)
+    return end + (peak_lr - end) * 0.5 * (1.0 + math.cos(math.pi * t))
 
 
-def weight_decay_at_step(step: int, total: int, start: float, end: float) -> float:
+def weight_decay_at_step(step: int, total_steps: int, start: float, end: float) -> float:
     """The weight decay of a step, counted from 0: from `start` to `end` along half a cosine, without warm-up."""
-    return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * step / total))
+    return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * step / total_steps))
 
 
-def set_lr(optimizer: Optimizer, rate: float, peak: float = 0.0, progress: float = 1.0) -> None:
+def set_lr(optimizer: Optimizer, rate: float, peak_lr: float = 0.0, progress: float = 1.0) -> None:
     """Give every group the rate times its own scale; see `ParamGroup` for what a method may declare.
 
     Args:
         rate: of this step.
-        peak: of the run, for groups whose rate is constant.
+        peak_lr: of the run, for groups whose rate is constant.
         progress: the part of the run that is done before this step, in [0, 1).
     """
     for group in optimizer.param_groups:
-        rate_of_group = peak if group.get("constant_lr") else rate
+        rate_of_group = peak_lr if group.get("constant_lr") else rate
         # without a rate nothing decays either; what is frozen by it keeps its place in the graph, as DDP needs it
         is_frozen = progress < group.get("frozen_until", 0.0)
         group["lr"] = 0.0 if is_frozen else rate_of_group * group["scale"]

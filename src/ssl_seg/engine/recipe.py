@@ -102,7 +102,7 @@ def merged(*recipes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def resolve(
-    given: Mapping[str, Any], recipe: Mapping[str, Any], whose: str, started: Mapping[str, Any] | None = None
+    config: Mapping[str, Any], recipe: Mapping[str, Any], owner: str, started: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """What a run uses: the user's values, and where there are none those of the recipe.
 
@@ -110,17 +110,17 @@ def resolve(
     user's stays, unless they say where it ends.
 
     Args:
-        given: settings of a run, None where they are open. Of these keys it has `optimizer`, `lr`, `weight_decay`,
+        config: settings of a run, None where they are open. Of these keys it has `optimizer`, `lr`, `weight_decay`,
             `warmup` and `batch_size`, and may have the others.
         recipe: `optimizer`; `lr`, `lr_end`, `weight_decay`, `weight_decay_end`, `momentum` and `betas` of that
             optimizer; `warmup`, `schedule` and `clip`. What differs with another optimizer stands in a table of
             its name. A rate is for a batch of 256, see `scale_lr`; `lr_scaling` (`linear` or `none`) says
             otherwise.
-        whose: for the error.
+        owner: for the error.
         started: settings that a resumed run was started with: they hold, whatever the recipe says by now.
 
     Returns:
-        The values of all these keys that `given` has. None: the usual momentum or betas, a rate that falls to 0, a
+        The values of all these keys that `config` has. None: the usual momentum or betas, a rate that falls to 0, a
         weight decay that stays.
 
     Raises:
@@ -129,30 +129,30 @@ def resolve(
     """
     if started and started.get("optimizer"):
         found: Mapping[str, Any] = started
-    elif trouble := trouble_in(recipe):
-        raise PluginError(f"the recipe of {whose}: {trouble}")
+    elif problem := trouble_in(recipe):
+        raise PluginError(f"the recipe of {owner}: {problem}")
     else:
-        found = _resolved(given, recipe, whose)
-    return {key: found.get(key) for key in ("optimizer", *_OWN, *_SHARED) if key in given}
+        found = _resolved(config, recipe, owner)
+    return {key: found.get(key) for key in ("optimizer", *_OWN, *_SHARED) if key in config}
 
 
-def _resolved(given: Mapping[str, Any], recipe: Mapping[str, Any], whose: str) -> dict[str, Any]:
-    typed = {key: value for key, value in given.items() if value is not None}
+def _resolved(config: Mapping[str, Any], recipe: Mapping[str, Any], owner: str) -> dict[str, Any]:
+    typed = {key: value for key, value in config.items() if value is not None}
     name = check_optimizer(typed.get("optimizer", recipe.get("optimizer", "adamw")))
-    suits = {**_DEFAULT, "weight_decay": _DECAYS[name], **_stated(recipe, name)}
-    if betas := suits.get("betas"):
-        suits["betas"] = ",".join(map(str, betas))
-    if "lr" not in typed and "lr" not in suits:
-        raise _no_rate(name, recipe, whose, given["batch_size"])
-    scaling = {"linear": "sgd", "none": "adamw"}.get(suits.pop("lr_scaling", ""), name)
-    lr = typed.get("lr", scale_lr(scaling, suits.get("lr", 0.0), given["batch_size"]))
+    defaults = {**_DEFAULT, "weight_decay": _DECAYS[name], **_stated(recipe, name)}
+    if betas := defaults.get("betas"):
+        defaults["betas"] = ",".join(map(str, betas))
+    if "lr" not in typed and "lr" not in defaults:
+        raise _missing_lr_error(name, recipe, owner, config["batch_size"])
+    scaling = {"linear": "sgd", "none": "adamw"}.get(defaults.pop("lr_scaling", ""), name)
+    lr = typed.get("lr", scale_lr(scaling, defaults.get("lr", 0.0), config["batch_size"]))
     if "weight_decay" in typed:
-        suits.pop("weight_decay_end", None)
-    if "lr_end" in suits:
-        suits["lr_end"] *= lr / suits["lr"] if suits["lr"] else 1.0
-    if typed.get("schedule", suits["schedule"]) == "constant":
-        suits.pop("lr_end", None)
-    values = {**suits, **typed, "optimizer": name, "lr": lr}
+        defaults.pop("weight_decay_end", None)
+    if "lr_end" in defaults:
+        defaults["lr_end"] *= lr / defaults["lr"] if defaults["lr"] else 1.0
+    if typed.get("schedule", defaults["schedule"]) == "constant":
+        defaults.pop("lr_end", None)
+    values = {**defaults, **typed, "optimizer": name, "lr": lr}
     _check_together(name, typed, values)
     return values
 
@@ -182,10 +182,10 @@ def _stated(recipe: Mapping[str, Any], name: str) -> dict[str, Any]:
     return stated | dict(recipe.get(name, {}))
 
 
-def _no_rate(name: str, recipe: Mapping[str, Any], whose: str, size: int) -> UsageError:
+def _missing_lr_error(name: str, recipe: Mapping[str, Any], owner: str, size: int) -> UsageError:
     known = [n for n in OPTIMIZERS if "lr" in _stated(recipe, n)]
     low, high = (scale_lr(name, rate, size) for rate in _USUAL[name])
     return UsageError(
-        f"{whose} has no learning rate for {name}, only for {', '.join(known)}",
+        f"{owner} has no learning rate for {name}, only for {', '.join(known)}",
         next=f"--lr {math.sqrt(low * high):.1g}  # usual for {name} and {size} images: {low:.2g} to {high:.2g}",
     )

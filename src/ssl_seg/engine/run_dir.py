@@ -113,10 +113,10 @@ class Run:
     @property
     def again(self) -> str:
         """What to type to go on with it; code is named again, as only a person may do that."""
-        given: dict[str, Any] = {}
+        config: dict[str, Any] = {}
         with suppress(SslSegError):  # not there before the first step
-            given = self.settings()
-        return resuming(self.command, self.folder, given)
+            config = self.settings()
+        return resuming(self.command, self.folder, config)
 
     def check_there(self) -> None:
         """Nothing may be written into a folder that has taken the place of this one, or would be made anew.

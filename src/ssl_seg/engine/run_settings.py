@@ -97,13 +97,13 @@ def _way_back(folder: Path, settings: Mapping[str, Any]) -> str:
     return f"{move}; {again}  # restores it from the checkpoint"
 
 
-def check_parts(given: Mapping[str, Any], world_size: int) -> None:
+def check_batch_split(config: Mapping[str, Any], world_size: int) -> None:
     """A batch is that of all processes, and each cuts its share as `--accumulate` asks.
 
     Raises:
         UsageError: the parts would not be equal.
     """
-    size, parts = given["batch_size"], given["accumulate"]
+    size, parts = config["batch_size"], config["accumulate"]
     if size % (parts * world_size):
         shares = f" for each of {world_size} processes" if world_size > 1 else ""
         nearest = max(1, round(size / (parts * world_size))) * parts * world_size
@@ -113,7 +113,7 @@ def check_parts(given: Mapping[str, Any], world_size: int) -> None:
         )
 
 
-def refuse_changes(given: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+def check_resume_config(config: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
     """A resumed run must be the run that was started.
 
     Raises:
@@ -122,7 +122,7 @@ def refuse_changes(given: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
     moved = {key for key in PLACES if stored.get(key) is not None}
     changed = [
         f"{key}: was {stored.get(key, False)!r}, now {value!r}"
-        for key, value in given.items()
+        for key, value in config.items()
         if key not in FREE | moved
         # False: of a switch that the version before did not have
         and not (same_name if key in COMPONENTS else same_code)(value, stored.get(key, False))

@@ -103,7 +103,7 @@ def read_duration(text: str) -> float:
     """
     found = _TIME.fullmatch(text.replace(" ", "").lower())
     hours, minutes, seconds = (float(part or 0) for part in (found.groups() if found else (0, 0, 0)))
-    total = 3600 * hours + 60 * minutes + seconds
-    if not total > 0:
+    num_seconds = 3600 * hours + 60 * minutes + seconds
+    if not num_seconds > 0:
         raise UsageError(f"--max-time takes a time, got {text!r}", next="--max-time 2h, 90m or 1h30m")
-    return total
+    return num_seconds

@@ -82,7 +82,7 @@ def compute_tsne_maps(
     perplexity: float,
     seed: int = 0,
     k: int = 10,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: Callable[[int, int], None] = lambda done, count: None,
 ) -> list[TSNEMap]:
     """Map the same N images by their features at each epoch; on one machine always to the same bits.
 

@@ -100,9 +100,11 @@ def visreg_loss(
     Returns:
         `loss`, `invariance`, and the parts of the regulariser.
     """
-    together = all_gather(points.transpose(0, 1)).transpose(0, 1)
+    all_points = all_gather(points.transpose(0, 1)).transpose(0, 1)
     terms = (
-        visreg_terms(together, directions) if kind == "visreg" else {"sigreg": sigreg(together, directions)}
+        visreg_terms(all_points, directions)
+        if kind == "visreg"
+        else {"sigreg": sigreg(all_points, directions)}
     )
     near = invariance(points, large)
     loss = (1.0 - balance) * near + balance * torch.stack(list(terms.values())).sum()

@@ -125,9 +125,9 @@ class _SyncBatchNormFunction(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> Any:
         input, weight, mean, scale = context.saved_tensors
-        wide = torch.promote_types(input.dtype, torch.float32)
-        gradient = gradients[0].to(wide)
-        unit = (input.to(wide) - _column(mean, input)) * _column(scale, input)
+        dtype = torch.promote_types(input.dtype, torch.float32)
+        gradient = gradients[0].to(dtype)
+        unit = (input.to(dtype) - _column(mean, input)) * _column(scale, input)
         axes = _axes(input)
         sums = torch.stack([gradient.sum(axes), (gradient * unit).sum(axes)])
         of_bias, of_weight = sums.clone()  # of this process: they are averaged with all other gradients
@@ -135,9 +135,17 @@ class _SyncBatchNormFunction(torch.autograd.Function):
         common, along = (_column(part / context.count, input) for part in sums)
         factor = _column(scale if weight is None else scale * weight, input)
         of_input = ((gradient - common - unit * along) * factor).to(input.dtype)
-        given = context.needs_input_grad
-        of_weight = of_weight.to(weight.dtype) if given[1] else None
-        return of_input, of_weight, of_bias.to(weight.dtype) if given[2] else None, None, None, None, None
+        needs_grad = context.needs_input_grad
+        of_weight = of_weight.to(weight.dtype) if needs_grad[1] else None
+        return (
+            of_input,
+            of_weight,
+            of_bias.to(weight.dtype) if needs_grad[2] else None,
+            None,
+            None,
+            None,
+            None,
+        )
 
 
 def _global_moments(x: Tensor) -> tuple[float, Tensor, Tensor]:

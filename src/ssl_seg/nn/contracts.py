@@ -17,14 +17,18 @@ from ssl_seg.utils.foreign import Owner, fenced, label, wrong
 
 
 def made_by(
-    owner: Owner, kind: str, factory: Callable[..., Any], given: Sequence[Any], options: Mapping[str, Any]
+    owner: Owner,
+    kind: str,
+    factory: Callable[..., Any],
+    positional: Sequence[Any],
+    options: Mapping[str, Any],
 ) -> Any:
     """What a plugin's factory makes, held to its contract; of a network, every answer from now on.
 
     Args:
         owner: whose it is.
         kind: of the component, as in the registry.
-        given: by the command; of a head, the third is the number of classes.
+        positional: by the command; of a head, the third is the number of classes.
         options: of the user.
 
     Raises:
@@ -32,9 +36,9 @@ def made_by(
             gives what it must not.
     """
     with fenced(owner=owner):
-        made = factory(*given, **options)
+        made = factory(*positional, **options)
         label(made, owner)
-        _check(owner, kind, made, *given[2:3])
+        _check(owner, kind, made, *positional[2:3])
         if kind == "backbones":
             made.summary = MethodType(_summary, made)  # of the object itself: copies have their own
         if isinstance(made, TokenBackbone):
@@ -126,8 +130,8 @@ def _dataset_trouble(made: Any) -> str:
 
 def _method_answer(module: nn.Module, inputs: tuple[Any, ...], out: Any, classes: int) -> str:
     if not isinstance(out, Mapping) or "loss" not in out:
-        given = f"a dict of {', '.join(map(repr, out))}" if isinstance(out, Mapping) else _type(out)
-        return f"training_step gives {given}, and must give a dict with `loss`"
+        returned = f"a dict of {', '.join(map(repr, out))}" if isinstance(out, Mapping) else _type(out)
+        return f"training_step gives {returned}, and must give a dict with `loss`"
     for name, value in out.items():
         if not isinstance(value, Tensor):
             return f"training_step gives {_type(value)} as {name!r}, and must give tensors"

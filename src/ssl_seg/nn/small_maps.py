@@ -22,9 +22,9 @@ def pad_small_maps(module: nn.Module) -> None:
             part.register_forward_pre_hook(_pad)
 
 
-def _pad(conv: nn.Module, given: tuple[Any, ...]) -> Any:
+def _pad(conv: nn.Module, inputs: tuple[Any, ...]) -> Any:
     assert isinstance(conv, nn.Conv2d)
-    images, *rest = given
+    images, *rest = inputs
     height, width = (_missing(conv, axis, images.shape[axis - 2]) for axis in (0, 1))
     return (F.pad(images, (0, width, 0, height)), *rest) if height or width else None
 

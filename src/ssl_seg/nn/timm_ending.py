@@ -60,12 +60,14 @@ def _look(net: Any, indices: tuple[int, ...]) -> Ending:
     for path, part in net.named_modules():
         part.register_forward_pre_hook(lambda _, __, path=path: called.add(path))
     images = torch.zeros(2, *net.pretrained_cfg["input_size"])
-    how = {"indices": list(indices), "norm": True, "output_fmt": "NCHW"}
-    final, maps = net.forward_intermediates(images, **how)
+    options = {"indices": list(indices), "norm": True, "output_fmt": "NCHW"}
+    final, maps = net.forward_intermediates(images, **options)
 
     def without_gradient(results: list[Tensor]) -> frozenset[str]:
-        total = torch.stack([result.float().sum() for result in results]).sum()
-        found = torch.autograd.grad(total, list(parameters.values()), retain_graph=True, allow_unused=True)
+        output_sum = torch.stack([result.float().sum() for result in results]).sum()
+        found = torch.autograd.grad(
+            output_sum, list(parameters.values()), retain_graph=True, allow_unused=True
+        )
         return frozenset(key for key, gradient in zip(parameters, found, strict=True) if gradient is None)
 
     behind = without_gradient(maps)
@@ -74,7 +76,7 @@ def _look(net: Any, indices: tuple[int, ...]) -> Ending:
         if idle < behind:
             return Ending(final.shape[1], _uncalled(idle, called), behind)
     called.clear()
-    net.forward_intermediates(images, **how, intermediates_only=True)
+    net.forward_intermediates(images, **options, intermediates_only=True)
     return Ending(0, _uncalled(behind, called), behind)
 
 

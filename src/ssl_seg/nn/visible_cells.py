@@ -124,8 +124,8 @@ def _axes(func: Callable[..., Any], rest: Sequence[Any], kwargs: dict[str, Any])
         return [2, 3]
     if func not in _REDUCTIONS:
         return []
-    given = [each for each in (*rest, kwargs.get("dim")) if isinstance(each, tuple | list)]
-    return sorted(axis % 4 for axis in given[0]) if given else []
+    sizes = [each for each in (*rest, kwargs.get("dim")) if isinstance(each, tuple | list)]
+    return sorted(axis % 4 for axis in sizes[0]) if sizes else []
 
 
 def _cannot(reason: str) -> UsageError:

@@ -86,7 +86,7 @@ class MaskSnapshots:
         return path.with_name(path.stem.removesuffix(self.suffix) or path.stem).as_posix()
 
     def _mask(self, folder: str, name: str, other: int) -> NDArray[np.uint8]:
-        return MaskReader(self.palette, stray=other).read(self._path(folder, name))
+        return MaskReader(self.palette, unknown_class=other).read(self._path(folder, name))
 
     def _path(self, folder: str, name: str) -> Path:
         path = self.folder / "masks" / folder / name

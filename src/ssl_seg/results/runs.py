@@ -128,14 +128,14 @@ class _PerImage(NamedTuple):
 _NO_IMAGES = _PerImage([], np.zeros(0, np.int64), None)
 
 
-def _difference(one: _PerImage | StageScores, two: _PerImage | StageScores, how: str) -> str:
+def _difference(one: _PerImage | StageScores, two: _PerImage | StageScores, relation: str) -> str:
     """Why the numbers of two runs are not about the same; empty if they are."""
     if one.images != two.images:
-        return f"{how} different images"
+        return f"{relation} different images"
     if (one.scored_classes is None) != (two.scored_classes is None) or not np.array_equal(
         _or_none(one.scored_classes), _or_none(two.scored_classes)
     ):
-        return f"{how} different classes"
+        return f"{relation} different classes"
     return ""
 
 

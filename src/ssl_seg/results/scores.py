@@ -97,8 +97,8 @@ def _parsed(text: bytes, step: bool) -> Line | None:
 def _is_line(line: object, step: bool = False) -> bool:
     if not isinstance(line, dict) or "epoch" not in line or (step and "step" not in line):
         return False
-    places = [line[key] for key in ("epoch", "step") if key in line]
-    return all(type(place) is int and 0 <= place <= _LARGEST for place in places)
+    positions = [line[key] for key in ("epoch", "step") if key in line]
+    return all(type(position) is int and 0 <= position <= _LARGEST for position in positions)
 
 
 def _numbers(line: Line) -> Line:

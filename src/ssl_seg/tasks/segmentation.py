@@ -88,8 +88,8 @@ class SegmentationTask(nn.Module):
             weights = getattr(self.criteria[0], "weights", None)
             count = float(weights[labelled].sum() if weights is not None else labelled.numel())
             counts.append(all_reduce_mean_scalar(count, masks.device))
-        total = sum(counts)
-        return [count / total if total else 1.0 / len(counts) for count in counts]
+        num_pixels = sum(counts)
+        return [count / num_pixels if num_pixels else 1.0 / len(counts) for count in counts]
 
     @full_precision
     def _loss(self, logits: Tensor, masks: Tensor) -> Tensor:

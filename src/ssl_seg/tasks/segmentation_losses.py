@@ -26,12 +26,12 @@ class MaskedCrossEntropy(nn.Module):
     def forward(self, logits: Tensor, masks: Tensor) -> Tensor:
         """(B, C, H, W) logits and (B, H, W) classes -> a scalar."""
         # summed outside of it: on a GPU its own sum is not the same every time
-        total = F.cross_entropy(
+        loss_sum = F.cross_entropy(
             logits, masks, self.weights, ignore_index=IGNORE_INDEX, reduction="none"
         ).sum()
         labelled = masks[masks != IGNORE_INDEX]
         count = float(self.weights[labelled].sum() if self.weights is not None else labelled.numel())
-        return total / max(all_reduce_mean_scalar(count, logits.device), 1e-6)
+        return loss_sum / max(all_reduce_mean_scalar(count, logits.device), 1e-6)
 
 
 def build_loss(name: str, weights: Tensor | None) -> nn.Module:

@@ -106,16 +106,16 @@ def _without_folder(value: object) -> object:
     return Path(file).name, rest
 
 
-def resuming(command: str, run: Path, given: Mapping[str, Any]) -> str:
+def resuming(command: str, run: Path, config: Mapping[str, Any]) -> str:
     """The command that goes on with a run; the code that it was given must be named again.
 
     Args:
         command: `train`, `classify` or `segment`.
         run: the folder.
-        given: the settings of the run.
+        config: the settings of the run.
     """
     words = ["ssl-seg", command]
-    for flag, value in given.items():
+    for flag, value in config.items():
         if names_code(value):
             words += [value] if flag in ("data", "train") else [f"--{flag.replace('_', '-')}", value]
     return shlex.join([*words, "--resume", "--out", str(run)])

@@ -111,13 +111,13 @@ def fenced(
     except BaseException as error:
         if _is_of_machine(error) or is_ctrl_c(error):
             raise
-        found, place = _culprit(error) or (None, "")
-        found = owner or found
-        if not found or its_right(found, error):
+        culprit, location = _culprit(error) or (None, "")
+        culprit = owner or culprit
+        if not culprit or its_right(culprit, error):
             raise
         fault = PluginError(
-            f"{found} {fails}: {brief(error)}",
-            where="\n".join(filter(None, (where(), place))) or None,
+            f"{culprit} {fails}: {brief(error)}",
+            where="\n".join(filter(None, (where(), location))) or None,
             next="run it again with `ssl-seg --debug ...` to see its traceback",
         )
         fault.reported = getattr(error, "reported", False)
@@ -139,16 +139,16 @@ def _is_of_machine(error: BaseException) -> bool:
 
 def _culprit(error: BaseException) -> tuple[Owner, str] | None:
     """Whose code has raised an error, and in which line."""
-    found, place, trace = None, "", error.__traceback__
-    while trace:
-        frame = trace.tb_frame
+    culprit, location, traceback = None, "", error.__traceback__
+    while traceback:
+        frame = traceback.tb_frame
         if owner := _owner_of_frame(frame):
-            if found is None or owner.part or owner.source != found.source:
-                found = owner  # a part calls other functions of its module
-            place = f"{frame.f_code.co_filename}:{trace.tb_lineno} in {frame.f_code.co_name}"
-        trace = trace.tb_next
-    if found:
-        return found, place
+            if culprit is None or owner.part or owner.source != culprit.source:
+                culprit = owner  # a part calls other functions of its module
+            location = f"{frame.f_code.co_filename}:{traceback.tb_lineno} in {frame.f_code.co_name}"
+        traceback = traceback.tb_next
+    if culprit:
+        return culprit, location
     return _culprit(error.__cause__) if error.__cause__ else None
 
 

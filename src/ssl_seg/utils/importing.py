@@ -71,8 +71,8 @@ def import_fence(
             log.warning(
                 "a process crashed while importing %s: trying it in a subprocess first%s", whose, way_out
             )
-            if how := _how_it_dies(module):
-                raise _Deadly(f"{how}{way_out}")
+            if outcome := _how_it_exits(module):
+                raise _Deadly(f"{outcome}{way_out}")
         try:
             with _watched(whose, way_out), restored() as changed, _without_exit(), _crash_shown():
                 yield changed
@@ -140,15 +140,15 @@ def _without_exit() -> Iterator[None]:
             raise _Ended(f"its import exits the process: os._exit({code})")
         real(code)
 
-    places: list[Any] = [module for module in (os, sys.modules.get("posix")) if module]
-    for place in places:
-        place._exit = refuse
+    os_modules: list[Any] = [module for module in (os, sys.modules.get("posix")) if module]
+    for os_module in os_modules:
+        os_module._exit = refuse
     try:
         yield
     finally:
         inside.clear()
-        for place in places:
-            place._exit = real
+        for os_module in os_modules:
+            os_module._exit = real
 
 
 @contextmanager
@@ -198,7 +198,7 @@ def _noted(folder: Path | None, module: str) -> Iterator[bool]:
         file.truncate(0)
 
 
-def _how_it_dies(module: str) -> str:
+def _how_it_exits(module: str) -> str:
     """What becomes of another process that imports a module; empty if it comes back."""
     words = [sys.executable, "-c", _TRIAL, module]
     around = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -215,8 +215,10 @@ def _how_it_dies(module: str) -> str:
         return f"import in a subprocess timed out after {timeout_seconds():.0f} s"
     if b"came back" in ended.stdout:
         return ""
-    how = f"by signal {-ended.returncode}" if ended.returncode < 0 else f"with exit code {ended.returncode}"
-    return f"a subprocess that imports it was ended {how}"
+    outcome = (
+        f"by signal {-ended.returncode}" if ended.returncode < 0 else f"with exit code {ended.returncode}"
+    )
+    return f"a subprocess that imports it was ended {outcome}"
 
 
 def _is_main() -> bool:

@@ -128,17 +128,17 @@ class Console:
         """Whether numbers need the room that a bar would take."""
         return self._progress is not None and self._progress.console.width < _WIDE
 
-    def reading(self, done: int, total: int) -> None:
+    def reading(self, done: int, count: int) -> None:
         """The store is being built."""
-        self._show("reading images", done, total, "", quiet=total < 2000)
+        self._show("reading images", done, count, "", quiet=count < 2000)
 
-    def predicting(self, done: int, total: int) -> None:
+    def predicting(self, done: int, count: int) -> None:
         """Images go through a model, one by one."""
-        self._show("predicting", done, total, "", quiet=total < 20)
+        self._show("predicting", done, count, "", quiet=count < 20)
 
-    def mapping(self, done: int, total: int) -> None:
+    def mapping(self, done: int, count: int) -> None:
         """Maps are made."""
-        self._show("t-SNE maps", done, total, "")
+        self._show("t-SNE maps", done, count, "")
 
     def training(self, progress: "TrainProgress") -> None:
         """Show the progress of a training run."""
@@ -156,23 +156,23 @@ class Console:
                 f"at {progress.images_per_second:.1f} images/s"
             )
 
-    def _show(self, what: str, done: int, total: int, text: str, quiet: bool = False) -> None:
+    def _show(self, what: str, done: int, count: int, text: str, quiet: bool = False) -> None:
         if self.quiet or not _SHOWN.get().progress:
             return
         if self._progress:
             if self._task is None or self._progress.tasks[self._task].description != what:
                 if self._task is not None:
                     self._progress.remove_task(self._task)
-                self._task = self._progress.add_task(what, total=total, text="")
+                self._task = self._progress.add_task(what, count=count, text="")
             room = (
                 self._progress.console.width
-                - len(f"{what} {total}/{total}   ")
+                - len(f"{what} {count}/{count}   ")
                 - (0 if self._is_narrow else _BAR)
             )
             self._progress.update(self._task, completed=done, text=text[: max(0, room)])
-        elif not quiet and (monotonic() - self._said >= _LINE_SECONDS or done == total):
+        elif not quiet and (monotonic() - self._said >= _LINE_SECONDS or done == count):
             self._said = monotonic()
-            self.print(f"{what}: {done}/{total}  {text}".rstrip())
+            self.print(f"{what}: {done}/{count}  {text}".rstrip())
 
 
 class _Warnings(logging.Handler):

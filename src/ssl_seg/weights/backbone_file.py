@@ -14,7 +14,7 @@ from ssl_seg.errors import WeightsError
 from ssl_seg.weights import model_file
 from ssl_seg.weights.first_version import MARK, untrained_in
 from ssl_seg.weights.header import MODEL, values_of
-from ssl_seg.weights.key_matching import COUNTER, Fit, choose, find_fits, some
+from ssl_seg.weights.key_matching import BN_COUNTER, KeyMatch, find_matches, preview, select_match
 from ssl_seg.weights.readers import find_file, read_file, read_header
 from ssl_seg.weights.state_dict import write_tensors
 
@@ -23,30 +23,30 @@ _OURS = (FORMAT, model_file.FORMAT)
 
 
 @dataclass(frozen=True)
-class Match:
+class LoadResult:
     """What a hand-over has done; `str()` says it in one line.
 
     Attributes:
         matched: tensors of the backbone that came from the file.
-        total: tensors of the backbone; the rest are counters of BatchNorm that old files lack.
+        num_tensors: tensors of the backbone; the rest are counters of BatchNorm that old files lack.
         prefix: what stands before the backbone's names in the file.
-        left_over: what else the file has after the prefix, as a rule a head.
+        unexpected_keys: what else the file has after the prefix, as a rule a head.
         metadata: what the file says of itself, if it is one of ours.
     """
 
     matched: int
-    total: int
+    num_tensors: int
     prefix: str
-    left_over: list[str]
+    unexpected_keys: list[str]
     metadata: dict[str, Any]
 
     def __str__(self) -> str:
         notes = [f"prefix {self.prefix!r}"] if self.prefix else []
-        if self.matched < self.total:
-            notes.append(f"the file has no {COUNTER}")
-        text = f"matched {self.matched} of {self.total} tensors"
+        if self.matched < self.num_tensors:
+            notes.append(f"the file has no {BN_COUNTER}")
+        text = f"matched {self.matched} of {self.num_tensors} tensors"
         text += f" ({', '.join(notes)})" if notes else ""
-        return text + (f", unexpected: {some(self.left_over)}" if self.left_over else "")
+        return text + (f", unexpected: {preview(self.unexpected_keys)}" if self.unexpected_keys else "")
 
 
 def save_backbone(path: Path, backbone: Backbone, metadata: Mapping[str, Any]) -> None:
@@ -68,7 +68,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     return _metadata(read_header(file), file)
 
 
-def load_backbone(path: Path, backbone: Backbone, prefix: str | None = None) -> Match:
+def load_backbone(path: Path, backbone: Backbone, prefix: str | None = None) -> LoadResult:
     """Load weights into a backbone: every one of its tensors, or none.
 
     The names in the file may have any prefix, and the backbone's children may be numbered, as they
@@ -87,25 +87,25 @@ def load_backbone(path: Path, backbone: Backbone, prefix: str | None = None) -> 
     file = find_file(path)
     tensors, header = read_file(file)
     metadata = _metadata(header, file)
-    fits = find_fits(backbone, tensors)
-    asked = fits
+    matches = find_matches(backbone, tensors)
+    asked = matches
     if prefix is not None:
         prefix = prefix and prefix.removesuffix(".") + "."
-        asked = [fit for fit in fits if fit.prefix == prefix]
+        asked = [match for match in matches if match.prefix == prefix]
     own: dict[str, Tensor] = backbone.state_dict()
     try:
-        fit = choose(asked, tensors, without_counters=header.get("format") not in _OURS)
-        if fit is None:
-            raise _refusal(file, own, tensors, fits, prefix)
+        match = select_match(asked, tensors, without_counters=header.get("format") not in _OURS)
+        if match is None:
+            raise _mismatch_error(file, own, tensors, matches, prefix)
     except WeightsError as error:
-        error.where, error.next = error.where or str(file), error.next or _advice(metadata)
+        error.where, error.next = error.where or str(file), error.next or _compatible_flags(metadata)
         raise
-    new = {name: tensors[key].to(own[name].dtype) for name, key in fit.keys.items()}
+    new = {name: tensors[key].to(own[name].dtype) for name, key in match.keys.items()}
     for name, tensor in new.items():
         if not torch.isfinite(tensor).all():
-            raise WeightsError("the weights contain NaN or infinity", where=f"{file}: {fit.keys[name]}")
+            raise WeightsError("the weights contain NaN or infinity", where=f"{file}: {match.keys[name]}")
     backbone.load_state_dict({**own, **new})
-    return Match(len(new), len(own), fit.prefix, fit.left_over, metadata)
+    return LoadResult(len(new), len(own), match.prefix, match.unexpected_keys, metadata)
 
 
 def _metadata(header: Mapping[str, str], file: Path) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def _metadata(header: Mapping[str, str], file: Path) -> dict[str, Any]:
     return {}
 
 
-def _advice(metadata: Mapping[str, Any]) -> str:
+def _compatible_flags(metadata: Mapping[str, Any]) -> str:
     """With which flags the file fits, as far as it says so."""
     if "backbone" not in metadata:
         return "ssl-seg list backbones  # choose the architecture of the file"
@@ -128,34 +128,42 @@ def _advice(metadata: Mapping[str, Any]) -> str:
     return shlex.join(words)
 
 
-def _refusal(
-    file: Path, own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], fits: list[Fit], prefix: str | None
+def _mismatch_error(
+    file: Path,
+    own: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor],
+    matches: list[KeyMatch],
+    prefix: str | None,
 ) -> WeightsError:
     """How many tensors fit, where the names suggest that the right ones are, and what differs there."""
-    nothing = Fit(prefix or "", {}, {}, list(own), list(tensors), [])
-    fits = [fit for fit in fits if 10 * len({*fit.keys, *fit.unlike}) >= len(own)]  # fewer are chance
-    likely = max(fits, key=_closeness, default=nothing)
-    asked = [fit for fit in fits if fit.prefix == prefix]
-    fit = likely if prefix is None else max(asked, key=_closeness, default=nothing)
+    nothing = KeyMatch(prefix or "", {}, {}, list(own), list(tensors), [])
+    matches = [
+        match for match in matches if 10 * len({*match.keys, *match.shape_mismatches}) >= len(own)
+    ]  # fewer are chance
+    likely = max(matches, key=_closeness, default=nothing)
+    asked = [match for match in matches if match.prefix == prefix]
+    match = likely if prefix is None else max(asked, key=_closeness, default=nothing)
     what = (
-        f"matched {len(fit.keys)} of {len(own)} tensors: {len(fit.missing)} missing, "
-        f"{len(fit.left_over)} unexpected, {len(fit.unlike)} with another shape"
+        f"matched {len(match.keys)} of {len(own)} tensors: {len(match.missing_keys)} missing, "
+        f"{len(match.unexpected_keys)} unexpected, {len(match.shape_mismatches)} with another shape"
     )
     if likely is not nothing and likely.prefix != (prefix or ""):
-        what += f"; {len(likely.keys) + len(likely.unlike)} names match with prefix {likely.prefix!r}"
+        what += (
+            f"; {len(likely.keys) + len(likely.shape_mismatches)} names match with prefix {likely.prefix!r}"
+        )
     differs = [
         f"{name} is {_kind(tensors[key])} in the file, {_kind(own[name])} in the network"
-        for name, key in list(fit.unlike.items())[:3]
+        for name, key in list(match.shape_mismatches.items())[:3]
     ]
-    if fit.missing:
-        differs.append(f"not in the file: {some(fit.missing)}")
-    if fit.left_over:
-        differs.append(f"only in the file: {some(fit.left_over)}")
+    if match.missing_keys:
+        differs.append(f"not in the file: {preview(match.missing_keys)}")
+    if match.unexpected_keys:
+        differs.append(f"only in the file: {preview(match.unexpected_keys)}")
     return WeightsError(what, where=f"{file}: {'; '.join(differs)}")
 
 
-def _closeness(fit: Fit) -> tuple[int, int, bool]:
-    return len(fit.keys), len(fit.unlike), not fit.moves_slowly
+def _closeness(match: KeyMatch) -> tuple[int, int, bool]:
+    return len(match.keys), len(match.shape_mismatches), not match.is_ema_copy
 
 
 def _kind(tensor: Tensor) -> str:

@@ -24,20 +24,20 @@ from ssl_seg.utils.toml import read_json
 from ssl_seg.weights.checkpoint_files import (
     FILES,
     digest_of,
+    latest_checkpoint_name,
     list_checkpoints,
-    newest_name,
+    prune_checkpoints,
     remove_checkpoint,
     step_of,
     sweep,
-    tidy,
     verify,
 )
 from ssl_seg.weights.state_dict import (
-    generators,
-    optimizer_tensors,
+    get_rng_state,
+    load_optimizer_state,
+    optimizer_state_tensors,
     plain,
-    restore_generators,
-    restore_optimizer,
+    set_rng_state,
 )
 from ssl_seg.weights.tensor_file import encode
 
@@ -65,7 +65,7 @@ def save_checkpoint(
     final = folder / f"step-{step:06d}"
     contents = (
         encode(plain(module.state_dict()), {}),
-        encode(plain(optimizer_tensors(optimizer) | generators()), {}),
+        encode(plain(optimizer_state_tensors(optimizer) | get_rng_state()), {}),
         json.dumps({"format": FORMAT, "step": step, **state}).encode(),
     )
     files = dict(zip(FILES, contents, strict=True))
@@ -85,7 +85,7 @@ def save_checkpoint(
         # a later one was refused when this run was resumed from an earlier one
         for refused in [path for path in list_checkpoints(folder) if step_of(path) > step]:
             remove_checkpoint(refused)
-        tidy(folder, step)
+        prune_checkpoints(folder, step)
     except (ResourceError, OSError) as error:
         reason = error.__cause__ or error
         need = sum(len(data) for data in files.values())
@@ -94,7 +94,7 @@ def save_checkpoint(
             f"cannot write a checkpoint: {getattr(reason, 'strerror', '') or reason}; "
             f"it needs {size_text(need)}, {size_text(free)} is free",
             where=str(final),
-            kept=newest_name(folder),
+            kept=latest_checkpoint_name(folder),
             next="free some space, then add --resume",
         ) from error
     return final
@@ -119,8 +119,8 @@ def load_checkpoint(path: Path, module: nn.Module, optimizer: Optimizer) -> dict
     except RuntimeError as error:
         raise WeightsError(f"the checkpoint does not match the model: {error}", where=str(path)) from error
     tensors = load((path / "optimizer.safetensors").read_bytes())
-    restore_generators(tensors)
-    restore_optimizer(optimizer, tensors, path)
+    set_rng_state(tensors)
+    load_optimizer_state(optimizer, tensors, path)
     return state
 
 

@@ -24,7 +24,7 @@ def step_of(path: Path) -> int:
     return int(path.name[5:])
 
 
-def newest_checkpoint(folder: Path) -> tuple[Path, list[str]]:
+def latest_valid_checkpoint(folder: Path) -> tuple[Path, list[str]]:
     """The newest checkpoint that verifies, and what is wrong with the newer ones.
 
     Raises:
@@ -43,10 +43,10 @@ def newest_checkpoint(folder: Path) -> tuple[Path, list[str]]:
     )
 
 
-def newest_name(folder: Path) -> str | None:
+def latest_checkpoint_name(folder: Path) -> str | None:
     """The path of the newest checkpoint that verifies, to be told with an error; None without one."""
     try:
-        return str(newest_checkpoint(folder)[0])
+        return str(latest_valid_checkpoint(folder)[0])
     except WeightsError:
         return None
 
@@ -77,7 +77,7 @@ def verify(path: Path, names: Sequence[str] = FILES) -> str:
     return ""
 
 
-def tidy(folder: Path, step: int) -> None:
+def prune_checkpoints(folder: Path, step: int) -> None:
     """Remove what killed processes left behind, and of the checkpoints before `step` all but one."""
     sweep(folder)
     for old in [path for path in list_checkpoints(folder) if step_of(path) < step][:-1]:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from ssl_seg.errors import WeightsError
 
-COUNTER = "num_batches_tracked"  # files from before PyTorch 0.4.1 have none; it only counts
+BN_COUNTER = "num_batches_tracked"  # files from before PyTorch 0.4.1 have none; it only counts
 # worked out from the network's size: saved by some versions of the libraries, not by others
-_DERIVED = (COUNTER, "relative_position_index", "relative_coords_table", "attn_mask")
+_DERIVED = (BN_COUNTER, "relative_position_index", "relative_coords_table", "attn_mask")
 _HEADS = {"classifier", "fc", "head", "heads"}  # a classifier may lie in a part that the network keeps
 _COPIES = {"target", "momentum", "teacher", "ema", "swa", "key", "k", "shadow"}
 
@@ -20,50 +20,54 @@ Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Fit:
+class KeyMatch:
     """How a network fits what a file has under one prefix.
 
     Attributes:
         prefix: empty, or ends in a dot.
         keys: of the network's tensors that fit, the name in the file.
-        unlike: the same of those that have another shape or kind there.
-        missing: the network's tensors that the file has not.
-        left_over: what else is under the prefix, without it.
-        larger: of these, what belongs inside a part of the network.
+        shape_mismatches: the same of those that have another shape or kind there.
+        missing_keys: the network's tensors that the file has not.
+        unexpected_keys: what else is under the prefix, without it.
+        extra_layers: of these, what belongs inside a part of the network.
     """
 
     prefix: str
     keys: dict[str, str]
-    unlike: dict[str, str]
-    missing: list[str]
-    left_over: list[str]
-    larger: list[str]
+    shape_mismatches: dict[str, str]
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+    extra_layers: list[str]
 
     @property
-    def lacks_only_counters(self) -> bool:
+    def only_bn_counters_missing(self) -> bool:
         """Whether all that is missing are BatchNorm's counters."""
-        return bool(self.keys) and not self.unlike and all(name.endswith(COUNTER) for name in self.missing)
+        return (
+            bool(self.keys)
+            and not self.shape_mismatches
+            and all(name.endswith(BN_COUNTER) for name in self.missing_keys)
+        )
 
     @property
-    def moves_slowly(self) -> bool:
+    def is_ema_copy(self) -> bool:
         """Whether the prefix speaks of a moving average of the network that was trained."""
         return not _COPIES.isdisjoint(re.split(r"[._-]", self.prefix.lower()))
 
 
-def find_fits(module: nn.Module, tensors: Tensors) -> list[Fit]:
+def find_matches(module: nn.Module, tensors: Tensors) -> list[KeyMatch]:
     """One for every prefix after which a name of the module's comes, itself or by numbered children."""
     own: dict[str, Tensor] = module.state_dict()
-    fits = []
+    matches = []
     for names in ({name: name for name in own}, _numbered(module, own)):
         wanted = set(names.values())
         prefixes = {key[:start] for key in tensors for start in _starts(key) if key[start:] in wanted}
-        fits += [_fit(prefix, names, own, tensors) for prefix in sorted(prefixes, key=len)]
-    return fits
+        matches += [_match(prefix, names, own, tensors) for prefix in sorted(prefixes, key=len)]
+    return matches
 
 
 def _starts(key: str) -> list[int]:
     """Where the components of a name begin."""
-    return [0, *(place + 1 for place, letter in enumerate(key) if letter == ".")]
+    return [0, *(position + 1 for position, letter in enumerate(key) if letter == ".")]
 
 
 def _numbered(module: nn.Module, own: Tensors) -> dict[str, str]:
@@ -72,27 +76,27 @@ def _numbered(module: nn.Module, own: Tensors) -> dict[str, str]:
     children = list(module.named_children())
     while len(children) == 1 and children[0][0] not in first:  # a wrapper that shows in no name
         children = list(children[0][1].named_children())
-    places = {name: str(place) for place, (name, _) in enumerate(children)}
+    positions = {name: str(position) for position, (name, _) in enumerate(children)}
     split = {name: name.partition(".") for name in own}
-    return {name: places.get(child, child) + dot + rest for name, (child, dot, rest) in split.items()}
+    return {name: positions.get(child, child) + dot + rest for name, (child, dot, rest) in split.items()}
 
 
-def _fit(prefix: str, names: Mapping[str, str], own: Tensors, tensors: Tensors) -> Fit:
+def _match(prefix: str, names: Mapping[str, str], own: Tensors, tensors: Tensors) -> KeyMatch:
     there = {name: prefix + names[name] for name in own if prefix + names[name] in tensors}
     keys = {name: key for name, key in there.items() if _alike(own[name], tensors[key])}
     taken = set(there.values())
-    left_over = [key[len(prefix) :] for key in tensors if key.startswith(prefix) and key not in taken]
+    unexpected_keys = [key[len(prefix) :] for key in tensors if key.startswith(prefix) and key not in taken]
     depth = _depth(names)
     parts = {tuple(name.split(".")[:depth]) for name in names.values()}
-    return Fit(
+    return KeyMatch(
         prefix=prefix,
         keys=keys,
-        unlike={name: key for name, key in there.items() if name not in keys},
-        missing=[name for name in own if name not in there],
-        left_over=left_over,
-        larger=[
+        shape_mismatches={name: key for name, key in there.items() if name not in keys},
+        missing_keys=[name for name in own if name not in there],
+        unexpected_keys=unexpected_keys,
+        extra_layers=[
             name
-            for name in left_over
+            for name in unexpected_keys
             if tuple(name.split(".")[:depth]) in parts
             and _HEADS.isdisjoint(name.split("."))
             and not name.endswith(_DERIVED)
@@ -100,13 +104,13 @@ def _fit(prefix: str, names: Mapping[str, str], own: Tensors, tensors: Tensors) 
     )
 
 
-def _alike(mine: Tensor, theirs: Tensor) -> bool:
+def _alike(own: Tensor, theirs: Tensor) -> bool:
     """Whether the one can be copied into the other without a change of meaning; half precision can."""
     return (
-        mine.shape == theirs.shape
+        own.shape == theirs.shape
         and theirs.layout is torch.strided
         and theirs.device.type == "cpu"  # a meta tensor has no numbers
-        and (theirs.is_floating_point() or not mine.is_floating_point())
+        and (theirs.is_floating_point() or not own.is_floating_point())
     )
 
 
@@ -121,27 +125,31 @@ def _depth(names: Mapping[str, str]) -> int:
     return max(1, shared + (not members))
 
 
-def choose(fits: list[Fit], tensors: Tensors, *, without_counters: bool) -> Fit | None:
+def select_match(matches: list[KeyMatch], tensors: Tensors, *, without_counters: bool) -> KeyMatch | None:
     """The complete fit, if there is one; of several, that which was trained and not its average.
 
     Args:
-        fits: to choose from.
+        matches: to choose from.
         tensors: of the file.
         without_counters: BatchNorm's counters may be missing.
 
     Raises:
         WeightsError: the file is of a larger network, or of several complete sets none is the one.
     """
-    whole = [fit for fit in fits if fit.lacks_only_counters and (without_counters or not fit.missing)]
-    right = [fit for fit in whole if not fit.larger]
+    whole = [
+        match
+        for match in matches
+        if match.only_bn_counters_missing and (without_counters or not match.missing_keys)
+    ]
+    right = [match for match in whole if not match.extra_layers]
     if not right:
         if whole:
             raise WeightsError(
                 f"the file contains a larger network: all {len(whole[0].keys)} tensors match, "
-                f"but it also has {some(whole[0].larger)}"
+                f"but it also has {preview(whole[0].extra_layers)}"
             )
         return None
-    best = [fit for fit in right if not fit.moves_slowly] or right
+    best = [match for match in right if not match.is_ema_copy] or right
     for other in best[1:]:
         if not all(_same(tensors[best[0].keys[name]], tensors[key]) for name, key in other.keys.items()):
             raise WeightsError(
@@ -155,7 +163,7 @@ def _same(one: Tensor, other: Tensor) -> bool:
     return one.dtype == other.dtype and torch.equal(one, other)
 
 
-def some(names: list[str]) -> str:
+def preview(names: list[str]) -> str:
     """The first names, and how many more there are."""
     more = f" and {len(names) - 4} more" if len(names) > 4 else ""
     return ", ".join(names[:4]) + more

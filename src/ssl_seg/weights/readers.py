@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ssl_seg.errors import SslSegError, WeightsError, did_you_mean
 from ssl_seg.utils.toml import read_toml
-from ssl_seg.weights.checkpoint_files import newest_name, verify
+from ssl_seg.weights.checkpoint_files import latest_checkpoint_name, verify
 from ssl_seg.weights.tensor_file import damage
 
 _MAGIC = bytes.fromhex("6cfc9c46f9206aa85019")  # with what torch.save began before it wrote zip files
@@ -91,7 +91,7 @@ def _file_of(folder: Path) -> Path:
         raise WeightsError(
             "the run has not finished: no backbone.safetensors yet",
             where=str(folder),
-            kept=newest_name(folder / "checkpoints"),
+            kept=latest_checkpoint_name(folder / "checkpoints"),
             next=f"ssl-seg {_command_of(folder)} --resume --out {folder}",
         )
     raise WeightsError(
@@ -180,7 +180,7 @@ def unusable(file: Path, why: str) -> WeightsError:
     what, run = f"cannot read weights: {why}", file.parent
     if not (run / "run.toml").is_file():
         return WeightsError(what, where=str(file), next="get the file again from its source")
-    kept = newest_name(run / "checkpoints")
+    kept = latest_checkpoint_name(run / "checkpoints")
     if file.name == "best.safetensors":
         way = "--which last  # the best epoch is stored only in this file"
     elif kept:

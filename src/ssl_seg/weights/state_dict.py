@@ -44,7 +44,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Any], form: str, metadata: M
     replace_bytes(path, encode(plain(tensors), texts))
 
 
-def optimizer_tensors(optimizer: Optimizer) -> dict[str, Any]:
+def optimizer_state_tensors(optimizer: Optimizer) -> dict[str, Any]:
     """What it remembers of each parameter, under `index.name`."""
     state = optimizer.state_dict()["state"]
     return {
@@ -55,8 +55,8 @@ def optimizer_tensors(optimizer: Optimizer) -> dict[str, Any]:
     }
 
 
-def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Give back what `optimizer_tensors` took, in place.
+def load_optimizer_state(optimizer: Optimizer, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Give back what `optimizer_state_tensors` took, in place.
 
     Raises:
         WeightsError: there are parameters it does not have.
@@ -81,7 +81,7 @@ def _like(tensor: Tensor, parameter: Tensor) -> Tensor:
     return torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
 
 
-def generators() -> dict[str, Tensor]:
+def get_rng_state() -> dict[str, Tensor]:
     """The states of torch's random generators."""
     states = {"rng.cpu": torch.get_rng_state()}
     if torch.cuda.is_available() and torch.cuda.is_initialized():
@@ -89,7 +89,7 @@ def generators() -> dict[str, Tensor]:
     return states
 
 
-def restore_generators(tensors: Mapping[str, Tensor]) -> None:
+def set_rng_state(tensors: Mapping[str, Tensor]) -> None:
     """Set torch's random generators to saved states."""
     torch.set_rng_state(tensors["rng.cpu"])
     if "rng.cuda" in tensors and torch.cuda.is_available():

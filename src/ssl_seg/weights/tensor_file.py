@@ -35,9 +35,12 @@ def encode(tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> bytes:
     start = 8 + int.from_bytes(written[:8], "little")
     entries = parse_json(bytes(written[8:start]))
     numbers = written[start:]
-    told = {**texts, DIGEST: _MARK + _digest(texts, entries, lambda begin, end: iter([numbers[begin:end]]))}
+    metadata = {
+        **texts,
+        DIGEST: _MARK + _digest(texts, entries, lambda begin, end: iter([numbers[begin:end]])),
+    }
     header = json.dumps(
-        {"__metadata__": dict(sorted(told.items())), **entries}, separators=(",", ":")
+        {"__metadata__": dict(sorted(metadata.items())), **entries}, separators=(",", ":")
     ).encode()
     header += b" " * (-len(header) % 8)  # the numbers are aligned, as the library does it
     return b"".join([len(header).to_bytes(8, "little"), header, numbers])
@@ -60,8 +63,8 @@ def damage(file: Path) -> str:
 
         def part(begin: int, end: int) -> Iterator[bytes]:
             opened.seek(start + begin)
-            for place in range(begin, end, _PART):
-                yield opened.read(min(_PART, end - place))
+            for offset in range(begin, end, _PART):
+                yield opened.read(min(_PART, end - offset))
 
         if not marked:
             return ""

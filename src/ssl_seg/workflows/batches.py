@@ -28,19 +28,19 @@ def open_loader(images: "ImageCache", config: "RunConfig", device: "Device") -> 
 
 
 def pretrain_batches(
-    loader: Loader, method: "SSLMethod", config: "RunConfig", total: int
+    loader: Loader, method: "SSLMethod", config: "RunConfig", total_steps: int
 ) -> Callable[[int], list[Views]]:
     """The views of each step's images, which know how far the run is; labels for methods that ask for them.
 
     Args:
-        total: steps of the run.
+        total_steps: steps of the run.
     """
 
     def views_of(step: int) -> list[Views]:
         batch = loader.batch_at(step)
         views = make_views(batch, method.views, config, multiple=side_multiple(method))
         targets = batch.targets if method.needs_labels else None
-        views = views.with_facts(targets=targets, progress=torch.tensor(step / total))
+        views = views.with_facts(targets=targets, progress=torch.tensor(step / total_steps))
         return views.chunk(config.accumulate)
 
     return views_of

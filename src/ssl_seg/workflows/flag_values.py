@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ssl_seg.engine.run_settings import check_parts
+from ssl_seg.engine.run_settings import check_batch_split
 from ssl_seg.errors import UsageError, did_you_mean
 from ssl_seg.utils.code_names import TypedName
 from ssl_seg.utils.toml import to_toml
@@ -28,7 +28,7 @@ def config_from_flags(values: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("out", "config", "resume", "option", "progress"):
         del config[name]
     config["o"] = read_options(values["option"] or [])
-    check_parts(config, 1)
+    check_batch_split(config, 1)
     to_toml(config)  # what run.toml cannot hold is found before the images are read
     return config
 

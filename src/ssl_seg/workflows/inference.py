@@ -138,7 +138,7 @@ class InferenceSession:
             [out.float() for out, _ in run_inference(loaded.model, images, self.device, **inputs)]
         )
 
-    def advance(self, total: int) -> None:
-        """One more of `total` images is done."""
+    def advance(self, count: int) -> None:
+        """One more of `count` images is done."""
         self._done += 1
-        self.progress.predicting(self._done, total)
+        self.progress.predicting(self._done, count)

@@ -31,11 +31,11 @@ def _gpu() -> Iterator[Check]:
     built = torch.version.cuda
     driver = Path("/proc/driver/nvidia/version")
     if torch.cuda.is_available():
-        free, total = torch.cuda.mem_get_info()
+        free, capacity = torch.cuda.mem_get_info()
         yield (
             True,
             "gpu",
-            f"{torch.cuda.get_device_name()}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free",
+            f"{torch.cuda.get_device_name()}, {free / 2**30:.0f} of {capacity / 2**30:.0f} GiB free",
         )
         yield True, "cuda", f"torch is built for {built}"
         yield True, "bf16", "yes" if has_bf16(torch.device("cuda")) else "no; runs in fp32"

@@ -103,8 +103,8 @@ def _reader(dataset: "Dataset", files: list[Path], metadata: dict[str, Any]) -> 
     own = getattr(dataset, "reader", None)
     colors = tuple((red, green, blue) for red, green, blue in metadata["colours"])
     palette = own.palette if own else Palette(tuple(dataset.classes), colors)
-    reader, _ = detect_encoding(files, palette, bits=own.bits if own else False)
-    return replace(reader, stray=UNKNOWN_CLASS)
+    reader, _ = detect_encoding(files, palette, bits=own.threshold_channels if own else False)
+    return replace(reader, unknown_class=UNKNOWN_CLASS)
 
 
 def _measure(

@@ -69,12 +69,12 @@ def _of_run(
         model = new_model(metadata, registry, file, **parts)
         return _title(metadata["backbone"], metadata["head"]), model, metadata["image_size"]
     if (path / "run.toml").exists():
-        given = read_toml(path / "run.toml")
-        backbone, head = str(given.get("backbone", "")), str(given.get("head", ""))
+        config = read_toml(path / "run.toml")
+        backbone, head = str(config.get("backbone", "")), str(config.get("head", ""))
         backbone = chosen("backbones", backbone, typed(backbone), path / "run.toml")
         head = chosen("heads", head, typed(head), path / "run.toml")
-        built = _build(registry, backbone, head, given.get("o", {}), classes)
-        return _title(backbone, head), built, given.get("image_size")
+        built = _build(registry, backbone, head, config.get("o", {}), classes)
+        return _title(backbone, head), built, config.get("image_size")
     metadata = read_metadata(path)
     if "backbone" not in metadata:
         raise WeightsError("the file does not say what network it is of", where=str(path))

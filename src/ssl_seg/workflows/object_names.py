@@ -35,8 +35,8 @@ def with_settings(config: K, settings: dict[str, Any]) -> K:
         checked: K = TypeAdapter(type(config)).validate_python(replace(config, **settings).settings())
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise UsageError(f"{place}: {first['msg'].lower()}, got {first['input']!r}") from error
+        location = ".".join(map(str, first["loc"]))
+        raise UsageError(f"{location}: {first['msg'].lower()}, got {first['input']!r}") from error
     for name, value in checked.settings().items():
         least = _LEAST.get(name, 0)
         if isinstance(value, int | float) and value < least:

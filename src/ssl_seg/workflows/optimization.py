@@ -40,18 +40,20 @@ def configure_optimizer(
     declared = getattr(module, "param_groups", ())
     # of version 0.1.0: everything decayed that has two dimensions, and the optimizer's state is in that order
     groups = build_param_groups(module, config.weight_decay, scales, () if early else None, declared)
-    total = min(config.epochs * steps_per_epoch, config.max_steps or sys.maxsize)
-    warmup, schedule, start = round(config.warmup * total), config.schedule, config.weight_decay
+    total_steps = min(config.epochs * steps_per_epoch, config.max_steps or sys.maxsize)
+    warmup, schedule, start = round(config.warmup * total_steps), config.schedule, config.weight_decay
     lr_end, end = (getattr(config, name, None) for name in ("lr_end", "weight_decay_end"))
     plan = Schedule(
-        total_steps=total,
+        total_steps=total_steps,
         steps_per_epoch=steps_per_epoch,
         batch_size=config.batch_size,
-        lr_at=lambda step: lr_at_step(step, total, peak, warmup, schedule, lr_end or 0.0),
+        lr_at=lambda step: lr_at_step(step, total_steps, peak, warmup, schedule, lr_end or 0.0),
         peak_lr=peak,
         max_grad_norm=config.clip,
         save_every_steps=config.save_every,
-        weight_decay_at=None if end is None else lambda step: weight_decay_at_step(step, total, start, end),
+        weight_decay_at=None
+        if end is None
+        else lambda step: weight_decay_at_step(step, total_steps, start, end),
     )
     return build_optimizer(config.optimizer, groups, peak, **_moments(config)), plan
 

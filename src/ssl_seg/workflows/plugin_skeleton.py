@@ -87,12 +87,12 @@ def _parts(kind: str, module: str) -> Iterator[tuple[str, str]]:
     yield f"tests/test_{module}.py", (skeleton / f"{kind}_test.py.txt").read_text()
 
 
-def _refuse_words(words: str, given: str) -> None:
+def _refuse_words(words: str, requested: str) -> None:
     if re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", words) and len(words) <= _LONGEST:
         return
     suggestion = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-0123456789")[:_LONGEST].rstrip("-")
     raise UsageError(
-        f"invalid plugin name {given!r}: lowercase letters and digits, a letter first, `-` between words, "
+        f"invalid plugin name {requested!r}: lowercase letters and digits, a letter first, `-` between words, "
         f"at most {_LONGEST} characters",
         next=f"ssl-seg new-plugin {suggestion}" if suggestion else None,
     )

@@ -30,9 +30,9 @@ def stoppable(folder: Path) -> Iterator[None]:
         with told_as_stopped():
             yield
     except Stopped as error:
-        from ssl_seg.weights.checkpoint_files import newest_name
+        from ssl_seg.weights.checkpoint_files import latest_checkpoint_name
 
-        error.kept = error.kept or newest_name(folder / "checkpoints")
+        error.kept = error.kept or latest_checkpoint_name(folder / "checkpoints")
         raise
 
 
@@ -83,9 +83,9 @@ def as_resource_error(error: Exception) -> ResourceError | None:
 
 def add_recovery_hint(error: SslSegError, run: Run) -> None:
     """Say with an error what is kept, and how to go on from it."""
-    from ssl_seg.weights.checkpoint_files import newest_name
+    from ssl_seg.weights.checkpoint_files import latest_checkpoint_name
 
-    error.kept = error.kept or newest_name(run.checkpoints)
+    error.kept = error.kept or latest_checkpoint_name(run.checkpoints)
     if error.kept and not error.next:
         error.next = run.again
 

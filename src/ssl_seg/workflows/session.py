@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from ssl_seg.engine.run_dir import Run
-from ssl_seg.engine.run_settings import check_parts, refuse_changes
+from ssl_seg.engine.run_settings import check_batch_split, check_resume_config
 from ssl_seg.engine.signals import SignalHandler
 from ssl_seg.engine.stopping import Stopping, stopping_from
 from ssl_seg.errors import counted
@@ -171,7 +171,7 @@ def open_session(
         progress.quiet = not device.is_main
         with process_group_guard(device):
             device.assert_same_config({"command": command, "out": str(folder), **settings, "resume": resume})
-            check_parts(settings, device.world_size)
+            check_batch_split(settings, device.world_size)
             parse_loggers(config.track or "")
             plugins = load_plugins()
             for kind, name in components:
@@ -181,7 +181,7 @@ def open_session(
             run_dir = Run(folder, command, resume=resume, main=device.is_main)
             with run_dir, record_exit_status(run_dir), attribute_failure(device, run_dir):
                 if resume:
-                    refuse_changes(settings, run_dir.settings())
+                    check_resume_config(settings, run_dir.settings())
                 bad_files = BadFiles(folder / NAME, writes=run_dir.main)
                 with deterministic(config.deterministic):
                     own = run_dir, device, plugins, signals, progress, bad_files

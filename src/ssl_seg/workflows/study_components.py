@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ssl_seg.registry import Registry
 
 
-def check_parts(file: StudyConfig) -> None:
+def check_components(file: StudyConfig) -> None:
     """Check that methods, backbones, heads and metrics of a study exist and accept the given options.
 
     Also checks that an optimizer named by a stage has a learning rate.
