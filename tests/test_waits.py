@@ -65,7 +65,6 @@ ALLOWED = {
     ("distributed/connection.py", "accept"): "the socket has a timeout: the rest of _CONNECT_TIMEOUT_SECONDS",
     ("distributed/failure_monitor.py", "Thread"): "a daemon: nobody waits for its end",
     ("distributed/failure_monitor.py", "Timer"): "a daemon: nobody waits for its end",
-    ("plugins/ssl-seg-dino/src/ssl_seg_dino.py", "all_reduce"): EXCHANGE,
     ("data/file_digests.py", "get"): "a context variable",
     ("commands/from_python.py", "get"): "a context variable",
     ("utils/progress.py", "get"): "a context variable",

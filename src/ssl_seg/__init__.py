@@ -48,6 +48,7 @@ _HOME = {
     "methods.visreg": ("VISReg",),
     "methods.spark": ("SparK",),
     "methods.densecl": ("DenseCL",),
+    "methods.dino": ("DINO",),
     "methods.mae": ("MAE",),
     "methods.simmim": ("SimMIM",),
     "methods.pixpro": ("PixPro",),

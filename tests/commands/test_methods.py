@@ -21,6 +21,7 @@ METHODS = {
     "densecl": ["dimensions=8", "queue=40"],
     "pixpro": ["hidden=16", "dimensions=8"],
     "spark": ["width=16"],
+    "dino": ["prototypes=16", "hidden=16", "bottleneck=8", "crops=2"],
     "mae": ["decoder_width=16", "decoder_depth=1", "decoder_heads=2"],
     "simmim": [],
     "swav": ["hidden=16", "dimensions=8", "prototypes=8", "crops=2", "queue=16"],

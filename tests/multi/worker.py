@@ -27,6 +27,7 @@ from ssl_seg.heads.linear import Linear
 from ssl_seg.methods.barlow_twins import BarlowTwins
 from ssl_seg.methods.byol import BYOL
 from ssl_seg.methods.densecl import DenseCL
+from ssl_seg.methods.dino import DINO
 from ssl_seg.methods.fastsiam import FastSiam
 from ssl_seg.methods.mae import MAE
 from ssl_seg.methods.moco_v2 import MoCoV2
@@ -156,6 +157,11 @@ CASES = {
     "supcon": (method(SupCon, hidden=16, dimensions=8), 1),
     "pixpro": (method(PixPro, hidden=16, dimensions=8, instance=0.5), 1),
     "pixpro in two parts": (method(PixPro, hidden=16, dimensions=8), 2),
+    "dino": (method(DINO, prototypes=12, hidden=16, bottleneck=8, crops=0), 1),
+    "dino of tokens in two parts": (
+        method(DINO, TinyTokens, prototypes=12, hidden=16, bottleneck=8, crops=0),
+        2,
+    ),
     "mae": (method(MAE, TinyTokens, decoder_width=16, decoder_depth=1, decoder_heads=2), 1),
     "mae in two parts": (method(MAE, TinyTokens, decoder_width=16, decoder_depth=1, decoder_heads=2), 2),
     "simmim": (method(SimMIM, TinyTokens, mask_patch=8), 1),

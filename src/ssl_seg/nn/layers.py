@@ -66,15 +66,19 @@ def pooled_crops(backbone: Backbone, views: Sequence[Tensor], large: int = 2) ->
     return torch.cat([backbone.summary(group) for group in groups])
 
 
-def make_ema_copy(module: M) -> M:
+def make_ema_copy(module: M, *, own_statistics: bool = False) -> M:
     """A deep copy that no gradient reaches: the start of a target network.
 
     Its BatchNorm layers normalise by the batch, as the online network's do, but their momentum is
     0: a forward pass leaves the running statistics alone, so only `update_ema` moves them.
+
+    Args:
+        own_statistics: running statistics are those of the copy's own forward passes, where it sees other views
+            than the online network; to be moved by `update_ema(..., buffers=False)`.
     """
     target = copy.deepcopy(module).requires_grad_(False)
     for part in target.modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and not own_statistics:
             part.momentum = 0.0
     return target
 
@@ -85,7 +89,7 @@ def decay_at(progress: float, start: float) -> float:
 
 
 @torch.no_grad()
-def update_ema(target: nn.Module, online: nn.Module, decay: float) -> None:
+def update_ema(target: nn.Module, online: nn.Module, decay: float, *, buffers: bool = True) -> None:
     """Set `target = decay * target + (1 - decay) * online`, in place and fused.
 
     Floating-point buffers (BatchNorm's running statistics) are averaged like the weights; integer
@@ -94,11 +98,12 @@ def update_ema(target: nn.Module, online: nn.Module, decay: float) -> None:
     Args:
         target, online: modules of the same structure.
         decay: in [0, 1].
+        buffers: whether buffers move too.
     """
     averages: list[Tensor] = []
     sources: list[Tensor] = []
-    target_tensors: list[Tensor] = [*target.parameters(), *target.buffers()]
-    online_tensors: list[Tensor] = [*online.parameters(), *online.buffers()]
+    target_tensors: list[Tensor] = [*target.parameters(), *(target.buffers() if buffers else ())]
+    online_tensors: list[Tensor] = [*online.parameters(), *(online.buffers() if buffers else ())]
     for average, source in zip(target_tensors, online_tensors, strict=True):
         if average.is_floating_point():
             averages.append(average)
