@@ -328,7 +328,7 @@ class ForgetsWeights(TinyBackbone):
     def __init__(self):
         super().__init__()
         self.hidden = [nn.Parameter(torch.rand(1) + 0.5)]
-        self.hidden[0].data += id(self.hidden) % 1000
+        self.hidden[0].data += id(self.hidden) % 1000 / 1000
 
     def forward(self, images):
         return [feature * self.hidden[0] for feature in super().forward(images)]
@@ -445,9 +445,10 @@ class SoundMetric(Metric):
         self.right, self.seen, self.total = 0, 0, 0.0
 
     def update(self, logits, target):
+        known = target != 255
         self.right += int((logits.argmax(dim=1) == target).sum())
-        self.total += float(logits.sum())
-        self.seen += len(target)
+        self.total += float(logits.argmax(dim=1)[known].sum())
+        self.seen += int(known.sum())
 
     def compute(self):
         return {"top1": self.right / self.seen, "mean": self.total / self.seen, "absent": float("nan")}
@@ -480,7 +481,45 @@ class GivesNothing(SoundMetric):
         return {}
 
 
+class OfPixels(SoundMetric):
+    """It takes no logits of images, as the mean IoU of a library may."""
+
+    def update(self, logits, target):
+        _, _, _, _ = logits.shape
+        super().update(logits, target)
+
+
+class OfImages(SoundMetric):
+    def update(self, logits, target):
+        _, _ = logits.shape
+        super().update(logits, target)
+
+
+class CountsIgnored(SoundMetric):
+    """255 is a class like any other that is never predicted."""
+
+    def update(self, logits, target):
+        self.right += int((logits.argmax(dim=1) == target).sum())
+        self.total += float(logits.sum())
+        self.seen += target.numel()
+
+
+class MeanOfPixelBatches(OfPixels):
+    def update(self, logits, target):
+        _, _, _, _ = logits.shape
+        self.right += float((logits.argmax(dim=1) == target)[target != 255].float().mean())
+        self.seen += 1
+
+
+class TakesNothing(SoundMetric):
+    def update(self, logits, target):
+        raise ValueError("I take probabilities")
+
+
 METRIC_FAULTS = [
+    (CountsIgnored, "pixels of target 255 count"),
+    (MeanOfPixelBatches, "the numbers depend on the batch size"),
+    (TakesNothing, "takes logits neither of images nor of pixels: ValueError: I take probabilities"),
     (MeanOfBatches, "the numbers depend on the batch size"),
     (NeverForgets, "reset.. does not forget everything"),
     (GivesTensors, "must give floats"),
@@ -488,8 +527,9 @@ METRIC_FAULTS = [
 ]
 
 
-def test_a_sound_metric_passes():
-    check_metric(SoundMetric)
+@pytest.mark.parametrize("metric", [SoundMetric, OfPixels, OfImages])
+def test_a_sound_metric_passes(metric):
+    check_metric(metric)
 
 
 @pytest.mark.parametrize(("fault", "sentence"), METRIC_FAULTS, ids=lambda v: getattr(v, "__name__", ""))
@@ -523,6 +563,48 @@ def faulty(**changes):
 
 def shape(*sides, dtype=np.uint8, size=(50, 40)):
     return lambda index, canvas: (np.zeros(sides, dtype=dtype), size)
+
+
+class WithMasks(SoundDataset):
+    masks = True
+
+    def mask(self, index, canvas):
+        mask = np.full((min(canvas, 50), 40), index % 2, dtype=np.uint8)
+        mask[:3] = 255
+        return mask
+
+
+def masked(mask):
+    dataset = WithMasks()
+    dataset.mask = mask
+    return dataset
+
+
+def test_a_dataset_with_masks_passes():
+    check_dataset(WithMasks())
+
+
+@pytest.mark.parametrize(
+    ("mask", "sentence"),
+    [
+        (
+            lambda i, c: np.zeros((40, 50), np.uint8),
+            r"the mask of 0\.png: shape \(40, 50\), and the image has \(50, 40\)",
+        ),
+        (lambda i, c: np.zeros((50, 40), np.int64), "values are int64, not uint8"),
+        (
+            lambda i, c: np.full((50, 40), 2, np.uint8),
+            "value 2 with 2 classes; a pixel without a class is 255",
+        ),
+        (
+            lambda i, c: np.random.default_rng().integers(0, 2, (50, 40), np.uint8),
+            "mask of 0.png: differs when read",
+        ),
+    ],
+)
+def test_a_fault_of_masks_is_named(mask, sentence):
+    with pytest.raises(AssertionError, match=sentence):
+        check_dataset(masked(mask))
 
 
 DATASET_FAULTS = {

@@ -1,8 +1,9 @@
-from ssl_seg import BYOL_VIEWS, SSLMethod, full_precision, hookimpl, mlp
+from ssl_seg import BYOL_VIEWS, SSLMethod, all_gather, full_precision, hookimpl, mlp
 
 
 @full_precision
 def barlow_loss(one, two, weight):
+    one, two = all_gather(one), all_gather(two)  # the images of all processes
     correlation = one.T @ two / len(one)
     same = correlation.diagonal()
     return (1 - same).square().sum() + weight * (correlation.square().sum() - same.square().sum())

@@ -26,7 +26,7 @@ class Geometry:
     flips: Tensor
     turns: Tensor
 
-    def part(self, rows: slice) -> "Geometry":
+    def part(self, rows: slice | Tensor) -> "Geometry":
         """That of some of the images."""
         return Geometry(self.boxes[rows], self.flips[:, rows], self.turns[rows])
 
@@ -48,7 +48,7 @@ class Source:
     epoch: int
     targets: Tensor | None = None
 
-    def part(self, rows: slice) -> "Source":
+    def part(self, rows: slice | Tensor) -> "Source":
         """That of some of the images."""
         targets = None if self.targets is None else self.targets[rows]
         return replace(self, sizes=self.sizes[rows], samples=self.samples[rows], targets=targets)
@@ -130,8 +130,8 @@ class Views(list[Tensor]):
         drawn = stateless_rng.uniform(source.seed, source.epoch, _METHOD, source.samples, slots)
         return drawn.to(self[0].device)
 
-    def part(self, rows: slice) -> "Views":
-        """The views of some of the images: `--accumulate` computes a batch in parts."""
+    def part(self, rows: slice | Tensor) -> "Views":
+        """The views of some of the images, by their rows: `--accumulate` computes a batch in parts."""
         geometries = [geometry.part(rows) for geometry in self._geometries]
         return Views([view[rows] for view in self], geometries, self._source.part(rows), self.progress)
 

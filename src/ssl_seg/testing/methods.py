@@ -1,5 +1,6 @@
 """What every method must keep."""
 
+import copy
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,9 @@ from ssl_seg.engine.recipe import trouble_in
 from ssl_seg.nn.tensor_walk import iter_tensors
 from ssl_seg.nn.tiny_backbone import tiny_backbone
 from ssl_seg.nn.token_backbone import TokenBackbone
+from ssl_seg.testing.batches import check_batches
 from ssl_seg.testing.parts import check_gradients, noise
+from ssl_seg.testing.targets import check_direction, watch_norms
 from ssl_seg.weights.checkpoint import load_checkpoint, save_checkpoint
 
 BATCH, SIZE = 8, 32
@@ -35,6 +38,12 @@ def check_method(
       storage: a target is a copy, never the online network under a second name.
     - Every tensor that changes in training is in `state_dict()`.
     - Saved and loaded into a fresh instance, training goes on bit for bit. `recipe` is one that a run reads.
+    - Every trainable parameter of the backbone learns, and after three steps the backbone is another one.
+    - A target normalises by the batch and leaves its running statistics alone; `after_step` moves it a
+      small part of the way to the online network.
+    - Everything but `loss` and `embedding` is a scalar.
+    - The loss is one of every view, of any number of images in any order, and the same in one process and in two:
+      see `check_batches`.
 
     Args:
         factory: the method, or a function that makes it on a backbone.
@@ -49,11 +58,14 @@ def check_method(
     _check_sharing(method)
     optimizer = _optimizer(method)
     before = [(path, tensor, tensor.detach().clone()) for _, path, tensor in iter_tensors(method)]
-    for step in range(3):
-        _check_step(method, optimizer, step)
+    learning = {name for step in range(3) for name in _check_step(method, optimizer, step)}
     _check_sharing(method)  # a step may have made a tensor a view of another
     _check_saved(method, before)
+    _check_learning(method, build(0), learning)
+    twin = build(1)
+    twin.load_state_dict(method.state_dict())
     _check_resume(build, method, optimizer)
+    check_batches(lambda: copy.deepcopy(twin), lambda step, images: random_views(method, step, images))
 
 
 def _checked(method: SSLMethod) -> SSLMethod:
@@ -88,26 +100,26 @@ def _step(method: SSLMethod, optimizer: Optimizer, step: int) -> Tensor:
     return loss.detach()
 
 
-def random_views(method: SSLMethod, step: int) -> Views:
+def random_views(method: SSLMethod, step: int, images: int = BATCH) -> Views:
     """What a method is given in a step: noise in the place of views, with boxes and flips as if it had been cut out."""
     size = 2 * SIZE if isinstance(method.backbone, TokenBackbone) else SIZE  # of a transformer, some patches
-    views = [noise(BATCH, size, seed=100 * step + index) for index in range(len(method.views))]
-    cut = augment(torch.zeros(BATCH, 3, size, size, dtype=torch.uint8), method.views, seed=step, size=size)
-    facts = {"targets": torch.arange(BATCH) % 3, "progress": torch.tensor(step / 10)}
+    views = [noise(images, size, seed=100 * step + index) for index in range(len(method.views))]
+    cut = augment(torch.zeros(images, 3, size, size, dtype=torch.uint8), method.views, seed=step, size=size)
+    facts = {"targets": torch.arange(images) % 3, "progress": torch.tensor(step / 10)}
     return cut.replaced(views).with_facts(**facts)
 
 
-def _check_step(method: SSLMethod, optimizer: Optimizer, step: int) -> None:
-    start, out = _parameters(method), method(random_views(method, step))
-    assert isinstance(out, dict) and "loss" in out, "training_step must return a dict with 'loss'"
-    loss = out["loss"]
-    assert isinstance(loss, Tensor), f"the loss must be a tensor, not {type(loss).__name__}"
-    assert loss.ndim == 0 and bool(torch.isfinite(loss)), f"the loss must be a finite scalar, is {loss}"
-    assert loss.requires_grad, "the loss is cut off from the parameters"
+def _check_step(method: SSLMethod, optimizer: Optimizer, step: int) -> list[str]:
+    """A step with a look at what it moves; the parameters of the backbone whose gradient is not zero."""
+    start = _parameters(method)
+    with watch_norms(method) as check_norms:
+        out = method(random_views(method, step))
+    loss = _checked_loss(out)
     loss.backward()
     moved = _changed(start, _parameters(method))
     assert not moved, f"training_step moved {moved[0]}: a target moves in after_step, after the optimizer"
     check_gradients(method, "backbone.")
+    learning = [name for name, p in method.named_parameters() if p.grad is not None and p.grad.any()]
     optimizer.step()
     stepped, frozen = _parameters(method), {n for n, p in method.named_parameters() if not p.requires_grad}
     pulled = frozen.intersection(_changed(start, stepped))
@@ -115,9 +127,39 @@ def _check_step(method: SSLMethod, optimizer: Optimizer, step: int) -> None:
     grads = {name for name, p in method.named_parameters() if p.grad is not None}
     optimizer.zero_grad()
     method.after_step((step + 1) / 10)
-    for name in _changed(stepped, _parameters(method)):
+    followed = _parameters(method)
+    for name in _changed(stepped, followed):
         assert name not in grads, f"{name} is moved by after_step and receives gradients"
         assert name in frozen, f"{name} is moved by after_step and still requires a gradient"
+    check_norms(_changed(stepped, followed))
+    check_direction(stepped, followed, set(stepped) - frozen)
+    return learning
+
+
+def _checked_loss(out: object) -> Tensor:
+    assert isinstance(out, dict) and "loss" in out, "training_step must return a dict with 'loss'"
+    loss = out["loss"]
+    assert isinstance(loss, Tensor), f"the loss must be a tensor, not {type(loss).__name__}"
+    assert loss.ndim == 0 and bool(torch.isfinite(loss)), f"the loss must be a finite scalar, is {loss}"
+    assert loss.requires_grad, "the loss is cut off from the parameters"
+    for name, value in out.items():
+        dimensions = 2 if name == "embedding" else 0
+        assert isinstance(value, Tensor), f"{name!r} must be a tensor, not {type(value).__name__}"
+        assert value.ndim == dimensions, (
+            f"{name!r} must be {'(images, dimensions)' if dimensions else 'a scalar'}, has shape {tuple(value.shape)}"
+        )
+    return loss
+
+
+def _check_learning(method: SSLMethod, fresh: SSLMethod, learning: set[str]) -> None:
+    """Hold the backbone to have learnt, by gradients, or as a target by what `after_step` does."""
+    for name, parameter in method.backbone.named_parameters(prefix="backbone"):
+        assert name in learning or not parameter.requires_grad, (
+            f"the gradient of {name} is zero in every step"
+        )
+    assert _changed(_parameters(fresh.backbone), _parameters(method.backbone)), (
+        "the backbone does not change in training"
+    )
 
 
 def _check_saved(method: SSLMethod, before: list[tuple[str, Tensor, Tensor]]) -> None:

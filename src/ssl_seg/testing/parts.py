@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ssl_seg.base import Backbone, Dataset, Head, Metric
+from ssl_seg.base import IGNORE_INDEX, Backbone, Dataset, Head, Metric
 
 
 def check_backbone(factory: Callable[[], Backbone], size: int = 64) -> None:
@@ -56,7 +56,10 @@ def check_head(factory: Callable[..., Head], sizes: Sequence[int] = (64, 97)) ->
 
 
 def check_dataset(dataset: Dataset, canvas: int = 64) -> None:
-    """Hold a dataset to its contract: readable images, labels in range, identities that tell apart."""
+    """Hold a dataset to its contract: readable images, labels in range, identities that tell apart.
+
+    Where it has masks: one of the image's size for each, with no values but classes and 255.
+    """
     assert len(dataset) == len(dataset.samples) > 0, "the dataset is empty, or len() and samples differ"
     for path, target in dataset.samples:
         assert isinstance(path, str), "a sample's path must be a str"
@@ -70,16 +73,53 @@ def check_dataset(dataset: Dataset, canvas: int = 64) -> None:
         assert max(image.shape[:2]) <= canvas, f"{path}: larger than the canvas"
         assert height > 0 and width > 0, f"{path}: no size"
         assert np.array_equal(image, dataset.image(index, canvas)[0]), f"{path}: differs when read again"
+        if dataset.masks:
+            _check_mask(dataset, index, canvas, image.shape[:2])
     identities = {dataset.identity(index) for index in picked}
     assert len(identities) == len(picked), "different images have the same identity"
 
 
+def _check_mask(dataset: Dataset, index: int, canvas: int, size: tuple[int, ...]) -> None:
+    path, mask = dataset.samples[index][0], dataset.mask(index, canvas)
+    assert mask.dtype == np.uint8, f"the mask of {path}: values are {mask.dtype}, not uint8"
+    assert mask.shape == size, f"the mask of {path}: shape {mask.shape}, and the image has {size}"
+    values = np.setdiff1d(mask, [*range(len(dataset.classes)), IGNORE_INDEX])
+    assert not len(values), (
+        f"the mask of {path}: value {values[0]} with {len(dataset.classes)} classes; a pixel without a class "
+        f"is {IGNORE_INDEX}"
+    )
+    assert np.array_equal(mask, dataset.mask(index, canvas)), f"the mask of {path}: differs when read again"
+
+
 def check_metric(factory: Callable[..., Metric], prepare: Callable[[Metric], None] = lambda m: None) -> None:
-    """Hold a metric to its contract: numbers by name, the same however batches are cut; a true `reset`."""
-    torch.manual_seed(0)
-    metric = factory(["a", "b", "c"])
-    prepare(metric)
-    logits, target = torch.randn(24, 3), torch.randint(0, 3, (24,))
+    """Hold a metric to its contract: numbers by name, the same however batches are cut; a true `reset`.
+
+    It takes the logits of images, (B, C) with targets (B,), or of pixels, (B, C, H, W) with targets
+    (B, H, W) of which 255 does not count, or both.
+    """
+    generator = torch.Generator().manual_seed(0)
+    refusals = []
+    for shape in ((), (5, 4)):  # of images, of pixels
+        logits = torch.randn(24, 3, *shape, generator=generator)
+        target = torch.randint(0, 3, (24, *shape), generator=generator)
+
+        def made() -> Metric:
+            metric = factory(["a", "b", "c"])
+            prepare(metric)
+            return metric
+
+        try:
+            made().update(logits, target)
+        except Exception as error:
+            refusals.append(f"{type(error).__name__}: {error}")
+            continue
+        _check_numbers(made(), logits, target)
+        if shape:
+            _check_ignored(made(), logits, target)
+    assert len(refusals) < 2, f"update() takes logits neither of images nor of pixels: {'; '.join(refusals)}"
+
+
+def _check_numbers(metric: Metric, logits: Tensor, target: Tensor) -> None:
     results = []
     for size in (24, 7):
         metric.reset()
@@ -93,6 +133,20 @@ def check_metric(factory: Callable[..., Metric], prepare: Callable[[Metric], Non
     metric.reset()
     metric.update(logits, target)
     assert _same(results[0], metric.compute()), "reset() does not forget everything"
+
+
+def _check_ignored(metric: Metric, logits: Tensor, target: Tensor) -> None:
+    """What is predicted for pixels without a class must change nothing."""
+    ignored = torch.arange(target.numel()).view_as(target) % 3 == 0
+    target = target.masked_fill(ignored, IGNORE_INDEX)
+    results = []
+    for sign in (1.0, -1.0):
+        metric.reset()
+        metric.update(torch.where(ignored[:, None], sign * logits, logits), target)
+        results.append(metric.compute())
+    assert _same(*results), (
+        f"pixels of target {IGNORE_INDEX} count: leave them out, or raise an error for logits of pixels"
+    )
 
 
 def _same(one: dict[str, float], two: dict[str, float]) -> bool:
