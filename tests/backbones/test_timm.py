@@ -395,3 +395,69 @@ def test_a_size_the_network_does_not_take_is_a_usage_error(name, size):
     with pytest.raises(UsageError, match=f"{name}' does not support {size} x {size} images") as caught:
         TimmBackbone(name)(torch.zeros(1, 3, size, size))
     assert "--image-size" in caught.value.next
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_resnet", "test_convnext", "test_efficientnet"])
+def test_checkpointing_changes_neither_maps_nor_gradients(name):
+    torch.manual_seed(0)
+    plain, saving = TimmBackbone(name), TimmBackbone(name, checkpointing=True)
+    saving.load_state_dict(plain.state_dict())
+    images = torch.randn(4, 3, 64, 64)
+    kept = [saved_bytes(backbone.train(), images) for backbone in (plain, saving)]
+    assert kept[1] < 0.8 * kept[0], "less is kept for the backward pass"
+    for one, two in zip(plain.parameters(), saving.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, two.grad)
+
+
+def saved_bytes(backbone, images):
+    """Bytes that a forward pass keeps for the backward pass, which is run."""
+    sizes = {}
+
+    def pack(tensor):
+        sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        maps = backbone(images)
+    torch.stack([one.square().mean() for one in maps]).sum().backward()
+    return sum(sizes.values())
+
+
+def test_stochastic_depth_skips_blocks_in_training_alone():
+    backbone = TimmBackbone("test_vit", drop_path=0.9)
+    images = torch.randn(4, 3, 32, 32)
+    backbone.eval()
+    plain = TimmBackbone("test_vit").eval()
+    plain.load_state_dict(backbone.state_dict())
+    torch.testing.assert_close(backbone(images), plain(images))
+    torch.manual_seed(0)
+    assert not torch.equal(backbone.train()(images)[-1], backbone(images)[-1])
+
+
+def test_sizes_of_positions_and_patches_are_timms_and_survive_saving():
+    backbone = TimmBackbone("test_vit", img_size=64, patch_size=8)
+    assert backbone.net.pos_embed.shape[1] - backbone.net.num_prefix_tokens == 64
+    assert (backbone.strides[-1], backbone.side_multiple) == (8, 8)
+    name, options = backbone.built_as
+    again = load_plugins().registry.build("backbones", name, options=options)
+    again.load_state_dict(backbone.state_dict())
+    images = torch.randn(2, 3, 64, 64)
+    assert torch.equal(again.eval()(images)[-1], backbone.eval()(images)[-1])
+    arguments = backbone.timm_call[1]
+    theirs = timm.create_model(name, num_classes=0, **arguments)
+    theirs.load_state_dict(backbone.state_dict())
+    assert "drop_path_rate" not in TimmBackbone("test_vit", drop_path=0.1).timm_call[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("test_resnet", {"img_size": 64}, "'test_resnet' does not support img_size=64"),
+        ("vgg11", {"drop_path": 0.1}, "'vgg11' does not support drop_path_rate=0.1"),
+        ("vgg11", {"checkpointing": True}, "'vgg11' does not support checkpointing"),
+        ("test_vit", {"patch_size": 0}, "'test_vit' does not support patch_size=0"),
+    ],
+)
+def test_an_option_that_timms_network_has_not_is_refused(name, options, said):
+    with pytest.raises(UsageError, match=said):
+        TimmBackbone(name, **options)

@@ -52,6 +52,21 @@ def test_a_transformer_takes_the_sizes_it_took(source, tmp_path):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("name", ["test_vit", "swin_tiny_patch4_window7_224"])
+def test_sizes_of_positions_and_patches_come_along_and_what_is_for_training_does_not(source, tmp_path, name):
+    options = {"img_size": 64, "drop_path": 0.2, "checkpointing": True}
+    options |= {"patch_size": 8} if name == "test_vit" else {}
+    exported = source(name, size=64, **options)
+    to_timm(exported, tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["model_args"]["img_size"] == 64 and "drop_path_rate" not in config["model_args"]
+    model = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
+    how = {"indices": 1, "norm": True, "output_fmt": "NCHW", "intermediates_only": True}
+    theirs = model.forward_intermediates(IMAGES, **how)[-1]
+    torch.testing.assert_close(theirs, exported.backbone(IMAGES)[-1], rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
 def test_an_output_stride_comes_along(source, tmp_path):
     exported = source("resnet18", output_stride=None)
     dilated = source("test_resnet", output_stride=8)

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from ssl_seg.backbones.timm import TimmBackbone
 from ssl_seg.nn.layers import global_pool, make_ema_copy, mlp, update_ema
 
 
@@ -96,3 +97,37 @@ class TestMoveAverage:
         with pytest.raises(ValueError, match="zip"):
             update_ema(target, nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)), 0.5)
         assert torch.equal(target[0].weight, before)
+
+
+def test_a_target_network_drops_nothing_in_training_mode_either():
+    from timm.layers import DropBlock2d, DropPath, PatchDropout
+    from torchvision.ops import StochasticDepth
+
+    class Attention(nn.MultiheadAttention):
+        def forward(self, x):
+            return super().forward(x, x, x)[0]
+
+    drops = [DropPath(0.5), DropBlock2d(0.5), PatchDropout(0.5), StochasticDepth(0.5, "row"), nn.Dropout(0.5)]
+    drops += [nn.Dropout2d(0.5), Attention(4, 2, dropout=0.5, batch_first=True)]
+    for drop in drops:
+        torch.manual_seed(0)
+        online = nn.Sequential(drop).train()
+        images = (
+            torch.randn(4, 4, 8, 8) if isinstance(drop, DropBlock2d | nn.Dropout2d) else torch.randn(4, 9, 4)
+        )
+        target = make_ema_copy(online).train()
+        torch.manual_seed(1)
+        assert torch.equal(target(images), target(images)), drop
+        torch.testing.assert_close(target(images), online.eval()(images), msg=str(drop))
+        assert not torch.equal(online.train()(images), online(images)), (
+            f"{drop} still drops in the network itself"
+        )
+
+
+def test_a_transformer_with_stochastic_depth_has_a_steady_target():
+    backbone = TimmBackbone("test_vit", drop_path=0.5)
+    target = make_ema_copy(backbone).train()
+    images = torch.randn(8, 3, 32, 32)
+    assert torch.equal(target(images)[-1], target(images)[-1])
+    torch.manual_seed(0)
+    assert not torch.equal(backbone.train()(images)[-1], backbone(images)[-1])

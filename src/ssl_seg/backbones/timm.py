@@ -13,6 +13,7 @@ from ssl_seg.errors import UsageError
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.timm_ending import Ending, ending, leave_out
 from ssl_seg.nn.timm_network import (
+    checkpoint_activations,
     create,
     create_dilated,
     evenly_spaced,
@@ -39,6 +40,13 @@ class TimmBackbone(Backbone):
         output_stride: image pixels per step of the deepest map: 8, 16 or 32. Less than the network's
             own 32 keeps maps large by atrous convolutions (Chen et al. 2017, arXiv:1706.05587), with
             the same weights. A ResNet-50 takes 1.5 times the operations at 16, 4.7 times at 8.
+        img_size: side in pixels of the images that a transformer's positions are made for; other sizes are
+            interpolated. By default the one in its name.
+        patch_size: side of a transformer's patches; half of it makes four times as many.
+        drop_path: share of images that skip a block, the last one's; earlier blocks are skipped less
+            (stochastic depth, Huang et al. 2016, arXiv:1603.09382). A target network skips none.
+        checkpointing: keep the activations of stages alone and compute the rest again in the backward pass:
+            less memory, a third more time. Running statistics of BatchNorm then move twice a step.
         pool: what `summary` gives: the class token where there is one (`token`), or the mean of the deepest map.
         idle_layers: as version 0.1.0 made it: the deepest map is that of the last stage, and layers
             behind it stay in the network as they began. Files of that version ask for it themselves.
@@ -51,7 +59,7 @@ class TimmBackbone(Backbone):
         whole: whether the deepest map is that of timm's `forward_features`, behind the last stage.
 
     Raises:
-        UsageError: the network gives no maps, or has no such stem or stride.
+        UsageError: the network gives no maps, or has no such option.
     """
 
     built_as: tuple[str, dict[str, str]]
@@ -65,23 +73,35 @@ class TimmBackbone(Backbone):
         *,
         stem: Literal["standard", "small"] = "standard",
         output_stride: int | None = None,
+        img_size: int | None = None,
+        patch_size: int | None = None,
+        drop_path: float = 0.0,
+        checkpointing: bool = False,
         pool: Literal["token", "mean"] = "token",
         idle_layers: bool = False,
     ) -> None:
         super().__init__()
         self.pool = pool
+        sizes = {"img_size": img_size, "patch_size": patch_size}
+        training = {"drop_path": drop_path, "checkpointing": checkpointing}
         chosen = {"stem": stem, "output_stride": output_stride, "pool": pool, "idle_layers": idle_layers}
-        usual = ("standard", None, "token", False)
-        self.built_as = (name, {key: str(v).lower() for key, v in chosen.items() if v not in usual})
+        usual = ("standard", None, "token", False, 0.0)
+        stated = {**chosen, **sizes, **training}
+        self.built_as = (name, {key: str(v).lower() for key, v in stated.items() if v not in usual})
         if stem == "small" and output_stride:
             raise UsageError(
                 f"stem=small divides all strides by 4 and cannot be combined with output_stride={output_stride}"
             )
         self.net: Any
+        options = {"drop_path_rate": drop_path or None, **sizes}
+        options = {key: value for key, value in options.items() if value is not None}
         if output_stride is None:
-            self.net, arguments = create(name)
+            self.net, arguments = create(name, **options)
         else:
-            self.net, arguments = create_dilated(name, output_stride), {"output_stride": output_stride}
+            self.net, arguments = create_dilated(name, output_stride, **options)
+        arguments.pop("drop_path_rate", None)  # of training alone
+        if checkpointing:
+            checkpoint_activations(self.net, name)
         names = list(self.net.state_dict())
         self.timm_call = (name, arguments) if stem == "standard" else None
         if hasattr(self.net, "pre_logits"):

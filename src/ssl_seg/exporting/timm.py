@@ -139,7 +139,11 @@ def config(source: ExportModel, net: Any, *, with_head: bool) -> dict[str, Any]:
     fixed = bool(settings.get("fixed_input_size"))
     free = fixed and any(key in arguments for key in ("dynamic_img_size", "strict_img_size"))
     # positions were made for the size that timm's own settings name, whatever it was trained at
-    made_for = {"img_size": list(net.pretrained_cfg["input_size"][-2:])} if free else {}
+    made_for = (
+        {"img_size": list(net.pretrained_cfg["input_size"][-2:])}
+        if free and "img_size" not in arguments
+        else {}
+    )
     classes = len(source.classes) if with_head else 0
     settings |= {
         "input_size": [3, source.image_size, source.image_size],

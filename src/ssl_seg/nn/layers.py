@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from ssl_seg.base import Backbone
 
 M = TypeVar("M", bound=nn.Module)
+# classes of timm, torchvision and many who copied them, and the attribute that holds the share dropped
+_DROPS = {"DropPath": "drop_prob", "DropBlock2d": "drop_prob", "PatchDropout": "prob", "StochasticDepth": "p"}
 
 
 def mlp(
@@ -70,17 +72,30 @@ def make_ema_copy(module: M, *, own_statistics: bool = False) -> M:
     """A deep copy that no gradient reaches: the start of a target network.
 
     Its BatchNorm layers normalise by the batch, as the online network's do, but their momentum is
-    0: a forward pass leaves the running statistics alone, so only `update_ema` moves them.
+    0: a forward pass leaves the running statistics alone, so only `update_ema` moves them. It drops
+    nothing, in training mode either: see `without_dropout`.
 
     Args:
         own_statistics: running statistics are those of the copy's own forward passes, where it sees other views
             than the online network; to be moved by `update_ema(..., buffers=False)`.
     """
-    target = copy.deepcopy(module).requires_grad_(False)
+    target = without_dropout(copy.deepcopy(module).requires_grad_(False))
     for part in target.modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm) and not own_statistics:
             part.momentum = 0.0
     return target
+
+
+def without_dropout(module: M) -> M:
+    """The module itself, of which dropout and stochastic depth (timm's `DropPath`) drop nothing any more."""
+    for part in module.modules():
+        if isinstance(part, nn.modules.dropout._DropoutNd):
+            part.p = 0.0
+        elif isinstance(part, nn.MultiheadAttention):
+            part.dropout = 0.0
+        elif rate := _DROPS.get(type(part).__name__):
+            setattr(part, rate, 0.0)
+    return module
 
 
 def decay_at(progress: float, start: float) -> float:

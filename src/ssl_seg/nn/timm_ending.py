@@ -49,17 +49,18 @@ def _ending(name: str, arguments: tuple[tuple[str, Any], ...], indices: tuple[in
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.enable_grad():
             net = timm.create_model(name, pretrained=False, num_classes=0, **dict(arguments)).train()
-            return _look(net, indices)
+            _, height, width = net.pretrained_cfg["input_size"]
+            side = dict(arguments).get("img_size")
+            return _look(net, indices, torch.zeros(2, 3, side or height, side or width))
     except Exception:  # each family of networks fails in its own way where there are no numbers
         return Ending()
 
 
-def _look(net: Any, indices: tuple[int, ...]) -> Ending:
+def _look(net: Any, indices: tuple[int, ...], images: Tensor) -> Ending:
     parameters = {key: p for key, p in net.named_parameters() if p.requires_grad}
     called: set[str] = set()
     for path, part in net.named_modules():
         part.register_forward_pre_hook(lambda _, __, path=path: called.add(path))
-    images = torch.zeros(2, *net.pretrained_cfg["input_size"])
     options = {"indices": list(indices), "norm": True, "output_fmt": "NCHW"}
     final, maps = net.forward_intermediates(images, **options)
 

@@ -9,31 +9,64 @@ from timm.models.hrnet import HighResolutionNet
 from torch import nn
 
 from ssl_seg.errors import UsageError
+from ssl_seg.utils.entry_points import brief
 
 
-def create(name: str) -> tuple[Any, dict[str, Any]]:
-    """The model without its classifier; transformers for any image size, if they can; and how."""
+def create(name: str, **options: Any) -> tuple[Any, dict[str, Any]]:
+    """The model without its classifier; transformers for any image size, if they can; and how.
+
+    Args:
+        name: of the model.
+        options: of timm.
+
+    Raises:
+        UsageError: the model does not take an option.
+    """
     for any_size in ({"dynamic_img_size": True}, {"strict_img_size": False}, {}):
         try:
-            return timm.create_model(name, pretrained=False, num_classes=0, **any_size), any_size
+            net = timm.create_model(name, pretrained=False, num_classes=0, **any_size, **options)
         except TypeError:
             continue
-    raise AssertionError("unreachable: the last try has no arguments to refuse")
+        except Exception as error:  # each family of networks refuses in its own way
+            raise _refused(name, options, error) from error
+        return net, {**any_size, **options}
+    raise _refused(name, options, None)
 
 
-def create_dilated(name: str, output_stride: int) -> Any:
-    """The model with its last stages dilated, so that its deepest map has the stride asked for.
+def _refused(name: str, options: dict[str, Any], error: Exception | None) -> UsageError:
+    stated = ", ".join(f"{key}={value}" for key, value in options.items())
+    reason = f": {brief(error)}" if error else ""
+    return UsageError(f"backbone {name!r} does not support {stated}{reason}", next=f"ssl-seg list {name}")
+
+
+def create_dilated(name: str, output_stride: int, **options: Any) -> tuple[Any, dict[str, Any]]:
+    """The model with its last stages dilated, so that its deepest map has the stride asked for; and how.
 
     Raises:
         UsageError: it cannot have it.
     """
+    stated = {"output_stride": output_stride, **options}
     try:
-        net = timm.create_model(name, pretrained=False, num_classes=0, output_stride=output_stride)
+        net = timm.create_model(name, pretrained=False, num_classes=0, **stated)
     except Exception as error:  # each family of networks refuses in its own way
         raise _cannot_dilate(name, output_stride) from error
     if levels_of(net)[-1]["reduction"] != output_stride:
         raise _cannot_dilate(name, output_stride)
-    return net
+    return net, stated
+
+
+def checkpoint_activations(net: Any, name: str) -> None:
+    """Compute activations a second time in the backward pass instead of keeping them.
+
+    Raises:
+        UsageError: the network cannot.
+    """
+    try:
+        net.set_grad_checkpointing(True)
+    except (AssertionError, AttributeError) as error:
+        raise UsageError(
+            f"backbone {name!r} does not support checkpointing", next="omit -o backbone.checkpointing"
+        ) from error
 
 
 def _cannot_dilate(name: str, output_stride: int) -> UsageError:
