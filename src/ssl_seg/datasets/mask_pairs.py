@@ -61,7 +61,7 @@ def mask_pairs(
         colours: `exact`, or `threshold_channels`: each channel counts as 0 below 128 and as 255 from there on. The
             graders of the `deepglobe` palette read masks so. What one trains on should be exact:
             a colour in between is a damaged mask.
-        unknown_class: what is done about a colour or an index of no class: `stop`; `ignore` the pixel, which
+        stray: what is done about a colour or an index of no class: `stop`; `ignore` the pixel, which
             is neither trained on nor measured; or take it for the class that the palette calls none,
             as graders do, for whom any class predicted there is wrong.
         splits: false takes folders of such names for any others.
