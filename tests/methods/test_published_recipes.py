@@ -12,7 +12,8 @@ import torch
 
 from ssl_seg.engine.recipe import trouble_in
 from ssl_seg.engine.schedule import set_rates
-from ssl_seg.nn.tiny_backbone import TinyBackbone
+from ssl_seg.nn.tiny_backbone import TinyBackbone, TinyTokens
+from ssl_seg.nn.token_backbone import TokenBackbone
 from ssl_seg.plugins import load_plugins
 from ssl_seg.utils.options import check_options
 from ssl_seg.workflows.config import PretrainConfig
@@ -63,6 +64,9 @@ PAPERS = {
     "moco_v3": Published(1000, 4096, "lars", 4.8, 10, weight_decay=1.5e-6, momentum=0.996),
     "nnclr": Published(1000, 4096, "lars", 4.8, 10, weight_decay=1e-6),
     "swav": Published(400, 256, "lars", 0.6, lr_end=0.0006, weight_decay=1e-6),
+    "dino": Published(100, 256, "adamw", 5e-4, 10, 1e-6, 0.04, 0.4, momentum=0.996),
+    "mae": Published(1600, 4096, "adamw", 2.4e-3, 40, weight_decay=0.05),
+    "simmim": Published(800, 2048, "adamw", 4e-4, 10, weight_decay=0.05),
     "barlow_twins": Published(1000, 2048, "lars", 1.6, 10, weight_decay=1e-6),
     "vicreg": Published(1000, 2048, "lars", 1.6, 10, 0.0016, 1e-6),
     "vicregl": Published(300, 2048, "lars", 2.4, 10, 0.0024, 1e-6),
@@ -86,7 +90,11 @@ SMALL = {
 def built(registry, name):
     factory = registry.factory("ssl", name)
     small = {key: SMALL[key] for key in factory.paper.options if key in SMALL} | {"recipe": "paper"}
-    return registry.build("ssl", name, TinyBackbone(), options=small)
+    return registry.build("ssl", name, tiny(factory), options=small)
+
+
+def tiny(factory):
+    return TinyTokens() if factory.needs is TokenBackbone else TinyBackbone()
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +110,7 @@ def test_every_method_has_its_papers_values(registry):
         assert not trouble_in(factory.paper.recipe), name
         assert check_options(factory, name, {"recipe": "paper"}) == dict(factory.paper.options)
         with torch.device("meta"):
-            method = registry.build("ssl", name, TinyBackbone(), options={"recipe": "paper"})
+            method = registry.build("ssl", name, tiny(factory), options={"recipe": "paper"})
         assert method.recipe == factory.paper.recipe != factory.recipe
 
 
@@ -118,7 +126,7 @@ def test_rate_and_weight_decay_are_the_published_ones(registry, name):
         rate, ahead = set_rates(optimizer, plan, step), 1 if step < warm else 0
         assert rate == pytest.approx(paper.rate((step + ahead) / STEPS)), step
         found = {(group["lr"], group["weight_decay"]) for group in optimizer.param_groups}
-        if not method.param_groups:
+        if name not in ("simsiam", "swav", "dino"):  # which have parts with rates of their own
             decays = (rate, pytest.approx(paper.weight_decay_at(step / STEPS)))
             assert all(each in (decays, (rate, 0.0)) for each in found) and decays in list(found)
     assert plan.lr_at(warm) == pytest.approx(paper.lr)
@@ -136,6 +144,18 @@ def test_the_target_moves_as_published(registry, name):
         assert moved
         for parameter in moved:
             torch.testing.assert_close(parameter, torch.full_like(parameter, 1 - decay), rtol=1e-4, atol=1e-7)
+
+
+def test_dinos_weight_decay_rises_while_its_rate_falls(registry):
+    paper, method = PAPERS["dino"], built(registry, "dino")
+    config = PretrainConfig(epochs=paper.epochs, batch_size=paper.batch).resolved(method.recipe, "dino")
+    optimizer, plan = configure_optimizer(config, method, STEPS)
+    for step in (0, plan.total_steps // 2, plan.total_steps - 1):
+        rate = set_rates(optimizer, plan, step)
+        assert max(group["lr"] for group in optimizer.param_groups) == rate
+        decay = max(group["weight_decay"] for group in optimizer.param_groups)
+        assert decay == pytest.approx(paper.weight_decay_at(step / STEPS))
+    assert plan.max_grad_norm == 3.0
 
 
 def test_the_predictor_of_simsiam_keeps_its_rate(registry):
