@@ -122,13 +122,8 @@ class PaperRecipe:
 
 
 # what suits most methods in short runs: the start of their recipes
-ADAMW_RECIPE: dict[str, Any] = {
-    "optimizer": "adamw",
-    "lr": 1e-3,
-    "weight_decay": 1e-4,
-    "warmup": 0.05,
-    "adam": {"lr": 1e-3, "weight_decay": 1e-4},
-}
+_ADAM = {"lr": 1e-3, "weight_decay": 1e-4}
+ADAMW_RECIPE: dict[str, Any] = {"optimizer": "adamw", **_ADAM, "warmup": 0.05, "adam": _ADAM}
 
 
 class SSLMethod(nn.Module):
@@ -148,6 +143,8 @@ class SSLMethod(nn.Module):
             `lr` grows with the batch for SGD and LARS alone, unless `lr_scaling` is `linear` or `none`.
         paper: the published options and recipe, which `-o ssl.recipe=paper` takes.
         param_groups: parameters that are trained otherwise than the rest.
+        family: of ideas, as `contrastive`; `ssl-seg list ssl` shows it.
+        network: `convnet` if it trains convolutional networks alone, else `any`.
         needs: the kind of backbone that it can train, `TokenBackbone` if it needs the patches of a transformer.
         needs_labels: it trains on the classes of the images, `views.targets`.
         loss_over: `image` if the loss is a mean over images of what each has on its own, `batch` if it
@@ -157,6 +154,8 @@ class SSLMethod(nn.Module):
     backbone: Backbone
     views: Sequence[View]
     param_groups: Sequence[ParamGroup] = ()
+    family: ClassVar[str] = ""
+    network: ClassVar[Literal["any", "convnet"]] = "any"
     needs: ClassVar[type[Backbone]] = Backbone
     needs_labels: ClassVar[bool] = False
     recipe: ClassVar[dict[str, Any]] = {}

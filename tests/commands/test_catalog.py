@@ -2,16 +2,25 @@
 
 import re
 import subprocess
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
+from torch import nn
 
 from ssl_seg.commands import check_plugin
+from ssl_seg.commands.component_text import methods_table
 from ssl_seg.errors import UsageError
 from ssl_seg.methods.byol import BYOL
-from ssl_seg.registry import KINDS, Registry
+from ssl_seg.plugins import load_plugins
+from ssl_seg.registry import KINDS, Registry, Table
 from ssl_seg.utils.code_names import TypedName
+from ssl_seg.utils.entry_points import Source
 from ssl_seg.utils.options import options_of
 from ssl_seg.workflows import component_check
+from ssl_seg.workflows.method_list import method_summaries
+
+ROOT = Path(__file__).parents[2]
 
 FAULTY = """
 from ssl_seg.base import Backbone, Dataset, Head, Metric, SSLMethod
@@ -69,6 +78,64 @@ def test_list_name_shows_purpose_and_options(cli):
     assert out.startswith("byol (ssl, ssl-seg)\n")
     assert re.search(rf"^  decay +{options_of(BYOL)['decay'].default!r} ", out, re.MULTILINE)
     assert "stem = 'standard'" in cli("list", "resnet18")[1]
+
+
+def rows_of(text):
+    return {row.split()[0]: re.split(r" {2,}", row) for row in text.splitlines()}
+
+
+def test_list_ssl_shows_what_kind_of_method_each_is(cli):
+    code, out, err = cli("list", "ssl")
+    assert (code, err) == (0, "")
+    rows = rows_of(out)
+    assert rows.pop("method") == ["method", "family", "network", "views (x side)", "needs", "package"]
+    assert rows["byol"] == ["byol", "distillation", "any", "2", "-", "ssl-seg"]
+    assert rows["swav"] == ["swav", "clustering", "any", "2 + 4 x 0.43", "-", "ssl-seg"]
+    assert [rows[name][2] for name in ("mae", "spark", "supcon")] == ["transformer", "convnet", "any"]
+    assert [name for name, row in rows.items() if row[4] == "labels"] == ["supcon"]
+
+
+def test_the_page_has_the_families_and_views_of_the_code():
+    page = (ROOT / "docs" / "methods.md").read_text()
+    told = re.findall(r"^\| `(\w+)` \| ([^|]+) \| [^|]+ \| ([^|]+) \|", page, re.MULTILINE)
+    ours = [row for row in method_summaries(load_plugins().registry) if row.packages == "ssl-seg"]
+    views = {row.name: re.sub(r" x [\d.]+", " small", row.views) for row in ours}
+    assert {name: (family, count) for name, family, count in told} == {
+        row.name: (row.family, views[row.name]) for row in ours
+    }
+
+
+def test_methods_of_others_are_listed_whatever_they_say_of_themselves():
+    def broken(backbone):
+        raise RuntimeError
+
+    class Odd(BYOL):
+        family, network, needs, needs_labels, views = 7, None, "tokens", "no", ()
+
+    class Missing(Mapping):
+        def __getitem__(self, key):
+            raise ImportError(key)
+
+        def __iter__(self):
+            return iter(["missing"])
+
+        def __len__(self):
+            return 1
+
+    plain = type("Plain", (nn.Module,), {"__init__": lambda self, backbone: nn.Module.__init__(self)})
+    registry = Registry()
+    registry.add(
+        "ssl", Table(Source("theirs"), frozenset(["a", "b", "c"]), {"a": broken, "b": Odd, "c": plain})
+    )
+    registry.add("ssl", Table(Source("lazy"), frozenset(["missing"]), Missing()))
+    found = {row.name: (row.family, row.network, row.views, row.needs) for row in method_summaries(registry)}
+    assert found == {
+        "a": ("", "any", "", ""),
+        "b": ("7", "None", "", ""),
+        "c": ("", "any", "", ""),
+        "missing": ("", "", "", ""),
+    }
+    assert "missing" in methods_table(registry)[-1] and "lazy" in methods_table(registry)[-1]
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,12 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ssl_seg.utils.text import aligned
+from ssl_seg.utils.text import aligned, shown
+
+if TYPE_CHECKING:
+    from ssl_seg.registry import Registry
 
 
 def describe(kind: str, name: str, factory: Callable[..., Any], sources: list[Any]) -> Iterator[str]:
@@ -23,6 +26,15 @@ def describe(kind: str, name: str, factory: Callable[..., Any], sources: list[An
         yield from ("", "Options:")
         for option in options.values():
             yield f"  {option.name} = {option.default!r}  ({inspect.formatannotation(option.annotation)})"
+
+
+def methods_table(registry: "Registry") -> list[str]:
+    """The methods and what kind each is, line by line."""
+    from ssl_seg.workflows.method_list import method_summaries
+
+    rows = [[m.name, m.family, m.network, m.views, m.needs, m.packages] for m in method_summaries(registry)]
+    head = ["method", "family", "network", "views (x side)", "needs", "package"]
+    return aligned([head, *([cell or "-" for cell in map(shown, row)] for row in rows)])
 
 
 def _recipes(factory: Any, paper: Any) -> Iterator[str]:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ssl_seg.commands import completion
-from ssl_seg.commands.component_text import describe
+from ssl_seg.commands.component_text import describe, methods_table
 from ssl_seg.commands.help import Command
 from ssl_seg.errors import UsageError, did_you_mean
 from ssl_seg.utils.entry_points import DISABLE, announced, disabled_in_vain
@@ -38,7 +38,9 @@ def list_(
     from ssl_seg.registry import KINDS
 
     registry = load_plugins().registry
-    for kind in [what] if what in KINDS else [] if what else list(KINDS):
+    if what == "ssl":
+        echo(*methods_table(registry))
+    for kind in [what] if what in KINDS and what != "ssl" else [] if what else list(KINDS):
         names = registry.names(str(kind))
         shown = names if what or len(names) <= _MANY else [*names[:8], f"... {len(names)} in all"]
         echo(f"{kind}:")

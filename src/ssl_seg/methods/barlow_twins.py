@@ -45,6 +45,7 @@ class BarlowTwins(SSLMethod):
     """
 
     views = BYOL_VIEWS
+    family = "decorrelation"
     loss_over = "batch"
     recipe: ClassVar = {
         **ADAMW_RECIPE,

@@ -38,6 +38,7 @@ class BYOL(SSLMethod):
     """
 
     views = BYOL_VIEWS
+    family = "distillation"
     loss_over = "image"
     recipe: ClassVar = {
         **ADAMW_RECIPE,

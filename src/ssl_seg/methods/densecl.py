@@ -48,6 +48,7 @@ class DenseCL(SSLMethod):
     """
 
     views = (MOCO_V2_VIEW, MOCO_V2_VIEW)
+    family = "dense"
     loss_over = "image"
     recipe: ClassVar = {
         **ADAMW_RECIPE,

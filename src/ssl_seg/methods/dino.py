@@ -81,6 +81,7 @@ class DINO(SSLMethod):
         freeze: part of the run in which prototypes stay as they are: 1 of 100 epochs.
     """
 
+    family = "distillation"
     loss_over = "image"
     recipe: ClassVar = {
         **ADAMW_RECIPE,

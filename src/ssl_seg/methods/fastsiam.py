@@ -35,6 +35,7 @@ class FastSiam(SSLMethod):
         bottleneck: width of the predictor's hidden layer.
     """
 
+    family = "distillation"
     loss_over = "image"
     recipe: ClassVar = {
         **ADAMW_RECIPE,

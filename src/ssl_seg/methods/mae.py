@@ -49,6 +49,7 @@ class MAE(SSLMethod):
     """
 
     views = (View(scale=(0.2, 1.0), jitter_p=0.0, gray_p=0.0),)
+    family = "masked"
     loss_over = "image"
     needs = TokenBackbone
     recipe: ClassVar = {**ADAMW_RECIPE, "weight_decay": 0.05, "betas": (0.9, 0.95), "warmup": 0.1}

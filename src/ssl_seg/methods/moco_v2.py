@@ -29,6 +29,7 @@ class MoCoV2(SSLMethod):
     """
 
     views = (MOCO_V2_VIEW, MOCO_V2_VIEW)
+    family = "contrastive"
     loss_over = "image"
     recipe: ClassVar = {
         **ADAMW_RECIPE,

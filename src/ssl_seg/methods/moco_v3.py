@@ -25,6 +25,7 @@ class MoCoV3(SSLMethod):
     """
 
     views = tuple(replace(view, scale=(0.2, 1.0)) for view in BYOL_VIEWS)
+    family = "contrastive"
     loss_over = "batch"
     recipe: ClassVar = {
         **ADAMW_RECIPE,

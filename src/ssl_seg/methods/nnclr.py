@@ -44,6 +44,7 @@ class NNCLR(SSLMethod):
     """
 
     views = BYOL_VIEWS
+    family = "contrastive"
     loss_over = "batch"
     recipe: ClassVar = {
         **ADAMW_RECIPE,

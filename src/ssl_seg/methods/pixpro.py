@@ -76,6 +76,7 @@ class PixPro(SSLMethod):
     """
 
     views = BYOL_VIEWS
+    family = "dense"
     loss_over = "image"
     recipe: ClassVar = {
         **ADAMW_RECIPE,

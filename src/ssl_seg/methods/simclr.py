@@ -73,6 +73,7 @@ class SimCLR(SSLMethod):
     """
 
     views: Sequence[View] = (SIMCLR_VIEW, SIMCLR_VIEW)
+    family = "contrastive"
     loss_over = "batch"
     recipe: ClassVar = {
         **ADAMW_RECIPE,

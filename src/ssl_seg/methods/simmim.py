@@ -43,6 +43,7 @@ class SimMIM(SSLMethod):
     """
 
     views = (View(scale=(0.67, 1.0), jitter_p=0.0, gray_p=0.0),)
+    family = "masked"
     loss_over = "image"
     needs = TokenBackbone
     recipe: ClassVar = {**ADAMW_RECIPE, "weight_decay": 0.05, "warmup": 0.1}

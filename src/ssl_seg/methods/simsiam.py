@@ -33,6 +33,7 @@ class SimSiam(SSLMethod):
     """
 
     views = (MOCO_V2_VIEW, MOCO_V2_VIEW)
+    family = "distillation"
     loss_over = "image"
     recipe: ClassVar = {
         **ADAMW_RECIPE,

@@ -81,6 +81,8 @@ class SparK(SSLMethod):
     """
 
     views = (View(scale=(0.67, 1.0), jitter_p=0.0, gray_p=0.0),)
+    family = "masked"
+    network = "convnet"
     loss_over = "image"
     recipe: ClassVar = {**ADAMW_RECIPE, "weight_decay": 0.04}
     paper = PaperRecipe(

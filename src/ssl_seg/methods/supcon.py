@@ -51,6 +51,7 @@ class SupCon(SSLMethod):
     """
 
     views = (SIMCLR_VIEW, SIMCLR_VIEW)
+    family = "contrastive"
     loss_over = "batch"
     needs_labels = True
     recipe: ClassVar = {

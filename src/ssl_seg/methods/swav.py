@@ -46,6 +46,7 @@ class SwAV(SSLMethod):
         strength: of the colour jitter, see `SimCLR`; 1 in the paper.
     """
 
+    family = "clustering"
     loss_over = "batch"
     param_groups = (ParamGroup("prototypes.", frozen_until=0.01),)  # the paper's first epoch of 100
     recipe: ClassVar = {

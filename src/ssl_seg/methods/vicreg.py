@@ -47,6 +47,7 @@ class VICReg(SSLMethod):
     """
 
     views = BYOL_VIEWS
+    family = "decorrelation"
     loss_over = "batch"
     recipe: ClassVar = {
         **ADAMW_RECIPE,

@@ -126,6 +126,7 @@ class VICRegL(SSLMethod):
         invariance, variance, covariance: weights of the three terms of both losses.
     """
 
+    family = "dense"
     loss_over = "batch"
     recipe: ClassVar = {
         **ADAMW_RECIPE,

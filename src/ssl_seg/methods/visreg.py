@@ -127,6 +127,7 @@ class VISReg(SSLMethod):
         crops: small views per image.
     """
 
+    family = "distribution"
     loss_over = "batch"
     recipe: ClassVar = {
         **ADAMW_RECIPE,
