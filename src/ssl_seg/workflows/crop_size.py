@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from ssl_seg.engine.untrained_taps import untrained_taps
+from ssl_seg.utils.foreign import fenced
 from ssl_seg.utils.log import log
 
 
@@ -24,7 +25,11 @@ def options_for_size(
 
 def warn_of_untrained_taps(model: nn.Module, size: int) -> None:
     """Say which weights images of `size` pixels cannot train, and what would."""
-    found = untrained_taps(model, size)
+    try:
+        with fenced():
+            found = untrained_taps(model, size)
+    except Exception:  # the first step says what is wrong with the network, and where
+        return
     if not found:
         return
     layers = ", ".join(
