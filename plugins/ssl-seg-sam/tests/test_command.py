@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from ssl_seg_sam.numbers import labels_of
+from ssl_seg_sam.metrics import labels_of
 
 from ssl_seg.metrics.mean_iou import MeanIoU
 from ssl_seg.utils.text import shown

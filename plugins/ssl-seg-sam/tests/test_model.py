@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from ssl_seg_sam import model as module
-from ssl_seg_sam.asking import Rules, everything
+from ssl_seg_sam.mask_generation import Rules, everything
 from ssl_seg_sam.model import find_weights, load_sam
 
 from ssl_seg.errors import PluginError, ResourceError, WeightsError

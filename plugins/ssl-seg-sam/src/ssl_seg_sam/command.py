@@ -9,7 +9,7 @@ from ssl_seg.commands import flags
 from ssl_seg.utils.progress import echo
 
 if TYPE_CHECKING:
-    from ssl_seg_sam.album import Album
+    from ssl_seg_sam.image_source import Album
     from ssl_seg_sam.runs import SegmentRun
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
@@ -62,7 +62,7 @@ def sam(
 
     Writes NAME.png and NAME_masks.npz for every image, and sam.json with the scores.
     """
-    from ssl_seg_sam.numbers import Numbers
+    from ssl_seg_sam.metrics import Numbers
     from ssl_seg_sam.session import Session, Wish
 
     places = tuple(point or ()), tuple(box or ())
@@ -80,7 +80,7 @@ def _open(target: str, option: list[str], prompt: str) -> "tuple[SegmentRun | No
     from ssl_seg.errors import UsageError
     from ssl_seg.utils.code_names import TypedName
     from ssl_seg.workflows.flag_values import read_options
-    from ssl_seg_sam.album import folder_album
+    from ssl_seg_sam.image_source import folder_album
     from ssl_seg_sam.runs import SegmentRun
 
     options = read_options(option)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ssl_seg.errors import DataError, SslSegError, UsageError
 from ssl_seg_sam.agreement import IGNORED
-from ssl_seg_sam.album import Album, DataAlbum, open_images
+from ssl_seg_sam.image_source import Album, DataAlbum, open_images
 
 
 class KeptAlbum(Album):

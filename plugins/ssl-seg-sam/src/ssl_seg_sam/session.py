@@ -15,14 +15,14 @@ from ssl_seg.utils.files import replace_text
 from ssl_seg.utils.outputs import output_path, output_paths, refuse_inputs
 from ssl_seg.utils.progress import Console
 from ssl_seg.utils.text import shown
-from ssl_seg_sam import asking, prompts
-from ssl_seg_sam.album import Album
+from ssl_seg_sam import mask_generation, prompts
+from ssl_seg_sam.image_source import Album
 from ssl_seg_sam.drawing import overlay
 from ssl_seg_sam.model import Sam, load_sam
-from ssl_seg_sam.numbers import Numbers
+from ssl_seg_sam.metrics import Numbers
 from ssl_seg_sam.runs import SegmentRun
 from ssl_seg_sam.segments import Segment, flatten
-from ssl_seg_sam.writing import write_npz, write_png
+from ssl_seg_sam.output import write_npz, write_png
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,9 +58,9 @@ class Wish:
         return not (self.point or self.box) and self.prompt == "grid"
 
     @property
-    def rules(self) -> asking.Rules:
+    def rules(self) -> mask_generation.Rules:
         """Those of the grid."""
-        return asking.Rules(self.points, self.tile, self.quality, self.stability)
+        return mask_generation.Rules(self.points, self.tile, self.quality, self.stability)
 
     @property
     def kind(self) -> Literal["--box", "--point"]:
@@ -156,8 +156,8 @@ class Session:
     def _segments(self, sam: Sam, image: NDArray[np.uint8], name: str, images: int) -> list[Segment]:
         wish, total = self._wish, images
         if wish.everything:
-            total *= asking.batches_of(image.shape[0], image.shape[1], wish.rules, sam.batch)
-            found = asking.everything(sam, image, wish.rules, lambda: self._tick(total))
+            total *= mask_generation.batches_of(image.shape[0], image.shape[1], wish.rules, sam.batch)
+            found = mask_generation.everything(sam, image, wish.rules, lambda: self._tick(total))
             if not found:
                 limits = f"--quality {wish.quality:g} and --stability {wish.stability:g}"
                 self.console.say(f"{shown(name)}: no mask passed {limits}")
@@ -167,7 +167,7 @@ class Session:
             return []
         total *= -(-len(places) // sam.batch)
         given = {"boxes" if wish.kind == "--box" else "points": places}
-        found = asking.prompted(sam, image, wish.tile, lambda: self._tick(total), **given)
+        found = mask_generation.prompted(sam, image, wish.tile, lambda: self._tick(total), **given)
         if empty := len(places) - len(found):
             self.console.say(f"{shown(name)}: {empty} of {len(places)} prompts gave an empty mask")
         return found

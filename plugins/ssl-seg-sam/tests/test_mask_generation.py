@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from ssl_seg_sam.asking import Rules, batches_of, crops_of, enlarged, everything, prompted, reduced
+from ssl_seg_sam.mask_generation import Rules, batches_of, crops_of, enlarged, everything, prompted, reduced
 from ssl_seg_sam.segments import flatten, pack
 
 

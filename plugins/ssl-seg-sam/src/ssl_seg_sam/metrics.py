@@ -12,7 +12,7 @@ from ssl_seg.errors import DataError, UsageError
 from ssl_seg.utils.text import shown
 from ssl_seg_sam import agreement
 from ssl_seg_sam.agreement import Compared, Counts
-from ssl_seg_sam.album import Album
+from ssl_seg_sam.image_source import Album
 
 
 class Numbers:
