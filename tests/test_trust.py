@@ -30,7 +30,7 @@ from pathlib import Path
 from torch import nn
 from ssl_seg.base import Head
 from ssl_seg.datasets.demo import DemoDataset
-from ssl_seg.datasets.demo_masks import DemoMasks
+from ssl_seg.datasets.demo_masks import DemoMaskDataset
 from ssl_seg.methods.simsiam import SimSiam
 from ssl_seg.metrics.accuracy import Accuracy
 from ssl_seg.testing import TinyBackbone as Net
@@ -57,7 +57,7 @@ def pictures(root, split):
     return DemoDataset(split, 40)
 
 def masks(root, split):
-    return DemoMasks(split, 8)
+    return DemoMaskDataset(split, 8)
 
 class Rate(Accuracy):
     def compute(self):

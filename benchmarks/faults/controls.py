@@ -47,13 +47,13 @@ def put(path: str, value: Any) -> Any:
 @_removes("no generators")
 def _() -> None:
     """A resumed run draws other random numbers."""
-    put("ssl_seg.weights.state_dict.restore_generators", lambda tensors: None)
+    put("ssl_seg.weights.state_dict.set_rng_state", lambda tensors: None)
 
 
 @_removes("no optimizer")
 def _() -> None:
     """A resumed run has an optimizer that has seen nothing."""
-    put("ssl_seg.weights.state_dict.restore_optimizer", lambda optimizer, tensors, path: None)
+    put("ssl_seg.weights.state_dict.load_optimizer_state", lambda optimizer, tensors, path: None)
 
 
 @_removes("old scores stay")

@@ -93,7 +93,7 @@ PAYLOADS: dict[str, Any] = {
     "_rebuild_tensor": _Calls(
         "torch._utils._rebuild_tensor_v2", _Calls("os.system", "touch marker"), 0, (1,), (1,), False
     ),
-    "ssl_seg itself": _Calls("ssl_seg.registry._from_file", "evil.py:run"),
+    "ssl_seg itself": _Calls("ssl_seg.utils.code_names.load_named", "evil.py:run"),
     "collections.OrderedDict": _Calls(
         "collections.OrderedDict", [("a", _Calls("os.system", "touch marker"))]
     ),

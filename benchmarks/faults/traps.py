@@ -8,7 +8,7 @@ from typing import Any
 
 # name -> what is called there, a part of its path, and whether the fault comes before or after it
 POINTS = {
-    "while images are read": ("ssl_seg.data.cache_builder._fill", "", "before"),
+    "while images are read": ("ssl_seg.data.cache_builder._write_arrays", "", "before"),
     "before a file is opened": ("ssl_seg.weights.checkpoint._write", "model", "before"),
     "before a file is synced": ("os.fsync", "optimizer.safetensors", "before"),
     "after a file is synced": ("os.fsync", "optimizer.safetensors", "after"),
@@ -28,7 +28,7 @@ POINTS = {
 }
 # of classify and segment besides
 SUPERVISED = {
-    "before a step": ("ssl_seg.engine.loop.set_lr", "", "before"),
+    "before a step": ("ssl_seg.engine.schedule.set_lr", "", "before"),
     "in the look": ("ssl_seg.workflows.validator.ValidationLog._evaluate", "", "before"),
     "after the look": ("ssl_seg.workflows.validator.ValidationLog._evaluate", "", "after"),
     "before the best model": ("os.replace", "best.safetensors", "before"),
@@ -130,12 +130,12 @@ def study_in_forks() -> None:
     import sys
 
     from ssl_seg.cli import main
-    from ssl_seg.study.runner import Relay
+    from ssl_seg.study.runner import JobRunner
 
     def start(self: Any, job: Any) -> int:
-        self._stop_if_asked()
+        self._raise_if_stopped()
         if (pid := os.fork()) == 0:
-            resume = ["--resume"] if job.state == "begun" else []
+            resume = ["--resume"] if job.state == "started" else []
             words = ["ssl-seg", job.command, *resume, "--out", str(job.folder), "--config", str(job.config)]
             sys.argv = words
             code: Any = 1
@@ -147,7 +147,7 @@ def study_in_forks() -> None:
             finally:
                 os._exit(code if isinstance(code, int) else 1)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        self._stop_if_asked()
+        self._raise_if_stopped()
         return code
 
-    Relay.start = start  # type: ignore[method-assign]
+    JobRunner.start = start  # type: ignore[method-assign]

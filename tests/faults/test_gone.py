@@ -6,7 +6,7 @@ from benchmarks.faults.disk import new_place, run_at
 
 POINTS = {
     "train": {
-        "before the step": ("ssl_seg.engine.loop.set_lr", "", "before", 1),
+        "before the step": ("ssl_seg.engine.schedule.set_lr", "", "before", 1),
         "in the probe": ("ssl_seg.workflows.knn_probe.extract_features", "", "before", 2),
         "in a checkpoint": ("os.replace", "/step-", "before", 2),
         "before the scores": ("ssl_seg.engine.run_dir.Run.add_scores", "", "before", 1),
@@ -14,7 +14,7 @@ POINTS = {
         "at the end": ("ssl_seg.workflows.session.Session.finish", "", "before", 1),
     },
     "classify": {
-        "before the step": ("ssl_seg.engine.loop.set_lr", "", "before", 3),
+        "before the step": ("ssl_seg.engine.schedule.set_lr", "", "before", 3),
         "measuring": ("ssl_seg.workflows.validator.ValidationLog._evaluate", "", "before", 1),
         "keeping features": ("os.replace", "features/epoch-", "before", 1),
         "in the best model": ("os.replace", "best.safetensors", "before", 1),

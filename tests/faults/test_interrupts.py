@@ -12,8 +12,8 @@ from benchmarks.faults.snapshot import differences
 
 INT, TERM = signal.SIGINT, signal.SIGTERM
 STRIKE = "benchmarks.faults.traps:strike_at"
-READING = ("ssl_seg.data.cache_builder._fill", "", "before")
-DECODING = ("ssl_seg.data.cache_builder._load", "", "after")  # in a thread, where no signal arrives
+READING = ("ssl_seg.data.cache_builder._write_arrays", "", "before")
+DECODING = ("ssl_seg.data.cache_builder._decode_one", "", "after")  # in a thread, where no signal arrives
 LISTING = ("ssl_seg.data.image_cache.identities", "", "before")
 LOADING = ("ssl_seg.plugins.load_plugins", "", "after")
 NETWORK = ("ssl_seg.workflows.trained_model.open_model", "", "after")
@@ -37,13 +37,13 @@ STAGES = {
     },
     "classify": {
         "reading": (READING, 2, TERM),
-        "the step": (("ssl_seg.engine.loop.set_lr", "", "before"), 3, INT),
+        "the step": (("ssl_seg.engine.schedule.set_lr", "", "before"), 3, INT),
         "measuring": (("ssl_seg.workflows.validator.ValidationLog._evaluate", "", "before"), 1, TERM),
         "keeping features": (at("features/epoch-0001"), 1, INT),
     },
     "frozen": {
         "computing features": (("ssl_seg.tasks.classification.eval_mode", "", "after"), 1, TERM),
-        "the step": (("ssl_seg.engine.loop.set_lr", "", "before"), 2, INT),
+        "the step": (("ssl_seg.engine.schedule.set_lr", "", "before"), 2, INT),
     },
     "segment": {
         "counting masks": (("ssl_seg.data.mask_counts.count_masks", "", "before"), 1, INT),

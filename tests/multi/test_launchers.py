@@ -10,7 +10,7 @@ import time
 import pytest
 
 from ssl_seg.utils.toml import read_toml
-from ssl_seg.weights.checkpoint_files import newest_checkpoint, verify
+from ssl_seg.weights.checkpoint_files import latest_valid_checkpoint, verify
 
 LAUNCHERS = {
     "torchrun": ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "ssl_seg"],
@@ -42,7 +42,7 @@ def test_two_processes_make_one_run(launcher, training, tmp_path):
     assert process.returncode == 0, said
     assert said.count("finished:") == 1
     assert "2 processes" in read_toml(tmp_path / "run" / "run.toml")["record"]["device"]
-    newest, refused = newest_checkpoint(tmp_path / "run" / "checkpoints")
+    newest, refused = latest_valid_checkpoint(tmp_path / "run" / "checkpoints")
     assert newest.name == "step-000008" and not refused and not verify(newest)
     assert len((tmp_path / "run" / "scores.jsonl").read_text().splitlines()) == 2
 

@@ -15,9 +15,9 @@ PLUGIN = Path(__file__).parents[1]
 sys.path.insert(0, str(PLUGIN / "src"))
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from ssl_seg.data.palettes import BUILT_IN
+from ssl_seg.data.palettes import BUILT_IN_PALETTES
 
-COLOURS = BUILT_IN["deepglobe"].array
+COLOURS = BUILT_IN_PALETTES["deepglobe"].array
 SIDE = 64
 torch.set_num_threads(int(os.environ.get("TEST_THREADS", "1")))
 
