@@ -115,8 +115,8 @@ def files(code, tmp_path):
             f'[record]\ncommand = "{task}"\n'
         )
     (tmp_path / "hub").mkdir()
-    for place in ("backbone.safetensors", "classify/backbone.safetensors", "hub/model.safetensors"):
-        save_backbone(tmp_path / place, TinyBackbone(), metadata)
+    for prompt in ("backbone.safetensors", "classify/backbone.safetensors", "hub/model.safetensors"):
+        save_backbone(tmp_path / prompt, TinyBackbone(), metadata)
     own = {**metadata, **classes, "task": "classify", "backbone": "resnet10t", "head": "net.py:Flat"}
     save_model(tmp_path / "head" / "model.safetensors", Model(TinyBackbone(), Linear((8,), 8, False)), own)
     (tmp_path / "begun").mkdir()
@@ -243,12 +243,12 @@ def leaves(command, name=""):
         yield name, command
 
 
-@pytest.mark.parametrize("place", ["classify", "segment", "head", "hub", "backbone.safetensors"])
-def test_nor_does_load(files, code, place):
+@pytest.mark.parametrize("prompt", ["classify", "segment", "head", "hub", "backbone.safetensors"])
+def test_nor_does_load(files, code, prompt):
     with pytest.raises(WeightsError, match="is code named by a file") as caught:
-        ssl_seg.load(files / place)
+        ssl_seg.load(files / prompt)
     assert not code()
-    assert str(files / place) in caught.value.where
+    assert str(files / prompt) in caught.value.where
 
 
 TYPED = {
@@ -444,7 +444,7 @@ READING["read_toml"] = {
 }
 
 
-def place(path):
+def prompt(path):
     return path.relative_to(ROOT).as_posix().removeprefix("src/ssl_seg/")
 
 
@@ -457,7 +457,7 @@ def calls(path):
         if isinstance(node, ast.Call):
             constant = node.args and isinstance(node.args[0], ast.Constant)
             yield function, ast.unparse(node.func), constant
-            yield from ((function, given.id, False) for given in node.args if isinstance(given, ast.Name))
+            yield from ((function, inputs.id, False) for inputs in node.args if isinstance(inputs, ast.Name))
         for child in ast.iter_child_nodes(node):
             yield from walk(child, function)
 
@@ -467,7 +467,7 @@ def calls(path):
 def callers(*names):
     """Where something is called with an argument that is computed."""
     return {
-        (place(path), function)
+        (prompt(path), function)
         for path in SOURCES
         for function, called, constant in calls(path)
         if (called in names or called.rpartition(".")[2] in names) and not constant
@@ -509,5 +509,5 @@ def test_sam_does_not_import_what_a_run_names(files, code):
 
     run = SegmentRun(files, {"val": "net.py:masks=x"}, {})
     with pytest.raises(SslSegError):
-        run.album({})
+        run.image_source({})
     assert not code()

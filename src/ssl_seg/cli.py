@@ -50,7 +50,7 @@ class _Group(TyperGroup):
             return super().make_context(*arguments, **named)
 
     def invoke(self, ctx: Any) -> Any:
-        with _shown_errors(), fenced(its_right=_is_command_exit):
+        with _shown_errors(), fenced(may_raise=_is_command_exit):
             return super().invoke(ctx)
 
 

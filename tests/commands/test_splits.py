@@ -45,7 +45,7 @@ def test_validation_images_are_never_those_of_training(cli, tmp_path, command, w
     root = write(tmp_path / "d", "train")
     flags = MASKS if command == "segment" else QUICK
     code, _, err = cli(command, root, "--val", root, *flags, "--out", tmp_path / "r")
-    assert code == 3 and f"{root} has no split for validation" in err and f"{root}/train" in err
+    assert code == 3 and f"{root} has no validation split" in err and f"{root}/train" in err
 
 
 def test_training_and_testing_are_no_classes(cli, tmp_path):

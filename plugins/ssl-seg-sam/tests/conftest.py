@@ -136,7 +136,7 @@ def call(*words):
     from ssl_seg import cli as module
 
     app, before = module.app, sys.argv
-    kept = list(app.registered_commands), list(app.registered_groups)
+    registered = list(app.registered_commands), list(app.registered_groups)
     sys.argv = ["ssl-seg", *map(str, words)]
     try:
         module.main()
@@ -144,7 +144,7 @@ def call(*words):
         return ended.code or 0
     finally:
         sys.argv = before
-        app.registered_commands, app.registered_groups = kept
+        app.registered_commands, app.registered_groups = registered
     return 0
 
 

@@ -22,8 +22,8 @@ def test_neighbours_have_different_colours():
 def test_neighbours_of_any_shape_have_different_colours(seed):
     random = np.random.default_rng(seed)
     centres = random.random((40, 2)) * 120
-    places = np.stack(np.mgrid[:120, :120], axis=2)[:, :, None]
-    index = (((places - centres) ** 2).sum(axis=3).argmin(axis=2) + 1).astype(np.int32)
+    points = np.stack(np.mgrid[:120, :120], axis=2)[:, :, None]
+    index = (((points - centres) ** 2).sum(axis=3).argmin(axis=2) + 1).astype(np.int32)
     colours = colours_of(index)
     for one, two in ((index[:, :-1], index[:, 1:]), (index[:-1], index[1:])):
         assert (colours[one] != colours[two])[one != two].all()

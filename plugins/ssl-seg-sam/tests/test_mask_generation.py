@@ -6,8 +6,16 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from ssl_seg_sam.mask_generation import Rules, batches_of, crops_of, enlarged, everything, prompted, reduced
-from ssl_seg_sam.segments import flatten, pack
+from ssl_seg_sam.mask_generation import (
+    GridConfig,
+    batches_of,
+    crops_of,
+    downscaled,
+    generate_masks,
+    segment_prompts,
+    upscaled_segment,
+)
+from ssl_seg_sam.segments import pack, to_index_map
 
 
 class Knowing:
@@ -17,13 +25,13 @@ class Knowing:
         self.batch, self.quality, self.firm = batch, quality, firm
         self.asked, self.shapes = [], []
 
-    def look(self, image):
+    def encode_image(self, image):
         self.shapes.append(image.shape[:2])
         return KnowingView(self, image)
 
 
 class KnowingView:
-    at_once = 3
+    chunk_size = 3
 
     def __init__(self, sam, image):
         self.sam, codes = sam, image.astype(int) @ (65536, 256, 1)
@@ -32,7 +40,7 @@ class KnowingView:
             labels, _ = ndimage.label(codes == code)
             self.regions[labels > 0] = labels[labels > 0] + self.regions.max()
 
-    def answer(self, points=None, boxes=None):
+    def predict_masks(self, points=None, boxes=None):
         if points is None:
             points = (boxes[:, :2] + boxes[:, 2:]) / 2
         self.sam.asked.append(len(points))
@@ -74,22 +82,22 @@ def test_tiles_cover_the_image_and_overlap(height, width, tile):
 def test_every_block_is_found_once():
     image, number = blocks(40, 60, 10)
     sam, ticks = Knowing(), []
-    found = everything(sam, image, Rules(points=12, tile=64), lambda: ticks.append(1))
-    index = flatten(found, 40, 60)
+    found = generate_masks(sam, image, GridConfig(points=12, tile=64), lambda: ticks.append(1))
+    index = to_index_map(found, 40, 60)
     assert len(found) == 24
     assert (index > 0).all() and len(np.unique(index * 1000 + number)) == 24, "segments are the blocks"
     assert max(sam.asked) == 7 and sum(sam.asked) == 144
-    assert len(ticks) == batches_of(40, 60, Rules(points=12, tile=64), 7) == 21
+    assert len(ticks) == batches_of(40, 60, GridConfig(points=12, tile=64), 7) == 21
 
 
 def test_a_large_image_goes_through_in_tiles():
     image, number = blocks(150, 210, 15)
     sam, ticks = Knowing(batch=16), []
-    rules = Rules(points=16, tile=64)
-    found = everything(sam, image, rules, lambda: ticks.append(1))
+    rules = GridConfig(points=16, tile=64)
+    found = generate_masks(sam, image, rules, lambda: ticks.append(1))
     assert len(ticks) == batches_of(150, 210, rules, 16)
     assert max(max(shape) for shape in sam.shapes) == 64
-    index = flatten(found, 150, 210)
+    index = to_index_map(found, 150, 210)
     right = sum(
         (number[index == one] == np.bincount(number[index == one]).argmax()).sum()
         for one in range(1, len(found) + 1)
@@ -103,7 +111,7 @@ def test_what_is_larger_than_a_tile_is_seen_in_the_whole():
     image = np.zeros((200, 300, 3), dtype=np.uint8)
     image[20:180, 30:270] = 200
     image[90:100, 100:110] = 90
-    found = everything(Knowing(), image, Rules(points=10, tile=64), lambda: None)
+    found = generate_masks(Knowing(), image, GridConfig(points=10, tile=64), lambda: None)
     large = next(one for one in found if one.box[2] - one.box[0] in range(230, 251))
     assert abs(large.area - (160 * 240 - 100)) / (160 * 240) < 0.08
     assert any(one.box == (100, 90, 110, 100) for one in found), "and the small one is from a tile, exact"
@@ -111,12 +119,12 @@ def test_what_is_larger_than_a_tile_is_seen_in_the_whole():
 
 def test_filters():
     image, _ = blocks(40, 60, 10)
-    rules = Rules(points=12, tile=64)
-    assert everything(Knowing(quality=0.87), image, rules, lambda: None) == []
-    assert everything(Knowing(firm=0.5), image, rules, lambda: None) == [], (
+    rules = GridConfig(points=12, tile=64)
+    assert generate_masks(Knowing(quality=0.87), image, rules, lambda: None) == []
+    assert generate_masks(Knowing(firm=0.5), image, rules, lambda: None) == [], (
         "unstable: 0 above 1, all above -1"
     )
-    assert len(everything(Knowing(quality=0.89), image, rules, lambda: None)) == 24
+    assert len(generate_masks(Knowing(quality=0.89), image, rules, lambda: None)) == 24
 
 
 def test_the_tick_can_end_it():
@@ -125,7 +133,7 @@ def test_the_tick_can_end_it():
 
     sam = Knowing()
     with pytest.raises(KeyboardInterrupt):
-        everything(sam, blocks(40, 60, 10)[0], Rules(points=12, tile=64), end)
+        generate_masks(sam, blocks(40, 60, 10)[0], GridConfig(points=12, tile=64), end)
     assert sam.asked == [7]
 
 
@@ -134,22 +142,22 @@ def test_prompts_have_one_segment_each(shape, tile):
     image, _ = blocks(*shape, shape[0] // 4)
     step = shape[0] // 4
     points = torch.tensor([[step * 0.5, step * 0.5], [step * 3.5, step * 2.5]])
-    found = prompted(Knowing(batch=1), image, tile, lambda: None, points=points)
+    found = segment_prompts(Knowing(batch=1), image, tile, lambda: None, points=points)
     wanted = [(0, 0, step, step), (3 * step, 2 * step, 4 * step, 3 * step)]
     blur = 0 if max(shape) <= tile else 6  # of a reduced image the edges are
     np.testing.assert_allclose(sorted(one.box for one in found), wanted, atol=blur)
-    (one,) = prompted(Knowing(), image, tile, lambda: None, boxes=torch.tensor(wanted[1:]).float())
+    (one,) = segment_prompts(Knowing(), image, tile, lambda: None, boxes=torch.tensor(wanted[1:]).float())
     np.testing.assert_allclose(one.box, wanted[1], atol=blur)
 
 
 def test_reducing_and_enlarging():
     image = np.zeros((30, 90, 3), dtype=np.uint8)
-    assert reduced(image, 30).shape == (10, 30, 3)
-    assert reduced(np.zeros((1, 999, 3), dtype=np.uint8), 64).shape == (1, 64, 3)
+    assert downscaled(image, 30).shape == (10, 30, 3)
+    assert downscaled(np.zeros((1, 999, 3), dtype=np.uint8), 64).shape == (1, 64, 3)
     mask = np.random.default_rng(0).random((4, 5)) < 0.5
     mask[0, 0] = mask[-1, -1] = True
-    one = enlarged(pack(mask, 3, 2, 0.9, 0.8), (10, 30), (30, 90))
+    one = upscaled_segment(pack(mask, 3, 2, 0.9, 0.8), (10, 30), (30, 90))
     assert one.box == (9, 6, 24, 18) and (one.score, one.stability) == (0.9, 0.8)
     assert np.array_equal(one.mask, mask.repeat(3, 0).repeat(3, 1))
-    odd = enlarged(pack(mask, 3, 2, 0.9, 0.8), (10, 30), (31, 97))
+    odd = upscaled_segment(pack(mask, 3, 2, 0.9, 0.8), (10, 30), (31, 97))
     assert abs(odd.area / (31 * 97) - mask.sum() / 300) < 0.02

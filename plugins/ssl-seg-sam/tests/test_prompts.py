@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from ssl_seg_sam.prompts import MOST, check_places, read_places, regions
+from ssl_seg_sam.prompts import MAX_REGIONS, check_prompts, read_prompts, regions
 
 from ssl_seg.errors import UsageError
 
@@ -10,9 +10,9 @@ RED, BLUE, BLACK = (255, 0, 0), (0, 0, 255), (0, 0, 0)
 
 
 def test_places_are_read():
-    assert read_places(["1,2", "3.5,4"], "--point").tolist() == [[1, 2], [3.5, 4]]
-    assert read_places(["1,2,3,4"], "--box").tolist() == [[1, 2, 3, 4]]
-    assert read_places([], "--point").shape == (0, 2)
+    assert read_prompts(["1,2", "3.5,4"], "--point").tolist() == [[1, 2], [3.5, 4]]
+    assert read_prompts(["1,2,3,4"], "--box").tolist() == [[1, 2, 3, 4]]
+    assert read_prompts([], "--point").shape == (0, 2)
 
 
 @pytest.mark.parametrize(
@@ -22,15 +22,15 @@ def test_places_are_read():
 )
 def test_what_is_no_place_is_refused(text, flag):
     with pytest.raises(UsageError, match=flag):
-        read_places([text], flag)
+        read_prompts([text], flag)
 
 
 def test_places_outside_are_refused():
-    check_places(torch.tensor([[0.0, 0.0, 40.0, 30.0]]), "--box", "x", 30, 40)
-    with pytest.raises(UsageError, match="--point 41,3 is not in x, which is 40 x 30 pixels"):
-        check_places(torch.tensor([[1.0, 1.0], [41.0, 3.0]]), "--point", "x", 30, 40)
+    check_prompts(torch.tensor([[0.0, 0.0, 40.0, 30.0]]), "--box", "x", 30, 40)
+    with pytest.raises(UsageError, match=r"--point 41,3 is outside x \(40 x 30 pixels\)"):
+        check_prompts(torch.tensor([[1.0, 1.0], [41.0, 3.0]]), "--point", "x", 30, 40)
     with pytest.raises(UsageError):
-        check_places(torch.tensor([[0.0, 0.0, 30.0, 40.0]]), "--box", "x", 30, 40)
+        check_prompts(torch.tensor([[0.0, 0.0, 30.0, 40.0]]), "--box", "x", 30, 40)
 
 
 def test_regions_by_hand():
@@ -63,7 +63,7 @@ def test_specks_are_left_out_and_the_number_is_bounded():
     mask[::4, ::4] = RED  # 625 single pixels, of 10,000: less than 1 in 2,000 each
     assert len(regions(mask, left_out=[BLACK])[0]) == 0
     mask[1::4, ::4] = mask[2::4, ::4] = mask[::4, 1::4] = mask[1::4, 1::4] = mask[2::4, 1::4] = RED
-    assert len(regions(mask, left_out=[BLACK])[0]) == MOST
+    assert len(regions(mask, left_out=[BLACK])[0]) == MAX_REGIONS
 
 
 def test_one_class_is_one_region():

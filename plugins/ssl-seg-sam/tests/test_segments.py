@@ -3,12 +3,12 @@ import pytest
 import torch
 from ssl_seg_sam.segments import (
     at_inner_border,
-    best_of,
+    box_nms,
     boxes_of,
-    flatten,
     pack,
     point_grid,
     stability,
+    to_index_map,
 )
 
 
@@ -62,9 +62,9 @@ def test_masks_cut_by_a_tile_but_not_by_the_image():
 def greedy(boxes, scores, limit):
     """Non-maximum suppression, as it is described: the best first, each against all that stay."""
     stay = []
-    for place in sorted(range(len(boxes)), key=lambda place: -scores[place]):
-        if all(overlap(boxes[place], boxes[other]) <= limit for other in stay):
-            stay.append(place)
+    for prompt in sorted(range(len(boxes)), key=lambda prompt: -scores[prompt]):
+        if all(overlap(boxes[prompt], boxes[other]) <= limit for other in stay):
+            stay.append(prompt)
     return stay
 
 
@@ -78,30 +78,30 @@ def overlap(one, two):
 @pytest.mark.parametrize("limit", [0.3, 0.7, 1.0])
 def test_of_overlapping_ones_the_best_stays(limit):
     random = np.random.default_rng(0)
-    places = random.integers(0, 20, (40, 2))
+    prompts = random.integers(0, 20, (40, 2))
     sizes = random.integers(5, 15, (40, 2))
-    given = [
+    config = [
         segment(x, y, x + w, y + h, score=float(score))
-        for (x, y), (w, h), score in zip(places, sizes, random.permutation(40), strict=True)
+        for (x, y), (w, h), score in zip(prompts, sizes, random.permutation(40), strict=True)
     ]
-    expected = greedy([one.box for one in given], [one.score for one in given], limit)
-    assert best_of(given, limit) == [given[place] for place in expected]
-    assert best_of([], limit) == []
+    expected = greedy([one.box for one in config], [one.score for one in config], limit)
+    assert box_nms(config, limit) == [config[prompt] for prompt in expected]
+    assert box_nms([], limit) == []
 
 
 def test_ranks_go_before_scores():
     better, worse = segment(0, 0, 9, 9, score=0.9), segment(0, 0, 9, 9, score=0.1)
-    assert best_of([better, worse], 0.7) == [better]
-    assert best_of([better, worse], 0.7, ranks=[-10.0, 0.1]) == [worse]
+    assert box_nms([better, worse], 0.7) == [better]
+    assert box_nms([better, worse], 0.7, ranks=[-10.0, 0.1]) == [worse]
 
 
 def test_on_one_another_the_last_is_on_top():
     large, small = segment(0, 0, 4, 3), segment(1, 1, 3, 2)
     hole = pack(np.array([[True, False, True]]), 2, 2, 1.0, 1.0)
-    assert flatten([large, small, hole], 4, 5).tolist() == [
+    assert to_index_map([large, small, hole], 4, 5).tolist() == [
         [1, 1, 1, 1, 0],
         [1, 2, 2, 1, 0],
         [1, 1, 3, 1, 3],
         [0, 0, 0, 0, 0],
     ]
-    assert flatten([], 2, 3).tolist() == [[0, 0, 0], [0, 0, 0]]
+    assert to_index_map([], 2, 3).tolist() == [[0, 0, 0], [0, 0, 0]]

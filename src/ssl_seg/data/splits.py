@@ -1,8 +1,8 @@
-"""Which folder or CSV file below a root is the split asked for: one rule for all formats.
+"""Finds the folder or CSV file of a split: one rule for all formats.
 
 `train` is found as train or training; `val` as val, valid or validation, else as test or testing; `test` as test
-or testing: in any case, and with an ending such as `_set` or `2017`. Of two that fit one must be named, and a
-root with splits of which none fits is an error. The whole root never stands in for a split of it.
+or testing: in any case, and with a suffix such as `_set` or `2017`. If two match, the user must name one. A root
+with splits of which none matches is an error: the complete root never substitutes for a split.
 """
 
 import re
@@ -26,7 +26,7 @@ _SHOWN = 4
 
 
 def kind_of(name: str) -> Kind | None:
-    """The split that a folder or CSV file is called after: `Training` is `train`, `testimony` is none."""
+    """Return the split that a folder or CSV file is named after: `Training` is `train`, `testimony` is none."""
     found = _NAME.fullmatch(name.casefold())
     if not found:
         return None
@@ -35,26 +35,26 @@ def kind_of(name: str) -> Kind | None:
 
 
 def choose(names: Sequence[str], kind: Kind, root: Path) -> Path:
-    """The split of a kind; test stands in for validation where there is none, with a warning.
+    """Return the path of a split; without a validation split, test is used with a warning.
 
     Args:
-        names: of folders or files in `root`, each called after a split.
-        kind: what is asked for.
-        root: where they lie.
+        names: of folders or files in `root`, each named after a split.
+        kind: the requested split.
+        root: their folder.
 
     Raises:
-        DataError: none fits, or more than one.
+        DataError: none matches, or more than one.
     """
-    fitting = [name for name in names if kind_of(name) == kind]
-    if not fitting and kind == "val" and (fitting := [name for name in names if kind_of(name) == "test"]):
-        log.warning("%s has no validation split: using %s", root, " and ".join(fitting))
-    if len(fitting) == 1:
-        return root / fitting[0]
-    if fitting:
-        what = f"{root} has {len(fitting)} splits for {_WORDS[kind]}"
+    matches = [name for name in names if kind_of(name) == kind]
+    if not matches and kind == "val" and (matches := [name for name in names if kind_of(name) == "test"]):
+        log.warning("%s has no validation split: using %s", root, " and ".join(matches))
+    if len(matches) == 1:
+        return root / matches[0]
+    if matches:
+        what = f"{root} has {len(matches)} {_WORDS[kind]} splits"
     else:
-        what = f"{root} has no split for {_WORDS[kind]}"
-    raise DataError(what, where=f"found: {', '.join(names)}", next=_paths(root, fitting or names))
+        what = f"{root} has no {_WORDS[kind]} split"
+    raise DataError(what, where=f"found: {', '.join(names)}", next=_paths(root, matches or names))
 
 
 def split_folder(
@@ -81,17 +81,17 @@ def split_folder(
     if not splits:
         return root
     others = [name for name in names if name not in splits and has_images(root / name)]
-    doubt = _doubt_of_classes(root, splits, others) if labelled else _doubt_of_images(root, others)
-    if doubt == _CLASSES or (doubt and mixed == "whole"):
+    ambiguity = _class_ambiguity(root, splits, others) if labelled else _image_ambiguity(root, others)
+    if ambiguity == _CLASSES or (ambiguity and mixed == "whole"):
         return root
-    if kind and not doubt:
+    if kind and not ambiguity:
         return choose(splits, kind, root)
     raise DataError(
-        f"ambiguous: {_some(splits)} in {root} may be splits or classes"
-        if doubt
-        else f"the classes of {root} would be {_some(splits)}",
-        where=doubt or None,
-        next=f"{_paths(root, splits)}; if they are classes: -o data.splits=false",
+        f"ambiguous folders in {root}: {_preview(splits)} may be splits or classes"
+        if ambiguity
+        else f"{root} has splits, not classes: {_preview(splits)}",
+        where=ambiguity or None,
+        next=f"{_paths(root, splits)}, or -o data.splits=false if they are classes",
     )
 
 
@@ -112,7 +112,7 @@ def split_table(root: Path, split: str) -> Path:
     others = tables(root)
     raise DataError(
         f"no train.csv or val.csv in {root}",
-        where=f"found: {_some(others)}" if others else None,
+        where=f"found: {_preview(others)}" if others else None,
         next=_paths(root, others) if others else "image_folder:FOLDER  # a folder per class",
     )
 
@@ -153,18 +153,20 @@ def label_against_folder(table: Path) -> str | None:
 _CLASSES = "they are classes"
 
 
-def _doubt_of_classes(root: Path, splits: Sequence[str], others: Sequence[str]) -> str:
-    """What speaks against splits; nothing if they are some."""
-    held = {name: _classes_in(root / name) for name in splits}
-    real = {name: classes for name, classes in held.items() if classes}
+def _class_ambiguity(root: Path, splits: Sequence[str], others: Sequence[str]) -> str:
+    """Return why folders may not be splits; empty if they are."""
+    class_folders = {name: _classes_in(root / name) for name in splits}
+    with_classes = {name: classes for name, classes in class_folders.items() if classes}
     if not others:
-        return "" if real else f"they hold no folder per class; as classes they would be {_some(splits)}"
-    if not real:
+        return (
+            "" if with_classes else f"no class folders in them; as classes they would be {_preview(splits)}"
+        )
+    if not with_classes:
         return _CLASSES
-    kinds = {kind_of(name) for name in real}
-    if len(kinds) > 1 and set.intersection(*real.values()):
+    kinds = {kind_of(name) for name in with_classes}
+    if len(kinds) > 1 and set.intersection(*with_classes.values()):
         return ""
-    return f"{_some(list(real))} with a folder per class, and beside it images in {_some(others)}"
+    return f"{_preview(list(with_classes))} with class folders, and further images in {_preview(others)}"
 
 
 def _classes_in(folder: Path) -> set[str]:
@@ -174,16 +176,16 @@ def _classes_in(folder: Path) -> set[str]:
     return {name for name in subfolders(folder) if has_images(folder / name)}
 
 
-def _doubt_of_images(root: Path, others: Sequence[str]) -> str:
+def _image_ambiguity(root: Path, others: Sequence[str]) -> str:
     if has_images(root, below=False):
-        return "images lie beside them"
-    return f"images lie beside them, in {_some(others)}" if others else ""
+        return "there are images next to them"
+    return f"there are images next to them, in {_preview(others)}" if others else ""
 
 
-def _some(names: Sequence[str]) -> str:
+def _preview(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
 
 
 def _paths(root: Path, names: Sequence[str]) -> str:
-    return f"type the path: {' or '.join(str(root / name) for name in names[:_SHOWN])}"
+    return f"use a path: {' or '.join(str(root / name) for name in names[:_SHOWN])}"

@@ -36,8 +36,8 @@ def image_folder(
         raise DataError(f"{folder} has no class folders", next=f"flat_folder:{folder}  # without labels")
     if len(classes) == 1 and (inside := [name for name in subfolders(folder / classes[0]) if kind_of(name)]):
         raise DataError(
-            f"the only class of {folder} would be {classes[0]}, which contains {', '.join(inside)}",
-            next=f"type the path: {folder / classes[0]}",
+            f"{folder} has a single class, {classes[0]}, which contains {', '.join(inside)}",
+            next=f"use {folder / classes[0]}",
         )
     lower = [name.lower() for name in classes]
     for name in classes:

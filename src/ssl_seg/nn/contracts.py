@@ -1,6 +1,6 @@
-"""Check at once that what a plugin made keeps the contract of its kind, before something else breaks.
+"""Contracts of components: a plugin that breaks one is an error at once, with its name.
 
-The library's own components are held to it by their tests.
+The library's own components are checked by their tests.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,17 +23,16 @@ def made_by(
     positional: Sequence[Any],
     options: Mapping[str, Any],
 ) -> Any:
-    """What a plugin's factory makes, held to its contract; of a network, every answer from now on.
+    """Call the factory of a plugin and check the result; of a module, also every later output.
 
     Args:
-        owner: whose it is.
+        owner: the plugin.
         kind: of the component, as in the registry.
-        positional: by the command; of a head, the third is the number of classes.
+        positional: arguments of the command; the third of a head is the number of classes.
         options: of the user.
 
     Raises:
-        PluginError: the factory fails, what it makes is something else, or lacks something; later, a network
-            gives what it must not.
+        PluginError: the factory fails or returns something else; later, a module returns a wrong output.
     """
     with fenced(owner=owner):
         made = factory(*positional, **options)
@@ -63,106 +62,106 @@ def _check(owner: Owner, kind: str, made: Any, classes: int = 0) -> None:
 
 
 def numbers_of(metric: Metric) -> dict[str, float]:
-    """What a metric says of all that it has seen.
+    """Return the values of a metric.
 
     Raises:
-        PluginError: these are no numbers by name.
+        PluginError: `compute()` does not return numbers by name.
     """
     found = metric.compute()
     try:
         return {str(name): float(value) for name, value in found.items()}
     except (AttributeError, TypeError, ValueError, RuntimeError) as error:
-        raise wrong(metric, f"compute() gives {found!r:.99}, and must give numbers by name") from error
+        raise wrong(metric, f"compute() returns {found!r:.99}; expected numbers by name") from error
 
 
 def _method_trouble(made: Any) -> str:
     if not isinstance(made, nn.Module) or _lacks(made, "training_step", "after_step"):
-        return f"it makes {_type(made)}, and no SSLMethod"
+        return f"the factory returns {_type(made)}; expected an SSLMethod"
     if not isinstance(getattr(made, "backbone", None), nn.Module):
-        return "its `backbone` is no module"
+        return "`backbone` is not an nn.Module"
     if not _all(View, getattr(made, "views", None)):
-        return "its `views` are no list of View"
-    return "" if isinstance(getattr(made, "recipe", None), Mapping) else "its `recipe` is no dict"
+        return "`views` is not a list of View"
+    return "" if isinstance(getattr(made, "recipe", None), Mapping) else "`recipe` is not a dict"
 
 
 def _backbone_trouble(made: Any) -> str:
     if not isinstance(made, nn.Module):
-        return f"it makes {_type(made)}, and no Backbone"
+        return f"the factory returns {_type(made)}; expected a Backbone"
     channels, strides = getattr(made, "channels", None), getattr(made, "strides", None)
     if not (_all(int, channels) and _all(int, strides) and len(channels) == len(strides)):  # type: ignore[arg-type]
-        return "its `channels` and `strides` are no whole numbers, one for each of its maps"
+        return "`channels` and `strides` must be integers, one per feature map"
     multiple = getattr(made, "side_multiple", 1)
     if not isinstance(multiple, int) or multiple < 1:
-        return "its `side_multiple` is no whole number above 0"
+        return "`side_multiple` must be a positive integer"
     return ""
 
 
 def _head_trouble(made: Any) -> str:
-    return "" if isinstance(made, nn.Module) else f"it makes {_type(made)}, and no Head"
+    return "" if isinstance(made, nn.Module) else f"the factory returns {_type(made)}; expected a Head"
 
 
 def _metric_trouble(made: Any) -> str:
     missing = _lacks(made, "reset", "update", "compute")
-    return f"it makes {_type(made)}, and no Metric: it has no {missing}()" if missing else ""
+    return f"the factory returns {_type(made)}; expected a Metric with {missing}()" if missing else ""
 
 
 def _dataset_trouble(made: Any) -> str:
     needed = ("__len__", "identity", "image", "size", "origin", "file")
     missing = _lacks(made, *needed, *(("mask",) if getattr(made, "masks", False) else ()))
     if missing:
-        return f"it makes {_type(made)}, and no Dataset: it has no {missing}()"
+        return f"the factory returns {_type(made)}; expected a Dataset with {missing}()"
     names, samples = getattr(made, "classes", None), getattr(made, "samples", None)
     if (
         not isinstance(names, Sequence)
         or isinstance(names, str)
         or not all(isinstance(n, str) for n in names)
     ):
-        return "its `classes` are no list of names"
+        return "`classes` is not a list of names"
     if not isinstance(samples, Sequence) or len(samples) != len(made):
-        return "its `samples` are no list, or not as many as its length"
+        return "`samples` is not a list of len() entries"
     for sample in samples:
         if not (isinstance(sample, tuple | list) and len(sample) == 2 and isinstance(sample[0], str)):
-            return f"its `samples` are no pairs of path and target: {sample!r}"
+            return f"`samples` must be pairs of path and target, got {sample!r}"
         if not (isinstance(sample[1], int) and -1 <= sample[1] < len(names)):
-            return f"of its `samples`, {sample!r} has a target that is none of its {len(names)} classes"
+            return f"target of sample {sample!r} is not one of the {len(names)} classes"
     return ""
 
 
 def _method_answer(module: nn.Module, inputs: tuple[Any, ...], out: Any, classes: int) -> str:
     if not isinstance(out, Mapping) or "loss" not in out:
         returned = f"a dict of {', '.join(map(repr, out))}" if isinstance(out, Mapping) else _type(out)
-        return f"training_step gives {returned}, and must give a dict with `loss`"
+        return f"training_step returns {returned}; expected a dict with `loss`"
     for name, value in out.items():
         if not isinstance(value, Tensor):
-            return f"training_step gives {_type(value)} as {name!r}, and must give tensors"
+            return f"training_step returns {_type(value)} as {name!r}; expected tensors"
     loss, embedding = out["loss"], out.get("embedding")
     if loss.ndim or not loss.is_floating_point():
-        return f"training_step gives {_type(loss)} as `loss`, and must give one number"
+        return f"training_step returns {_type(loss)} as `loss`; expected a scalar"
     if module.training and torch.is_grad_enabled() and not loss.requires_grad:
-        return "training_step gives a `loss` without a gradient: nothing would be learnt"
+        return "training_step returns a `loss` without a gradient"
     if embedding is not None and embedding.ndim != 2:
-        return f"training_step gives {_type(embedding)} as `embedding`, and must give (images, dimensions)"
+        return f"training_step returns {_type(embedding)} as `embedding`; expected (images, dimensions)"
     return ""
 
 
 def _backbone_answer(module: Any, inputs: tuple[Any, ...], out: Any, classes: int) -> str:
-    must = f"must give a list of maps with {', '.join(map(str, module.channels))} channels"
+    must = f"expected a list of feature maps with {', '.join(map(str, module.channels))} channels"
     if not _all(Tensor, out) or len(out) != len(module.channels):
-        return f"forward gives {_type(out)}, and {must}"
+        return f"forward returns {_type(out)}; {must}"
     for each, channels in zip(out, module.channels, strict=True):
         if each.ndim != 4 or each.shape[1] != channels or not each.is_floating_point():
-            return f"forward gives {_type(each)}, and {must}"
+            return f"forward returns {_type(each)}; {must}"
     return ""
 
 
 def _summary(backbone: Any, images: Tensor) -> Tensor:
-    """What a plugin's backbone gives as vectors of images; the usual ones of a module that has no such function."""
+    """Return a plugin backbone's vectors of images; the default ones of a module without `summary`."""
     found: Tensor = getattr(type(backbone), "summary", Backbone.summary)(backbone, images)
     return _of_shape(found, backbone, "summary", (len(images), backbone.channels[-1]))
 
 
 def _tokens(backbone: Any, images: Tensor, **options: Any) -> Tensor:
-    """What a plugin's transformer gives as tokens."""
+    """Return the tokens of a plugin's transformer."""
     found: Tensor = type(backbone).tokens(backbone, images, **options)
     rows, columns = backbone.grid(*images.shape[-2:])
     patches = rows * columns if options.get("keep") is None else options["keep"].shape[1]
@@ -172,7 +171,7 @@ def _tokens(backbone: Any, images: Tensor, **options: Any) -> Tensor:
 def _of_shape(found: Any, module: Any, function: str, shape: tuple[int, ...]) -> Tensor:
     if isinstance(found, Tensor) and tuple(found.shape) == shape and found.is_floating_point():
         return found
-    raise wrong(module, f"{function} gives {_type(found)}, and must give {shape}")
+    raise wrong(module, f"{function} returns {_type(found)}; expected {shape}")
 
 
 def _head_answer(module: nn.Module, inputs: tuple[Any, ...], out: Any, classes: int) -> str:
@@ -181,7 +180,7 @@ def _head_answer(module: nn.Module, inputs: tuple[Any, ...], out: Any, classes: 
     allowed = [(batch, classes), (batch, classes, *size)]
     if isinstance(out, Tensor) and tuple(out.shape) in allowed and out.is_floating_point():
         return ""
-    return f"forward gives {_type(out)}, and must give {allowed[0]} or {allowed[1]} logits"
+    return f"forward returns {_type(out)}; expected logits of shape {allowed[0]} or {allowed[1]}"
 
 
 _TROUBLE: dict[str, Callable[[Any], str]] = {
@@ -199,18 +198,18 @@ _ANSWERS: dict[str, Callable[[Any, tuple[Any, ...], Any, int], str]] = {
 
 
 def _lacks(made: Any, *names: str) -> str:
-    """The first of these methods that it does not have."""
+    """Return the first of these methods that is missing."""
     return next((name for name in names if not callable(getattr(made, name, None))), "")
 
 
 def _all(kind: type, values: Any) -> bool:
-    """Whether it is a list of one kind, and not empty."""
+    """Whether it is a non-empty list of one type."""
     known = isinstance(values, Sequence) and not isinstance(values, str) and len(values) > 0
     return known and all(isinstance(value, kind) for value in values)
 
 
 def _type(value: Any) -> str:
-    """What it is, for people: `NoneType`, `a float32 tensor (8, 3)`."""
+    """Describe a value: `NoneType`, `a float32 tensor (8, 3)`."""
     if isinstance(value, Tensor):
         return f"a {str(value.dtype).removeprefix('torch.')} tensor {tuple(value.shape)}"
     return type(value).__name__

@@ -1,7 +1,7 @@
-"""Whose code it was that failed: a plugin's, or our own.
+"""Attribution of errors to plugins or to the library.
 
-Foreign code is called from many places, and more will come. So it is the traceback that is asked: the innermost
-frame that belongs to a plugin, or to an object that a plugin has made, says who it was.
+Foreign code is called from many places, so the traceback decides: the innermost frame that belongs to a plugin, or
+to an object that a plugin created, names the owner.
 """
 
 import errno
@@ -24,11 +24,11 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose something is, for people.
+    """The plugin that owns an object.
 
     Attributes:
         source: a package with its version, or a file.
-        part: the component, as `backbone 'mine'`, if it is known.
+        part: the component, as `backbone 'mine'`, if known.
     """
 
     source: str
@@ -42,7 +42,7 @@ _modules: dict[str, Owner] = {}
 
 
 def know(module: str, source: str) -> None:
-    """From now on the code of a module, and of the package around it, is somebody's.
+    """Register a module, and the packages around it, as code of a plugin.
 
     Args:
         module: its dotted name.
@@ -55,13 +55,13 @@ def know(module: str, source: str) -> None:
 
 
 def label(thing: object, owner: Owner) -> None:
-    """Say of an object whose it is; its copies say the same."""
-    with suppress(AttributeError, TypeError):  # it may have slots, or be of C
+    """Mark an object, and thereby its copies, as owned by a plugin."""
+    with suppress(AttributeError, TypeError):  # objects with slots, or of C
         object.__setattr__(thing, _LABEL, owner)
 
 
 def owner_of(thing: object) -> Owner | None:
-    """Whose an object, a class or a function is; None: ours."""
+    """Return the owner of an object, a class or a function; None for the library."""
     try:
         known = object.__getattribute__(thing, "__dict__").get(_LABEL)
     except AttributeError:
@@ -70,11 +70,11 @@ def owner_of(thing: object) -> Owner | None:
 
 
 def wrong(thing: object, text: str, owner: Owner | None = None) -> Exception:
-    """The error to raise when an object does not keep its contract: its owner's fault, or a bug of ours.
+    """Return the error for an object that breaks its contract: a plugin error, or an internal one.
 
     Args:
-        text: what is wrong, as `training_step returned None`.
-        owner: whose it is, if that is known.
+        text: the problem, as `training_step returned None`.
+        owner: of the object, if known.
     """
     owner = owner or owner_of(thing)
     return PluginError(f"{owner}: {text}") if owner else TypeError(f"{type(thing).__name__}: {text}")
@@ -86,17 +86,17 @@ def fenced(
     *,
     owner: Owner | None = None,
     fails: str = "failed",
-    its_right: Callable[[Owner, BaseException], bool] = lambda owner, error: False,
+    may_raise: Callable[[Owner, BaseException], bool] = lambda owner, error: False,
 ) -> Iterator[None]:
-    """Around work that calls foreign code: whatever that raises becomes an error with its name.
+    """Turn exceptions of foreign code in the block into a `PluginError` that names the plugin.
 
-    What is our own fault, a signal, and a machine that has run out of something pass unchanged.
+    Errors of the library, signals, and exhausted memory or disk pass unchanged.
 
     Args:
-        where: asked in that case, as for a step.
-        owner: of all that is called; otherwise the traceback tells.
-        fails: what it did then.
-        its_right: whether somebody may raise something, as a command of its own may end the program.
+        where: returns the location for the error, for example the step.
+        owner: of all code in the block; by default the traceback decides.
+        fails: the verb of the message.
+        may_raise: whether an owner may raise an error: a plugin's own command may end the program.
 
     Raises:
         PluginError: foreign code raised something, `SystemExit` and `KeyboardInterrupt` included.
@@ -113,38 +113,38 @@ def fenced(
             raise
         culprit, location = _culprit(error) or (None, "")
         culprit = owner or culprit
-        if not culprit or its_right(culprit, error):
+        if not culprit or may_raise(culprit, error):
             raise
         fault = PluginError(
             f"{culprit} {fails}: {brief(error)}",
             where="\n".join(filter(None, (where(), location))) or None,
-            next="run it again with `ssl-seg --debug ...` to see its traceback",
+            next="rerun with `ssl-seg --debug ...` to see the traceback",
         )
         fault.reported = getattr(error, "reported", False)
         raise fault from error
 
 
 def is_ctrl_c(error: BaseException) -> bool:
-    """Whether a person has interrupted the program; where we listen to signals, that is never this error."""
+    """Whether Ctrl-C raised the error; while the library handles signals, it never does."""
     return (
         isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     )
 
 
 def _is_of_machine(error: BaseException) -> bool:
-    """Memory, disk, or an operation that the device has not in a deterministic form: `engine.deterministic` names it."""
+    """Whether memory, disk or a deterministic implementation is missing; `engine.deterministic` reports the latter."""
     refused = isinstance(error, RuntimeError) and any(text in str(error) for text in _REFUSALS)
     return refused or is_out_of_memory(error) or (isinstance(error, OSError) and error.errno in _NO_ROOM)
 
 
 def _culprit(error: BaseException) -> tuple[Owner, str] | None:
-    """Whose code has raised an error, and in which line."""
+    """Return the owner of the code that raised an error, and the line."""
     culprit, location, traceback = None, "", error.__traceback__
     while traceback:
         frame = traceback.tb_frame
         if owner := _owner_of_frame(frame):
             if culprit is None or owner.part or owner.source != culprit.source:
-                culprit = owner  # a part calls other functions of its module
+                culprit = owner  # a component calls other functions of its module
             location = f"{frame.f_code.co_filename}:{traceback.tb_lineno} in {frame.f_code.co_name}"
         traceback = traceback.tb_next
     if culprit:

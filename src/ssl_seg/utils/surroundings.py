@@ -1,4 +1,4 @@
-"""What belongs to all and foreign code may change: noted before it is called, and set back afterwards."""
+"""Process-wide state that foreign code may change: saved before a call and restored afterwards."""
 
 import operator
 import os
@@ -14,11 +14,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class _State:
-    """Something that can be read and set.
+    """A piece of global state.
 
     Attributes:
-        name: for people.
-        of: the module that has it; what is not imported has not been changed.
+        name: shown to users.
+        of: the module that owns it; a module that is not imported has not been changed.
     """
 
     name: str
@@ -30,10 +30,10 @@ class _State:
 
 @contextmanager
 def restored(*, numbers_only: bool = False) -> Iterator[list[str]]:
-    """Around a call of foreign code; yields a list that says, once the block is over, what was set back.
+    """Restore global state after the block; yields a list that then names what was restored.
 
     Args:
-        numbers_only: what results depend on, and not the process around.
+        numbers_only: restore only state that affects results, not the state of the process.
     """
     states = [
         state for state in (_NUMBERS if numbers_only else _NUMBERS + _PROCESS) if state.of in sys.modules
@@ -103,7 +103,7 @@ _NUMBERS = (
         lambda t, value: t.set_deterministic_debug_mode(value),
     ),
     _of_torch(
-        "torch's precision of products",
+        "torch's float32 matmul precision",
         lambda t: t.get_float32_matmul_precision(),
         lambda t, value: t.set_float32_matmul_precision(value),
     ),
@@ -113,13 +113,13 @@ _NUMBERS = (
         lambda t, value: t.set_rng_state(_tensor(t, value)),
     ),
     _of_torch(
-        "torch's generators on GPUs",
+        "torch's CUDA generators",
         _gpu_generators,
         lambda t, value: t.cuda.set_rng_state_all([_tensor(t, each) for each in value]),
     ),
     _State("numpy's generator", _numpy_generator, _set_numpy_generator, "numpy"),
     _State(
-        "numpy's handling of errors",
+        "numpy's error handling",
         lambda: sys.modules["numpy"].geterr(),
         lambda value: sys.modules["numpy"].seterr(**value),
         "numpy",
@@ -129,7 +129,7 @@ _NUMBERS = (
 
 
 def _handlers() -> dict[int, Any]:
-    """Of all signals; only the main thread may set them."""
+    """Return the handlers of all signals; only the main thread may set them."""
     if current_thread() is not main_thread():
         return {}
     return {number: signal.getsignal(number) for number in signal.valid_signals()}
@@ -148,7 +148,7 @@ def _folder() -> str:
         return ""
 
 
-def _go_to(folder: str) -> None:
+def _change_folder(folder: str) -> None:
     with suppress(OSError):
         os.chdir(folder)
 
@@ -161,7 +161,7 @@ def _of_sys(name: str, attribute: str) -> _State:
 
 _PROCESS = (
     _State("signal handlers", _handlers, _set_handlers),
-    _State("the working folder", _folder, _go_to),
+    _State("the working directory", _folder, _change_folder),
     _of_sys("sys.stdin", "stdin"),
     _of_sys("sys.stdout", "stdout"),
     _of_sys("sys.stderr", "stderr"),

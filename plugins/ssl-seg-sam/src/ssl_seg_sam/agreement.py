@@ -16,52 +16,54 @@ from numpy.typing import NDArray
 
 from ssl_seg.results.iou import CONFUSIONS, mean_iou, read_confusions
 
-IGNORED = 255  # in a label map: a pixel without a class
+IGNORE_INDEX = 255  # in a label map: a pixel without a class
 
 Counts = NDArray[np.int64]
 
 
-def named(index: NDArray[np.int32], label: NDArray[np.uint8], kept: NDArray[np.bool_]) -> NDArray[np.int64]:
+def assign_majority_class(
+    index: NDArray[np.int32], label: NDArray[np.uint8], scored_classes: NDArray[np.bool_]
+) -> NDArray[np.int64]:
     """The class of every pixel when each segment has the most frequent kept one of its labelled pixels.
 
     Args:
         index: (H, W) number of the segment, 0 where there is none.
         label: (H, W) class indices, 255 where there is none.
-        kept: (C,) whether a class counts.
+        scored_classes: (C,) whether a class counts.
 
     Returns:
         (H, W) class indices; C in no segment, and in segments without a pixel of a kept class. Of
         equally frequent classes the first.
     """
-    known, classes = label != IGNORED, len(kept)
+    known, classes = label != IGNORE_INDEX, len(scored_classes)
     pairs = index[known].astype(np.int64) * classes + label[known]
     counts = np.bincount(pairs, minlength=(int(index.max(initial=0)) + 1) * classes).reshape(-1, classes)
-    counts[:, ~kept] = 0
+    counts[:, ~scored_classes] = 0
     names = np.where(counts.any(axis=1), counts.argmax(axis=1), classes)
     names[0] = classes
     return names[index]
 
 
-def confusion(said: NDArray[np.int64], label: NDArray[np.uint8], classes: int) -> Counts:
+def confusion(predicted: NDArray[np.int64], label: NDArray[np.uint8], classes: int) -> Counts:
     """(C, C + 1) pixels: true classes down, said classes across, the last: none."""
-    known = label != IGNORED
-    pairs = label[known].astype(np.int64) * (classes + 1) + said[known]
+    known = label != IGNORE_INDEX
+    pairs = label[known].astype(np.int64) * (classes + 1) + predicted[known]
     return np.bincount(pairs, minlength=classes * (classes + 1)).reshape(classes, classes + 1)
 
 
-def score(counts: Counts | None, kept: NDArray[np.bool_]) -> float | None:
+def score(counts: Counts | None, scored_classes: NDArray[np.bool_]) -> float | None:
     """The mean IoU, None where no class that counts is there or said.
 
     Args:
         counts: as `confusion` gives them.
-        kept: (C,) whether a class counts.
+        scored_classes: (C,) whether a class counts.
     """
-    if counts is None or not (counts[kept].any() or counts[:, :-1][:, kept].any()):
+    if counts is None or not (counts[scored_classes].any() or counts[:, :-1][:, scored_classes].any()):
         return None
-    return float(mean_iou(counts.astype(np.float64), kept))
+    return float(mean_iou(counts.astype(np.float64), scored_classes))
 
 
-class Compared:
+class ComparedRun:
     """A run of `ssl-seg segment`, as its last epoch predicted each validation image.
 
     Args:
@@ -69,7 +71,7 @@ class Compared:
         label: how it is called here.
 
     Attributes:
-        kept: (C,) which of its classes count.
+        scored_classes: (C,) which of its classes count.
 
     Raises:
         ValueError: the run has not kept what it predicted, or it cannot be read.
@@ -78,8 +80,8 @@ class Compared:
     def __init__(self, folder: Path, label: str) -> None:
         self.label = label
         if not (folder / CONFUSIONS).is_file():
-            raise ValueError(f"it has no {CONFUSIONS}, which a finished run with --val has")
-        files, self._confusions, self.kept = read_confusions(folder / CONFUSIONS)
+            raise ValueError(f"no {CONFUSIONS}; finished runs with --val have one")
+        files, self._confusions, self.scored_classes = read_confusions(folder / CONFUSIONS)
         self._rows = rows_of(files, "_sat")
 
     def of(self, file: str, suffix: str) -> Counts | None:

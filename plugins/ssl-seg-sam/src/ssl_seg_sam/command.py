@@ -9,7 +9,7 @@ from ssl_seg.commands import flags
 from ssl_seg.utils.progress import echo
 
 if TYPE_CHECKING:
-    from ssl_seg_sam.image_source import Album
+    from ssl_seg_sam.image_source import ImageSource
     from ssl_seg_sam.runs import SegmentRun
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
@@ -62,47 +62,47 @@ def sam(
 
     Writes NAME.png and NAME_masks.npz for every image, and sam.json with the scores.
     """
-    from ssl_seg_sam.metrics import Numbers
-    from ssl_seg_sam.session import Session, Wish
+    from ssl_seg_sam.metrics import AgreementMetrics
+    from ssl_seg_sam.session import SamConfig, SamRun
 
-    places = tuple(point or ()), tuple(box or ())
-    wish = Wish(model, prompt, *places, points, quality, stability, tile, batch)
-    run, album, note = _open(target, option or [], prompt)
-    rows = _rows(run, album, images, target)
+    typed = tuple(point or ()), tuple(box or ())
+    config = SamConfig(model, prompt, *typed, points, quality, stability, tile, batch)
+    run, image_source, note = _open(target, option or [], prompt)
+    rows = _rows(run, image_source, images, target)
     folder = out or (run.folder / "sam" if run else Path("sam"))
-    numbers = Numbers(album, run.folder if run else None, compare or [])
-    numbers.notes += [note] if note else []
-    echo(*Session(album, run, wish, numbers, folder).go(rows, precision, cpu=cpu))
+    metrics = AgreementMetrics(image_source, run.folder if run else None, compare or [])
+    metrics.notes += [note] if note else []
+    echo(*SamRun(image_source, run, config, metrics, folder).run(rows, precision, cpu=cpu))
 
 
-def _open(target: str, option: list[str], prompt: str) -> "tuple[SegmentRun | None, Album, str]":
+def _open(target: str, option: list[str], prompt: str) -> "tuple[SegmentRun | None, ImageSource, str]":
     """The run, if it is one, its images or those of the folder, and what is to be said of them."""
     from ssl_seg.errors import UsageError
     from ssl_seg.utils.code_names import TypedName
     from ssl_seg.workflows.flag_values import read_options
-    from ssl_seg_sam.image_source import folder_album
+    from ssl_seg_sam.image_source import folder_source
     from ssl_seg_sam.runs import SegmentRun
 
     options = read_options(option)
     if others := sorted(set(options) - {"data"}):
-        raise UsageError(f"-o {others[0]}.: only the data have options here", next="-o data.KEY=VALUE")
+        raise UsageError(f"-o {others[0]}.: only only data options are supported", next="-o data.KEY=VALUE")
     path = Path(target).expanduser()
     if not (path / "run.toml").is_file():
         if prompt != "grid":
             raise UsageError(
-                f"--prompt {prompt} takes what a run predicted, and {target} is no run",
+                f"--prompt {prompt} requires a segmentation run; {target} is not a run folder",
                 next="--box LEFT,TOP,RIGHT,BOTTOM, or --point X,Y",
             )
-        return None, folder_album(TypedName(target), options.get("data", {})), ""
+        return None, folder_source(TypedName(target), options.get("data", {})), ""
     run = SegmentRun.open(path)
-    return run, *run.album(options.get("data", {}))
+    return run, *run.image_source(options.get("data", {}))
 
 
-def _rows(run: "SegmentRun | None", album: "Album", images: str, target: str) -> list[int]:
+def _rows(run: "SegmentRun | None", image_source: "ImageSource", images: str, target: str) -> list[int]:
     """Those that are named; else those that the run watched; else all."""
-    from ssl_seg_sam.runs import KeptAlbum
+    from ssl_seg_sam.runs import SnapshotImages
 
     names = [name for word in images.split(",") if (name := word.strip())]
-    if not names and run and not isinstance(album, KeptAlbum):
+    if not names and run and not isinstance(image_source, SnapshotImages):
         names = run.watched
-    return album.find(names, target) if names else list(range(len(album.files)))
+    return image_source.find(names, target) if names else list(range(len(image_source.files)))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _SHOWN = 8
 
 
-class Album:
+class ImageSource:
     """Images by name.
 
     Attributes:
@@ -56,7 +56,7 @@ class Album:
         raise ValueError("no label map")
 
     @property
-    def kept(self) -> NDArray[np.bool_]:
+    def scored_classes(self) -> NDArray[np.bool_]:
         """(C,) which classes count."""
         return np.array([name not in self.exclude for name in self.classes], dtype=bool)
 
@@ -73,7 +73,7 @@ class Album:
                 raise UsageError(f"no image {name!r}{did_you_mean(name, known)}", where=where)
             if len(found) > 1:
                 files = ", ".join(shown(self.files[row]) for row in found[:_SHOWN])
-                raise UsageError(f"{len(found)} images are called {name!r}", where=files)
+                raise UsageError(f"{len(found)} images match {name!r}", where=files)
             rows.append(found[0])
         return list(dict.fromkeys(rows))
 
@@ -83,7 +83,7 @@ class Album:
         return str(path.with_name(path.stem.removesuffix(self.suffix) or path.stem))
 
 
-class DataAlbum(Album):
+class DatasetImages(ImageSource):
     """Images of a data set of ssl-seg, with its masks as labels if it has any."""
 
     def __init__(self, dataset: "Dataset", exclude: Sequence[str] | None = None) -> None:
@@ -108,13 +108,13 @@ class DataAlbum(Album):
         return self._dataset.mask(row, WHOLE)
 
 
-def folder_album(spec: str, options: Mapping[str, str]) -> Album:
+def folder_source(spec: str, options: Mapping[str, str]) -> ImageSource:
     """The images of a folder or `FORMAT:PATH`; if there are masks beside them, as labels.
 
     Raises:
         UsageError, DataError: see `ssl_seg.workflows.data.open_dataset`.
     """
-    return DataAlbum(open_images(spec, options, masks=_has_masks(spec, options)))
+    return DatasetImages(open_images(spec, options, masks=_has_masks(spec, options)))
 
 
 def _has_masks(spec: str, options: Mapping[str, str]) -> bool:

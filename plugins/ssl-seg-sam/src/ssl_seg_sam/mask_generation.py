@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ssl_seg_sam.model import Sam, View
+from ssl_seg_sam.model import ImageEmbedding, Sam
 from ssl_seg_sam.segments import (
     Box,
     Segment,
     at_inner_border,
-    best_of,
+    box_nms,
     boxes_of,
     pack,
     point_grid,
@@ -26,7 +26,7 @@ Picture = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Rules:
+class GridConfig:
     """Which masks of a grid are kept; the defaults are those of the paper's generator.
 
     Attributes:
@@ -58,17 +58,19 @@ def _spans(length: int, tile: int) -> list[tuple[int, int]]:
         return [(0, length)]
     overlap = tile // 3
     count = -(-(length - overlap) // (tile - overlap))
-    starts = [round(place * (length - tile) / (count - 1)) for place in range(count)]
+    starts = [round(index * (length - tile) / (count - 1)) for index in range(count)]
     return [(start, start + tile) for start in starts]
 
 
-def batches_of(height: int, width: int, rules: Rules, batch: int) -> int:
+def batches_of(height: int, width: int, grid: GridConfig, batch: int) -> int:
     """How many batches of points an image takes."""
-    crops = len(crops_of(height, width, rules.tile))
-    return (crops + (crops > 1)) * -(-(rules.points**2) // batch)
+    crops = len(crops_of(height, width, grid.tile))
+    return (crops + (crops > 1)) * -(-(grid.points**2) // batch)
 
 
-def everything(sam: Sam, image: Picture, rules: Rules, on_progress: Callable[[], None]) -> list[Segment]:
+def generate_masks(
+    sam: Sam, image: Picture, grid: GridConfig, on_progress: Callable[[], None]
+) -> list[Segment]:
     """All segments of an image, the largest first.
 
     An image larger than a tile is looked at twice: whole but reduced, for what is larger than a tile,
@@ -80,21 +82,21 @@ def everything(sam: Sam, image: Picture, rules: Rules, on_progress: Callable[[],
         on_progress: called after every batch of points.
     """
     height, width = image.shape[:2]
-    crops = crops_of(height, width, rules.tile)
+    crops = crops_of(height, width, grid.tile)
     found: list[Segment] = []
     ranks: list[float] = []
     if len(crops) > 1:
-        small = reduced(image, rules.tile)
+        small = downscaled(image, grid.tile)
         whole = (0, 0, small.shape[1], small.shape[0])
-        seen = _in_crop(sam, small, whole, small.shape[:2], rules, on_progress)
-        found += [enlarged(segment, small.shape[:2], (height, width)) for segment in seen]
+        seen = _in_crop(sam, small, whole, small.shape[:2], grid, on_progress)
+        found += [upscaled_segment(segment, small.shape[:2], (height, width)) for segment in seen]
         ranks += [segment.score - 10.0 for segment in seen]  # after those of any tile
     for crop in crops:
         left, top, right, bottom = crop
-        seen = _in_crop(sam, image[top:bottom, left:right], crop, (height, width), rules, on_progress)
+        seen = _in_crop(sam, image[top:bottom, left:right], crop, (height, width), grid, on_progress)
         found += seen
         ranks += [segment.score for segment in seen]
-    return by_area(best_of(found, rules.overlap, ranks))
+    return by_area(box_nms(found, grid.overlap, ranks))
 
 
 def by_area(segments: list[Segment]) -> list[Segment]:
@@ -103,29 +105,41 @@ def by_area(segments: list[Segment]) -> list[Segment]:
 
 
 def _in_crop(
-    sam: Sam, part: Picture, crop: Box, size: tuple[int, int], rules: Rules, on_progress: Callable[[], None]
+    sam: Sam,
+    part: Picture,
+    crop: Box,
+    size: tuple[int, int],
+    grid: GridConfig,
+    on_progress: Callable[[], None],
 ) -> list[Segment]:
     """The segments that a grid of points finds in one crop, in pixels of the image."""
-    view, found = sam.look(part), []
-    for points in point_grid(rules.points, *part.shape[:2]).split(sam.batch):
-        logits, scores = view.answer(points=points)
-        good = scores > rules.quality  # first, so that few are enlarged
-        for segment, cut in _segments(view, logits[good], scores[good], crop, size, rules):
-            if not cut and segment.stability > rules.stability:
+    embedding, found = sam.encode_image(part), []
+    for points in point_grid(grid.points, *part.shape[:2]).split(sam.batch):
+        logits, scores = embedding.predict_masks(points=points)
+        good = scores > grid.quality  # first, so that few are enlarged
+        for segment, cut in _segments(embedding, logits[good], scores[good], crop, size, grid):
+            if not cut and segment.stability > grid.stability:
                 found.append(segment)
         on_progress()
-    return best_of(found, rules.overlap)
+    return box_nms(found, grid.overlap)
 
 
 def _segments(
-    view: View, logits: Tensor, scores: Tensor, crop: Box, size: tuple[int, int], rules: Rules
+    embedding: ImageEmbedding,
+    logits: Tensor,
+    scores: Tensor,
+    crop: Box,
+    size: tuple[int, int],
+    grid: GridConfig,
 ) -> Iterator[tuple[Segment, bool]]:
     """Small logits as segments of the image, and whether the crop cuts them; empty ones are left out."""
-    for some, values in zip(logits.split(view.at_once), scores.split(view.at_once), strict=True):
-        wide = view.enlarge(some)
-        masks, stable = wide > 0, stability(wide).tolist()
+    for chunk, values in zip(
+        logits.split(embedding.chunk_size), scores.split(embedding.chunk_size), strict=True
+    ):
+        upscaled = embedding.enlarge(chunk)
+        masks, stable = upscaled > 0, stability(upscaled).tolist()
         boxes = boxes_of(masks).cpu()
-        cuts = at_inner_border(boxes, crop, *size, margin=max(1, rules.tile // 50)).tolist()
+        cuts = at_inner_border(boxes, crop, *size, margin=max(1, grid.tile // 50)).tolist()
         rows = zip(masks.cpu().numpy(), boxes.tolist(), values.tolist(), stable, cuts, strict=True)
         for mask, (left, top, right, bottom), score, firm, cut in rows:
             if right > left:
@@ -133,7 +147,7 @@ def _segments(
                 yield pack(inside, crop[0] + left, crop[1] + top, score, firm), cut
 
 
-def prompted(
+def segment_prompts(
     sam: Sam,
     image: Picture,
     tile: int,
@@ -151,30 +165,30 @@ def prompted(
         boxes: (P, 4) left, top, right, bottom in pixels.
     """
     size = (image.shape[0], image.shape[1])
-    small = reduced(image, tile) if max(size) > tile else image
-    view, found = sam.look(small), []
-    (height, width), rules = small.shape[:2], Rules(tile=tile)
+    small = downscaled(image, tile) if max(size) > tile else image
+    embedding, found = sam.encode_image(small), []
+    (height, width), grid = small.shape[:2], GridConfig(tile=tile)
     crop, factor = (0, 0, width, height), torch.tensor([width / size[1], height / size[0]])
-    places = (points if boxes is None else boxes.reshape(-1, 2)) * factor  # type: ignore[operator]
-    for some in places.reshape(-1, 2 if boxes is None else 4).split(sam.batch):
-        asked: dict[str, Any] = {"points" if boxes is None else "boxes": some}
-        logits, scores = view.answer(**asked)
-        best = torch.arange(len(some)), scores.argmax(dim=1).cpu()
-        for segment, _ in _segments(view, logits[best], scores[best], crop, (height, width), rules):
-            found.append(enlarged(segment, (height, width), size))
+    prompts = (points if boxes is None else boxes.reshape(-1, 2)) * factor  # type: ignore[operator]
+    for chunk in prompts.reshape(-1, 2 if boxes is None else 4).split(sam.batch):
+        prompt: dict[str, Any] = {"points" if boxes is None else "boxes": chunk}
+        logits, scores = embedding.predict_masks(**prompt)
+        best = torch.arange(len(chunk)), scores.argmax(dim=1).cpu()
+        for segment, _ in _segments(embedding, logits[best], scores[best], crop, (height, width), grid):
+            found.append(upscaled_segment(segment, (height, width), size))
         on_progress()
     return by_area(found)
 
 
-def reduced(image: Picture, tile: int) -> Picture:
+def downscaled(image: Picture, tile: int) -> Picture:
     """The image with its longer side reduced to `tile`, antialiased."""
     height, width = image.shape[:2]
-    share = tile / max(height, width)
-    size = max(1, round(width * share)), max(1, round(height * share))
+    scale = tile / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0))
 
 
-def enlarged(segment: Segment, small: tuple[int, ...], size: tuple[int, ...]) -> Segment:
+def upscaled_segment(segment: Segment, small: tuple[int, ...], size: tuple[int, ...]) -> Segment:
     """A segment of a reduced image in the whole one: a pixel belongs to what is below its centre."""
     if tuple(small) == tuple(size):
         return segment

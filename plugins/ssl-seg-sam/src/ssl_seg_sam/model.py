@@ -36,12 +36,12 @@ class Sam:
         self.model, self.processor, self.device, self.batch = model.eval(), processor, device, batch
         device.prepare(model)
 
-    def look(self, image: NDArray[np.uint8]) -> "View":
+    def encode_image(self, image: NDArray[np.uint8]) -> "ImageEmbedding":
         """Take in an (H, W, 3) image."""
-        return View(self, image)
+        return ImageEmbedding(self, image)
 
 
-class View:
+class ImageEmbedding:
     """An image that SAM has looked at, ready for prompts.
 
     Args:
@@ -54,19 +54,21 @@ class View:
         self.size = (image.shape[0], image.shape[1])
         self._sam, self._device = sam, sam.device.device
         # told, not guessed: an image of three rows could as well be one of three channels
-        how: dict[str, Any] = {"return_tensors": "pt", "input_data_format": "channels_last"}
-        given = sam.processor(images=np.array(image), **how)
-        pixels = given["pixel_values"].to(self._device)
+        options: dict[str, Any] = {"return_tensors": "pt", "input_data_format": "channels_last"}
+        inputs = sam.processor(images=np.array(image), **options)
+        pixels = inputs["pixel_values"].to(self._device)
         self._square = (int(pixels.shape[-2]), int(pixels.shape[-1]))
-        padded = "reshaped_input_sizes" in given  # SAM keeps the shape and fills up, SAM 2 stretches
-        self._inner = tuple(given["reshaped_input_sizes"][0].tolist()) if padded else None
-        with _in_memory(), sam.device.autocast():
+        padded = "reshaped_input_sizes" in inputs  # SAM keeps the shape and fills up, SAM 2 stretches
+        self._inner = tuple(inputs["reshaped_input_sizes"][0].tolist()) if padded else None
+        with _memory_errors(), sam.device.autocast():
             found = sam.model.get_image_embeddings(pixels)
         # prompts are answered in float32: bfloat16 would round their places to a few pixels
         self._embedding = found.float() if isinstance(found, Tensor) else [part.float() for part in found]
 
     @torch.no_grad()
-    def answer(self, points: Tensor | None = None, boxes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def predict_masks(
+        self, points: Tensor | None = None, boxes: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The masks of at most `batch` prompts.
 
         Args:
@@ -81,42 +83,44 @@ class View:
             prompts["input_points"] = self._scaled(points)[None, :, None]
         if boxes is not None:
             prompts["input_boxes"] = self._scaled(boxes.reshape(-1, 2)).reshape(1, -1, 4)
-        with _in_memory():
-            said = self._sam.model(
+        with _memory_errors():
+            predicted = self._sam.model(
                 image_embeddings=self._embedding, multimask_output=boxes is None, **prompts
             )
-        return said.pred_masks[0].float(), said.iou_scores[0].float()
+        return predicted.pred_masks[0].float(), predicted.iou_scores[0].float()
 
-    def _scaled(self, places: Tensor) -> Tensor:
+    def _scaled(self, prompts: Tensor) -> Tensor:
         height, width = self._inner or self._square
         factor = torch.tensor([width / self.size[1], height / self.size[0]])
-        return (places.float() * factor).to(self._device)
+        return (prompts.float() * factor).to(self._device)
 
     @torch.no_grad()
     def enlarge(self, logits: Tensor) -> Tensor:
         """(N, h, w) small logits -> (N, H, W) of the image's size."""
-        how: dict[str, Any] = {"mode": "bilinear", "align_corners": False}
-        with _in_memory():
-            wide = logits[:, None]
+        options: dict[str, Any] = {"mode": "bilinear", "align_corners": False}
+        with _memory_errors():
+            upscaled = logits[:, None]
             if self._inner:
-                wide = F.interpolate(wide, self._square, **how)[..., : self._inner[0], : self._inner[1]]
-            return F.interpolate(wide, self.size, **how)[:, 0]
+                upscaled = F.interpolate(upscaled, self._square, **options)[
+                    ..., : self._inner[0], : self._inner[1]
+                ]
+            return F.interpolate(upscaled, self.size, **options)[:, 0]
 
     @property
-    def at_once(self) -> int:
+    def chunk_size(self) -> int:
         """How many masks may be enlarged at a time."""
         largest: int = max(self.size[0] * self.size[1], self._square[0] * self._square[1])
         return max(1, _PIXELS // largest)
 
 
-class _in_memory:
+class _memory_errors:
     """Tells of memory that ran out in words."""
 
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, torch.OutOfMemoryError | MemoryError):
-            raise ResourceError("SAM does not fit in memory", next="--batch 8, or --cpu") from error
+            raise ResourceError("out of memory in SAM", next="--batch 8, or --cpu") from error
 
 
 def load_sam(name: str, device: "Device", batch: int) -> Sam:
@@ -130,7 +134,7 @@ def load_sam(name: str, device: "Device", batch: int) -> Sam:
         transformers: Any = importlib.import_module("transformers")
     except Exception as error:  # a broken package raises anything
         raise PluginError(
-            f"transformers cannot be imported: {_brief(error)}", next="pip install 'transformers>=5'"
+            f"cannot import transformers: {_brief(error)}", next="pip install 'transformers>=5'"
         ) from error
     transformers.utils.logging.disable_progress_bar()
     transformers.logging.set_verbosity_error()  # what is missing is told below, as an error
@@ -139,20 +143,24 @@ def load_sam(name: str, device: "Device", batch: int) -> Sam:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
         kind = getattr(config, "model_type", "")
         if kind not in _CLASSES:
-            raise WeightsError(f"{folder} holds a model of type {kind!r}, not SAM", next=_advice(name))
-        how = {"local_files_only": True, "use_safetensors": True, "dtype": torch.float32}
-        model, told = getattr(transformers, _CLASSES[kind]).from_pretrained(
-            folder, output_loading_info=True, **how
+            raise WeightsError(
+                f"{folder} contains a model of type {kind!r}, expected SAM or SAM 2", next=_advice(name)
+            )
+        options = {"local_files_only": True, "use_safetensors": True, "dtype": torch.float32}
+        model, loading_info = getattr(transformers, _CLASSES[kind]).from_pretrained(
+            folder, output_loading_info=True, **options
         )
         processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
     except WeightsError:
         raise
     except Exception as error:  # each part of a damaged folder has errors of its own
-        raise WeightsError(f"{folder} cannot be loaded: {_brief(error)}", next=_advice(name)) from error
-    lost = sorted(told["missing_keys"]) + sorted(str(key) for key in told["mismatched_keys"])
-    if lost:
-        shown = ", ".join(lost[:_SHOWN]) + (", ..." if len(lost) > _SHOWN else "")
-        raise WeightsError(f"{folder} lacks {len(lost)} weights of the model", where=shown)
+        raise WeightsError(f"{folder} could not be loaded: {_brief(error)}", next=_advice(name)) from error
+    missing = sorted(loading_info["missing_keys"]) + sorted(
+        str(key) for key in loading_info["mismatched_keys"]
+    )
+    if missing:
+        shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
+        raise WeightsError(f"{folder} lacks {len(missing)} tensors of the model", where=shown)
     return Sam(model, processor, device, batch)
 
 
@@ -166,13 +174,13 @@ def find_weights(name: str) -> Path:
     if folder.is_dir():
         if missing := [file for file in FILES[::2] if not (folder / file).is_file()]:
             held = ", ".join(sorted(path.name for path in folder.iterdir())[:_SHOWN]) or "nothing"
-            what = f"{folder} is no SAM in the format of transformers: it has no {' and no '.join(missing)}"
-            raise WeightsError(what, where=f"it holds {held}", next=_advice(name))
+            what = f"{folder} is not a SAM model in the transformers format: missing {' and '.join(missing)}"
+            raise WeightsError(what, where=f"found: {held}", next=_advice(name))
         return folder
     if folder.is_file():
-        raise WeightsError(f"{folder} is a file: --model takes the folder it lies in", next=_advice(name))
+        raise WeightsError(f"{folder} is a file; --model expects its folder", next=_advice(name))
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
-        raise WeightsError(f"no folder {name}", next=_advice(name))
+        raise WeightsError(f"folder not found: {name}", next=_advice(name))
     return _from_hub(name)
 
 
@@ -188,7 +196,7 @@ def _from_hub(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=list(FILES)))
     except Exception as error:  # no network, no such name, no access: each in its own words
         raise WeightsError(
-            f"no weights: there is no folder {name}, and the hub does not give {name}",
+            f"weights not found: no folder {name}, and the Hugging Face Hub did not provide it",
             where=_brief(error, 160),
             next=_advice(name),
         ) from error

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ssl_seg.errors import UsageError
 
-MOST = 256  # regions of one mask
+MAX_REGIONS = 256  # regions of one mask
 _SMALLEST = 1 / 2000  # of the image: smaller regions are specks
 
 
-def read_places(texts: Sequence[str], flag: str) -> Tensor:
+def read_prompts(texts: Sequence[str], flag: str) -> Tensor:
     """`["10,20", ...]` as (N, 2) for `--point`, `["10,20,60,80", ...]` as (N, 4) for `--box`.
 
     Raises:
@@ -28,25 +28,27 @@ def read_places(texts: Sequence[str], flag: str) -> Tensor:
         except ValueError:
             row = []
         if len(row) != count or not np.isfinite(row).all():
-            raise UsageError(f"{flag} {text!r}: {count} numbers with commas between", next=example)
+            raise UsageError(f"{flag} {text!r}: expected {count} comma-separated numbers", next=example)
         if count == 4 and not (row[0] < row[2] and row[1] < row[3]):
-            raise UsageError(f"{flag} {text!r} has no inside", next=example)
+            raise UsageError(
+                f"{flag} {text!r} is empty: expected LEFT < RIGHT and TOP < BOTTOM", next=example
+            )
         rows.append(row)
     return torch.tensor(rows).reshape(-1, count)
 
 
-def check_places(places: Tensor, flag: str, name: str, height: int, width: int) -> None:
+def check_prompts(prompts: Tensor, flag: str, name: str, height: int, width: int) -> None:
     """Prompts must lie in the image.
 
     Raises:
         UsageError: one does not.
     """
-    limits = torch.tensor([width, height]).repeat(places.shape[1] // 2)
-    for place in places.tolist():
-        values = torch.tensor(place)
+    limits = torch.tensor([width, height]).repeat(prompts.shape[1] // 2)
+    for prompt in prompts.tolist():
+        values = torch.tensor(prompt)
         if (values < 0).any() or (values > limits).any():
-            text = ",".join(f"{value:g}" for value in place)
-            raise UsageError(f"{flag} {text} is not in {name}, which is {width} x {height} pixels")
+            text = ",".join(f"{value:g}" for value in prompt)
+            raise UsageError(f"{flag} {text} is outside {name} ({width} x {height} pixels)")
 
 
 def regions(mask: NDArray[np.uint8], left_out: Sequence[Sequence[int]] = ()) -> tuple[Tensor, Tensor]:
@@ -63,21 +65,21 @@ def regions(mask: NDArray[np.uint8], left_out: Sequence[Sequence[int]] = ()) -> 
         (N, 4) boxes: left, top, right, bottom, and (N, 2) x, y of the pixel of each region that is
         farthest from its border.
     """
-    wide = mask.astype(np.int64)
-    codes = wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
+    channels = mask.astype(np.int64)
+    codes = channels[..., 0] << 16 | channels[..., 1] << 8 | channels[..., 2]
     skipped = {red << 16 | green << 8 | blue for red, green, blue in left_out}
-    found = []
+    components = []
     for code in np.unique(codes).tolist():
         if code in skipped:
             continue
         labels, _ = ndimage.label(codes == code)
         areas = np.bincount(labels.ravel())
-        for number, place in enumerate(ndimage.find_objects(labels), start=1):
+        for number, slices in enumerate(ndimage.find_objects(labels), start=1):
             if areas[number] >= max(1.0, _SMALLEST * codes.size):
-                found.append((int(areas[number]), code, place, labels[place] == number))
-    found.sort(key=lambda region: (-region[0], region[1], region[2][0].start, region[2][1].start))
+                components.append((int(areas[number]), code, slices, labels[slices] == number))
+    components.sort(key=lambda region: (-region[0], region[1], region[2][0].start, region[2][1].start))
     boxes, points = [], []
-    for _, _, (rows, columns), inside in found[:MOST]:
+    for _, _, (rows, columns), inside in components[:MAX_REGIONS]:
         boxes.append([columns.start, rows.start, columns.stop, rows.stop])
         # the picture's side is a border too, so that the point is in the middle and not at an edge
         depth = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]

@@ -10,24 +10,24 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ssl_seg.errors import DataError, SslSegError, UsageError
-from ssl_seg_sam.agreement import IGNORED
-from ssl_seg_sam.image_source import Album, DataAlbum, open_images
+from ssl_seg_sam.agreement import IGNORE_INDEX
+from ssl_seg_sam.image_source import DatasetImages, ImageSource, open_images
 
 
-class KeptAlbum(Album):
+class SnapshotImages(ImageSource):
     """The watched images that a run has kept, for when its data are not there.
 
     The run has painted pixels without a class black: where a class is black, they are taken for it.
     """
 
-    def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, metadata: Mapping[str, Any]) -> None:
         self._folder = folder
         self.files = sorted(
             path.relative_to(folder / "images").as_posix() for path in folder.glob("images/**/*.png")
         )
         self.names, self.inputs = self.files, [folder / "images" / name for name in self.files]
-        self.suffix, self.classes = about["mask_suffix"], about["classes"]
-        self.exclude, self._colours = about["exclude"], about["colours"]
+        self.suffix, self.classes = metadata["mask_suffix"], metadata["classes"]
+        self.exclude, self._colours = metadata["exclude"], metadata["colours"]
 
     def image(self, row: int) -> NDArray[np.uint8]:
         return read_png(self._folder / "images" / self.files[row])
@@ -35,9 +35,9 @@ class KeptAlbum(Album):
     def label(self, row: int) -> NDArray[np.uint8]:
         path = self._folder / "labels" / self.files[row]
         if not path.is_file():
-            raise ValueError("the run has kept no label map of it")
+            raise ValueError("the run has no saved target mask of it")
         painted = read_png(path)
-        label = np.full(painted.shape[:2], IGNORED, dtype=np.uint8)
+        label = np.full(painted.shape[:2], IGNORE_INDEX, dtype=np.uint8)
         for index, colour in enumerate(self._colours):
             label[(painted == np.array(colour, dtype=np.uint8)).all(axis=2)] = index
         return label
@@ -49,13 +49,13 @@ class SegmentRun:
 
     Attributes:
         folder: of the run.
-        given: what is in its `run.toml`.
-        about: what is in its `masks.json`; nothing if it watched no image.
+        config: what is in its `run.toml`.
+        metadata: what is in its `masks.json`; nothing if it watched no image.
     """
 
     folder: Path
-    given: Mapping[str, Any]
-    about: Mapping[str, Any]
+    config: Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
     @classmethod
     def open(cls, folder: Path) -> "SegmentRun":
@@ -67,25 +67,28 @@ class SegmentRun:
         """
         from ssl_seg.utils.toml import read_json, read_toml
 
-        given = read_toml(folder / "run.toml")
-        command = given.get("record", {}).get("command", "")
+        config = read_toml(folder / "run.toml")
+        command = config.get("record", {}).get("command", "")
         if command != "segment":
-            raise UsageError(f"{folder} is a run of `ssl-seg {command}`, not of `ssl-seg segment`")
-        path, about = folder / "masks.json", {}
+            raise UsageError(f"{folder} is a run of `ssl-seg {command}`; expected one of `ssl-seg segment`")
+        path, metadata = folder / "masks.json", {}
         if path.is_file():
             try:
-                about = read_json(path)
-                {key: about[key] for key in ("classes", "colours", "exclude", "image_suffix", "mask_suffix")}
+                metadata = read_json(path)
+                {
+                    key: metadata[key]
+                    for key in ("classes", "colours", "exclude", "image_suffix", "mask_suffix")
+                }
             except (OSError, ValueError, KeyError, TypeError) as error:
-                raise DataError(f"{path} is damaged: {error}") from error
-        return cls(folder, given, about)
+                raise DataError(f"{path} is corrupt: {error}") from error
+        return cls(folder, config, metadata)
 
     @property
     def watched(self) -> list[str]:
         """The names of its watched images."""
-        return [name for word in self.given.get("watch", "").split(",") if (name := word.strip())]
+        return [name for word in self.config.get("watch", "").split(",") if (name := word.strip())]
 
-    def album(self, options: Mapping[str, str]) -> tuple[Album, str]:
+    def image_source(self, options: Mapping[str, str]) -> tuple[ImageSource, str]:
         """Its validation images, or those it has kept; and a line to say if it is the latter.
 
         Args:
@@ -94,23 +97,23 @@ class SegmentRun:
         Raises:
             DataError: neither is there.
         """
-        spec, own = self.given.get("val"), self.given.get("o", {})
+        spec, own = self.config.get("val"), self.config.get("o", {})
         merged = {**own.get("data", {}), **own.get("val", {}), **options}
-        exclude = [name for word in self.given.get("exclude", "").split(",") if (name := word.strip())]
+        exclude = [name for word in self.config.get("exclude", "").split(",") if (name := word.strip())]
         try:
             if not spec:
-                raise UsageError("it had no --val")
+                raise UsageError("the run has no --val")
             images = open_images(spec, merged, masks=True, palette=self._palette)
-            return DataAlbum(images, exclude), ""
+            return DatasetImages(images, exclude), ""
         except SslSegError as error:
-            kept = KeptAlbum(self.folder / "masks", self.about) if self.about else None
-            if kept and kept.files:
+            snapshots = SnapshotImages(self.folder / "masks", self.metadata) if self.metadata else None
+            if snapshots and snapshots.files:
                 return (
-                    kept,
-                    f"{error.what}: the {len(kept.files)} images that {self.folder} has kept are used",
+                    snapshots,
+                    f"{error.what}: the {len(snapshots.files)} saved images of {self.folder} are used",
                 )
             raise DataError(
-                f"the validation images of {self.folder} are not there, and it has kept none",
+                f"the validation images of {self.folder} were not found, and it has no saved images",
                 where=f"{spec}: {error.what}",
                 next="ssl-seg sam FOLDER_OF_IMAGES, or ssl-seg segment ... --watch NAMES",
             ) from error
@@ -118,7 +121,7 @@ class SegmentRun:
     @property
     def _palette(self) -> str:
         """How its masks were read, if it says so."""
-        return str(self.given.get("record", {}).get("train", {}).get("palette", ""))
+        return str(self.config.get("record", {}).get("train", {}).get("palette", ""))
 
     def predicted(self, short: str) -> NDArray[np.uint8]:
         """The newest (H, W, 3) mask that the run has kept of a watched image, in colours.
@@ -127,21 +130,21 @@ class SegmentRun:
             UsageError: it has none.
             DataError: it cannot be read.
         """
-        name = f"{short}{self.about.get('mask_suffix', '')}.png"
+        name = f"{short}{self.metadata.get('mask_suffix', '')}.png"
         found = sorted(self.folder.glob("masks/epoch-*"))
         for epoch in reversed(found):
             if (epoch / name).is_file():
                 return read_png(epoch / name)
         raise UsageError(
-            f"{self.folder} has kept no prediction of {short!r}, which --prompt boxes and points need",
+            f"{self.folder} has no saved prediction of {short!r}; --prompt boxes and points require it",
             next=f"ssl-seg segment ... --watch {short}, or --box LEFT,TOP,RIGHT,BOTTOM",
         )
 
     @property
-    def nothing(self) -> list[Sequence[int]]:
+    def excluded_colors(self) -> list[Sequence[int]]:
         """The colours of classes that do not count."""
-        pairs = zip(self.about.get("classes", ()), self.about.get("colours", ()), strict=False)
-        return [colour for name, colour in pairs if name in self.about["exclude"]]
+        pairs = zip(self.metadata.get("classes", ()), self.metadata.get("colours", ()), strict=False)
+        return [colour for name, colour in pairs if name in self.metadata["exclude"]]
 
 
 def read_png(path: Path) -> NDArray[np.uint8]:

@@ -50,8 +50,8 @@ def pack(mask: NDArray[np.bool_], left: int, top: int, score: float, stable: flo
 
 def point_grid(per_side: int, height: int, width: int) -> Tensor:
     """(per_side ** 2, 2) x and y, in pixels, of the centres of equal cells, row by row."""
-    places = (torch.arange(per_side) + 0.5) / per_side
-    y, x = torch.meshgrid(places * height, places * width, indexing="ij")
+    positions = (torch.arange(per_side) + 0.5) / per_side
+    y, x = torch.meshgrid(positions * height, positions * width, indexing="ij")
     return torch.stack([x.flatten(), y.flatten()], dim=1)
 
 
@@ -77,12 +77,12 @@ def boxes_of(masks: Tensor) -> Tensor:
     return torch.stack([ends[0], ends[2], ends[1], ends[3]], dim=1)
 
 
-def _ends(held: Tensor) -> tuple[Tensor, Tensor]:
+def _ends(present: Tensor) -> tuple[Tensor, Tensor]:
     """First and one past the last of the truths of each row."""
-    some, length = held.any(dim=1), held.shape[1]
-    first = held.int().argmax(dim=1)
-    last = length - held.flip(1).int().argmax(dim=1)
-    return first * some, last * some
+    any_present, length = present.any(dim=1), present.shape[1]
+    first = present.int().argmax(dim=1)
+    last = length - present.flip(1).int().argmax(dim=1)
+    return first * any_present, last * any_present
 
 
 def at_inner_border(boxes: Tensor, crop: Box, height: int, width: int, margin: int) -> Tensor:
@@ -101,7 +101,7 @@ def at_inner_border(boxes: Tensor, crop: Box, height: int, width: int, margin: i
     return ((near_start & inner_start) | (near_end & inner_end)).any(dim=1)
 
 
-def best_of(segments: Sequence[Segment], limit: float, ranks: Sequence[float] | None = None) -> list[Segment]:
+def box_nms(segments: Sequence[Segment], limit: float, ranks: Sequence[float] | None = None) -> list[Segment]:
     """Without those whose box overlaps that of a better one by an IoU above `limit`; the best come first.
 
     Args:
@@ -112,10 +112,10 @@ def best_of(segments: Sequence[Segment], limit: float, ranks: Sequence[float] | 
         return []
     boxes = torch.tensor([segment.box for segment in segments], dtype=torch.float32)
     values = torch.tensor([segment.score for segment in segments] if ranks is None else ranks)
-    return [segments[place] for place in nms(boxes, values.float(), limit).tolist()]
+    return [segments[index] for index in nms(boxes, values.float(), limit).tolist()]
 
 
-def flatten(segments: Sequence[Segment], height: int, width: int) -> NDArray[np.int32]:
+def to_index_map(segments: Sequence[Segment], height: int, width: int) -> NDArray[np.int32]:
     """One segment per pixel.
 
     Returns:
