@@ -88,9 +88,9 @@ CHANGES = {
     "torch's deterministic mode": lambda: torch.use_deterministic_algorithms(True),
     "torch's float32 matmul precision": lambda: torch.set_float32_matmul_precision("medium"),
     "torch's generator": lambda: torch.manual_seed(4711),
-    "torch's generators on GPUs": None,  # there is none here
+    "torch's CUDA generators": None,  # there is none here
     "numpy's generator": lambda: set_numpy(4711),
-    "numpy's handling of errors": lambda: np.seterr(all="raise"),
+    "numpy's error handling": lambda: np.seterr(all="raise"),
     "Python's generator": lambda: random.seed(4711),
     "signal handlers": lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
     "the working directory": lambda: os.chdir("/"),
