@@ -58,12 +58,10 @@ def mask_pairs(
             or such JSON; by default `palette.json` beside the images or one folder above, or what the masks show.
         default_palette: what holds where there is neither: validation masks are read as those of training.
         ignore: values of index masks that are no class, as `255` or `0,255`.
-        colours: `exact`, or `threshold_channels`: each channel counts as 0 below 128 and as 255 from there on. The
-            graders of the `deepglobe` palette read masks so. What one trains on should be exact:
-            a colour in between is a damaged mask.
-        stray: what is done about a colour or an index of no class: `stop`; `ignore` the pixel, which
-            is neither trained on nor measured; or take it for the class that the palette calls none,
-            as graders do, for whom any class predicted there is wrong.
+        colours: `exact`, or `bits`: each channel counts as 0 below 128 and as 255 from there on, as the graders of
+            the `deepglobe` palette read masks. In training a colour in between is a damaged mask.
+        stray: a color or an index of no class: `stop`; `ignore` the pixel, which is neither trained on nor
+            measured; or take it for the palette's void class, `unknown`, as graders do.
         splits: false takes folders of such names for any others.
         range: the values that become black and white in images of more than 8 bits.
 
