@@ -20,6 +20,7 @@ from ssl_seg.utils.interrupt import Interrupted
 from ssl_seg.utils.log import log
 from ssl_seg.utils.surroundings import restored
 
+OBSERVERS = ("run_start", "step_end", "epoch_end", "run_end")
 _FOLDERS = ("methods", "backbones", "heads", "datasets", "metrics")
 
 
@@ -83,6 +84,11 @@ class Plugins:
     def observes(self, hook: str) -> bool:
         """Whether a plugin implements an observer hook."""
         return bool(getattr(self.manager.hook, hook).get_hookimpls())
+
+    def is_observer(self, name: str) -> bool:
+        """Whether the plugin that was registered under this name implements an observer hook."""
+        hooks = (getattr(self.manager.hook, hook) for hook in OBSERVERS)
+        return any(impl.plugin_name == name for hook in hooks for impl in hook.get_hookimpls())
 
     def _call(self, impl: pluggy.HookImpl, hook: str, values: Mapping[str, object]) -> object:
         try:

@@ -8,6 +8,7 @@ from importlib.metadata import PathDistribution
 
 import pytest
 
+from ssl_seg.commands import check_plugin
 from ssl_seg.registry import KINDS
 
 KIND_OF = {
@@ -24,9 +25,14 @@ def _here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("kind", KIND_OF)
-def test_it_works_as_it_is(cli, kind, tmp_path, monkeypatch):
-    """Its test passes, ruff has nothing to say, and the name in its metadata is the one it registers."""
+ENTRY_POINTS = {
+    "observer": {"ssl_seg": {"a_new_one": "ssl_seg_a_new_one"}},
+    "command": {"ssl_seg.commands": {"a-new-one": "ssl_seg_a_new_one:app"}},
+}
+
+
+def written_and_clean(cli, kind, tmp_path):
+    """Write a package and look at it: ruff has nothing to say. Its folder, and what its metadata registers."""
     code, out, err = cli("new-plugin", "a-new-one", "--kind", kind)
     assert code == 0, err
     folder = tmp_path / "ssl-seg-a-new-one"
@@ -41,13 +47,40 @@ def test_it_works_as_it_is(cli, kind, tmp_path, monkeypatch):
 
     project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
     assert project["name"] == "ssl-seg-a-new-one"
-    assert project["entry-points"] == {"ssl_seg": {"a_new_one": "ssl_seg_a_new_one"}}
+    return *(folder / path for path in own), project["entry-points"]
+
+
+@pytest.mark.parametrize("kind", KIND_OF)
+def test_it_works_as_it_is(cli, kind, tmp_path, monkeypatch):
+    """Its test passes, and the name in its metadata is the one it registers."""
+    module, test, points = written_and_clean(cli, kind, tmp_path)
+    assert points == {"ssl_seg": {"a_new_one": "ssl_seg_a_new_one"}}
     scope = {"__name__": "ssl_seg_a_new_one"}
-    monkeypatch.setitem(sys.modules, "ssl_seg_a_new_one", run(folder / own[0], scope))
+    monkeypatch.setitem(sys.modules, "ssl_seg_a_new_one", run(module, scope))
     brought = {hook for hook in KINDS.values() if hook in scope}
     assert brought == {KINDS[KIND_OF[kind]]}
     assert list(scope[KINDS[KIND_OF[kind]]]()) == ["a_new_one"]
-    its_tests_pass(folder / own[1], tmp_path)
+    its_tests_pass(test, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ENTRY_POINTS)
+def test_an_observer_and_a_command_work_as_they_are(cli, kind, tmp_path, monkeypatch):
+    module, test, points = written_and_clean(cli, kind, tmp_path)
+    assert points == ENTRY_POINTS[kind]
+    monkeypatch.syspath_prepend(module.parent)
+    its_tests_pass(test, tmp_path)
+    sys.modules.pop("ssl_seg_a_new_one")
+
+
+@pytest.mark.parametrize("kind", ENTRY_POINTS)
+def test_an_installed_observer_or_command_is_listed_and_checked(cli, kind, tmp_path, package, capsys):
+    module, _, points = written_and_clean(cli, kind, tmp_path)
+    ((group, names),) = points.items()
+    ((name, target),) = names.items()
+    package("ssl-seg-a-new-one", module.read_text(), group=group, entry=f"{name} = {target}")
+    assert f"ssl-seg-a-new-one 1.2\n  {kind}s: {name}\n" in cli("plugins")[1]
+    assert check_plugin.main(name) == 0
+    assert f"{name} ({kind}) passed all checks" in capsys.readouterr().out
 
 
 def run(path, scope):
@@ -103,6 +136,7 @@ def test_a_near_name_is_offered(cli):
         ("head", "fcn32s", "fcn32s"),
         ("dataset", "image-folder", "image_folder"),
         ("metric", "mean-iou", "mean_iou"),
+        ("command", "classify", "classify"),
     ],
 )
 def test_a_name_that_is_taken_is_refused(cli, tmp_path, kind, name, taken):

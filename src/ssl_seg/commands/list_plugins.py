@@ -8,6 +8,7 @@ from ssl_seg.commands import completion
 from ssl_seg.commands.component_text import describe, methods_table
 from ssl_seg.commands.help import Command
 from ssl_seg.errors import UsageError, did_you_mean
+from ssl_seg.hooks import GROUP
 from ssl_seg.utils.entry_points import DISABLE, announced, disabled_in_vain
 from ssl_seg.utils.progress import echo
 
@@ -71,11 +72,15 @@ def plugins(context: typer.Context) -> None:
     from ssl_seg.plugins import load_plugins
     from ssl_seg.registry import BUILT_IN, KINDS
 
-    registry = load_plugins().registry
+    loaded = load_plugins()
+    registry = loaded.registry
     components: dict[str, dict[str, list[str]]] = {}
     for kind in KINDS:
         for table in registry.tables(kind):
             components.setdefault(str(table.source), {}).setdefault(kind, []).extend(table.names)
+    for point, source in announced(GROUP, lambda trouble: None):
+        if loaded.is_observer(f"{source.name}:{point.name}"):
+            components.setdefault(str(source), {}).setdefault("observers", []).append(point.name)
     for point, source in announced("ssl_seg.commands", registry.failures.append):
         components.setdefault(str(source), {}).setdefault("commands", []).append(point.name)
     for name, kinds in components.items():

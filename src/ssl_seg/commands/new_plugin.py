@@ -11,9 +11,11 @@ from ssl_seg.workflows.plugin_skeleton import write_skeleton
 
 
 def new_plugin(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(help="Component name: lowercase letters, digits, `-`.")],
     kind: Annotated[
-        Literal["method", "backbone", "head", "dataset", "metric"], typer.Option(help="Component type.")
+        Literal["method", "backbone", "head", "dataset", "metric", "observer", "command"],
+        typer.Option(help="Component type."),
     ] = "method",
     out: Annotated[
         Path | None,
@@ -24,7 +26,8 @@ def new_plugin(
 
     One module, its test, metadata, README and license.
     """
-    made = write_skeleton(name, kind, out)
+    own = getattr(context.find_root().command, "commands", {})
+    made = write_skeleton(name, kind, out, commands=own)
     echo(f"{made.folder}: {made.title[0].lower()}{made.title[1:]} in src/{made.module}.py", "", "Next:")
     echo(f"  cd {quote(str(made.folder))} && python -m pip install -e . pytest && python -m pytest")
     echo(f"  {made.command}")

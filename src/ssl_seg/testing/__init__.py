@@ -8,7 +8,9 @@ Each raises `AssertionError` with the broken rule in words. The library's own co
 
 from ssl_seg.nn.tiny_backbone import TinyBackbone as TinyBackbone
 from ssl_seg.nn.tiny_backbone import TinyTokens as TinyTokens
+from ssl_seg.testing.commands import check_command as check_command
 from ssl_seg.testing.methods import check_method as check_method
+from ssl_seg.testing.observers import check_observer as check_observer
 from ssl_seg.testing.parts import check_backbone as check_backbone
 from ssl_seg.testing.parts import check_dataset as check_dataset
 from ssl_seg.testing.parts import check_head as check_head
@@ -18,8 +20,10 @@ __all__ = [
     "TinyBackbone",
     "TinyTokens",
     "check_backbone",
+    "check_command",
     "check_dataset",
     "check_head",
     "check_method",
     "check_metric",
+    "check_observer",
 ]

@@ -4,14 +4,17 @@ import inspect
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ssl_seg.errors import PluginError, UsageError, did_you_mean
 from ssl_seg.registry import KINDS, Registry
 from ssl_seg.utils.code_names import TypedName, names_code
+from ssl_seg.utils.entry_points import announced
 
 if TYPE_CHECKING:
     from ssl_seg.base import Metric
+    from ssl_seg.plugins import Plugins
 
 _TIMEOUT_SECONDS = 300
 PASSED = "passed all checks"
@@ -111,21 +114,39 @@ def _component_types() -> dict[str, type]:
 
 
 def check_all(name: str) -> Iterator[str]:
-    """Check every component of this name; yields its type after each.
+    """Check every component of this name, or else the observer and command; yields its type after each.
 
     Raises:
         AssertionError: a check failed. UsageError: no such component.
     """
     from ssl_seg.plugins import load_plugins
 
-    registry = load_plugins().registry
+    plugins = load_plugins()
+    registry = plugins.registry
     kinds = [kind for kind in KINDS if registry.sources(kind, name)]
     if names_code(name):
         name = TypedName(name)
         kinds = [kind_of(registry.factory("ssl", name))]
-    if not kinds:
+    packaged = {} if kinds else dict(_packaged(plugins, name))
+    if not kinds and not packaged:
         known = [known for kind in KINDS for known in registry.names(kind)]
         raise UsageError(f"no component named {name!r}{did_you_mean(name, known)}", next="ssl-seg list")
     for kind in kinds:
         check(registry, kind, name)
         yield kind
+    for kind, run in packaged.items():
+        run()
+        yield kind
+
+
+def _packaged(plugins: "Plugins", name: str) -> Iterator[tuple[str, Callable[[], None]]]:
+    """The checks of an observer and of a command, by the name of the entry point that brings it."""
+    from ssl_seg.testing.commands import check_command
+    from ssl_seg.testing.observers import check_observer
+
+    for key, module in plugins.manager.list_name_plugin():
+        if key.rpartition(":")[2] == name and plugins.is_observer(key):
+            yield "observer", partial(check_observer, module)
+    for point, _ in announced("ssl_seg.commands", lambda trouble: None):
+        if point.name == name:
+            yield "command", lambda point=point: check_command(point.load())  # type: ignore[misc]

@@ -1,7 +1,7 @@
 """Write a plugin package with a working example component."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,28 +9,66 @@ from string import Template
 from typing import NamedTuple
 
 from ssl_seg.errors import OccupiedError, UsageError
+from ssl_seg.registry import BUILT_IN
 from ssl_seg.utils.files import atomic_path
 from ssl_seg.utils.home import expanded
 
 _PREFIX = "ssl-seg-"
 _LONGEST = 24  # lines of the skeleton stay short
-_KINDS = {  # by --kind: what the registry calls it, for people, and how it is used
-    "method": (
-        "ssl",
-        "An SSL method",
-        "ssl-seg train demo:800 --ssl $name --backbone resnet18 --out runs/$name",
+
+
+class Kind(NamedTuple):
+    """What can be written, by `--kind`.
+
+    Attributes:
+        registry: what the registry calls such components; "" if it has none.
+        title: for people.
+        use: a command that uses it.
+        group, target: of the entry point; the target follows the name of the module.
+        listing: the command that shows that it is installed.
+        registered: what registers it.
+    """
+
+    registry: str
+    title: str
+    use: str
+    group: str = "ssl_seg"
+    target: str = ""
+    listing: str = "ssl-seg list $name"
+    registered: str = "The last three lines register it."
+
+
+_KINDS = {
+    "method": Kind(
+        "ssl", "An SSL method", "ssl-seg train demo:800 --ssl $name --backbone resnet18 --out runs/$name"
     ),
-    "backbone": ("backbones", "A backbone", "ssl-seg train demo:800 --backbone $name --out runs/$name"),
-    "head": (
+    "backbone": Kind("backbones", "A backbone", "ssl-seg train demo:800 --backbone $name --out runs/$name"),
+    "head": Kind(
         "heads",
         "A head",
         "ssl-seg segment demo_masks:200 --val demo_masks:40 --backbone resnet18 --image-size 64 --head $name --out runs/$name",
     ),
-    "dataset": ("datasets", "A dataset format", "ssl-seg train $name:photos --out runs/$name"),
-    "metric": (
+    "dataset": Kind("datasets", "A dataset format", "ssl-seg train $name:photos --out runs/$name"),
+    "metric": Kind(
         "metrics",
         "A metric",
         "ssl-seg classify demo:200 --val demo:100 --backbone resnet18 --image-size 64 --metric $name --out runs/$name",
+    ),
+    "observer": Kind(
+        "",
+        "An observer of runs",
+        "ssl-seg train demo:800 --backbone resnet18 --epochs 2 --out runs/$name",
+        listing="ssl-seg plugins",
+        registered="`@hookimpl` registers it.",
+    ),
+    "command": Kind(
+        "",
+        "A command",
+        "ssl-seg $name runs/first",
+        group='"ssl_seg.commands"',
+        target=":app",
+        listing="ssl-seg $name --help",
+        registered="The entry point in `pyproject.toml` registers it.",
     ),
 }
 
@@ -44,13 +82,16 @@ class Skeleton(NamedTuple):
     command: str
 
 
-def write_skeleton(name: str, kind: str, out: Path | None = None) -> Skeleton:
+def write_skeleton(
+    name: str, kind: str, out: Path | None = None, *, commands: Collection[str] = ()
+) -> Skeleton:
     """Write the package: one module, its test, metadata, README and license.
 
     Args:
         name: of the component, for example `my-method`.
-        kind: method, backbone, head, dataset or metric.
+        kind: method, backbone, head, dataset, metric, observer or command.
         out: folder; must not exist. `ssl-seg-NAME` by default.
+        commands: names that a command cannot have.
 
     Raises:
         UsageError: an invalid name, or one that exists. OccupiedError: the folder exists.
@@ -58,24 +99,28 @@ def write_skeleton(name: str, kind: str, out: Path | None = None) -> Skeleton:
     """
     words = name.removeprefix(_PREFIX)
     _refuse_words(words, name)
-    component, package = words.replace("-", "_"), _PREFIX + words
+    # what is typed has hyphens, what stands in code has underscores
+    component, package = words if kind == "command" else words.replace("-", "_"), _PREFIX + words
     folder = expanded(out or Path(package))
     if folder.exists() or folder.is_symlink():
         raise OccupiedError(f"{folder} exists", next=f"ssl-seg new-plugin {name} --out OTHER_FOLDER")
-    _refuse_taken(kind, component, package)
-    module = package.replace("-", "_")
-    _, title, use = _KINDS[kind]
+    _refuse_taken(kind, component, package, commands)
+    module, about = package.replace("-", "_"), _KINDS[kind]
     values = {
         "name": component,
         "package": package,
         "module": module,
         "title": component.title().replace("_", ""),
         "function": f"read_{component}",
-        "what": title,
-        "use": Template(use).substitute(name=component),
+        "what": about.title,
+        "registered": about.registered,
+        "group": about.group,
+        "target": module + about.target,
+        "listing": Template(about.listing).substitute(name=component),
+        "use": Template(about.use).substitute(name=component),
     }
     _write(folder, {path: Template(text).substitute(values) for path, text in _parts(kind, module)})
-    return Skeleton(folder, module, title, values["use"])
+    return Skeleton(folder, module, about.title, values["use"])
 
 
 def _parts(kind: str, module: str) -> Iterator[tuple[str, str]]:
@@ -98,12 +143,13 @@ def _refuse_words(words: str, requested: str) -> None:
     )
 
 
-def _refuse_taken(kind: str, component: str, package: str) -> None:
+def _refuse_taken(kind: str, component: str, package: str, commands: Collection[str]) -> None:
     from ssl_seg.plugins import load_plugins
 
-    registry = load_plugins().registry
-    key = _KINDS[kind][0]
-    if owners := registry.sources(key, component):
+    owners = [BUILT_IN] if kind == "command" and component in commands else []
+    if _KINDS[kind].registry:
+        owners += load_plugins().registry.sources(_KINDS[kind].registry, component)
+    if owners:
         raise UsageError(
             f"{owners[0]} already provides a {kind} named {component!r}",
             next=f"ssl-seg new-plugin my-{component.replace('_', '-')} --kind {kind}",

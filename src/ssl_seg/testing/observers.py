@@ -1,0 +1,96 @@
+"""What an observer of runs must keep."""
+
+import inspect
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from ssl_seg.engine.run_dir import Run
+from ssl_seg.plugins import Plugins
+from ssl_seg.utils.entry_points import Source
+
+HOOKS = {  # and what each may take
+    "run_start": ("run",),
+    "step_end": ("run", "step", "scores"),
+    "epoch_end": ("run", "epoch", "scores"),
+    "run_end": ("run",),
+}
+_STEPS, _EPOCHS = 2, 2
+
+
+def check_observer(observer: object) -> None:
+    """Hold an observer to its contract: a run of two epochs, of which only the folder is made.
+
+    Its hooks have known names and arguments and do not fail, `epoch_end` returns None or `"stop"`, and what
+    belongs to the run stays as it is: `run.toml`, `scores.jsonl`, and the scores that it is given.
+
+    Args:
+        observer: a module with functions marked `@hookimpl`, or an object with hooks as methods, as
+            `fit(observers=[...])` takes it.
+    """
+    hooks = _marked(observer) if isinstance(observer, ModuleType) else _methods(observer)
+    assert hooks, f"it has none of {', '.join(HOOKS)}"
+    for hook, function in hooks.items():
+        for name in inspect.signature(function).parameters:
+            assert name in HOOKS[hook], f"{hook} has no argument {name!r}; there are {', '.join(HOOKS[hook])}"
+    with tempfile.TemporaryDirectory() as folder, Run(Path(folder) / "run") as run:
+        run.write_settings({"data": "photos", "ssl": "byol", "backbone": "resnet18", "epochs": _EPOCHS})
+        _call(hooks, "run_start", run)
+        for epoch in range(1, _EPOCHS + 1):
+            for step in range(_STEPS * (epoch - 1) + 1, _STEPS * epoch + 1):
+                _call(hooks, "step_end", run, step=step, scores={"loss": torch.tensor(1.0 / step)})
+            scores = {"loss": 1.0 / epoch, "probe_knn": 0.25 * epoch}
+            more = {"epoch": epoch, "step": _STEPS * epoch, "seconds": 1.0, "images_per_second": 16.0}
+            run.add_scores({**more, **scores})
+            returned = _call(hooks, "epoch_end", run, epoch=epoch, scores=scores)
+            assert returned in (None, "stop"), (
+                f'epoch_end returns {returned!r}, and must return None or "stop"'
+            )
+        _call(hooks, "run_end", run)
+
+
+def _marked(module: ModuleType) -> dict[str, Callable[..., Any]]:
+    """The observer hooks of a module, registered as an installed plugin is."""
+    plugins = Plugins()
+    try:
+        plugins.register(module, module.__name__, Source(module.__name__))
+    except Exception as error:
+        raise AssertionError(str(error)) from error
+    found = {
+        hook: implementation.function
+        for hook in HOOKS
+        for implementation in getattr(plugins.manager.hook, hook).get_hookimpls()
+    }
+    for hook in HOOKS:
+        assert hook in found or not callable(getattr(module, hook, None)), f"{hook} is not marked @hookimpl"
+    return found
+
+
+def _methods(observer: object) -> dict[str, Callable[..., Any]]:
+    return {hook: getattr(observer, hook) for hook in HOOKS if callable(getattr(observer, hook, None))}
+
+
+def _call(hooks: Mapping[str, Callable[..., Any]], hook: str, run: Run, **values: Any) -> Any:
+    """Call a hook with the arguments that it takes; what it returns."""
+    if hook not in hooks:
+        return None
+    function, offered = hooks[hook], {"run": run, **values}
+    before = _contents(run), dict(values.get("scores", {}))
+    try:
+        returned = function(**{name: offered[name] for name in inspect.signature(function).parameters})
+    except Exception as error:
+        raise AssertionError(f"{hook} fails: {type(error).__name__}: {error}") from error
+    after = _contents(run), dict(values.get("scores", {}))
+    assert before[1] == after[1], f"{hook} changes the scores that it is given"
+    changed = [name for name, content in before[0].items() if after[0][name] != content]
+    assert not changed, f"{hook} changes {changed[0]}, which belongs to the run"
+    return returned
+
+
+def _contents(run: Run) -> dict[str, bytes | None]:
+    files = (run.folder / name for name in ("run.toml", "scores.jsonl"))
+    return {file.name: file.read_bytes() if file.exists() else None for file in files}
