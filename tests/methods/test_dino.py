@@ -134,6 +134,20 @@ def test_every_part_of_the_student_learns_and_none_of_the_teacher(backbone):
         assert (parameter.grad is not None and bool(parameter.grad.any())) == learns, name
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_only_the_student_skips_blocks(checkpointing):
+    torch.manual_seed(0)
+    options = {"drop_path": 0.5, "checkpointing": checkpointing}
+    method = DINO(TimmBackbone("test_vit", **options), **SMALL).train()
+    seen = views(6)
+    with torch.no_grad():
+        student, teacher = (
+            [net.summary(seen[0]) for _ in range(2)] for net in (method.student, method.backbone)
+        )
+    assert torch.equal(*teacher) and not torch.equal(*student)
+    method(seen)["loss"].backward()
+
+
 def test_of_a_transformer_the_class_token_is_compared():
     torch.manual_seed(0)
     method = DINO(TinyTokens(), **SMALL)

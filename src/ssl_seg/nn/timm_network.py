@@ -5,6 +5,7 @@ from typing import Any
 
 import timm
 from timm.layers import PatchEmbed
+from timm.models.convnext import ConvNeXt
 from timm.models.hrnet import HighResolutionNet
 from torch import nn
 
@@ -107,8 +108,11 @@ def use_small_stem(net: Any, name: str) -> None:
 
 
 def needed_multiple(net: Any) -> int:
-    """What a network needs sides of images to be multiples of: the side of patches that it does not pad."""
-    if isinstance(net, HighResolutionNet):
+    """What a network needs sides of images to be multiples of: the side of patches that it does not pad.
+
+    A ConvNeXt drops what a step of its stages does not cover, and takes no image below 32 px.
+    """
+    if isinstance(net, HighResolutionNet | ConvNeXt):
         return 32
     embed = getattr(net, "patch_embed", None)
     if not isinstance(embed, PatchEmbed) or embed.dynamic_img_pad:
