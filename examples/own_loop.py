@@ -4,25 +4,17 @@ from pathlib import Path
 
 import torch
 
-from ssl_seg import (
-    BYOL,
-    Loader,
-    TimmBackbone,
-    build_optimizer,
-    build_param_groups,
-    lr_at_step,
-    open_image_cache,
-)
+import ssl_seg
 from ssl_seg.augment.views import augment
 from ssl_seg.datasets.flat_folder import flat_folder
 
 EPOCHS, BATCH, SIZE, RATE = 2, 8, 32, 1e-3
 
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-image_cache = open_image_cache(flat_folder("photos", split=""), canvas=2 * SIZE, cache=Path("cache"))
-batches = Loader(image_cache, BATCH, seed=0, device=device)
-method = BYOL(TimmBackbone("resnet10t"), hidden=256).to(device)
-optimizer = build_optimizer("adamw", build_param_groups(method, weight_decay=1e-4), RATE)
+images = ssl_seg.open_image_cache(flat_folder("photos", split=""), canvas=2 * SIZE, cache=Path("cache"))
+batches = ssl_seg.Loader(images, BATCH, seed=0, device=device)
+method = ssl_seg.BYOL(ssl_seg.TimmBackbone("resnet10t"), hidden=256).to(device)
+optimizer = ssl_seg.build_optimizer("adamw", ssl_seg.build_param_groups(method, weight_decay=1e-4), RATE)
 
 total = EPOCHS * batches.steps_per_epoch
 for step in range(total):
@@ -33,7 +25,7 @@ for step in range(total):
     loss = method(views)["loss"]
     loss.backward()
     for group in optimizer.param_groups:
-        group["lr"] = lr_at_step(step, total, RATE, warmup=total // 20)
+        group["lr"] = ssl_seg.lr_at_step(step, total, RATE, warmup=total // 20)
     optimizer.step()
     optimizer.zero_grad()
     method.after_step((step + 1) / total)  # the target network moves here, and nowhere else

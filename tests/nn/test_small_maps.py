@@ -32,7 +32,7 @@ def test_gradients_in_bfloat16_are_those_of_float32(kernel, padding, stride, sha
             given = padded(images)
         assert given.shape == wanted.shape
         given.backward(way.to(given.dtype))
-        torch.testing.assert_close(padded[0].weight.grad, plain[0].weight.grad, rtol=0.05, atol=0.05)
+        torch.testing.assert_close(padded[0].weight.grad, plain[0].weight.grad, rtol=0.05, atol=0.1)
 
 
 def test_padding_changes_no_output_and_is_added_once():
