@@ -415,6 +415,7 @@ IMPORTS = {
     ("heads/smp.py", "_smp"): "one of three of its modules",
     ("plugins.py", "load_plugins"): "an installed package",
     ("cli.py", "add_plugin_commands"): "an installed package",
+    ("workflows/component_check.py", "_packaged"): "an installed package, whose name was typed",
     ("__init__.py", "__getattr__"): "our own",
 }
 # what reads names from files, by the reader it calls

@@ -151,10 +151,10 @@ def test_first_lines():
 ALLOWED = {
     ("commands/figure_curves.py", "curves"): "folders that were typed",
     ("workflows/mask_metadata.py", "check_classes"): "names of classes",
-    ("study/config.py", "_take"): "the place of a key",
+    ("study/config.py", "_get"): "the place of a key",
     ("commands/study.py", "study"): "runs, each of which was told of when it ended",
-    ("engine/run_settings.py", "refuse_changes"): "flags that were typed",
-    ("data/file_pairs.py", "pair"): "examples of names",
+    ("engine/run_settings.py", "check_resume_config"): "flags that were typed",
+    ("data/file_pairs.py", "pair_files"): "examples of names",
     ("engine/run_settings.py", "read_settings"): "settings, all of them in the file",
 }
 

@@ -131,12 +131,12 @@ def test_a_plugin_says_nothing_raw(package, cli):
 
 
 def test_a_bug_and_its_traceback_say_nothing_raw(cli, monkeypatch):
-    from ssl_seg.commands import list_plugins
+    from ssl_seg.commands import component_text
 
     def fail(*_):
         raise ZeroDivisionError(FORGED)
 
-    monkeypatch.setattr(list_plugins, "inspect", None)
+    monkeypatch.setattr(component_text, "inspect", None)
     monkeypatch.setattr("ssl_seg.plugins.load_plugins", fail)
     for words in (("list",), ("--debug", "list")):
         code, _, err = cli(*words)

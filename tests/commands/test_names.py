@@ -76,7 +76,7 @@ def test_a_name_that_nobody_brings_and_code_stay_and_a_typed_name_stays_typed():
 
 def test_what_is_recorded_is_the_registered_name_and_the_run_resumes(cli, tmp_path):
     typed = ["--ssl", "MoCo-v2", "--backbone", "ResNet10t", "-o", "ssl.queue=8"]
-    code, _, err = cli("train", "DemoDataset:12", *typed, *SMALL, "--out", tmp_path / "r")
+    code, _, err = cli("train", "Demo:12", *typed, *SMALL, "--out", tmp_path / "r")
     assert code == 0, err
     settings = read_toml(tmp_path / "r" / "run.toml")
     assert (settings["ssl"], settings["backbone"]) == ("moco_v2", "resnet10t")

@@ -320,7 +320,7 @@ def test_a_disk_that_fills_up(photos, cache, monkeypatch):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_a_disk_that_is_full(photos, cache, monkeypatch):
-    monkeypatch.setattr(building, "_open", lambda path: Path("/dev/full").open("wb"))  # noqa: SIM115
+    monkeypatch.setattr(building, "_create_file", lambda path: Path("/dev/full").open("wb"))  # noqa: SIM115
     with pytest.raises(ResourceError, match="No space left on device"):
         open_image_cache(Photos(photos), CANVAS, cache)
     assert left(cache) == []

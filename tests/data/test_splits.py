@@ -171,7 +171,7 @@ def test_other_folders_beside_splits(tmp_path):
     picture(tmp_path / "extra" / "rose" / "1.jpg")
     with pytest.raises(DataError, match="ambiguous") as error:
         image_folder(str(tmp_path), "train")
-    assert "beside it images in extra" in error.value.where and f"{tmp_path}/train" in error.value.next
+    assert "further images in extra" in error.value.where and f"{tmp_path}/train" in error.value.next
     assert image_folder(str(tmp_path), "train", splits=False).classes == ["extra", "train"]
     labelled(tmp_path, "val")  # two splits with the same classes make it plain
     dataset = image_folder(str(tmp_path), "val")

@@ -182,7 +182,7 @@ def train(folder, case, parts, device):
     module, look = case()
     exact = "lovasz" not in folder.name  # smp's is float32 alone
     module.to(torch.float64 if exact else torch.float32)
-    batches = Loader(Pictures(COUNT), BATCH, 1, device.device, rank=device.rank, ranks=device.world_size)
+    batches = Loader(Pictures(COUNT), BATCH, 1, device.device, rank=device.rank, world_size=device.world_size)
     optimizer = build_optimizer("adamw" if exact else "sgd", build_param_groups(module, 1e-2), 1e-2)
     plan = Schedule(STEPS, batches.steps_per_epoch, BATCH, lr_at=lambda step: 1e-2, max_grad_norm=1.0)
 

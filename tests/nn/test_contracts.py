@@ -48,6 +48,6 @@ def test_tokens_of_another_number_are_the_plugins_fault():
     assert backbone.tokens(images).shape == (2, 5, 16)
     assert backbone.tokens(images, keep=keep).shape == (2, 3, 16)
     for options, shape in (({}, (2, 5, 16)), ({"keep": keep}, (2, 3, 16))):
-        with pytest.raises(PluginError, match=r"tokens gives a float32 tensor .* must give .*") as caught:
+        with pytest.raises(PluginError, match=r"tokens returns a float32 tensor .*; expected .*") as caught:
             made(Odd).tokens(images, **options)
         assert str(shape) in caught.value.what and "theirs 1.0" in caught.value.what

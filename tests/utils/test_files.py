@@ -13,7 +13,7 @@ from ssl_seg.utils.files import atomic_file, atomic_path, replace_bytes, replace
 
 ROOT = Path(ssl_seg.__file__).parents[2]
 SOURCES = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "plugins").glob("*/src/**/*.py")])
-WRITERS = {"atomic_path", "atomic_file", "placed"}
+WRITERS = {"atomic_path", "atomic_file", "atomic_output"}
 WRITING = {
     "write_text",
     "write_bytes",
@@ -39,25 +39,25 @@ ALLOWED = {
     ("utils/files.py", "atomic_path"): "the writer itself",
     ("utils/files.py", "atomic_file"): "the writer itself",
     ("utils/lock.py", "take_lock"): "a lock is a file that stays",
-    ("data/image_cache.py", "_only_builder"): "a lock",
+    ("data/image_cache.py", "_build_lock"): "a lock",
     ("data/file_digests.py", "keep"): "a lock",
-    ("data/image_cache.py", "_sweep"): "a lock",
+    ("data/image_cache.py", "_remove_stale_builds"): "a lock",
     ("study/runner.py", "__init__"): "a lock",
     ("utils/importing.py", "_noted"): "a lock",
     ("engine/run_dir.py", "add_scores"): "lines are appended to scores.jsonl, and a part of one is dropped",
     ("engine/run_dir.py", "restore"): "a damaged file is set aside under a free name",
-    ("data/cache_builder.py", "_fill"): "into the folder that `build` gives its final name",
+    ("data/cache_builder.py", "_write_arrays"): "into the folder that `build` gives its final name",
     ("data/cache_integrity.py", "write_index"): "into the folder that `build` gives its final name",
-    ("data/cache_builder.py", "_open"): "into the folder that `build` gives its final name",
+    ("data/cache_builder.py", "_create_file"): "into the folder that `build` gives its final name",
     ("weights/checkpoint.py", "_write"): "into the folder that `save_checkpoint` gives its final name",
     ("weights/checkpoint_files.py", "remove_checkpoint"): "a name that is never read",
     ("utils/progress.py", "print"): "the null device",
     ("utils/streams.py", "_try"): "the null device",
     ("utils/streams.py", "guarded_streams"): "the null device",
-    ("reporting/images.py", "_encoded"): "into memory",
-    ("exporting/onnx.py", "write"): "into a file that `placed` gives its final name",
-    ("exporting/output.py", "write_tensors"): "into a file that `placed` gives its final name",
-    ("exporting/output.py", "write_json"): "into a folder that `placed` gives its final name",
+    ("reporting/images.py", "_encode"): "into memory",
+    ("exporting/onnx.py", "write"): "into a file that `atomic_output` gives its final name",
+    ("exporting/output.py", "write_tensors"): "into a file that `atomic_output` gives its final name",
+    ("exporting/output.py", "write_json"): "into a folder that `atomic_output` gives its final name",
 }
 
 

@@ -35,7 +35,7 @@ ALLOWED = {
     ("data/cache_builder.py", "aside / f'{name}.i64'"): "constants",
     ("data/cache_builder.py", "folder / f'{name}.u8'"): "constants",
     ("data/cache_builder.py", "folder / f'{name}.sums'"): "constants",
-    ("data/image_cache.py", "cache / fingerprint(dataset, canvas, bad_images, **known)"): "a hash",
+    ("data/image_cache.py", "cache / fingerprint(dataset, canvas, bad_images, **options)"): "a hash",
     ("data/file_digests.py", "self._table.with_name(f'.{self._table.name}.lock')"): "a hash",
     ("engine/run_dir.py", "self.folder / name"): "constants",
     ("figures/style.py", "stem.with_name(f'{stem.name}.{ending}')"): "constants",

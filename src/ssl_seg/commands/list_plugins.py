@@ -8,7 +8,6 @@ from ssl_seg.commands import completion
 from ssl_seg.commands.component_text import describe, methods_table
 from ssl_seg.commands.help import Command
 from ssl_seg.errors import UsageError, did_you_mean
-from ssl_seg.hooks import GROUP
 from ssl_seg.utils.entry_points import DISABLE, announced, disabled_in_vain
 from ssl_seg.utils.progress import echo
 
@@ -69,6 +68,7 @@ def plugins(context: typer.Context) -> None:
     """
     if context.invoked_subcommand:
         return
+    from ssl_seg.hooks import GROUP
     from ssl_seg.plugins import load_plugins
     from ssl_seg.registry import BUILT_IN, KINDS
 

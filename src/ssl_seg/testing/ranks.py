@@ -45,7 +45,7 @@ class SimulatedRanks:
     def __init__(self, world_size: int, *, timeout: float = 60.0) -> None:
         self.world_size = world_size
         self._local = threading.local()
-        self._barrier = threading.Barrier(world_size, timeout=timeout)
+        self._timeout, self._barrier = timeout, threading.Barrier(world_size)
         self._posted: list[tuple[str, Tensor]] = [("", torch.empty(0))] * world_size
 
     def run(self, function: Callable[[int], T]) -> list[T]:
@@ -101,9 +101,9 @@ class SimulatedRanks:
             UnevenRanks: another rank calls another collective.
         """
         self._posted[self._local.rank] = (name, tensor.detach().clone())
-        self._barrier.wait()
+        self._barrier.wait(self._timeout)
         posted = list(self._posted)
-        self._barrier.wait()  # before anybody posts the next one
+        self._barrier.wait(self._timeout)  # before anybody posts the next one
         if len({(each, part.shape) for each, part in posted}) > 1:
             raise UnevenRanks(f"the ranks call {' and '.join(sorted({each for each, _ in posted}))} at once")
         return [part for _, part in posted]

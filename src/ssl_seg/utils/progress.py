@@ -163,7 +163,7 @@ class Console:
             if self._task is None or self._progress.tasks[self._task].description != what:
                 if self._task is not None:
                     self._progress.remove_task(self._task)
-                self._task = self._progress.add_task(what, count=count, text="")
+                self._task = self._progress.add_task(what, total=count, text="")
             room = (
                 self._progress.console.width
                 - len(f"{what} {count}/{count}   ")
