@@ -45,8 +45,11 @@ def test_nothing_of_it_has_its_final_name(command, part, lab):
         for at, (done, path) in enumerate(uses, 1)
         if done == "write" and part in path and path.startswith("out/")
     )
-    place = new_place(lab, command)
-    ended = run_at(lab, command, place, [(FILL, [str(place), number, True])])
-    assert ended.code == 6, ended.output
+    for _ in range(5):  # a slow machine writes the cache's list of files more often, and counts on
+        place = new_place(lab, command)
+        ended = run_at(lab, command, place, [(FILL, [str(place), number, True])])
+        assert ended.code == 6, ended.output
+        if "cannot write the image cache" not in ended.output:
+            break
     assert "error[6] cannot write out/" in ended.output and "No space left on device" in ended.output
     assert [path for path in (place / "out").rglob("*") if path.is_file()] == []
