@@ -16,7 +16,7 @@ def make_run(folder, command="classify", scores=(), state="finished", **settings
     flags = "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
     (folder / "run.toml").write_text(f'{flags}\n[record]\ncommand = "{command}"\n')
     lines = [
-        json.dumps({"epoch": epoch, "step": 10 * epoch, "seconds": 30.0} | line)
+        json.dumps({"epoch": epoch, "step": 10 * epoch, "seconds": 30.0 * epoch} | line)
         for epoch, line in enumerate(scores, 1)
     ]
     (folder / "scores.jsonl").write_text("".join(f"{line}\n" for line in lines))
@@ -54,6 +54,7 @@ def test_lists_runs_with_state_score_time_and_size(cli, folder):
     assert lines[1].split()[1:6] == ["stopped", "train", "byol", "resnet18", "1/2"]
     assert "val_top1 0.500 0.250" in lines[2] and "linear resnet18  2/4" in lines[2]
     assert "60 s" in lines[2] or "1 min" in lines[2]
+    assert "1 min 0 s" in lines[2]
     assert "2 MB" in lines[2]
 
 

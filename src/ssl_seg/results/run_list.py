@@ -80,7 +80,7 @@ def summarise(folder: Path) -> RunSummary:
         score if values else "",
         max(values) if values else None,
         values[-1] if values else None,
-        sum(line.get("seconds", 0.0) for line in lines),
+        lines[-1].get("seconds", 0.0) if lines else 0.0,  # each line counts from the start of the run
         sum(_size(path) for path in folder.rglob("*")),
         _modified(folder),
     )
