@@ -90,3 +90,9 @@ def test_modes_and_hooks_are_as_before():
     assert conv.training
     assert torch.equal(conv[1].running_mean, before)
     assert not conv[0]._forward_pre_hooks
+
+
+def test_frozen_weights_are_not_named_and_nothing_is_computed_for_them():
+    frozen = nn.Conv2d(3, 2, 3, padding=6, dilation=6).requires_grad_(False)
+    frozen.forward = None  # to call it would fail
+    assert untrained_taps(frozen, 6) == []

@@ -32,7 +32,7 @@ class UntrainedTaps:
 
 @torch.no_grad()
 def untrained_taps(module: nn.Module, size: int) -> list[UntrainedTaps]:
-    """The convolutions of a network whose outer taps get no gradient from (B, 3, size, size) images.
+    """The trained convolutions of a network whose outer taps get no gradient from (B, 3, size, size) images.
 
     They keep their random start and act only in larger images: DeepLabv3's atrous taps, trained on small crops and
     applied to whole images.
@@ -55,8 +55,10 @@ def untrained_taps(module: nn.Module, size: int) -> list[UntrainedTaps]:
         hooks.append(conv.register_forward_pre_hook(look))
 
     for name, part in module.named_modules():
-        if isinstance(part, nn.Conv2d) and max(part.kernel_size) > 1:
+        if isinstance(part, nn.Conv2d) and max(part.kernel_size) > 1 and part.weight.requires_grad:
             watch(name, part)
+    if not hooks:  # the head of a frozen backbone, say
+        return []
     device: Any = next((parameter.device for parameter in module.parameters()), None)
     try:
         with eval_mode(module):
