@@ -38,6 +38,7 @@ from ssl_seg import (
     open_image_cache,
 )
 from ssl_seg.augment.views import augment
+from ssl_seg.data.subset import Subset
 from ssl_seg.datasets.csv_labels import csv_labels
 from ssl_seg.datasets.demo import DemoDataset
 from ssl_seg.plugins import load_plugins
@@ -46,20 +47,6 @@ from ssl_seg.workflows.knn_probe import holdout_split
 PEERS = {"lightly-byol": LightlyBYOL, "lightly-simclr": LightlySimCLR}
 SETTINGS = {field.name for field in fields(PretrainConfig)}
 FRACTION = 1 / 7
-
-
-class Subset(ssl_seg.Dataset):
-    """Some images of a dataset."""
-
-    def __init__(self, dataset: ssl_seg.Dataset, indices: list[int]) -> None:
-        self.dataset, self.indices, self.classes = dataset, indices, dataset.classes
-        self.samples = [dataset.samples[index] for index in indices]
-
-    def identity(self, index: int) -> str:
-        return self.dataset.identity(self.indices[index])
-
-    def image(self, index: int, canvas: int):
-        return self.dataset.image(self.indices[index], canvas)
 
 
 def parts_of(dataset: ssl_seg.Dataset) -> dict[str, list[int]]:

@@ -79,11 +79,11 @@ class Registry:
         return [table.source for table in self._tables[kind] if folded(name) in table.folded]
 
     def canonical(self, kind: str, name: str) -> str:
-        """The name under which it is registered: `MoCo-v2` is `moco_v2`. One that nobody brings stays, and so does code.
+        """The registered name: `MoCo-v2` is `moco_v2`. Unknown names and names of code are returned unchanged.
 
         Raises:
             UsageError: several of a plugin's names differ from it by case and hyphens alone.
-            PluginError: two plugins bring it.
+            PluginError: two plugins provide it.
         """
         if names_code(name):
             return name
@@ -91,7 +91,7 @@ class Registry:
         return type(name)(owners[0][1]) if owners and not isinstance(name, FoundName) else name
 
     def _owners(self, kind: str, name: str) -> list[tuple[Table, str]]:
-        """The plugin that brings a name, and the name as it says it; none or one."""
+        """At most one: the plugin that provides a name, and the name as it is registered."""
         found = [(table, like) for table in self._tables[kind] if (like := table.names_like(name))]
         if len(found) > 1:
             raise PluginError(self._conflict(kind, name), next="uninstall one of them")

@@ -9,7 +9,9 @@ import ssl_seg
 from ssl_seg.results.scores import read_scores
 from ssl_seg.utils.toml import read_toml
 
-SMALL = ["--backbone", "resnet10t", "--image-size", 32, "--batch-size", 8, "--cpu", "--allow-overlap"]
+TINY = ["--backbone", "resnet10t", "--image-size", 32, "--batch-size", 8, "--cpu"]
+SMALL = [*TINY, "--allow-overlap"]
+TRAIN = ["train", "demo:40", *TINY]
 CLASSIFY = ["classify", "demo:40", "--val", "demo:24", *SMALL]
 SEGMENT = ["segment", "demo_masks:16", "--val", "demo_masks:8", *SMALL]
 
@@ -84,19 +86,7 @@ def test_the_mean_loss_of_a_part_of_an_epoch_is_over_its_steps(cli, tmp_path):
 
 
 def test_max_time_ends_the_run_and_more_time_continues_it(cli, tmp_path):
-    words = [
-        "train",
-        "demo:40",
-        "--backbone",
-        "resnet10t",
-        "--image-size",
-        32,
-        "--batch-size",
-        8,
-        "--cpu",
-        "--epochs",
-        4,
-    ]
+    words = [*TRAIN, "--epochs", 4]
     assert cli(*words, "--out", tmp_path / "whole")[0] == 0
     code, _, err = cli(*words, "--max-time", "0.001s", "--out", tmp_path / "run")
     assert code == 0 and "ended after" in err, err
@@ -124,19 +114,7 @@ def test_what_cannot_be_is_refused(cli, tmp_path, flags, says):
 
 def test_an_observer_ends_the_run_for_good(package, cli, tmp_path):
     package("patience-zero", OBSERVER)
-    words = [
-        "train",
-        "demo:40",
-        "--backbone",
-        "resnet10t",
-        "--image-size",
-        32,
-        "--batch-size",
-        8,
-        "--cpu",
-        "--epochs",
-        9,
-    ]
+    words = [*TRAIN, "--epochs", 9]
     code, _, err = cli(*words, "--out", tmp_path / "run")
     assert code == 0 and "an observer returned 'stop'" in err
     assert len(read_scores(tmp_path / "run")) == 2

@@ -52,6 +52,8 @@ BYOL_VIEWS = (View(blur_p=1.0), View(blur_p=0.1, solarize_p=0.2))
 SIMCLR_VIEW = View(saturation=0.4, blur_p=0.5)
 # MoCo v2's (Chen et al. 2020, arXiv:2003.04297): the same, of larger crops.
 MOCO_V2_VIEW = replace(SIMCLR_VIEW, scale=(0.2, 1.0))
+# SimMIM and SparK: large crops, no colours changed
+MASKED_VIEW = View(scale=(0.67, 1.0), jitter_p=0.0, gray_p=0.0)
 
 
 def stronger(view: View, factor: float) -> View:

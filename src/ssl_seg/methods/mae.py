@@ -10,7 +10,13 @@ from ssl_seg.augment.view_list import require_views
 from ssl_seg.base import ADAMW_RECIPE, PaperRecipe, SSLMethod
 from ssl_seg.errors import UsageError
 from ssl_seg.hooks import hookimpl
-from ssl_seg.nn.patches import normalize_patches, patchify
+from ssl_seg.nn.patches import (
+    check_mask,
+    hidden_patch_error,
+    normalize_patches,
+    patchify,
+    visible_patches,
+)
 from ssl_seg.nn.positions import sine_positions
 from ssl_seg.nn.token_backbone import TokenBackbone
 from ssl_seg.utils.autocast import full_precision
@@ -26,8 +32,7 @@ def mae_loss(predictions: Tensor, patches: Tensor, hidden: Tensor, *, norm_pix: 
         norm_pix: compare with patches of mean 0 and standard deviation 1.
     """
     targets = normalize_patches(patches) if norm_pix else patches
-    errors = (predictions - targets).square().mean(dim=2)
-    return (errors * hidden).sum() / hidden.sum()
+    return hidden_patch_error(predictions, targets, hidden)
 
 
 class MAE(SSLMethod):
@@ -80,13 +85,11 @@ class MAE(SSLMethod):
         decoder_heads: int = 8,
     ) -> None:
         super().__init__()
-        if not 0.0 < mask < 1.0:
-            raise UsageError(f"ssl.mask must be between 0 and 1, got {mask}")
         if decoder_width % 4 or decoder_width % decoder_heads:
             raise UsageError(
                 f"ssl.decoder_width must be a multiple of 4 and of {decoder_heads} heads, got {decoder_width}"
             )
-        self.backbone, self.mask, self.norm_pix = backbone, mask, norm_pix
+        self.backbone, self.mask, self.norm_pix = backbone, check_mask(mask), norm_pix
         self.embed = nn.Linear(backbone.width, decoder_width)
         self.mask_token = nn.Parameter(0.02 * torch.randn(decoder_width))  # one dimension: it does not decay
         self.blocks = nn.ModuleList(_block(decoder_width, decoder_heads) for _ in range(decoder_depth))
@@ -97,21 +100,19 @@ class MAE(SSLMethod):
         views = require_views(views, "mae")
         (images,) = views
         grid = self.backbone.grid(*images.shape[-2:])
-        keep = views.chance(grid[0] * grid[1]).T.argsort(dim=1, stable=True)[:, : self._count(grid)]
+        self._check(grid)
+        keep = visible_patches(views.chance(grid[0] * grid[1]), self.mask)
         painted = self._decode(self.backbone.tokens(images, keep=keep), keep, grid)
         hidden = torch.ones_like(painted[:, :, 0], dtype=torch.bool).scatter(1, keep, False)
         patches = patchify(images, self.backbone.patch)
         return {"loss": mae_loss(painted, patches, hidden, norm_pix=self.norm_pix)}
 
-    def _count(self, grid: tuple[int, int]) -> int:
-        """Visible patches of an image."""
-        patches = grid[0] * grid[1]
-        if patches < 4:
+    def _check(self, grid: tuple[int, int]) -> None:
+        if grid[0] * grid[1] < 4:
             side = 4 * self.backbone.patch
             raise UsageError(
                 f"mae needs at least 4 patches of {self.backbone.patch} px", next=f"--image-size {side}"
             )
-        return min(max(1, round(patches * (1.0 - self.mask))), patches - 1)
 
     def _decode(self, tokens: Tensor, keep: Tensor, grid: tuple[int, int]) -> Tensor:
         """(B, N, D) predicted pixels of all patches, from the tokens of some."""

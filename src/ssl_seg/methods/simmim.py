@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ssl_seg.augment.recipes import View
+from ssl_seg.augment.recipes import MASKED_VIEW
 from ssl_seg.augment.view_list import Views, require_views
 from ssl_seg.base import ADAMW_RECIPE, PaperRecipe, SSLMethod
 from ssl_seg.errors import UsageError
@@ -42,7 +42,7 @@ class SimMIM(SSLMethod):
         UsageError: an option is out of range; in a step, an image has a single square.
     """
 
-    views = (View(scale=(0.67, 1.0), jitter_p=0.0, gray_p=0.0),)
+    views = (MASKED_VIEW,)
     family = "masked"
     loss_over = "image"
     needs = TokenBackbone

@@ -6,12 +6,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ssl_seg.augment.recipes import View
+from ssl_seg.augment.recipes import MASKED_VIEW
 from ssl_seg.augment.view_list import require_views
 from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, SSLMethod
 from ssl_seg.errors import UsageError
 from ssl_seg.hooks import hookimpl
-from ssl_seg.nn.patches import normalize_patches, patchify
+from ssl_seg.nn.patches import (
+    check_mask,
+    hidden_patch_error,
+    normalize_patches,
+    patchify,
+    visible_patches,
+)
 from ssl_seg.nn.visible_cells import VisibleCells
 from ssl_seg.utils.autocast import full_precision
 
@@ -24,8 +30,7 @@ def reconstruction_loss(predictions: Tensor, patches: Tensor, hidden: Tensor) ->
         predictions, patches: (B, N, D); the second hold the image's own pixels.
         hidden: (B, N) bool.
     """
-    errors = (predictions - normalize_patches(patches)).square().mean(dim=2)
-    return (errors * hidden).sum() / hidden.sum()
+    return hidden_patch_error(predictions, normalize_patches(patches), hidden)
 
 
 class Densify(nn.Module):
@@ -80,7 +85,7 @@ class SparK(SSLMethod):
         UsageError: the backbone is no convolutional network; in a step, an image has fewer than four patches.
     """
 
-    views = (View(scale=(0.67, 1.0), jitter_p=0.0, gray_p=0.0),)
+    views = (MASKED_VIEW,)
     family = "masked"
     network = "convnet"
     loss_over = "image"
@@ -104,9 +109,7 @@ class SparK(SSLMethod):
 
     def __init__(self, backbone: Backbone, *, mask: float = 0.6, width: int = 256) -> None:
         super().__init__()
-        if not 0.0 < mask < 1.0:
-            raise UsageError(f"ssl.mask must be between 0 and 1, got {mask}")
-        self.backbone, self.mask, self.patch = backbone, mask, backbone.strides[-1]
+        self.backbone, self.mask, self.patch = backbone, check_mask(mask), backbone.strides[-1]
         _check(backbone, self.patch)
         steps = self.patch.bit_length() - 1
         # of maps of one size the deepest is taken
@@ -129,8 +132,7 @@ class SparK(SSLMethod):
         views = require_views(views, "spark")
         (images,) = views
         side = self._side(images)
-        kept = views.chance(side * side).T.argsort(dim=1)[:, : self._count(side)]
-        cells = VisibleCells(kept, side)
+        cells = VisibleCells(visible_patches(views.chance(side * side), self.mask), side)
         with cells:
             maps = self.backbone(images)
         hidden = ~cells.visible.flatten(1)
@@ -158,10 +160,6 @@ class SparK(SSLMethod):
                 next=f"--image-size {max(4, round(height / self.patch)) * self.patch}",
             )
         return side
-
-    def _count(self, side: int) -> int:
-        """Visible patches of an image."""
-        return min(max(1, round(side * side * (1.0 - self.mask))), side * side - 1)
 
 
 @torch.no_grad()

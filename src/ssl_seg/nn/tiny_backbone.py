@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ssl_seg.base import Backbone
 from ssl_seg.nn.positions import sine_positions
-from ssl_seg.nn.token_backbone import TokenBackbone
+from ssl_seg.nn.token_backbone import TokenBackbone, needs_tokens
 
 
 class TinyBackbone(Backbone):
@@ -74,5 +74,4 @@ class TinyTokens(TokenBackbone):
 
 def tiny_backbone(factory: Callable[..., Any]) -> Backbone:
     """A tiny backbone of the kind that a method's factory `needs`."""
-    needs = getattr(getattr(factory, "func", factory), "needs", Backbone)
-    return TinyTokens() if needs is TokenBackbone else TinyBackbone()
+    return TinyTokens() if needs_tokens(factory) else TinyBackbone()

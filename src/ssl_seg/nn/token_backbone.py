@@ -1,5 +1,7 @@
 """Backbones of equal patches, each of which has a token: what masked image modeling trains."""
 
+from typing import Any
+
 from torch import Tensor
 
 from ssl_seg.base import Backbone
@@ -48,3 +50,9 @@ class TokenBackbone(Backbone):
             UsageError: the images have another size.
         """
         raise NotImplementedError
+
+
+def needs_tokens(factory: Any) -> bool:
+    """Whether a method's factory says that it trains transformers alone."""
+    needs = getattr(getattr(factory, "func", factory), "needs", None)
+    return isinstance(needs, type) and issubclass(needs, TokenBackbone)

@@ -21,6 +21,8 @@ from ssl_seg.results.status import NAME as STATUS
 from ssl_seg.results.status import read_status
 from ssl_seg.results.tables import Table
 from ssl_seg.study.config import StageConfig
+from ssl_seg.study.run_paths import NAME as STUDY
+from ssl_seg.study.run_paths import run_folder
 from ssl_seg.utils.text import from_csv_cell
 from ssl_seg.utils.toml import read_json, read_toml
 
@@ -37,7 +39,7 @@ def collect(folders: Sequence[Path]) -> ReportData:
     tables: list[tuple[str, Table]] = []
     alone: list[ReportStage] = []
     for folder in folders:
-        if (folder / "study.json").exists():
+        if (folder / STUDY).exists():
             found, made = _study(folder, f"{folder.name}/" if len(folders) > 1 else "")
             stages += found
             tables += made
@@ -58,7 +60,7 @@ def collect(folders: Sequence[Path]) -> ReportData:
 
 def _study(out: Path, prefix: str) -> tuple[list[ReportStage], list[tuple[str, Table]]]:
     try:
-        study = read_json(out / "study.json")
+        study = read_json(out / STUDY)
         stages = {
             name: _stage(out, f"{prefix}{name}", known) for name, known in dict(study["stages"]).items()
         }
@@ -67,7 +69,7 @@ def _study(out: Path, prefix: str) -> tuple[list[ReportStage], list[tuple[str, T
             for name, known in dict(study.get("tables") or {}).items()
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        where = f"{out / 'study.json'}: {error}"
+        where = f"{out / STUDY}: {error}"
         raise DataError("study.json is corrupt", where=where, next="ssl-seg study STUDY.toml") from error
     found = list(stages.values())
     if not tables:
@@ -77,14 +79,9 @@ def _study(out: Path, prefix: str) -> tuple[list[ReportStage], list[tuple[str, T
 
 def _stage(out: Path, name: str, known: Mapping[str, Any]) -> ReportStage:
     published = known.get("published")
-    seeds = {int(seed): str(folder) for seed, folder in known["runs"].items()}
-    stage = StageConfig(name, str(known["title"]), str(known["command"]), list(seeds), {}, published)
-    for folder in seeds.values():
-        if Path(folder).name != folder or folder == "..":
-            raise ValueError(f"invalid folder name {folder!r}")
-    return ReportStage(
-        stage, [_run(out / folder, name, seed, stage.command) for seed, folder in seeds.items()]
-    )
+    folders = {int(seed): run_folder(out, folder) for seed, folder in known["runs"].items()}
+    stage = StageConfig(name, str(known["title"]), str(known["command"]), list(folders), {}, published)
+    return ReportStage(stage, [_run(folder, name, seed, stage.command) for seed, folder in folders.items()])
 
 
 def _standalone_run(folder: Path, name: str) -> ReportStage:

@@ -51,7 +51,7 @@ def runs_of_study(study: Path) -> dict[str, dict[str, Path]]:
     try:
         stages: dict[str, Any] = read_json(study / NAME)["stages"]
         found = {
-            name: {str(seed): study / _folder_name(folder) for seed, folder in stage["runs"].items()}
+            name: {str(seed): run_folder(study, folder) for seed, folder in stage["runs"].items()}
             for name, stage in stages.items()
         }
         if not all(found.values()):
@@ -62,10 +62,15 @@ def runs_of_study(study: Path) -> dict[str, dict[str, Path]]:
         raise DataError("study.json is corrupt", where=where, next="ssl-seg study STUDY.toml") from error
 
 
-def _folder_name(name: object) -> str:
+def run_folder(study: Path, name: object) -> Path:
+    """The folder of a run by the name that `study.json` has for it.
+
+    Raises:
+        ValueError: it is none, or leads elsewhere.
+    """
     if not isinstance(name, str) or Path(name).name != name or name == "..":
         raise ValueError(f"invalid folder name {name!r}")
-    return name
+    return study / name
 
 
 def _refuse_study(path: Path) -> Path:

@@ -9,16 +9,13 @@ from typing import Any
 
 import torch
 
+from ssl_seg import hooks
 from ssl_seg.engine.run_dir import Run
-from ssl_seg.plugins import Plugins
+from ssl_seg.plugins import OBSERVERS, Plugins
 from ssl_seg.utils.entry_points import Source
 
-HOOKS = {  # and what each may take
-    "run_start": ("run",),
-    "step_end": ("run", "step", "scores"),
-    "epoch_end": ("run", "epoch", "scores"),
-    "run_end": ("run",),
-}
+# and what each may take
+HOOKS = {name: tuple(inspect.signature(getattr(hooks, name)).parameters) for name in OBSERVERS}
 _STEPS, _EPOCHS = 2, 2
 
 
@@ -32,25 +29,25 @@ def check_observer(observer: object) -> None:
         observer: a module with functions marked `@hookimpl`, or an object with hooks as methods, as
             `fit(observers=[...])` takes it.
     """
-    hooks = _marked(observer) if isinstance(observer, ModuleType) else _methods(observer)
-    assert hooks, f"it has none of {', '.join(HOOKS)}"
-    for hook, function in hooks.items():
+    own = _marked(observer) if isinstance(observer, ModuleType) else _methods(observer)
+    assert own, f"it has none of {', '.join(HOOKS)}"
+    for hook, function in own.items():
         for name in inspect.signature(function).parameters:
             assert name in HOOKS[hook], f"{hook} has no argument {name!r}; there are {', '.join(HOOKS[hook])}"
     with tempfile.TemporaryDirectory() as folder, Run(Path(folder) / "run") as run:
         run.write_settings({"data": "photos", "ssl": "byol", "backbone": "resnet18", "epochs": _EPOCHS})
-        _call(hooks, "run_start", run)
+        _call(own, "run_start", run)
         for epoch in range(1, _EPOCHS + 1):
             for step in range(_STEPS * (epoch - 1) + 1, _STEPS * epoch + 1):
-                _call(hooks, "step_end", run, step=step, scores={"loss": torch.tensor(1.0 / step)})
+                _call(own, "step_end", run, step=step, scores={"loss": torch.tensor(1.0 / step)})
             scores = {"loss": 1.0 / epoch, "probe_knn": 0.25 * epoch}
             more = {"epoch": epoch, "step": _STEPS * epoch, "seconds": 1.0, "images_per_second": 16.0}
             run.add_scores({**more, **scores})
-            returned = _call(hooks, "epoch_end", run, epoch=epoch, scores=scores)
+            returned = _call(own, "epoch_end", run, epoch=epoch, scores=scores)
             assert returned in (None, "stop"), (
                 f'epoch_end returns {returned!r}, and must return None or "stop"'
             )
-        _call(hooks, "run_end", run)
+        _call(own, "run_end", run)
 
 
 def _marked(module: ModuleType) -> dict[str, Callable[..., Any]]:
@@ -74,11 +71,11 @@ def _methods(observer: object) -> dict[str, Callable[..., Any]]:
     return {hook: getattr(observer, hook) for hook in HOOKS if callable(getattr(observer, hook, None))}
 
 
-def _call(hooks: Mapping[str, Callable[..., Any]], hook: str, run: Run, **values: Any) -> Any:
+def _call(own: Mapping[str, Callable[..., Any]], hook: str, run: Run, **values: Any) -> Any:
     """Call a hook with the arguments that it takes; what it returns."""
-    if hook not in hooks:
+    if hook not in own:
         return None
-    function, offered = hooks[hook], {"run": run, **values}
+    function, offered = own[hook], {"run": run, **values}
     before = _contents(run), dict(values.get("scores", {}))
     try:
         returned = function(**{name: offered[name] for name in inspect.signature(function).parameters})

@@ -140,7 +140,7 @@ def check_all(name: str) -> Iterator[str]:
 
 
 def _packaged(plugins: "Plugins", name: str) -> Iterator[tuple[str, Callable[[], None]]]:
-    """The checks of an observer and of a command, by the name of the entry point that brings it."""
+    """The checks of an observer and of a command, by the name of its entry point."""
     from ssl_seg.testing.commands import check_command
     from ssl_seg.testing.observers import check_observer
 

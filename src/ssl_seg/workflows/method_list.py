@@ -50,11 +50,9 @@ def _summary(registry: "Registry", name: str) -> MethodSummary:
 
 
 def _network(factory: Any) -> str:
-    from ssl_seg.nn.token_backbone import TokenBackbone
+    from ssl_seg.nn.token_backbone import needs_tokens
 
-    needs = getattr(factory, "needs", None)
-    is_token_method = isinstance(needs, type) and issubclass(needs, TokenBackbone)
-    return "transformer" if is_token_method else str(getattr(factory, "network", "any"))
+    return "transformer" if needs_tokens(factory) else str(getattr(factory, "network", "any"))
 
 
 def _views_of(registry: "Registry", name: str, network: str) -> str:
