@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 from benchmarks.faults import grammar, toml_files
 from benchmarks.faults.campaign import Campaign, Case
@@ -30,9 +31,7 @@ Change = tuple[str, Any]
 
 def no_children() -> None:
     """A study's runs are programs of their own: here they fail at once, as with a wrong flag."""
-    import ssl_seg.commands.study
-
-    ssl_seg.study.runner.PROGRAM = ("/bin/sh", "-c", "exit 2")
+    patch("ssl_seg.study.runner.PYTHON_COMMAND", ("/bin/sh", "-c", "exit 2")).start()  # fails if it was renamed
 
 
 def cases(lab: Lab, seed: int) -> Iterator[Case]:

@@ -44,7 +44,7 @@ NAMES = (
         "tiny\x1b[31m",
         "x" * 5000,
         "tiny ",
-        "Tiny",
+        "tiny.Net",  # "Tiny" is tiny: names have no case
     ),
 )
 _NUMBERS = (None, "16", 0, -1, 1.5, True, [], {}, 10**9, 2**63, 2**200)
