@@ -22,7 +22,7 @@ _HOME = {
     "workflows.from_objects": ("finetune", "pretrain"),
     "workflows.config": ("ClassificationConfig", "PretrainConfig", "SegmentationConfig"),
     "workflows.run_result": ("RunResult",),
-    "base": ("Backbone", "Dataset", "Head", "Metric", "Model", "PaperRecipe", "ParamGroup", "SSLMethod"),
+    "base": ("Backbone", "Dataset", "Head", "Metric", "Model", "SSLMethod"),
     "hooks": ("hookimpl",),
     "nn.layers": ("global_pool", "make_ema_copy", "mlp", "pooled_crops", "update_ema"),
     "nn.queue": ("Queue",),
@@ -53,7 +53,7 @@ _HOME = {
     "methods.simmim": ("SimMIM",),
     "methods.pixpro": ("PixPro",),
     "methods.supcon": ("SupCon",),
-    "backbones.timm": ("TimmBackbone", "TimmTransformer"),
+    "backbones.timm": ("TimmBackbone",),
     "heads.linear": ("Linear",),
     "heads.mlp": ("MLP",),
     "heads.fcn32s": ("FCN32s",),
@@ -78,6 +78,7 @@ _HOME = {
     "engine.run_dir": ("Run",),
     "weights.load": ("load",),
     "errors": ("SslSegError",),
+    "utils.training_recipe": ("PaperRecipe", "ParamGroup"),
     "utils.autocast": ("full_precision",),
 }
 # names of version 0.1.0, for plugins: they work for one more release, with a warning
@@ -87,6 +88,7 @@ _RENAMED = {
     "Plan": "Schedule",
     "Stop": "SignalHandler",
     "Store": "ImageCache",
+    "TimmTransformer": "TimmBackbone",
     "evaluation_view": "eval_view",
     "frozen_copy": "make_ema_copy",
     "knn_votes": "knn_predict",

@@ -8,14 +8,11 @@ from ssl_seg.augment.recipes import multi_crop as multi_crop
 from ssl_seg.augment.view_list import Views as Views
 from ssl_seg.augment.views import eval_view as eval_view
 from ssl_seg.backbones.timm import TimmBackbone as TimmBackbone
-from ssl_seg.backbones.timm import TimmTransformer as TimmTransformer
 from ssl_seg.base import Backbone as Backbone
 from ssl_seg.base import Dataset as Dataset
 from ssl_seg.base import Head as Head
 from ssl_seg.base import Metric as Metric
 from ssl_seg.base import Model as Model
-from ssl_seg.base import PaperRecipe as PaperRecipe
-from ssl_seg.base import ParamGroup as ParamGroup
 from ssl_seg.base import SSLMethod as SSLMethod
 from ssl_seg.commands.classify import classify as classify
 from ssl_seg.commands.evaluate import evaluate as evaluate
@@ -91,6 +88,8 @@ from ssl_seg.tasks.classification import Supervised as Supervised
 from ssl_seg.tasks.classification import mixup as mixup
 from ssl_seg.tasks.segmentation import SegmentationTask as SegmentationTask
 from ssl_seg.utils.autocast import full_precision as full_precision
+from ssl_seg.utils.training_recipe import PaperRecipe as PaperRecipe
+from ssl_seg.utils.training_recipe import ParamGroup as ParamGroup
 from ssl_seg.weights.backbone_file import load_backbone as load_backbone
 from ssl_seg.weights.backbone_file import save_backbone as save_backbone
 from ssl_seg.weights.load import load as load

@@ -1,7 +1,6 @@
 """The nouns. Everything else in the library makes, trains or measures one of these."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -10,6 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import View
+from ssl_seg.errors import UsageError
+from ssl_seg.utils.training_recipe import ADAMW_RECIPE as ADAMW_RECIPE  # noqa: PLC0414
+from ssl_seg.utils.training_recipe import PaperRecipe as PaperRecipe  # noqa: PLC0414
+from ssl_seg.utils.training_recipe import ParamGroup as ParamGroup  # noqa: PLC0414
 
 IGNORE_INDEX = 255  # in a mask: a pixel without a class
 IGNORE = IGNORE_INDEX  # deprecated: the name in version 0.1.0, which plugins import
@@ -21,10 +24,16 @@ class Backbone(nn.Module):
     Attributes:
         channels: of each map.
         strides: image pixels per step of each map.
+        patch: of a plain transformer, the side in pixels of the patches that its tokens stand for; 0: it has no tokens.
+        width: of a token, if it has any.
+        prefix: number of tokens before those of the patches (class and register tokens), if it has any.
     """
 
     channels: Sequence[int]
     strides: Sequence[int]
+    patch: int = 0
+    width: int
+    prefix: int
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """(B, 3, H, W) normalised images -> one (B, channels[i], H / strides[i], ...) per level."""
@@ -33,7 +42,36 @@ class Backbone(nn.Module):
     @property
     def side_multiple(self) -> int:
         """What sides of images must be multiples of: a transformer's patch. Small crops are cut so; see `View.side`."""
-        return 1
+        return max(1, self.patch)
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Patches down and across an image of this size; they are numbered row by row."""
+        return height // self.patch, width // self.patch
+
+    def tokens(
+        self,
+        images: Tensor,
+        *,
+        keep: Tensor | None = None,
+        hide: Tensor | None = None,
+        mask_token: Tensor | None = None,
+    ) -> Tensor:
+        """(B, 3, H, W) normalised images -> (B, prefix + N, width) tokens behind the last norm.
+
+        Args:
+            images: their sides are multiples of `patch`.
+            keep: (B, K) int64 numbers of patches; only these are computed, in this order, so N = K. A patch
+                that is not kept has no influence on any token.
+            hide: (B, N) bool; these patches are replaced by `mask_token` once embedded, before their position
+                is added.
+            mask_token: (width,), a parameter of the method.
+
+        Raises:
+            UsageError: the backbone has no tokens, or the images have another size.
+        """
+        raise UsageError(
+            f"{type(self).__name__} has no tokens", next="a plain transformer: vit_small_patch16_224"
+        )
 
     def summary(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) normalised images -> (B, channels[-1]), one vector for each image.
@@ -86,46 +124,6 @@ class Model(nn.Module):
         return logits.index_fill(1, self.excluded, -torch.inf) if len(self.excluded) else logits
 
 
-@dataclass(frozen=True)
-class ParamGroup:
-    """How the parameters of a method whose names begin with a prefix are trained; the first that fits holds.
-
-    Attributes:
-        prefix: of the names, as `predictor.`.
-        lr_scale: times the run's learning rate.
-        constant_lr: the peak learning rate throughout, without warm-up and decline (SimSiam's predictor).
-        frozen_until: the part of the run before which they stay as they are (SwAV's prototypes), in [0, 1].
-        weight_decay: whether they decay; None leaves it to their dimensions, see `build_param_groups`.
-    """
-
-    prefix: str
-    lr_scale: float = 1.0
-    constant_lr: bool = False
-    frozen_until: float = 0.0
-    weight_decay: bool | None = None
-
-
-@dataclass(frozen=True)
-class PaperRecipe:
-    """A method as its paper has it, where that differs from the defaults; `-o ssl.recipe=paper` takes it.
-
-    Attributes:
-        options: of the method.
-        recipe: in place of `SSLMethod.recipe`, and written alike.
-        epochs, batch_size: of the paper's run, for people: they stay the user's.
-    """
-
-    options: Mapping[str, Any]
-    recipe: Mapping[str, Any]
-    epochs: int | None = None
-    batch_size: int | None = None
-
-
-# what suits most methods in short runs: the start of their recipes
-_ADAM = {"lr": 1e-3, "weight_decay": 1e-4}
-ADAMW_RECIPE: dict[str, Any] = {"optimizer": "adamw", **_ADAM, "warmup": 0.05, "adam": _ADAM}
-
-
 class SSLMethod(nn.Module):
     """A way to train a backbone without labels.
 
@@ -144,8 +142,7 @@ class SSLMethod(nn.Module):
         paper: the published options and recipe, which `-o ssl.recipe=paper` takes.
         param_groups: parameters that are trained otherwise than the rest.
         family: of ideas, as `contrastive`; `ssl-seg list ssl` shows it.
-        network: `convnet` if it trains convolutional networks alone, else `any`.
-        needs: the kind of backbone that it can train, `TokenBackbone` if it needs the patches of a transformer.
+        network: what it can train: `convnet` alone, `transformer` if it needs tokens (`Backbone.patch`), or `any`.
         needs_labels: it trains on the classes of the images, `views.targets`.
         loss_over: `image` if the loss is a mean over images of what each has on its own, `batch` if it
             compares images with each other; None: unknown. With `--accumulate` only the first is the same.
@@ -155,8 +152,7 @@ class SSLMethod(nn.Module):
     views: Sequence[View]
     param_groups: Sequence[ParamGroup] = ()
     family: ClassVar[str] = ""
-    network: ClassVar[Literal["any", "convnet"]] = "any"
-    needs: ClassVar[type[Backbone]] = Backbone
+    network: ClassVar[Literal["any", "convnet", "transformer"]] = "any"
     needs_labels: ClassVar[bool] = False
     recipe: ClassVar[dict[str, Any]] = {}
     paper: ClassVar[PaperRecipe | None] = None

@@ -5,7 +5,6 @@ import torch
 
 from ssl_seg.augment.views import augment
 from ssl_seg.backbones.timm import TimmBackbone
-from ssl_seg.nn.token_backbone import TokenBackbone
 from ssl_seg.plugins import load_plugins
 
 REGISTRY = load_plugins().registry
@@ -20,7 +19,7 @@ SMALL = {
     "predictor_hidden": 32,
     "width": 16,
 }
-METHODS = [name for name in REGISTRY.names("ssl") if REGISTRY.factory("ssl", name).needs is not TokenBackbone]
+METHODS = [name for name in REGISTRY.names("ssl") if REGISTRY.factory("ssl", name).network != "transformer"]
 SWIN = [name for name in METHODS if name != "spark"]  # which hides cells from convolutions
 
 

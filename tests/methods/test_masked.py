@@ -1,6 +1,7 @@
 """MAE and SimMIM: their losses and masks against plain formulas, and MAE against the implementation of transformers."""
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,10 +10,13 @@ import torch
 from ssl_seg.augment.views import augment
 from ssl_seg.backbones.timm import TimmBackbone
 from ssl_seg.errors import PluginError, UsageError
+from ssl_seg.methods.byol import BYOL
 from ssl_seg.methods.mae import MAE, mae_loss
 from ssl_seg.methods.simmim import SimMIM, simmim_loss
 from ssl_seg.nn.positions import sine_positions
-from ssl_seg.testing import TinyBackbone, TinyTokens, check_method
+from ssl_seg.nn.tiny_backbone import tiny_backbone
+from ssl_seg.nn.token_backbone import TokenBackbone
+from ssl_seg.testing import TinyTokens, check_method
 
 SMALL = {MAE: {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2}, SimMIM: {"mask_patch": 8}}
 
@@ -302,5 +306,7 @@ def test_a_network_without_tokens_is_refused_in_one_line(cli, tmp_path, method, 
     assert "--backbone vit_small_patch16_224; for a ResNet, --ssl spark" in err
 
 
-def test_the_kit_says_so_too():
-    assert MAE.needs is SimMIM.needs and not isinstance(TinyBackbone(), MAE.needs)
+def test_the_kit_gives_them_a_transformer():
+    assert tiny_backbone(MAE).patch and tiny_backbone(SimMIM).patch and not tiny_backbone(BYOL).patch
+    old = type("Old", (BYOL,), {"needs": TokenBackbone})  # as it was declared before
+    assert tiny_backbone(old).patch and tiny_backbone(partial(old, hidden=8)).patch

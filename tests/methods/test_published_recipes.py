@@ -13,7 +13,6 @@ import torch
 from ssl_seg.engine.recipe import trouble_in
 from ssl_seg.engine.schedule import set_rates
 from ssl_seg.nn.tiny_backbone import TinyBackbone, TinyTokens
-from ssl_seg.nn.token_backbone import TokenBackbone
 from ssl_seg.plugins import load_plugins
 from ssl_seg.utils.options import check_options
 from ssl_seg.workflows.config import PretrainConfig
@@ -94,7 +93,7 @@ def built(registry, name):
 
 
 def tiny(factory):
-    return TinyTokens() if factory.needs is TokenBackbone else TinyBackbone()
+    return TinyTokens() if factory.network == "transformer" else TinyBackbone()
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from ssl_seg.base import Backbone
 from ssl_seg.errors import PluginError
 from ssl_seg.nn.contracts import made_by
 from ssl_seg.testing import TinyTokens
@@ -35,6 +36,28 @@ def test_a_module_without_a_summary_has_the_mean_of_its_map_and_so_has_its_copy(
     for each in (backbone, other):
         assert torch.equal(each.summary(images), each(images)[0].mean(dim=(2, 3)))
     assert not torch.equal(other.summary(images), backbone.summary(images))
+
+
+class Named(Plain):
+    def __init__(self):
+        super().__init__()
+        self.patch = nn.Conv2d(3, 8, 4, 4)
+
+
+class NamedBackbone(Named, Backbone):
+    pass
+
+
+class Negative(TinyTokens):
+    def __init__(self):
+        super().__init__()
+        self.patch = -1
+
+
+@pytest.mark.parametrize("factory", [Named, NamedBackbone, Negative])
+def test_patch_is_a_number_and_no_layer(factory):
+    with pytest.raises(PluginError, match="`patch` must be the side of a token's patch"):
+        made(factory)
 
 
 class Odd(TinyTokens):

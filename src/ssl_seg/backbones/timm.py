@@ -21,11 +21,11 @@ from ssl_seg.nn.timm_network import (
     needed_multiple,
     use_small_stem,
 )
-from ssl_seg.nn.timm_tokens import TimmTokens, has_tokens, size_errors
+from ssl_seg.nn.timm_tokens import has_tokens, size_errors, tokens_of
 
 
 class TimmBackbone(Backbone):
-    """A timm network without its classifier; of a plain transformer it is a `TimmTransformer`.
+    """A timm network without its classifier; of a plain transformer (`VisionTransformer`, `Eva`) it has tokens.
 
     `state_dict()` has the names of the timm model (for ResNets also torchvision's), so a saved
     backbone loads into either library as it is. The deepest map is that of timm's `forward_features`
@@ -123,10 +123,9 @@ class TimmBackbone(Backbone):
         self.strides = [levels[index][1] for index in self._indices]
         self._register_state_dict_hook(_without_net)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_with_net)  # type: ignore[no-untyped-call]
-        if type(self) is TimmBackbone and has_tokens(self.net):
-            self.__class__ = TimmTransformer
-        if isinstance(self, TimmTokens):
-            self.describe_tokens()
+        if has_tokens(self.net):
+            self.patch, _ = self.net.patch_embed.patch_size
+            self.width, self.prefix = self.net.embed_dim, self.net.num_prefix_tokens
 
     def _end(self, found: Ending, names: list[str], *, keep: bool) -> None:
         """Leave out what no map comes from, or keep it; `names` are those of timm's tensors."""
@@ -145,7 +144,12 @@ class TimmBackbone(Backbone):
 
     @property
     def side_multiple(self) -> int:
-        return needed_multiple(self.net)
+        return self.patch or needed_multiple(self.net)
+
+    @property
+    def has_class_token(self) -> bool:
+        """Whether the first of the `prefix` tokens is one."""
+        return self.patch > 0 and self.net.cls_token is not None
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """The maps; see `Backbone`.
@@ -166,9 +170,26 @@ class TimmBackbone(Backbone):
         final, maps = found
         return [*maps[:-1], final]
 
+    def tokens(
+        self,
+        images: Tensor,
+        *,
+        keep: Tensor | None = None,
+        hide: Tensor | None = None,
+        mask_token: Tensor | None = None,
+    ) -> Tensor:
+        """See `Backbone`."""
+        if not self.patch:
+            return super().tokens(images)
+        with size_errors(self.built_as[0], images):
+            patches = self.net.patch_embed(images)
+        return tokens_of(self.net, patches, keep=keep, hide=hide, mask_token=mask_token)
 
-class TimmTransformer(TimmTokens, TimmBackbone):
-    """A plain transformer of timm (`VisionTransformer`, `Eva`), whose patches are tokens; see `TimmBackbone`."""
+    def summary(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, channels[-1]): the class token where there is one and `pool` is not `mean`."""
+        if self.pool == "token" and self.has_class_token:
+            return self.tokens(images)[:, 0]
+        return super().summary(images)
 
 
 def _without_net(module: nn.Module, state: dict[str, Any], prefix: str, _: object) -> None:
@@ -202,8 +223,7 @@ def early_options(name: str, options: Mapping[str, Any]) -> dict[str, str]:
     except Exception:  # each family of networks fails in its own way where there are no numbers
         return {}
     idle = made.whole or any(not key.startswith("pre_logits.") for key in made.idle)
-    token = isinstance(made, TimmTokens) and made.has_class_token
-    early = ({"idle_layers": "true"} if idle else {}) | ({"pool": "mean"} if token else {})
+    early = ({"idle_layers": "true"} if idle else {}) | ({"pool": "mean"} if made.has_class_token else {})
     return {key: value for key, value in early.items() if key not in options}
 
 

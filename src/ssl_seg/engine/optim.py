@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from ssl_seg.base import ParamGroup
 from ssl_seg.errors import UsageError, did_you_mean
 from ssl_seg.utils.foreign import wrong
+from ssl_seg.utils.training_recipe import ParamGroup
 
 OPTIMIZERS = ("adamw", "adam", "sgd", "lars")
 MOMENTUM, BETAS = ("sgd", "lars"), ("adamw", "adam")  # those that take the one or the other

@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import BYOL_VIEWS, SMALL_CROP, View, multi_crop
-from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, ParamGroup, SSLMethod
+from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.distributed.collectives import all_reduce_mean
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.layers import decay_at, make_ema_copy, pooled_crops, update_ema
-from ssl_seg.nn.token_backbone import TokenBackbone
 from ssl_seg.utils.autocast import full_precision
+from ssl_seg.utils.training_recipe import ADAMW_RECIPE, PaperRecipe, ParamGroup
 
 # small crops are blurred at 0.5; the paper's blur is in pixels, ours in pixels of a 224 px view
 _SMALL = View(blur_p=0.5, blur_sigma=(0.1 / SMALL_CROP, 2.0 / SMALL_CROP))
@@ -131,7 +131,7 @@ class DINO(SSLMethod):
     ) -> None:
         super().__init__()
         if border is None:
-            border = 0.4 if isinstance(backbone, TokenBackbone) else 0.14
+            border = 0.4 if getattr(backbone, "patch", 0) else 0.14
         large, small = (
             multi_crop(BYOL_VIEWS, 0, border=border),
             replace(_SMALL, scale=(0.05, border), zoom=SMALL_CROP),

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import View
 from ssl_seg.augment.view_list import require_views
-from ssl_seg.base import ADAMW_RECIPE, PaperRecipe, SSLMethod
+from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.errors import UsageError
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.patches import (
@@ -18,8 +18,8 @@ from ssl_seg.nn.patches import (
     visible_patches,
 )
 from ssl_seg.nn.positions import sine_positions
-from ssl_seg.nn.token_backbone import TokenBackbone
 from ssl_seg.utils.autocast import full_precision
+from ssl_seg.utils.training_recipe import ADAMW_RECIPE, PaperRecipe
 
 
 @full_precision
@@ -56,7 +56,7 @@ class MAE(SSLMethod):
     views = (View(scale=(0.2, 1.0), jitter_p=0.0, gray_p=0.0),)
     family = "masked"
     loss_over = "image"
-    needs = TokenBackbone
+    network = "transformer"
     recipe: ClassVar = {**ADAMW_RECIPE, "weight_decay": 0.05, "betas": (0.9, 0.95), "warmup": 0.1}
     paper = PaperRecipe(
         options={"decoder_width": 512, "decoder_depth": 8, "decoder_heads": 16},
@@ -72,11 +72,9 @@ class MAE(SSLMethod):
         batch_size=4096,
     )
 
-    backbone: TokenBackbone
-
     def __init__(
         self,
-        backbone: TokenBackbone,
+        backbone: Backbone,
         *,
         mask: float = 0.75,
         norm_pix: bool = True,

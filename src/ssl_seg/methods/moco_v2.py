@@ -6,12 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import MOCO_V2_VIEW
-from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, SSLMethod
+from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.contrastive import queue_contrast
 from ssl_seg.nn.layers import make_ema_copy, mlp, update_ema
 from ssl_seg.nn.queue import Queue
 from ssl_seg.nn.split_norm import split_norm, swap_blocks
+from ssl_seg.utils.training_recipe import ADAMW_RECIPE, PaperRecipe
 
 
 class MoCoV2(SSLMethod):

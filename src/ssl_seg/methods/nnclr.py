@@ -7,12 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import BYOL_VIEWS
-from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, SSLMethod
+from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.contrastive import batch_contrast
 from ssl_seg.nn.layers import mlp
 from ssl_seg.nn.queue import Queue
 from ssl_seg.utils.autocast import full_precision
+from ssl_seg.utils.training_recipe import ADAMW_RECIPE, PaperRecipe
 
 
 @torch.no_grad()

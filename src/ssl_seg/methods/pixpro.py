@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import BYOL_VIEWS
 from ssl_seg.augment.view_list import Views, require_views
-from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, SSLMethod
+from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.errors import UsageError
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.layers import decay_at, global_pool, make_ema_copy, mlp, update_ema
 from ssl_seg.utils.autocast import full_precision
+from ssl_seg.utils.training_recipe import ADAMW_RECIPE, PaperRecipe
 
 
 def near(views: Views, one: int, two: int, side: int, threshold: float) -> Tensor:

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import MASKED_VIEW
 from ssl_seg.augment.view_list import Views, require_views
-from ssl_seg.base import ADAMW_RECIPE, PaperRecipe, SSLMethod
+from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.errors import UsageError
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.patches import patchify
-from ssl_seg.nn.token_backbone import TokenBackbone
 from ssl_seg.utils.autocast import full_precision
+from ssl_seg.utils.training_recipe import ADAMW_RECIPE, PaperRecipe
 
 
 @full_precision
@@ -45,7 +45,7 @@ class SimMIM(SSLMethod):
     views = (MASKED_VIEW,)
     family = "masked"
     loss_over = "image"
-    needs = TokenBackbone
+    network = "transformer"
     recipe: ClassVar = {**ADAMW_RECIPE, "weight_decay": 0.05, "warmup": 0.1}
     paper = PaperRecipe(
         options={},
@@ -61,9 +61,7 @@ class SimMIM(SSLMethod):
         batch_size=2048,
     )
 
-    backbone: TokenBackbone
-
-    def __init__(self, backbone: TokenBackbone, *, mask: float = 0.6, mask_patch: int = 32) -> None:
+    def __init__(self, backbone: Backbone, *, mask: float = 0.6, mask_patch: int = 32) -> None:
         super().__init__()
         if not 0.0 < mask < 1.0 or mask_patch < 1:
             raise UsageError(

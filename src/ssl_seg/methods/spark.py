@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import MASKED_VIEW
 from ssl_seg.augment.view_list import require_views
-from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, SSLMethod
+from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.errors import UsageError
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.patches import (
@@ -20,6 +20,7 @@ from ssl_seg.nn.patches import (
 )
 from ssl_seg.nn.visible_cells import VisibleCells
 from ssl_seg.utils.autocast import full_precision
+from ssl_seg.utils.training_recipe import ADAMW_RECIPE, PaperRecipe
 
 
 @full_precision

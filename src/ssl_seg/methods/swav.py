@@ -7,13 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import SIMCLR_VIEW, SMALL_CROP, multi_crop, stronger
-from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, ParamGroup, SSLMethod
+from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.distributed.collectives import local_shard
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.layers import mlp, pooled_crops
 from ssl_seg.nn.queue import Queue
 from ssl_seg.nn.sinkhorn import sinkhorn
 from ssl_seg.utils.autocast import full_precision
+from ssl_seg.utils.training_recipe import ADAMW_RECIPE, PaperRecipe, ParamGroup
 
 
 @full_precision

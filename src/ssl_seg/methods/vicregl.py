@@ -9,13 +9,14 @@ from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import BYOL_VIEWS, SMALL_CROP, multi_crop
 from ssl_seg.augment.view_list import require_views
-from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, SSLMethod
+from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.distributed.collectives import all_gather
 from ssl_seg.errors import UsageError
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.layers import global_pool, mlp
 from ssl_seg.nn.statistics import covariance_term, variance_term
 from ssl_seg.utils.autocast import full_precision
+from ssl_seg.utils.training_recipe import ADAMW_RECIPE, PaperRecipe
 
 _LARGE = 2  # views that are compared with all others
 

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import SMALL_CROP, View, multi_crop
 from ssl_seg.augment.stateless_rng import uniform
-from ssl_seg.base import ADAMW_RECIPE, Backbone, PaperRecipe, SSLMethod
+from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.distributed.collectives import all_gather
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.layers import mlp, pooled_crops
 from ssl_seg.utils.autocast import full_precision
+from ssl_seg.utils.training_recipe import ADAMW_RECIPE, PaperRecipe
 
 _VIEW = View(blur_p=0.5, solarize_p=0.2)
 _KNOTS, _T_MAX = 17, 3.0  # of the integral of SIGReg

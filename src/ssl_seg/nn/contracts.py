@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from ssl_seg.augment.recipes import View
 from ssl_seg.base import Backbone, Metric
-from ssl_seg.nn.token_backbone import TokenBackbone
 from ssl_seg.utils.foreign import Owner, fenced, label, wrong
 
 
@@ -40,8 +39,8 @@ def made_by(
         _check(owner, kind, made, *positional[2:3])
         if kind == "backbones":
             made.summary = MethodType(_summary, made)  # of the object itself: copies have their own
-        if isinstance(made, TokenBackbone):
-            made.tokens = MethodType(_tokens, made)  # type: ignore[method-assign]
+            if getattr(made, "patch", 0):
+                made.tokens = MethodType(_tokens, made)
     return made
 
 
@@ -93,6 +92,11 @@ def _backbone_trouble(made: Any) -> str:
     multiple = getattr(made, "side_multiple", 1)
     if not isinstance(multiple, int) or multiple < 1:
         return "`side_multiple` must be a positive integer"
+    patch = made._modules.get(
+        "patch", getattr(made, "patch", 0)
+    )  # a layer of this name is hidden by the attribute
+    if not isinstance(patch, int) or patch < 0:
+        return "`patch` must be the side of a token's patch in pixels, or 0 without tokens"
     return ""
 
 

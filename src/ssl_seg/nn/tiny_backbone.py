@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ssl_seg.base import Backbone
 from ssl_seg.nn.positions import sine_positions
-from ssl_seg.nn.token_backbone import TokenBackbone, needs_tokens
+from ssl_seg.nn.token_backbone import network_of
 
 
 class TinyBackbone(Backbone):
@@ -26,7 +26,7 @@ class TinyBackbone(Backbone):
         return [first, self.two(first)]
 
 
-class TinyTokens(TokenBackbone):
+class TinyTokens(Backbone):
     """A transformer of two blocks with a class token, for images whose sides are multiples of 4."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class TinyTokens(TokenBackbone):
         hide: Tensor | None = None,
         mask_token: Tensor | None = None,
     ) -> Tensor:
-        """See `TokenBackbone`."""
+        """See `Backbone`."""
         x = self.embed(images).flatten(2).mT
         if hide is not None and mask_token is not None:
             x = torch.where(hide[..., None], mask_token.to(x.dtype), x)
@@ -73,5 +73,5 @@ class TinyTokens(TokenBackbone):
 
 
 def tiny_backbone(factory: Callable[..., Any]) -> Backbone:
-    """A tiny backbone of the kind that a method's factory `needs`."""
-    return TinyTokens() if needs_tokens(factory) else TinyBackbone()
+    """A tiny backbone of the kind that a method's factory trains."""
+    return TinyTokens() if network_of(factory) == "transformer" else TinyBackbone()

@@ -16,7 +16,6 @@ from ssl_seg.engine.optim import build_param_groups
 from ssl_seg.engine.recipe import trouble_in
 from ssl_seg.nn.tensor_walk import iter_tensors
 from ssl_seg.nn.tiny_backbone import tiny_backbone
-from ssl_seg.nn.token_backbone import TokenBackbone
 from ssl_seg.testing.batches import check_batches
 from ssl_seg.testing.parts import check_gradients, noise
 from ssl_seg.testing.targets import check_direction, watch_norms
@@ -47,7 +46,7 @@ def check_method(
 
     Args:
         factory: the method, or a function that makes it on a backbone.
-        backbone: makes that backbone; by default a tiny one of the kind that the factory `needs`.
+        backbone: makes that backbone; by default a tiny one of the kind that the factory trains (`network`).
     """
 
     def build(seed: int) -> SSLMethod:
@@ -102,7 +101,7 @@ def _step(method: SSLMethod, optimizer: Optimizer, step: int) -> Tensor:
 
 def random_views(method: SSLMethod, step: int, images: int = BATCH) -> Views:
     """What a method is given in a step: noise in the place of views, with boxes and flips as if it had been cut out."""
-    size = 2 * SIZE if isinstance(method.backbone, TokenBackbone) else SIZE  # of a transformer, some patches
+    size = 2 * SIZE if getattr(method.backbone, "patch", 0) else SIZE  # of a transformer, some patches
     views = [noise(images, size, seed=100 * step + index) for index in range(len(method.views))]
     cut = augment(torch.zeros(images, 3, size, size, dtype=torch.uint8), method.views, seed=step, size=size)
     facts = {"targets": torch.arange(images) % 3, "progress": torch.tensor(step / 10)}

@@ -75,14 +75,12 @@ class Components:
         Raises:
             UsageError: it needs one of another kind.
         """
-        from ssl_seg.base import Backbone
-        from ssl_seg.nn.token_backbone import TokenBackbone
+        from ssl_seg.nn.token_backbone import network_of
 
-        needs = getattr(self.registry.factory("ssl", config.ssl), "needs", Backbone)
-        if needs is not Backbone and not isinstance(backbone, needs):
-            kind = "a transformer" if needs is TokenBackbone else f"a {needs.__name__}"
+        factory = self.registry.factory("ssl", config.ssl)
+        if network_of(factory) == "transformer" and not getattr(backbone, "patch", 0):
             raise UsageError(
-                f"{config.ssl} needs {kind}, and {config.backbone} is none",
+                f"{config.ssl} needs a transformer, and {config.backbone} is none",
                 next="--backbone vit_small_patch16_224; for a ResNet, --ssl spark",
             )
         method: SSLMethod = self.build("ssl", config.ssl, backbone, part="ssl", options=config.o.get("ssl"))

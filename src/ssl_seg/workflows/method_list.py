@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ssl_seg.utils.foreign import fenced
 
@@ -44,15 +44,11 @@ def _summary(registry: "Registry", name: str) -> MethodSummary:
         factory = registry.factory("ssl", name)
     except Exception:  # foreign code; `ssl-seg plugins` says what is wrong
         return MethodSummary(name, "", "", "", "", packages)
+    from ssl_seg.nn.token_backbone import network_of
+
     needs = "labels" if getattr(factory, "needs_labels", False) is True else ""
-    family, network = str(getattr(factory, "family", "")), _network(factory)
+    family, network = str(getattr(factory, "family", "")), network_of(factory)
     return MethodSummary(name, family, network, _views_of(registry, name, network), needs, packages)
-
-
-def _network(factory: Any) -> str:
-    from ssl_seg.nn.token_backbone import needs_tokens
-
-    return "transformer" if needs_tokens(factory) else str(getattr(factory, "network", "any"))
 
 
 def _views_of(registry: "Registry", name: str, network: str) -> str:
