@@ -20,10 +20,9 @@ def files_of(folder):
 
 
 def quoted():
-    """The plugin as docs/plugins.md shows it."""
-    return re.search(
-        r"^```python\n(.*?)^```", (ROOT / "docs" / "plugins.md").read_text(), re.MULTILINE | re.DOTALL
-    )[1]
+    """The plugin as docs/write-a-plugin.md shows it."""
+    text = (ROOT / "docs" / "write-a-plugin.md").read_text()
+    return re.search(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[1]
 
 
 def test_it_is_what_new_plugin_writes(cli, tmp_path, monkeypatch):
@@ -60,7 +59,7 @@ def test_its_loss_is_the_one_of_lightly():
 
 
 def test_from_the_documents_alone_beside_two_broken_ones_it_trains(package, cli, tmp_path, monkeypatch):
-    """Its text is copied from docs/plugins.md; one package raises at import, one names a module that is not there."""
+    """Its text is copied from docs/write-a-plugin.md; one package raises at import, one names a module that is not there."""
     package("copied", quoted().replace("template", "copied"))
     package("raises", "raise RuntimeError('no licence server')")
     package("points-nowhere", "", entry="nowhere = no_such_module")

@@ -7,7 +7,7 @@ from typing import Any
 
 from docstrings import markdown, methods, signature
 
-# beside the public names: what pages of these docs import from the files that define it
+# names that pages of these docs import from the defining module, in addition to the public names
 MORE = {
     "augment.views": ("augment", "augment_with_masks", "normalize_images"),
     "datasets.flat_folder": ("flat_folder",),
@@ -42,9 +42,9 @@ MORE = {
 
 _TOP = """# Python API
 
-Under *in*: what can be imported from `ssl_seg` itself; a name is loaded when it is first used. Under *from*: names that
-are imported from their file, as `from ssl_seg.testing import check_method`. Everything takes modules, tensors and
-numbers; nothing below the command line prints or ends the process.
+Sections *in* list names that are imported from `ssl_seg`; each is loaded on first use. Sections *from* list names that are
+imported from their module, for example `from ssl_seg.testing import check_method`. Functions take modules, tensors and numbers;
+they neither print nor end the process.
 """
 
 

@@ -10,9 +10,9 @@ PAGES = {
     "train": "../runs.md",
     "classify": "../classify.md",
     "segment": "../segment.md",
-    "evaluate": "../classify.md#measuring",
-    "predict": "../classify.md#using",
-    "embed": "../classify.md#using",
+    "evaluate": "../classify.md#evaluation",
+    "predict": "../classify.md#inference",
+    "embed": "../classify.md#inference",
     "figure": "../figures.md",
     "study": "../study.md",
     "report": "../report.md",
@@ -25,7 +25,8 @@ PAGES = {
 
 _TOP = """# Commands
 
-What `ssl-seg COMMAND --help` prints. Flags may come from a file: [`--config`](../runs.md#starting).
+The output of `ssl-seg COMMAND --help`. [`--config`](../runs.md#start-a-run) reads flags from a file; the exit codes are in
+[Errors and exit codes](../faults.md#exit-codes).
 """
 
 

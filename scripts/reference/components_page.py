@@ -12,17 +12,17 @@ from docstrings import entries, escape, sections
 KINDS = {
     "ssl": (
         "Methods",
-        "`--ssl NAME`, options `-o ssl.KEY=VALUE`. How to choose: [Choose a method](../methods.md).",
+        "`--ssl NAME`, options `-o ssl.KEY=VALUE`. [Choose a method](../methods.md).",
     ),
     "backbones": ("Backbones", "`--backbone NAME`, options `-o backbone.KEY=VALUE`."),
     "heads": ("Heads", "`--head NAME`, options `-o head.KEY=VALUE`."),
     "datasets": (
         "Datasets",
-        "Recognised, or `NAME:PATH`; options `-o data.KEY=VALUE`. [Bring your own data](../data.md).",
+        "Detected, or `NAME:PATH`; options `-o data.KEY=VALUE`. [Data formats](../data.md).",
     ),
     "metrics": (
         "Metrics",
-        "Options `-o metric.KEY=VALUE`, of `knn` `-o probe.KEY=VALUE`. [Reading your numbers](../numbers.md).",
+        "Options `-o metric.KEY=VALUE`, of `knn` `-o probe.KEY=VALUE`. [Interpreting results](../numbers.md).",
     ),
 }
 
@@ -42,14 +42,13 @@ USUAL = {
 
 _TOP = """# Components
 
-What is built in. `ssl-seg list` names what is installed on your machine, plugins included, and `ssl-seg list NAME`
-prints what stands below.
+The built-in components. `ssl-seg list` also prints installed plugins; `ssl-seg list NAME` prints the documentation and options
+of one component.
 """
 
 _TOP_OF_BACKBONES = """# Backbones
 
-The names that `--backbone` takes: those of the installed timm, here {}. Their options are those of
-[any of them](components.md#backbones).
+Values of `--backbone`: the networks of the installed timm, here {}. All have the [same options](components.md#backbones).
 """
 
 
@@ -63,8 +62,8 @@ def components_page() -> str:
             count = len(registry.names(kind))
             factory = registry.factory(kind, "resnet50")
             parts.append(
-                f"### Any of timm's {count} networks\n\n[All names](backbones.md). Those that give no feature maps "
-                f"are refused with a sentence.\n\n{_component(factory)}\n"
+                f"### Any of timm's {count} networks\n\n[All names](backbones.md). Networks without "
+                f"feature maps are rejected.\n\n{_component(factory)}\n"
             )
             continue
         for name in registry.names(kind):

@@ -1,7 +1,7 @@
-"""Every point where a plugin meets the library.
+"""All extension points of the library.
 
 A plugin is a module with functions marked `@hookimpl`. The five component hooks return factories
-by name; the four observers watch a run. The built-in components use exactly these.
+by name; the four observers follow a run. The built-in components use the same hooks.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,10 +19,10 @@ Factories = Mapping[str, Callable[..., Any]]
 
 
 class ObservedRun(Protocol):
-    """What an observer sees of a run: an `ssl_seg.Run`.
+    """The part of `ssl_seg.Run` that observers may use.
 
     Attributes:
-        folder: of the run.
+        folder: output folder of the run.
         command: `train`, `classify` or `segment`.
     """
 
@@ -68,20 +68,20 @@ def metrics() -> Factories:
 
 @hookspec
 def run_start(run: ObservedRun) -> None:
-    """A run begins or goes on; its folder and `run.toml` exist."""
+    """Called when a run starts or resumes; its folder and `run.toml` exist."""
 
 
 @hookspec
 def step_end(run: ObservedRun, step: int, scores: Mapping[str, Any]) -> None:
-    """A step (from 1) is done; `scores` are its scalars, on the device.
+    """Called after each step (1-based); `scores` are its scalars, on the device.
 
-    `scores` are tensors without gradient: reading one, as by `float`, waits for the device.
+    `scores` are tensors without gradient: reading one, for example with `float`, waits for the device.
     """
 
 
 @hookspec
 def epoch_end(run: ObservedRun, epoch: int, scores: Mapping[str, float]) -> str | None:
-    """An epoch (from 1) is over and `scores` have been appended to `scores.jsonl`.
+    """Called after each epoch (1-based); `scores` have been appended to `scores.jsonl`.
 
     Returns:
         `"stop"` ends the run after this epoch.
@@ -90,4 +90,4 @@ def epoch_end(run: ObservedRun, epoch: int, scores: Mapping[str, float]) -> str 
 
 @hookspec
 def run_end(run: ObservedRun) -> None:
-    """All steps are done and the results are written."""
+    """Called after the last step; the results have been written."""

@@ -89,7 +89,7 @@ def test_a_folder_without_classes_has_no_labels(tmp_path):
 def test_the_own_format_of_the_page(tmp_path):
     from ssl_seg.testing import check_dataset
 
-    block = re.search(r"```python\n(.*?)```", TEXT.split("## Something else")[1], re.DOTALL)[1]
+    block = re.search(r"```python\n(.*?)```", TEXT.split("## Custom formats")[1], re.DOTALL)[1]
     scope = {}
     exec(block, scope)  # noqa: S102  it is ours
     for number, file in enumerate(("cat-1.jpg", "cat-2.jpg", "dog-1.jpg")):

@@ -7,7 +7,7 @@ import pytest
 
 from .pages import DOCS, ROOT
 
-SECTION = (DOCS / "faults.md").read_text().partition("## What is promised")[2]
+SECTION = (DOCS / "faults.md").read_text().partition("## Guarantees")[2]
 NAMED = re.findall(r"`([\w/]+\.py)::(\w+)`", SECTION)
 ROWS = [line for line in SECTION.splitlines() if line.startswith("|")][2:]
 
