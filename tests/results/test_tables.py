@@ -76,6 +76,14 @@ def test_a_real_difference_is_told():
     assert "A - B  +1.0000 ± n/a  0.0005    yes" in table.text()
 
 
+def test_a_single_row_has_no_table_of_differences():
+    for names in ("A", "AB"):
+        table = Table([row(name, [0.5], answers=[1, 0]) for name in names], "val_top1")
+        for text in (table.text(), table.markdown(), table.latex()):
+            assert ("difference" in text, "p: " in text, "CI and p" in text) == (names == "AB",) * 3, text
+            assert "95% CI: " in text
+
+
 def test_unequal_seeds_are_noted():
     rows = [
         row("A", [1.0, 0.5], answers=[[1, 1], [1, 0]]),

@@ -13,10 +13,8 @@ from ssl_seg.utils.text import csv_text, plain, shown
 
 ALPHA = 0.05  # significance level
 _COLUMNS = "name,title,seeds,last_mean,last_sd,best_mean,best_sd,images,low,high,published"
-_FIRST = (
-    "Report the last epoch: the best epoch is selected on the validation images themselves.",
-    "Difference: last epoch, paired by seed.",
-)
+_LAST_EPOCH = "Report the last epoch: the best epoch is selected on the validation images themselves."
+_DIFFERENCE = "Difference: last epoch, paired by seed."
 _ANSWERS = (
     "95% CI: sampling of validation images (Wilson).",
     "p: paired sign-flip test over images, correct predictions averaged over seeds; Holm-corrected for all pairs.",
@@ -25,7 +23,7 @@ _MASKS = (
     "95% CI: sampling of validation images (bootstrap of the mean over seeds).",
     "p: paired permutation test, predictions of the two models swapped at random per image; Holm-corrected.",
 )
-_LAST = "CI and p cover the choice of validation images for these runs; the standard deviation covers seeds."
+_COVERED = "{} the choice of validation images for these runs; the standard deviation covers seeds."
 
 
 ENDINGS = (".txt", ".md", ".tex", ".csv", "-pairs.csv")  # of the files of a table
@@ -39,7 +37,7 @@ class Table:
         score: what it is about.
 
     Attributes:
-        cells: the cells of both tables as they are shown, the first line the head: the rows, the pairs.
+        cells: the cells of the tables as they are shown, the first line the head: the rows, and the pairs if there are any.
         notes: what is to be known of the numbers.
     """
 
@@ -50,15 +48,21 @@ class Table:
         if any(row.published is not None for row in rows):
             said = ["n/a" if row.published is None else f"{row.published:.4f}" for row in rows]
             first = [[*line, more] for line, more in zip(first, ["published", *said], strict=True)]
-        self.cells = [
-            first,
-            [["", "difference", "p (Holm)", "significant"], *map(_pair_cells, self.pairs)],
-        ]
+        self.cells = [first]
+        if self.pairs:
+            head = ["", "difference", "p (Holm)", "significant"]
+            self.cells.append([head, *map(_pair_cells, self.pairs)])
         reasons = {f"{row.name}: {row.reason}": None for row in rows if row.reason}
         reasons |= {f"{p.label}: {p.reason}": None for p in self.pairs if p.reason and ": " not in p.reason}
-        kinds = _MASKS if any(row.scored_classes is not None for row in rows) else _ANSWERS
         lacking = (f"No test or confidence interval: {' '.join(reason.split())}." for reason in reasons)
-        self.notes = [*_FIRST, *kinds, _LAST, *self._limits(), *lacking]
+        self.notes = [*self._explanations(), *self._limits(), *lacking]
+
+    def _explanations(self) -> list[str]:
+        """Return notes on what the numbers are; those on differences only if there are any."""
+        interval, test = _MASKS if any(row.scored_classes is not None for row in self.rows) else _ANSWERS
+        if not self.pairs:
+            return [_LAST_EPOCH, interval, _COVERED.format("CI covers")]
+        return [_LAST_EPOCH, _DIFFERENCE, interval, test, _COVERED.format("CI and p cover")]
 
     def _limits(self) -> list[str]:
         """Return notes on the limits of the tests."""
