@@ -404,7 +404,7 @@ TYPES = {
     ("workflows/view_figure.py", "draw_training_views"): "--ssl and DATA",
     ("workflows/mask_evaluation.py", "evaluate_mask_folder"): "DATA",
     ("workflows/architecture_figure.py", "draw_networks"): "RUN and flags",
-    ("workflows/model_from_names.py", "open_network"): "parts of a typed name",
+    ("workflows/model_from_names.py", "from_names"): "parts of a typed name",
     ("weights/load.py", "_typed"): "keywords of `load`",
     ("plugins/ssl-seg-sam/src/ssl_seg_sam/command.py", "_open"): "FOLDER",
 }

@@ -70,6 +70,27 @@ def test_a_head_gets_its_stride_and_the_user_his(cli, tmp_path):
     assert (code, "has no output stride of 8" in err) == (0, True)
 
 
+def test_a_named_network_is_the_one_that_segment_trains_at_this_size(cli, tmp_path):
+    def rates(name, *words):
+        assert cli("figure", "architecture", name, "--out", tmp_path / "drawn", *words)[0] == 0
+        return [part["dilation"] for part in numbers(tmp_path / "drawn")["networks"][0]["head"][0]]
+
+    def trained(size):
+        first = int(DeepLabV3.options_for([8], size).get("rates", "12").split(",")[0])
+        return [1, first, 2 * first, 3 * first, 1]
+
+    network = "resnet10t+deeplabv3"
+    assert rates(network, "--image-size", 96) == trained(96) != trained(512)
+    assert rates(network) == trained(512)
+    assert rates(network, "--image-size", 96, "-o", "head.rates=2,4,5") == [1, 2, 4, 5, 1]
+    stopped = tmp_path / "stopped"
+    stopped.mkdir()
+    replace_text(
+        stopped / "run.toml", to_toml({"backbone": "resnet10t", "head": "deeplabv3", "image_size": 96})
+    )
+    assert rates(stopped) == rates(stopped, "--image-size", 512) == trained(96)
+
+
 def test_a_backbone_that_cannot_have_the_stride_keeps_its_options():
     tried, lines = [], []
     options = {"a": "1"}

@@ -11,7 +11,7 @@ from ssl_seg.utils.files import replace_text
 from ssl_seg.utils.outputs import refuse_inputs
 from ssl_seg.workflows.flag_values import read_options
 from ssl_seg.workflows.inference import run_files
-from ssl_seg.workflows.model_from_names import ENDINGS, SIZE, describe_network, open_network
+from ssl_seg.workflows.model_from_names import ENDINGS, SIZE, describe_network, from_names, from_run, is_run
 
 if TYPE_CHECKING:
     from ssl_seg.figures.architecture.network import Network
@@ -45,11 +45,13 @@ def draw_networks(
 
     registry, options = load_plugins().registry, read_options(option or [])
     trusted = [TypedName(name) for name in [*(backbone or ()), *(head or ())]]
-    opened = [
-        open_network(TypedName(n), registry, options, classes, trusted) for n in dict.fromkeys(networks)
-    ]
-    size = image_size or max((at for *_, at in opened if at), default=SIZE)
-    described = [describe_network(model, size, title) for title, model, _ in opened]
+    names = list(map(TypedName, dict.fromkeys(networks)))
+    runs = {name: from_run(name, registry, classes, trusted) for name in names if is_run(name)}
+    size = image_size or max((at for *_, at in runs.values() if at), default=SIZE)
+    described = []
+    for name in names:
+        title, model = runs[name][:2] if name in runs else from_names(name, registry, options, classes, size)
+        described.append(describe_network(model, size, title))
     only = find_run(networks[0])
     stem = out or (only / "figures" if len(networks) == 1 and only.is_dir() else Path()) / "architecture"
     stem = stem.with_suffix("") if stem.suffix in ENDINGS else stem

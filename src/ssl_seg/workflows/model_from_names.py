@@ -1,7 +1,6 @@
 """Networks without their weights, from runs or from names of components."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl_seg.errors import SslSegError, UsageError, WeightsError
@@ -24,31 +23,31 @@ SIZE = 512  # what the papers of segmentation use
 ENDINGS = (".png", ".svg", ".json")
 
 
-def open_network(
-    named: TypedName,
-    registry: "Registry",
-    options: dict[str, dict[str, str]],
-    classes: int,
-    trusted: Sequence[TypedName],
-) -> tuple[str, "Model | Backbone", int | None]:
-    """A network without its weights: what it is called, the modules, the image size of a run."""
-    path = find_run(named)
-    if path.exists() and not names_code(named):
-        return _of_run(path, registry, classes, trusted)
+def is_run(named: TypedName) -> bool:
+    """Whether the folder of a run is meant, not `BACKBONE+HEAD`."""
+    return find_run(named).exists() and not names_code(named)
+
+
+def from_names(
+    named: TypedName, registry: "Registry", options: dict[str, dict[str, str]], classes: int, size: int
+) -> tuple[str, "Model | Backbone"]:
+    """The title and the modules of `BACKBONE+HEAD` or `BACKBONE`, as trained on images of `size` pixels."""
     backbone, _, head = map(TypedName, named.partition("+"))
     if not head and "/" in named and not names_code(named):
         raise UsageError(f"no run {named!r}", next="RUN, or BACKBONE+HEAD as resnet50+deeplabv3")
-    return _title(backbone, head), _build(registry, backbone, head, options, classes), None
+    return _title(backbone, head), _build(registry, backbone, head, options, classes, size)
 
 
 def _title(backbone: str, head: str) -> str:
     return " + ".join(short(name) if names_code(name) else name for name in (backbone, head) if name)
 
 
-def _of_run(
-    path: Path, registry: "Registry", classes: int, trusted: Sequence[TypedName]
+def from_run(
+    named: TypedName, registry: "Registry", classes: int, trusted: Sequence[TypedName]
 ) -> tuple[str, "Model | Backbone", int | None]:
-    """From the header of its model; without one from that of its backbone, or from its settings.
+    """The title, the modules without their weights, and the image size of a run.
+
+    From the header of its model; without one from that of its backbone, or from its settings.
 
     Args:
         trusted: stand in for code that it names.
@@ -61,6 +60,7 @@ def _of_run(
     def typed(name: object) -> TypedName | None:
         return next((each for each in trusted if names_code(name) and same_code(name, each)), None)
 
+    path = find_run(named)
     file = path / "model.safetensors" if path.is_dir() else path
     metadata: Mapping[str, Any]
     if file.name in ("model.safetensors", "best.safetensors") and file.exists():
@@ -73,21 +73,29 @@ def _of_run(
         backbone, head = str(config.get("backbone", "")), str(config.get("head", ""))
         backbone = chosen("backbones", backbone, typed(backbone), path / "run.toml")
         head = chosen("heads", head, typed(head), path / "run.toml")
-        built = _build(registry, backbone, head, config.get("o", {}), classes)
-        return _title(backbone, head), built, config.get("image_size")
+        size = config.get("image_size")
+        built = _build(registry, backbone, head, config.get("o", {}), classes, size or SIZE)
+        return _title(backbone, head), built, size
     metadata = read_metadata(path)
     if "backbone" not in metadata:
         raise WeightsError("the file does not say what network it is of", where=str(path))
     own = {"backbone": metadata.get("options", {})}
     backbone = chosen("backbones", metadata["backbone"], typed(metadata["backbone"]), path)
-    return _title(backbone, ""), _build(registry, backbone, "", own, classes), metadata.get("image_size")
+    size = metadata.get("image_size")
+    return _title(backbone, ""), _build(registry, backbone, "", own, classes, size or SIZE), size
 
 
 def _build(
-    registry: "Registry", backbone: str, head: str, options: Mapping[str, Mapping[str, str]], classes: int
+    registry: "Registry",
+    backbone: str,
+    head: str,
+    options: Mapping[str, Mapping[str, str]],
+    classes: int,
+    size: int,
 ) -> "Model | Backbone":
-    """As `ssl-seg segment` builds it: a head that wants an output stride gets it where that is possible."""
+    """As `ssl-seg segment` builds it: with the output stride and the options that suit the head and the image size."""
     from ssl_seg.base import Model
+    from ssl_seg.workflows.crop_size import options_for_size
     from ssl_seg.workflows.strides import backbone_with_output_stride
 
     def build(own: Mapping[str, str]) -> "Backbone":
@@ -102,8 +110,9 @@ def _build(
     body = backbone_with_output_stride(
         factory, own, build, lambda reason: Console().say(f"{backbone} {reason}")
     )
+    suited = options_for_size(factory, options.get("head", {}), body.strides, size)
     shape = body.channels, body.strides, classes
-    return Model(body, registry.build("heads", head, *shape, options=options.get("head")))
+    return Model(body, registry.build("heads", head, *shape, options=suited))
 
 
 def describe_network(model: "Model | Backbone", size: int, title: str) -> "Network":
