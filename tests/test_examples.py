@@ -1,5 +1,6 @@
 """Every example runs, on a tiny budget."""
 
+import ast
 import json
 import shutil
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+import ssl_seg
 from ssl_seg.testing import check_method
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -91,20 +93,55 @@ def test_the_notebook_is_one():
 
 @pytest.mark.usefixtures("_tiny")
 def test_the_cells_of_the_notebook_run(tmp_path, monkeypatch, capsys):
+    import matplotlib.pyplot as plt
+
     monkeypatch.chdir(tmp_path)
     _, codes = cells()
     scope = {"__name__": "__main__"}
     for number, code in enumerate(codes):
-        small = code.replace("images, steps = 400, 60", "images, steps = 64, 2")
+        small = code.replace("images, epochs = 800, 5", "images, epochs = 64, 1")
         small = small.replace('"resnet10t"', '"test_resnet"')
         exec(compile(small, f"cell {number}", "exec"), scope)  # noqa: S102  it is ours
-    assert 0 <= scope["after"] <= 1 and "after" in capsys.readouterr().out
-    assert (tmp_path / "runs" / "tour" / "views.png").exists()
-    assert (tmp_path / "runs" / "tour" / "exported" / "config.json").exists()
+    plt.close("all")
+    assert 0 <= scope["knn"] <= 1 and "mean IoU" in capsys.readouterr().out
+    assert (tmp_path / "runs" / "tour" / "timm" / "config.json").exists()
+    assert (tmp_path / "runs" / "tour" / "report.html").exists()
 
 
 @pytest.fixture
 def _tiny():
     """The budget of the notebook is in its first cell, where the test lowers it."""
     _, codes = cells()
-    assert "images, steps = 400, 60" in codes[0] and '"resnet10t"' in codes[1]
+    assert "images, epochs = 800, 5" in codes[0] and '"resnet10t"' in codes[0]
+
+
+def test_the_notebook_uses_public_names_alone():
+    notebook, codes = cells()
+    assert "pip install ssl-seg" in "".join(notebook["cells"][0]["source"])
+    tree = ast.parse("\n".join(codes))
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    assert imported == {"shutil", "matplotlib.pyplot", "torch", "ssl_seg"}
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    used = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "ssl_seg"
+    }
+    functions = {"train", "embed", "knn_predict", "classify", "segment", "load", "export", "report"}
+    assert used == functions and used <= set(ssl_seg.__all__)
+
+
+def walk():
+    """The notebook of a new user on the page about Python."""
+    page = (EXAMPLES.parent / "docs" / "python.md").read_text()
+    install, _, rest = page.partition("```python\n")
+    return install, rest.partition("```")[0]
+
+
+def test_the_walk_of_a_new_user_is_short_and_complete():
+    """That it runs is a test of all blocks of the pages."""
+    install, code = walk()
+    assert "pip install ssl-seg" in install
+    assert len([line for line in code.splitlines() if line.strip()]) < 15
+    steps = ["import ssl_seg", 'train("photos"', "classify", "segment", "load", "embed", "plt.plot", "export"]
+    assert [step for step in steps if step not in code] == []
