@@ -1,3 +1,6 @@
+import csv
+import json
+
 import pytest
 import torch
 from PIL import Image
@@ -8,6 +11,7 @@ from ssl_seg.engine.device import Device
 from ssl_seg.errors import DataError
 from ssl_seg.plugins import load_plugins
 from ssl_seg.testing import TinyBackbone
+from ssl_seg.utils.toml import read_toml
 from ssl_seg.workflows.knn_probe import KNNProbe, holdout_split
 
 
@@ -49,7 +53,8 @@ def image_cache_of(tmp_path, count):
 
 def probe_of(image_cache, signal=0):
     metric = load_plugins().registry.build("metrics", "knn", image_cache.classes)
-    return KNNProbe(metric, image_cache, Device("fp32", cpu=True), size=32, should_stop=lambda: signal > 0)
+    device, dataset = Device("fp32", cpu=True), demo(str(len(image_cache)), "")
+    return KNNProbe(metric, dataset, image_cache, device, size=32, should_stop=lambda: signal > 0)
 
 
 class Told(TinyBackbone):
@@ -91,6 +96,55 @@ def test_it_scores_one_where_features_tell_the_class_and_zero_where_they_mislead
     codes = image_cache.targets.clone()
     codes[held] = (codes[held] + 1) % 8  # held-back images look like the next class
     assert probe_of(image_cache)(Told(codes)) == {"probe_knn": 0.0}
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_what_it_predicts_for_each_image_is_kept(tmp_path):
+    image_cache = image_cache_of(tmp_path, 80)
+    codes = image_cache.targets.clone()
+    held = holdout_split(codes).nonzero()[:, 0]
+    codes[held[:4]] = (codes[held[:4]] + 1) % 8  # a quarter of the images held out looks like the next class
+    assert probe_of(image_cache)(Told(codes), tmp_path / "p.csv") == {"probe_knn": 0.75}
+    dataset, names = demo("80", ""), image_cache.classes
+    assert rows_of(tmp_path / "p.csv") == [
+        {
+            "filename": dataset.samples[image_cache.sample_indices[index]][0],
+            "label": names[image_cache.targets[index]],
+            "predicted": names[codes[index]],
+        }
+        for index in held
+    ]
+
+
+def test_a_run_keeps_the_predictions_of_its_last_probe_and_of_the_untrained_network(cli, tmp_path):
+    words = [
+        "--backbone",
+        "resnet10t",
+        "--image-size",
+        32,
+        "--batch-size",
+        8,
+        "--epochs",
+        3,
+        "--probe-every",
+        2,
+    ]
+    run = tmp_path / "run"
+    code, _, err = cli("train", "demo:16", "--probe", "demo:80", *words, "--cpu", "--out", run)
+    assert code == 0, err
+    found = {}
+    for name in ("probe_untrained", "probe_predictions"):
+        rows = rows_of(run / f"{name}.csv")
+        found[name] = sum(row["label"] == row["predicted"] for row in rows) / len(rows)
+    assert f"untrained: probe_knn {found['probe_untrained']:.3f}" in err
+    last = json.loads((run / "scores.jsonl").read_text().splitlines()[-1])
+    assert last["epoch"] == 3
+    assert last["probe_knn"] == found["probe_predictions"]
+    assert read_toml(run / "run.toml")["record"]["flops_per_image"] > 1e6
 
 
 def test_only_one_image_of_each_class_is_too_few(tmp_path):

@@ -49,7 +49,7 @@ def test_a_row(tmp_path):
         ([], "no finished run"),
         ([([0.5],)], "no val_predictions.csv: no per-image results"),
         ([([0.5], [1, 1, 0, 1])], "val_top1 differs from the accuracy in val_predictions.csv"),
-        ([([0.5], [])], "val_top1 differs from the accuracy in val_predictions.csv"),
+        ([([0.5], [])], "val_predictions.csv is empty"),
         ([([0.5], [1, 0]), ([0.5], [1, 0, 1, 0])], "its seeds were validated on different images"),
         ([([0.5], [1, 0]), ([0.5],)], "no val_predictions.csv: no per-image results"),
         ([([], [1, 0])], "no val_top1 in A0"),

@@ -254,6 +254,14 @@ def test_what_is_finished_is_not_run_again(make):
     assert lost == []
 
 
+def test_what_was_started_resumes(make):
+    study = make()
+    (study.jobs[0].folder / "checkpoints" / "step-000000").mkdir(parents=True)
+    _, said, _ = run(study)
+    assert said[0].endswith(f"resumes in {study.jobs[0].folder}")
+    assert said[1].endswith(f"starts in {study.jobs[1].folder}")
+
+
 def test_a_failure_takes_along_only_what_needs_it(make):
     text = FIVE + "[stages.after]\ncommand = 'x'\nfrom = '@C'\n"
     study = make(text)

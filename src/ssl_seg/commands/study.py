@@ -27,7 +27,7 @@ def study(
     Writes score tables, figures and report.html. Finished runs are not repeated: after an interruption,
     run the same command again.
     """
-    from ssl_seg.results.runs import read_row
+    from ssl_seg.results.pretraining import read_rows
     from ssl_seg.results.tables import Table
 
     plan = StudyPlan(StudyConfig(file), flag_validator(context))
@@ -49,8 +49,8 @@ def study(
             plan.write()
             unfinished = plan.run(lambda job: run_locked(folder_lock, runner, job), progress.say)
         for table in plan.file.tables:
-            rows = [read_row(plan.file.stages[name], plan.folders(name), table.score) for name in table.rows]
-            scores = Table(rows, table.score)
+            stages = [(plan.file.stages[name], plan.folders(name)) for name in table.rows]
+            scores = Table(read_rows(stages, table.score), table.score)
             scores.write(out, table.name)
             echo(*scores.text().split("\n"))
             progress.say(f"table: {out / table.name}.txt, .md, .tex, .csv")

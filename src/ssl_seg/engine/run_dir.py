@@ -27,6 +27,7 @@ RUN_FILES = (
     *("run.toml", "scores.jsonl", "status.json", "run.log", "result.json", "masks.json", "tracking.json"),
     *("digests.json", "backbone.safetensors", "model.safetensors", "best.safetensors"),
     *("confusion.csv", "val_predictions.csv", "val_confusions.npz"),
+    *("probe_predictions.csv", "probe_untrained.csv"),
 )
 
 

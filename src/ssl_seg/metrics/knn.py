@@ -44,6 +44,9 @@ class KNN(Metric):
         classes: names.
         k: neighbours that vote.
         temperature: of their weights.
+
+    Attributes:
+        predicted: int64 class indices of what was classified since `reset`, a tensor per `update`.
     """
 
     def __init__(self, classes: Sequence[str], *, k: int = 20, temperature: float = 0.1) -> None:
@@ -57,6 +60,7 @@ class KNN(Metric):
 
     def reset(self) -> None:
         self._correct, self._total = 0, 0
+        self.predicted: list[Tensor] = []
 
     def update(self, logits: Tensor, target: Tensor) -> None:
         """Classify (B, D) features, here called logits, against (B,) labels."""
@@ -66,7 +70,9 @@ class KNN(Metric):
         votes = knn_predict(
             self.feature_bank, self.bank_labels, logits, len(self.classes), k=k, temperature=temperature
         )
-        self._correct += int((votes.argmax(dim=1) == target).sum())
+        predicted = votes.argmax(dim=1)
+        self.predicted.append(predicted)
+        self._correct += int((predicted == target).sum())
         self._total += len(target)
 
     def compute(self) -> dict[str, float]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ssl_seg.errors import DataError, SslSegError
 from ssl_seg.reporting.records import ReportData, ReportRun, ReportStage
+from ssl_seg.results.pretraining import read_rows
 from ssl_seg.results.run_digests import damage
 from ssl_seg.results.run_list import PRIMARY_METRIC
 from ssl_seg.results.runs import StageScores, read_row
@@ -167,12 +168,13 @@ def _usual_tables(stages: Sequence[ReportStage]) -> list[tuple[str, Table]]:
 
 
 def _table(stages: Sequence[ReportStage], score: str) -> Table:
-    return Table([_row(stage, score) for stage in stages], score)
+    folders = ({run.seed or 0: run.folder for run in stage.finished} for stage in stages)
+    found = zip((stage.stage for stage in stages), folders, strict=True)
+    return Table(read_rows(list(found), score, _row), score)
 
 
-def _row(stage: ReportStage, score: str) -> StageScores:
-    folders = {run.seed or 0: run.folder for run in stage.finished}
+def _row(stage: StageConfig, folders: Mapping[int, Path], score: str) -> StageScores:
     try:
-        return read_row(stage.stage, folders, score)
+        return read_row(stage, folders, score)
     except (ValueError, KeyError, TypeError) as error:  # a damaged file of one run does not affect the others
-        return replace(read_row(stage.stage, {}, score), reason=f"a file of a run is corrupt: {error}")
+        return replace(read_row(stage, {}, score), reason=f"a file of a run is corrupt: {error}")

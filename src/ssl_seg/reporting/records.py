@@ -97,11 +97,13 @@ class ReportData:
 
     @property
     def color_indices(self) -> dict[str, int]:
-        """Stage -> index of its color: by command, the rows of tables first."""
+        """Stage or row -> index of its color: by command, the rows of tables first."""
         rows = [row.name for _, table in self.tables for row in table.rows]
+        untrained = dict.fromkeys(rows).keys() - {stage.stage.name for stage in self.stages}
         indices: dict[str, int] = {}
         for command in self.commands:
             names = [stage.stage.name for stage in self.of(command)]
+            names += sorted(untrained) if command == "train" else []
             order = sorted(names, key=lambda name: rows.index(name) if name in rows else len(rows))
             indices |= {name: index for index, name in enumerate(order)}
         return indices

@@ -16,6 +16,7 @@ NAME = "digests.json"
 _FILES = (
     *("run.toml", "scores.jsonl", "result.json", "masks.json"),
     *("confusion.csv", "val_predictions.csv", "val_confusions.npz"),
+    *("probe_predictions.csv", "probe_untrained.csv"),
 )
 
 

@@ -1,13 +1,11 @@
 """What finished runs show: scores over seeds, their intervals, and which differences are more than chance."""
 
-import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from math import isfinite
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +13,18 @@ from numpy.typing import NDArray
 from ssl_seg.metrics.mean_iou import areas, mean_of_areas
 from ssl_seg.results.chance import holm_correction, sign_flip_test, wilson_interval
 from ssl_seg.results.iou import CONFUSIONS, bootstrap_interval, paired_permutation_test, read_confusions
+from ssl_seg.results.predictions import (
+    NO_IMAGES,
+    PROBE,
+    VALIDATION,
+    PerImage,
+    UnusableError,
+    read_predictions,
+)
 from ssl_seg.results.run_digests import warn_of_damage
 from ssl_seg.results.scores import read_scores
 from ssl_seg.study.config import StageConfig
-from ssl_seg.utils.text import from_csv_cell
 
-PREDICTIONS = "val_predictions.csv"
 _EQUAL = 1e-9  # a score is written in full
 
 
@@ -38,6 +42,8 @@ class StageScores:
         reason: what stands in the way of an interval and of tests.
         scored_classes: of masks, (C,) whether a class counts.
         published: the score that somebody else has reported.
+        history: by seed, the score of every epoch that has one.
+        epoch_flops: operations of an epoch of training; None if unknown.
     """
 
     name: str
@@ -50,10 +56,18 @@ class StageScores:
     reason: str = ""
     scored_classes: NDArray[np.bool_] | None = None
     published: float | None = None
+    history: Mapping[int, Mapping[int, float]] = field(default_factory=dict)
+    epoch_flops: float | None = None
 
     @property
     def label(self) -> str:
         return self.title if self.title.startswith(self.name) else f"{self.name}: {self.title}"
+
+    @property
+    def flops(self) -> float | None:
+        """Operations of the whole training; None if unknown."""
+        epochs = max((max(scores) for scores in self.history.values()), default=0)
+        return None if self.epoch_flops is None else self.epoch_flops * epochs
 
     def correct_for(self, seeds: Sequence[int]) -> NDArray[np.int64]:
         """(len(seeds), N, ...) of `correct`: these seeds' part."""
@@ -77,26 +91,27 @@ def read_row(stage: StageConfig, folders: Mapping[int, Path], score: str) -> Sta
         folders: of its finished runs, by seed.
         score: a key of `scores.jsonl`.
     """
-    last, best, found, reason = {}, {}, [], ""
+    last, best, history, found, reason = {}, {}, {}, [], ""
     for seed, folder in folders.items():
         warn_of_damage(folder)
-        values = [line[score] for line in read_scores(folder) if score in line]
+        scores = {line["epoch"]: line[score] for line in read_scores(folder) if score in line}
+        values = list(scores.values())
         if not values or not isfinite(values[-1]):
             what = f"{score} is {values[-1]}" if values else f"no {score}"
             reason = f"{what} in {folder.name}"
             continue
-        last[seed], best[seed] = values[-1], max(filter(isfinite, values))
+        last[seed], best[seed], history[seed] = values[-1], max(filter(isfinite, values)), scores
         try:
             read = _masks if (folder / CONFUSIONS).exists() else _predictions
             found.append(read(folder, score, values[-1]))
-        except _UnusableError as error:
+        except UnusableError as error:
             reason = str(error)
     if not last:
         reason = reason or "no finished run"
     elif not reason:
         differences = (_difference(each, found[0], "its seeds were validated on") for each in found)
         reason = next(filter(None, differences), "")
-    images, correct, scored_classes = _NO_IMAGES if reason else found[0]
+    images, correct, scored_classes = NO_IMAGES if reason else found[0]
     if not reason:
         correct = np.stack([each.correct for each in found])
     return StageScores(
@@ -110,25 +125,11 @@ def read_row(stage: StageConfig, folders: Mapping[int, Path], score: str) -> Sta
         reason,
         scored_classes,
         stage.published,
+        history,
     )
 
 
-class _UnusableError(Exception):
-    """Predictions that cannot be used, and why."""
-
-
-class _PerImage(NamedTuple):
-    """What is known of single images; see `StageScores`."""
-
-    images: list[tuple[str, str]]
-    correct: NDArray[np.int64]
-    scored_classes: NDArray[np.bool_] | None
-
-
-_NO_IMAGES = _PerImage([], np.zeros(0, np.int64), None)
-
-
-def _difference(one: _PerImage | StageScores, two: _PerImage | StageScores, relation: str) -> str:
+def _difference(one: PerImage | StageScores, two: PerImage | StageScores, relation: str) -> str:
     """Why the numbers of two runs are not about the same; empty if they are."""
     if one.images != two.images:
         return f"{relation} different images"
@@ -143,36 +144,46 @@ def _or_none(scored_classes: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
     return np.zeros(0, np.bool_) if scored_classes is None else scored_classes
 
 
-def _predictions(folder: Path, score: str, value: float) -> _PerImage:
+def _predictions(folder: Path, score: str, value: float) -> PerImage:
     """The images and whether each was recognised, if their share is the score."""
-    path = folder / PREDICTIONS
-    if not path.exists():
-        raise _UnusableError(f"no {PREDICTIONS}: no per-image results")
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = [
-            {column: from_csv_cell(cell or "") for column, cell in line.items() if column}
-            for line in csv.DictReader(file)
-        ]
-    try:
-        images = [(line["filename"], line["label"]) for line in lines]
-        correct = np.array([line["label"] == line["predicted"] for line in lines], np.int64)
-    except KeyError as error:
-        raise _UnusableError(f"{PREDICTIONS} has no column {error}") from error
-    if not lines or abs(correct.mean() - value) > _EQUAL:
-        raise _UnusableError(f"{score} differs from the accuracy in {PREDICTIONS}")
-    return _PerImage(images, correct, None)
+    name = PROBE if score.startswith("probe_") else VALIDATION
+    found = read_predictions(folder / name)
+    if abs(found.correct.mean() - value) > _EQUAL:
+        raise UnusableError(f"{score} differs from the accuracy in {name}")
+    return found
 
 
-def _masks(folder: Path, score: str, value: float) -> _PerImage:
+def _masks(folder: Path, score: str, value: float) -> PerImage:
     """The images and what their IoU is made of, if the score is the mean IoU of all."""
     try:
         names, confusions, scored_classes = read_confusions(folder / CONFUSIONS)
     except ValueError as error:
-        raise _UnusableError(str(error)) from error
+        raise UnusableError(str(error)) from error
     found = areas(confusions)
     if abs(float(mean_of_areas(found.sum(axis=0), scored_classes)) - value) > _EQUAL:
-        raise _UnusableError(f"{score} differs from the mean IoU of {CONFUSIONS}")
-    return _PerImage([(name, "") for name in names], found, scored_classes)
+        raise UnusableError(f"{score} differs from the mean IoU of {CONFUSIONS}")
+    return PerImage([(name, "") for name in names], found, scored_classes)
+
+
+def compute_budget(rows: Sequence[StageScores]) -> float | None:
+    """The operations of the cheapest row that was trained; None unless those of every row are known."""
+    costs = [row.flops for row in rows if row.last]
+    known = [cost for cost in costs if cost is not None]
+    return min(filter(None, known), default=None) if len(known) == len(costs) else None
+
+
+def at_compute(row: StageScores, budget: float) -> tuple[int | None, list[float]]:
+    """The last epoch of a row that so many operations pay for, and the scores of its seeds at that epoch.
+
+    Returns:
+        None and no scores for the untrained network, or if not every seed was probed by then.
+    """
+    if not row.epoch_flops:
+        return None, []
+    affordable = budget * (1 + 1e-9) // row.epoch_flops
+    epochs = [set(scores) for scores in row.history.values()]
+    common = [epoch for epoch in set.intersection(*epochs) if epoch <= affordable] if epochs else []
+    return (max(common), [scores[max(common)] for scores in row.history.values()]) if common else (None, [])
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from ssl_seg.results.chance import NUM_PERMUTATIONS
-from ssl_seg.results.runs import Comparison, StageScores, compare
+from ssl_seg.results.runs import Comparison, StageScores, at_compute, compare, compute_budget
 from ssl_seg.utils.files import replace_text
 from ssl_seg.utils.outputs import output_path
 from ssl_seg.utils.text import csv_text, plain, shown
@@ -15,6 +15,7 @@ ALPHA = 0.05  # significance level
 _COLUMNS = "name,title,seeds,last_mean,last_sd,best_mean,best_sd,images,low,high,published"
 _LAST_EPOCH = "Report the last epoch: the best epoch is selected on the validation images themselves."
 _DIFFERENCE = "Difference: last epoch, paired by seed."
+_COST_COLUMNS = ",flops,equal_epoch,equal_mean,equal_sd"
 _ANSWERS = (
     "95% CI: sampling of validation images (Wilson).",
     "p: paired sign-flip test over images, correct predictions averaged over seeds; Holm-corrected for all pairs.",
@@ -24,6 +25,10 @@ _MASKS = (
     "p: paired permutation test, predictions of the two models swapped at random per image; Holm-corrected.",
 )
 _COVERED = "{} the choice of validation images for these runs; the standard deviation covers seeds."
+_COMPUTE = (
+    "Compute: floating-point operations of training, relative to the cheapest row. At equal compute: the score of the "
+    "last epoch within the cheapest row's operations; its learning rate had not yet decayed to the end."
+)
 
 
 ENDINGS = (".txt", ".md", ".tex", ".csv", "-pairs.csv")  # of the files of a table
@@ -39,12 +44,17 @@ class Table:
     Attributes:
         cells: the cells of the tables as they are shown, the first line the head: the rows, and the pairs if there are any.
         notes: what is to be known of the numbers.
+        budget: operations of the cheapest pre-training; None where the rows are no pre-training.
     """
 
     def __init__(self, rows: Sequence[StageScores], score: str) -> None:
         self.rows, self.score, self.pairs = rows, score, compare(rows)
         head = ["", "last epoch", "best epoch", "seeds", "95% CI", "n images"]
         first = [head, *map(_cells, rows)]
+        self.budget = compute_budget(rows)
+        if self.budget:
+            more = [["compute", "at equal compute"], *(_compute_cells(row, self.budget) for row in rows)]
+            first = [[*line, *cells] for line, cells in zip(first, more, strict=True)]
         if any(row.published is not None for row in rows):
             said = ["n/a" if row.published is None else f"{row.published:.4f}" for row in rows]
             first = [[*line, more] for line, more in zip(first, ["published", *said], strict=True)]
@@ -55,7 +65,7 @@ class Table:
         reasons = {f"{row.name}: {row.reason}": None for row in rows if row.reason}
         reasons |= {f"{p.label}: {p.reason}": None for p in self.pairs if p.reason and ": " not in p.reason}
         lacking = (f"No test or confidence interval: {' '.join(reason.split())}." for reason in reasons)
-        self.notes = [*self._explanations(), *self._limits(), *lacking]
+        self.notes = [*self._explanations(), *([_COMPUTE] if self.budget else []), *self._limits(), *lacking]
 
     def _explanations(self) -> list[str]:
         """Return notes on what the numbers are; those on differences only if there are any."""
@@ -91,11 +101,22 @@ class Table:
         pairs = [[p.label, *mean_sd(p.differences.values()), p.p, p.reason] for p in self.pairs]
         texts = (
             *(self.text(), self.markdown(), self.latex()),
-            csv_text(_COLUMNS.split(","), map(_numbers, self.rows)),
+            csv_text(
+                (_COLUMNS + _COST_COLUMNS * bool(self.budget)).split(","), map(self._numbers, self.rows)
+            ),
             csv_text(("names", "mean", "sd", "p", "why"), pairs),
         )
         for ending, text in zip(ENDINGS, texts, strict=True):
             replace_text(output_path(folder, f"{stem}{ending}"), text)
+
+    def _numbers(self, row: StageScores) -> list[object]:
+        spreads = [*mean_sd(row.last.values()), *mean_sd(row.best.values())]
+        interval, count = row.interval or (None, None), len(row.images) or None
+        numbers = [row.name, row.title, len(row.last), *spreads, count, *interval, row.published]
+        if not self.budget:
+            return numbers
+        epoch, scores = at_compute(row, self.budget)
+        return [*numbers, row.flops, epoch, *mean_sd(scores)]
 
     def text(self) -> str:
         """For the terminal."""
@@ -131,6 +152,14 @@ def _cells(row: StageScores) -> list[str]:
     return [row.label, last, best, seeds, interval, str(len(row.images) or "n/a")]
 
 
+def _compute_cells(row: StageScores, budget: float) -> list[str]:
+    if row.flops is None:
+        return ["n/a", "n/a"]
+    epoch, scores = at_compute(row, budget)
+    equal = f"{format_mean_sd(scores)} (epoch {epoch})" if scores else "n/a"
+    return [f"{row.flops / budget:.2f}x", equal]
+
+
 def _pair_cells(pair: Comparison) -> list[str]:
     tested = ["n/a", "n/a"] if pair.p is None else [f"{pair.p:.4f}", "yes" if pair.p < ALPHA else "no"]
     return [pair.label, format_mean_sd(pair.differences.values(), "+"), *tested]
@@ -146,19 +175,6 @@ def mean_sd(values: Iterable[float]) -> tuple[float | None, float | None]:
     """Mean and standard deviation (of the sample); None without a value, or without a second one."""
     found = list(values)
     return fmean(found) if found else None, stdev(found) if len(found) > 1 else None
-
-
-def _numbers(row: StageScores) -> list[object]:
-    spreads = [*mean_sd(row.last.values()), *mean_sd(row.best.values())]
-    return [
-        row.name,
-        row.title,
-        len(row.last),
-        *spreads,
-        len(row.images) or None,
-        *(row.interval or (None, None)),
-        row.published,
-    ]
 
 
 def as_markdown(text: str) -> str:

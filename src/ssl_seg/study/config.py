@@ -14,6 +14,7 @@ from ssl_seg.errors import UsageError, did_you_mean
 from ssl_seg.utils.toml import read_toml
 
 T = TypeVar("T")
+_SCORES = {"train": "probe_knn", "segment": "val_miou"}  # of a table of that command alone
 
 
 def is_reference(value: object) -> bool:
@@ -127,7 +128,8 @@ class StudyConfig:
         rows: list[str] = self._get(list, ends, *path, "rows")
         for row in rows:
             self._check_stage(row, self.location(*path, "rows"))
-        usual = "val_miou" if all(self.stages[row].command == "segment" for row in rows) else "val_top1"
+        commands = {self.stages[row].command for row in rows}
+        usual = _SCORES[commands.pop()] if len(commands) == 1 and commands <= _SCORES.keys() else "val_top1"
         return TableConfig(path[-1], rows, self._get(str, usual, *path, "score"))
 
     def _published(self, path: tuple[str, ...]) -> float | None:

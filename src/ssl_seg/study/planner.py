@@ -206,7 +206,7 @@ class StudyPlan:
             elif job.state == "finished":
                 log(f"{head}: finished in {job.folder}")
             else:
-                log(f"{head}: {'resumes' if job.state == 'begun' else 'starts'} in {job.folder}")
+                log(f"{head}: {'resumes' if job.state == 'started' else 'starts'} in {job.folder}")
                 code = start(job)
                 if code or job.state != "finished":
                     failed.append(FailedJob(job, code or 1, f"failed with code {code or 1}"))

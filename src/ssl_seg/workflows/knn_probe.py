@@ -1,18 +1,21 @@
 """A k-NN accuracy on labelled images while a backbone is being trained."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ssl_seg.augment import stateless_rng
-from ssl_seg.base import Backbone
+from ssl_seg.base import Backbone, Dataset
 from ssl_seg.data.image_cache import ImageCache
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.inference import extract_features
 from ssl_seg.errors import DataError
+from ssl_seg.results.predictions import UNTRAINED
 from ssl_seg.workflows.overlap import is_in, warn_of_copies
+from ssl_seg.workflows.validator import write_csv
 
 if TYPE_CHECKING:
     from ssl_seg.base import SSLMethod
@@ -39,7 +42,7 @@ class KNNProbe:
 
     Args:
         metric: `knn`, new.
-        images: labelled images.
+        dataset, images: labelled images.
         size: of an image in pixels.
         should_stop: whether a signal has come to this process.
     """
@@ -47,13 +50,14 @@ class KNNProbe:
     def __init__(
         self,
         metric: Any,
+        dataset: Dataset,
         images: ImageCache,
         device: Device,
         *,
         size: int,
         should_stop: Callable[[], bool],
     ) -> None:
-        self._metric = metric
+        self._metric, self._dataset = metric, dataset
         self.images, self._device, self._size = images, device, size
         self._should_stop = should_stop
         self._is_holdout = holdout_split(images.targets)
@@ -68,8 +72,12 @@ class KNNProbe:
         classes = len(images.classes)
         return f"{len(targets)} of {len(images)} images, {classes} classes, by chance {majority:.3f}"
 
-    def __call__(self, backbone: Backbone) -> dict[str, float]:
-        """`probe_knn`, in [0, 1]; nothing when a signal has come meanwhile."""
+    def __call__(self, backbone: Backbone, predictions: Path | None = None) -> dict[str, float]:
+        """`probe_knn`, in [0, 1]; nothing when a signal has come meanwhile.
+
+        Args:
+            predictions: CSV file for the class of each image that is held out; the main process writes it.
+        """
         inputs: dict[str, Any] = {"size": self._size, "stopped": self._should_stop}
         features, targets = extract_features(backbone, self.images, self._device, **inputs)
         if self._device.all_reduce_max(self._should_stop())[0]:
@@ -78,16 +86,31 @@ class KNNProbe:
         self._metric.reset()
         self._metric.fill(features[~is_holdout], targets[~is_holdout])
         self._metric.update(features[is_holdout], targets[is_holdout])
+        if predictions and self._device.is_main:
+            self._write_predictions(predictions)
         return {f"probe_{name}": value for name, value in self._metric.compute().items()}
+
+    def _write_predictions(self, path: Path) -> None:
+        names, rows = self.images.classes, self._is_holdout.nonzero()[:, 0]
+        files = (self._dataset.samples[index][0] for index in self.images.sample_indices[rows].tolist())
+        labels, predicted = self.images.targets[rows].tolist(), torch.cat(self._metric.predicted).tolist()
+        lines = [[file, names[y], names[p]] for file, y, p in zip(files, labels, predicted, strict=True)]
+        write_csv(path, ["filename", "label", "predicted"], lines)
 
 
 def open_probe(
-    session: "Session", config: "PretrainConfig", images: ImageCache, components: "Components"
+    session: "Session",
+    config: "PretrainConfig",
+    dataset: Dataset,
+    images: ImageCache,
+    components: "Components",
 ) -> KNNProbe:
     """The probe of a run."""
     options = config.o.get("probe")
     metric = components.build("metrics", "knn", images.classes, part="probe", options=options)
-    return KNNProbe(metric, images, session.device, size=config.size, should_stop=session.should_stop)
+    return KNNProbe(
+        metric, dataset, images, session.device, size=config.size, should_stop=session.should_stop
+    )
 
 
 def measure_untrained(
@@ -98,5 +121,5 @@ def measure_untrained(
     shared = int(is_in(probe.images, trained_on).sum())
     also = f"; {shared} of them are trained on, without labels" if shared else ""
     session.progress.say(f"probe: {probe.description()}{also}")
-    for name, value in probe(method.backbone).items():
+    for name, value in probe(method.backbone, session.run_dir.folder / UNTRAINED).items():
         session.progress.say(f"untrained: {name} {value:.3f}")

@@ -49,7 +49,9 @@ def run_pretraining(
         probe_data: labelled images, on which features are measured on the way.
         components: builds the metric of the probe, and knows every option.
     """
+    from ssl_seg.engine.flops import training_flops
     from ssl_seg.engine.monitors import CollapseMonitor
+    from ssl_seg.results.predictions import PROBE
     from ssl_seg.workflows.batches import make_views, open_loader, pretrain_batches, side_multiple
     from ssl_seg.workflows.knn_probe import measure_untrained, open_probe
     from ssl_seg.workflows.metadata import save_backbone_of_run
@@ -62,9 +64,12 @@ def run_pretraining(
     loader = open_loader(images, config, device)
     optimizer, schedule = configure_optimizer(config, method, loader.steps_per_epoch, early=run_dir.is_early)
     warn_of_accumulation(config.accumulate, method, config.ssl)
-    probe = open_probe(session, config, caches["probe"], components) if "probe" in caches else None
+    probe = probe_data and open_probe(session, config, probe_data, caches["probe"], components)
     components.resolved.add_views(method.views)
-    record_settings(session, config, caches, method, loader.steps_per_epoch, components.resolved)
+    first = loader.batch_at(0)
+    views = make_views(first, method.views, config, multiple=side_multiple(method))
+    costs = {"flops_per_image": training_flops(method, views.with_facts(targets=first.targets), device)}
+    record_settings(session, config, caches, method, loader.steps_per_epoch, components.resolved, costs)
     say(
         f"{config.ssl} on {config.backbone}: {len(images)} images, {counted(config.epochs, 'epoch')} of "
         f"{counted(loader.steps_per_epoch, 'step')}, {device.describe()}",
@@ -72,13 +77,11 @@ def run_pretraining(
     )
     if probe and not run_dir.resume:
         measure_untrained(session, method, probe, images)
-    first = loader.batch_at(0)
-    views = make_views(first, method.views, config, multiple=side_multiple(method))
     session.save_view_sheet(first.images, views)
 
     def on_epoch_end(epoch: int) -> dict[str, float]:
         due = probe and (epoch % config.probe_every == 0 or session.stopping.is_last)
-        scores = probe(method.backbone) if probe and due else {}
+        scores = probe(method.backbone, run_dir.folder / PROBE) if probe and due else {}
         for name, value in scores.items():
             say(f"epoch {epoch}: {name} {value:.3f}")
         return scores

@@ -23,6 +23,7 @@ def record_settings(
     module: nn.Module,
     steps_per_epoch: int,
     resolved: Mapping[str, Any],
+    costs: Mapping[str, int | None] | None = None,
 ) -> None:
     """Write `run.toml`, or compare a resumed run with it.
 
@@ -30,6 +31,7 @@ def record_settings(
         caches: the images by what they are for: `data`, `probe`, ...
         module: what is trained.
         resolved: every option of every part, and the recipe of every view.
+        costs: of training; what is None is left out.
 
     Raises:
         UsageError: a resumed run finds other images than it was started with; or several processes differ.
@@ -44,6 +46,7 @@ def record_settings(
     found = {
         "command": run.command,
         "steps_per_epoch": steps_per_epoch,
+        **{name: value for name, value in (costs or {}).items() if value is not None},
         "no_weight_decay": undecayed(module),
         "device": device.describe(),
         "versions": versions(),
