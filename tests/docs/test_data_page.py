@@ -50,12 +50,12 @@ def plant(root, tree):
     ("tree", "given", "needs", "count", "classes"),
     [
         ("photos", "photos", {}, 3, []),
-        ("labeled", "labeled", {"labeled": True}, 5, ["cat", "class2", "class10"]),
+        ("labeled", "labeled", {"labelled": True}, 5, ["cat", "class2", "class10"]),
         ("labeled", "labeled", {}, 5, []),
-        ("flowers", "flowers", {"labeled": True, "split": "train"}, 2, ["rose", "tulip"]),
-        ("flowers", "flowers", {"labeled": True, "split": "val"}, 2, ["rose", "tulip"]),
-        ("office", "office/train.csv", {"labeled": True}, 2, ["Bottle", "Couch"]),
-        ("office", "csv:office/train.csv", {"labeled": True}, 2, ["Bottle", "Couch"]),
+        ("flowers", "flowers", {"labelled": True, "split": "train"}, 2, ["rose", "tulip"]),
+        ("flowers", "flowers", {"labelled": True, "split": "val"}, 2, ["rose", "tulip"]),
+        ("office", "office/train.csv", {"labelled": True}, 2, ["Bottle", "Couch"]),
+        ("office", "csv:office/train.csv", {"labelled": True}, 2, ["Bottle", "Couch"]),
         ("tiles", "tiles/train", {"masks": True}, 2, ["water", "land"]),
         ("tiles", "tiles/validation", {"masks": True}, 1, ["water", "land"]),
         ("street", "street", {"masks": True, "split": "train"}, 1, list("0123456")),
@@ -83,7 +83,7 @@ def test_a_folder_without_classes_has_no_labels(tmp_path):
     (tmp_path / "flat").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "flat" / "a.png")
     with pytest.raises(DataError, match="has no labels"):
-        open_dataset(load_plugins().registry, str(tmp_path / "flat"), labeled=True, options={})
+        open_dataset(load_plugins().registry, str(tmp_path / "flat"), labelled=True, options={})
 
 
 def test_the_own_format_of_the_page(tmp_path):
