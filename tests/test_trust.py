@@ -397,6 +397,7 @@ def test_the_registry_takes_code_from_nobody_but_a_person(files, code, kind):
 TYPES = {
     ("workflows/flag_values.py", "config_from_flags"): "the parameters of a command",
     ("workflows/study_components.py", "check_components"): "a study's file",
+    ("workflows/study_components.py", "_check_method"): "a study's file",
     ("workflows/component_check.py", "check_all"): "the argument",
     ("workflows/inference.py", "__init__"): "flags",
     ("workflows/inference.py", "dataset"): "DATA",
@@ -438,6 +439,7 @@ READING["read_toml"] = {
     "plugins/ssl-seg-sam/src/ssl_seg_sam/runs.py",
     "reporting/collect.py",
     "results/mask_snapshots.py",
+    "results/pretraining.py",
     "results/run_list.py",
     "study/config.py",
     "study/planner.py",

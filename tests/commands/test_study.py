@@ -478,6 +478,8 @@ init = "@ssl"
         ("o.ssl.decai = 3\nssl = 'byol'", ["'decai'", "did you mean 'decay'?"]),
         ("o.ssl.decay = 'x'\nssl = 'byol'", ["'x'"]),
         ("optimizer = 'lars'\nssl = 'simsiam'", ["no learning rate for lars", "next: --lr "]),
+        ("ssl = 'mae'", ["mae needs a transformer, and resnet50 is none", "next: --backbone vit_small"]),
+        ("ssl = 'spark'\nbackbone = 'vit_tiny_patch16_224'", ["spark needs a convolutional network"]),
         ("optimizer = 'adamm'", ["no optimizer 'adamm'", "did you mean 'adam'?"]),
     ],
 )

@@ -1,11 +1,12 @@
 """Checks of the components and options that a study names, before anything runs."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ssl_seg.engine.run_settings import COMPONENTS
 from ssl_seg.errors import PluginError, UsageError
 from ssl_seg.study.config import StageConfig, StudyConfig
 from ssl_seg.utils.code_names import TypedName
+from ssl_seg.utils.log import log
 from ssl_seg.utils.text import names_in
 from ssl_seg.workflows.flag_values import as_text
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def check_components(file: StudyConfig) -> None:
     """Check that methods, backbones, heads and metrics of a study exist and accept the given options.
 
-    Also checks that an optimizer named by a stage has a learning rate.
+    Also checks that a method can train its backbone, and that an optimizer named by a stage has a learning rate.
 
     Raises:
         UsageError: with the line in the study's file.
@@ -45,12 +46,43 @@ def check_components(file: StudyConfig) -> None:
         except (UsageError, PluginError) as error:
             error.where = location
             raise
+    for stage in {stage.name: stage for stage, _ in named if stage.command == "train"}.values():
+        try:
+            _check_method(stage, registry)
+        except (UsageError, PluginError) as error:
+            error.where = file.flag_location(stage, "ssl" if "ssl" in stage.flags else "backbone")
+            raise
     for stage in optimized:
         try:
             _check_lr(stage, registry)
         except (UsageError, PluginError) as error:
             error.where = file.flag_location(stage, "optimizer")
             raise
+
+
+def _check_method(stage: StageConfig, registry: "Registry") -> None:
+    """Build the method of a pre-training stage on its backbone, without memory for weights."""
+    import torch
+
+    from ssl_seg.workflows.components import Components
+    from ssl_seg.workflows.config import PretrainConfig
+
+    named: dict[str, Any] = {
+        flag: TypedName(stage.flags[flag]) for flag in ("ssl", "backbone") if flag in stage.flags
+    }
+    given = stage.flags.get("o", {})
+    options = {
+        part: {key: as_text(value) for key, value in given.get(part, {}).items()} for part in COMPONENTS
+    }
+    components = Components(registry)
+    with torch.device("meta"), torch.random.fork_rng([]):
+        try:
+            backbone, config = components.backbone(PretrainConfig(**named, o=options), early=False)
+            components.method(config, backbone)
+        except (UsageError, PluginError):
+            raise
+        except Exception as error:  # what needs the values of its weights cannot be built so
+            log.debug("stage %s was not built for a check: %s", stage.name, error)
 
 
 def _check_lr(stage: StageConfig, registry: "Registry") -> None:
