@@ -33,7 +33,7 @@ USUAL = {
     "count": "number of images.",
     "dropout": "probability, before the last layer.",
     "pyramid_width": "channels of the pyramid.",
-    "rates": "of the atrous convolutions.",
+    "rates": "atrous rates.",
     "separable": "convolutions per channel and across channels, instead of full ones.",
     "width": "channels of the decoder.",
     "widths": "channels of the blocks.",

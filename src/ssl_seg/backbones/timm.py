@@ -25,31 +25,30 @@ from ssl_seg.nn.timm_tokens import has_tokens, size_errors, tokens_of
 
 
 class TimmBackbone(Backbone):
-    """A timm network without its classifier; of a plain transformer (`VisionTransformer`, `Eva`) it has tokens.
+    """A timm network without its classifier; plain transformers (`VisionTransformer`, `Eva`) provide tokens.
 
     `state_dict()` has the names of the timm model (for ResNets also torchvision's), so a saved
-    backbone loads into either library as it is. The deepest map is that of timm's `forward_features`
-    where layers with weights lie behind the last stage, as in EfficientNet. Layers that no map comes
-    from are left out, for they would never learn: VGG's two fully connected ones, nine tenths of its
-    weights, MobileNetV3's `conv_head`, ConvNeXt's `head.norm`, the class token of XCiT.
+    backbone loads into either library. The deepest map is that of timm's `forward_features`. Layers
+    after it get no gradient and are omitted: the fully connected layers of VGG, `conv_head` of
+    MobileNetV3, `head.norm` of ConvNeXt, the class token of XCiT.
 
     Args:
         name: of the timm model.
         stem: `small` replaces a ResNet's 7x7 stride-2 convolution by a 3x3 of stride 1 and drops
-            the max pooling, for images of 32 to 64 px; sixteen times the work.
-        output_stride: image pixels per step of the deepest map: 8, 16 or 32. Less than the network's
-            own 32 keeps maps large by atrous convolutions (Chen et al. 2017, arXiv:1706.05587), with
-            the same weights. A ResNet-50 takes 1.5 times the operations at 16, 4.7 times at 8.
-        img_size: side in pixels of the images that a transformer's positions are made for; other sizes are
-            interpolated. By default the one in its name.
-        patch_size: side of a transformer's patches; half of it makes four times as many.
-        drop_path: share of images that skip a block, the last one's; earlier blocks are skipped less
-            (stochastic depth, Huang et al. 2016, arXiv:1603.09382). A target network skips none.
-        checkpointing: keep the activations of stages alone and compute the rest again in the backward pass:
-            less memory, a third more time. Running statistics of BatchNorm then move twice a step.
-        pool: what `summary` gives: the class token where there is one (`token`), or the mean of the deepest map.
-        idle_layers: as version 0.1.0 made it: the deepest map is that of the last stage, and layers
-            behind it stay in the network as they began. Files of that version ask for it themselves.
+            the max pooling, for images of 32 to 64 px; sixteen times the compute.
+        output_stride: stride of the deepest map: 8, 16 or 32. Smaller strides use atrous convolutions
+            (Chen et al. 2017, arXiv:1706.05587) with the same weights. A ResNet-50 needs 1.5 times the
+            operations at 16, 4.7 times at 8.
+        img_size: image size of a transformer's position embeddings; other sizes are interpolated. Default:
+            the size in its name.
+        patch_size: patch size of a transformer, in pixels.
+        drop_path: stochastic depth rate of the last block, lower for earlier ones (Huang et al. 2016,
+            arXiv:1603.09382); off in target networks.
+        checkpointing: recompute activations in the backward pass: less memory, one third more time. BatchNorm
+            updates its running statistics twice per step.
+        pool: result of `summary`: the class token if there is one (`token`), or the mean of the deepest map.
+        idle_layers: architecture of version 0.1.0: the deepest map is that of the last stage, and later layers
+            remain untrained. Set automatically for files of that version.
 
     Attributes:
         built_as: name and options with which the registry makes the same network.

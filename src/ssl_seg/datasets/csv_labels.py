@@ -21,14 +21,14 @@ _ONE = "keep one of the two lines"
 def csv_labels(
     root: str, split: str, *, images: str | None = None, range: tuple[float, float] | None = None
 ) -> FileDataset:
-    """The images of a CSV file with the columns `filename` and, unless unlabelled, `label`.
+    """Images of a CSV file with the columns `filename` and, for labeled images, `label`.
 
     Args:
         root: the CSV file, or a folder that holds `train.csv`, `val.csv` and the like.
         split: `train` (the default), `val` or `test`; used when `root` is a folder.
-        images: the folder the names are relative to. By default the folder beside the CSV with its
-            name (`train/` for `train.csv`) if the first image is there, else the CSV's own.
-        range: the values that become black and white in images of more than 8 bits.
+        images: folder that filenames are relative to. Default: the folder with the name of the CSV file
+            (`train/` for `train.csv`) if it has the first image, else the folder of the CSV file.
+        range: values that become black and white in images of more than 8 bits.
 
     Raises:
         DataError: a column, a file or a label is missing, or a file or an id is there twice; with

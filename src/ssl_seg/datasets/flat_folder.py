@@ -16,15 +16,15 @@ def flat_folder(
     masks: bool = False,
     range: tuple[float, float] | None = None,
 ) -> FileDataset:
-    """Every image below `root`, unlabelled.
+    """All images under `root`, without labels.
 
     Args:
         root: the folder.
         split: `val` finds `root/valid` and the like, if nothing else holds images; empty takes them all, with
             a warning if some are those to be measured on. Another name is that of a subfolder.
-        splits: false takes all in any case.
-        masks: also take files that are masks of others by their names, as `1_mask.png` beside `1_sat.jpg`.
-        range: the values that become black and white in images of more than 8 bits.
+        splits: false: ignore folders named after splits and use all images.
+        masks: also use files that are masks by their names, such as `1_mask.png` next to `1_sat.jpg`.
+        range: values that become black and white in images of more than 8 bits.
 
     Raises:
         DataError: there are splits and none fits, or no image.

@@ -14,15 +14,15 @@ from ssl_seg.utils.home import expanded
 def image_folder(
     root: str, split: str, *, splits: bool = True, range: tuple[float, float] | None = None
 ) -> FileDataset:
-    """Images under `root/CLASS/`, or `root/train/CLASS/` and the like if there are such folders.
+    """Images under `root/CLASS/`, or `root/SPLIT/CLASS/` if there are split folders.
 
-    Classes are in natural order (`class2` before `class10`). Folders below a class belong to it.
+    Classes are in natural order (`class2` before `class10`). Subfolders belong to their class.
 
     Args:
         root: the folder.
         split: `train`, `val` or `test`, which finds folders of these names in any spelling: `Training`, `valid`.
-        splits: false takes folders of such names for classes.
-        range: the values that become black and white in images of more than 8 bits.
+        splits: false: folders named after splits are classes.
+        range: values that become black and white in images of more than 8 bits.
 
     Raises:
         DataError: no class folder, an empty one, or two whose names differ only in case; no split that fits,

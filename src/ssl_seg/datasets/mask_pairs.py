@@ -43,27 +43,27 @@ def mask_pairs(
     splits: bool = True,
     range: tuple[float, float] | None = None,
 ) -> "MaskPairDataset":
-    """Pairs like `0013_sat.jpg` and `0013_mask.png` in one folder, or in two folders of their own.
+    """Pairs such as `0013_sat.jpg` and `0013_mask.png`, in one folder or in two.
 
     Args:
         root: the folder, or one that holds the folder `split`.
         split: `train`, `val` or `test`, which finds folders of these names in any spelling: `Training`, `valid`.
-        images, masks: two folders, relative to that; also if each holds the folder `split` itself.
-        image_prefix, image_suffix, mask_prefix, mask_suffix: what stands before and after the common part
-            of the two names. In two folders one that no name there has is passed over; in one, an empty
-            one for images means all that are no masks.
-        case: whether names that differ in upper and lower case alone are different names.
-        unpaired: what is done about an image without a mask, or a mask without an image.
-        palette: `deepglobe`, `camvid`, `voc`, `binary`, a number of classes, a JSON file of names and colours,
-            or such JSON; by default `palette.json` beside the images or one folder above, or what the masks show.
-        default_palette: what holds where there is neither: validation masks are read as those of training.
-        ignore: values of index masks that are no class, as `255` or `0,255`.
-        colours: `exact`, or `bits`: each channel counts as 0 below 128 and as 255 from there on, as the graders of
-            the `deepglobe` palette read masks. In training a colour in between is a damaged mask.
-        stray: a color or an index of no class: `stop`; `ignore` the pixel, which is neither trained on nor
-            measured; or take it for the palette's void class, `unknown`, as graders do.
-        splits: false takes folders of such names for any others.
-        range: the values that become black and white in images of more than 8 bits.
+        images, masks: folders of images and masks, relative to `root`; each may contain split folders.
+        image_prefix, image_suffix, mask_prefix, mask_suffix: text before and after the common part of the
+            two names. With two folders, text that no name has is ignored; with one, empty text for images
+            selects all files that are not masks.
+        case: whether upper and lower case distinguish names.
+        unpaired: action for images without a mask and masks without an image.
+        palette: `deepglobe`, `camvid`, `voc`, `binary`, a number of classes, or a JSON file (or text) of names and
+            colors. Default: `palette.json` next to the images or one folder above, else detected.
+        default_palette: palette if there is neither; validation masks are read like those of training.
+        ignore: unlabeled values of index masks, such as `255` or `0,255`.
+        colours: `exact`, or `bits`: threshold each channel at 128, as the graders of the `deepglobe` palette do.
+            In training, intermediate colors are usually damaged masks.
+        stray: action for an unknown color or index: `stop`; `ignore` the pixel in training and scores; or
+            assign it to the void class of the palette (`unknown`), as graders do.
+        splits: false: folders named after splits have no special meaning.
+        range: values that become black and white in images of more than 8 bits.
 
     Raises:
         DataError: no split that fits, a mask without an image, an image without a mask, two of either for one name, a

@@ -26,7 +26,7 @@ class DeepLabV3(Head):
     Args:
         channels, strides: of the pyramid.
         classes: how many there are.
-        rates: of the atrous convolutions. By default they follow the stride of the deepest map: 12,
+        rates: atrous rates. By default they follow the stride of the deepest map: 12,
             24, 36 at 8; 6, 12, 18 at 16; 3, 6, 9 at 32. See `options_for` for small crops.
         width: channels of each branch.
         dropout: probability, after the branches are joined.

@@ -15,7 +15,7 @@ _NAMES = (("classifier.0", "classifier.3"), ("pre_logits.fc1", "pre_logits.fc2")
 
 
 class FCN32s(Head):
-    """Two wide layers and a score on the deepest map, then one upsampling to the image's size.
+    """FCN-32s: fc6, fc7 and a score layer on the deepest map, then one upsampling to the image size.
 
     On VGG16 this is FCN-32s; on another pyramid the factor is the deepest map's stride. Where the
     paper pads the image by 100 pixels and crops the result, here the 7x7 convolution pads its map by
@@ -26,7 +26,7 @@ class FCN32s(Head):
     Args:
         channels, strides: of the pyramid.
         classes: how many there are.
-        width: of fc6 and fc7.
+        width: channels of fc6 and fc7.
         dropout: probability, after each of the two.
         learn_upsampling: upsample by a transposed convolution, of 64 x 64 weights for each class, that
             starts as bilinear interpolation and is trained. By default, as in the paper, it stays

@@ -10,7 +10,7 @@ from ssl_seg.nn.layers import global_pool
 
 
 class Linear(Head):
-    """The mean of the deepest map over space, normalised, then one linear layer.
+    """Spatial mean of the deepest map, normalized, then one linear layer.
 
     Args:
         channels, strides: of the pyramid.

@@ -10,12 +10,12 @@ from ssl_seg.nn.layers import global_pool, mlp
 
 
 class MLP(Head):
-    """The mean of the deepest map over space, then linear layers with BatchNorm and ReLU between.
+    """Spatial mean of the deepest map, then linear layers with BatchNorm and ReLU in between.
 
     Args:
         channels, strides: of the pyramid.
         classes: how many there are.
-        hidden: width between the layers.
+        hidden: width of the hidden layers.
         layers: number of linear layers, >= 2.
         dropout: probability, before the first layer.
     """

@@ -34,15 +34,15 @@ def _standardised(points: Tensor) -> Tensor:
 
 
 class BarlowTwins(SSLMethod):
-    """Each dimension agrees between the two views, and no two dimensions say the same.
+    """Match each embedding dimension across two views and decorrelate different dimensions.
 
     Args:
         backbone: trained and kept.
         hidden: width of the projector's hidden layers; 8192 in the paper.
-        dimensions: of the projection; 8192 in the paper, for batches of 2048. The correlation of B images has at
-            most B - 1 independent dimensions, so small batches want fewer.
+        dimensions: width of the projection; 8192 in the paper, for batches of 2048. The correlation of B images
+            has at most B - 1 independent dimensions, so small batches need fewer.
         redundancy: weight of the off-diagonal part of the loss.
-        scale: factor on the loss, which is about `dimensions` at the start; it matters for SGD.
+        scale: factor on the loss, which starts near `dimensions`; relevant for SGD.
     """
 
     views = BYOL_VIEWS

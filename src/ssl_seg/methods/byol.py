@@ -25,17 +25,17 @@ def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 class BYOL(SSLMethod):
-    """The online network predicts what a slow copy of itself sees in another view.
+    """Predict an EMA target network's projection of another view.
 
     Args:
         backbone: trained and kept.
         hidden: width of the projector's and predictor's hidden layer; 4096 in the paper.
-        dimensions: of the projection.
-        decay: of the target's moving average at the start; it rises to 1 by the end. The paper has
-            0.996 for 300,000 steps of 4096 images and 0.97 for 12,000; short runs want less.
+        dimensions: width of the projection.
+        decay: initial decay of the EMA target; rises to 1 by the end. The paper has 0.996 for 300,000
+            steps of 4096 images and 0.97 for 12,000; short runs need less.
         last_norm: end the projector with a BatchNorm that has no parameters, as SimSiam and MoCo v3
-            do. The paper has none. In a short run it makes most of the difference: the projections
-            of a new network share a large mean, and the loss would be about that.
+            do. The paper has none. It improves short runs: the projections of a new network share a
+            large mean, which would dominate the loss.
     """
 
     views = BYOL_VIEWS

@@ -32,19 +32,19 @@ def matches(queries: Tensor, keys: Tensor) -> Tensor:
 
 
 class DenseCL(SSLMethod):
-    """MoCo v2 for whole images and, beside it, for the cells of their feature maps.
+    """MoCo v2 on images and on the cells of their feature maps.
 
     A cell's positive is the cell of the other view whose backbone features are most similar; its negatives are
     pooled maps of earlier images.
 
     Args:
         backbone: trained and kept.
-        dimensions: of queries and keys.
+        dimensions: width of queries and keys.
         queue: keys of earlier batches, of images and of cells; 65,536 in the paper.
-        temperature: of both contrasts.
-        dense: weight of the contrast of cells; that of images has 1 - dense.
-        level: map whose cells are contrasted, -1 the deepest. On small images the one before has more cells.
-        decay: of the keys' moving average, constant; 0.999 in the paper.
+        temperature: softmax temperature of both losses.
+        dense: weight of the loss of cells; the loss of images has 1 - dense.
+        level: feature map whose cells are contrasted; -1: the deepest. For small images, -2 has more cells.
+        decay: constant EMA decay of the key network; 0.999 in the paper.
         splits: parts of a batch in which BatchNorm sees other images of the keys than of the queries; 1: none.
     """
 

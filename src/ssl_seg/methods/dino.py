@@ -59,26 +59,26 @@ class DINOHead(nn.Module):
 
 
 class DINO(SSLMethod):
-    """A student sees large and small crops, and predicts what its moving average, the teacher, makes of the large ones.
+    """Predict the EMA teacher's output on global crops from global and local crops.
 
-    The teacher is kept, as in the paper.
+    The teacher is exported, as in the paper.
 
     Args:
-        backbone: its moving average is kept.
-        prototypes: that views are assigned to; 65,536 in the paper.
+        backbone: its EMA copy is exported.
+        prototypes: number of prototypes (output dimensions); 65,536 in the paper.
         hidden: width of the head's hidden layers; 2048 in the paper.
         bottleneck: dimensions in which views and prototypes are compared.
         norm: BatchNorm in the head.
-        crops: small views per image; 8 in the paper.
-        border: share of an image's area above which crops are large, and below which small. None: the paper's 0.4 for
+        crops: local crops per image; 8 in the paper.
+        border: fraction of the image area that separates local from global crops. None: the paper's 0.4 for
             transformers and 0.14 for convolutional networks.
-        decay: of the moving average at the start; it rises to 1 by the end. 0.996 in the paper.
-        student_temperature: divides the student's scores.
-        teacher_temperature: divides the teacher's; 0.07 in the paper's longest runs.
-        first_temperature: the teacher's at the start.
-        rise: part of the run in which it rises, 30 of 100 epochs.
-        center_decay: of the mean that is taken from the teacher's scores.
-        freeze: part of the run in which prototypes stay as they are: 1 of 100 epochs.
+        decay: initial EMA decay of the teacher; rises to 1 by the end. 0.996 in the paper.
+        student_temperature: softmax temperature of the student.
+        teacher_temperature: softmax temperature of the teacher; 0.07 in the paper's longest runs.
+        first_temperature: initial temperature of the teacher.
+        rise: fraction of the run in which the teacher temperature rises.
+        center_decay: EMA decay of the center of the teacher's outputs.
+        freeze: fraction of the run in which the prototypes are frozen.
     """
 
     family = "distillation"

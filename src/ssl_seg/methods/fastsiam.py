@@ -27,12 +27,12 @@ def fastsiam_loss(predictions: Tensor, projections: Tensor) -> Tensor:
 
 
 class FastSiam(SSLMethod):
-    """Each view predicts the mean projection of the others: a steadier target than one view's, so short runs do.
+    """SimSiam with the mean projection of the other views as target, for short runs.
 
     Args:
         backbone: trained and kept.
-        views: per image; 4 in the paper. More than two cost so much more a step.
-        dimensions: of the projection and of the projector's hidden layers.
+        views: views per image; 4 in the paper. The compute per step grows with their number.
+        dimensions: width of the projection and of the projector's hidden layers.
         bottleneck: width of the predictor's hidden layer.
     """
 

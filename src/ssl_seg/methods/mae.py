@@ -36,18 +36,18 @@ def mae_loss(predictions: Tensor, patches: Tensor, hidden: Tensor, *, norm_pix: 
 
 
 class MAE(SSLMethod):
-    """A transformer sees some patches of an image, a light decoder paints the others.
+    """Reconstruct masked patches with a light decoder; the transformer processes only visible patches.
 
-    Only visible patches are computed, so an epoch takes a fraction of the time of other methods. The paper's encoder
-    has fixed positions of sines and cosines, this one those of the backbone.
+    An epoch takes a fraction of the time of other methods. The paper's encoder has fixed sine-cosine position
+    embeddings; this one uses those of the backbone.
 
     Args:
         backbone: trained and kept: a transformer.
-        mask: share of the patches that is hidden.
-        norm_pix: paint patches of mean 0 and standard deviation 1.
-        decoder_width: of the decoder's tokens, a multiple of 4 and of `decoder_heads`; 512 in the paper.
-        decoder_depth: its blocks; 8 in the paper.
-        decoder_heads: its attention heads; 16 in the paper.
+        mask: fraction of masked patches.
+        norm_pix: reconstruct patches normalized to mean 0 and standard deviation 1.
+        decoder_width: token width of the decoder, a multiple of 4 and of `decoder_heads`; 512 in the paper.
+        decoder_depth: blocks of the decoder; 8 in the paper.
+        decoder_heads: attention heads of the decoder; 16 in the paper.
 
     Raises:
         UsageError: an option is out of range; in a step, an image has fewer than four patches.

@@ -16,17 +16,17 @@ from ssl_seg.utils.training_recipe import ADAMW_RECIPE, PaperRecipe
 
 
 class MoCoV2(SSLMethod):
-    """A view's query must find its key, made of the other view by a slow copy, among the keys of earlier batches.
+    """Contrast each view with the EMA key of the other view and a queue of keys of earlier batches.
 
     Args:
         backbone: trained and kept.
-        dimensions: of queries and keys.
-        queue: keys of earlier batches; 65,536 in the paper.
-        temperature: of the contrast.
-        decay: of the keys' moving average, constant; 0.999 in the paper, for runs of 10^6 steps.
+        dimensions: width of queries and keys.
+        queue: number of keys of earlier batches; 65,536 in the paper.
+        temperature: softmax temperature.
+        decay: constant EMA decay of the key network; 0.999 in the paper, for runs of 10^6 steps.
         splits: parts of a batch in which BatchNorm sees other images of the keys than of the queries; 1: none.
-            It stands for the paper's shuffling over GPUs.
-        symmetric: each view is query and key; the paper takes one for the one and one for the other.
+            It replaces the paper's shuffling over GPUs.
+        symmetric: use each view as query and as key; in the paper one view is the query, the other the key.
     """
 
     views = (MOCO_V2_VIEW, MOCO_V2_VIEW)

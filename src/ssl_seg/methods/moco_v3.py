@@ -15,14 +15,14 @@ from ssl_seg.utils.training_recipe import ADAMW_RECIPE, PaperRecipe
 
 
 class MoCoV3(SSLMethod):
-    """Each view's prediction must find the other view's key, made by a slow copy, among the keys of the batch.
+    """Contrast each view's prediction with the EMA keys of the batch.
 
     Args:
         backbone: trained and kept.
         hidden: width of the projector's and predictor's hidden layer; 4096 in the paper.
-        dimensions: of the projection.
-        temperature: of the contrast; 1.0 in the paper for ResNet-50, 0.2 for transformers.
-        decay: of the keys' moving average at the start; it rises to 1 by the end.
+        dimensions: width of the projection.
+        temperature: softmax temperature; 1.0 in the paper for ResNet-50, 0.2 for transformers.
+        decay: initial EMA decay of the key network; rises to 1 by the end.
     """
 
     views = tuple(replace(view, scale=(0.2, 1.0)) for view in BYOL_VIEWS)

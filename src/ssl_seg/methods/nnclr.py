@@ -32,16 +32,16 @@ def nearest(points: Tensor, rows: Tensor) -> Tensor:
 
 
 class NNCLR(SSLMethod):
-    """Each view's prediction must find, in the batch, the neighbour of the other view among earlier projections.
+    """Contrast each view with the nearest neighbor of the other view in a queue of earlier projections.
 
     Args:
         backbone: trained and kept.
         hidden: width of the projector's hidden layers; 2048 in the paper.
         predictor_hidden: width of the predictor's hidden layer, 4096 in the paper; None: `hidden`.
-        dimensions: of the projection.
-        queue: earlier projections to find neighbours in; 98,304 in the paper. The first `queue` / batch steps
-            see random ones.
-        temperature: of the contrast.
+        dimensions: width of the projection.
+        queue: number of earlier projections; 98,304 in the paper. The first `queue` / batch steps use random
+            ones.
+        temperature: softmax temperature.
     """
 
     views = BYOL_VIEWS

@@ -62,18 +62,18 @@ def propagate(cells: Tensor, values: Tensor, sharpness: float) -> Tensor:
 
 
 class PixPro(SSLMethod):
-    """BYOL for the cells of feature maps: a cell predicts the cells of the other view that show the same place.
+    """BYOL on feature-map cells: each cell predicts the cells of the other view at the same image position.
 
     Args:
         backbone: trained and kept.
         hidden: width of the projector's hidden layer; 4096 in the paper.
-        dimensions: of the projection.
-        level: map whose cells are compared, -1 the deepest. On small images the one before has more cells.
-        threshold: how near two cells must be, in diagonals of the larger one.
-        sharpness: power of the similarity by which a cell is smoothed.
-        instance: weight of BYOL's loss of whole images beside it; 0: none, as in the paper's main runs. Where
-            `level` is not the deepest map it must not be 0: nothing else would train the maps behind it.
-        decay: of the target's moving average at the start; it rises to 1 by the end.
+        dimensions: width of the projection.
+        level: feature map whose cells are compared; -1: the deepest. For small images, -2 has more cells.
+        threshold: maximum distance of two cells, in diagonals of the larger one.
+        sharpness: exponent of the similarity in the pixel propagation.
+        instance: weight of an additional BYOL loss of images; 0: none, as in the paper's main runs. It must
+            not be 0 if `level` is not the deepest map: nothing else trains the later maps.
+        decay: initial EMA decay of the target; rises to 1 by the end.
     """
 
     views = BYOL_VIEWS

@@ -61,16 +61,16 @@ def decoupled(one: Tensor, two: Tensor, temperature: float, sigma: float | None 
 
 
 class SimCLR(SSLMethod):
-    """Views of one image attract each other, views of different images repel.
+    """Contrast the two views of an image with the other images of the batch.
 
     Args:
         backbone: trained and kept.
         hidden: width of the projector's hidden layer.
-        dimensions: of the projection.
-        temperature: of the contrastive loss; 0.1 in the papers of the decoupled ones.
+        dimensions: width of the projection.
+        temperature: softmax temperature; 0.1 in the papers of the decoupled losses.
         loss: `nt_xent`; `dcl`, decoupled; or `dclw`, decoupled with weighted positives.
         last_norm: end the projector with a BatchNorm, as the authors' code does.
-        strength: of the colour jitter; 1 in the paper for ImageNet, which costs a short run on small images much.
+        strength: color jitter strength; 1 in the paper for ImageNet, too strong for short runs on small images.
     """
 
     views: Sequence[View] = (SIMCLR_VIEW, SIMCLR_VIEW)

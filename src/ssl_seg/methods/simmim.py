@@ -29,13 +29,13 @@ def simmim_loss(predictions: Tensor, patches: Tensor, hidden: Tensor) -> Tensor:
 
 
 class SimMIM(SSLMethod):
-    """A transformer sees an image with large squares replaced by a learnt token, and one layer predicts their pixels.
+    """Predict the pixels of masked squares with one layer; a transformer receives a mask token in their place.
 
-    It does not train the class token: `-o backbone.pool=mean` measures the mean of the patches instead.
+    The class token is not trained: use `-o backbone.pool=mean` for evaluation.
 
     Args:
         backbone: trained and kept: a transformer.
-        mask: share of the squares that is hidden.
+        mask: fraction of masked squares.
         mask_patch: side of a square in pixels, rounded down to whole patches of the backbone.
 
     Raises:

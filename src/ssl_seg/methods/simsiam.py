@@ -24,11 +24,11 @@ def simsiam_loss(prediction: Tensor, projection: Tensor) -> Tensor:
 
 
 class SimSiam(SSLMethod):
-    """Each view predicts the other's projection, which is held still by a stop-gradient.
+    """Predict the projection of the other view, with stop-gradient on that branch.
 
     Args:
         backbone: trained and kept.
-        dimensions: of the projection and of the projector's hidden layers.
+        dimensions: width of the projection and of the projector's hidden layers.
         bottleneck: width of the predictor's hidden layer.
         constant_lr: the predictor keeps the peak learning rate, as in the paper's best runs.
     """

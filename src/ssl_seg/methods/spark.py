@@ -71,16 +71,16 @@ def up_block(channels: int, width: int) -> nn.Sequential:
 
 
 class SparK(SSLMethod):
-    """A convolutional network sees some patches of an image, a light decoder paints the others.
+    """Reconstruct masked patches with a light decoder; a convolutional network processes only visible patches.
 
-    A patch is as large as a cell of the deepest map. The backbone computes from visible patches alone, as a sparse
-    convolution does, and is kept without a change. Images need some patches: with a ResNet at least 128 px, or
+    A patch is as large as a cell of the deepest map. The backbone computes visible patches only, as a sparse
+    convolution does, and is exported unchanged. Images need several patches: with a ResNet at least 128 px, or
     `backbone.output_stride=8`.
 
     Args:
         backbone: trained and kept: a convolutional network.
-        mask: share of the patches that is hidden.
-        width: of the decoder at the deepest map, halved at each step up; 768 in the paper.
+        mask: fraction of masked patches.
+        width: channels of the decoder at the deepest map, halved at each level; 768 in the paper.
 
     Raises:
         UsageError: the backbone is no convolutional network; in a step, an image has fewer than four patches.

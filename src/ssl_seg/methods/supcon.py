@@ -42,13 +42,13 @@ def supcon_loss(one: Tensor, two: Tensor, targets: Tensor, temperature: float) -
 
 
 class SupCon(SSLMethod):
-    """Views of images of one class attract each other: what labels give beside what a method does without.
+    """Contrast images of different classes; needs labels, a reference for methods without labels.
 
     Args:
         backbone: trained and kept.
         hidden: width of the projector's hidden layer; the backbone's own in the paper.
-        dimensions: of the projection.
-        temperature: of the contrast.
+        dimensions: width of the projection.
+        temperature: softmax temperature.
     """
 
     views = (SIMCLR_VIEW, SIMCLR_VIEW)

@@ -32,19 +32,19 @@ def swav_loss(scores: Tensor, assignments: Tensor, temperature: float) -> Tensor
 
 
 class SwAV(SSLMethod):
-    """Every view predicts which prototypes the large views of its image are assigned to, all being used alike.
+    """Predict the balanced prototype assignments of the large views from every other view.
 
     Args:
         backbone: trained and kept.
         hidden: width of the projector's hidden layer; 2048 in the paper.
-        dimensions: of the projection.
-        prototypes: 3000 in the paper; many more than images in a batch and the queue cannot be used alike.
+        dimensions: width of the projection.
+        prototypes: number of prototypes; 3000 in the paper. It should not far exceed batch size plus queue.
         crops: small views per image, 6 in the paper.
-        temperature: divides the scores that predict.
-        epsilon: how soft assignments are, see `sinkhorn`.
-        queue: earlier projections of each large view that are assigned along with a batch, once there are so
-            many; 3840 in the paper for batches of 256. 0: none.
-        strength: of the colour jitter, see `SimCLR`; 1 in the paper.
+        temperature: softmax temperature of the predictions.
+        epsilon: softness of the assignments, see `sinkhorn`.
+        queue: number of earlier projections of each large view that are assigned together with a batch, once
+            the queue is full; 3840 in the paper for batches of 256. 0: none.
+        strength: color jitter strength, see `SimCLR`; 1 in the paper.
     """
 
     family = "clustering"

@@ -38,12 +38,12 @@ def vicreg_loss(
 
 
 class VICReg(SSLMethod):
-    """Two views agree, every dimension varies over the batch, and no two dimensions vary together.
+    """Match two views, keep the variance of every dimension, and decorrelate dimensions.
 
     Args:
         backbone: trained and kept.
         hidden: width of the projector's hidden layers; 8192 in the paper.
-        dimensions: of the projection; 8192 in the paper. More than images in a batch make the covariance noisy.
+        dimensions: width of the projection; 8192 in the paper. More than the batch size makes the covariance noisy.
         invariance, variance, covariance: weights of the three terms of the loss.
     """
 

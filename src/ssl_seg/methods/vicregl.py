@@ -109,20 +109,20 @@ def _take(cells: Tensor, rows: Tensor) -> Tensor:
 
 
 class VICRegL(SSLMethod):
-    """VICReg of pooled maps and of their cells, matched by where they lie and by how they look.
+    """VICReg on pooled maps and on their cells, matched by position and by similarity.
 
     Variance and covariance of cells are taken over the images for each rank of closeness.
 
     Args:
         backbone: trained and kept.
         hidden: width of the projector's hidden layers; 8192 in the paper.
-        dimensions: of an image's projection; 8192 in the paper.
+        dimensions: width of an image's projection; 8192 in the paper.
         cell_dimensions: width of all layers of the cells' projector.
-        alpha: weight of the loss of images; that of cells has 1 - alpha. The paper has 0.9, and 0.75 for
+        alpha: weight of the loss of images; the loss of cells has 1 - alpha. The paper has 0.9, and 0.75 for
             segmentation. 1: VICReg with half its weight of the covariance.
-        level: map whose cells are compared, -1 the deepest. On small images the one before has more cells.
-        matches: cells of a view that are kept, those with the nearest partners; at most all.
-        back_matches: cells of its partner that are kept.
+        level: feature map whose cells are compared; -1: the deepest. For small images, -2 has more cells.
+        matches: cells of a view that are compared, those with the nearest partners.
+        back_matches: cells of the other view that are compared.
         crops: small views per image; 6 in the paper for ConvNeXt.
         invariance, variance, covariance: weights of the three terms of both losses.
     """

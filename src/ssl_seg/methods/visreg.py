@@ -113,18 +113,18 @@ def visreg_loss(
 
 
 class VISReg(SSLMethod):
-    """Large and small crops agree with the mean of the large ones; their projections are normally distributed.
+    """Match all crops to the mean of the large ones and drive projections to a normal distribution.
 
-    Neither a second network nor negatives nor a queue: what keeps the projections apart is the regulariser.
+    It needs no second network, negatives or queue: the regularizer prevents collapse.
 
     Args:
         backbone: trained and kept.
         hidden: width of the projector's hidden layers.
-        dimensions: of the projection.
-        regulariser: `visreg`, or `sigreg`: the method is LeJEPA then.
-        balance: weight of the regulariser against the invariance; the papers have 0.6 (small data) to 0.9 for
+        dimensions: width of the projection.
+        regulariser: `visreg`, or `sigreg` for LeJEPA.
+        balance: weight of the regularizer against the invariance; the papers have 0.6 (small data) to 0.9 for
             VISReg and 0.05 for LeJEPA. None: 0.6 or 0.05.
-        directions: along which distributions are compared, new ones every step; 4096 and 1024 in the papers.
+        directions: random directions along which distributions are compared; 4096 and 1024 in the papers.
         crops: small views per image.
     """
 

@@ -10,9 +10,9 @@ from ssl_seg.hooks import hookimpl
 
 
 class Accuracy(Metric):
-    """Top-1 and top-5 accuracy, the mean over classes, and that of each class.
+    """Top-1, top-5, mean per-class and per-class accuracy.
 
-    A class without images has no number. Images with a target below 0 do not count.
+    Classes without images have no value. Images with a target below 0 are ignored.
 
     Args:
         classes: names.

@@ -38,12 +38,12 @@ def knn_predict(
 
 
 class KNN(Metric):
-    """Accuracy of classifying features by their neighbours in a labelled bank.
+    """k-NN accuracy of features against a labeled feature bank.
 
     Args:
         classes: names.
-        k: neighbours that vote.
-        temperature: of their weights.
+        k: number of neighbors.
+        temperature: weights are exp(cosine / temperature).
 
     Attributes:
         predicted: int64 class indices of what was classified since `reset`, a tensor per `update`.

@@ -45,23 +45,19 @@ def mean_of_areas(sums: Counts, scored: NDArray[np.bool_]) -> NDArray[np.float64
 
 
 class MeanIoU(Metric):
-    """The mean over classes of pixels in both / pixels in either, summed over the whole set.
+    """Mean over classes of intersection / union, summed over all images.
 
-    Intersections and unions are summed first and divided once. Where a class covers 90 pixels of one
-    image, all found, and 10 of another, 5 of them found, its IoU is 95 / 100 = 0.95; the mean over
-    the images would be (1.0 + 0.5) / 2 = 0.75, and a third image without the class has no value
-    at all. Numbers of the two kinds cannot be compared.
+    A class with 90 pixels in one image, all correct, and 10 in another, 5 of them correct, has an IoU of
+    95 / 100 = 0.95. The mean of the per-image IoUs would be (1.0 + 0.5) / 2 = 0.75.
 
-    A class counts when a pixel of it is there or is predicted (its union is not empty); a class that
-    is neither has no number. Pixels whose target is 255 do not count at all.
+    Classes absent from targets and predictions have no value. Pixels with target 255 are ignored.
 
     Args:
         classes: names, at most 254.
-        exclude: names, or one text with commas between them, of classes that are left out of the
-            mean and of all other numbers. A pixel of such a class that is predicted as another one
-            still counts as wrong for that other one, as in graders that average the first six
-            classes of masks with a seventh, `unknown`.
-        lenient: pixels whose true class is excluded do not count at all, as if they were 255.
+        exclude: names of classes left out of all scores, as a list or separated by commas. A pixel of such
+            a class still counts as wrong for the class predicted there, as in graders that average six of
+            seven classes.
+        lenient: ignore pixels whose true class is excluded, like 255.
 
     Attributes:
         confusion: (C, C + 1) int64; row: true class, column: predicted class, the last one for
