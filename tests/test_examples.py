@@ -28,6 +28,7 @@ def test_there_is_a_test_for_each():
     names = {path.name for path in EXAMPLES.iterdir() if not path.name.startswith("__")}
     assert names == {
         "cluster",
+        "composed_method.py",
         "homework",
         "own_loop.py",
         "own_dataset.py",
@@ -44,6 +45,16 @@ def test_own_method(cli, tmp_path):
     (line,) = (tmp_path / "run" / "scores.jsonl").read_text().splitlines()
     assert 0 <= json.loads(line)["turns_right"] <= 1
     check_method(load("own_method").Rotations)
+
+
+def test_composed_method(cli, tmp_path):
+    spec = f"{EXAMPLES / 'composed_method.py'}:BYOLDenseCL"
+    words = ("train", "demo:16", "--ssl", spec, "-o", "ssl.dense=2.0", *SHORT, "--out", tmp_path / "run")
+    code, _, err = cli(*words)
+    assert code == 0, err
+    scores = json.loads((tmp_path / "run" / "scores.jsonl").read_text())
+    assert scores["loss"] == pytest.approx(scores["byol_loss"] + 2.0 * scores["densecl_loss"], rel=1e-5)
+    check_method(load("composed_method").BYOLDenseCL)
 
 
 def test_own_dataset(cli, tmp_path, monkeypatch):

@@ -24,6 +24,7 @@ _HOME = {
     "workflows.run_result": ("RunResult",),
     "base": ("Backbone", "Dataset", "Head", "Metric", "Model", "SSLMethod"),
     "hooks": ("hookimpl",),
+    "nn.composed": ("ComposedMethod",),
     "nn.layers": ("global_pool", "make_ema_copy", "mlp", "pooled_crops", "update_ema"),
     "nn.queue": ("Queue",),
     "nn.sinkhorn": ("sinkhorn",),

@@ -74,6 +74,7 @@ from ssl_seg.metrics.accuracy import Accuracy as Accuracy
 from ssl_seg.metrics.knn import KNN as KNN
 from ssl_seg.metrics.knn import knn_predict as knn_predict
 from ssl_seg.metrics.mean_iou import MeanIoU as MeanIoU
+from ssl_seg.nn.composed import ComposedMethod as ComposedMethod
 from ssl_seg.nn.layers import global_pool as global_pool
 from ssl_seg.nn.layers import make_ema_copy as make_ema_copy
 from ssl_seg.nn.layers import mlp as mlp

@@ -153,10 +153,10 @@ class SSLMethod(nn.Module):
     param_groups: Sequence[ParamGroup] = ()
     family: ClassVar[str] = ""
     network: ClassVar[Literal["any", "convnet", "transformer"]] = "any"
-    needs_labels: ClassVar[bool] = False
+    needs_labels: bool = False
     recipe: ClassVar[dict[str, Any]] = {}
     paper: ClassVar[PaperRecipe | None] = None
-    loss_over: ClassVar[Literal["image", "batch"] | None] = None
+    loss_over: Literal["image", "batch"] | None = None
 
     def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
         """One (B, 3, H, W) tensor per view -> numbers.

@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ssl_seg.base import SSLMethod
+
 
 def iter_tensors(module: nn.Module) -> Iterator[tuple[str, str, Tensor]]:
     """Parameters, buffers, and tensors in plain attributes, lists, dicts and other objects.
@@ -33,7 +35,10 @@ def _attributes(thing: Any) -> list[tuple[Any, Any]]:
     """What a container or an object holds, by name; nothing for torch's own and Python's own objects."""
     if isinstance(thing, nn.Module):
         tables = ("_parameters", "_buffers", "_modules")
-        plain = [(name, value) for name, value in vars(thing).items() if name not in tables]
+        left_out = (
+            {*tables, "backbone"} if isinstance(thing, SSLMethod) else set(tables)
+        )  # a part's reference
+        plain = [(name, value) for name, value in vars(thing).items() if name not in left_out]
         return [item for table in tables for item in vars(thing)[table].items()] + plain
     if isinstance(thing, dict):
         return list(thing.items())
