@@ -46,6 +46,7 @@ def test_the_whole_way_with_texts_and_paths(folder, capfd):
     assert (np.load("features.npz")["features"] == found.features).all()
 
     pixels = {**rest, "batch_size": 4, "image_size": 32, "backbone": "resnet10t", "head": "fcn32s"}
+    pixels["option"] = ["head.width=16"]
     masks = ssl_seg.segment("demo_masks:4", val="demo_masks:4", out="masks", **pixels)
     assert 0 <= masks.result["last"]["miou"] <= 1 and masks.model(torch.zeros(1, 3, 32, 32)).shape[1] == 9
 

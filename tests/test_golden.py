@@ -32,7 +32,7 @@ RUNS = {
     "classify": ["classify", "demo:12", "--val", "demo:8", "--allow-overlap", *SMALL],
     "segment": [
         *["segment", "demo_masks:4", "--val", "demo_masks:4", "--allow-overlap", "--head", "fcn32s"],
-        *["--watch", "00003", *SMALL],
+        *["-o", "head.width=16", "--watch", "00003", *SMALL],
     ],
 }
 CODES = {

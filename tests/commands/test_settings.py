@@ -133,8 +133,8 @@ def test_a_classifier_records_the_views_that_it_draws(cli, tmp_path, words, view
 
 def test_a_segmentation_records_its_options_and_the_scale_of_its_view(cli, tmp_path):
     words = ["demo_masks:4", "--val", "demo_masks:4", "--allow-overlap", "--head", "fcn32s"]
-    found = resolved_in(cli, tmp_path, "segment", *words)
-    assert found["head"].keys() == options_in("heads", "fcn32s").keys()
+    found = resolved_in(cli, tmp_path, "segment", *words, "-o", "head.width=8")
+    assert found["head"] == {**options_in("heads", "fcn32s"), "width": 8}
     assert found["val"]["format"] == "demo_masks" == found["train"]["format"]
     assert found["metric"]["exclude"] == read_toml(tmp_path / "r" / "run.toml")["exclude"]
     assert 0 < found["views"]["1"]["scale"][0] <= found["views"]["1"]["scale"][1] <= 1

@@ -8,7 +8,7 @@ from PIL import Image
 
 TINY = Path(__file__).parents[1] / "faults" / "tiny.py"
 QUICK = ["--backbone", f"{TINY}:TinyBackbone", "--image-size", 16, "--batch-size", 2, "--epochs", 1, "--cpu"]
-MASKS = [*QUICK, "--image-size", 32, "--head", "fcn32s", "-o", "data.palette=2"]
+MASKS = [*QUICK, "--image-size", 32, "--head", "fcn32s", "-o", "head.width=8", "-o", "data.palette=2"]
 RANDOM = np.random.default_rng(0)
 
 
