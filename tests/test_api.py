@@ -14,7 +14,7 @@ import ssl_seg
 from ssl_seg.errors import DataError, OccupiedError, SslSegError, Stopped, UsageError
 from ssl_seg.utils.toml import read_json
 
-SMALL = {"backbone": "resnet10t", "image_size": 32, "epochs": 1, "batch_size": 8, "cpu": True}
+SMALL = {"backbone": "test_resnet", "image_size": 32, "epochs": 1, "batch_size": 8, "cpu": True}
 FUNCTIONS = ("train", "classify", "segment", "evaluate", "predict", "embed", "export", "report")
 
 
@@ -45,7 +45,7 @@ def test_the_whole_way_with_texts_and_paths(folder, capfd):
     assert found.features.shape == (16, run.backbone.channels[-1]) and len(found.classes) == 8
     assert (np.load("features.npz")["features"] == found.features).all()
 
-    pixels = {**rest, "batch_size": 4, "image_size": 32, "backbone": "resnet10t", "head": "fcn32s"}
+    pixels = {**rest, "batch_size": 4, "image_size": 32, "backbone": "test_resnet", "head": "fcn32s"}
     pixels["option"] = ["head.width=16"]
     masks = ssl_seg.segment("demo_masks:4", val="demo_masks:4", out="masks", **pixels)
     assert 0 <= masks.result["last"]["miou"] <= 1 and masks.model(torch.zeros(1, 3, 32, 32)).shape[1] == 9
@@ -95,7 +95,7 @@ def test_errors_are_those_of_the_library(folder):
 
 
 def test_a_file_of_settings_and_resuming_work_as_in_a_shell(folder):
-    (folder / "s.toml").write_text("epochs = 2\nbackbone = 'resnet10t'\n[o.ssl]\ndecay = 0.5\n")
+    (folder / "s.toml").write_text("epochs = 2\nbackbone = 'test_resnet'\n[o.ssl]\ndecay = 0.5\n")
     settings = {key: value for key, value in SMALL.items() if key not in ("epochs", "backbone")}
     run = ssl_seg.train("demo:24", config="s.toml", out="a", progress=False, **settings)
     assert len(run.scores) == 2

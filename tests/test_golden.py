@@ -16,7 +16,7 @@ from ssl_seg import errors
 GOLDEN = Path(__file__).with_name("golden")
 SMALL = [
     "--backbone",
-    "resnet10t",
+    "test_resnet",
     "--image-size",
     "32",
     "--batch-size",

@@ -64,7 +64,7 @@ def test_from_the_documents_alone_beside_two_broken_ones_it_trains(package, cli,
     package("raises", "raise RuntimeError('no licence server')")
     package("points-nowhere", "", entry="nowhere = no_such_module")
     monkeypatch.chdir(tmp_path)
-    small = ("--image-size", 16, "--batch-size", 16, "--epochs", 1, "--cpu", "--backbone", "resnet10t")
+    small = ("--image-size", 16, "--batch-size", 16, "--epochs", 1, "--cpu", "--backbone", "test_resnet")
     code, _, err = cli("train", "demo:32", "--ssl", "copied", *small, "--out", "run")
     assert code == 0, err
     assert (tmp_path / "run" / "backbone.safetensors").is_file()

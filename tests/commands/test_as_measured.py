@@ -99,7 +99,7 @@ def test_confidences_are_those_of_the_run(classified, cli, tmp_path, monkeypatch
 
 def test_options_of_the_metric_are_those_of_the_run(cli, tmp_path):
     """A lenient mean IoU stays lenient, unless a flag says otherwise."""
-    words = ["demo_masks:8", "--val", "demo_masks:8", "--head", "smp:fpn", "--backbone", "resnet10t"]
+    words = ["demo_masks:8", "--val", "demo_masks:8", "--head", "smp:fpn", "--backbone", "test_resnet"]
     words += ["--image-size", 32, *SHORT, "--exclude", "background", "-o", "metric.lenient=true"]
     code, _, err = cli("segment", *words, "--out", tmp_path / "run")
     assert code == 0, err
@@ -111,7 +111,7 @@ def test_options_of_the_metric_are_those_of_the_run(cli, tmp_path):
 
 
 def test_a_reduced_segmentation_is_measured_reduced_and_predicts_whole_masks(cli, tmp_path):
-    words = ["demo_masks:8", "--val", "demo_masks:8", "--head", "smp:fpn", "--backbone", "resnet10t"]
+    words = ["demo_masks:8", "--val", "demo_masks:8", "--head", "smp:fpn", "--backbone", "test_resnet"]
     words += ["--image-size", 32, *SHORT, "--precision", "fp32", "--canvas", 48]
     code, _, err = cli("segment", *words, "--out", tmp_path / "run")
     assert code == 0, err

@@ -285,10 +285,10 @@ def test_epochs_are_told_in_spans():
 def test_a_frozen_run_has_one_map_of_what_the_backbone_gives(cli, tmp_path, head):
     """The statistics of a head's BatchNorm and its hidden layers move although the backbone does not."""
     run = tmp_path / "frozen"
-    words = ["classify", "demo:24", "--backbone", "resnet10t", "--freeze", "--head", head, "--epochs", 2]
+    words = ["classify", "demo:24", "--backbone", "test_resnet", "--freeze", "--head", head, "--epochs", 2]
     assert cli(*words, "--image-size", 32, "--batch-size", 8, "--cpu", "--out", run)[0] == 0
     first, last = (np.load(run / "features" / f"epoch-000{epoch}.npz")["features"] for epoch in (1, 2))
-    assert first.shape == (24, 512) and (first == last).all()
+    assert first.shape == (24, 96) and (first == last).all()
     code, _, err = cli("figure", "tsne", run)
     assert code == 0
     note = "epochs 1 and 2 have the same features (frozen backbone): one map"

@@ -177,7 +177,7 @@ def test_an_output_folder_of_any_name(cli, tmp_path):
         "train",
         "demo:8",
         "--backbone",
-        "resnet18",
+        "test_resnet",
         "--image-size",
         16,
         "--batch-size",
@@ -203,7 +203,18 @@ def test_classes_of_any_name_in_all_that_a_run_leaves(cli, tmp_path):
         for index in range(4):
             pixels = np.full((16, 16, 3), 80 * place + index, np.uint8)
             Image.fromarray(pixels).save(data / name / f"{name}{index}.png")
-    words = ("classify", data, "--val", data, "--backbone", "resnet18", "--image-size", 16, "--batch-size", 4)
+    words = (
+        "classify",
+        data,
+        "--val",
+        data,
+        "--backbone",
+        "test_resnet",
+        "--image-size",
+        16,
+        "--batch-size",
+        4,
+    )
     code, out, err = cli(*words, "--allow-overlap", "--epochs", 1, "--cpu", "--out", tmp_path / "r")
     assert code == 0, err
     check_screen(out + err)

@@ -46,7 +46,7 @@ def classify(cli, *flags):
 
 
 def segment(cli, *flags):
-    words = ["demo_masks:16", "--val", "demo_masks:8", "--backbone", "resnet10t", "--head", "smp:fpn"]
+    words = ["demo_masks:16", "--val", "demo_masks:8", "--backbone", "test_resnet", "--head", "smp:fpn"]
     return cli("segment", *words, *SHORT, *flags)
 
 

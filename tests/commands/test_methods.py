@@ -36,7 +36,7 @@ def words(method, out, data="demo:32"):
     options = [word for option in METHODS[method] for word in ("-o", f"ssl.{option}")]
     masked = method in ("spark", "mae", "simmim")
     size = "64" if masked else "32"  # they hide patches, of which a smaller image has too few
-    backbone = "test_vit" if method in ("mae", "simmim") else "resnet10t"
+    backbone = "test_vit" if method in ("mae", "simmim") else "test_resnet"
     run = ["--epochs", "2", "--batch-size", "8", "--image-size", size, "--cpu", "--on-collapse", "ignore"]
     return ["train", data, "--ssl", method, "--backbone", backbone, "--out", out, *options, *run]
 
@@ -91,6 +91,6 @@ def test_images_without_labels_are_refused_where_labels_are_needed(cli, tmp_path
 def test_small_crops_suit_the_patches_of_a_transformer(cli, tmp_path, method):
     """Side 27 at 64 px is no multiple of 16."""
     run = words(method, tmp_path / "run")
-    run[run.index("resnet10t")], run[run.index("32")] = "test_vit", "64"
+    run[run.index("test_resnet")], run[run.index("32")] = "test_vit", "64"
     code, _, err = cli(*run)
     assert code == 0, err

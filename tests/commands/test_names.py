@@ -75,11 +75,11 @@ def test_a_name_that_nobody_brings_and_code_stay_and_a_typed_name_stays_typed():
 
 
 def test_what_is_recorded_is_the_registered_name_and_the_run_resumes(cli, tmp_path):
-    typed = ["--ssl", "MoCo-v2", "--backbone", "ResNet10t", "-o", "ssl.queue=8"]
+    typed = ["--ssl", "MoCo-v2", "--backbone", "Test_ResNet", "-o", "ssl.queue=8"]
     code, _, err = cli("train", "Demo:12", *typed, *SMALL, "--out", tmp_path / "r")
     assert code == 0, err
     settings = read_toml(tmp_path / "r" / "run.toml")
-    assert (settings["ssl"], settings["backbone"]) == ("moco_v2", "resnet10t")
+    assert (settings["ssl"], settings["backbone"]) == ("moco_v2", "test_resnet")
     assert settings["record"]["resolved"]["data"]["format"] == "demo"
     header = (tmp_path / "r" / "backbone.safetensors").read_bytes()
     metadata = json.loads(header[8 : 8 + int.from_bytes(header[:8], "little")])["__metadata__"]
@@ -97,19 +97,19 @@ def test_each_of_several_metrics_is_named():
 
 
 def test_a_fine_tuned_model_has_registered_names(cli, tmp_path):
-    words = ["--backbone", "ResNet10t", "--head", "Linear", *SMALL]
+    words = ["--backbone", "Test_ResNet", "--head", "Linear", *SMALL]
     code, _, err = cli(
         "classify", "demo:16", "--val", "demo:8", "--allow-overlap", *words, "--out", tmp_path / "r"
     )
     assert code == 0, err
     settings = read_toml(tmp_path / "r" / "run.toml")
-    assert [settings[key] for key in ("backbone", "head")] == ["resnet10t", "linear"]
+    assert [settings[key] for key in ("backbone", "head")] == ["test_resnet", "linear"]
 
 
 def test_a_folder_is_not_mistaken_for_a_format(cli, tmp_path, photos, monkeypatch):
     monkeypatch.chdir(tmp_path)
     photos.rename(tmp_path / "DemoDataset")
-    code, _, err = cli("train", "DemoDataset", "--backbone", "resnet10t", *SMALL, "--out", "r")
+    code, _, err = cli("train", "DemoDataset", "--backbone", "test_resnet", *SMALL, "--out", "r")
     assert code == 0, err
     assert read_toml(tmp_path / "r" / "run.toml")["record"]["resolved"]["data"]["format"] == "flat_folder"
 

@@ -138,7 +138,7 @@ def test_masks(cli, tmp_path):
         "--val",
         tmp_path / "val",
         "--backbone",
-        "resnet10t",
+        "test_resnet",
         "--head",
         "smp:fpn",
     ]

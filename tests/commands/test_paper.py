@@ -9,7 +9,7 @@ from ssl_seg.plugins import load_plugins
 from ssl_seg.utils.options import check_options
 from ssl_seg.utils.toml import read_toml
 
-SMALL = ["--backbone", "resnet10t", "--image-size", 32, "--batch-size", 4, "--epochs", 2, "--cpu"]
+SMALL = ["--backbone", "test_resnet", "--image-size", 32, "--batch-size", 4, "--epochs", 2, "--cpu"]
 PAPER = ["-o", "ssl.recipe=paper"]
 
 

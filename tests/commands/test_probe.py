@@ -83,7 +83,7 @@ def test_of_a_folder_with_splits_the_training_images_are_asked(cli, tmp_path, mo
             (tmp_path / "shapes" / split / name).mkdir(parents=True)
             for index in range(count):
                 Image.new("RGB", (32, 32), (99 * label, index, 9)).save(f"shapes/{split}/{name}/{index}.png")
-    words = ["--backbone", "resnet10t", "--image-size", 32, "--batch-size", 8, "--epochs", 1, "--cpu"]
+    words = ["--backbone", "test_resnet", "--image-size", 32, "--batch-size", 8, "--epochs", 1, "--cpu"]
     code, _, err = cli("train", "demo:16", "--probe", spec, *words, "--out", "run")
     assert code == 0, err
     assert "probe: 4 of 20 images, 2 classes, by chance 0.500" in err

@@ -151,7 +151,7 @@ def trained_classifier(cli, tmp_path):
         "--val",
         "demo:40",
         "--backbone",
-        "resnet10t",
+        "test_resnet",
         "--image-size",
         32,
         "--epochs",

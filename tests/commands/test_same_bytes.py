@@ -19,7 +19,7 @@ RUNS = {
     "classify": ["classify", "demo:24", "--val", "demo:16", *ON_TINY],
     "segment": ["segment", "demo_masks:8", "--val", "demo_masks:8", "--head", "smp:fpn", "--watch", "00000"],
 }
-RUNS["segment"] += ["--backbone", "resnet10t", *SHORT, "--image-size", "32"]
+RUNS["segment"] += ["--backbone", "test_resnet", *SHORT, "--image-size", "32"]
 # how long it took, when, and by what memory: what differs between two equal runs
 TIMES = {"run.log", "scores.jsonl", ".lock"}
 IN_CHECKPOINTS = {"state.json", "manifest.json"}  # the meter's seconds, and the sum of the file with them

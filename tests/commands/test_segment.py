@@ -225,7 +225,7 @@ def test_validation_masks_are_read_as_those_of_training(cli, tmp_path):
 
 
 def test_the_output_stride_follows_the_head(run, cli, tiles, tmp_path):
-    flags = ["--backbone", "resnet10t", "--epochs", 1]
+    flags = ["--backbone", "test_resnet", "--epochs", 1]
     out = run("a", *flags)
     assert read_model_metadata(out / "model.safetensors")["options"] == {"output_stride": "8"}
     out = run("b", *flags, "-o", "backbone.output_stride=16")

@@ -83,7 +83,7 @@ def test_of_a_rate_of_nothing_the_backbones_is_no_multiple():
     assert plan.lr_at(0) == pytest.approx(1e-3)
 
 
-SMALL = ["--backbone", "resnet10t", "--image-size", 32, "--batch-size", 4, "--epochs", 1, "--cpu"]
+SMALL = ["--backbone", "test_resnet", "--image-size", 32, "--batch-size", 4, "--epochs", 1, "--cpu"]
 
 
 def resolved_in(cli, tmp_path, *words):
@@ -101,7 +101,8 @@ def test_every_option_of_pre_training_is_recorded_default_or_not(cli, tmp_path):
     assert found["ssl"] == options_in("ssl", "byol") | {"decay": 0.9}
     assert found["ssl"].keys() > {"decay"}
     assert found["backbone"] == {
-        key: "none" if value is None else value for key, value in options_in("backbones", "resnet10t").items()
+        key: "none" if value is None else value
+        for key, value in options_in("backbones", "test_resnet").items()
     }
     assert found["data"] == {"format": "demo", **options_in("datasets", "demo")}
     assert found["probe"] == found["data"] | options_in("metrics", "knn")

@@ -9,7 +9,7 @@ import ssl_seg
 from ssl_seg.results.scores import read_scores
 from ssl_seg.utils.toml import read_toml
 
-TINY = ["--backbone", "resnet10t", "--image-size", 32, "--batch-size", 8, "--cpu"]
+TINY = ["--backbone", "test_resnet", "--image-size", 32, "--batch-size", 8, "--cpu"]
 SMALL = [*TINY, "--allow-overlap"]
 TRAIN = ["train", "demo:40", *TINY]
 CLASSIFY = ["classify", "demo:40", "--val", "demo:24", *SMALL]
@@ -48,6 +48,8 @@ def test_watched_masks_of_the_epoch_that_became_the_last_are_kept(cli, tmp_path)
         30,
         "--early-stop",
         "val_miou:1",
+        "--lr",
+        0,
         "--watch",
         "00000",
         "--out",
@@ -135,7 +137,7 @@ def test_from_python(tmp_path):
     run = ssl_seg.train(
         "demo:40",
         out=tmp_path / "run",
-        backbone="resnet10t",
+        backbone="test_resnet",
         image_size=32,
         batch_size=8,
         epochs=5,

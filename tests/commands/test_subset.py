@@ -11,7 +11,7 @@ from ssl_seg import Arrays, Linear, Model
 from ssl_seg.testing import TinyBackbone
 from ssl_seg.utils.toml import read_toml
 
-SMALL = ["--backbone", "resnet10t", "--image-size", 32, "--epochs", 1, "--batch-size", 8, "--cpu"]
+SMALL = ["--backbone", "test_resnet", "--image-size", 32, "--epochs", 1, "--batch-size", 8, "--cpu"]
 
 
 def test_classify_on_ten_percent(cli, tmp_path):

@@ -76,7 +76,17 @@ class Watcher(Head):
 @pytest.fixture
 def classify(cli, tmp_path):
     (tmp_path / "watcher.py").write_text(HEAD)
-    words = ("classify", "demo:16", "--val", "demo:8", "--backbone", "resnet10t", "--image-size", 32, "--cpu")
+    words = (
+        "classify",
+        "demo:16",
+        "--val",
+        "demo:8",
+        "--backbone",
+        "test_resnet",
+        "--image-size",
+        32,
+        "--cpu",
+    )
     words += ("--batch-size", 8, "--epochs", 1, "--head", f"{tmp_path / 'watcher.py'}:Watcher")
     return lambda *more: cli(*words, *more, "--out", tmp_path / "run")
 

@@ -169,7 +169,7 @@ def test_a_main_process_that_is_frozen_after_a_checkpoint_is_given_up(worlds, tr
     ],
 )
 def test_a_mistake_is_told_once(worlds, tmp_path, words, code, text):
-    common = ["--cpu", "--image-size", "16", "--backbone", "resnet10t", "--out", tmp_path / "run"]
+    common = ["--cpu", "--image-size", "16", "--backbone", "test_resnet", "--out", tmp_path / "run"]
     world = worlds.start([*words, *common]).wait()
     assert world.codes == [code, code], world.outputs
     assert text in world.outputs[0] and world.outputs[0].count("error[") == 1

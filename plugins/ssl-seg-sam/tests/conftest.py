@@ -187,7 +187,7 @@ def trained(data, tmp_path_factory):
     """A real run of `ssl-seg segment` that has watched two images."""
     out = tmp_path_factory.mktemp("runs") / "fcn"
     short = ("--image-size", 32, "--batch-size", 2, "--epochs", 1, "--cpu", "--lr", 0.01)
-    words = ("segment", data / "train", "--val", data / "validation", "--backbone", "resnet10t")
+    words = ("segment", data / "train", "--val", data / "validation", "--backbone", "test_resnet")
     cache = tmp_path_factory.mktemp("cache")
     more = ("--head", "fcn32s", "-o", "head.width=8", "--watch", "0013,0104", "--cache", cache, "--out", out)
     assert call(*words, *short, *more) == 0
