@@ -1,11 +1,9 @@
-"""What one pass records, held against formulas, against torch's own counter and against published numbers."""
+"""What one pass records, held against formulas, which are not those of torch's counter that it uses."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from ssl_seg.base import Backbone, Head, Model
 from ssl_seg.errors import UsageError
@@ -38,6 +36,17 @@ def macs(found):
     return sum(operation.macs for operation in found.operations)
 
 
+class Weighted(nn.Module):
+    """A product of a matrix and a vector, which torch's counter leaves out."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+
+    def forward(self, images):
+        return (images[0].flatten(1).T @ self.weight).view(1, 1, 8, 8)
+
+
 @pytest.mark.parametrize(
     ("layer", "expected"),
     [
@@ -51,6 +60,7 @@ def macs(found):
         (nn.ConvTranspose2d(3, 6, 2, stride=2, groups=3), 3 * 4 * 2 * 64),
         (nn.Sequential(nn.Flatten(2), nn.Linear(64, 5), nn.Unflatten(2, (1, 5))), 3 * 64 * 5),
         (nn.Sequential(nn.BatchNorm2d(3), nn.ReLU(), nn.MaxPool2d(2)), 0),
+        (Weighted(), 3 * 64),
     ],
 )
 def test_macs_of_a_layer_are_those_of_its_formula(layer, expected):
@@ -86,21 +96,13 @@ def test_attention_counts_both_of_its_products_however_it_is_written(module, pro
     assert torch.backends.mha.get_fastpath_enabled()
 
 
-def counted_by_torch(model, size):
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-        model.eval()(torch.zeros(1, 3, *size))
-    return counter.get_total_flops() / 2
-
-
-def test_macs_and_shapes_are_those_of_a_real_pass():
+def test_shapes_are_those_of_a_real_pass():
     model, size = Model(TinyBackbone(), DeepLabV3([8, 16], [2, 4], 5, rates=(2, 4), width=6)), (40, 32)
     found = trace(model, size)
-    assert macs(found) == counted_by_torch(model, size)
     maps = model.backbone(torch.zeros(1, 3, *size))
     assert [shape for _, shape in found.maps] == [tuple(each.shape[1:]) for each in maps]
-    assert found.logits[1] == (5, 40, 32)
-    assert found.results["head.classifier.0.convs.3"][1] == (6, 1, 1)
+    assert found.shapes["head"] == (maps[0].shape[1:], (5, 40, 32))
+    assert found.shapes["head.classifier.0.convs.3"] == (maps[-1].shape[1:], (6, 1, 1))
     assert {operation.dilation for operation in found.operations} == {1, 2, 4}
 
 

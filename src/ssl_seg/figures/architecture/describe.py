@@ -1,6 +1,7 @@
 """The parts of a model as a drawing shows them: stages of the backbone, layers and blocks of the head."""
 
 from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -8,11 +9,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from ssl_seg.base import Backbone, Head, Model
-from ssl_seg.figures.architecture.layers import Unit, branches, units_of
+from ssl_seg.figures.architecture.head_parts import Unit, branches, count_layers, units_of
 from ssl_seg.figures.architecture.network import IMAGE, Network, Part
-from ssl_seg.figures.architecture.trace import Trace, trace
+from ssl_seg.figures.architecture.trace import Operation, Trace, trace
 
-_BOXES = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+_POOLINGS = {"MaxPool2d": "max pooling", "AvgPool2d": "mean pooling"}
 
 
 def describe(model: Model | Backbone, size: tuple[int, int], title: str) -> Network:
@@ -32,10 +33,12 @@ def describe(model: Model | Backbone, size: tuple[int, int], title: str) -> Netw
     whole = model if isinstance(model, Model) else Model(model, _NoHead())
     found = trace(whole, size)
     modules = dict(whole.named_modules())
-    owners = _owners(found)
-    stages = tuple(_stage(found, modules, owners, level, whole.backbone) for level in range(len(found.maps)))
-    columns = _head(found, modules, owners, whole.head) if whole is model else ()
-    network = Network(title, size, stages, columns)
+    names = _stage_names(found)
+    stages = tuple(
+        _stage(found, modules, names, level, stride) for level, stride in enumerate(whole.backbone.strides)
+    )
+    columns = _head(found, modules, names, whole.head) if whole is model else []
+    network = Network(title, size, stages, tuple(map(tuple, columns)))
     return replace(network, unused=sum(p.numel() for p in whole.parameters()) - network.parameters)
 
 
@@ -44,163 +47,138 @@ class _NoHead(Head):
         return features[-1]
 
 
-def _owners(found: Trace) -> list[int]:
-    """The stage of each operation of the backbone."""
-    owners: dict[int, int] = {0: 0}
-    for level, (last, _) in enumerate(found.maps):
-        for operation in found.behind(last, until=owners.__contains__):
-            owners.setdefault(operation, level)
-    ends = [last for last, _ in found.maps]
-    # what is computed for no map counts with the stage during which it runs
-    return [
-        owners.get(i, next((level for level, end in enumerate(ends) if end > i), len(ends) - 1))
-        for i in range(found.body)
-    ]
+def _stage_names(found: Trace) -> list[str]:
+    """The stage of each operation of the backbone: of the first map that needs it, else the one that runs then."""
+    levels = list(enumerate(found.maps, start=1))
+    last = len(levels)
+    names = [f"stage {next((n for n, (end, _) in levels if end > i), last)}" for i in range(found.body)]
+    for level, (end, _) in reversed(levels):
+        for i in found.behind(end):
+            names[i] = f"stage {level}"
+    names[0] = IMAGE
+    return names
 
 
-def _stage(
-    found: Trace, modules: dict[str, nn.Module], owners: list[int], level: int, backbone: Backbone
-) -> Part:
-    inside = [i for i, owner in enumerate(owners) if owner == level and i > 0]
-    needs = {need for i in inside for need in found.operations[i].needs} - set(inside)
-    takes = [IMAGE if need == 0 else _stage_name(owners[need]) for need in sorted(needs)]
-    given = sums(found, inside)
+def _stage(found: Trace, modules: dict[str, nn.Module], names: list[str], level: int, stride: int) -> Part:
+    name = f"stage {level + 1}"
+    inside = {i for i, owner in enumerate(names) if owner == name}
+    inputs = sorted({i for j in inside for i in found.operations[j].inputs} - inside)
+    operations = [found.operations[i] for i in sorted(inside)]
+    numbers = _sums(operations)
     return Part(
-        name=_stage_name(level),
-        label=_stage_name(level),
-        what=made_of(found, modules, inside),
-        kind="stage" if given["layers"] else "pooling",
+        name=name,
+        label=name,
+        what=_blocks(found, modules, inside) or _made_of(operations, modules),
+        kind="stage" if numbers["layers"] else "pooling",
         shape=found.maps[level][1],
-        stride=backbone.strides[level],
-        takes=tuple(dict.fromkeys(takes)),
-        **given,
+        stride=stride,
+        takes=tuple(dict.fromkeys(names[i] for i in inputs)),
+        **numbers,
     )
 
 
-def _stage_name(level: int) -> str:
-    return f"stage {level + 1}"
-
-
-def _head(
-    found: Trace, modules: dict[str, nn.Module], owners: list[int], head: Head
-) -> tuple[tuple[Part, ...], ...]:
-    units = units_of(found, head, owners)
-    last = next((unit for unit in reversed(units) if sums(found, list(unit.operations))["macs"]), None)
+def _head(found: Trace, modules: dict[str, nn.Module], names: list[str], head: Head) -> list[list[Part]]:
+    mean = "global mean"
+    deepest = f"stage {len(found.maps)}"
+    sources = [mean if head.pools and name == deepest else name for name in names]
+    units = units_of(found, head, sources)
+    order = [*dict.fromkeys(sources), *(unit.name for unit in units)]
+    columns = [[_unit(found, modules, unit, order) for unit in column] for column in branches(units)]
+    last = next((part for column in reversed(columns) for part in reversed(column) if part.macs), None)
     columns = [
-        tuple(_unit(found, modules, unit, last=unit is last) for unit in column) for column in branches(units)
+        [replace(p, label="classifier") if p is last and not p.label else p for p in column]
+        for column in columns
     ]
     if head.pools:
-        channels = found.maps[-1][1][:1]
-        stage = (_stage_name(len(found.maps) - 1),)
-        mean = Part("global mean", "pooling", "global mean", "pooling", channels, takes=stage)
-        columns.insert(0, (mean,))
-        columns[1:] = [tuple(_after(part, stage, mean.name) for part in column) for column in columns[1:]]
-    return tuple(_to_size(columns, found.logits[1]))
+        shape = found.maps[-1][1][:1]
+        columns.insert(0, [Part(mean, "pooling", mean, "pooling", shape, takes=(deepest,))])
+    return _to_size(columns, found.shapes["head"][1])
 
 
-def _after(part: Part, old: tuple[str, ...], new: str) -> Part:
-    return replace(part, takes=(new,)) if part.takes == old else part
-
-
-def _unit(found: Trace, modules: dict[str, nn.Module], unit: Unit, *, last: bool) -> Part:
-    inside = sorted(unit.operations)
-    given = sums(found, inside)
-    what, label = made_of(found, modules, inside, blocks=False), unit.label
-    kind: Any = "layer"
-    sides = [shape[1:] for shape in (unit.before, unit.shape)]
-    if not given["macs"] and prod(sides[1]) != prod(sides[0]):
-        kind = "upsampling" if prod(sides[1]) > prod(sides[0]) else "pooling"
-        label, what = label or kind, resized(*sides)
-    elif given["layers"] == 1 and (cells := _pooled_to(found, modules, inside)):
+def _unit(found: Trace, modules: dict[str, nn.Module], unit: Unit, order: list[str]) -> Part:
+    operations = [found.operations[i] for i in sorted(unit.operations)]
+    numbers = _sums(operations)
+    label, what, kind = unit.label, _made_of(operations, modules), "layer"
+    if not numbers["macs"]:
+        kind = "upsampling" if prod(unit.shape[1:]) > prod(unit.before[1:]) else "pooling"
+        label, what = label or kind, resized(unit.before[1:], unit.shape[1:])
+    elif numbers["layers"] == 1 and (cells := _pooled_to(found, modules, operations)):
         kind, what = "pooling", "image pooling" if cells == "1×1" else f"pooling {cells}"
-    if last and not label:
-        label = "classifier"
-    takes = tuple(_stage_name(int(name)) if name.isdigit() else name for name in unit.takes)
-    return Part(unit.name, label, what, kind, unit.shape, takes=takes, **given)
+    takes = tuple(sorted(unit.takes, key=order.index))
+    return Part(unit.name, label, what, kind, unit.shape, takes=takes, **numbers)  # type: ignore[arg-type]
 
 
-def _pooled_to(found: Trace, modules: dict[str, nn.Module], inside: list[int]) -> str | None:
+def _pooled_to(found: Trace, modules: dict[str, nn.Module], operations: list[Operation]) -> str | None:
     """`2×2` for adaptive pooling to as many cells."""
-    for scope in dict.fromkeys(found.operations[i].scope for i in inside):
-        if isinstance(modules.get(scope), nn.AdaptiveAvgPool2d):
-            return "×".join(map(str, found.results[scope][1][1:]))
-    return None
+    scopes = [one.scope for one in operations if isinstance(modules.get(one.scope), nn.AdaptiveAvgPool2d)]
+    return "×".join(map(str, found.shapes[scopes[0]][1][1:])) if scopes else None
 
 
-def resized(before: tuple[int, ...], after: tuple[int, ...]) -> str:
-    """`×8`, or `/ 2`, or all of a map."""
-    if not before or not after:
-        return "over space"
+def resized(before: Sequence[int], after: Sequence[int]) -> str:
+    """`×8`, or `/ 2`."""
     up = after[0] / before[0]
     return f"×{up:.3g}" if up >= 1 else f"/ {1 / up:.3g}"
 
 
-def _to_size(columns: list[tuple[Part, ...]], logits: tuple[int, ...]) -> list[tuple[Part, ...]]:
+def _to_size(columns: list[list[Part]], logits: tuple[int, ...]) -> list[list[Part]]:
     """With the last resize, which heads do by a function: a part of its own, or the last one's size."""
     if not columns or len(logits) < 3:
         return columns
     last = columns[-1][-1]
     sides = last.shape[1:] if len(last.shape) == 3 else (1, 1)
     if sides[0] < logits[1] or sides[1] < logits[2]:
-        names = tuple(part.name for part in columns[-1])
+        takes = tuple(part.name for part in columns[-1])
         what = resized(sides, logits[1:])
-        up = Part("to image size", "upsampling", what, "upsampling", logits, takes=names)
-        return [*columns, (up,)]
-    return [*columns[:-1], (*columns[-1][:-1], replace(last, shape=logits))]
+        return [*columns, [Part("to image size", "upsampling", what, "upsampling", logits, takes=takes)]]
+    columns[-1][-1] = replace(last, shape=logits)
+    return columns
 
 
-def sums(found: Trace, inside: list[int]) -> dict[str, int]:
+def _sums(operations: list[Operation]) -> dict[str, Any]:
     """The numbers of some operations together, by the names that `Part` has for them."""
-    chosen = [found.operations[i] for i in inside]
     return {
-        "parameters": sum(operation.parameters for operation in chosen),
-        "macs": sum(operation.macs for operation in chosen),
-        "layers": sum(bool(operation.kernel) for operation in chosen),
-        "dilation": max((operation.dilation for operation in chosen), default=1),
+        "parameters": sum(one.parameters for one in operations),
+        "macs": sum(one.macs for one in operations),
+        "layers": sum(bool(one.kernel) for one in operations),
+        "dilation": max((one.dilation for one in operations), default=1),
     }
 
 
-def made_of(found: Trace, modules: dict[str, nn.Module], inside: list[int], *, blocks: bool = True) -> str:
-    """`3 × Bottleneck` where blocks of one class hold most of the parameters, else `2 × conv 3×3`."""
-    block, many = _block(found, modules, inside) if blocks else ("", 0)
-    if block:
-        return block if many == 1 else f"{many} × {block}"
-    kernels = [found.operations[i].kernel for i in inside if found.operations[i].kernel]
+def _made_of(operations: list[Operation], modules: dict[str, nn.Module]) -> str:
+    """`2 × conv 3×3`; without a layer, what the last module is."""
+    kernels = [one.kernel for one in operations if one.kernel]
     names = {"linear" if len(k) == 1 else f"conv {'×'.join(map(str, k))}" for k in kernels}
-    if kernels:
-        kinds = {name.split()[0] for name in names}
-        name = names.pop() if len(names) == 1 else kinds.pop() if len(kinds) == 1 else "layer"
-        return name if len(kernels) == 1 else f"{len(kernels)} × {name}"
-    scopes = [found.operations[i].scope for i in inside if found.operations[i].scope in modules]
-    name = type(modules[scopes[-1]]).__name__ if scopes else ""
-    return {"MaxPool2d": "max pooling", "AvgPool2d": "mean pooling"}.get(name, name)
+    kinds = {name.split()[0] for name in names}
+    if not kernels:
+        last = type(modules[operations[-1].scope]).__name__ if operations else ""
+        return _POOLINGS.get(last, last)
+    name = next((min(each) for each in (names, kinds) if len(each) == 1), "layer")
+    return name if len(kernels) == 1 else f"{len(kernels)} × {name}"
 
 
-def _block(found: Trace, modules: dict[str, nn.Module], inside: list[int]) -> tuple[str, int]:
-    """The class whose modules run wholly inside and hold half of the parameters, and how many they are.
+def _blocks(found: Trace, modules: dict[str, nn.Module], inside: Collection[int]) -> str:
+    """`3 × Bottleneck`: the class whose modules run in this stage alone and hold half of its parameters.
 
     Those of two layers or more count. The outermost class is taken, but rather several of a class than
     a single one that holds them.
     """
-    chosen, outside = set(inside), set[str]()
-    weight, layers = defaultdict[str, int](int), defaultdict[str, int](int)
-    for i, operation in enumerate(found.operations):
-        path = operation.scope
-        while path:
-            if i in chosen:
-                weight[path] += operation.parameters
-                layers[path] += bool(operation.kernel)
-            else:
-                outside.add(path)
-            path = path.rpartition(".")[0]
-    classes: dict[str, list[str]] = defaultdict(list)
-    for path in layers.keys() - outside:
-        if layers[path] > 1 and type(modules[path]) not in _BOXES:
-            classes[type(modules[path]).__name__].append(path)
+    ran: tuple[set[str], set[str]] = set(), set()
+    for i, one in enumerate(found.operations):
+        words = one.scope.split(".")
+        ran[i in inside].update(".".join(words[:end]) for end in range(1, len(words) + 1))
+    classes = defaultdict[str, list[str]](list)
+    for path in ran[True] - ran[False]:
+        module = modules[path]
+        if count_layers(module) > 1 and type(module) not in (nn.Sequential, nn.ModuleList, nn.ModuleDict):
+            classes[type(module).__name__].append(path)
     total = sum(found.operations[i].parameters for i in inside)
-    best: list[tuple[bool, int, str, int]] = []
+    fitting = []
     for name, paths in classes.items():
         outer = [path for path in paths if not any(path.startswith(f"{other}.") for other in paths)]
-        if 2 * sum(weight[path] for path in outer) >= total > 0:
-            best.append((len(outer) == 1, min(path.count(".") for path in outer), name, len(outer)))
-    return min(best)[2:] if best else ("", 0)
+        held = sum(p.numel() for path in outer for p in modules[path].parameters())
+        if 2 * held >= total:
+            fitting.append((len(outer) == 1, min(path.count(".") for path in outer), name, len(outer)))
+    if not fitting:
+        return ""
+    _, _, name, many = min(fitting)
+    return name if many == 1 else f"{many} × {name}"
