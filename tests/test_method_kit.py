@@ -260,28 +260,28 @@ class OwnCollectives(Sound):
 
 
 FAULTS = [
-    (BackboneIsFrozen, "the backbone does not change in training"),
-    (KeptTeacherStandsStill, "the backbone does not change in training"),
+    (BackboneIsFrozen, "training does not change the backbone"),
+    (KeptTeacherStandsStill, "training does not change the backbone"),
     (LossTimesZero, r"the gradient of backbone\.one\.0\.weight is zero in every step"),
     (OneLayerLearnsNothing, r"the gradient of backbone\.one\.0\.weight is zero in every step"),
     (DecayIsSwapped, r"after_step moves target_backbone\.\S+ 99% of the way to backbone\."),
-    (TargetInEvaluationMode, r"target_backbone\.one\.1 is in evaluation mode"),
+    (TargetInEvaluationMode, r"target_backbone\.one\.1 is in eval mode"),
     (
         TargetMovesItsStatistics,
-        r"training_step and after_step both move the running statistics of target_backbone\.one\.1",
+        r"training_step and after_step both update the running statistics of target_backbone\.one\.1",
     ),
     (ViewIsNotUsed, "the loss does not depend on view 2 of 2"),
     (PositionIsLabel, "the loss depends on the order of the images"),
     (BatchSizeIsHardWired, "a batch of 7 images fails: RuntimeError"),
-    (SumOverImages, "the loss no mean over images"),
-    (ComparesImages, "the loss no mean over images"),
-    (LogsVector, r"'per_image' must be a scalar, has shape \(8,\)"),
+    (SumOverImages, "the loss is not a mean over images"),
+    (ComparesImages, "the loss is not a mean over images"),
+    (LogsVector, r"'per_image' must be a scalar, got shape \(8,\)"),
     (LogsNumber, "'temperature' must be a tensor, not float"),
     (EmbeddingIsMap, r"'embedding' must be \(images, dimensions\)"),
-    (GathersNothing, r"the loss of one process is .*, that of two"),
-    (GathersWithoutGradient, "the gradient of .* is another one in two processes"),
-    (CentreOfOneProcess, r"the loss of one process is .*, that of two"),
-    (OneRankAlone, "in two processes: the ranks call all_gather and all_reduce at once"),
+    (GathersNothing, r"the loss is .* in one process, .* in two"),
+    (GathersWithoutGradient, "the gradient of .* differs in two processes"),
+    (CentreOfOneProcess, r"the loss is .* in one process, .* in two"),
+    (OneRankAlone, "in two processes: the ranks call different collectives: all_gather and all_reduce"),
 ]
 
 
@@ -361,5 +361,5 @@ def test_what_fails_in_one_rank_ends_all():
 
 
 def test_a_rank_that_waits_for_nobody_is_uneven():
-    with pytest.raises(UnevenRanks, match="not called by every rank"):
+    with pytest.raises(UnevenRanks, match="not all ranks call the same collective"):
         SimulatedRanks(2, timeout=0.2).run(lambda rank: dist.barrier() if rank else None)

@@ -57,20 +57,23 @@ def test_an_object_with_hooks_as_methods_passes():
 @pytest.mark.parametrize(
     ("code", "sentence"),
     [
-        ("", "it has none of run_start, step_end, epoch_end, run_end"),
+        ("", "no observer hook found; expected one of run_start, step_end, epoch_end, run_end"),
         ("def epoch_end(run): ...", "epoch_end is not marked @hookimpl"),
         ("@hookimpl\ndef epoch_ends(run): ...", "no hook 'epoch_ends'; did you mean 'epoch_end'"),
         ("@hookimpl\ndef run_end(run, epoch): ...", "epoch"),
-        ("@hookimpl\ndef run_end(run):\n    raise KeyError('loss')", "run_end fails: KeyError: 'loss'"),
-        ("@hookimpl\ndef epoch_end(epoch):\n    return epoch > 3", "epoch_end returns False"),
-        ("@hookimpl\ndef epoch_end(scores):\n    scores.clear()", "epoch_end changes the scores"),
+        ("@hookimpl\ndef run_end(run):\n    raise KeyError('loss')", "run_end failed: KeyError: 'loss'"),
+        (
+            "@hookimpl\ndef epoch_end(epoch):\n    return epoch > 3",
+            'epoch_end must return None or "stop", got False',
+        ),
+        ("@hookimpl\ndef epoch_end(scores):\n    scores.clear()", "epoch_end modifies its scores"),
         (
             "@hookimpl\ndef epoch_end(run):\n    (run.folder / 'scores.jsonl').write_text('')",
-            "epoch_end changes scores.jsonl, which belongs to the run",
+            "epoch_end modifies scores.jsonl of the run",
         ),
         (
             "@hookimpl\ndef run_start(run):\n    (run.folder / 'run.toml').unlink()",
-            "run_start changes run.toml, which belongs to the run",
+            "run_start modifies run.toml of the run",
         ),
     ],
 )
@@ -83,7 +86,7 @@ def test_an_argument_that_no_hook_offers_is_named():
     class Wants:
         def run_end(self, model): ...
 
-    with pytest.raises(AssertionError, match="run_end has no argument 'model'; there are run"):
+    with pytest.raises(AssertionError, match="run_end has no argument 'model'; available: run"):
         check_observer(Wants())
 
 
@@ -111,7 +114,7 @@ def test_a_sound_command_and_a_group_pass():
 @pytest.mark.parametrize(
     ("app", "sentence"),
     [
-        (typer.Typer(), "it has no command"),
+        (typer.Typer(), "the app has no command"),
         (greet, "must be a typer.Typer, not function"),
         (app_of(greet, silent), "silent has no help text"),
     ],

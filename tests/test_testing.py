@@ -248,19 +248,19 @@ METHOD_FAULTS = [
     (TargetIsView, "target.0.one.0.weight shares its storage with backbone.one.0.weight"),
     (RecipeIsNotRead, "the recipe: unknown key 'learning_rate'"),
     (BufferIsShared, "target.0.one.1.running_mean shares its storage with backbone.one.1.running_mean"),
-    (TargetBecomesView, "the optimizer moved target.1.0.weight, which requires no gradient"),
-    (AverageBeforeOptimizer, r"training_step moved target\..*: a target moves in after_step"),
-    (TargetIsTrained, r"target\..* is moved by after_step and receives gradients"),
-    (TargetStillRequiresGradient, r"target\..* is moved by after_step and still requires a gradient"),
-    (TargetDecays, r"target\..* is moved by after_step and receives gradients"),
-    (GradientByHand, r"target\..* requires no gradient and has one"),
+    (TargetBecomesView, "the optimizer updated target.1.0.weight, which requires no gradient"),
+    (AverageBeforeOptimizer, r"training_step changed target\..*; update targets in after_step"),
+    (TargetIsTrained, r"after_step updates target\..*, which receives gradients"),
+    (TargetStillRequiresGradient, r"after_step updates target\..*, which still requires a gradient"),
+    (TargetDecays, r"after_step updates target\..*, which receives gradients"),
+    (GradientByHand, r"target\..* requires no gradient but has one"),
     (TargetInList, r"target\.0\..* changes in training and is not in state_dict"),
     (CentreIsNoBuffer, r"centre changes in training and is not in state_dict"),
     (CentreIsReplaced, "a resumed run differs: loss"),
     (CountsInPython, "a resumed run differs: loss"),
     (QueueInObject, r"memory\.queue\.rows changes in training and is not in state_dict"),
     (LossPerImage, "the loss must be a finite scalar"),
-    (LossDetached, "the loss is cut off from the parameters"),
+    (LossDetached, "the loss is detached from the parameters"),
     (LossIsNaN, "the loss must be a finite scalar"),
     (LossIsFloat, "the loss must be a tensor, not float"),
     (NoLoss, "training_step must return a dict with 'loss'"),
@@ -365,7 +365,7 @@ BACKBONE_FAULTS = [
     (WrongStrides, r"shapes \[\(4, 8, 32, 32\), \(4, 16, 16, 16\)\]"),
     (OneStrideShort, "channels and strides differ in length"),
     (GivesTuple, "forward must return a list, not tuple"),
-    (NoGradient, "no gradient"),
+    (NoGradient, "no parameter gets a gradient"),
     (ForgetsWeights, "features differ after save and load"),
     (NotFinite, "features are not finite"),
 ]
@@ -517,13 +517,13 @@ class TakesNothing(SoundMetric):
 
 
 METRIC_FAULTS = [
-    (CountsIgnored, "pixels of target 255 count"),
-    (MeanOfPixelBatches, "the numbers depend on the batch size"),
-    (TakesNothing, "takes logits neither of images nor of pixels: ValueError: I take probabilities"),
-    (MeanOfBatches, "the numbers depend on the batch size"),
-    (NeverForgets, "reset.. does not forget everything"),
-    (GivesTensors, "must give floats"),
-    (GivesNothing, "gives no number"),
+    (CountsIgnored, "pixels of target 255 affect the value"),
+    (MeanOfPixelBatches, "the values depend on the batch size"),
+    (TakesNothing, "accepts logits neither of images nor of pixels: ValueError: I take probabilities"),
+    (MeanOfBatches, "the values depend on the batch size"),
+    (NeverForgets, "reset.. does not clear the state"),
+    (GivesTensors, "must return floats"),
+    (GivesNothing, "returns no value"),
 ]
 
 
@@ -589,12 +589,12 @@ def test_a_dataset_with_masks_passes():
     [
         (
             lambda i, c: np.zeros((40, 50), np.uint8),
-            r"the mask of 0\.png: shape \(40, 50\), and the image has \(50, 40\)",
+            r"the mask of 0\.png: shape \(40, 50\), but the image has \(50, 40\)",
         ),
         (lambda i, c: np.zeros((50, 40), np.int64), "values are int64, not uint8"),
         (
             lambda i, c: np.full((50, 40), 2, np.uint8),
-            "value 2 with 2 classes; a pixel without a class is 255",
+            "value 2 with 2 classes; unlabeled pixels must be 255",
         ),
         (
             lambda i, c: np.random.default_rng().integers(0, 2, (50, 40), np.uint8),
@@ -620,7 +620,7 @@ DATASET_FAULTS = {
     "grey": ({"image": shape(50, 40)}, r"shape \(50, 40\), not"),
     "channels first": ({"image": shape(3, 50, 40)}, r"shape \(3, 50, 40\), not"),
     "too large": ({"image": shape(65, 40, 3)}, "larger than the canvas"),
-    "no size": ({"image": shape(50, 40, 3, size=(0, 40))}, "no size"),
+    "no size": ({"image": shape(50, 40, 3, size=(0, 40))}, "invalid size 0 x 40"),
     "one identity": ({"identity": lambda index: "same"}, "different images have the same identity"),
 }
 

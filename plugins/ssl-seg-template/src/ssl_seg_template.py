@@ -10,7 +10,7 @@ def barlow_loss(one, two, weight):
 
 
 class TemplateMethod(SSLMethod):
-    """Barlow Twins (Zbontar et al. 2021, arXiv:2103.03230), to begin with."""
+    """Example: Barlow Twins (Zbontar et al. 2021, arXiv:2103.03230)."""
 
     views = BYOL_VIEWS
 

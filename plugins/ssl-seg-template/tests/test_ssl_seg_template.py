@@ -3,5 +3,5 @@ from ssl_seg.testing import check_method
 from ssl_seg_template import TemplateMethod
 
 
-def test_it_keeps_the_contract():
+def test_contract():
     check_method(TemplateMethod)

@@ -1,9 +1,9 @@
-"""The conformance kit: what every component must keep, as functions that a plugin's tests call.
+"""Conformance checks of components, to be called in the tests of a plugin.
 
     from ssl_seg.testing import check_method
     def test_my_method(): check_method(MyMethod)
 
-Each raises `AssertionError` with the broken rule in words. The library's own components keep them too.
+Each raises `AssertionError` with the violated rule. The built-in components pass the same checks.
 """
 
 from ssl_seg.nn.tiny_backbone import TinyBackbone as TinyBackbone

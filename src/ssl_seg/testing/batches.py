@@ -1,4 +1,4 @@
-"""What the loss of a method must be as a function of its batch: of every view, of no place in it, of any number."""
+"""Checks of how the loss of a method depends on the batch: views, order, batch size and processes."""
 
 from collections.abc import Callable
 
@@ -15,17 +15,17 @@ MakeViews = Callable[[int, int], Views]  # of a step, for so many images
 
 
 def check_batches(make: Callable[[], SSLMethod], make_views: MakeViews) -> None:
-    """Hold the loss of a method to what holds for every batch.
+    """Check how the loss depends on the batch.
 
-    It changes with every view. It is computed for an odd number of images, and does not depend on their order. If the
-    method says that it is a mean over images, images that come twice do not change it. Two processes with
-    half of the images each have the same loss and the same gradients as one process with all.
+    The loss depends on every view and accepts an odd number of images. It does not depend on their order. If
+    `loss_over` is `image`, duplicating all images does not change it. Two processes with half of the images
+    each have the same loss and gradients as one process with all.
 
-    What draws numbers of its own in a step is held to the first two alone.
+    For methods with random numbers in a step, only the first two are checked.
 
     Args:
-        make: builds the method, every time with the same tensors.
-        make_views: makes what it is given.
+        make: builds the method, always with the same tensors.
+        make_views: creates the views of a step.
     """
 
     def loss_of(views: Views, seed: int = 0) -> Tensor:
@@ -44,13 +44,13 @@ def check_batches(make: Callable[[], SSLMethod], make_views: MakeViews) -> None:
         return
     found = loss_of(views.part(torch.arange(ODD).roll(3).flip(0)))
     assert _close(loss, found), (
-        f"the loss depends on the order of the images, {loss:.6g} and {found:.6g}: a position in the batch "
-        "is no label"
+        f"the loss depends on the order of the images: {loss:.6g} and {found:.6g}; do not use batch "
+        "positions as labels"
     )
     if getattr(make(), "loss_over", None) == "image":
         found = loss_of(views.part(torch.arange(ODD).repeat(2)))
         assert _close(loss, found), (
-            f"loss_over is 'image' and the loss no mean over images: {loss:.6g}, with every image twice {found:.6g}"
+            f"loss_over is 'image', but the loss is not a mean over images: {loss:.6g}, with each image twice {found:.6g}"
         )
     _check_ranks(make, [make_views(step, 2 * ODD) for step in (3, 4)])
 
@@ -106,15 +106,15 @@ def _compare_ranks(make: Callable[[], SSLMethod], batches: list[Views]) -> None:
     for (loss, gradients), *both in zip(alone, *parts, strict=True):
         found = torch.stack([other for other, _ in both]).mean()
         assert _close(loss, found), (
-            f"the loss of one process is {loss:.6g}, that of two with half of the images each {found:.6g}: "
-            "gather what is compared over the batch by ssl_seg.all_gather"
+            f"the loss is {loss:.6g} in one process, {found:.6g} in two with half of the images each: "
+            "gather values that are compared over the batch with ssl_seg.all_gather"
         )
         size = max(float(gradient.norm()) for gradient in gradients.values())
         for name, gradient in gradients.items():
             found = torch.stack([others[name] for _, others in both]).mean(dim=0)
             assert _close(gradient, found, size), (
-                f"the gradient of {name} is another one in two processes: gather by ssl_seg.all_gather, whose "
-                "gradients flow back to the process that has the images"
+                f"the gradient of {name} differs in two processes: use ssl_seg.all_gather, which propagates "
+                "gradients to the process that has the images"
             )
 
 

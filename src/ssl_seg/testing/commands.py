@@ -1,4 +1,4 @@
-"""What a command of a package must keep."""
+"""Conformance checks of commands."""
 
 from collections.abc import Iterator
 
@@ -7,18 +7,18 @@ from typer.testing import CliRunner
 
 
 def check_command(app: typer.Typer) -> None:
-    """Hold a Typer app to what `ssl-seg` asks of commands: it makes one at least, and each says what it does.
+    """Check the commands of a plugin: the app has at least one, and each has a help text.
 
     Args:
         app: the object that the entry point of the group `ssl_seg.commands` names.
     """
-    assert isinstance(app, typer.Typer), f"it must be a typer.Typer, not {type(app).__name__}"
+    assert isinstance(app, typer.Typer), f"a command must be a typer.Typer, not {type(app).__name__}"
     functions = list(_functions(app))
-    assert functions, "it has no command"
+    assert functions, "the app has no command"
     for name, help_text in functions:
-        assert help_text.strip(), f"{name} has no help text: its docstring, or `help=`"
+        assert help_text.strip(), f"{name} has no help text; add a docstring or help="
     result = CliRunner().invoke(app, ["--help"])
-    assert result.exit_code == 0, f"--help fails: {result.exception or result.output}"
+    assert result.exit_code == 0, f"--help failed: {result.exception or result.output}"
 
 
 def _functions(app: typer.Typer) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""What every method must keep."""
+"""Conformance checks of SSL methods."""
 
 import copy
 import tempfile
@@ -27,25 +27,25 @@ BATCH, SIZE = 8, 32
 def check_method(
     factory: Callable[..., SSLMethod], *, backbone: Callable[[], Backbone] | None = None
 ) -> None:
-    """Hold a method to its contract, on a tiny backbone and a few steps.
+    """Check the contract of a method, on a tiny backbone in a few steps.
 
-    - `training_step` gives a finite scalar `loss`, and a finite gradient to every trainable
-      parameter of the backbone. It moves no parameter.
-    - What `after_step` moves (a target network) requires no gradient, gets none, and is not moved
-      by the optimizer.
-    - No tensor hangs on two attributes of the method, be it in a list or as a view of the same
-      storage: a target is a copy, never the online network under a second name.
+    - `training_step` returns a finite scalar `loss` with a finite gradient for every trainable
+      parameter of the backbone. It changes no parameter.
+    - Parameters that `after_step` updates (a target network) require no gradient, get none, and are not
+      updated by the optimizer.
+    - No two attributes of the method share a tensor or its storage: a target is a copy of the online
+      network.
     - Every tensor that changes in training is in `state_dict()`.
-    - Saved and loaded into a fresh instance, training goes on bit for bit. `recipe` is one that a run reads.
-    - Every trainable parameter of the backbone learns, and after three steps the backbone is another one.
-    - A target normalises by the batch and leaves its running statistics alone; `after_step` moves it a
-      small part of the way to the online network.
-    - Everything but `loss` and `embedding` is a scalar.
-    - The loss is one of every view, of any number of images in any order, and the same in one process and in two:
-      see `check_batches`.
+    - Training is bit-exact after saving and loading into a new instance. `recipe` is valid.
+    - Every trainable parameter of the backbone gets a non-zero gradient, and the backbone changes within three steps.
+    - A target uses batch statistics and does not update its running statistics; `after_step` moves it by a
+      small fraction towards the online network.
+    - All other returned values are scalars.
+    - The loss depends on every view, accepts any number and order of images, and is the same in one process and in
+      two: see `check_batches`.
 
     Args:
-        factory: the method, or a function that makes it on a backbone.
+        factory: the method class, or a function that builds the method on a backbone.
         backbone: makes that backbone; by default a tiny one of the kind that the factory trains (`network`).
     """
 
@@ -69,8 +69,8 @@ def check_method(
 
 def _checked(method: SSLMethod) -> SSLMethod:
     assert isinstance(method, nn.Module), "a method must be an nn.Module"
-    assert len(method.views) > 0, "a method must say which views it wants"
-    for name, recipe in (("recipe", method), ("recipe of the paper", getattr(method, "paper", None))):
+    assert len(method.views) > 0, "views must not be empty"
+    for name, recipe in (("recipe", method), ("paper recipe", getattr(method, "paper", None))):
         trouble = trouble_in(recipe.recipe) if recipe is not None else ""
         assert not trouble, f"the {name}: {trouble}"
     return method.train()
@@ -100,7 +100,7 @@ def _step(method: SSLMethod, optimizer: Optimizer, step: int) -> Tensor:
 
 
 def random_views(method: SSLMethod, step: int, images: int = BATCH) -> Views:
-    """What a method is given in a step: noise in the place of views, with boxes and flips as if it had been cut out."""
+    """The views of a step: noise, with the boxes and flips of real crops."""
     size = 2 * SIZE if getattr(method.backbone, "patch", 0) else SIZE  # of a transformer, some patches
     views = [noise(images, size, seed=100 * step + index) for index in range(len(method.views))]
     cut = augment(torch.zeros(images, 3, size, size, dtype=torch.uint8), method.views, seed=step, size=size)
@@ -109,27 +109,27 @@ def random_views(method: SSLMethod, step: int, images: int = BATCH) -> Views:
 
 
 def _check_step(method: SSLMethod, optimizer: Optimizer, step: int) -> list[str]:
-    """A step with a look at what it moves; the parameters of the backbone whose gradient is not zero."""
+    """Run a step and check what it changes; the names of parameters with a non-zero gradient."""
     start = _parameters(method)
     with watch_norms(method) as check_norms:
         out = method(random_views(method, step))
     loss = _checked_loss(out)
     loss.backward()
     moved = _changed(start, _parameters(method))
-    assert not moved, f"training_step moved {moved[0]}: a target moves in after_step, after the optimizer"
+    assert not moved, f"training_step changed {moved[0]}; update targets in after_step, after the optimizer"
     check_gradients(method, "backbone.")
     learning = [name for name, p in method.named_parameters() if p.grad is not None and p.grad.any()]
     optimizer.step()
     stepped, frozen = _parameters(method), {n for n, p in method.named_parameters() if not p.requires_grad}
     pulled = frozen.intersection(_changed(start, stepped))
-    assert not pulled, f"the optimizer moved {min(pulled, default='')}, which requires no gradient"
+    assert not pulled, f"the optimizer updated {min(pulled, default='')}, which requires no gradient"
     grads = {name for name, p in method.named_parameters() if p.grad is not None}
     optimizer.zero_grad()
     method.after_step((step + 1) / 10)
     followed = _parameters(method)
     for name in _changed(stepped, followed):
-        assert name not in grads, f"{name} is moved by after_step and receives gradients"
-        assert name in frozen, f"{name} is moved by after_step and still requires a gradient"
+        assert name not in grads, f"after_step updates {name}, which receives gradients"
+        assert name in frozen, f"after_step updates {name}, which still requires a gradient"
     check_norms(_changed(stepped, followed))
     check_direction(stepped, followed, set(stepped) - frozen)
     return learning
@@ -139,25 +139,25 @@ def _checked_loss(out: object) -> Tensor:
     assert isinstance(out, dict) and "loss" in out, "training_step must return a dict with 'loss'"
     loss = out["loss"]
     assert isinstance(loss, Tensor), f"the loss must be a tensor, not {type(loss).__name__}"
-    assert loss.ndim == 0 and bool(torch.isfinite(loss)), f"the loss must be a finite scalar, is {loss}"
-    assert loss.requires_grad, "the loss is cut off from the parameters"
+    assert loss.ndim == 0 and bool(torch.isfinite(loss)), f"the loss must be a finite scalar, got {loss}"
+    assert loss.requires_grad, "the loss is detached from the parameters"
     for name, value in out.items():
         dimensions = 2 if name == "embedding" else 0
         assert isinstance(value, Tensor), f"{name!r} must be a tensor, not {type(value).__name__}"
         assert value.ndim == dimensions, (
-            f"{name!r} must be {'(images, dimensions)' if dimensions else 'a scalar'}, has shape {tuple(value.shape)}"
+            f"{name!r} must be {'(images, dimensions)' if dimensions else 'a scalar'}, got shape {tuple(value.shape)}"
         )
     return loss
 
 
 def _check_learning(method: SSLMethod, fresh: SSLMethod, learning: set[str]) -> None:
-    """Hold the backbone to have learnt, by gradients, or as a target by what `after_step` does."""
+    """Check that the backbone changes, by gradients, or as a target in `after_step`."""
     for name, parameter in method.backbone.named_parameters(prefix="backbone"):
         assert name in learning or not parameter.requires_grad, (
             f"the gradient of {name} is zero in every step"
         )
     assert _changed(_parameters(fresh.backbone), _parameters(method.backbone)), (
-        "the backbone does not change in training"
+        "training does not change the backbone"
     )
 
 
@@ -176,7 +176,7 @@ def _check_resume(build: Callable[[int], SSLMethod], method: SSLMethod, optimize
         load_checkpoint(path, twin, twin_optimizer)
     for step in (3, 4, 5):
         one, two = _step(method, optimizer, step), _step(twin, twin_optimizer, step)
-        assert torch.equal(one, two), f"a resumed run differs: loss {one} against {two} in step {step}"
+        assert torch.equal(one, two), f"a resumed run differs: loss {two} instead of {one} at step {step}"
     changed = _changed(_parameters(method), _parameters(twin))
     assert not changed, f"a resumed run differs in {changed[0]}"
 

@@ -1,4 +1,4 @@
-"""What an observer of runs must keep."""
+"""Conformance checks of observers."""
 
 import inspect
 import tempfile
@@ -20,20 +20,22 @@ _STEPS, _EPOCHS = 2, 2
 
 
 def check_observer(observer: object) -> None:
-    """Hold an observer to its contract: a run of two epochs, of which only the folder is made.
+    """Check the contract of an observer in a simulated run of two epochs.
 
-    Its hooks have known names and arguments and do not fail, `epoch_end` returns None or `"stop"`, and what
-    belongs to the run stays as it is: `run.toml`, `scores.jsonl`, and the scores that it is given.
+    Its hooks have known names and arguments and do not fail, `epoch_end` returns None or `"stop"`, and no hook
+    modifies `run.toml`, `scores.jsonl` or the scores that it receives.
 
     Args:
         observer: a module with functions marked `@hookimpl`, or an object with hooks as methods, as
             `fit(observers=[...])` takes it.
     """
     own = _marked(observer) if isinstance(observer, ModuleType) else _methods(observer)
-    assert own, f"it has none of {', '.join(HOOKS)}"
+    assert own, f"no observer hook found; expected one of {', '.join(HOOKS)}"
     for hook, function in own.items():
         for name in inspect.signature(function).parameters:
-            assert name in HOOKS[hook], f"{hook} has no argument {name!r}; there are {', '.join(HOOKS[hook])}"
+            assert name in HOOKS[hook], (
+                f"{hook} has no argument {name!r}; available: {', '.join(HOOKS[hook])}"
+            )
     with tempfile.TemporaryDirectory() as folder, Run(Path(folder) / "run") as run:
         run.write_settings({"data": "photos", "ssl": "byol", "backbone": "resnet18", "epochs": _EPOCHS})
         _call(own, "run_start", run)
@@ -44,14 +46,12 @@ def check_observer(observer: object) -> None:
             more = {"epoch": epoch, "step": _STEPS * epoch, "seconds": 1.0, "images_per_second": 16.0}
             run.add_scores({**more, **scores})
             returned = _call(own, "epoch_end", run, epoch=epoch, scores=scores)
-            assert returned in (None, "stop"), (
-                f'epoch_end returns {returned!r}, and must return None or "stop"'
-            )
+            assert returned in (None, "stop"), f'epoch_end must return None or "stop", got {returned!r}'
         _call(own, "run_end", run)
 
 
 def _marked(module: ModuleType) -> dict[str, Callable[..., Any]]:
-    """The observer hooks of a module, registered as an installed plugin is."""
+    """The observer hooks of a module, registered like an installed plugin."""
     plugins = Plugins()
     try:
         plugins.register(module, module.__name__, Source(module.__name__))
@@ -72,7 +72,7 @@ def _methods(observer: object) -> dict[str, Callable[..., Any]]:
 
 
 def _call(own: Mapping[str, Callable[..., Any]], hook: str, run: Run, **values: Any) -> Any:
-    """Call a hook with the arguments that it takes; what it returns."""
+    """Call a hook with the arguments that it declares; its return value."""
     if hook not in own:
         return None
     function, offered = own[hook], {"run": run, **values}
@@ -80,11 +80,11 @@ def _call(own: Mapping[str, Callable[..., Any]], hook: str, run: Run, **values: 
     try:
         returned = function(**{name: offered[name] for name in inspect.signature(function).parameters})
     except Exception as error:
-        raise AssertionError(f"{hook} fails: {type(error).__name__}: {error}") from error
+        raise AssertionError(f"{hook} failed: {type(error).__name__}: {error}") from error
     after = _contents(run), dict(values.get("scores", {}))
-    assert before[1] == after[1], f"{hook} changes the scores that it is given"
+    assert before[1] == after[1], f"{hook} modifies its scores"
     changed = [name for name, content in before[0].items() if after[0][name] != content]
-    assert not changed, f"{hook} changes {changed[0]}, which belongs to the run"
+    assert not changed, f"{hook} modifies {changed[0]} of the run"
     return returned
 
 

@@ -1,4 +1,4 @@
-"""What every backbone, head, dataset and metric must keep."""
+"""Conformance checks of backbones, heads, datasets and metrics."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,11 +10,11 @@ from ssl_seg.base import IGNORE_INDEX, Backbone, Dataset, Head, Metric
 
 
 def check_backbone(factory: Callable[[], Backbone], size: int = 64) -> None:
-    """Hold a backbone to its contract.
+    """Check the contract of a backbone.
 
-    One map per entry of `channels` and `strides`, of that width and size, and a `summary` as wide as the deepest; finite; from the maps a finite
-    gradient to every trainable parameter, or it would be handed over as random as it began; in evaluation
-    mode an image's features do not depend on its neighbours; the weights survive saving.
+    One finite map per entry of `channels` and `strides`, of that width and size, and a `summary` as wide as the
+    deepest map; a finite gradient for every trainable parameter; in eval mode, features of an image do not
+    depend on the other images; saving and loading preserve the weights.
     """
     torch.manual_seed(0)
     backbone, images = factory(), noise(4, size, seed=1)
@@ -23,12 +23,16 @@ def check_backbone(factory: Callable[[], Backbone], size: int = 64) -> None:
     maps = backbone(images)
     assert isinstance(maps, list), f"forward must return a list, not {type(maps).__name__}"
     expected = [(4, c, -(-size // s), -(-size // s)) for c, s in levels]
-    assert [tuple(m.shape) for m in maps] == expected, f"shapes {[tuple(m.shape) for m in maps]}"
+    assert [tuple(m.shape) for m in maps] == expected, (
+        f"shapes {[tuple(m.shape) for m in maps]}, expected {expected}"
+    )
     if hasattr(backbone, "summary"):  # any module with maps will do as a backbone
         summary = tuple(backbone.summary(images).shape)
         assert summary == (4, levels[-1][0]), f"summary has shape {summary}, not {(4, levels[-1][0])}"
     torch.stack([one.float().pow(2).mean() for one in maps]).sum().backward()
-    assert any(p.grad is not None and bool(p.grad.any()) for p in backbone.parameters()), "no gradient"
+    assert any(p.grad is not None and bool(p.grad.any()) for p in backbone.parameters()), (
+        "no parameter gets a gradient"
+    )
     check_gradients(backbone, "")
     backbone.eval()
     with torch.no_grad():
@@ -41,14 +45,16 @@ def check_backbone(factory: Callable[[], Backbone], size: int = 64) -> None:
 
 
 def check_head(factory: Callable[..., Head], sizes: Sequence[int] = (64, 97)) -> None:
-    """Hold a head to its contract: finite logits of the stated shape, and a gradient, for odd sizes."""
+    """Check the contract of a head: finite logits of the right shape, and gradients, for odd sizes too."""
     levels, classes = ((8, 4), (16, 8), (32, 16)), 5
     head = factory([c for c, _ in levels], [s for _, s in levels], classes)
     for size in sizes:
         features = [torch.randn(2, c, -(-size // s), -(-size // s)) for c, s in levels]
         logits = head(features, (size, size))
         allowed = [(2, classes), (2, classes, size, size)]
-        assert tuple(logits.shape) in allowed, f"logits have shape {tuple(logits.shape)}"
+        assert tuple(logits.shape) in allowed, (
+            f"logits have shape {tuple(logits.shape)}, expected one of {allowed}"
+        )
         assert bool(torch.isfinite(logits).all()), "logits are not finite"
         logits.sum().backward()
     idle = [name for name, p in head.named_parameters() if p.requires_grad and p.grad is None]
@@ -56,9 +62,9 @@ def check_head(factory: Callable[..., Head], sizes: Sequence[int] = (64, 97)) ->
 
 
 def check_dataset(dataset: Dataset, canvas: int = 64) -> None:
-    """Hold a dataset to its contract: readable images, labels in range, identities that tell apart.
+    """Check the contract of a dataset: readable images, labels in range, unique identities.
 
-    Where it has masks: one of the image's size for each, with no values but classes and 255.
+    Masks have the size of their image, and only class indices and 255 as values.
     """
     assert len(dataset) == len(dataset.samples) > 0, "the dataset is empty, or len() and samples differ"
     for path, target in dataset.samples:
@@ -71,7 +77,7 @@ def check_dataset(dataset: Dataset, canvas: int = 64) -> None:
         assert image.dtype == np.uint8, f"{path}: pixels are {image.dtype}, not uint8"
         assert image.ndim == 3 and image.shape[2] == 3, f"{path}: shape {image.shape}, not (h, w, 3)"
         assert max(image.shape[:2]) <= canvas, f"{path}: larger than the canvas"
-        assert height > 0 and width > 0, f"{path}: no size"
+        assert height > 0 and width > 0, f"{path}: invalid size {height} x {width}"
         assert np.array_equal(image, dataset.image(index, canvas)[0]), f"{path}: differs when read again"
         if dataset.masks:
             _check_mask(dataset, index, canvas, image.shape[:2])
@@ -82,20 +88,20 @@ def check_dataset(dataset: Dataset, canvas: int = 64) -> None:
 def _check_mask(dataset: Dataset, index: int, canvas: int, size: tuple[int, ...]) -> None:
     path, mask = dataset.samples[index][0], dataset.mask(index, canvas)
     assert mask.dtype == np.uint8, f"the mask of {path}: values are {mask.dtype}, not uint8"
-    assert mask.shape == size, f"the mask of {path}: shape {mask.shape}, and the image has {size}"
+    assert mask.shape == size, f"the mask of {path}: shape {mask.shape}, but the image has {size}"
     values = np.setdiff1d(mask, [*range(len(dataset.classes)), IGNORE_INDEX])
     assert not len(values), (
-        f"the mask of {path}: value {values[0]} with {len(dataset.classes)} classes; a pixel without a class "
-        f"is {IGNORE_INDEX}"
+        f"the mask of {path}: value {values[0]} with {len(dataset.classes)} classes; unlabeled pixels "
+        f"must be {IGNORE_INDEX}"
     )
     assert np.array_equal(mask, dataset.mask(index, canvas)), f"the mask of {path}: differs when read again"
 
 
 def check_metric(factory: Callable[..., Metric], prepare: Callable[[Metric], None] = lambda m: None) -> None:
-    """Hold a metric to its contract: numbers by name, the same however batches are cut; a true `reset`.
+    """Check the contract of a metric: values by name, independent of the batch size; a complete `reset`.
 
-    It takes the logits of images, (B, C) with targets (B,), or of pixels, (B, C, H, W) with targets
-    (B, H, W) of which 255 does not count, or both.
+    It accepts logits of images, (B, C) with targets (B,), or of pixels, (B, C, H, W) with targets
+    (B, H, W) where 255 is ignored, or both.
     """
     generator = torch.Generator().manual_seed(0)
     refusals = []
@@ -116,7 +122,9 @@ def check_metric(factory: Callable[..., Metric], prepare: Callable[[Metric], Non
         _check_numbers(made(), logits, target)
         if shape:
             _check_ignored(made(), logits, target)
-    assert len(refusals) < 2, f"update() takes logits neither of images nor of pixels: {'; '.join(refusals)}"
+    assert len(refusals) < 2, (
+        f"update() accepts logits neither of images nor of pixels: {'; '.join(refusals)}"
+    )
 
 
 def _check_numbers(metric: Metric, logits: Tensor, target: Tensor) -> None:
@@ -126,17 +134,17 @@ def _check_numbers(metric: Metric, logits: Tensor, target: Tensor) -> None:
         for chunk, labels in zip(logits.split(size), target.split(size), strict=True):
             metric.update(chunk, labels)
         results.append(metric.compute())
-        assert results[0], "compute() gives no number"
-        assert all(isinstance(value, float) for value in results[0].values()), "compute() must give floats"
-    assert _same(*results), f"the numbers depend on the batch size: {results[0]} and {results[1]}"
+        assert results[0], "compute() returns no value"
+        assert all(isinstance(value, float) for value in results[0].values()), "compute() must return floats"
+    assert _same(*results), f"the values depend on the batch size: {results[0]} and {results[1]}"
     metric.update(-logits[:5], target[:5])
     metric.reset()
     metric.update(logits, target)
-    assert _same(results[0], metric.compute()), "reset() does not forget everything"
+    assert _same(results[0], metric.compute()), "reset() does not clear the state"
 
 
 def _check_ignored(metric: Metric, logits: Tensor, target: Tensor) -> None:
-    """What is predicted for pixels without a class must change nothing."""
+    """Check that predictions of unlabeled pixels have no effect."""
     ignored = torch.arange(target.numel()).view_as(target) % 3 == 0
     target = target.masked_fill(ignored, IGNORE_INDEX)
     results = []
@@ -145,12 +153,12 @@ def _check_ignored(metric: Metric, logits: Tensor, target: Tensor) -> None:
         metric.update(torch.where(ignored[:, None], sign * logits, logits), target)
         results.append(metric.compute())
     assert _same(*results), (
-        f"pixels of target {IGNORE_INDEX} count: leave them out, or raise an error for logits of pixels"
+        f"pixels of target {IGNORE_INDEX} affect the value: ignore them, or raise an error for logits of pixels"
     )
 
 
 def _same(one: dict[str, float], two: dict[str, float]) -> bool:
-    """Equal names, and numbers equal to 1e-6: sums of floats round. NaN, for an absent class, equals NaN."""
+    """Equal names, and values equal to 1e-6 (rounding). NaN, for an absent class, equals NaN."""
     return one.keys() == two.keys() and np.allclose(
         list(one.values()), list(two.values()), rtol=1e-6, atol=1e-6, equal_nan=True
     )
@@ -162,10 +170,10 @@ def noise(count: int, size: int, seed: int) -> Tensor:
 
 
 def check_gradients(module: nn.Module, prefix: str) -> None:
-    """Hold trainable parameters whose names begin with the prefix to a finite gradient, frozen ones to none."""
+    """Check that trainable parameters with the prefix have a finite gradient and frozen ones have none."""
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
-            assert parameter.grad is None, f"{name} requires no gradient and has one"
+            assert parameter.grad is None, f"{name} requires no gradient but has one"
         elif name.startswith(prefix):
             assert parameter.grad is not None, f"{name} gets no gradient"
             assert bool(torch.isfinite(parameter.grad).all()), f"the gradient of {name} is not finite"

@@ -1,4 +1,4 @@
-"""Several ranks in one process: threads for which `torch.distributed` is what it is for processes."""
+"""Several ranks in one process: threads with a simulated `torch.distributed`."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -21,25 +21,25 @@ _REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class UnevenRanks(Exception):
-    """One rank calls a collective that another does not call."""
+    """The ranks do not call the same collectives."""
 
 
 class _Done:
-    """What an asynchronous collective returns: it has ended already."""
+    """Result of an asynchronous collective, already complete."""
 
     def wait(self, timeout: Any = None) -> bool:
         return True
 
 
 class SimulatedRanks:
-    """Runs functions as the ranks of one job, each in a thread of its own.
+    """Run functions as the ranks of one job, one thread per rank.
 
     Inside, `is_initialized`, `get_rank`, `get_world_size`, `all_reduce`, `all_gather`, `all_gather_into_tensor`,
-    `broadcast` and `barrier` of `torch.distributed` connect these threads. Everything else of it is not simulated.
+    `broadcast` and `barrier` of `torch.distributed` connect these threads. Nothing else is simulated.
 
     Args:
         world_size: number of ranks.
-        timeout: seconds that one waits for the others.
+        timeout: seconds to wait for the other ranks.
     """
 
     def __init__(self, world_size: int, *, timeout: float = 60.0) -> None:
@@ -49,10 +49,10 @@ class SimulatedRanks:
         self._posted: list[tuple[str, Tensor]] = [("", torch.empty(0))] * world_size
 
     def run(self, function: Callable[[int], T]) -> list[T]:
-        """Call `function(rank)` in every rank; returns what each gives.
+        """Call `function(rank)` in every rank; the results by rank.
 
         Raises:
-            UnevenRanks: they do not call the same collectives. Otherwise the first rank's exception.
+            UnevenRanks: the ranks do not call the same collectives. Otherwise the exception of the first rank.
         """
         found: dict[int, T] = {}
         errors: dict[int, BaseException] = {}
@@ -73,7 +73,7 @@ class SimulatedRanks:
                 thread.join()
         if errors:
             own = [error for error in errors.values() if not isinstance(error, threading.BrokenBarrierError)]
-            raise own[0] if own else UnevenRanks("a collective is not called by every rank")
+            raise own[0] if own else UnevenRanks("not all ranks call the same collective")
         return [found[rank] for rank in range(self.world_size)]
 
     def _replacements(self) -> dict[str, Any]:
@@ -105,7 +105,9 @@ class SimulatedRanks:
         posted = list(self._posted)
         self._barrier.wait(self._timeout)  # before anybody posts the next one
         if len({(each, part.shape) for each, part in posted}) > 1:
-            raise UnevenRanks(f"the ranks call {' and '.join(sorted({each for each, _ in posted}))} at once")
+            raise UnevenRanks(
+                f"the ranks call different collectives: {' and '.join(sorted({each for each, _ in posted}))}"
+            )
         return [part for _, part in posted]
 
     def _all_reduce(

@@ -1,4 +1,4 @@
-"""What a network that follows another one, as an EMA target does, must keep."""
+"""Checks of target networks, such as EMA copies."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,11 +12,11 @@ _ALIGNED = 0.99  # cosine above which a target moves straight towards an online 
 
 @contextmanager
 def watch_norms(method: nn.Module) -> Iterator[Callable[[list[str]], None]]:
-    """Watch the BatchNorm layers of networks without gradients while they compute.
+    """Monitor the BatchNorm layers of networks without gradients during the forward pass.
 
-    Gives a function to be called after `after_step` with the parameters that it has moved: it holds the networks
-    these belong to, the targets, to normalise by the batch, and to have running statistics that either
-    their own batches move or `after_step`, but not both.
+    Yields a function to be called after `after_step` with the parameters that it has updated. It checks that their
+    networks, the targets, use batch statistics, and that running statistics are updated either by the forward
+    pass or by `after_step`, but not by both.
     """
     norms = {path: part for path, part in method.named_modules() if isinstance(part, _NORM)}
     frozen = {path: _frozen_root(method, path) for path in norms}
@@ -34,12 +34,12 @@ def watch_norms(method: nn.Module) -> Iterator[Callable[[list[str]], None]]:
             if not any(name.startswith(f"{frozen[path]}.") for name in moved):
                 continue
             assert path not in in_eval_mode, (
-                f"{path} is in evaluation mode: a target normalises by the batch, as the online network does"
+                f"{path} is in eval mode: a target must use batch statistics, like the online network"
             )
             unmoved = all(map(torch.equal, statistics, after[path]))
             assert unmoved or all(map(torch.equal, after[path], _statistics(norms[path]))), (
-                f"training_step and after_step both move the running statistics of {path}: make the target by "
-                "make_ema_copy, whose statistics only update_ema moves"
+                f"training_step and after_step both update the running statistics of {path}: create the target with "
+                "make_ema_copy, whose statistics only update_ema updates"
             )
 
     after: dict[str, list[Tensor]] = {}
@@ -52,7 +52,7 @@ def watch_norms(method: nn.Module) -> Iterator[Callable[[list[str]], None]]:
 
 
 def check_direction(old: Mapping[str, Tensor], new: Mapping[str, Tensor], trained: set[str]) -> None:
-    """Hold targets to small steps towards the network they follow.
+    """Check that targets move by small steps towards the online network.
 
     Args:
         old, new: all parameters by name, before and after `after_step`.
@@ -70,13 +70,13 @@ def check_direction(old: Mapping[str, Tensor], new: Mapping[str, Tensor], traine
             share = float(moved @ way / way.square().sum())
             aligned = float(torch.cosine_similarity(moved, way, dim=0)) > _ALIGNED
             assert not (aligned and 0.5 < share < 0.9999), (
-                f"after_step moves {name} {share:.0%} of the way to {other}: a target keeps `decay` of itself, "
-                "decay * target + (1 - decay) * online, as update_ema does"
+                f"after_step moves {name} {share:.0%} of the way to {other}: expected "
+                "decay * target + (1 - decay) * online, as in update_ema"
             )
 
 
 def _frozen_root(method: nn.Module, path: str) -> str:
-    """The largest part around a module that has parameters, none of which is trained; "" if there is none."""
+    """The outermost module around a path whose parameters are all frozen; "" if there is none."""
     names = path.split(".")
     for length in range(1, len(names) + 1):
         part = method.get_submodule(root := ".".join(names[:length]))

@@ -18,15 +18,15 @@ _LONGEST = 24  # lines of the skeleton stay short
 
 
 class Kind(NamedTuple):
-    """What can be written, by `--kind`.
+    """A component type that can be created, by `--kind`.
 
     Attributes:
-        registry: what the registry calls such components; "" if it has none.
-        title: for people.
-        use: a command that uses it.
-        group, target: of the entry point; the target follows the name of the module.
-        listing: the command that shows that it is installed.
-        registered: what registers it.
+        registry: kind in the registry; "" if it has none.
+        title: description for the README.
+        use: a command that uses the component.
+        group, target: of the entry point; the target follows the module name.
+        listing: a command that lists the installed component.
+        registered: a sentence on how it is registered.
     """
 
     registry: str
@@ -35,7 +35,7 @@ class Kind(NamedTuple):
     group: str = "ssl_seg"
     target: str = ""
     listing: str = "ssl-seg list $name"
-    registered: str = "The last three lines register it."
+    registered: str = "Its `@hookimpl` function registers it."
 
 
 _KINDS = {
@@ -59,7 +59,6 @@ _KINDS = {
         "An observer of runs",
         "ssl-seg train demo:800 --backbone resnet18 --epochs 2 --out runs/$name",
         listing="ssl-seg plugins",
-        registered="`@hookimpl` registers it.",
     ),
     "command": Kind(
         "",
