@@ -1,6 +1,6 @@
 """Drawings of networks: one scale, nothing overlaps, nothing too small to read, the same bytes every time."""
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 from itertools import combinations, pairwise
 
 import pytest
@@ -84,11 +84,15 @@ def test_texts_are_legible_inside_the_page_and_apart(networks):
 def test_boxes_of_all_networks_have_one_scale():
     shapes = [part.shape for network in (DEEPLAB, UNET) for part in network.parts()]
     scale = scale_for(shapes)
-    width, height, depth = scale.box((64, 16, 16))
-    assert scale.box((256, 16, 16)) == pytest.approx((2 * width, height, depth))
-    assert scale.box((64, 64, 16)) == pytest.approx((width, 2 * height, depth))
-    assert scale.box((64, 16, 64)) == pytest.approx((width, height, 2 * depth))
-    assert scale.box((64,))[1:] == scale.box((64, 1, 1))[1:]
+
+    def box(*shape):
+        return astuple(scale.box(shape))
+
+    front, height, right, up = box(64, 16, 16)
+    assert box(256, 16, 16) == pytest.approx((2 * front, height, right, up))
+    assert box(64, 64, 16) == pytest.approx((front, 2 * height, right, up))
+    assert box(64, 16, 64) == pytest.approx((front, height, 2 * right, 2 * up))
+    assert box(64) == box(64, 1, 1)
 
     def drawn(networks):
         fronts = [patch.get_xy()[:4] for patch in architecture(networks).axes[0].patches]
@@ -96,8 +100,8 @@ def test_boxes_of_all_networks_have_one_scale():
 
     both, single = drawn([DEEPLAB, UNET]), drawn([UNET])
     for channels, side in ((64, 128), (256, 64), (512, 16), (4096, 16)):
-        box = scale.box((channels, side, side))[:2]
-        assert any(found == pytest.approx(box, abs=1e-5) for found in both)
+        expected = box(channels, side, side)[:2]
+        assert any(found == pytest.approx(expected, abs=1e-5) for found in both)
     # alone, the widest and the tallest are the same ones, so the scale is too
     assert single <= both
 

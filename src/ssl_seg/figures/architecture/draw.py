@@ -1,41 +1,38 @@
 """Networks one below the other on one scale, as boxes with their numbers under them."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ssl_seg.figures.architecture import boxes
+from ssl_seg.figures.architecture import layout
 from ssl_seg.figures.architecture.boxes import (
     CM,
-    RULE_COLOR,
+    LINE,
+    Box,
     Scale,
     arrow,
-    bracket,
     cuboid,
     line,
-    slant,
-    swatch,
+    scale_for,
     text,
     text_width,
 )
-from ssl_seg.figures.architecture.layout import (
-    BUS,
-    HEADINGS,
-    MARGIN,
-    TIMES,
-    WIDTH,
-    Column,
-    columns_of,
-    image_of,
-    lines_of,
-    table_of,
-)
-from ssl_seg.figures.architecture.network import Network, brief
-from ssl_seg.figures.style import MUTED_COLOR, TEXT_COLOR, figure_style, printable_label, save
+from ssl_seg.figures.architecture.layout import BUS, HEADINGS, MARGIN, WIDTH, Column
+from ssl_seg.figures.architecture.network import Network, Part, brief
+from ssl_seg.figures.style import MUTED_COLOR, figure_style, printable_label, save
 
-_TITLE, _BRACKET, _AIR, _LEGEND = 0.95, 0.6, 0.2, 1.8
-_GAPS = {2: 0.07, 3: 0.07, 5: 0.07}  # before rows of the table
+_TITLE, _BRACKET, _AIR, _LEGEND, _ROW_GAP = 0.95, 0.6, 0.2, 1.8, 0.07
+_KEYS = (
+    ("stage", False, "stage: operations producing one backbone feature map"),
+    ("layer", False, "layer or block of the head"),
+    ("pooling", False, "pooling"),
+    ("upsampling", False, "upsampling"),
+    ("layer", True, "dilated convolutions; largest dilation given"),
+)
+_EXPLANATION = (
+    "One scale for all: height, depth and thickness of a box are the square\n"
+    "roots of its map's height, width and channels. MACs: multiply-accumulates."
+)
 
 
 def draw_architecture(stem: Path, networks: Sequence[Network]) -> list[Path]:
@@ -53,51 +50,59 @@ def draw_architecture(stem: Path, networks: Sequence[Network]) -> list[Path]:
 
 
 def architecture(networks: Sequence[Network]) -> Any:
-    """The `matplotlib.figure.Figure` that `draw_architecture` writes; to be called inside `drawing()`."""
+    """The `matplotlib.figure.Figure` that `draw_architecture` writes; to be called inside `figure_style()`."""
     from matplotlib.figure import Figure
 
-    parts = [part for network in networks for part in (image_of(network), *network.parts())]
-    scale = boxes.scale_for([part.shape for part in parts])
-    plans = [lines_of(columns_of(network, scale)) for network in networks]
-    height = sum(_TITLE + sum(map(_height, lines)) for lines in plans) + _LEGEND
-    fig = Figure(figsize=(WIDTH * CM, height * CM))
-    axes = fig.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(0, height))
+    parts = [part for network in networks for part in (layout.image_of(network), *network.parts())]
+    scale = scale_for([part.shape for part in parts])
+    plans = [layout.lines_of(layout.columns_of(network, scale)) for network in networks]
+    y = sum(_TITLE + sum(map(_height, lines)) for lines in plans) + _LEGEND
+    fig = Figure(figsize=(WIDTH * CM, y * CM))
+    axes = fig.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(0, y))
     axes.set_axis_off()
-    y = height
     for network, lines in zip(networks, plans, strict=True):
-        _title(axes, network, y - 0.12)
+        _draw_title(axes, network, y - 0.12)
         y -= _TITLE
         for columns in lines:
             _draw_line(axes, columns, y, first=columns is lines[0], last=columns is lines[-1])
             y -= _height(columns)
-    _legend(axes, scale, y)
+    _draw_legend(axes, scale, y)
     return fig
 
 
-def _title(axes: Any, network: Network, y: float) -> None:
+def _draw_title(axes: Any, network: Network, y: float) -> None:
     """What it is called, and how much there is of it."""
-    text(axes, MARGIN, y, printable_label(network.title, 70), ha="left", va="top", fontsize=9, weight="bold")
-    groups = [("backbone", network.stages), ("head", [part for column in network.head for part in column])]
-    parameters, macs = (
-        " + ".join(
-            f"{name} {brief(sum(getattr(p, what) for p in parts), 4)}" for name, parts in groups if parts
-        )
+    head = [part for column in network.head for part in column]
+    groups: list[tuple[str, Sequence[Part]]] = [("backbone", network.stages), ("head", head)]
+    totals = [
+        " + ".join(f"{name} {brief(sum(getattr(p, what) for p in of), 4)}" for name, of in groups if of)
         for what in ("parameters", "macs")
-    )
+    ]
     unused = f", unused {brief(network.unused, 4)}" if network.unused else ""
     words = (
-        f"{brief(network.parameters, 4)} parameters ({parameters}{unused}), "
-        f"{brief(network.macs, 4)}MACs ({macs}), image {network.size[0]} × {network.size[1]}"
+        f"{brief(network.parameters, 4)} parameters ({totals[0]}{unused}), "
+        f"{brief(network.macs, 4)}MACs ({totals[1]}), image {network.size[0]} × {network.size[1]}"
     )
-    text(axes, MARGIN, y - 0.42, words, ha="left", va="top", color=MUTED_COLOR)
+    left: dict[str, Any] = {"ha": "left", "va": "top"}
+    text(axes, MARGIN, y, printable_label(network.title, 70), **left, fontsize=9, weight="bold")
+    text(axes, MARGIN, y - 0.42, words, **left, color=MUTED_COLOR)
 
 
 def _reach(columns: Sequence[Column]) -> tuple[float, float]:
-    return max(column.reach[0] for column in columns), max(column.reach[1] for column in columns)
+    """What the boxes of a line need above and below their axis."""
+    _, ups, downs = zip(*(column.heights() for column in columns), strict=True)
+    return max(ups), max(downs)
+
+
+def _rows(columns: Sequence[Column]) -> list[int]:
+    """Lines of text in each row of the table."""
+    return [
+        max(c.cells[row].count("\n") + bool(c.cells[row]) for c in columns) for row in range(len(HEADINGS))
+    ]
 
 
 def _height(columns: Sequence[Column]) -> float:
-    return _BRACKET + sum(_reach(columns)) + RULE_COLOR * sum(table_of(columns)) + 4 * _AIR
+    return _BRACKET + sum(_reach(columns)) + LINE * sum(_rows(columns)) + 4 * _AIR
 
 
 def _draw_line(axes: Any, columns: list[Column], top: float, *, first: bool, last: bool) -> None:
@@ -105,91 +110,70 @@ def _draw_line(axes: Any, columns: list[Column], top: float, *, first: bool, las
     for place in ("backbone", "head"):
         group = [column for column in columns if column.place == place]
         if group:
-            bracket(axes, group[0].x, group[-1].x + group[-1].width, top - 0.35, place)
+            left, right, y = group[0].x, group[-1].x + group[-1].width, top - 0.35
+            line(axes, (left, y - 0.1), (left, y), (right, y), (right, y - 0.1))
+            text(axes, (left + right) / 2, y + 0.06, place, va="bottom", color=MUTED_COLOR)
     up, down = _reach(columns)
     axis = top - _BRACKET - up
     for column in columns:
         _draw_column(axes, column, axis)
-    for one, two in pairwise(columns):
-        if any(two.linked) and two.wires:
-            line(axes, (one.end + 0.04, axis), (two.begin, axis))
-        elif any(two.linked):
-            arrow(axes, (one.end + 0.04, axis), (two.begin - 0.04, axis))
-    if not first and any(columns[0].linked):
-        arrow(axes, (columns[0].begin - 0.5, axis), (columns[0].begin - 0.04, axis))
+    ends = [columns[0].begin - 0.54, *(column.end for column in columns)]
+    for number, column in enumerate(columns):
+        if any(column.linked) and (number or not first):
+            stroke = line if column.notes else arrow  # to the wires of branches, or to a box
+            stroke(axes, (ends[number] + 0.04, axis), (column.begin - (0 if column.notes else 0.04), axis))
     if not last:
-        line(axes, (columns[-1].end + 0.04, axis), (columns[-1].end + 0.4, axis))
-    _table(axes, columns, axis - down - _AIR)
+        line(axes, (ends[-1] + 0.04, axis), (ends[-1] + 0.4, axis))
+    _draw_table(axes, columns, axis - down - _AIR)
 
 
-def _table(axes: Any, columns: list[Column], y: float) -> None:
-    for row, count in enumerate(table_of(columns)):
-        y -= _GAPS.get(row, 0.0)
-        cells = [(column.x + column.width / 2, column.cells[row], "center", TEXT_COLOR) for column in columns]
+def _draw_table(axes: Any, columns: list[Column], y: float) -> None:
+    for row, count in enumerate(_rows(columns)):
+        y -= _ROW_GAP if row in (2, 3, 5) else 0.0
+        for column in columns:
+            text(axes, column.x + column.width / 2, y - LINE / 2, column.cells[row])
         if count:
-            cells.append((MARGIN, HEADINGS[row], "left", MUTED_COLOR))
-        for x, words, side, colour in cells:
-            for number, one in enumerate(words.split("\n")):
-                text(axes, x, y - (number + 0.5) * RULE_COLOR, one, ha=side, color=colour)
-        y -= count * RULE_COLOR
+            text(axes, MARGIN, y - LINE / 2, HEADINGS[row], ha="left", color=MUTED_COLOR)
+        y -= count * LINE
 
 
 def _draw_column(axes: Any, column: Column, axis: float) -> None:
     """Its box, or its branches between the wires that fan out to them and meet again."""
-    start = column.begin + (BUS if column.wires else 0.0)
-    ins, outs = [axis], [axis]
-    for number, (part, size) in enumerate(zip(column.parts, column.sizes, strict=True)):
-        y, width = axis + column.centres[number], size[0] + slant(size[2])[0]
-        x = start + (column.drawn - width) / 2
-        cuboid(axes, x, y, size, part.kind, part.dilation > 1)
-        if column.mark:
-            text(axes, column.x + column.width / 2, y + column.rows[0][0] + RULE_COLOR / 2, column.mark)
-        if not column.wires:
-            continue
-        if column.linked[number]:
+    start = column.begin + (BUS if column.notes else 0.0)
+    middles = [axis + middle for middle in column.heights()[0]]
+    for part, box, y in zip(column.parts, column.boxes, middles, strict=True):
+        cuboid(axes, start + (column.drawn - box.width) / 2, y, box, part.kind, part.dilation > 1)
+    if not column.notes:
+        above = axis + column.boxes[0].height / 2 + column.boxes[0].up
+        text(axes, column.x + column.width / 2, above + LINE / 2, column.mark)
+        return
+    ins = [y for y, linked in zip(middles, column.linked, strict=True) if linked]
+    for y, box, note in zip(middles, column.boxes, column.notes, strict=True):
+        x = start + (column.drawn - box.width) / 2
+        if y in ins:
             arrow(axes, (column.begin, y), (x - 0.03, y))
-            ins.append(y)
-        line(axes, (x + width + 0.03, y), (column.end, y))
-        outs.append(y)
-        for one, side in zip(column.wires[number].split("\n"), (0.56, -0.56), strict=True):
-            text(axes, start + column.drawn + 0.08, y + side * RULE_COLOR, one, ha="left")
-    for bus, ends in ((column.begin, ins), (column.end, outs)):
-        if len(ends) > 1:
-            line(axes, (bus, max(ends)), (bus, min(ends)))
+        line(axes, (x + box.width + 0.03, y), (column.end, y))
+        text(axes, start + column.drawn + 0.08, y + 0.56 * LINE, note, ha="left", step=1.12 * LINE)
+    for bus, ends in ((column.begin, [axis, *ins]), (column.end, [axis, *middles])):
+        line(axes, (bus, max(ends)), (bus, min(ends)))
 
 
-def _samples(scale: Scale) -> list[tuple[str, tuple[float, float, float]]]:
-    """Boxes of known size, with what they are: three maps, then three numbers of channels."""
-    side = max(1, round((0.8 / scale.side) ** 2))
-    sides = [2 ** (side.bit_length() - 1 - 2 * step) for step in range(3) if side >> 2 * step]
-    maps = [(f"{one}{TIMES}{one}", scale.box((64, one, one))) for one in sides]
-    return maps + [(f"{many} ch.", scale.box((many, sides[-1], sides[-1]))) for many in (64, 512, 2048)]
-
-
-def _legend(axes: Any, scale: Scale, top: float) -> None:
-    """Which colour is what, and boxes of known size."""
+def _draw_legend(axes: Any, scale: Scale, top: float) -> None:
+    """Which colour is what, and boxes of known size: three maps, then three numbers of channels."""
     line(axes, (MARGIN, top), (WIDTH - MARGIN, top))
-    keys = [
-        ("stage", False, "stage: operations producing one backbone feature map"),
-        ("layer", False, "layer or block of the head"),
-        ("pooling", False, "pooling"),
-        ("upsampling", False, "upsampling"),
-        ("layer", True, "dilated convolutions; largest dilation given"),
-    ]
-    for number, (kind, dilated, words) in enumerate(keys):
-        y = top - 0.3 - number * RULE_COLOR
-        swatch(axes, MARGIN + 0.05, y, kind, dilated)
+    for number, (kind, dilated, words) in enumerate(_KEYS):
+        y = top - 0.3 - number * LINE
+        cuboid(axes, MARGIN + 0.05, y, Box(0.32, 0.16, 0, 0), kind, dilated)
         text(axes, MARGIN + 0.5, y, words, ha="left")
     x = WIDTH / 2
-    for number, words in enumerate(
-        (
-            "One scale for all: height, depth and thickness of a box are the square",
-            "roots of its map's height, width and channels. MACs: multiply-accumulates.",
-        )
-    ):
-        text(axes, x, top - 0.3 - number * RULE_COLOR, words, ha="left")
-    for words, size in _samples(scale):
-        cuboid(axes, x, top - 1.2, size, "image", False)
-        x += size[0] + slant(size[2])[0] + 0.06
+    text(axes, x, top - 0.3, _EXPLANATION, ha="left")
+    side = max(1, round((0.8 / scale.side) ** 2))
+    sides = [2 ** (side.bit_length() - 1 - 2 * step) for step in range(3) if side >> 2 * step]
+    samples = [(f"{one}{layout.TIMES}{one}", (64, one, one)) for one in sides]
+    samples += [(f"{channels} ch.", (channels, sides[-1], sides[-1])) for channels in (64, 512, 2048)]
+    for words, shape in samples:
+        box = scale.box(shape)
+        cuboid(axes, x, top - 1.2, box, "image")
+        x += box.width + 0.06
         text(axes, x, top - 1.2, words, ha="left")
         x += text_width(words) + 0.28

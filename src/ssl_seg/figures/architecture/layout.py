@@ -1,10 +1,10 @@
 """Where everything in the drawing of a network goes: columns, their texts, and lines of the page's width."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from ssl_seg.figures.architecture.boxes import RULE_COLOR, Scale, slant, text_width
+from ssl_seg.figures.architecture.boxes import LINE, Box, Scale, text_width
 from ssl_seg.figures.architecture.network import IMAGE, Network, Part, brief
 from ssl_seg.figures.style import printable_label
 
@@ -22,66 +22,51 @@ class Column:
 
     Attributes:
         place: `backbone`, `head`, or empty for the image.
-        sizes: width, height and depth of each box; this and all lengths in centimetres.
-        wires: two lines of text for each branch; empty when there is a single part.
+        notes: two lines of text beside each branch; empty when there is a single part.
         linked: of each part, whether it takes what the column before it gives.
-        width: of boxes and texts.
-        x: of the left side.
+        x, width: of boxes and texts in centimetres, as all lengths.
     """
 
     place: str
     parts: tuple[Part, ...]
-    sizes: list[tuple[float, float, float]]
+    boxes: list[Box]
     cells: list[str]
-    wires: list[str]
+    notes: list[str]
     linked: list[bool]
     width: float = 0.0
     x: float = 0.0
 
     @property
     def mark(self) -> str:
-        """What is said above the box."""
+        """What stands above the box."""
         dilation = self.parts[0].dilation
-        return f"dilation {dilation}" if not self.wires and dilation > 1 else ""
+        return f"dilation {dilation}" if not self.notes and dilation > 1 else ""
 
     @property
     def drawn(self) -> float:
-        """Width of the widest box, with its depth."""
-        return max(width + slant(depth)[0] for width, _, depth in self.sizes)
-
-    @property
-    def rows(self) -> list[tuple[float, float]]:
-        """What each box, or its wire's words, need above and below their middle."""
-        least = 1.1 * RULE_COLOR if self.wires else 0.0
-        return [
-            (max(least, tall / 2 + slant(depth)[1]), max(least, tall / 2)) for _, tall, depth in self.sizes
-        ]
-
-    @property
-    def centres(self) -> list[float]:
-        """Of each box from the top down; the wires' middle is 0."""
-        places, y = [], 0.0
-        for up, down in self.rows:
-            places.append(y - up)
-            y -= up + down + 0.1
-        middle = (places[0] + places[-1]) / 2
-        return [place - middle for place in places]
-
-    @property
-    def reach(self) -> tuple[float, float]:
-        """What it needs above and below the wires' middle."""
-        above = self.centres[0] + self.rows[0][0] + (RULE_COLOR if self.mark else 0.0)
-        return above, self.rows[-1][1] - self.centres[-1]
+        """Width of the widest box."""
+        return max(box.width for box in self.boxes)
 
     @property
     def begin(self) -> float:
         """Where the drawing in it starts."""
-        return self.x if self.wires else self.x + (self.width - self.drawn) / 2
+        return self.x if self.notes else self.x + (self.width - self.drawn) / 2
 
     @property
     def end(self) -> float:
         """Where the drawing in it stops."""
-        return self.x + self.width if self.wires else self.begin + self.drawn
+        return self.x + self.width if self.notes else self.begin + self.drawn
+
+    def heights(self) -> tuple[list[float], float, float]:
+        """The middle of each box above the column's own; what the column needs above and below that."""
+        least = 1.1 * LINE if self.notes else 0.0
+        rows = [(max(least, box.height / 2 + box.up), max(least, box.height / 2)) for box in self.boxes]
+        middles = [0.0]
+        for (_, below), (above, _) in pairwise(rows):
+            middles.append(middles[-1] - below - 0.1 - above)
+        half = middles[-1] / 2
+        middles = [y - half for y in middles]
+        return middles, rows[0][0] - half + (LINE if self.mark else 0.0), rows[-1][1] - half
 
 
 def image_of(network: Network) -> Part:
@@ -98,33 +83,31 @@ def columns_of(network: Network, scale: Scale) -> list[Column]:
     columns: list[Column] = []
     before: set[str] = set()
     for place, parts in groups:
-        extra = [[shown.get(name, name) for name in part.takes if name not in before] for part in parts]
-        wires: list[str] = []
-        if len(parts) > 1:
-            wires = [_wire(part, more) for part, more in zip(parts, extra, strict=True)]
+        skips = [[shown.get(name, name) for name in part.takes if name not in before] for part in parts]
+        notes = list(map(_note, parts, skips)) if len(parts) > 1 else []
         linked = [any(name in before for name in part.takes) for part in parts]
-        sizes = [scale.box(part.shape) for part in parts]
-        column = Column(place, parts, sizes, _cells(parts, extra[0]), wires, linked)
-        fan = 2 * BUS + 0.15 + max(map(text_width, wires)) if wires else 0.0
+        boxes = [scale.box(part.shape) for part in parts]
+        column = Column(place, parts, boxes, _cells(parts, skips[0]), notes, linked)
+        fan = 2 * BUS + 0.15 + max(map(text_width, notes)) if notes else 0.0
         column.width = max(column.drawn + fan, *map(text_width, [column.mark, *column.cells]))
         columns.append(column)
         before = {part.name for part in parts}
     return columns
 
 
-def _cells(parts: Sequence[Part], extra: Sequence[str]) -> list[str]:
-    part, many = parts[0], len(parts)
+def _cells(parts: Sequence[Part], skips: Sequence[str]) -> list[str]:
+    part = parts[0]
     channels, *sides = max((each.shape for each in parts), key=lambda shape: (len(shape), *shape[1:]))
     size = f"{channels} ×\n{TIMES.join(map(str, sides))}" if sides else str(channels)
     if part.kind == "image":
         return [part.label, "", size, "", "", ""]
-    numbers = [_sum(each.parameters for each in parts), _sum(each.macs for each in parts)]
-    if many > 1:
-        return [f"{many} branches", "", size, *numbers, ""]
+    numbers = [_number(sum(each.parameters for each in parts)), _number(sum(each.macs for each in parts))]
+    if len(parts) > 1:
+        return [f"{len(parts)} branches", "", size, *numbers, ""]
     what = part.what if part.what != part.label else ""
     if text_width(what) > _WIDE:
         what = what.replace(" × ", " ×\n")
-    return [_broken(printable_label(part.label, 28)), what, size, *numbers, "\n".join(map(_broken, extra))]
+    return [_broken(printable_label(part.label, 28)), what, size, *numbers, "\n".join(map(_broken, skips))]
 
 
 def _broken(name: str) -> str:
@@ -136,15 +119,14 @@ def _broken(name: str) -> str:
     return f"{name[:place]}\n{name[place:]}"
 
 
-def _sum(numbers: Iterable[int]) -> str:
-    total = sum(numbers)
-    return brief(total) if total else "–"
+def _number(number: int) -> str:
+    return brief(number) if number else "–"
 
 
-def _wire(part: Part, extra: Sequence[str]) -> str:
+def _note(part: Part, skips: Sequence[str]) -> str:
     what = f"{part.what.removeprefix('conv ')}, dilation {part.dilation}" if part.dilation > 1 else part.what
-    source = f"{' + '.join(extra)}: " if extra else ""
-    return f"{source}{what}\n{_sum([part.parameters])} · {_sum([part.macs])}"
+    source = f"{' + '.join(skips)}: " if skips else ""
+    return f"{source}{what}\n{_number(part.parameters)} · {_number(part.macs)}"
 
 
 def lines_of(columns: list[Column]) -> list[list[Column]]:
@@ -169,10 +151,3 @@ def lines_of(columns: list[Column]) -> list[list[Column]]:
 
 def _needed(columns: Sequence[Column]) -> float:
     return sum(column.width for column in columns) + _LEAST_GAP * (len(columns) - 1)
-
-
-def table_of(columns: Sequence[Column]) -> list[int]:
-    """Lines of text in each row of the table under a line."""
-    return [
-        max(column.cells[row].count("\n") + bool(column.cells[row]) for column in columns) for row in range(6)
-    ]
