@@ -214,9 +214,9 @@ def test_probes_of_a_backbone(run, cli, tmp_path):
     out = run("a")
     code, text, err = cli("evaluate", out / "backbone.safetensors", "demo:60", *NET, "--cpu")
     assert code == 0, err
-    assert "knn" in text and "logistic" in text and "learnt from             48" in text
+    assert "knn" in text and "logistic" in text and "training images         48" in text
     code, text, _ = cli("evaluate", out, "demo:24", *NET, "--train", "demo:40", "--probe", "knn", "--cpu")
-    assert code == 0 and "learnt from             40" in text and "logistic" not in text
+    assert code == 0 and "training images         40" in text and "logistic" not in text
     code, _, err = cli("evaluate", out, "demo:24", "--probe", "kn")
     assert code == 2 and "unknown probe 'kn'" in err
 

@@ -104,7 +104,7 @@ def _probe(
             f"no class of {data_spec} has two images: the probes have nothing to learn from",
             next="--train DATA",
         )
-    scores: dict[str, Any] = {"learnt from": len(train[1]), "images": len(test[1])}
+    scores: dict[str, Any] = {"training images": len(train[1]), "images": len(test[1])}
     if "knn" in probes:
         scores["knn"] = _knn(session, classes, train, test)
     if "logistic" in probes:
@@ -132,4 +132,4 @@ def _logistic(classes: int, train: "Labelled", test: "Labelled") -> dict[str, An
         )
     logits, strength = linear_probe(*train, test[0], classes, is_holdout)
     accuracy = (logits.argmax(dim=1) == test[1]).double().mean().item()
-    return {"logistic": accuracy, "logistic strength": strength}
+    return {"logistic": accuracy, "regularization C": strength}
