@@ -1,5 +1,6 @@
 """The conformance kit: green on sound components, red with the right sentence on planted faults."""
 
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -27,9 +28,17 @@ REGISTRY = load_plugins().registry
 # --- sound components -----------------------------------------------------------------------------
 
 
+# of methods whose default widths take seconds, and whose layers are the same at any width
+NARROW = {
+    "mae": {"decoder_width": 32, "decoder_depth": 1},
+    "vicregl": {"hidden": 64, "dimensions": 64, "cell_dimensions": 32},
+}
+
+
 @pytest.mark.parametrize("name", REGISTRY.names("ssl"))
 def test_every_method_keeps_the_contract(name):
-    check_method(REGISTRY.factory("ssl", name))
+    factory = REGISTRY.factory("ssl", name)
+    check_method(partial(factory, **NARROW[name]) if name in NARROW else factory)
 
 
 @pytest.mark.parametrize("name", REGISTRY.names("metrics"))

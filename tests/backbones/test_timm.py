@@ -383,7 +383,8 @@ def test_small_crops_have_sides_that_the_network_takes(name, multiple):
         backbone = TimmBackbone(name).eval()
         assert backbone.side_multiple == multiple
         sides = {View(zoom=SMALL_CROP).side(size, multiple) for size in range(multiple * 4, 260, multiple)}
-        for side in sorted(side for side in sides if side >= 32):
+        sides = sorted(side for side in sides if side >= 32)
+        for side in sides[:: 1 + len(sides) // 20]:  # a network that takes any side is asked for some of many
             backbone(torch.zeros(1, 3, side, side))
         if multiple > 1:
             side = 27 if "convnext" in name else 55  # of images of 64 and of 128 px
