@@ -11,6 +11,7 @@ from ssl_seg.workflows.session import Session, open_session
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset, SSLMethod
     from ssl_seg.data.image_cache import ImageCache
+    from ssl_seg.engine.run_dir import Run
     from ssl_seg.workflows.components import Components
 
 
@@ -90,13 +91,15 @@ def run_pretraining(
     batches = pretrain_batches(loader, method, config, schedule.total_steps)
     steps = session.fit(method, batches, optimizer, schedule, on_epoch_end, monitor)
     if device.is_main:
-        name = config.ssl
-        save_backbone_of_run(run_dir.folder, method.backbone, config, device.precision, trained_by=name)
+        save_backbone_of_run(run_dir.folder, method.backbone, config, device.precision, trained_by=config.ssl)
     session.finish(steps)
     if device.is_main:
-        last = (run_dir.scores() or [{}])[-1]  # of a finished run of 0.1.0 they may be lost
-        shown = [f"{name} {last[name]:.3f}" for name in last if name.startswith(("loss", "probe"))]
-        say(f"finished: {', '.join(shown)}", f"weights: {run_dir.folder / 'backbone.safetensors'}")
+        say(f"finished: {_last_scores(run_dir)}", f"weights: {run_dir.folder / 'backbone.safetensors'}")
+
+
+def _last_scores(run_dir: "Run") -> str:
+    last = (run_dir.scores() or [{}])[-1]  # of a finished run of 0.1.0 they may be lost
+    return ", ".join(f"{name} {last[name]:.3f}" for name in last if name.startswith(("loss", "probe")))
 
 
 def _image_caches(
