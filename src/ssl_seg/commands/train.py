@@ -20,17 +20,14 @@ _Method = Annotated[
     str,
     flags.model_flag(help="SSL method: a name or FILE.py:CLASS.", autocompletion=completion.ssl),
 ]
-_Backbone = Annotated[
-    str,
-    flags.model_flag(help="Backbone; see `ssl-seg list backbones`.", autocompletion=completion.backbones),
-]
 
 
 @from_python
 def train(
     data: Annotated[str | None, typer.Argument(metavar="DATA", help=flags.DATA_HELP)] = None,
     ssl: _Method = "byol",
-    backbone: _Backbone = "resnet50",
+    backbone: training.ModelBackbone = None,
+    init: training.Init = None,
     epochs: training.Epochs = 100,
     batch_size: training.BatchSize = 64,
     image_size: Annotated[
@@ -83,10 +80,10 @@ def train(
     """Pre-train a backbone on unlabeled images.
 
     Writes the weights (backbone.safetensors), the scores of every epoch, and checkpoints to --out.
-    --resume continues from the latest checkpoint, bit-exactly.
+    --init starts from other weights than random ones. --resume continues from the latest checkpoint, bit-exactly.
     """
     values = config_from_flags(locals())
     if data is None:
         raise UsageError("no DATA given", next="ssl-seg train FOLDER, or ssl-seg train --resume --out RUN")
-    folder = out or Path("runs") / "-".join(map(short, (ssl, backbone, data)))
+    folder = out or Path("runs") / "-".join(map(short, (ssl, backbone or init or "resnet50", data)))
     return pretrain_by_names(PretrainConfig(**values), folder, resume=resume)

@@ -37,16 +37,18 @@ def read_rows(
 
 
 def _untrained_rows(stages: Sequence[Stage], settings: Sequence[Mapping[str, Any]]) -> Iterator[StageScores]:
-    """One row for each backbone, from the runs of the first stage that trains it."""
+    """One row for each backbone and its initial weights, from the runs of the first stage that trains it."""
     first: dict[str, Stage] = {}
     for each, stage in zip(settings, stages, strict=True):
         if each:
-            options = each.get("o", {}).get("backbone", {})
-            first.setdefault(f"{each.get('backbone')} {options or ''}".strip(), stage)
+            options, init = each.get("o", {}).get("backbone", {}), each.get("init")
+            network = f"{each.get('backbone')} {options or ''}".strip()
+            first.setdefault(f"{network} from {init}" if init else f"untrained {network}", stage)
     taken = {config.name for config, _ in stages}
-    for backbone, (owner, folders) in first.items():
-        name = "untrained" if len(first) == 1 else f"untrained {backbone}"
-        if name not in taken and (row := _untrained_row(name, f"untrained {backbone}", owner, folders)):
+    untrained = [title for title in first if title.startswith("untrained ")]
+    for title, (owner, folders) in first.items():
+        name = "untrained" if [title] == untrained else title
+        if name not in taken and (row := _untrained_row(name, title, owner, folders)):
             yield row
 
 

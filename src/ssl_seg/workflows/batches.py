@@ -1,6 +1,6 @@
 """The inputs of each training step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,17 +28,22 @@ def open_loader(images: "ImageCache", config: "RunConfig", device: "Device") -> 
 
 
 def pretrain_batches(
-    loader: Loader, method: "SSLMethod", config: "RunConfig", total_steps: int
+    loader: Loader,
+    method: "SSLMethod",
+    config: "RunConfig",
+    total_steps: int,
+    normalization: Mapping[str, Any],
 ) -> Callable[[int], list[Views]]:
     """The views of each step's images, which know how far the run is; labels for methods that ask for them.
 
     Args:
         total_steps: steps of the run.
+        normalization: `mean` and `std`.
     """
 
     def views_of(step: int) -> list[Views]:
         batch = loader.batch_at(step)
-        views = make_views(batch, method.views, config, multiple=side_multiple(method))
+        views = make_views(batch, method.views, config, multiple=side_multiple(method), **normalization)
         targets = batch.targets if method.needs_labels else None
         views = views.with_facts(targets=targets, progress=torch.tensor(step / total_steps))
         return views.chunk(config.accumulate)

@@ -66,7 +66,8 @@ class PretrainConfig(_Settings):
 
     data: str = ""
     ssl: str = "byol"
-    backbone: str = "resnet50"
+    backbone: str | None = None
+    init: str | None = None
     epochs: int = 100
     batch_size: int = 64
     image_size: int = 128

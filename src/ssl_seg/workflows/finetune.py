@@ -1,7 +1,6 @@
 """Training a backbone with a head on labels, and measuring it: what `classify` and `segment` do alike."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,8 +44,7 @@ def finetune_by_names(task: Task[C, M], config: C, folder: Path, *, resume: bool
             image_size=config.image_size,
             any_size=config.any_size,
         )
-        config = replace(config, backbone=init.backbone, image_size=init.image_size)
-        config = config.with_options("backbone", init.options)
+        config = init.applied_to(config)
         open_dataset = partial(_open_dataset, components, config)
         data, config = task.load_data(session, config, open_dataset)
         model, config = _build_model(task, session, config, components, data)

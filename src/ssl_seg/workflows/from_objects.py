@@ -30,6 +30,8 @@ def pretrain(
     out: str | Path,
     probe: "Dataset | None" = None,
     config: PretrainConfig | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
     resume: bool = False,
     progress: bool = True,
     **settings: Any,
@@ -45,6 +47,7 @@ def pretrain(
         out: folder of the run.
         probe: labelled images, on which the features are measured during training.
         config: settings; by default those of `train`.
+        mean, std: of the normalisation, for images in [0, 1]; ImageNet's by default.
         resume: continue the run in `out`, with a method that was made in the same way.
         progress: whether progress is shown.
         settings: replace those of `config`: `epochs=100, batch_size=256`.
@@ -52,6 +55,7 @@ def pretrain(
     Raises:
         UsageError: an unknown setting, or one that the objects decide. SslSegError: whatever ends the run.
     """
+    from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD
     from ssl_seg.base import SSLMethod
     from ssl_seg.plugins import load_plugins
     from ssl_seg.workflows.components import Components
@@ -59,7 +63,7 @@ def pretrain(
 
     if not isinstance(method, SSLMethod):
         raise UsageError(f"a method is needed, got a {type(method).__name__}", next="BYOL(backbone)")
-    folder = expanded(out)
+    folder, normalization = expanded(out), {"mean": mean or IMAGENET_MEAN, "std": std or IMAGENET_STD}
     config = with_settings(config or PretrainConfig(), settings)
     config = replace(
         with_backbone(config, method.backbone),
@@ -73,7 +77,7 @@ def pretrain(
         with open_session("train", folder, config, resume=resume) as session:
             resolved = config.resolved(method.recipe, f"ssl method {config.ssl}", session.started)
             components = Components(session.plugins.registry)
-            run_pretraining(session, resolved, method, dataset, probe, components)
+            run_pretraining(session, resolved, method, dataset, probe, components, normalization)
     return RunResult(folder, trained=method.backbone)
 
 

@@ -1,9 +1,9 @@
 """What a backbone starts from: a run, a weight file, or nothing; and what that decides."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ssl_seg.errors import WeightsError
 from ssl_seg.study.run_paths import find_run
@@ -11,6 +11,9 @@ from ssl_seg.utils.code_names import refuse_code, same_name
 
 if TYPE_CHECKING:
     from ssl_seg.base import Backbone
+    from ssl_seg.workflows.config import ClassificationConfig, PretrainConfig, SegmentationConfig
+
+R = TypeVar("R", "PretrainConfig", "ClassificationConfig", "SegmentationConfig")
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,11 @@ class InitWeights:
     canvas: int | None = None
     precision: str | None = None
 
+    def applied_to(self, config: R) -> R:
+        """The settings with the backbone, its options and the image size that the weights decide."""
+        found = replace(config, backbone=self.backbone, image_size=self.image_size)
+        return found.with_options("backbone", self.options)
+
     def load(self, backbone: "Backbone", print_line: Callable[[str], None]) -> None:
         """Load all weights, or none.
 
@@ -46,6 +54,17 @@ class InitWeights:
         from ssl_seg.weights.backbone_file import load_backbone
 
         print_line(f"{self.path}: {load_backbone(self.path, backbone)}")
+
+
+def init_of_pretraining(config: "PretrainConfig") -> InitWeights:
+    """`--init` of `ssl-seg train`, which may go on at another image size than the weights were trained at."""
+    return resolve_init_weights(
+        config.init,
+        backbone=config.backbone,
+        options=config.o.get("backbone", {}),
+        image_size=config.image_size,
+        any_size=True,
+    )
 
 
 def resolve_init_weights(

@@ -1,6 +1,6 @@
 """A k-NN accuracy on labelled images while a backbone is being trained."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +43,8 @@ class KNNProbe:
     Args:
         metric: `knn`, new.
         dataset, images: labelled images.
-        size: of an image in pixels.
         should_stop: whether a signal has come to this process.
+        inputs: what the network sees: `size` in pixels, and `mean` and `std` if they are not ImageNet's.
     """
 
     def __init__(
@@ -54,11 +54,11 @@ class KNNProbe:
         images: ImageCache,
         device: Device,
         *,
-        size: int,
         should_stop: Callable[[], bool],
+        **inputs: Any,
     ) -> None:
         self._metric, self._dataset = metric, dataset
-        self.images, self._device, self._size = images, device, size
+        self.images, self._device, self._inputs = images, device, inputs
         self._should_stop = should_stop
         self._is_holdout = holdout_split(images.targets)
         warn_of_copies(images, self._is_holdout)
@@ -78,7 +78,7 @@ class KNNProbe:
         Args:
             predictions: CSV file for the class of each image that is held out; the main process writes it.
         """
-        inputs: dict[str, Any] = {"size": self._size, "stopped": self._should_stop}
+        inputs = {**self._inputs, "stopped": self._should_stop}
         features, targets = extract_features(backbone, self.images, self._device, **inputs)
         if self._device.all_reduce_max(self._should_stop())[0]:
             return {}
@@ -104,22 +104,22 @@ def open_probe(
     dataset: Dataset,
     images: ImageCache,
     components: "Components",
+    normalization: Mapping[str, Any],
 ) -> KNNProbe:
     """The probe of a run."""
     options = config.o.get("probe")
     metric = components.build("metrics", "knn", images.classes, part="probe", options=options)
-    return KNNProbe(
-        metric, dataset, images, session.device, size=config.size, should_stop=session.should_stop
-    )
+    inputs = {"size": config.size, **normalization}
+    return KNNProbe(metric, dataset, images, session.device, should_stop=session.should_stop, **inputs)
 
 
 def measure_untrained(
-    session: "Session", method: "SSLMethod", probe: KNNProbe, trained_on: ImageCache
+    session: "Session", method: "SSLMethod", probe: KNNProbe, trained_on: ImageCache, init: str | None
 ) -> None:
-    """Say what the probe measures, and its score before training."""
+    """Say what the probe measures, and its score before training, from random weights or those of `init`."""
     session.device.to_device(method)
     shared = int(is_in(probe.images, trained_on).sum())
     also = f"; {shared} of them are trained on, without labels" if shared else ""
     session.progress.say(f"probe: {probe.description()}{also}")
     for name, value in probe(method.backbone, session.run_dir.folder / UNTRAINED).items():
-        session.progress.say(f"untrained: {name} {value:.3f}")
+        session.progress.say(f"{'before training' if init else 'untrained'}: {name} {value:.3f}")

@@ -1,5 +1,6 @@
 """Pre-training a backbone on images without labels."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
 def pretrain_by_names(config: PretrainConfig, folder: Path, *, resume: bool) -> RunResult:
     """Build what the settings name, and pre-train it in a run's folder."""
     from ssl_seg.workflows.components import Components, with_canonical_names
+    from ssl_seg.workflows.init_weights import init_of_pretraining
 
-    names = [("ssl", config.ssl), ("backbones", config.backbone)]
+    names = [("ssl", config.ssl), *([("backbones", config.backbone)] if config.backbone else [])]
     with open_session("train", folder, config, resume=resume, components=names) as session:
         config = with_canonical_names(config, session.plugins.registry)
         components = Components(session.plugins.registry)
-        backbone, config = components.backbone(config, early=session.run_dir.is_early)
+        init = init_of_pretraining(config)
+        backbone, config = components.backbone(init.applied_to(config), early=session.run_dir.is_early)
+        if not session.run_dir.resume:
+            init.load(backbone, session.progress.say)
         method = components.method(config, backbone)
         config = config.resolved(method.recipe, f"ssl method {config.ssl}", session.started)
         data = components.dataset("data", config.data, config.o)
@@ -31,7 +36,7 @@ def pretrain_by_names(config: PretrainConfig, folder: Path, *, resume: bool) -> 
         if config.probe:
             needs: dict[str, Any] = {"parts": (), "split": "train", "labelled": True}
             probe = components.dataset("probe", config.probe, config.o, **needs)
-        run_pretraining(session, config, method, data, probe, components)
+        run_pretraining(session, config, method, data, probe, components, init.normalization)
     return RunResult(folder)
 
 
@@ -42,6 +47,7 @@ def run_pretraining(
     data: "Dataset",
     probe_data: "Dataset | None",
     components: "Components",
+    normalization: Mapping[str, Any],
 ) -> None:
     """Train a method, and leave the run's folder complete.
 
@@ -49,6 +55,7 @@ def run_pretraining(
         config: resolved.
         probe_data: labelled images, on which features are measured on the way.
         components: builds the metric of the probe, and knows every option.
+        normalization: `mean` and `std` of images in [0, 1].
     """
     from ssl_seg.engine.flops import training_flops
     from ssl_seg.engine.monitors import CollapseMonitor
@@ -65,10 +72,10 @@ def run_pretraining(
     loader = open_loader(images, config, device)
     optimizer, schedule = configure_optimizer(config, method, loader.steps_per_epoch, early=run_dir.is_early)
     warn_of_accumulation(config.accumulate, method, config.ssl)
-    probe = probe_data and open_probe(session, config, probe_data, caches["probe"], components)
+    probe = probe_data and open_probe(session, config, probe_data, caches["probe"], components, normalization)
     components.resolved.add_views(method.views)
     first = loader.batch_at(0)
-    views = make_views(first, method.views, config, multiple=side_multiple(method))
+    views = make_views(first, method.views, config, multiple=side_multiple(method), **normalization)
     costs = {"flops_per_image": training_flops(method, views.with_facts(targets=first.targets), device)}
     record_settings(session, config, caches, method, loader.steps_per_epoch, components.resolved, costs)
     say(
@@ -77,8 +84,8 @@ def run_pretraining(
         f"run: {run_dir.folder}",
     )
     if probe and not run_dir.resume:
-        measure_untrained(session, method, probe, images)
-    session.save_view_sheet(first.images, views)
+        measure_untrained(session, method, probe, images, config.init)
+    session.save_view_sheet(first.images, views, **normalization)
 
     def on_epoch_end(epoch: int) -> dict[str, float]:
         due = probe and (epoch % config.probe_every == 0 or session.stopping.is_last)
@@ -88,10 +95,11 @@ def run_pretraining(
         return scores
 
     monitor = CollapseMonitor() if config.on_collapse == "stop" else None
-    batches = pretrain_batches(loader, method, config, schedule.total_steps)
+    batches = pretrain_batches(loader, method, config, schedule.total_steps, normalization)
     steps = session.fit(method, batches, optimizer, schedule, on_epoch_end, monitor)
     if device.is_main:
-        save_backbone_of_run(run_dir.folder, method.backbone, config, device.precision, trained_by=config.ssl)
+        about = {"trained_by": config.ssl, **normalization}
+        save_backbone_of_run(run_dir.folder, method.backbone, config, device.precision, **about)
     session.finish(steps)
     if device.is_main:
         say(f"finished: {_last_scores(run_dir)}", f"weights: {run_dir.folder / 'backbone.safetensors'}")
