@@ -92,7 +92,10 @@ def main_options(
     show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """Self-supervised pre-training of vision backbones, with evaluation, fine-tuning and reports."""
+    """Self-supervised pre-training of vision backbones, with evaluation, fine-tuning and reports.
+
+    Exit codes and common errors: page "Errors and exit codes" of the documentation (docs/faults.md).
+    """
     if show_version:
         echo(version("ssl-seg"))
         raise typer.Exit

@@ -85,4 +85,4 @@ def test_torchvision_of_another_torch(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision.ops", None)
     good, name, text = machine_checks._vision()
     assert (good, name) == (False, "torchvision")
-    assert "does not fit torch" in text
+    assert "incompatible with torch" in text

@@ -45,7 +45,7 @@ def _recipes(factory: Any, paper: Any) -> Iterator[str]:
     run = " of ".join(f"{count} {what}" for what, count in size.items() if count)
     yield from (
         "",
-        f"-o ssl.recipe=paper: the paper's values{run and f', for {run}'}. Options and flags hold over them.",
+        f"-o ssl.recipe=paper: the paper's values{run and f', for {run}'}. Other options and flags override them.",
     )
 
 

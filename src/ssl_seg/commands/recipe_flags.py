@@ -29,13 +29,13 @@ def warmup(default: str) -> Any:
 
 LrEnd = Annotated[
     float | None,
-    optimization_flag(min=0.0, help="Learning rate at the end.", show_default="method's recipe; byol: 0"),
+    optimization_flag(min=0.0, help="Final learning rate.", show_default="method's recipe; byol: 0"),
 ]
 WeightDecayEnd = Annotated[
     float | None,
     optimization_flag(
         min=0.0,
-        help="Weight decay at the end, along a cosine.",
+        help="Final weight decay, reached along a cosine schedule.",
         show_default="method's recipe; byol: constant",
     ),
 ]

@@ -90,18 +90,18 @@ Accumulate = Annotated[
 MaxSteps = Annotated[
     int | None,
     optimization_flag(
-        min=1, max=limits.COUNT, help="End after this many optimizer steps, if --epochs has more."
+        min=1, max=limits.COUNT, help="Stop after this many optimizer steps, if --epochs has more."
     ),
 ]
 MaxTime = Annotated[
     str | None,
-    optimization_flag(metavar="2h|90m", help="End after this much training time; validation does not count."),
+    optimization_flag(metavar="2h|90m", help="Stop after this training time; validation does not count."),
 ]
 EarlyStop = Annotated[
     str | None,
     optimization_flag(
         metavar="METRIC:PATIENCE",
-        help="End when a score has not improved for PATIENCE measurements: val_miou:5.",
+        help="Stop when a score has not improved for PATIENCE validations: val_miou:5.",
     ),
 ]
 

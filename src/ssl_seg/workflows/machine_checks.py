@@ -61,8 +61,8 @@ def _vision() -> Check:
     try:
         import torchvision.ops  # noqa: F401  fails when torch and torchvision do not match
     except Exception as error:
-        return False, "torchvision", f"does not fit torch: {error}; install both in one command"
-    return True, "torchvision", "fits torch"
+        return False, "torchvision", f"incompatible with torch: {error}; install both in one command"
+    return True, "torchvision", "compatible with torch"
 
 
 def _memory_and_disk() -> Iterator[Check]:
