@@ -11,7 +11,7 @@ from ssl_seg.reporting.images import EncodedImage
 from ssl_seg.reporting.summaries import ClassTable
 from ssl_seg.reporting.svg import standalone_svg
 from ssl_seg.reporting.training_health import LEVELS
-from ssl_seg.results.tables import as_markdown
+from ssl_seg.results.tables import as_markdown, markdown_table
 from ssl_seg.utils.files import replace_bytes, replace_text
 from ssl_seg.utils.outputs import output_path
 from ssl_seg.utils.text import plain
@@ -107,10 +107,10 @@ class _Writer:
             self._say(f"### {_md(each.name)}")
             true = [("image", each.image), ("target", each.target)]
             self._tiles(f"mask-{index}", [(what, picture) for what, picture in true if picture])
-            for index, row in enumerate(each.rows):
+            for row_index, row in enumerate(each.rows):
                 self._say(_md(row.label))
                 tiles = [(f"epoch {epoch}", picture) for epoch, picture in row.tiles]
-                self._tiles(f"mask-{index}-{index}", tiles)
+                self._tiles(f"mask-{index}-{row_index}", tiles)
 
     def _tiles(self, name: str, tiles: Sequence[tuple[str, EncodedImage]]) -> None:
         """Add a row of images."""
@@ -118,7 +118,7 @@ class _Writer:
             shown = [
                 self._image(f"{name}-{label.replace(' ', '-')}", picture, label) for label, picture in tiles
             ]
-            self._say("\n".join(_table([[label for label, _ in tiles]], [shown])))
+            self._say(markdown_table([[label for label, _ in tiles]], [shown]))
 
     def _sam(self, report: Report) -> None:
         for index, sam in enumerate(report.figures.sams):
@@ -129,10 +129,10 @@ class _Writer:
                 [i.name, i.segments.text, i.agreement.text, *(i.model(name).text for name in sam.models)]
                 for i in sam.images
             ]
-            self._say("\n".join(_table([head, *rows])))
-            for index, image in enumerate(sam.images):
+            self._say(markdown_table([head, *rows]))
+            for image_index, image in enumerate(sam.images):
                 if image.picture:
-                    self._say(self._image(f"sam-{index}-{index}", image.picture, image.name))
+                    self._say(self._image(f"sam-{index}-{image_index}", image.picture, image.name))
 
     def _runs(self, report: Report) -> None:
         self._say("## Training health")
@@ -161,41 +161,27 @@ class _Writer:
             ]
             for row in report.runs
         ]
-        self._say("## Runs", "\n".join(_table([head, *rows])), "Reproduction commands:")
+        self._say("## Runs", markdown_table([head, *rows]), "Reproduction commands:")
         self._say(_code(row.run.repeat_command for row in report.runs if row.run.settings))
         for part in report.settings:
             self._say(f"## Configuration: {COMMAND_TITLES.get(part.command, _md(part.command)).lower()}")
             if part.differing:
                 lines = [[key, *values] for key, values in part.differing]
-                self._say("\n".join(_table([["setting", *part.head], *lines])))
-            self._say("\n".join(_table([["common to all stages", ""], *map(list, part.shared)])))
+                self._say(markdown_table([["setting", *part.head], *lines]))
+            self._say(markdown_table([["common to all stages", ""], *map(list, part.shared)]))
         head = ["role", "path", "images", "skipped", "fingerprint", "stages"]
-        self._say("## Data", "\n".join(_table([head, *map(list, report.data)])))
-        machines = _table([["device", "versions", "runs"], *map(list, report.machines)])
-        self._say("## Environment", "\n".join(machines))
+        self._say("## Data", markdown_table([head, *map(list, report.data)]))
+        machines = markdown_table([["device", "versions", "runs"], *map(list, report.machines)])
+        self._say("## Environment", machines)
         if report.missing:
             self._say("## Missing items", _code(f"{command}  # {what}" for what, command in report.missing))
 
 
 def _class_lines(table: ClassTable) -> list[str]:
-    known = any(support.value is not None for _, support, _ in table.lines)
-    head = ["class", *(["pixels"] if known else []), *table.head]
-    lines = [
-        [name, *([support.text] if known else []), *(cell.text for cell in cells)]
-        for name, support, cells in table.lines
-    ]
-    lines += [[name, *([""] if known else []), *(cell.text for cell in cells)] for name, cells in table.means]
     return [
         f"{_md(table.what)} at the last epoch, mean ± standard deviation over seeds.",
-        "\n".join(_table([head, *lines])),
+        markdown_table(table.rows()),
     ]
-
-
-def _table(rows: Sequence[Sequence[str]], ready: Sequence[Sequence[str]] = ()) -> list[str]:
-    """Return a table whose first row is the head; `ready` rows are Markdown already."""
-    cells = [[_md(cell) for cell in row] for row in rows] + [list(row) for row in ready]
-    head, *body = ["| " + " | ".join(row) + " |" for row in cells]
-    return [head, "|" + "---|" * len(cells[0]), *body]
 
 
 def _code(lines: Iterable[str]) -> str:

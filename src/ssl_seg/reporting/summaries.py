@@ -53,6 +53,16 @@ class ClassTable:
     lines: list[tuple[str, Cell, list[Cell]]]
     means: list[tuple[str, list[Cell]]]
 
+    def rows(self) -> list[list[str]]:
+        """The table as text, the head first; with the number of pixels or images if it is known."""
+        known = any(support.value is not None for _, support, _ in self.lines)
+        counts = [["pixels"], *([support.text] for _, support, _ in self.lines), *([""] for _ in self.means)]
+        cells = [*((name, row) for name, _, row in self.lines), *self.means]
+        texts = [("class", self.head), *((name, [cell.text for cell in row]) for name, row in cells)]
+        return [
+            [name, *(count if known else []), *row] for (name, row), count in zip(texts, counts, strict=True)
+        ]
+
 
 def class_table(collected: ReportData, command: str) -> ClassTable | None:
     """Return the last epoch's score of each class; None if no finished run of the command has any."""

@@ -37,18 +37,18 @@ class Series:
 
 def line_chart(lines: Sequence[Series], title: str, *, width: int = 420, height: int = 240) -> str:
     """Return a line chart over epochs with a tooltip per point; non-finite points are gaps."""
-    left, correct, top, bottom = 52, 12, 12, 30
+    left, right, top, bottom = 52, 12, 12, 30
     finite = [(x, y) for line in lines for x, y in line.points if math.isfinite(y)]
     if not finite:
         return ""
     xs, ys = [x for x, _ in finite], [y for _, y in finite]
     x_ticks, y_ticks = _ticks(min(xs), max(xs), 6, whole=True), _ticks(min(ys), max(ys), 5)
     x_low, x_high = min([*x_ticks, *xs]), max([*x_ticks, *xs])
-    across = _scale(x_low, x_high, left + 6, width - correct - 6)
+    across = _scale(x_low, x_high, left + 6, width - right - 6)
     up = _scale(y_ticks[0], y_ticks[-1], height - bottom, top)
     parts = []
     for tick in y_ticks:
-        parts.append(f'<path class="grid" d="M{left} {up(tick):.1f}H{width - correct}"/>')
+        parts.append(f'<path class="grid" d="M{left} {up(tick):.1f}H{width - right}"/>')
         parts.append(
             f'<text x="{left - 6}" y="{up(tick) + 4:.1f}" text-anchor="end">{_format_tick(tick)}</text>'
         )
@@ -56,7 +56,7 @@ def line_chart(lines: Sequence[Series], title: str, *, width: int = 420, height:
         parts.append(
             f'<text x="{across(tick):.1f}" y="{height - 10}" text-anchor="middle">{_format_tick(tick)}</text>'
         )
-    parts.append(f'<path class="axis" d="M{left} {height - bottom}H{width - correct}"/>')
+    parts.append(f'<path class="axis" d="M{left} {height - bottom}H{width - right}"/>')
     for line in lines:
         parts.append(_curve(line, [(across(x), up(y), x, y) for x, y in line.points], title))
     return _svg(width, height, f"{title} over epochs", parts)
@@ -95,11 +95,11 @@ def interval_chart(rows: Sequence[StageScores], color_indices: Mapping[str, int]
     if not known:
         return ""
     high = 34
-    left, correct, height = 264, 20, 34 + high * len(rows)
+    left, right, height = 264, 20, 34 + high * len(rows)
     seen = [end for row in known for end in (*row.last.values(), *(row.interval or ()))]
     seen += [row.published for row in rows if row.published is not None]
     ticks = _ticks(min(seen), max(seen), 6)
-    across = _scale(ticks[0], ticks[-1], left, width - correct)
+    across = _scale(ticks[0], ticks[-1], left, width - right)
     parts = []
     for tick in ticks:
         parts.append(f'<path class="grid" d="M{across(tick):.1f} 4V{height - 26}"/>')

@@ -130,18 +130,13 @@ class Table:
     def markdown(self) -> str:
         """For a README."""
         parts = [f"{as_markdown(self.score)}, mean ± standard deviation over seeds"]
-        for grid in self.cells:
-            head, *body = ["| " + " | ".join(map(as_markdown, line)) + " |" for line in grid]
-            parts.append("\n".join([head, "|" + "---|" * len(grid[0]), *body]))
+        parts += map(markdown_table, self.cells)
         return "\n\n".join([*parts, "\n".join(f"- {as_markdown(note)}" for note in self.notes)]) + "\n"
 
     def latex(self) -> str:
         """For a paper; needs no package."""
         parts = [f"% {' '.join(self.score.split())}, mean and standard deviation over seeds"]
-        for grid in self.cells:
-            head, *body = [" & ".join(map(as_latex, line)) + r" \\" for line in grid]
-            begin = rf"\begin{{tabular}}{{{'l' * len(grid[0])}}}"
-            parts.append("\n".join([begin, r"\hline", head, r"\hline", *body, r"\hline", r"\end{tabular}"]))
+        parts += map(latex_table, self.cells)
         return plain("\n\n".join([*parts, "\n".join(f"% {note}" for note in self.notes)]) + "\n")
 
 
@@ -175,6 +170,20 @@ def mean_sd(values: Iterable[float]) -> tuple[float | None, float | None]:
     """Mean and standard deviation (of the sample); None without a value, or without a second one."""
     found = list(values)
     return fmean(found) if found else None, stdev(found) if len(found) > 1 else None
+
+
+def markdown_table(rows: Sequence[Sequence[str]], ready: Sequence[Sequence[str]] = ()) -> str:
+    """A table whose first row is the head; `ready` are rows of Markdown."""
+    cells = [list(map(as_markdown, row)) for row in rows] + [list(row) for row in ready]
+    head, *body = ["| " + " | ".join(row) + " |" for row in cells]
+    return "\n".join([head, "|" + "---|" * len(cells[0]), *body])
+
+
+def latex_table(rows: Sequence[Sequence[str]]) -> str:
+    """A table whose first row is the head."""
+    head, *body = [" & ".join(as_latex(plain(cell)) for cell in row) + r" \\" for row in rows]
+    begin = rf"\begin{{tabular}}{{{'l' * len(rows[0])}}}"
+    return "\n".join([begin, r"\hline", head, r"\hline", *body, r"\hline", r"\end{tabular}"])
 
 
 def as_markdown(text: str) -> str:
