@@ -6,7 +6,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator
 from itertools import groupby
-from typing import Any
+from typing import Annotated, Any, NamedTuple, get_origin, get_type_hints
 
 _SECTION = re.compile(r"^(Args|Attributes|Returns|Raises):$")
 _ENTRY = re.compile(r"^(\*{0,2}\w+(?:, \*{0,2}\w+)*): (.*)")
@@ -62,6 +62,9 @@ def markdown(thing: Any) -> str:
             parts.append("\n".join([f"**{name}**", "", *items]))
         else:
             parts.append(f"**{name}** {escape(' '.join(text.split()))}")
+    if told := flags(thing):
+        items = [f"- `{name}`: {escape(flag.help)}" for name, flag in told.items()]
+        parts.append("\n".join(["**Args**", "", *items]))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -82,7 +85,36 @@ def signature(thing: Any, name: str) -> str:
         return f"class {name}" + _parameters(inits[0].args, "")
     assert isinstance(tree, ast.FunctionDef)
     result = f" -> {ast.unparse(tree.returns)}" if tree.returns else ""
+    for arg in (*tree.args.args, *tree.args.kwonlyargs):
+        if flag := flags(thing).get(arg.arg):
+            arg.annotation = ast.parse(flag.type, mode="eval").body
     return f"{name}{_parameters(tree.args, result, len(name))}"
+
+
+class Flag(NamedTuple):
+    """A parameter of a command as Python sees it: its plain type, and its help text."""
+
+    type: str
+    help: str
+
+
+def flags(thing: Any) -> dict[str, Flag]:
+    """The parameters of a command's function by name; empty for other functions."""
+    try:
+        hints = get_type_hints(thing, include_extras=True)
+    except (NameError, TypeError):  # a type that only type checkers import
+        return {}
+    return {
+        name: Flag(_written(hint.__origin__), told)
+        for name, hint in hints.items()
+        if get_origin(hint) is Annotated and (told := getattr(hint.__metadata__[0], "help", None))
+    }
+
+
+def _written(annotation: Any) -> str:
+    """A type as code writes it: `Path | None`."""
+    text = re.sub(r"\b(typing|pathlib)\.", "", inspect.formatannotation(annotation))
+    return re.sub(r"^Optional\[(.*)\]$", r"\1 | None", text)
 
 
 def _parameters(arguments: ast.arguments, result: str, before: int = 16) -> str:

@@ -4,8 +4,10 @@ import ast
 import re
 import sys
 from importlib.metadata import version
+from typing import Annotated, Literal
 
 import pytest
+import typer
 from typer.main import get_command
 
 import ssl_seg
@@ -180,6 +182,25 @@ def test_a_docstring_becomes_markdown(script):
         "**Returns** Some numbers.\n\n"
         "**Raises**\n\n- `ValueError`: never."
     )
+
+
+def test_parameters_of_a_command_are_plain_types_with_their_help_texts(script):
+    tools = script["docstrings"]
+
+    def command(
+        data: Annotated[str, typer.Argument(help="Images.")],
+        size: Annotated[int | None, typer.Option(help="In pixels.")] = None,
+        way: Annotated[Literal["a", "b"] | None, typer.Option(help="Which.")] = None,
+    ) -> int:
+        """Do it."""
+
+    assert tools.signature(command, "command") == (
+        "command(data: str, size: int | None = None, way: Literal['a', 'b'] | None = None) -> int"
+    )
+    assert tools.markdown(command) == (
+        "Do it.\n\n**Args**\n\n- `data`: Images.\n- `size`: In pixels.\n- `way`: Which."
+    )
+    assert "Annotated" not in (DOCS / "reference" / "api.md").read_text()
 
 
 def test_measured_numbers_of_the_first_page_are_those_of_the_benchmarks():
