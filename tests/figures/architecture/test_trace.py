@@ -190,3 +190,20 @@ def test_what_is_written_in_place_is_needed_too():
     scopes = {found.operations[index].scope for index in behind}
     assert {"backbone.function.left", "backbone.function.right"} <= scopes
     assert 0 in behind
+
+
+class Fixed(TinyBackbone):
+    """Its second map is a weight, whatever the image; a layer that is made on the way has no name."""
+
+    def __init__(self):
+        super().__init__()
+        self.map = nn.Parameter(torch.ones(1, 16, 4, 4))
+
+    def forward(self, images):
+        return [nn.ReLU()(super().forward(images)[0]), self.map]
+
+
+def test_a_map_that_nothing_makes_and_a_module_without_a_name_are_no_trouble():
+    found = trace(Model(Fixed(), Last()), (32, 32))
+    assert found.maps[1] == (0, (16, 4, 4))
+    assert found.shapes["backbone"] == ((3, 32, 32), (8, 16, 16))

@@ -112,7 +112,9 @@ class _Recorder(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.trace = Trace()
         self._names = {module: name for name, module in model.named_modules()}
-        self._scopes = [""]
+        self._scopes: list[tuple[str, Shape]] = [
+            ("", ())
+        ]  # of the modules that run: path, shape of the input
         self._unused = Counter[StorageWeakRef]()
         for tensor in parameters:
             self._unused[_storage(tensor)] += tensor.numel()
@@ -129,7 +131,7 @@ class _Recorder(TorchDispatchMode):
             return result  # a view of a weight is that weight
         macs, kernel, dilation = _cost(func.overloadpacket, args, kwargs or {}, result)
         operation = Operation(
-            scope=self._scopes[-1],
+            scope=self._scopes[-1][0],
             inputs=frozenset(self._made_by[key] for key in inputs if key in self._made_by),
             parameters=sum(self._unused.pop(key, 0) for key in inputs),
             macs=macs,
@@ -141,18 +143,19 @@ class _Recorder(TorchDispatchMode):
         return result
 
     def enter(self, module: nn.Module, inputs: Any) -> None:
-        self._scopes.append(self._names.get(module, self._scopes[-1]))
-        self.trace.shapes[self._scopes[-1]] = (self._first_shape(inputs), ())
+        self._scopes.append((self._names.get(module, self._scopes[-1][0]), _first_shape(inputs)))
 
     def leave(self, module: nn.Module, inputs: Any, result: Any) -> None:
-        name = self._scopes.pop()
-        self.trace.shapes[name] = (self.trace.shapes[name][0], self._first_shape(result))
+        name, before = self._scopes.pop()
+        self.trace.shapes[name] = before, _first_shape(result)
         if name == "backbone":
-            self.trace.maps = [(self._made_by[_storage(t)], tuple(t.shape[1:])) for t in _tensors(result)]
+            tensors = _tensors(result)
+            self.trace.maps = [(self._made_by.get(_storage(t), 0), tuple(t.shape[1:])) for t in tensors]
             self.trace.body = len(self.trace.operations)
 
-    def _first_shape(self, thing: Any) -> Shape:
-        return next((tuple(tensor.shape[1:]) for tensor in _tensors(thing)), ())
+
+def _first_shape(thing: Any) -> Shape:
+    return next((tuple(tensor.shape[1:]) for tensor in _tensors(thing)), ())
 
 
 def _tensors(thing: Any) -> list[Tensor]:
