@@ -18,7 +18,7 @@ from ssl_seg.augment.views import eval_view
 from ssl_seg.backbones.timm import TimmBackbone
 from ssl_seg.base import Model
 from ssl_seg.data.image_cache import ImageCache, open_image_cache
-from ssl_seg.data.label_alignment import align
+from ssl_seg.data.label_alignment import align_labels
 from ssl_seg.data.loader import Loader
 from ssl_seg.datasets.csv_labels import csv_labels
 from ssl_seg.engine.device import Device
@@ -95,7 +95,7 @@ def main() -> None:
         image_caches = [
             open_image_cache(csv_labels(p, ""), 2 * given.size, Path(cache)) for p in (given.train, given.val)
         ]
-        align(image_caches[1], csv_labels(given.val, ""), image_caches[0].classes, given.val)
+        align_labels(image_caches[1], csv_labels(given.val, ""), image_caches[0].classes, given.val)
         count = len(image_caches[0].classes)
         print(f"{given.model}, {given.size} px, {len(image_caches[0])} images, {device.describe()}")
         fast = new_module(given.model, count)

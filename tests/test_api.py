@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import ssl_seg
-from ssl_seg.errors import DataError, OccupiedError, SslSegError, Stopped, UsageError
+from ssl_seg.errors import DataError, OutputInUseError, SslSegError, Stopped, UsageError
 from ssl_seg.utils.toml import read_json
 
 SMALL = {"backbone": "test_resnet", "image_size": 32, "epochs": 1, "batch_size": 8, "cpu": True}
@@ -88,7 +88,7 @@ def test_errors_are_those_of_the_library(folder):
         ssl_seg.train("nowhere", out="a", **SMALL)
     (folder / "full").mkdir()
     (folder / "full/x").touch()
-    with pytest.raises(OccupiedError):
+    with pytest.raises(OutputInUseError):
         ssl_seg.train("demo:24", out="full", **SMALL)
     for name in FUNCTIONS:
         assert issubclass(SslSegError, Exception) and callable(getattr(ssl_seg, name))

@@ -14,8 +14,8 @@ def test_the_exit_codes_are_the_documented_ones():
         errors.HealthError: 5,
         errors.ResourceError: 6,
         errors.PluginError: 7,
-        errors.RankError: 8,
-        errors.OccupiedError: 9,
+        errors.DistributedError: 8,
+        errors.OutputInUseError: 9,
     }
     for kind, code in codes.items():
         assert kind("what").code == code

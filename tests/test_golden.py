@@ -43,7 +43,9 @@ CODES = {
     "HealthError": 5,
     "ResourceError": 6,
     "PluginError": 7,
-    "RankError": 8,
+    "DistributedError": 8,
+    "OutputInUseError": 9,
+    "RankError": 8,  # the names of version 0.1.0
     "OccupiedError": 9,
 }
 STUDY = """

@@ -9,7 +9,7 @@ import pytest
 
 import ssl_seg
 from ssl_seg import hooks
-from ssl_seg.plugins import BUILT_IN, Plugins, built_in_modules
+from ssl_seg.plugins import BUILT_IN, PluginManager, built_in_modules
 
 SOURCE = Path(ssl_seg.__file__).parent
 ROOT = SOURCE.parent.parent
@@ -124,7 +124,7 @@ def test_every_module_in_a_component_folder_brings_a_component():
     modules = list(built_in_modules())
     assert len(modules) >= 9
     for module in modules:
-        plugins = Plugins()
+        plugins = PluginManager()
         plugins.register(module, module.__name__, BUILT_IN)
         names = [
             name

@@ -249,7 +249,7 @@ def test_a_package_without_metadata_has_the_name_of_its_folder(package):
     site = package("my-plugin", MINE)
     (site / "my_plugin-1.2.dist-info" / "METADATA").unlink()
     plugins = load_plugins()
-    assert [str(source) for source in plugins.registry.sources("ssl", "mine")] == ["my_plugin-1.2"]
+    assert [str(source) for source in plugins.registry.providers("ssl", "mine")] == ["my_plugin-1.2"]
 
 
 def test_of_two_copies_on_the_path_the_first_counts(package, tmp_path, monkeypatch):
@@ -260,8 +260,8 @@ def test_of_two_copies_on_the_path_the_first_counts(package, tmp_path, monkeypat
     (old / "entry_points.txt").write_text("[ssl_seg]\nmy-plugin = my_plugin\n")
     monkeypatch.syspath_prepend(tmp_path / "old")
     registry = load_plugins().registry
-    assert [str(source) for source in registry.sources("ssl", "mine")] == ["my-plugin 0.1"]
-    assert registry.troubles() == []
+    assert [str(source) for source in registry.providers("ssl", "mine")] == ["my-plugin 0.1"]
+    assert registry.conflicts_and_errors() == []
 
 
 @pytest.mark.parametrize("owners", [["rival"], ["first", "second"]])
@@ -287,7 +287,7 @@ def test_one_module_announced_twice_stays_once(package, tmp_path):
     package("my-plugin", MINE)
     package("shadow", "", entry="shadow = my_plugin")
     plugins = load_plugins()
-    assert [str(source) for source in plugins.registry.sources("ssl", "mine")] == ["my-plugin 1.2"]
+    assert [str(source) for source in plugins.registry.providers("ssl", "mine")] == ["my-plugin 1.2"]
     assert (
         "plugin 'shadow' of shadow 1.2 is disabled: ValueError: it is registered already"
         in (plugins.registry.failures[0])

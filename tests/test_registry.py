@@ -8,7 +8,7 @@ import pytest
 from ssl_seg.errors import PluginError, UsageError
 from ssl_seg.plugins import load_plugins
 from ssl_seg.utils.code_names import TypedName
-from ssl_seg.utils.options import check_options, options_of
+from ssl_seg.utils.options import check_options, factory_options
 
 Pair = tuple[float, float]
 
@@ -107,7 +107,7 @@ def test_annotations_that_cannot_be_read_are_the_plugins_fault():
         pass
 
     with pytest.raises(PluginError, match="Missing"):
-        options_of(takes)
+        factory_options(takes)
 
 
 FILE = """

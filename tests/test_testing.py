@@ -20,7 +20,7 @@ from ssl_seg.testing import (
     check_method,
     check_metric,
 )
-from ssl_seg.workflows.component_check import fill_bank
+from ssl_seg.workflows.component_check import fill_feature_bank
 
 REGISTRY = load_plugins().registry
 
@@ -43,7 +43,7 @@ def test_every_method_keeps_the_contract(name):
 
 @pytest.mark.parametrize("name", REGISTRY.names("metrics"))
 def test_every_metric_keeps_the_contract(name):
-    check_metric(REGISTRY.factory("metrics", name), fill_bank)
+    check_metric(REGISTRY.factory("metrics", name), fill_feature_bank)
 
 
 @pytest.mark.parametrize("name", REGISTRY.names("heads"))

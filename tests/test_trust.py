@@ -328,9 +328,9 @@ def test_the_command_that_a_stopped_run_prints_names_its_code_again(files):
     from ssl_seg.engine.run_dir import Run
 
     with Run(files / "begun", resume=True) as run:
-        assert run.again == f"ssl-seg train --backbone net.py:Net --resume --out {files}/begun"
+        assert run.resume_command == f"ssl-seg train --backbone net.py:Net --resume --out {files}/begun"
     with Run(files / "new") as run:
-        assert run.again == f"ssl-seg train --resume --out {files}/new"
+        assert run.resume_command == f"ssl-seg train --resume --out {files}/new"
 
 
 def test_a_persons_own_toml_may_name_code_even_when_a_run_is_resumed(files, code, cli):

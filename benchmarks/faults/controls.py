@@ -139,10 +139,10 @@ def _() -> None:
     """A plugin that cannot be loaded takes the command with it."""
     import importlib.metadata
 
-    def announced(group: str, refuse: Any, **how: Any) -> list[Any]:
+    def entry_points(group: str, refuse: Any, **how: Any) -> list[Any]:
         found = importlib.metadata.entry_points(group=group)
         for point in found:
             point.load()
         return []
 
-    put("ssl_seg.utils.entry_points.announced", announced)
+    put("ssl_seg.utils.entry_points.iter_entry_points", entry_points)

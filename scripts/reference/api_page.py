@@ -33,8 +33,8 @@ MORE = {
         "HealthError",
         "ResourceError",
         "PluginError",
-        "RankError",
-        "OccupiedError",
+        "DistributedError",
+        "OutputInUseError",
         "Stopped",
     ),
 }

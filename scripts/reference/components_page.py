@@ -72,7 +72,7 @@ def components_page() -> str:
 
 
 def _component(factory: Callable[..., Any]) -> str:
-    from ssl_seg.utils.options import options_of
+    from ssl_seg.utils.options import factory_options
 
     function = getattr(factory, "func", factory)
     said = sections(function)
@@ -87,7 +87,7 @@ def _component(factory: Callable[..., Any]) -> str:
         meaning = escape(about.get(option.name) or USUAL[option.name])
         return f"| {' | '.join(f'`{cell}`' for cell in cells)} | {meaning} |"
 
-    rows = [row(option) for option in options_of(factory).values()]
+    rows = [row(option) for option in factory_options(factory).values()]
     if rows:
         heads = ["Option", "Values", "Default", *(["Paper"] if paper else []), "Meaning"]
         parts.append("\n".join([f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *rows]))
@@ -127,9 +127,9 @@ def _written(value: Any) -> str:
 
 def built_in() -> Any:
     """The registry without installed plugins."""
-    from ssl_seg.plugins import BUILT_IN, Plugins, built_in_modules
+    from ssl_seg.plugins import BUILT_IN, PluginManager, built_in_modules
 
-    plugins = Plugins()
+    plugins = PluginManager()
     for module in built_in_modules():
         plugins.register(module, module.__name__, BUILT_IN)
     return plugins.registry

@@ -30,10 +30,10 @@ from ssl_seg.commands import (
 )
 from ssl_seg.commands.from_python import as_program
 from ssl_seg.commands.help import Command
-from ssl_seg.data.cache_folder import default_cache
+from ssl_seg.data.cache_folder import default_cache_dir
 from ssl_seg.distributed.launcher import world_size_from_env
 from ssl_seg.errors import PluginError, UsageError
-from ssl_seg.utils.entry_points import announced
+from ssl_seg.utils.entry_points import iter_entry_points
 from ssl_seg.utils.foreign import Owner, fenced, know
 from ssl_seg.utils.importing import ImportFault, import_fence
 from ssl_seg.utils.progress import echo
@@ -135,7 +135,7 @@ def add_plugin_commands(app: typer.Typer, called: str) -> None:
     is broken, or has the name of another, fails when it is called, and harms nothing else.
     """
     owners = dict.fromkeys(_own_commands(app), "ssl-seg")
-    for point, source in announced("ssl_seg.commands", lambda error: None):
+    for point, source in iter_entry_points("ssl_seg.commands", lambda error: None):
         if point.name in owners:
             both = f"command {point.name!r} is provided by both {owners[point.name]} and {source}"
             if owners[point.name] != "ssl-seg":
@@ -148,7 +148,7 @@ def add_plugin_commands(app: typer.Typer, called: str) -> None:
         whose = f"command {point.name!r} of {source}"
         try:
             with import_fence(
-                whose, name=point.name, module=point.module, notes=default_cache() / "importing"
+                whose, name=point.name, module=point.module, notes=default_cache_dir() / "importing"
             ):
                 know(point.module, str(source))
                 _add_loaded(app, point.name, point.load())

@@ -7,8 +7,8 @@ SslSegError            1   a bug
 +- HealthError         5   NaN, collapse
 +- ResourceError       6   disk, memory, permission
 +- PluginError         7   a plugin is missing, broken or in conflict
-+- RankError           8   another rank died
-+- OccupiedError       9   the output folder is in use or not empty
++- DistributedError    8   another rank died
++- OutputInUseError    9   the output folder is in use or not empty
 +- Stopped         128+n   signal n, after saving
 """
 
@@ -86,27 +86,30 @@ class PluginError(SslSegError):
     code = 7
 
 
-class RankError(SslSegError):
+class DistributedError(SslSegError):
     """Another rank or worker died."""
 
     code = 8
 
 
-class OccupiedError(SslSegError):
+class OutputInUseError(SslSegError):
     """The output folder is in use, or not empty."""
 
     code = 9
+
+
+RankError, OccupiedError = DistributedError, OutputInUseError  # deprecated: the names in version 0.1.0
 
 
 class Stopped(SslSegError):
     """A signal asked the run to stop; it has saved."""
 
     def __init__(self, signal: int, *, kept: str | None = None, next: str | None = None) -> None:
-        super().__init__(f"stopped by signal {signal} ({_pressed(signal)})", kept=kept, next=next)
+        super().__init__(f"stopped by signal {signal} ({_signal_name(signal)})", kept=kept, next=next)
         self.code = 128 + signal
 
 
-def _pressed(number: int) -> str:
+def _signal_name(number: int) -> str:
     """How people call a signal."""
     return "Ctrl-C" if number == signals.SIGINT else signals.Signals(number).name
 
@@ -133,7 +136,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in "".join(map(str, error.args))
 
 
-def counted(count: int, noun: str) -> str:
+def pluralize(count: int, noun: str) -> str:
     """`1 epoch`, `3 epochs`."""
     return f"{count} {noun}{'s' * (count != 1)}"
 

@@ -8,12 +8,12 @@ from types import ModuleType
 import pluggy
 
 from ssl_seg import hooks
-from ssl_seg.data.cache_folder import default_cache
+from ssl_seg.data.cache_folder import default_cache_dir
 from ssl_seg.data.component_names import write_component_names
 from ssl_seg.errors import did_you_mean
 from ssl_seg.hooks import GROUP
-from ssl_seg.registry import BUILT_IN, KINDS, Registry, Table
-from ssl_seg.utils.entry_points import Source, announced, brief
+from ssl_seg.registry import BUILT_IN, KINDS, PluginFactories, Registry
+from ssl_seg.utils.entry_points import PluginSource, iter_entry_points, short_error
 from ssl_seg.utils.foreign import is_ctrl_c, know
 from ssl_seg.utils.importing import ImportFault, import_fence
 from ssl_seg.utils.interrupt import Interrupted
@@ -24,7 +24,7 @@ OBSERVERS = ("run_start", "step_end", "epoch_end", "run_end")
 _FOLDERS = ("methods", "backbones", "heads", "datasets", "metrics")
 
 
-class Plugins:
+class PluginManager:
     """Everything that is plugged in: a registry of components, and the observers of runs."""
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Plugins:
         self.manager.add_hookspecs(hooks)
         self._reported: set[str] = set()
 
-    def register(self, module: object, name: str, source: Source) -> None:
+    def register(self, module: object, name: str, source: PluginSource) -> None:
         """Take in one plugin.
 
         Raises:
@@ -52,7 +52,7 @@ class Plugins:
         for kind, table in tables.items():
             self.registry.add(kind, table)
 
-    def _tables_of(self, module: object, source: Source) -> Iterator[tuple[str, Table]]:
+    def _tables_of(self, module: object, source: PluginSource) -> Iterator[tuple[str, PluginFactories]]:
         for kind, hook in KINDS.items():
             for impl in getattr(self.manager.hook, hook).get_hookimpls():
                 if impl.plugin is not module:
@@ -63,7 +63,7 @@ class Plugins:
                 for key in factories:
                     if not isinstance(key, str):
                         raise TypeError(f"{hook}() returns a non-string name {key!r}")
-                yield kind, Table(source, frozenset(factories), factories)
+                yield kind, PluginFactories(source, frozenset(factories), factories)
 
     def _check_names(self, module: object) -> None:
         """For pluggy a misspelt hook is a new one; here it is an error."""
@@ -100,17 +100,17 @@ class Plugins:
                 raise
             if impl.plugin_name not in self._reported:
                 self._reported.add(impl.plugin_name)
-                log.warning("plugin %s: %s failed: %s", impl.plugin_name, hook, brief(error))
+                log.warning("plugin %s: %s failed: %s", impl.plugin_name, hook, short_error(error))
             return None
 
 
-def load_plugins() -> Plugins:
+def load_plugins() -> PluginManager:
     """The built-in plugins, then the installed ones of the entry-point group `ssl_seg`."""
-    plugins = Plugins()
+    plugins = PluginManager()
     for module in built_in_modules():
         plugins.register(module, module.__name__, BUILT_IN)
-    registry, notes = plugins.registry, default_cache() / "importing"
-    for point, source in announced(GROUP, registry.failures.append):
+    registry, notes = plugins.registry, default_cache_dir() / "importing"
+    for point, source in iter_entry_points(GROUP, registry.failures.append):
         whose = f"plugin {point.name!r} of {source}"
         changed: list[str] = []
         try:

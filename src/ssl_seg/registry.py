@@ -8,7 +8,7 @@ from typing import Any
 
 from ssl_seg.errors import PluginError, SslSegError, UsageError, did_you_mean
 from ssl_seg.utils.code_names import FoundName, folded, load_named, names_code, refuse_code, unknown
-from ssl_seg.utils.entry_points import Source
+from ssl_seg.utils.entry_points import PluginSource
 from ssl_seg.utils.foreign import Owner, fenced
 from ssl_seg.utils.home import expanded
 from ssl_seg.utils.options import Factory, check_options, paper_in, resolved_options
@@ -21,18 +21,18 @@ KINDS = {
     "datasets": "datasets",
     "metrics": "metrics",
 }
-NOUNS = {
+COMPONENT_TYPES = {
     "ssl": "ssl method",
     "backbones": "backbone",
     "heads": "head",
     "datasets": "dataset",
     "metrics": "metric",
 }
-BUILT_IN = Source("ssl-seg")
+BUILT_IN = PluginSource("ssl-seg")
 
 
 @dataclass(frozen=True)
-class Table:
+class PluginFactories:
     """What one plugin brings of one kind. The names are read once; a factory only when it is asked for.
 
     Attributes:
@@ -41,7 +41,7 @@ class Table:
         factories: by name; may be lazy.
     """
 
-    source: Source
+    source: PluginSource
     names: frozenset[str]
     factories: Mapping[str, Factory]
 
@@ -62,11 +62,11 @@ class Registry:
     """Names of five kinds: ssl, backbones, heads, datasets, metrics."""
 
     def __init__(self) -> None:
-        self._tables: dict[str, list[Table]] = {kind: [] for kind in KINDS}
+        self._tables: dict[str, list[PluginFactories]] = {kind: [] for kind in KINDS}
         self.failures: list[str] = []  # one line per plugin that could not be used
         self.notes: list[str] = []  # one line per plugin that did what it should not, and is used
 
-    def add(self, kind: str, table: Table) -> None:
+    def add(self, kind: str, table: PluginFactories) -> None:
         """Take in what a plugin brings."""
         self._tables[kind].append(table)
 
@@ -74,7 +74,7 @@ class Registry:
         """All names of a kind, sorted."""
         return sorted(frozenset().union(*(table.names for table in self._tables[kind])))
 
-    def sources(self, kind: str, name: str) -> list[Source]:
+    def providers(self, kind: str, name: str) -> list[PluginSource]:
         """Who brings a name; more than one is a conflict."""
         return [table.source for table in self._tables[kind] if folded(name) in table.folded]
 
@@ -90,20 +90,22 @@ class Registry:
         owners = self._owners(kind, name)
         return type(name)(owners[0][1]) if owners and not isinstance(name, FoundName) else name
 
-    def _owners(self, kind: str, name: str) -> list[tuple[Table, str]]:
+    def _owners(self, kind: str, name: str) -> list[tuple[PluginFactories, str]]:
         """At most one: the plugin that provides a name, and the name as it is registered."""
         found = [(table, like) for table in self._tables[kind] if (like := table.names_like(name))]
         if len(found) > 1:
             raise PluginError(self._conflict(kind, name), next="uninstall one of them")
         if found and len(found[0][1]) > 1:
-            raise UsageError(f"{NOUNS[kind]} {name!r} could be {' or '.join(map(repr, found[0][1]))}")
+            raise UsageError(
+                f"{COMPONENT_TYPES[kind]} {name!r} could be {' or '.join(map(repr, found[0][1]))}"
+            )
         return [(table, like[0]) for table, like in found]
 
-    def tables(self, kind: str) -> Iterator[Table]:
+    def tables(self, kind: str) -> Iterator[PluginFactories]:
         """Plugins and what they bring, in the order they were found."""
         return iter(self._tables[kind])
 
-    def troubles(self) -> list[str]:
+    def conflicts_and_errors(self) -> list[str]:
         """One line per plugin that could not be used, and per name that two bring."""
         lines = list(self.failures)
         for kind, tables in self._tables.items():
@@ -133,7 +135,7 @@ class Registry:
         if not owners:
             raise self._unknown(kind, name)
         table, own = owners[0]
-        owner = Owner(str(table.source), f"{NOUNS[kind]} {own!r}")
+        owner = Owner(str(table.source), f"{COMPONENT_TYPES[kind]} {own!r}")
         with fenced(owner=owner, fails="cannot be loaded"):  # a lazy mapping runs foreign code
             return _callable(table.factories[own], str(owner))
 
@@ -142,7 +144,7 @@ class Registry:
         near = did_you_mean(name, self.names(kind))
         left_out = self.failures and not near and not isinstance(name, FoundName)
         what, where, way = (
-            f"no {NOUNS[kind]} {name!r}{near}",
+            f"no {COMPONENT_TYPES[kind]} {name!r}{near}",
             listed(self.failures) or None,
             f"ssl-seg list {kind}",
         )
@@ -179,9 +181,9 @@ class Registry:
         """Whose a component is; None: ours."""
         if names_code(name):
             file, _, part = name.rpartition(":")
-            return Owner(str(expanded(file)), f"{NOUNS[kind]} {part!r}")
-        source = self.sources(kind, name)[0]
-        return None if source is BUILT_IN else Owner(str(source), f"{NOUNS[kind]} {name!r}")
+            return Owner(str(expanded(file)), f"{COMPONENT_TYPES[kind]} {part!r}")
+        source = self.providers(kind, name)[0]
+        return None if source is BUILT_IN else Owner(str(source), f"{COMPONENT_TYPES[kind]} {name!r}")
 
     def resolved(self, kind: str, name: str, options: Mapping[str, str] | None = None) -> dict[str, Any]:
         """What `build` gives a component: see `resolved_options`; it raises what `build` raises."""

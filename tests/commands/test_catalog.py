@@ -13,10 +13,10 @@ from ssl_seg.commands.component_text import methods_table
 from ssl_seg.errors import UsageError
 from ssl_seg.methods.byol import BYOL
 from ssl_seg.plugins import load_plugins
-from ssl_seg.registry import KINDS, Registry, Table
+from ssl_seg.registry import KINDS, PluginFactories, Registry
 from ssl_seg.utils.code_names import TypedName
-from ssl_seg.utils.entry_points import Source
-from ssl_seg.utils.options import options_of
+from ssl_seg.utils.entry_points import PluginSource
+from ssl_seg.utils.options import factory_options
 from ssl_seg.workflows import component_check
 from ssl_seg.workflows.method_list import method_summaries
 
@@ -76,7 +76,7 @@ def test_list_name_shows_purpose_and_options(cli):
     code, out, _ = cli("list", "byol")
     assert code == 0
     assert out.startswith("byol (ssl, ssl-seg)\n")
-    assert re.search(rf"^  decay +{options_of(BYOL)['decay'].default!r} ", out, re.MULTILINE)
+    assert re.search(rf"^  decay +{factory_options(BYOL)['decay'].default!r} ", out, re.MULTILINE)
     assert "stem = 'standard'" in cli("list", "resnet18")[1]
 
 
@@ -125,9 +125,12 @@ def test_methods_of_others_are_listed_whatever_they_say_of_themselves():
     plain = type("Plain", (nn.Module,), {"__init__": lambda self, backbone: nn.Module.__init__(self)})
     registry = Registry()
     registry.add(
-        "ssl", Table(Source("theirs"), frozenset(["a", "b", "c"]), {"a": broken, "b": Odd, "c": plain})
+        "ssl",
+        PluginFactories(
+            PluginSource("theirs"), frozenset(["a", "b", "c"]), {"a": broken, "b": Odd, "c": plain}
+        ),
     )
-    registry.add("ssl", Table(Source("lazy"), frozenset(["missing"]), Missing()))
+    registry.add("ssl", PluginFactories(PluginSource("lazy"), frozenset(["missing"]), Missing()))
     found = {row.name: (row.family, row.network, row.views, row.needs) for row in method_summaries(registry)}
     assert found == {
         "a": ("", "any", "", ""),

@@ -10,13 +10,13 @@ import threading
 
 import pytest
 
-from ssl_seg.errors import counted
+from ssl_seg.errors import pluralize
 
 SCRIPT = """
 from types import SimpleNamespace
-from ssl_seg.utils.progress import Console
+from ssl_seg.utils.progress import ProgressDisplay
 
-with Console() as console:
+with ProgressDisplay() as console:
     pulse = SimpleNamespace(epoch=12, epochs=350, loss=3.66, images_per_second=1234.5, data_wait_fraction=0.07,
                             memory=0, eta_seconds=4800, step=12345, total_steps=99999, steps_since_start=0)
     console.training(pulse)
@@ -61,4 +61,4 @@ def test_a_terminal_of_any_width_shows_how_far_it_is(columns):
 
 
 def test_one_is_not_several():
-    assert [counted(count, "epoch") for count in (0, 1, 2)] == ["0 epochs", "1 epoch", "2 epochs"]
+    assert [pluralize(count, "epoch") for count in (0, 1, 2)] == ["0 epochs", "1 epoch", "2 epochs"]

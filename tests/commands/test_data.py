@@ -7,13 +7,14 @@ import signal
 import pytest
 from PIL import Image
 
-from ssl_seg.data.cache_folder import default_cache
+from ssl_seg.data.cache_folder import default_cache_dir
 from ssl_seg.errors import DataError, UsageError
 from ssl_seg.plugins import load_plugins
-from ssl_seg.registry import Source, Table
+from ssl_seg.registry import PluginFactories
 from ssl_seg.utils.code_names import TypedName
+from ssl_seg.utils.entry_points import PluginSource
 from ssl_seg.utils.interrupt import Interrupted, interruptible
-from ssl_seg.utils.progress import Console
+from ssl_seg.utils.progress import ProgressDisplay
 from ssl_seg.workflows.data import open_dataset, open_images
 
 
@@ -164,7 +165,9 @@ def test_what_is_wrong_is_said(registry, spec, error, text):
 
 
 def test_a_prefix_that_fits_two_formats_names_both(registry):
-    registry.add("datasets", Table(Source("x"), frozenset({"csv_masks"}), {"csv_masks": print}))
+    registry.add(
+        "datasets", PluginFactories(PluginSource("x"), frozenset({"csv_masks"}), {"csv_masks": print})
+    )
     with pytest.raises(UsageError, match="'csv' could be csv_labels or csv_masks"):
         opened(registry, "csv:x")
 
@@ -186,7 +189,7 @@ def test_a_probe_without_labels_is_a_clear_error(registry, photos, cli):
 
 def test_a_signal_while_images_are_read_leaves_nothing_behind(registry, photos, tmp_path, monkeypatch):
     dataset, cache = opened(registry, photos), tmp_path / "images"
-    with Console() as console:
+    with ProgressDisplay() as console:
         monkeypatch.setattr(console, "reading", lambda done, total: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(Interrupted) as caught, interruptible():
             open_images(dataset, 16, console, cache=cache)
@@ -198,20 +201,20 @@ def test_a_signal_while_images_are_read_leaves_nothing_behind(registry, photos, 
 
 def test_the_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("SSL_SEG_CACHE", "/own")
-    assert str(default_cache()) == "/own"
+    assert str(default_cache_dir()) == "/own"
     monkeypatch.delenv("SSL_SEG_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
-    assert str(default_cache()) == "/xdg/ssl-seg"
+    assert str(default_cache_dir()) == "/xdg/ssl-seg"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert default_cache() == tmp_path / ".cache" / "ssl-seg"
+    assert default_cache_dir() == tmp_path / ".cache" / "ssl-seg"
 
 
 def test_images_that_are_left_out_are_named(photos, registry, tmp_path, capsys):
     for index in range(5):
         (photos / f"zz{index}.jpg").write_text("no image")
     dataset = opened(registry, photos)
-    with Console() as console:
+    with ProgressDisplay() as console:
         image_cache = open_images(dataset, 16, console, cache=tmp_path, bad_images="skip")
     said = capsys.readouterr().err
     assert f"5 of {len(image_cache) + 5} images cannot be read and are left out: " in said

@@ -11,7 +11,7 @@ from ssl_seg.backbones.timm import TimmBackbone
 from ssl_seg.base import Model
 from ssl_seg.errors import UsageError
 from ssl_seg.heads.deeplabv3 import DeepLabV3
-from ssl_seg.utils.files import replace_text
+from ssl_seg.utils.files import atomic_write_text
 from ssl_seg.utils.toml import to_toml
 from ssl_seg.weights.backbone_file import save_backbone
 from ssl_seg.weights.model_file import save_model
@@ -85,7 +85,7 @@ def test_a_named_network_is_the_one_that_segment_trains_at_this_size(cli, tmp_pa
     assert rates(network, "--image-size", 96, "-o", "head.rates=2,4,5") == [1, 2, 4, 5, 1]
     stopped = tmp_path / "stopped"
     stopped.mkdir()
-    replace_text(
+    atomic_write_text(
         stopped / "run.toml", to_toml({"backbone": "resnet10t", "head": "deeplabv3", "image_size": 96})
     )
     assert rates(stopped) == rates(stopped, "--image-size", 512) == trained(96)
@@ -171,7 +171,7 @@ def test_a_run_without_a_head_is_its_backbone_and_a_stopped_one_its_settings(cli
     stopped = tmp_path / "stopped"
     stopped.mkdir()
     given = {"backbone": "resnet10t", "head": "mlp", "image_size": 48, "o": {"head": {"hidden": "32"}}}
-    replace_text(stopped / "run.toml", to_toml(given))
+    atomic_write_text(stopped / "run.toml", to_toml(given))
     assert cli("figure", "architecture", stopped, "--classes", 5)[0] == 0
     found = numbers(stopped / "figures" / "architecture")
     assert found["image_size"] == 48

@@ -6,9 +6,9 @@ import pytest
 
 from ssl_seg.errors import PluginError, UsageError
 from ssl_seg.plugins import load_plugins
-from ssl_seg.registry import Registry, Table
+from ssl_seg.registry import PluginFactories, Registry
 from ssl_seg.utils.code_names import FoundName, TypedName
-from ssl_seg.utils.entry_points import Source
+from ssl_seg.utils.entry_points import PluginSource
 from ssl_seg.utils.toml import read_toml
 from ssl_seg.workflows.components import with_canonical_names
 from ssl_seg.workflows.config import ClassificationConfig
@@ -32,7 +32,7 @@ SMALL = ["--image-size", 32, "--batch-size", 4, "--epochs", 1, "--cpu"]
 def test_every_kind_is_found(kind, typed, name):
     registry = load_plugins().registry
     assert registry.canonical(kind, TypedName(typed)) == name
-    assert registry.sources(kind, typed) == registry.sources(kind, name) != []
+    assert registry.providers(kind, typed) == registry.providers(kind, name) != []
     ours, theirs = registry.factory(kind, typed), registry.factory(kind, name)
     assert getattr(ours, "args", ours) == getattr(theirs, "args", theirs)
 
@@ -40,7 +40,7 @@ def test_every_kind_is_found(kind, typed, name):
 def with_names(*names_of_plugins):
     registry = Registry()
     for index, names in enumerate(names_of_plugins):
-        table = Table(Source(f"plugin-{index}"), frozenset(names), dict.fromkeys(names, list))
+        table = PluginFactories(PluginSource(f"plugin-{index}"), frozenset(names), dict.fromkeys(names, list))
         registry.add("ssl", table)
     return registry
 
@@ -54,7 +54,7 @@ def test_names_of_two_plugins_that_differ_by_a_hyphen_are_an_error_naming_both()
         with pytest.raises(PluginError, match=said):
             registry.canonical("ssl", typed)
     assert registry.factory("ssl", "Other")
-    assert [line for line in registry.troubles() if "ambiguous" in line] == [
+    assert [line for line in registry.conflicts_and_errors() if "ambiguous" in line] == [
         "'my-method' or 'My_Method' (ssl) is provided by plugin-0 and plugin-1; the name is ambiguous"
     ]
 

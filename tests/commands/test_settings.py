@@ -12,7 +12,7 @@ from ssl_seg.engine.optim import build_param_groups, undecayed
 from ssl_seg.engine.run_dir import Run
 from ssl_seg.methods.byol import BYOL
 from ssl_seg.plugins import load_plugins
-from ssl_seg.utils.options import options_of
+from ssl_seg.utils.options import factory_options
 from ssl_seg.utils.toml import read_toml
 from ssl_seg.workflows import pretrain
 from ssl_seg.workflows.config import ClassificationConfig, PretrainConfig
@@ -93,7 +93,7 @@ def resolved_in(cli, tmp_path, *words):
 
 
 def options_in(kind, name):
-    return {key: p.default for key, p in options_of(load_plugins().registry.factory(kind, name)).items()}
+    return {key: p.default for key, p in factory_options(load_plugins().registry.factory(kind, name)).items()}
 
 
 def test_every_option_of_pre_training_is_recorded_default_or_not(cli, tmp_path):

@@ -12,7 +12,7 @@ from ssl_seg.distributed import connection as wires
 from ssl_seg.distributed import failure_monitor as links
 from ssl_seg.distributed.connection import Connection, accept_all
 from ssl_seg.distributed.failure_monitor import FailureMonitor
-from ssl_seg.errors import DataError, RankError, Stopped
+from ssl_seg.errors import DataError, DistributedError, Stopped
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_a_death_is_told_to_all_that_wait(three):
     for thread, _ in waiting:
         thread.join(5)
     (of_main,), (of_one,) = (caught for _, caught in waiting)
-    assert isinstance(of_main, RankError) and isinstance(of_one, RankError)
+    assert isinstance(of_main, DistributedError) and isinstance(of_one, DistributedError)
     assert of_main.what == of_one.what == "process 2 exited unexpectedly"
     assert "pid 2 on host" in of_main.where
     assert (of_main.reported, of_one.reported) == (False, True), "the main one says it"
@@ -75,7 +75,7 @@ def test_of_the_main_ones_death_each_must_tell(three):
     ends[0].close()
     del main, two
     error = one.wait_for_failure(5)
-    assert isinstance(error, RankError) and "process 0 exited unexpectedly" in error.what
+    assert isinstance(error, DistributedError) and "process 0 exited unexpectedly" in error.what
     assert not error.reported
 
 
@@ -83,7 +83,7 @@ def test_an_error_is_told_by_the_main_process_alone(three):
     (main, one, two), _ = three
     assert one.report_failure(DataError("no such image", where="a.jpg", next="mend it")) is True
     error = main.wait_for_failure(5)
-    assert isinstance(error, RankError) and not error.reported
+    assert isinstance(error, DistributedError) and not error.reported
     assert (error.what, error.where, error.next) == ("process 1 failed: no such image", "a.jpg", "mend it")
     assert two.wait_for_failure(5).reported
     assert main.report_failure(error) is False
@@ -127,7 +127,7 @@ def test_a_process_that_is_ending_is_left_alone(three, monkeypatch):
     main.on_stalled = lambda error: ended.set()
     ends[1].close()
     assert main.wait_for_failure(5)
-    main.report_failure(RankError("process 1 exited unexpectedly"))
+    main.report_failure(DistributedError("process 1 exited unexpectedly"))
     assert not ended.wait(0.5)
 
 
@@ -153,7 +153,7 @@ def test_a_frozen_process_is_given_up_by_those_that_wait_for_it(three, hasty, mo
     thread, caught = later(one.barrier)
     thread.join(30)
     (error,) = caught
-    assert isinstance(error, RankError) and error.code == 8
+    assert isinstance(error, DistributedError) and error.code == 8
     assert error.what == "process 0 is unresponsive: no answer for 0 s"
     assert error.where == "the main process"
 
@@ -162,7 +162,7 @@ def test_the_main_process_gives_up_the_one_that_is_frozen_and_tells_the_others(t
     (main, one, two), _ = three
     monkeypatch.setattr(two, "_handle", lambda rank, said: None)
     waiting = later(one.barrier)
-    with pytest.raises(RankError, match="process 2 is unresponsive: no answer") as caught:
+    with pytest.raises(DistributedError, match="process 2 is unresponsive: no answer") as caught:
         main.barrier()
     assert caught.value.where == "pid 2 on host"
     main.report_failure(caught.value)
@@ -206,7 +206,7 @@ def test_who_says_its_name_letter_by_letter_is_sent_away(tmp_path, monkeypatch):
                 guest.sendall(b" ")
 
     thread, _ = later(dribble)
-    with pytest.raises(RankError, match="process 1 did not connect"):
+    with pytest.raises(DistributedError, match="process 1 did not connect"):
         accept_all(server, 2, "right")
     over.set()
     thread.join(5)
@@ -228,7 +228,7 @@ def test_strangers_are_sent_away_and_a_missing_process_is_named(tmp_path, monkey
     guests.append(socket.socket(socket.AF_UNIX))
     guests[-1].connect(path)
     guests[-1].sendall(json.dumps({"token": "right", "rank": 2, "who": "me"}).encode() + b"\n")
-    with pytest.raises(RankError, match="process 1 did not connect"):
+    with pytest.raises(DistributedError, match="process 1 did not connect"):
         accept_all(server, 3, "right")
     for guest in guests:
         with suppress(ConnectionResetError):

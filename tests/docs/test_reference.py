@@ -14,7 +14,7 @@ import ssl_seg
 from ssl_seg.cli import app
 from ssl_seg.errors import SslSegError, Stopped
 from ssl_seg.registry import KINDS
-from ssl_seg.utils.options import options_of
+from ssl_seg.utils.options import factory_options
 
 from .pages import DOCS, PAGES, ROOT, command_words, marked, name
 
@@ -112,7 +112,7 @@ def test_every_component_is_in_the_catalogue_with_its_options(kind, script):
         assert section, f"{component} is not in the catalogue"
         assert len(section[1].split("\n|")[0].split()) >= 4, f"{component} is not described"
         rows = dict(re.findall(r"^\| `(\w+)` \|.*\| ([^|]*) \|$", section[1], re.MULTILINE))
-        assert rows.keys() == options_of(registry.factory(kind, component)).keys(), component
+        assert rows.keys() == factory_options(registry.factory(kind, component)).keys(), component
         assert all(rows.values()), f"an option of {component} has no meaning"
 
 

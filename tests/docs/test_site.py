@@ -130,7 +130,7 @@ def test_pages_opened_as_files_ask_nobody_and_can_be_searched(site, browser):
     while "effective_rank" not in (found := browser.run(FOUND)) and time.monotonic() < end:
         time.sleep(0.2)
     assert "effective_rank" in found
-    assert browser.troubles == []
+    assert browser.conflicts_and_errors == []
     assert [url for url in browser.requests if not url.startswith(("file:", "data:", "blob:"))] == []
 
 
@@ -140,4 +140,4 @@ def test_a_page_fits_a_phone(site, browser, name):
     browser.size(390, 844, phone=True)
     browser.open(site[0] / f"{name}.html")
     assert browser.run("document.documentElement.scrollWidth") <= 390
-    assert browser.troubles == []
+    assert browser.conflicts_and_errors == []

@@ -6,7 +6,7 @@ from torch import nn
 
 from ssl_seg.engine import device as devices
 from ssl_seg.engine.device import Device, has_bf16
-from ssl_seg.errors import RankError, UsageError
+from ssl_seg.errors import DistributedError, UsageError
 from ssl_seg.testing import TinyBackbone
 
 
@@ -76,7 +76,7 @@ def test_one_of_several_that_cannot_find_the_others(monkeypatch):
 
 @pytest.mark.parametrize(
     ("trouble", "kind"),
-    [(ValueError("MASTER_ADDR expected"), UsageError), (RuntimeError("timeout"), RankError)],
+    [(ValueError("MASTER_ADDR expected"), UsageError), (RuntimeError("timeout"), DistributedError)],
 )
 def test_what_keeps_processes_apart_is_told(monkeypatch, trouble, kind):
     def join(**given):

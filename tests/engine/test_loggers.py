@@ -23,9 +23,7 @@ TINY = ["-o", "ssl.hidden=8", "-o", "ssl.dimensions=4", "--batch-size", 4, "--im
 def run(tmp_path):
     Device(cpu=True)  # Accelerate's trackers ask which process they are in
     with Run(tmp_path / "run") as run:
-        run.write_settings(
-            {"lr": 0.1, "o": {"ssl": {"decay": "0.9"}}, "record": {"versions": {"torch": "2"}}}
-        )
+        run.write_config({"lr": 0.1, "o": {"ssl": {"decay": "0.9"}}, "record": {"versions": {"torch": "2"}}})
         yield run
 
 

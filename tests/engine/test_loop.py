@@ -104,7 +104,7 @@ class Trial:
         )
         feed = self.feed or (lambda step: batch_of(step, self.parts))
         with Run(self.folder, resume=resume) as run:
-            run.write_settings({})
+            run.write_config({})
             fit(
                 module,
                 feed,

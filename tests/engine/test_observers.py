@@ -34,7 +34,7 @@ def test_every_hook_is_called_in_order(tmp_path):
     optimizer = torch.optim.SGD([{"params": [module.slope], "scale": 1.0}], lr=0.1)
     schedule = Schedule(total_steps=4, steps_per_epoch=2, batch_size=4, lr_at=lambda step: 0.1)
     with Run(tmp_path / "run") as run:
-        run.write_settings({})
+        run.write_config({})
         fit(
             module,
             lambda step: [torch.linspace(0, 1, 4)],

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from ssl_seg.engine.run_dir import Run
-from ssl_seg.errors import OccupiedError, ResourceError, UsageError, WeightsError, render
+from ssl_seg.errors import OutputInUseError, ResourceError, UsageError, WeightsError, render
 from ssl_seg.results.status import read_status
-from ssl_seg.utils.files import replace_text
+from ssl_seg.utils.files import atomic_write_text
 from ssl_seg.utils.log import log
 from ssl_seg.utils.toml import read_toml, to_toml
 
@@ -39,7 +39,7 @@ HOSTILE = {
 def make(folder: Path) -> Run:
     """A run that has begun: a second start in its folder must be refused."""
     with Run(folder) as run:
-        run.write_settings({"epochs": 3})
+        run.write_config({"epochs": 3})
         (run.checkpoints / "step-000000").mkdir()
     return run
 
@@ -51,7 +51,7 @@ def make(folder: Path) -> Run:
 def test_hostile_texts_survive(text, tmp_path):
     values = {"plain": text, "o": {"ssl": {"key": text}}, "list": [text, "", text]}
     assert tomllib.loads(to_toml(values)) == values
-    replace_text(tmp_path / "run.toml", to_toml(values))
+    atomic_write_text(tmp_path / "run.toml", to_toml(values))
     assert read_toml(tmp_path / "run.toml") == values
 
 
@@ -108,10 +108,10 @@ def test_toml_that_cannot_be_read(tmp_path):
 
 def test_a_held_folder_is_refused_and_the_holder_named(tmp_path):
     with Run(tmp_path / "run") as run:
-        run.write_settings({})
+        run.write_config({})
         for resume in (False, True):
             with pytest.raises(
-                OccupiedError, match=rf"in use by pid {os.getpid()} on \S+ since 20"
+                OutputInUseError, match=rf"in use by pid {os.getpid()} on \S+ since 20"
             ) as caught:
                 Run(tmp_path / "run", resume=resume)
             assert caught.value.code == 9
@@ -121,7 +121,7 @@ def test_a_held_folder_is_refused_and_the_holder_named(tmp_path):
 _HOLDER = """
 import sys, pathlib, ssl_seg.engine.run_dir, time
 run = ssl_seg.engine.run_dir.Run(pathlib.Path(sys.argv[1]))
-run.write_settings({})
+run.write_config({})
 print("held", flush=True)
 time.sleep(60)
 """
@@ -132,7 +132,7 @@ def test_a_killed_holder_frees_the_folder(tmp_path):
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         try:
             assert holder.stdout.readline() == "held\n"
-            with pytest.raises(OccupiedError, match=f"in use by pid {holder.pid} on"):
+            with pytest.raises(OutputInUseError, match=f"in use by pid {holder.pid} on"):
                 Run(tmp_path / "run", resume=True)
         finally:
             holder.kill()
@@ -143,7 +143,7 @@ def test_a_killed_holder_frees_the_folder(tmp_path):
 def test_a_folder_with_files_is_refused_by_name(tmp_path):
     for index in range(7):
         (tmp_path / f"mine-{index}.txt").write_text("x")
-    with pytest.raises(OccupiedError, match="is not empty") as caught:
+    with pytest.raises(OutputInUseError, match="is not empty") as caught:
         Run(tmp_path)
     assert caught.value.where == "mine-0.txt, mine-1.txt, mine-2.txt, mine-3.txt, mine-4.txt, ..."
     assert "--resume" not in caught.value.next
@@ -152,7 +152,7 @@ def test_a_folder_with_files_is_refused_by_name(tmp_path):
 
 def test_a_run_that_has_begun_is_not_overwritten(tmp_path):
     make(tmp_path)
-    with pytest.raises(OccupiedError, match="is not empty") as caught:
+    with pytest.raises(OutputInUseError, match="is not empty") as caught:
         Run(tmp_path)
     assert "--resume to continue it" in caught.value.next
     assert read_toml(tmp_path / "run.toml") == {"epochs": 3}
@@ -162,12 +162,12 @@ def test_a_start_that_never_began_does_not_block_the_next(tmp_path):
     """Stopped while images were read, say: there is nothing in the folder that could be lost."""
     with Run(tmp_path) as run:
         log.info("soon over")
-        run.write_settings({"epochs": 3})
+        run.write_config({"epochs": 3})
         run.set_status("stopped", step=0, code=143)
     (tmp_path / ".status.json.tmp-1").write_text("half")
     (tmp_path / "checkpoints" / ".step-000000.tmp-1").mkdir()
     with Run(tmp_path) as run:
-        run.write_settings({"epochs": 4})
+        run.write_config({"epochs": 4})
     assert read_toml(tmp_path / "run.toml") == {"epochs": 4}
     assert not list(tmp_path.glob(".*.tmp-*"))
 
@@ -177,7 +177,7 @@ def test_but_anything_more_does(name, tmp_path):
     with Run(tmp_path):
         pass
     (tmp_path / name).mkdir() if name == "photos" else (tmp_path / name).write_text("")
-    with pytest.raises(OccupiedError):
+    with pytest.raises(OutputInUseError):
         Run(tmp_path)
 
 
@@ -237,10 +237,10 @@ ROWS = [{"epoch": i, "step": 4 * i, "loss": 0.1 * i, "odd": math.nan if i == 2 e
 
 def test_scores_are_exact_and_restored_by_step(tmp_path):
     with Run(tmp_path) as run:
-        run.write_settings({"epochs": 3})
+        run.write_config({"epochs": 3})
         assert run.scores() == []
         for row in ROWS:
-            run.add_scores(row)
+            run.append_scores(row)
         assert repr(run.scores()) == repr(ROWS)
         kept = json.loads(json.dumps(run.kept()))
         assert repr(kept) == repr({"scores": ROWS, "settings": {"epochs": 3}})
@@ -248,21 +248,21 @@ def test_scores_are_exact_and_restored_by_step(tmp_path):
         with Run(tmp_path, resume=True) as run:
             run.restore(scores, 8)
             assert repr(run.scores()) == repr(ROWS[:2])
-            run.add_scores(ROWS[2])
+            run.append_scores(ROWS[2])
             assert repr(run.scores()) == repr(ROWS)
         assert repr(Run(tmp_path, resume=True, main=False).scores()) == repr(ROWS)
 
 
 def test_a_row_cut_by_a_power_failure_is_passed_over(tmp_path, caplog):
     with Run(tmp_path) as run:
-        run.write_settings({})
-        run.add_scores(ROWS[0])
+        run.write_config({})
+        run.append_scores(ROWS[0])
         with (tmp_path / "scores.jsonl").open("a") as file:
             file.write('{"step": 8, "lo')
     with Run(tmp_path, resume=True) as run:
         assert run.scores() == ROWS[:1]
         run.restore(None, 8)
-        run.add_scores(ROWS[2])
+        run.append_scores(ROWS[2])
         assert run.scores() == [ROWS[0], ROWS[2]]
     assert not caplog.records and not list(tmp_path.glob("*.damaged*")), "that is no damage"
 
@@ -287,14 +287,14 @@ def test_a_reader_sees_the_old_text_or_the_new(tmp_path):
     """Another process reads as fast as it can while the file is replaced."""
     path, done = tmp_path / "status.json", tmp_path / "done"
     texts = [letter * 100_000 for letter in "ab"]
-    replace_text(path, texts[0])
+    atomic_write_text(path, texts[0])
     command = [sys.executable, "-c", _READER, str(path), str(done)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as reader:
         assert reader.stdout.readline() == "reading\n"
         deadline = time.monotonic() + 0.5
         while time.monotonic() < deadline:
-            replace_text(path, texts[1])
-            replace_text(path, texts[0])
+            atomic_write_text(path, texts[1])
+            atomic_write_text(path, texts[0])
         done.touch()
         assert reader.wait(timeout=20) == 0
 
@@ -309,11 +309,11 @@ def _full(monkeypatch: pytest.MonkeyPatch, function: str) -> None:
 @pytest.mark.parametrize("function", ["fsync", "replace"])
 def test_a_full_disk_keeps_the_old_file(function, tmp_path, monkeypatch):
     with Run(tmp_path) as run:
-        run.write_settings({"epochs": 3})
+        run.write_config({"epochs": 3})
         run.set_status("running", step=1)
         before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
         _full(monkeypatch, function)
-        for write in (lambda: run.set_status("failed", step=2), lambda: run.write_settings({"epochs": 9})):
+        for write in (lambda: run.set_status("failed", step=2), lambda: run.write_config({"epochs": 9})):
             with pytest.raises(ResourceError, match="No space left") as caught:
                 write()
             assert caught.value.code == 6
@@ -325,7 +325,7 @@ def test_scores_on_a_full_disk(tmp_path, monkeypatch):
     with Run(tmp_path) as run:
         _full(monkeypatch, "fsync")
         with pytest.raises(ResourceError, match=r"scores\.jsonl: No space left"):
-            run.add_scores({"step": 1})
+            run.append_scores({"step": 1})
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -358,7 +358,7 @@ def test_the_log_is_in_the_folder_and_only_while_the_run_is_open(tmp_path):
 
 def test_the_error_that_a_user_sees(tmp_path):
     make(tmp_path)
-    with pytest.raises(OccupiedError) as caught:
+    with pytest.raises(OutputInUseError) as caught:
         Run(tmp_path)
     lines = render(caught.value).splitlines()
     assert [line.partition(" ")[0] for line in lines] == ["error[9]", "where:", "next:"]

@@ -167,7 +167,7 @@ def test_what_vgg_lacks_for_timm_keeps_it_out_of_timm(source, tmp_path):
 
 
 def test_what_is_read_back_must_be_what_was_written(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "read_file", lambda path: ({}, {}))
+    monkeypatch.setattr(module, "read_tensors", lambda path: ({}, {}))
     with pytest.raises(WeightsError, match="verification failed"):
         to_hub(source("test_resnet"), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ssl_seg.errors import OccupiedError, UsageError, WeightsError
+from ssl_seg.errors import OutputInUseError, UsageError, WeightsError
 from ssl_seg.exporting import onnx as module
 from ssl_seg.exporting.base import ExportModel
 from ssl_seg.exporting.onnx import to_onnx
@@ -132,7 +132,7 @@ def test_requests_that_are_refused_before_anything_is_done(tmp_path, monkeypatch
     with pytest.raises(UsageError, match="expected --out with suffix .onnx"):
         to_onnx(exported, tmp_path / "m.pth")
     (tmp_path / "m.onnx").write_text("mine")
-    with pytest.raises(OccupiedError):
+    with pytest.raises(OutputInUseError):
         to_onnx(exported, tmp_path / "m.onnx")
     monkeypatch.setattr(module, "_LARGEST", 100)
     with pytest.raises(UsageError, match="2 GB limit"):

@@ -7,7 +7,7 @@ import timm
 import torch
 
 from ssl_seg.backbones.timm import TimmBackbone
-from ssl_seg.errors import OccupiedError, UsageError, WeightsError
+from ssl_seg.errors import OutputInUseError, UsageError, WeightsError
 from ssl_seg.exporting import timm as module
 from ssl_seg.exporting.timm import to_timm
 from ssl_seg.heads.linear import Linear
@@ -183,7 +183,7 @@ def test_nothing_is_left_of_a_folder_that_computes_something_else(source, tmp_pa
 def test_what_is_there_stays(source, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("mine")
-    with pytest.raises(OccupiedError, match="already exists"):
+    with pytest.raises(OutputInUseError, match="already exists"):
         to_timm(source("test_resnet"), tmp_path / "out")
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "mine"]
     (tmp_path / "out" / "mine").unlink()

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ssl_seg.backbones.timm import TimmBackbone
-from ssl_seg.errors import OccupiedError, UsageError, WeightsError
+from ssl_seg.errors import OutputInUseError, UsageError, WeightsError
 from ssl_seg.exporting import torchvision as module
 from ssl_seg.exporting.torchvision import to_torchvision
 from ssl_seg.heads.deeplabv3 import DeepLabV3
@@ -149,6 +149,6 @@ def test_where_it_is_written(source, tmp_path):
     with pytest.raises(UsageError, match="expected --out with suffix .pth"):
         to_torchvision(source("resnet18"), tmp_path / "w.onnx")
     (tmp_path / "w.pth").write_text("mine")
-    with pytest.raises(OccupiedError):
+    with pytest.raises(OutputInUseError):
         to_torchvision(source("resnet18"), tmp_path / "w.pth")
     assert (tmp_path / "w.pth").read_text() == "mine"

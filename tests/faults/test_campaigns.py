@@ -160,10 +160,10 @@ def test_a_full_disk_is_full_from_the_first_write_to_the_last(tmp_path):
 import os, sys
 from pathlib import Path
 from benchmarks.faults.failing import fill
-from ssl_seg.utils.files import replace_text
+from ssl_seg.utils.files import atomic_write_text
 folder, number = Path(sys.argv[1]), int(sys.argv[2])
 fill(str(folder), number, False)
-replace_text(folder / "below" / "x", "y" * 9)
+atomic_write_text(folder / "below" / "x", "y" * 9)
 """
     codes = []
     for number in range(9):

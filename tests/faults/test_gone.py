@@ -9,7 +9,7 @@ POINTS = {
         "before the step": ("ssl_seg.engine.schedule.set_lr", "", "before", 1),
         "in the probe": ("ssl_seg.workflows.knn_probe.extract_features", "", "before", 2),
         "in a checkpoint": ("os.replace", "/step-", "before", 2),
-        "before the scores": ("ssl_seg.engine.run_dir.Run.add_scores", "", "before", 1),
+        "before the scores": ("ssl_seg.engine.run_dir.Run.append_scores", "", "before", 1),
         "after the loop": ("ssl_seg.workflows.metadata.save_backbone_of_run", "", "before", 1),
         "at the end": ("ssl_seg.workflows.session.Session.finish", "", "before", 1),
     },

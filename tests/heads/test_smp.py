@@ -11,7 +11,7 @@ from ssl_seg.errors import UsageError
 from ssl_seg.heads.deeplabv3 import DeepLabV3
 from ssl_seg.heads.fcn32s import FCN32s
 from ssl_seg.heads.smp import heads
-from ssl_seg.utils.options import check_options, options_of
+from ssl_seg.utils.options import check_options, factory_options
 
 CLASSES = 5
 NAMES = sorted(heads())
@@ -41,7 +41,7 @@ def test_smp_is_imported_only_to_build_one(monkeypatch):
     for module in [name for name in sys.modules if name.startswith("segmentation_models_pytorch")]:
         monkeypatch.setitem(sys.modules, module, None)
     for name, factory in heads().items():
-        assert "width" in str(options_of(factory)), name
+        assert "width" in str(factory_options(factory)), name
         assert factory.__doc__
         with pytest.raises(ImportError):
             factory([8] * 5, suited(name), CLASSES)

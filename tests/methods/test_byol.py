@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ssl_seg.engine.optim import build_param_groups
-from ssl_seg.methods.byol import BYOL, byol_loss, decay_at
+from ssl_seg.methods.byol import BYOL, byol_loss
+from ssl_seg.nn.layers import ema_decay_schedule
 from ssl_seg.testing import TinyBackbone
 
 DECAY = 0.9
@@ -173,7 +174,7 @@ def test_one_step_moves_the_target_by_the_formula():
     optimizer.step()
     for name, tensor in target_state(method).items():  # nor does a forward pass move running statistics
         assert torch.equal(tensor, old[name]) or not tensor.is_floating_point(), name
-    new, decay = online_state(method), decay_at(0.25, DECAY)
+    new, decay = online_state(method), ema_decay_schedule(0.25, DECAY)
     method.after_step(0.25)
     moved = target_state(method)
     for name, tensor in moved.items():
@@ -209,7 +210,7 @@ def test_the_decay_rises_along_half_a_cosine_as_in_lightly(start):
     from lightly.utils.scheduler import cosine_schedule
 
     steps = 50
-    ours = [decay_at(step / (steps - 1), start) for step in range(steps)]
+    ours = [ema_decay_schedule(step / (steps - 1), start) for step in range(steps)]
     assert ours == pytest.approx(
         [cosine_schedule(step, steps, start, 1.0) for step in range(steps)], abs=1e-12
     )

@@ -102,7 +102,7 @@ def registry():
 
 
 def test_every_method_has_its_papers_values(registry):
-    ours = [name for name in registry.names("ssl") if str(registry.sources("ssl", name)[0]) == "ssl-seg"]
+    ours = [name for name in registry.names("ssl") if str(registry.providers("ssl", name)[0]) == "ssl-seg"]
     assert set(ours) == set(PAPERS)
     for name in ours:
         factory = registry.factory("ssl", name)

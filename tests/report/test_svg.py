@@ -9,7 +9,7 @@ import pytest
 from ssl_seg.figures.palette import MUTED, SERIES, TEXT
 from ssl_seg.reporting.svg import Series, interval_chart, line_chart, scatter_plot, standalone_svg
 from ssl_seg.results.runs import StageScores
-from ssl_seg.utils.text import plain
+from ssl_seg.utils.text import strip_unprintable
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -110,7 +110,7 @@ def test_a_name_stays_a_name(name):
         read = ET.fromstring(standalone_svg(svg))
         kinds = {element.tag.removeprefix(SVG) for element in read.iter()}
         assert kinds <= {"svg", "style", "rect", "path", "text", "g", "circle", "title"}
-        assert plain(name).split()[0] in "".join(read.itertext()) + read.get("aria-label")
+        assert strip_unprintable(name).split()[0] in "".join(read.itertext()) + read.get("aria-label")
 
 
 def test_a_file_of_its_own_needs_no_page():

@@ -24,9 +24,9 @@ def finished(tmp_path):
     """A folder that a run has finished, with each of its small files."""
     folder = tmp_path / "run"
     with Run(folder) as run:
-        run.write_settings({"data": "photos", "epochs": 1, "lr": 0.5, "record": {"command": "train"}})
+        run.write_config({"data": "photos", "epochs": 1, "lr": 0.5, "record": {"command": "train"}})
         run.set_status("running", step=0)
-        run.add_scores({"epoch": 1, "step": 4, "loss": 0.5})
+        run.append_scores({"epoch": 1, "step": 4, "loss": 0.5})
         for name in SUMMED:
             if not (folder / name).exists():
                 (folder / name).write_text('{"last": {"epoch": 1}}')
@@ -60,7 +60,7 @@ def test_the_digests_themselves(text, finished):
 def test_a_run_that_goes_on_has_none(finished):
     with Run(finished, resume=True) as run:
         run.set_status("running", step=4)
-        run.add_scores({"epoch": 2, "step": 8, "loss": 0.25})
+        run.append_scores({"epoch": 2, "step": 8, "loss": 0.25})
         assert damage(finished) == [] and not (finished / "digests.json").exists()
         run.set_status("finished", step=8, code=0)
     flip(finished / "scores.jsonl")

@@ -9,7 +9,7 @@ import pytest
 
 import ssl_seg
 from ssl_seg.errors import ResourceError
-from ssl_seg.utils.files import atomic_file, atomic_path, replace_bytes, replace_text
+from ssl_seg.utils.files import atomic_file, atomic_path, atomic_write_bytes, atomic_write_text
 
 ROOT = Path(ssl_seg.__file__).parents[2]
 SOURCES = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "plugins").glob("*/src/**/*.py")])
@@ -44,7 +44,10 @@ ALLOWED = {
     ("data/image_cache.py", "_remove_stale_builds"): "a lock",
     ("study/runner.py", "__init__"): "a lock",
     ("utils/importing.py", "_noted"): "a lock",
-    ("engine/run_dir.py", "add_scores"): "lines are appended to scores.jsonl, and a part of one is dropped",
+    (
+        "engine/run_dir.py",
+        "append_scores",
+    ): "lines are appended to scores.jsonl, and a part of one is dropped",
     ("engine/run_dir.py", "restore"): "a damaged file is set aside under a free name",
     ("data/cache_builder.py", "_write_arrays"): "into the folder that `build` gives its final name",
     ("data/cache_integrity.py", "write_index"): "into the folder that `build` gives its final name",
@@ -138,20 +141,20 @@ def test_reading_is_no_writing(code):
 
 def test_a_file_is_the_old_one_or_the_new_one(tmp_path):
     path = tmp_path / "deep" / "a.txt"
-    replace_text(path, "old")
+    atomic_write_text(path, "old")
     with pytest.raises(KeyError), atomic_file(path) as file:
         file.write(b"ne")
         raise KeyError
     assert path.read_text() == "old"
     assert [each.name for each in path.parent.iterdir()] == ["a.txt"]
-    replace_text(path, "new")
+    atomic_write_text(path, "new")
     assert path.read_text() == "new"
 
 
 @pytest.mark.parametrize("call", ["open", "fsync", "replace"])
 def test_a_disk_that_is_full_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, call):
     path = tmp_path / "a"
-    replace_bytes(path, b"old")
+    atomic_write_bytes(path, b"old")
 
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -159,7 +162,7 @@ def test_a_disk_that_is_full_leaves_the_old_file_and_no_other(tmp_path, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(*((Path, "open") if call == "open" else (os, call)), full)
         with pytest.raises(ResourceError, match="No space left"):
-            replace_bytes(path, b"new")
+            atomic_write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
     assert [each.name for each in tmp_path.iterdir()] == ["a"]
 
@@ -167,13 +170,13 @@ def test_a_disk_that_is_full_leaves_the_old_file_and_no_other(tmp_path, monkeypa
 def test_a_link_is_replaced_and_not_followed(tmp_path):
     (tmp_path / "victim").write_text("mine")
     (tmp_path / "out").symlink_to(tmp_path / "victim")
-    replace_text(tmp_path / "out", "new")
+    atomic_write_text(tmp_path / "out", "new")
     assert (tmp_path / "victim").read_text() == "mine"
     assert (tmp_path / "out").read_text() == "new" and not (tmp_path / "out").is_symlink()
 
 
 def test_the_longest_name_has_a_temporary_one(tmp_path):
-    replace_text(tmp_path / ("ä" * 127), "x")
+    atomic_write_text(tmp_path / ("ä" * 127), "x")
     assert (tmp_path / ("ä" * 127)).read_text() == "x"
 
 
@@ -203,5 +206,5 @@ def test_an_output_that_is_told_as_not_written_is_in_nobodys_way(tmp_path, monke
 
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(ResourceError, match="No space left"):
-        replace_text(path, "new")
+        atomic_write_text(path, "new")
     assert [each.name for each in tmp_path.iterdir()] == (["a.txt"] if before else [])

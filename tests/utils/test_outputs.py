@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import ssl_seg
-from ssl_seg.errors import OccupiedError, UsageError
+from ssl_seg.errors import OutputInUseError, UsageError
 from ssl_seg.utils.outputs import names_below, output_path, output_paths, refuse_inputs, refuse_taken
 
 ROOT = Path(ssl_seg.__file__).parents[2]
@@ -17,7 +17,7 @@ SOURCES = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "plugins").glob("*/src
 WRITING = re.compile("(write|save|replace_|atomic_|placed|draw_|mkdir|Run$|.*_by_names$)")
 # paths of a folder and what is no constant, in functions that write; and why they cannot lead elsewhere
 ALLOWED = {
-    ("workflows/bad_files.py", "default_cache() / 'bad_images' / f'{digest}.csv'"): "a hash",
+    ("workflows/bad_files.py", "default_cache_dir() / 'bad_images' / f'{digest}.csv'"): "a hash",
     ("commands/classify.py", "Path('runs') / '-'.join(('classify', *names))"): "stems",
     ("workflows/architecture_figure.py", "stem.with_name(f'{stem.name}.json')"): "a path from the shell",
     ("workflows/tsne_figure.py", "stem.with_name(f'{stem.name}.json')"): "a path from the shell",
@@ -29,7 +29,10 @@ ALLOWED = {
     ("workflows/report.py", "path.with_name(f'{path.stem}_tables.tex')"): "a path from the shell",
     ("commands/segment.py", "Path('runs') / '-'.join([names[0].replace(':', '-'), *names[1:]])"): "stems",
     ("commands/study.py", "out / table.name"): "to be said",
-    ("commands/train.py", "Path('runs') / '-'.join(map(short, (ssl, backbone, data)))"): "stems",
+    (
+        "commands/train.py",
+        "Path('runs') / '-'.join(map(short_name, (ssl, backbone or init or 'resnet50', data)))",
+    ): "stems",
     ("utils/importing.py", "folder / module"): "a dotted name",
     ("results/run_digests.py", "folder / name"): "constants",
     ("data/cache_builder.py", "aside / f'{name}.i64'"): "constants",
@@ -108,9 +111,9 @@ def test_only_output_path_joins_a_name_from_data_to_a_folder():
     ["out / name", "self.folder / f'{a}.png'", "Path('x') / name", "path.with_name(n)", "root.joinpath(n)"],
 )
 def test_the_walk_finds_a_join(code):
-    assert len(list(joins(ast.parse(f"def f():\n    replace_text({code}, '')")))) == 1
+    assert len(list(joins(ast.parse(f"def f():\n    atomic_write_text({code}, '')")))) == 1
     assert list(joins(ast.parse(f"def f():\n    read({code})"))) == []
-    assert list(joins(ast.parse("def f():\n    replace_text(out / 'a.txt', height / width)"))) == []
+    assert list(joins(ast.parse("def f():\n    atomic_write_text(out / 'a.txt', height / width)"))) == []
 
 
 @pytest.mark.parametrize(
@@ -189,9 +192,9 @@ def test_what_is_there_is_overwritten_only_if_that_is_asked_for(tmp_path):
     (tmp_path / "a").write_text("")
     os.symlink("nowhere", tmp_path / "b")
     for name in "ab":
-        with pytest.raises(OccupiedError, match="1 of 2 outputs already exist"):
+        with pytest.raises(OutputInUseError, match="1 of 2 outputs already exist"):
             refuse_taken([tmp_path / name, tmp_path / "c"], [], overwrite=False)
         refuse_taken([tmp_path / name], [], overwrite=True)
-    with pytest.raises(OccupiedError, match="a already exists") as told:
+    with pytest.raises(OutputInUseError, match="a already exists") as told:
         refuse_taken([tmp_path / "a"], [], overwrite=False)
     assert "--overwrite" in told.value.next

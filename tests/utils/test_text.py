@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 import ssl_seg
-from ssl_seg.utils.text import csv_cell, csv_text, from_csv_cell, listed, plain, shown, shown_lines, size_text
+from ssl_seg.utils.text import (
+    csv_cell,
+    csv_text,
+    from_csv_cell,
+    listed,
+    shown,
+    shown_lines,
+    size_text,
+    strip_unprintable,
+)
 
 ROOT = Path(ssl_seg.__file__).parents[2]
 SOURCES = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "plugins").glob("*/src/**/*.py")])
@@ -23,13 +32,13 @@ def test_what_a_terminal_acts_on_is_escaped(letter):
     text = shown(f"a{letter}b")
     assert text.startswith("a\\") and text.endswith("b") and text.isprintable()
     assert shown_lines(letter).isprintable() or letter == "\n"
-    assert plain(letter) == (letter if letter in "\t\n" else "\ufffd")
-    assert plain(letter).encode()
+    assert strip_unprintable(letter) == (letter if letter in "\t\n" else "\ufffd")
+    assert strip_unprintable(letter).encode()
 
 
 @pytest.mark.parametrize("text", ["Köln", "日本", "a b", "العربية", "C:\\x", "e\u0301", "🌲", "שלום", ""])
 def test_letters_of_any_script_stay(text):
-    assert shown(text) == shown_lines(text) == plain(text) == csv_cell(text) == text
+    assert shown(text) == shown_lines(text) == strip_unprintable(text) == csv_cell(text) == text
 
 
 def test_bytes_that_are_no_letters_are_shown_as_bytes():

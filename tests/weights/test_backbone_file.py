@@ -24,7 +24,7 @@ from ssl_seg.errors import ResourceError, WeightsError
 from ssl_seg.testing import TinyBackbone
 from ssl_seg.weights.backbone_file import load_backbone, read_metadata, save_backbone
 from ssl_seg.weights.checkpoint import save_checkpoint
-from ssl_seg.weights.readers import read_file
+from ssl_seg.weights.readers import read_tensors
 from ssl_seg.weights.tensor_file import DIGEST
 
 METADATA = {"backbone": "tiny", "options": {"stem": "small"}, "image_size": 64, "mean": [0.1, 0.2, 0.3]}
@@ -285,7 +285,7 @@ def test_a_file_without_named_tensors_is_refused(tmp_path, content):
 def test_an_optimizer_is_not_the_network(tmp_path):
     state, moments = backbone(0).state_dict(), backbone(2).state_dict()
     content = {"optimizer": {"exp_avg": moments}, "sgd": {"state": moments, "param_groups": []}, "net": state}
-    tensors, header = read_file(torch_file(tmp_path / "w.pt", content))
+    tensors, header = read_tensors(torch_file(tmp_path / "w.pt", content))
     assert list(tensors) == [f"net.{name}" for name in state]
     assert header == {}
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save, save_file
 from ssl_seg.errors import WeightsError
 from ssl_seg.testing import TinyBackbone
 from ssl_seg.weights.backbone_file import load_backbone, save_backbone
-from ssl_seg.weights.readers import read_file, read_header
+from ssl_seg.weights.readers import read_header, read_tensors
 from ssl_seg.weights.tensor_file import DIGEST, encode
 
 TENSORS = {
@@ -71,13 +71,13 @@ def test_equal_tensors_are_equal_bytes_in_any_process_and_order():
 def test_every_flipped_bit_is_seen(file):
     """Of the whole small file: its length, its header, its numbers. Nothing else than an error, or what was there."""
     content = file.read_bytes()
-    before, header = read_file(file)
+    before, header = read_tensors(file)
     for bit in range(8 * len(content)):
         damaged = bytearray(content)
         damaged[bit // 8] ^= 1 << bit % 8
         file.write_bytes(damaged)
         try:
-            tensors, found = read_file(file)
+            tensors, found = read_tensors(file)
         except WeightsError as error:
             assert str(file) in error.where
             continue
@@ -113,17 +113,17 @@ def test_what_the_library_would_write_after_a_change_is_refused(file, change):
         tensors["b.weight"] = tensors["b.weight"].roll(1, 0)
     save_file(tensors, file, metadata=texts)
     with pytest.raises(WeightsError, match=f"digest mismatch; .*{DIGEST}"):
-        read_file(file)
+        read_tensors(file)
 
 
 def test_what_changes_nothing_is_accepted(file):
     """The library writes the same tensors and texts in an order of its own."""
     save_file(load_file(file), file, metadata=read_header(file))
-    assert read_file(file)[0].keys() == TENSORS.keys()
+    assert read_tensors(file)[0].keys() == TENSORS.keys()
 
 
 def test_a_file_without_a_digest_is_read(file):
     file.write_bytes(save(TENSORS, metadata=TEXTS))
-    assert read_file(file)[1] == TEXTS
+    assert read_tensors(file)[1] == TEXTS
     file.write_bytes(save(TENSORS))
-    assert read_file(file)[1] == {}
+    assert read_tensors(file)[1] == {}

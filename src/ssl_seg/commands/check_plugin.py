@@ -5,7 +5,7 @@ import traceback
 
 from ssl_seg.commands import process
 from ssl_seg.errors import PluginError, SslSegError
-from ssl_seg.utils.entry_points import brief
+from ssl_seg.utils.entry_points import short_error
 from ssl_seg.utils.foreign import fenced
 from ssl_seg.utils.progress import echo, show_error
 from ssl_seg.workflows.component_check import PASSED, check_all
@@ -23,7 +23,7 @@ def main(name: str) -> int:
         return _report(PluginError(f"{name} failed a check: {error}"))
     except Exception as error:  # foreign code
         frame = traceback.extract_tb(error.__traceback__)[-1]
-        return _report(PluginError(f"{name}: {brief(error)}", where=f"{frame.filename}:{frame.lineno}"))
+        return _report(PluginError(f"{name}: {short_error(error)}", where=f"{frame.filename}:{frame.lineno}"))
     return 0
 
 

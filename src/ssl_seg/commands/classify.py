@@ -7,7 +7,7 @@ from ssl_seg.commands import classify_flags, flags, recipe_flags
 from ssl_seg.commands import training_flags as training
 from ssl_seg.commands.from_python import from_python
 from ssl_seg.errors import UsageError
-from ssl_seg.utils.text import short
+from ssl_seg.utils.text import short_name
 from ssl_seg.workflows.classify import CLASSIFICATION
 from ssl_seg.workflows.config import ClassificationConfig
 from ssl_seg.workflows.finetune import finetune_by_names
@@ -79,6 +79,6 @@ def classify(
         raise UsageError(
             "--mixup requires images, but --freeze trains on precomputed features", next="drop one of them"
         )
-    names = map(short, (backbone or init or "resnet50", train))
+    names = map(short_name, (backbone or init or "resnet50", train))
     folder = out or Path("runs") / "-".join(("classify", *names))
     return finetune_by_names(CLASSIFICATION, ClassificationConfig(**values), folder, resume=resume)

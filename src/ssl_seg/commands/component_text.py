@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 def describe(kind: str, name: str, factory: Callable[..., Any], sources: list[Any]) -> Iterator[str]:
     """Its documentation and options, line by line; of a method also its recipe, and both as its paper has them."""
-    from ssl_seg.utils.options import options_of
+    from ssl_seg.utils.options import factory_options
 
     yield f"{name} ({kind}, {', '.join(map(str, sources))})"
     yield from (inspect.getdoc(getattr(factory, "func", factory)) or "").split("\n")
-    options, paper = options_of(factory), getattr(factory, "paper", None)
+    options, paper = factory_options(factory), getattr(factory, "paper", None)
     if paper is not None:
         defaults = {name: option.default for name, option in options.items()}
         kinds = {name: inspect.formatannotation(option.annotation) for name, option in options.items()}

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from ssl_seg.engine.run_settings import FREE, read_settings
+from ssl_seg.engine.run_settings import RESUME_OVERRIDABLE, read_settings
 from ssl_seg.errors import UsageError, WeightsError
 from ssl_seg.utils.code_names import name_it_again, names_code, resuming
 from ssl_seg.utils.toml import read_toml
@@ -44,7 +44,7 @@ def _set_defaults(
     values_of_file, options = defaults_from(values, path, parameters)
     defaults: dict[str, Any] = dict(context.default_map or {})
     for name, value in values_of_file.items():
-        if run is not None and name not in FREE and names_code(value):
+        if run is not None and name not in RESUME_OVERRIDABLE and names_code(value):
             resume_command = resuming(str(context.info_name), run, values_of_file)
             defaults.setdefault(name, partial(name_it_again, value, path, resume_command))
         else:

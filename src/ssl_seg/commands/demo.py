@@ -51,7 +51,7 @@ def _write(file: Path) -> None:
         UsageError: there is another, or the folder has a name that TOML cannot hold.
         ResourceError: it cannot be written.
     """
-    from ssl_seg.utils.files import replace_text
+    from ssl_seg.utils.files import atomic_write_text
     from ssl_seg.utils.toml import to_toml
 
     text = files("ssl_seg.commands").joinpath("demo.toml").read_text(encoding="utf-8")
@@ -64,4 +64,4 @@ def _write(file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
     except (OSError, UnicodeDecodeError) as error:
         raise ResourceError(f"cannot write {file}: {error}") from error
-    replace_text(file, text)
+    atomic_write_text(file, text)

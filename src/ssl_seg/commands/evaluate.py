@@ -87,9 +87,9 @@ def evaluate(
     classes = numbers.pop("classes", None)
     _print_scores(numbers, classes)
     if out:
-        from ssl_seg.utils.files import replace_text
+        from ssl_seg.utils.files import atomic_write_text
 
-        replace_text(out, json.dumps({"run": run, "data": data, **numbers}, indent=1) + "\n")
+        atomic_write_text(out, json.dumps({"run": run, "data": data, **numbers}, indent=1) + "\n")
     return numbers
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from ssl_seg.commands import flags
 from ssl_seg.commands.from_python import from_python
 from ssl_seg.utils.home import expanded
-from ssl_seg.utils.progress import echo, size_of
+from ssl_seg.utils.progress import echo, format_file_size
 from ssl_seg.workflows.export import subject_of, write_export
 from ssl_seg.workflows.run_result import Export
 
@@ -43,7 +43,7 @@ def export(
     source = subject_of(run, which, backbone, head)
     exported = write_export(source, to, out, run, which, license)
     for path in sorted(out.iterdir()) if out.is_dir() else [out]:
-        echo(f"{path}  {size_of(path)}")
+        echo(f"{path}  {format_file_size(path)}")
     holds = "backbone and head" if exported.includes_head else "backbone"
     echo(f"{holds}; largest difference of its outputs {exported.max_difference:.1e}")
     for note in exported.notes:

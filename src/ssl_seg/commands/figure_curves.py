@@ -9,7 +9,7 @@ from ssl_seg.commands import figure_flags
 from ssl_seg.errors import DataError
 from ssl_seg.figures.curves_data import missing_epochs, names, read_lines
 from ssl_seg.study.run_paths import find_run
-from ssl_seg.utils.progress import Console, echo
+from ssl_seg.utils.progress import ProgressDisplay, echo
 
 
 def curves(
@@ -24,12 +24,12 @@ def curves(
 
     runs = list(dict.fromkeys(find_run(run) for run in runs))
     stem = out or (runs[0] / "figures" / "curves" if len(runs) == 1 else Path("curves"))
-    progress = Console()
+    progress = ProgressDisplay()
     lines_of_run = {}
     for name, folder in zip(names(runs), runs, strict=True):
-        lines = read_lines(folder, progress.say)
+        lines = read_lines(folder, progress.print_line)
         for note in missing_epochs(folder, lines):
-            progress.say(f"{name}: {note}")
+            progress.print_line(f"{name}: {note}")
         if lines:
             lines_of_run[name] = lines
     if not plotted_scores(lines_of_run):

@@ -8,7 +8,7 @@ from ssl_seg.commands import completion
 from ssl_seg.commands.component_text import describe, methods_table
 from ssl_seg.commands.help import Command
 from ssl_seg.errors import UsageError, did_you_mean
-from ssl_seg.utils.entry_points import DISABLE, announced, disabled_in_vain
+from ssl_seg.utils.entry_points import DISABLE, disabled_in_vain, iter_entry_points
 from ssl_seg.utils.progress import echo
 
 _MANY = 40
@@ -45,17 +45,17 @@ def list_(
         shown = names if what or len(names) <= _MANY else [*names[:8], f"... {len(names)} in all"]
         echo(f"{kind}:")
         for name in shown:
-            sources = registry.sources(str(kind), name)
+            sources = registry.providers(str(kind), name)
             echo(f"  {name:<28} {', '.join(map(str, sources))}".rstrip())
     if what and what not in KINDS:
-        found = [kind for kind in KINDS if registry.sources(kind, what)]
+        found = [kind for kind in KINDS if registry.providers(kind, what)]
         if not found:
             known = [*KINDS, *(name for kind in KINDS for name in registry.names(kind))]
             raise UsageError(f"no component named {what!r}{did_you_mean(what, known)}", next="ssl-seg list")
         for kind in found:
             name = registry.canonical(kind, what)
-            echo(*describe(kind, name, registry.factory(kind, name), registry.sources(kind, name)))
-    for error in registry.troubles():
+            echo(*describe(kind, name, registry.factory(kind, name), registry.providers(kind, name)))
+    for error in registry.conflicts_and_errors():
         echo(error, err=True)
 
 
@@ -78,10 +78,10 @@ def plugins(context: typer.Context) -> None:
     for kind in KINDS:
         for table in registry.tables(kind):
             components.setdefault(str(table.source), {}).setdefault(kind, []).extend(table.names)
-    for point, source in announced(GROUP, lambda trouble: None):
+    for point, source in iter_entry_points(GROUP, lambda trouble: None):
         if loaded.is_observer(f"{source.name}:{point.name}"):
             components.setdefault(str(source), {}).setdefault("observers", []).append(point.name)
-    for point, source in announced("ssl_seg.commands", registry.failures.append):
+    for point, source in iter_entry_points("ssl_seg.commands", registry.failures.append):
         components.setdefault(str(source), {}).setdefault("commands", []).append(point.name)
     for name, kinds in components.items():
         echo(f"{name}{' (built in)' if name == str(BUILT_IN) else ''}")
@@ -89,7 +89,7 @@ def plugins(context: typer.Context) -> None:
             if names:
                 text = ", ".join(sorted(names)) if len(names) <= _MANY else f"{len(names)} names"
                 echo(f"  {kind}: {text}")
-    echo(*dict.fromkeys([*registry.troubles(), *registry.notes]))
+    echo(*dict.fromkeys([*registry.conflicts_and_errors(), *registry.notes]))
     for name in disabled_in_vain():
         echo(f"{DISABLE}: no plugin or package named {name!r}")
     if registry.failures:

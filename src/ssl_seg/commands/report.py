@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ssl_seg.commands.from_python import from_python
-from ssl_seg.utils.progress import echo, size_of
+from ssl_seg.utils.progress import echo, format_file_size
 from ssl_seg.workflows.report import write_report
 
 
@@ -26,7 +26,7 @@ def report(
     Also writes Markdown and LaTeX versions. Missing parts are listed with the command that creates them.
     """
     written = write_report(folders, out, title)
-    echo(f"{written.path}  {size_of(written.path)}", *written.others)
+    echo(f"{written.path}  {format_file_size(written.path)}", *written.others)
     for what, command in written.missing:
         echo(f"missing: {what}  ->  {command}")
     return written.path

@@ -8,7 +8,7 @@ import typer
 
 from ssl_seg.errors import DataError
 from ssl_seg.utils.progress import echo
-from ssl_seg.utils.text import aligned, duration, shown
+from ssl_seg.utils.text import aligned, format_duration, shown
 
 
 def runs(
@@ -33,7 +33,7 @@ def runs(
         date = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.modified))
         size = f"{run.bytes / 1e6:.0f} MB"
         return [shown(str(run.folder)), run.state, run.command, shown(run.model), epochs, score,
-                duration(run.seconds), size, date]  # fmt: skip
+                format_duration(run.seconds), size, date]  # fmt: skip
 
     rows = [cells(run) for run in find_runs(root)]
     if not rows:

@@ -7,7 +7,7 @@ from ssl_seg.commands import flags, mask_flags, recipe_flags
 from ssl_seg.commands import training_flags as training
 from ssl_seg.commands.from_python import from_python
 from ssl_seg.errors import UsageError
-from ssl_seg.utils.text import short
+from ssl_seg.utils.text import short_name
 from ssl_seg.workflows.config import SegmentationConfig
 from ssl_seg.workflows.finetune import finetune_by_names
 from ssl_seg.workflows.flag_values import config_from_flags
@@ -76,6 +76,6 @@ def segment(
         raise UsageError("no TRAIN given", next="ssl-seg segment TRAIN --val VAL")
     if watch and not val:
         raise UsageError("--watch requires --val")
-    names = [short(each) for each in (head, backbone or init or "resnet50", train)]
+    names = [short_name(each) for each in (head, backbone or init or "resnet50", train)]
     folder = out or Path("runs") / "-".join([names[0].replace(":", "-"), *names[1:]])
     return finetune_by_names(SEGMENTATION, SegmentationConfig(**values), folder, resume=resume)

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from ssl_seg.engine.run_settings import FREE
+from ssl_seg.engine.run_settings import RESUME_OVERRIDABLE
 from ssl_seg.errors import UsageError, did_you_mean
 from ssl_seg.study.config import is_reference
 from ssl_seg.study.planner import Check
@@ -48,8 +48,8 @@ def flag_validator(context: typer.Context) -> Check:
                 _check_value(context, parameters[key], value, where)
                 # a bare word may be a folder only where one is asked for: `byol` is a method
                 named = isinstance(value, str) and (parameters[key].metavar or not value.isidentifier())
-                texts += [str(value)] if named and key not in FREE else []
-        return {key: value for key, value in flags.items() if key not in FREE}, texts
+                texts += [str(value)] if named and key not in RESUME_OVERRIDABLE else []
+        return {key: value for key, value in flags.items() if key not in RESUME_OVERRIDABLE}, texts
 
     return check
 

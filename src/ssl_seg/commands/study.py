@@ -11,7 +11,7 @@ from ssl_seg.study.config import StudyConfig
 from ssl_seg.study.planner import StudyPlan
 from ssl_seg.study.runner import PYTHON_COMMAND, JobRunner, run_locked, study_lock
 from ssl_seg.utils.outputs import output_paths
-from ssl_seg.utils.progress import Console, echo
+from ssl_seg.utils.progress import ProgressDisplay, echo
 from ssl_seg.utils.text import listed
 from ssl_seg.workflows.study_components import check_components
 from ssl_seg.workflows.study_report import sam_arguments, write_study_report
@@ -39,24 +39,24 @@ def study(
 
         echo(*estimate_study(plan, sam is not None))
         return
-    progress, out = Console(), plan.file.out
+    progress, out = ProgressDisplay(), plan.file.out
     unwritten: list[ResourceError] = []
     with study_lock(out, f"ssl-seg study {file}") as folder_lock:
-        with JobRunner(out, f"ssl-seg study {file}", progress.say) as runner:
+        with JobRunner(out, f"ssl-seg study {file}", progress.print_line) as runner:
             for job in plan.jobs:
                 if reason := plan.changed_inputs(job):
-                    progress.say(f"{job.name}: {reason}")
+                    progress.print_line(f"{job.name}: {reason}")
             plan.write()
-            unfinished = plan.run(lambda job: run_locked(folder_lock, runner, job), progress.say)
+            unfinished = plan.run(lambda job: run_locked(folder_lock, runner, job), progress.print_line)
         for table in plan.file.tables:
             stages = [(plan.file.stages[name], plan.folders(name)) for name in table.rows]
             scores = Table(read_rows(stages, table.score), table.score)
             scores.write(out, table.name)
             echo(*scores.text().split("\n"))
-            progress.say(f"table: {out / table.name}.txt, .md, .tex, .csv")
+            progress.print_line(f"table: {out / table.name}.txt, .md, .tex, .csv")
         if plan.file.report:
             unwritten = write_study_report(
-                plan, progress.say, None if sam is None else [*PYTHON_COMMAND, "sam", *sam]
+                plan, progress.print_line, None if sam is None else [*PYTHON_COMMAND, "sam", *sam]
             )
     failed = [each for each in unfinished if each.code]
     if failed:

@@ -10,7 +10,7 @@ from ssl_seg.commands import training_flags as training
 from ssl_seg.commands.from_python import from_python
 from ssl_seg.errors import UsageError
 from ssl_seg.utils import limits
-from ssl_seg.utils.text import short
+from ssl_seg.utils.text import short_name
 from ssl_seg.workflows.config import PretrainConfig
 from ssl_seg.workflows.flag_values import config_from_flags
 from ssl_seg.workflows.pretrain import pretrain_by_names
@@ -85,5 +85,5 @@ def train(
     values = config_from_flags(locals())
     if data is None:
         raise UsageError("no DATA given", next="ssl-seg train FOLDER, or ssl-seg train --resume --out RUN")
-    folder = out or Path("runs") / "-".join(map(short, (ssl, backbone or init or "resnet50", data)))
+    folder = out or Path("runs") / "-".join(map(short_name, (ssl, backbone or init or "resnet50", data)))
     return pretrain_by_names(PretrainConfig(**values), folder, resume=resume)

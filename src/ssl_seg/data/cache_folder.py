@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 
-def default_cache() -> Path:
+def default_cache_dir() -> Path:
     """`$SSL_SEG_CACHE`, or `ssl-seg` in the user's cache folder."""
     if own := os.environ.get("SSL_SEG_CACHE"):
         return Path(own)

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ssl_seg.data.cache_folder import default_cache
+from ssl_seg.data.cache_folder import default_cache_dir
 from ssl_seg.errors import ResourceError
-from ssl_seg.utils.files import discard, replace_text
+from ssl_seg.utils.files import atomic_write_text, discard
 from ssl_seg.utils.toml import read_json
 
 _MAX_BYTES = 1_000_000
@@ -32,8 +32,8 @@ def write_component_names(names: Mapping[str, Sequence[str]]) -> None:
         with suppress(ResourceError, OSError, ValueError):
             for left in _file().parent.glob(f".{_file().name}.tmp-*"):  # by a process that was killed
                 discard(left)
-            replace_text(_file(), json.dumps(names) + "\n")
+            atomic_write_text(_file(), json.dumps(names) + "\n")
 
 
 def _file() -> Path:
-    return default_cache() / "components.json"
+    return default_cache_dir() / "components.json"

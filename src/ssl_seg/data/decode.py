@@ -59,7 +59,7 @@ def read_image(
     except ValueError:
         raise
     except Exception as error:  # Pillow raises many kinds, not all of them OSError
-        raise ValueError(why(error)) from error
+        raise ValueError(describe_error(error)) from error
 
 
 def _open(file: IO[bytes]) -> tuple[ImageFile.ImageFile, TiffHeader | None]:
@@ -93,10 +93,10 @@ def read_size(path: Path) -> tuple[int, int]:
         with open_regular(path) as file, Image.open(file, formats=FORMATS) as image:
             return _true_size(image)
     except Exception as error:  # Pillow raises many kinds, not all of them OSError
-        raise ValueError(why(error)) from error
+        raise ValueError(describe_error(error)) from error
 
 
-def why(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """What is wrong with a file, in one line and without Python's own words."""
     if isinstance(error, UnidentifiedImageError):
         return "not an image, or an unsupported format"

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ssl_seg.data.image_cache import ImageCache
 
 
-def align(image_cache: "ImageCache", dataset: "Dataset", classes: list[str], spec: str) -> None:
+def align_labels(image_cache: "ImageCache", dataset: "Dataset", classes: list[str], spec: str) -> None:
     """Give a store the class indices of the training images.
 
     Raises:

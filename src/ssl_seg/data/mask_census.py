@@ -14,7 +14,7 @@ from PIL import Image
 
 from ssl_seg.data.mask_files import colours_of, open_mask, values_of
 from ssl_seg.data.palettes import pack_rgb, unpack_rgb
-from ssl_seg.errors import DataError, counted
+from ssl_seg.errors import DataError, pluralize
 from ssl_seg.utils.text import first_lines
 
 _NUM_INSPECTED = 16
@@ -50,7 +50,7 @@ class Census:
         """The most frequent values with their shares, then a rare one with a mask that holds it."""
         most = self.pixels.most_common()
         shown = [f"{show(value)}: {percent(self.share(value))}" for value, _ in most[:_SHOWN]]
-        text = f"{counted(len(most), 'value')} in {counted(self.masks, 'mask')}: {', '.join(shown)}"
+        text = f"{pluralize(len(most), 'value')} in {pluralize(self.masks, 'mask')}: {', '.join(shown)}"
         if len(most) > _SHOWN:
             text += f", and {len(most) - _SHOWN} rarer ones"
         rarest, pixels = most[-1]

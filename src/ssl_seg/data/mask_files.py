@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 
 from ssl_seg.base import IGNORE_INDEX
-from ssl_seg.data.decode import FORMATS, MAX_PIXELS, why
+from ssl_seg.data.decode import FORMATS, MAX_PIXELS, describe_error
 from ssl_seg.data.image_file import check_whole, open_regular
 from ssl_seg.data.palettes import UNKNOWN_CLASS, Palette, pack_rgb, unpack_rgb
-from ssl_seg.errors import counted
+from ssl_seg.errors import pluralize
 
 _SHOWN = 3
 _LARGEST = 65_535  # of a value
@@ -89,11 +89,11 @@ class MaskReader:
         most = sorted(zip(counts.tolist(), found.tolist(), strict=True), reverse=True)
         if self.encoding == "colours":
             shown = [
-                f"{counted(count, 'pixel')} of color {unpack_rgb(code)}" for count, code in most[:_SHOWN]
+                f"{pluralize(count, 'pixel')} of color {unpack_rgb(code)}" for count, code in most[:_SHOWN]
             ]
             what = "is not in the palette"
         else:
-            shown = [f"{counted(count, 'pixel')} of index {index:g}" for count, index in most[:_SHOWN]]
+            shown = [f"{pluralize(count, 'pixel')} of index {index:g}" for count, index in most[:_SHOWN]]
             what = f"is not one of the classes {', '.join(self.palette.names)}"
             if self.palette.by == "indices":
                 what = f"is not one of {len(self.palette.names)} classes"
@@ -131,7 +131,7 @@ def open_mask(path: Path) -> Image.Image:
     except ValueError:
         raise
     except Exception as error:  # Pillow raises many kinds, not all of them OSError
-        raise ValueError(why(error)) from error
+        raise ValueError(describe_error(error)) from error
 
 
 def colours_of(image: Image.Image, *, bits: bool = False) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ from typing import IO, Any
 from PIL.TiffImagePlugin import PREFIXES, ImageFileDirectory_v2
 
 from ssl_seg.data.levels import PixelError
-from ssl_seg.errors import counted
+from ssl_seg.errors import pluralize
 
 _COLOURS = {
     0: 1,
@@ -55,7 +55,7 @@ class TiffHeader:
 
     def __str__(self) -> str:
         kind = _KINDS.get(self.kind, "unknown")
-        return f"a TIFF of {counted(self.bands, 'band')} of {self.bits}-bit {kind} values"
+        return f"a TIFF of {pluralize(self.bands, 'band')} of {self.bits}-bit {kind} values"
 
     def check(self) -> None:
         """Refuse what would be read in part, or wrongly.

@@ -9,7 +9,7 @@ from threading import Lock
 from time import monotonic
 from typing import Any
 
-from ssl_seg.errors import RankError
+from ssl_seg.errors import DistributedError
 from ssl_seg.utils.toml import parse_json
 
 _OPTIONS = {"TCP_NODELAY": 1} | {
@@ -77,7 +77,7 @@ def accept_all(server: socket.socket, world_size: int, token: str) -> dict[int, 
         Rank -> connection and description of the peer.
 
     Raises:
-        RankError: a process has not connected in time.
+        DistributedError: a process has not connected in time.
     """
     connections: dict[int, tuple[Connection, str]] = {}
     deadline = monotonic() + _CONNECT_TIMEOUT_SECONDS
@@ -86,7 +86,9 @@ def accept_all(server: socket.socket, world_size: int, token: str) -> dict[int, 
             missing = sorted(set(range(1, world_size)).difference(connections))
             for connection, _ in connections.values():
                 connection.close()
-            raise RankError(f"process {missing[0]} did not connect within {_CONNECT_TIMEOUT_SECONDS:.0f} s")
+            raise DistributedError(
+                f"process {missing[0]} did not connect within {_CONNECT_TIMEOUT_SECONDS:.0f} s"
+            )
         server.settimeout(max(0.1, deadline - monotonic()))
         with suppress(TimeoutError):
             line = server.accept()[0]
@@ -117,12 +119,14 @@ def connect_to_main(address: tuple[str, int], rank: int, token: str) -> Connecti
     """Connect to the main process.
 
     Raises:
-        RankError: it cannot be reached.
+        DistributedError: it cannot be reached.
     """
     try:
         connection = Connection(socket.create_connection(address, timeout=_CONNECT_TIMEOUT_SECONDS))
     except OSError as error:
         where = f"{address[0]} port {address[1]}"
-        raise RankError(f"process {rank} cannot reach the main process: {error}", where=where) from error
+        raise DistributedError(
+            f"process {rank} cannot reach the main process: {error}", where=where
+        ) from error
     connection.send(token=token, rank=rank, who=f"pid {os.getpid()} on {socket.gethostname()}")
     return connection

@@ -13,7 +13,7 @@ from threading import Condition, Event, Thread, Timer
 from typing import Any
 
 from ssl_seg.distributed.connection import Connection
-from ssl_seg.errors import RankError, SslSegError, Stopped
+from ssl_seg.errors import DistributedError, SslSegError, Stopped
 from ssl_seg.utils.interrupt import Interrupted
 from ssl_seg.utils.timeout import StallDetector, timeout_seconds
 
@@ -47,10 +47,12 @@ class Failure:
         if self.code > 128:
             error = Stopped(self.code - 128)
         elif self.code:
-            error = RankError(f"process {self.rank} failed: {self.what}", where=self.where, next=self.next)
+            error = DistributedError(
+                f"process {self.rank} failed: {self.what}", where=self.where, next=self.next
+            )
         else:
             where = f"{self.where}; it was killed, crashed, or its machine is unreachable"
-            error = RankError(f"process {self.rank} exited unexpectedly", where=where)
+            error = DistributedError(f"process {self.rank} exited unexpectedly", where=where)
         error.reported = from_main
         return error
 
@@ -96,7 +98,7 @@ class FailureMonitor:
         not answered for `timeout_seconds()` seconds is frozen.
 
         Raises:
-            RankError: another process ended or is frozen. Stopped: by a signal.
+            DistributedError: another process ended or is frozen. Stopped: by a signal.
         """
         with self._changed:
             self._arrivals[self.rank] += 1
@@ -112,7 +114,7 @@ class FailureMonitor:
                     other for other, looks in idle.items() if looks.is_stalled(self._messages_received[other])
                 ]
                 if frozen:
-                    raise RankError(
+                    raise DistributedError(
                         f"process {frozen[0]} is unresponsive: no answer for {timeout_seconds():.0f} s",
                         where=self._descriptions[frozen[0]],
                     )

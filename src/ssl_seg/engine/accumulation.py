@@ -8,5 +8,5 @@ from torch import nn
 
 def shares(module: nn.Module, parts: Sequence[Any]) -> list[float]:
     """What each part of a batch counts: the same, unless the module says otherwise."""
-    say = getattr(module, "shares", None) if len(parts) > 1 else None
-    return say(parts) if say else [1.0 / len(parts)] * len(parts)
+    shares_of = getattr(module, "shares", None) if len(parts) > 1 else None
+    return shares_of(parts) if shares_of else [1.0 / len(parts)] * len(parts)

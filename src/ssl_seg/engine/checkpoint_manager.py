@@ -81,7 +81,7 @@ class CheckpointManager:
         if unfinished and signal:
             self.signals.signal = int(signal)
             self._save(step)
-            raise Stopped(self.signals.signal, kept=self.latest_checkpoint, next=self.run.again)
+            raise Stopped(self.signals.signal, kept=self.latest_checkpoint, next=self.run.resume_command)
         if due:
             self._save(step)
 
@@ -131,7 +131,7 @@ class CheckpointManager:
         if self.signals.received_on_any_rank(self.device):
             return  # `on_epoch_end` may have been cut short: the resumed run ends this epoch
         if self.device.is_main:
-            self.run.add_scores(scores)
+            self.run.append_scores(scores)
         log.info("epoch %d: %s", epoch, ", ".join(f"{k} {v:.5g}" for k, v in scores.items()))
         self._check_scores(epoch, scores)
         self.device.barrier()

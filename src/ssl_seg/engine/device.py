@@ -24,7 +24,7 @@ from ssl_seg.distributed.agreement import first_difference
 from ssl_seg.distributed.connection import accept_all, connect_to_main, listen
 from ssl_seg.distributed.failure_monitor import FailureMonitor
 from ssl_seg.distributed.launcher import set_env_from_slurm, world_size_from_env
-from ssl_seg.errors import RankError, UsageError, counted
+from ssl_seg.errors import DistributedError, UsageError, pluralize
 from ssl_seg.nn.batch_norm import convert_sync_batchnorm
 from ssl_seg.nn.small_maps import pad_small_maps
 from ssl_seg.utils.timeout import timeout_seconds
@@ -163,7 +163,7 @@ class Device:
         """Wait until all processes have arrived, however long one of them takes.
 
         Raises:
-            RankError: another process is gone.
+            DistributedError: another process is gone.
         """
         if self.failure_monitor:
             self.failure_monitor.barrier()
@@ -195,7 +195,7 @@ class Device:
         if self.device.type == "cuda":
             name = torch.cuda.get_device_name(self.device)
         else:
-            name = f"CPU, {counted(torch.get_num_threads(), 'thread')}"
+            name = f"CPU, {pluralize(torch.get_num_threads(), 'thread')}"
         many = f", {self.world_size} processes" if self.world_size > 1 else ""
         return f"{name}{many}, {self.precision}"
 
@@ -227,7 +227,7 @@ def _init_process_group(cpu: bool) -> PartialState:
     """Initialize the process group of the processes that a launcher started together.
 
     Raises:
-        UsageError: it is one of several and cannot find the others. RankError: they have not come.
+        UsageError: it is one of several and cannot find the others. DistributedError: they have not come.
     """
     count = world_size_from_env()
     if count == 1:
@@ -242,7 +242,7 @@ def _init_process_group(cpu: bool) -> PartialState:
     except ValueError as error:
         raise UsageError(f"{apart}: {error}", next=way) from error
     except RuntimeError as error:
-        raise RankError(f"{apart}: {str(error).splitlines()[0]}") from error
+        raise DistributedError(f"{apart}: {str(error).splitlines()[0]}") from error
     if state.num_processes != count:
         missing = "RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR or MASTER_PORT is missing in the environment"
         raise UsageError(apart, where=missing, next=way)

@@ -12,7 +12,7 @@ from accelerate import tracking
 
 from ssl_seg.engine.run_dir import Run
 from ssl_seg.errors import UsageError, did_you_mean
-from ssl_seg.utils.files import replace_text
+from ssl_seg.utils.files import atomic_write_text
 from ssl_seg.utils.log import log
 from ssl_seg.utils.toml import read_json
 
@@ -116,7 +116,7 @@ class ExperimentLogger:
         return read_json(path) if path.exists() else {}
 
     def _remember(self, name: str, number: str) -> None:
-        replace_text(self._run.folder / _IDS, json.dumps({**self._ids(), name: number}) + "\n")
+        atomic_write_text(self._run.folder / _IDS, json.dumps({**self._ids(), name: number}) + "\n")
 
 
 def _use_folder(folder: Path) -> None:

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from ssl_seg.engine.run_settings import is_run, read_settings
-from ssl_seg.errors import OccupiedError, ResourceError, SslSegError, WeightsError
+from ssl_seg.errors import OutputInUseError, ResourceError, SslSegError, WeightsError
 from ssl_seg.results.run_digests import remove_digests, write_digests
 from ssl_seg.results.scores import load_scores, read_scores
 from ssl_seg.results.status import write_status
 from ssl_seg.utils.code_names import resuming
-from ssl_seg.utils.files import replace_text
+from ssl_seg.utils.files import atomic_write_text
 from ssl_seg.utils.lock import OpenFolder, take_lock
 from ssl_seg.utils.log import Lines, LogFile, log
 from ssl_seg.utils.toml import read_toml, to_toml
@@ -46,7 +46,7 @@ class Run:
             it is.
 
     Raises:
-        OccupiedError: another process holds the folder, or it is not empty.
+        OutputInUseError: another process holds the folder, or it is not empty.
         WeightsError: `resume` and there is no run in the folder.
         ResourceError: the folder cannot be made or written.
     """
@@ -81,7 +81,7 @@ class Run:
 
     def _prepare(self) -> None:
         if not self.resume:
-            _refuse_if_filled(self.folder)
+            _check_empty(self.folder)
             (self.folder / "bad_images.csv").unlink(missing_ok=True)  # of a start before this one
         for leftover in self.folder.rglob(".*.tmp-*"):  # of a process that was killed while it wrote
             if leftover.is_file():
@@ -112,7 +112,7 @@ class Run:
             self._lock.close()  # lets go of the lock; the file stays, so nobody can lock a stale name
 
     @property
-    def again(self) -> str:
+    def resume_command(self) -> str:
         """What to type to go on with it; code is named again, as only a person may do that."""
         config: dict[str, Any] = {}
         with suppress(SslSegError):  # not there before the first step
@@ -128,10 +128,12 @@ class Run:
         if self._open:
             self._open.check()
 
-    def write_settings(self, settings: Mapping[str, Any]) -> None:
+    def write_config(self, settings: Mapping[str, Any]) -> None:
         """Write `run.toml`; `ssl-seg train --config run.toml` repeats the run."""
-        replace_text(self.folder / "run.toml", to_toml(settings))
+        atomic_write_text(self.folder / "run.toml", to_toml(settings))
         self._settings = read_toml(self.folder / "run.toml")
+
+    write_settings = write_config  # deprecated: the name in version 0.1.0
 
     def settings(self) -> dict[str, Any]:
         """What the run was started with: the content of `run.toml`.
@@ -153,7 +155,7 @@ class Run:
         settings = self.settings()
         if not (self.folder / "run.toml").exists():
             log.warning("run.toml was missing: restored from the checkpoint of step %d", step)
-            self.write_settings(settings)
+            self.write_config(settings)
         found = load_scores(self.folder, resume=True)
         known = found.lines if scores is None else scores
         self._lines = [dict(line) for line in known if line["step"] <= step]
@@ -165,14 +167,14 @@ class Run:
             log.warning(
                 "scores.jsonl: %s; %s; the original file is kept as %s", found.damage, what, aside.name
             )
-        replace_text(path, "".join(json.dumps(line) + "\n" for line in self._lines))
+        atomic_write_text(path, "".join(json.dumps(line) + "\n" for line in self._lines))
 
     @property
     def is_early(self) -> bool:
         """Whether it is resumed and version 0.1.0 began it: it goes on with the network and decay it had."""
         return self.resume and "no_weight_decay" not in self.settings().get("record", {})
 
-    def add_scores(self, scores: Mapping[str, float]) -> None:
+    def append_scores(self, scores: Mapping[str, float]) -> None:
         """Append one line to `scores.jsonl`; `epoch` and `step` are among its numbers.
 
         Raises:
@@ -217,17 +219,17 @@ def _free_name(path: Path) -> Path:
     return next(name for name in names if not name.exists())
 
 
-def _refuse_if_filled(folder: Path) -> None:
+def _check_empty(folder: Path) -> None:
     names = sorted(path.name for path in folder.iterdir() if path.name != ".lock")
-    if all(_is_of_a_start(folder / name) for name in names):
+    if all(_is_unstarted_run_file(folder / name) for name in names):
         return
     shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     resume = "--resume to continue it, or " if "run.toml" in names else ""
     way = f"{resume}--out OTHER_FOLDER"
-    raise OccupiedError(f"{folder} is not empty", where=shown, next=way)
+    raise OutputInUseError(f"{folder} is not empty", where=shown, next=way)
 
 
-def _is_of_a_start(path: Path) -> bool:
+def _is_unstarted_run_file(path: Path) -> bool:
     """Whether this is all that a run leaves which ends before its first checkpoint."""
     if path.name in ("figures", "checkpoints"):
         return not any(child.name.startswith("step-") for child in path.iterdir())

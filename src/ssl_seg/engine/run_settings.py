@@ -14,7 +14,7 @@ from ssl_seg.weights.checkpoint_files import newest_state
 
 NAME = "run.toml"
 # flags that a resumed run may change: they do not touch what is computed
-FREE = frozenset(
+RESUME_OVERRIDABLE = frozenset(
     {"allow_overlap", "save_every", "cache", "out", "config", "resume", "compile", "track", "max_time"}
 )
 # where images lie: a resumed run may find them elsewhere, `record` compares what is in them
@@ -65,7 +65,11 @@ def read_settings(folder: Path) -> dict[str, Any]:
 def differences(started: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """`lr: was 0.001, is 0.9` for each setting that differs and must not; tables are compared key by key."""
     for key in dict.fromkeys([*started, *now]):
-        if not prefix and key in FREE or (key in PLACES and key in started and key in now and not prefix):
+        if (
+            not prefix
+            and key in RESUME_OVERRIDABLE
+            or (key in PLACES and key in started and key in now and not prefix)
+        ):
             continue
         old, new = started.get(key), now.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
@@ -123,7 +127,7 @@ def check_resume_config(config: Mapping[str, Any], stored: Mapping[str, Any]) ->
     changed = [
         f"{key}: was {stored.get(key, False)!r}, now {value!r}"
         for key, value in config.items()
-        if key not in FREE | moved
+        if key not in RESUME_OVERRIDABLE | moved
         # False: of a switch that the version before did not have
         and not (same_name if key in COMPONENTS else same_code)(value, stored.get(key, False))
         and not (value is None or value == {})

@@ -4,8 +4,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from ssl_seg.errors import UsageError, counted, did_you_mean
-from ssl_seg.utils.text import duration
+from ssl_seg.errors import UsageError, did_you_mean, pluralize
+from ssl_seg.utils.text import format_duration
 
 MEASURED = ("val_", "probe_")  # scores that are not there in every epoch
 
@@ -37,7 +37,7 @@ class Stopping:
 
     def end_by_time(self) -> None:
         """End the run, as its time is up."""
-        self.reason, self.is_final = f"training took {duration(self.max_seconds)}", False
+        self.reason, self.is_final = f"training took {format_duration(self.max_seconds)}", False
 
     def check_scores(self, lines: Sequence[Mapping[str, float]]) -> None:
         """End the run if its score has not improved for too long.
@@ -59,7 +59,7 @@ class Stopping:
         best = max(range(len(ranks)), key=lambda index: (ranks[index], -index))
         if len(values) - 1 - best >= self.patience:
             epoch, value = values[best]
-            times = counted(self.patience, "measurement")
+            times = pluralize(self.patience, "measurement")
             self.reason = f"{self.metric} did not improve on {value:.4f} of epoch {epoch:.0f} for {times}"
 
     def _check_name(self, line: Mapping[str, float]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from ssl_seg.exporting.base import ExportModel
 from ssl_seg.exporting.run_record import RunRecord
 from ssl_seg.results.tables import as_markdown
-from ssl_seg.utils.text import plain
+from ssl_seg.utils.text import strip_unprintable
 
 _TASKS = {"classify": "image-classification", "segment": "image-segmentation"}
 _METRICS = {"top1": "accuracy", "miou": "mean_iou", "probe_knn": "accuracy"}
@@ -209,7 +209,7 @@ def _slug(text: str) -> str:
 
 def _md(text: Any) -> str:
     """A text that Markdown shows as it is, on one line, without what cannot be written."""
-    return as_markdown(plain(text))
+    return as_markdown(strip_unprintable(text))
 
 
 def _table(safetensors_metadata: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -16,7 +16,7 @@ from ssl_seg.exporting.output import atomic_output, write_json
 from ssl_seg.exporting.run_record import RunRecord
 from ssl_seg.weights.backbone_file import FORMAT
 from ssl_seg.weights.model_file import save_model
-from ssl_seg.weights.readers import read_file
+from ssl_seg.weights.readers import read_tensors
 from ssl_seg.weights.state_dict import write_tensors
 
 _COMMANDS = """```sh
@@ -51,7 +51,7 @@ def to_hub(
     Raises:
         UsageError: no such identifier can be.
         WeightsError: what is read back is not what was written.
-        OccupiedError, ResourceError: see `atomic_output`.
+        OutputInUseError, ResourceError: see `atomic_output`.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,40}", license):
         raise UsageError(
@@ -69,7 +69,7 @@ def to_hub(
             state = source.model.state_dict()
             metadata = {**source.metadata, **source.safetensors_metadata, "classes": list(source.classes)}
             save_model(file, source.model, metadata)
-        written_back, _ = read_file(file)
+        written_back, _ = read_tensors(file)
         if written_back.keys() != state.keys() or not all(
             torch.equal(written_back[key], state[key]) for key in state
         ):

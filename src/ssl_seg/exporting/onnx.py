@@ -59,7 +59,7 @@ def to_onnx(source: ExportModel, path: Path) -> Exported:
         UsageError: a package is missing, the path does not end with .onnx, or the weights are larger than
             such a file can be.
         WeightsError: ONNX Runtime's outputs differ from PyTorch's by more than 1e-4.
-        OccupiedError, ResourceError: see `atomic_output`.
+        OutputInUseError, ResourceError: see `atomic_output`.
     """
     _check_request(source, path)
     graph = _Graph(source)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ssl_seg.errors import OccupiedError
+from ssl_seg.errors import OutputInUseError
 from ssl_seg.utils.files import atomic_path
 
 
@@ -15,11 +15,11 @@ def atomic_output(path: Path) -> Iterator[Path]:
     """Yield a temporary path for a file or a folder; it is renamed to `path` when the block succeeds.
 
     Raises:
-        OccupiedError: `path` exists.
+        OutputInUseError: `path` exists.
         ResourceError: it cannot be written.
     """
     if path.is_symlink() or path.is_file() or (path.is_dir() and any(path.iterdir())):
-        raise OccupiedError(f"{path} already exists", next="use another --out, or remove it")
+        raise OutputInUseError(f"{path} already exists", next="use another --out, or remove it")
     with atomic_path(path) as tmp_path:
         yield tmp_path
 

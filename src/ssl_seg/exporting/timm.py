@@ -46,7 +46,7 @@ def to_timm(source: ExportModel, folder: Path) -> Exported:
     Raises:
         UsageError: the backbone is not a network of timm.
         WeightsError: what timm makes of the folder computes something else.
-        OccupiedError, ResourceError: see `atomic_output`.
+        OutputInUseError, ResourceError: see `atomic_output`.
     """
     net, with_head, notes = network(source)
     with atomic_output(folder) as tmp_path:

@@ -55,7 +55,7 @@ def to_torchvision(source: ExportModel, path: Path) -> Exported:
     Raises:
         UsageError: torchvision has no such network, or names or shapes its tensors in another way.
         WeightsError: torchvision's network computes something else from the weights.
-        OccupiedError, ResourceError: see `atomic_output`.
+        OutputInUseError, ResourceError: see `atomic_output`.
     """
     if path.suffix not in (".pth", ".pt", ".safetensors"):
         raise UsageError(

@@ -14,7 +14,7 @@ from ssl_seg.data.mask_files import downsample_mask
 from ssl_seg.errors import UsageError, did_you_mean
 from ssl_seg.figures.gallery_drawing import Color, Tile, draw_gallery
 from ssl_seg.figures.masks import colorize_mask, ignore_color
-from ssl_seg.results.mask_snapshots import epochs_to_watch
+from ssl_seg.results.mask_snapshots import snapshot_epochs
 from ssl_seg.utils.text import shown
 from ssl_seg.utils.toml import read_toml
 
@@ -158,5 +158,5 @@ def _missing_epochs(run: "MaskSnapshots") -> list[int]:
     config = read_toml(path) if path.is_file() else {}
     if not isinstance(config.get("epochs"), int):
         return []
-    planned = epochs_to_watch(str(config.get("watch_epochs", "")), config["epochs"])
+    planned = snapshot_epochs(str(config.get("watch_epochs", "")), config["epochs"])
     return sorted(planned.difference(run.epochs))

@@ -61,7 +61,7 @@ class FCN32s(Head):
         x = self.dropout(F.relu(_fc6_as_matmul(self.fc6, features[-1]), inplace=True))
         x = self.dropout(F.relu(self.fc7(x), inplace=True))
         score = self.score(x)
-        whole = self._enlarged(_repeat_border(score))[:, :, self.factor :, self.factor :]
+        whole = self._upsample(_replicate_pad(score))[:, :, self.factor :, self.factor :]
         (height, width), (rows, columns) = size, score.shape[2:]
         if (rows + 1) * self.factor >= height and (columns + 1) * self.factor >= width:
             return whole[:, :, :height, :width]
@@ -73,7 +73,7 @@ class FCN32s(Head):
         """Start from the classifier of a trained VGG, if it is there; see the function."""
         return load_classifier(self, tensors)
 
-    def _enlarged(self, score: Tensor) -> Tensor:
+    def _upsample(self, score: Tensor) -> Tensor:
         if self.upscore is None:
             return F.interpolate(score, scale_factor=self.factor, mode="bilinear", align_corners=False)
         enlarged: Tensor = self.upscore(score)
@@ -110,7 +110,7 @@ def bilinear_kernel(factor: int) -> Tensor:
     return weight[:, None] * weight[None, :]
 
 
-def _repeat_border(x: Tensor) -> Tensor:
+def _replicate_pad(x: Tensor) -> Tensor:
     """More rows and columns equal to the outermost: one before, two after.
 
     A map that was rounded down ends within a stride of the image's end, and interpolation looks half

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ssl_seg.augment.recipes import BYOL_VIEWS
 from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.hooks import hookimpl
-from ssl_seg.nn.layers import decay_at, make_ema_copy, mlp, update_ema
+from ssl_seg.nn.layers import ema_decay_schedule, make_ema_copy, mlp, update_ema
 from ssl_seg.utils.autocast import full_precision
 from ssl_seg.utils.training_recipe import ADAMW_RECIPE, PaperRecipe
 
@@ -79,7 +79,7 @@ class BYOL(SSLMethod):
         return {"loss": loss, "embedding": projections[0]}
 
     def after_step(self, progress: float) -> None:
-        decay = decay_at(progress, self.decay)
+        decay = ema_decay_schedule(progress, self.decay)
         update_ema(self.target_backbone, self.backbone, decay)
         update_ema(self.target_projector, self.projector, decay)
 

@@ -11,7 +11,7 @@ from ssl_seg.augment.recipes import BYOL_VIEWS, SMALL_CROP, View, multi_crop
 from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.distributed.collectives import all_reduce_mean
 from ssl_seg.hooks import hookimpl
-from ssl_seg.nn.layers import decay_at, make_ema_copy, pooled_crops, update_ema
+from ssl_seg.nn.layers import ema_decay_schedule, make_ema_copy, pooled_crops, update_ema
 from ssl_seg.utils.autocast import full_precision
 from ssl_seg.utils.training_recipe import ADAMW_RECIPE, PaperRecipe, ParamGroup
 
@@ -163,7 +163,7 @@ class DINO(SSLMethod):
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
-        decay = decay_at(progress, self.decay)
+        decay = ema_decay_schedule(progress, self.decay)
         update_ema(self.backbone, self.student, decay, buffers=False)
         update_ema(self.head, self.student_head, decay, buffers=False)
         if self._means:  # of the parts of one batch

@@ -10,7 +10,7 @@ from ssl_seg.augment.recipes import BYOL_VIEWS
 from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.hooks import hookimpl
 from ssl_seg.nn.contrastive import batch_contrast
-from ssl_seg.nn.layers import decay_at, make_ema_copy, mlp, update_ema
+from ssl_seg.nn.layers import ema_decay_schedule, make_ema_copy, mlp, update_ema
 from ssl_seg.utils.training_recipe import ADAMW_RECIPE, PaperRecipe
 
 
@@ -73,7 +73,7 @@ class MoCoV3(SSLMethod):
         return {"loss": 2.0 * self.temperature * (terms[0] + terms[1]), "embedding": projections[0]}
 
     def after_step(self, progress: float) -> None:
-        decay = decay_at(progress, self.decay)
+        decay = ema_decay_schedule(progress, self.decay)
         update_ema(self.target_backbone, self.backbone, decay)
         update_ema(self.target_projector, self.projector, decay)
 

@@ -11,7 +11,7 @@ from ssl_seg.augment.view_list import Views, require_views
 from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.errors import UsageError
 from ssl_seg.hooks import hookimpl
-from ssl_seg.nn.layers import decay_at, global_pool, make_ema_copy, mlp, update_ema
+from ssl_seg.nn.layers import ema_decay_schedule, global_pool, make_ema_copy, mlp, update_ema
 from ssl_seg.utils.autocast import full_precision
 from ssl_seg.utils.training_recipe import ADAMW_RECIPE, PaperRecipe
 
@@ -152,7 +152,7 @@ class PixPro(SSLMethod):
         return loss
 
     def after_step(self, progress: float) -> None:
-        decay = decay_at(progress, self.decay)
+        decay = ema_decay_schedule(progress, self.decay)
         update_ema(self.target_backbone, self.backbone, decay)
         update_ema(self.target_projector, self.projector, decay)
         if self.instance:

@@ -98,9 +98,12 @@ def without_dropout(module: M) -> M:
     return module
 
 
-def decay_at(progress: float, start: float) -> float:
+def ema_decay_schedule(progress: float, start: float) -> float:
     """The decay of a target network: from `start` to 1 along half a cosine; `progress` in [0, 1]."""
     return 1.0 - (1.0 - start) * (math.cos(math.pi * progress) + 1.0) / 2.0
+
+
+decay_at = ema_decay_schedule  # deprecated: the name in version 0.1.0, which plugins import
 
 
 @torch.no_grad()

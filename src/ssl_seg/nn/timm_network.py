@@ -10,7 +10,7 @@ from timm.models.hrnet import HighResolutionNet
 from torch import nn
 
 from ssl_seg.errors import UsageError
-from ssl_seg.utils.entry_points import brief
+from ssl_seg.utils.entry_points import short_error
 
 
 def create(name: str, **options: Any) -> tuple[Any, dict[str, Any]]:
@@ -36,7 +36,7 @@ def create(name: str, **options: Any) -> tuple[Any, dict[str, Any]]:
 
 def _refused(name: str, options: dict[str, Any], error: Exception | None) -> UsageError:
     stated = ", ".join(f"{key}={value}" for key, value in options.items())
-    reason = f": {brief(error)}" if error else ""
+    reason = f": {short_error(error)}" if error else ""
     return UsageError(f"backbone {name!r} does not support {stated}{reason}", next=f"ssl-seg list {name}")
 
 

@@ -82,7 +82,9 @@ def build(folders: Sequence[Path], title: str = "") -> Report:
     """
     collected = collect(folders)
     figures = _figures(collected)
-    tables = {command: summaries.class_table(collected, command) for command in summaries.PER_CLASS_SCORES}
+    tables = {
+        command: summaries.format_class_table(collected, command) for command in summaries.PER_CLASS_SCORES
+    }
     return Report(
         title=title or f"Report: {collected.name}",
         created_at=f"{datetime.now():%Y-%m-%d %H:%M}",
@@ -164,7 +166,7 @@ def _run_row(run: ReportRun) -> RunRow:
         summaries.best_cell(run, key) if key != "loss" else summaries.Cell("n/a"),
     ]
     speed = [
-        summaries.duration(run),
+        summaries.describe_duration(run),
         summaries.score_cell(run, "images_per_second", 1),
         summaries.energy(run),
     ]

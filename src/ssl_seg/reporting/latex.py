@@ -4,8 +4,8 @@ from pathlib import Path
 
 from ssl_seg.reporting.build import Report
 from ssl_seg.results.tables import latex_table
-from ssl_seg.utils.files import replace_text
-from ssl_seg.utils.text import plain
+from ssl_seg.utils.files import atomic_write_text
+from ssl_seg.utils.text import strip_unprintable
 
 
 def write_tables(report: Report, path: Path) -> None:
@@ -14,14 +14,14 @@ def write_tables(report: Report, path: Path) -> None:
     Raises:
         ResourceError: it cannot be written.
     """
-    replace_text(path, tables(report))
+    atomic_write_text(path, tables(report))
 
 
 def tables(report: Report) -> str:
     """Return the tables of scores, differences, per-class results and runs."""
     parts = [f"% {_one_line(report.title)}"]
     for result in report.results:
-        parts += [f"% {_one_line(result.name)}", plain(result.table.latex()).strip()]
+        parts += [f"% {_one_line(result.name)}", strip_unprintable(result.table.latex()).strip()]
     for command, table in report.classes.items():
         parts += [
             f"% {command}: {table.what} at the last epoch, mean and standard deviation over seeds",
@@ -36,4 +36,4 @@ def tables(report: Report) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(plain(text).split())
+    return " ".join(strip_unprintable(text).split())

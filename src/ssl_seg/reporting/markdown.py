@@ -12,9 +12,9 @@ from ssl_seg.reporting.summaries import ClassTable
 from ssl_seg.reporting.svg import standalone_svg
 from ssl_seg.reporting.training_health import LEVELS
 from ssl_seg.results.tables import as_markdown, markdown_table
-from ssl_seg.utils.files import replace_bytes, replace_text
+from ssl_seg.utils.files import atomic_write_bytes, atomic_write_text
 from ssl_seg.utils.outputs import output_path
-from ssl_seg.utils.text import plain
+from ssl_seg.utils.text import strip_unprintable
 
 
 def write_markdown(report: Report, path: Path) -> None:
@@ -23,7 +23,7 @@ def write_markdown(report: Report, path: Path) -> None:
     Raises:
         ResourceError: they cannot be written.
     """
-    replace_text(path, _Writer(path).text(report))
+    atomic_write_text(path, _Writer(path).text(report))
 
 
 class _Writer:
@@ -58,7 +58,7 @@ class _Writer:
             EncodedImage(standalone_svg(picture).encode(), "svg+xml") if isinstance(picture, str) else picture
         )
         file = f"{name}{made.suffix}"
-        replace_bytes(output_path(self._path.parent, f"{self._files}/{file}"), made.data)
+        atomic_write_bytes(output_path(self._path.parent, f"{self._files}/{file}"), made.data)
         index = re.sub(
             r"[^\w./-]", lambda found: "".join(f"%{b:02X}" for b in os.fsencode(found[0])), self._files
         )
@@ -71,7 +71,7 @@ class _Writer:
                 self._say(
                     self._image(f"scores-{index}", result.chart, "scores with 95% confidence intervals")
                 )
-            self._say(plain(result.table.markdown()).strip())
+            self._say(strip_unprintable(result.table.markdown()).strip())
 
     def _curves(self, report: Report) -> None:
         if report.curves:
@@ -186,8 +186,8 @@ def _class_lines(table: ClassTable) -> list[str]:
 
 def _code(lines: Iterable[str]) -> str:
     """Return an indented code block, one line each: no content can end it."""
-    return "\n".join("    " + " ".join(plain(line).split()) for line in lines)
+    return "\n".join("    " + " ".join(strip_unprintable(line).split()) for line in lines)
 
 
 def _md(text: str) -> str:
-    return as_markdown(plain(text))
+    return as_markdown(strip_unprintable(text))

@@ -13,8 +13,8 @@ from ssl_seg.reporting.build import COMMAND_TITLES, Report, map_charts
 from ssl_seg.reporting.embedding_maps import EmbeddingMap, map_json
 from ssl_seg.reporting.svg import theme_css
 from ssl_seg.reporting.training_health import LEVELS
-from ssl_seg.utils.files import replace_text
-from ssl_seg.utils.text import plain
+from ssl_seg.utils.files import atomic_write_text
+from ssl_seg.utils.text import strip_unprintable
 
 _HERE = Path(__file__).parent
 
@@ -25,7 +25,7 @@ def write_page(report: Report, path: Path) -> None:
     Raises:
         ResourceError: it cannot be written.
     """
-    replace_text(path, page(report))
+    atomic_write_text(path, page(report))
 
 
 def page(report: Report) -> str:
@@ -34,7 +34,7 @@ def page(report: Report) -> str:
         loader=FileSystemLoader(_HERE),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=lambda value: plain(value) if type(value) is str else value,
+        finalize=lambda value: strip_unprintable(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )

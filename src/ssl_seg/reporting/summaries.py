@@ -64,7 +64,7 @@ class ClassTable:
         ]
 
 
-def class_table(collected: ReportData, command: str) -> ClassTable | None:
+def format_class_table(collected: ReportData, command: str) -> ClassTable | None:
     """Return the last epoch's score of each class; None if no finished run of the command has any."""
     prefix, what, means = PER_CLASS_SCORES[command]
     stages = [stage for stage in collected.of(command) if any(_last(run) for run in stage.finished)]
@@ -137,7 +137,7 @@ def best_cell(run: ReportRun, key: str) -> Cell:
     )
 
 
-def duration(run: ReportRun) -> Cell:
+def describe_duration(run: ReportRun) -> Cell:
     """Return the training time of a run."""
     value = _number(run.last.get("seconds"))
     if value is None:

@@ -10,7 +10,7 @@ from html import escape
 
 from ssl_seg.figures.palette import SERIES, css_variables
 from ssl_seg.results.runs import StageScores
-from ssl_seg.utils.text import plain
+from ssl_seg.utils.text import strip_unprintable
 
 _DASHES = ("", "7 3", "2 3", "9 3 2 3")
 _MAX_MARKERS = 40  # points of a line with a tooltip
@@ -72,7 +72,7 @@ def _curve(line: Series, points: Sequence[tuple[float, float, float, float]], ti
     shown = [*points[::step], *([points[-1]] if (len(points) - 1) % step else [])]
     marks = "".join(
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"><title>'
-        f"{escape(plain(line.name))}\nepoch {epoch:g}: {escape(plain(title))} {value:.4f}</title></circle>"
+        f"{escape(strip_unprintable(line.name))}\nepoch {epoch:g}: {escape(strip_unprintable(title))} {value:.4f}</title></circle>"
         for x, y, epoch, value in shown
         if math.isfinite(value)
     )
@@ -108,7 +108,7 @@ def interval_chart(rows: Sequence[StageScores], color_indices: Mapping[str, int]
         )
     for number, row in enumerate(rows):
         middle = 4 + high * number + high / 2
-        name = plain(row.label)
+        name = strip_unprintable(row.label)
         cut = name if len(name) <= 35 else f"{name[:34]}…"
         parts.append(f'<text x="{left - 14}" y="{middle + 4}" text-anchor="end">{escape(cut)}</text>')
         parts.append(_interval(row, color_indices[row.name], middle, across))
@@ -116,7 +116,7 @@ def interval_chart(rows: Sequence[StageScores], color_indices: Mapping[str, int]
 
 
 def _interval(row: StageScores, color_index: int, y: float, across: "_Scale") -> str:
-    name, color, parts = escape(plain(row.label)), color_variable(color_index), []
+    name, color, parts = escape(strip_unprintable(row.label)), color_variable(color_index), []
     if row.interval:
         low, high = row.interval
         tip = f"<title>{name}\n95% CI {low:.4f} to {high:.4f}</title>"
@@ -212,6 +212,6 @@ def _format_tick(value: float) -> str:
 
 
 def _svg(width: int, height: int, title: str, parts: Sequence[str]) -> str:
-    label = escape(plain(title), quote=True)
+    label = escape(strip_unprintable(title), quote=True)
     head = f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}">'
     return f"{head}{''.join(parts)}</svg>"

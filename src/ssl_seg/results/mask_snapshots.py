@@ -17,7 +17,7 @@ from ssl_seg.data.palettes import UNKNOWN_CLASS, Palette
 from ssl_seg.errors import DataError, UsageError
 from ssl_seg.results.iou import image_iou
 from ssl_seg.results.run_digests import warn_of_damage
-from ssl_seg.utils.text import names_in
+from ssl_seg.utils.text import split_names
 from ssl_seg.utils.toml import read_json, read_toml
 
 _NEXT_STEP = "ssl-seg segment ... --watch 0013,0062  # saves the predicted masks of these validation images"
@@ -149,13 +149,13 @@ def _ignores_excluded(folder: Path) -> bool:
     return TypeAdapter(bool).validate_python(options.get("metric", {}).get("lenient", False))
 
 
-def epochs_to_watch(text: str, epochs: int) -> set[int]:
+def snapshot_epochs(text: str, epochs: int) -> set[int]:
     """`1,10,50` as numbers; by default the first, the middle and the last.
 
     Raises:
         UsageError: no epoch of the run.
     """
-    words = names_in(text)
+    words = split_names(text)
     if not words:
         return {1, (epochs + 1) // 2, epochs}
     for word in words:

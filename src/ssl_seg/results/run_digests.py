@@ -7,7 +7,7 @@ import json
 from functools import cache
 from pathlib import Path
 
-from ssl_seg.utils.files import replace_text
+from ssl_seg.utils.files import atomic_write_text
 from ssl_seg.utils.log import log
 from ssl_seg.utils.toml import read_json
 from ssl_seg.weights.checkpoint_files import digest_of
@@ -28,7 +28,7 @@ def write_digests(folder: Path) -> None:
     """
     found = {name: (folder / name).read_bytes() for name in _FILES if (folder / name).is_file()}
     entries = {name: {"size": len(data), "sha256": digest_of(data)} for name, data in found.items()}
-    replace_text(folder / NAME, json.dumps(entries, indent=1) + "\n")
+    atomic_write_text(folder / NAME, json.dumps(entries, indent=1) + "\n")
 
 
 def remove_digests(folder: Path) -> None:

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ssl_seg.errors import counted
+from ssl_seg.errors import pluralize
 from ssl_seg.utils.log import log
 from ssl_seg.utils.toml import parse_json
 from ssl_seg.weights.checkpoint_files import newest_state
@@ -67,14 +67,14 @@ def load_scores(folder: Path, *, resume: bool = False) -> Scores:
         lines = ordered(_numbers(line) for line in found if line is not None)
         bad = sum(line is None or len(_numbers(line)) < len(line) for line in found)
         damage = (
-            f"{bad} of {counted(len(found), 'line')} {'is' if bad == 1 else 'are'} corrupt" if bad else ""
+            f"{bad} of {pluralize(len(found), 'line')} {'is' if bad == 1 else 'are'} corrupt" if bad else ""
         )
     if not damage:
         return Scores(lines)
     name, state = ("", {}) if resume else newest_state(folder / "checkpoints")
     whole = ordered([*lines, *filter(_is_line, state.get("scores", ()))])
     missing = len(whole) - len(lines)
-    more = f"; {counted(missing, 'epoch')} restored from {name}" if missing else ""
+    more = f"; {pluralize(missing, 'epoch')} restored from {name}" if missing else ""
     return Scores(whole, damage + more)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ssl_seg.utils.files import replace_text
+from ssl_seg.utils.files import atomic_write_text
 from ssl_seg.utils.toml import read_json
 from ssl_seg.weights.checkpoint_files import digest_of
 
@@ -19,7 +19,7 @@ def write_status(folder: Path, status: Mapping[str, Any]) -> None:
     Raises:
         ResourceError: it cannot be written.
     """
-    replace_text(folder / NAME, json.dumps({**status, "sha256": _digest(status)}) + "\n")
+    atomic_write_text(folder / NAME, json.dumps({**status, "sha256": _digest(status)}) + "\n")
 
 
 def read_status(folder: Path) -> dict[str, Any]:

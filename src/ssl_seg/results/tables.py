@@ -7,9 +7,9 @@ from statistics import fmean, stdev
 
 from ssl_seg.results.chance import NUM_PERMUTATIONS
 from ssl_seg.results.runs import Comparison, StageScores, at_compute, compare, compute_budget
-from ssl_seg.utils.files import replace_text
+from ssl_seg.utils.files import atomic_write_text
 from ssl_seg.utils.outputs import output_path
-from ssl_seg.utils.text import csv_text, plain, shown
+from ssl_seg.utils.text import csv_text, shown, strip_unprintable
 
 ALPHA = 0.05  # significance level
 _COLUMNS = "name,title,seeds,last_mean,last_sd,best_mean,best_sd,images,low,high,published"
@@ -107,7 +107,7 @@ class Table:
             csv_text(("names", "mean", "sd", "p", "why"), pairs),
         )
         for ending, text in zip(ENDINGS, texts, strict=True):
-            replace_text(output_path(folder, f"{stem}{ending}"), text)
+            atomic_write_text(output_path(folder, f"{stem}{ending}"), text)
 
     def _numbers(self, row: StageScores) -> list[object]:
         spreads = [*mean_sd(row.last.values()), *mean_sd(row.best.values())]
@@ -137,7 +137,7 @@ class Table:
         """For a paper; needs no package."""
         parts = [f"% {' '.join(self.score.split())}, mean and standard deviation over seeds"]
         parts += map(latex_table, self.cells)
-        return plain("\n\n".join([*parts, "\n".join(f"% {note}" for note in self.notes)]) + "\n")
+        return strip_unprintable("\n\n".join([*parts, "\n".join(f"% {note}" for note in self.notes)]) + "\n")
 
 
 def _cells(row: StageScores) -> list[str]:
@@ -181,14 +181,14 @@ def markdown_table(rows: Sequence[Sequence[str]], ready: Sequence[Sequence[str]]
 
 def latex_table(rows: Sequence[Sequence[str]]) -> str:
     """A table whose first row is the head."""
-    head, *body = [" & ".join(as_latex(plain(cell)) for cell in row) + r" \\" for row in rows]
+    head, *body = [" & ".join(as_latex(strip_unprintable(cell)) for cell in row) + r" \\" for row in rows]
     begin = rf"\begin{{tabular}}{{{'l' * len(rows[0])}}}"
     return "\n".join([begin, r"\hline", head, r"\hline", *body, r"\hline", r"\end{tabular}"])
 
 
 def as_markdown(text: str) -> str:
     """A text that Markdown shows as it is, on one line: a line break would end a row of a table."""
-    return re.sub(r"([\\`*_\[\]<>|~#$&])", r"\\\1", plain(" ".join(text.split())))
+    return re.sub(r"([\\`*_\[\]<>|~#$&])", r"\\\1", strip_unprintable(" ".join(text.split())))
 
 
 def as_latex(text: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from ssl_seg.errors import SslSegError
 from ssl_seg.results.scores import read_scores
 from ssl_seg.study.planner import StudyPlan
-from ssl_seg.utils.text import duration, size_text
+from ssl_seg.utils.text import format_duration, size_text
 from ssl_seg.utils.toml import read_toml
 
 
@@ -30,7 +30,7 @@ def estimate_study(plan: StudyPlan, sam: bool) -> Iterator[str]:
                 done = len(read_scores(job.folder))
                 left, more = per_epoch * (epochs - done), max(0, size - _folder_size(job.folder))
                 seconds, num_bytes = seconds + left, num_bytes + more
-                line += f", about {duration(left)} and {size_text(more)}"
+                line += f", about {format_duration(left)} and {size_text(more)}"
             else:
                 unknown += 1
         reason = plan.changed_inputs(job)
@@ -39,7 +39,7 @@ def estimate_study(plan: StudyPlan, sam: bool) -> Iterator[str]:
     yield ""
     yield f"{todo} of {len(plan.jobs)} runs remaining"
     if todo > unknown:
-        yield f"about {duration(seconds)} and {size_text(num_bytes)} for {todo - unknown} of them"
+        yield f"about {format_duration(seconds)} and {size_text(num_bytes)} for {todo - unknown} of them"
     if unknown:
         yield f"no estimate for {unknown}: no comparable run has finished an epoch"
     if plan.file.report:

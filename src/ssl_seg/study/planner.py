@@ -18,7 +18,7 @@ from ssl_seg.results.status import read_status
 from ssl_seg.study.config import StageConfig, StudyConfig
 from ssl_seg.study.fingerprint import fingerprint
 from ssl_seg.utils.code_names import names_code
-from ssl_seg.utils.files import replace_text
+from ssl_seg.utils.files import atomic_write_text
 from ssl_seg.utils.toml import read_json, read_toml, to_toml
 
 FORMAT = 1  # of the hashed inputs; another number repeats every job
@@ -170,7 +170,7 @@ class StudyPlan:
             ResourceError: a file cannot be written.
         """
         for job in self.jobs:
-            replace_text(job.config, to_toml(job.flags))
+            atomic_write_text(job.config, to_toml(job.flags))
         stages = {
             stage.name: {
                 "title": stage.title,
@@ -182,7 +182,9 @@ class StudyPlan:
         }
         tables = {table.name: {"rows": table.rows, "score": table.score} for table in self.file.tables}
         content = {"format": FORMAT, "tables": tables, "stages": stages}
-        replace_text(self.file.out / "study.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        atomic_write_text(
+            self.file.out / "study.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        )
 
     def run(self, start: Callable[[Job], int], log: Callable[[str], None]) -> list["FailedJob"]:
         """Run all unfinished jobs in order; a failed job skips only its dependents.

@@ -9,9 +9,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
-from ssl_seg.errors import OccupiedError, ResourceError, Stopped
+from ssl_seg.errors import OutputInUseError, ResourceError, Stopped
 from ssl_seg.study.planner import Job
-from ssl_seg.utils.interrupt import SIGNALS, told_as_stopped
+from ssl_seg.utils.interrupt import SIGNALS, stopped_on_interrupt
 from ssl_seg.utils.lock import OpenFolder, take_lock, try_lock
 from ssl_seg.utils.timeout import StallDetector, timeout_seconds
 
@@ -29,14 +29,14 @@ def study_lock(folder: Path, resume_command: str) -> Iterator[OpenFolder]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = take_lock(folder)
         held = OpenFolder(folder)
-    except OccupiedError as error:
+    except OutputInUseError as error:
         error.next = "wait for it to finish"
         raise
     except OSError as error:
         raise ResourceError(f"cannot write to {folder}: {error.strerror}") from error
     with lock:
         try:
-            with told_as_stopped():
+            with stopped_on_interrupt():
                 yield held
         except Stopped as error:
             error.kept, error.next = "finished runs", resume_command
@@ -135,7 +135,7 @@ class JobRunner:
         """Wait for a job of an earlier, killed study: it still holds the lock file.
 
         Raises:
-            OccupiedError: the job stays suspended for `timeout_seconds()` seconds.
+            OutputInUseError: the job stays suspended for `timeout_seconds()` seconds.
         """
         reported, idle = False, StallDetector(_POLL_SECONDS)
         while not try_lock(self._lock_file, seconds=_POLL_SECONDS):
@@ -147,7 +147,7 @@ class JobRunner:
             pid = last.removeprefix("pid ")
             if idle.is_stalled("suspended" if _is_suspended(pid) else object()):
                 way = f"kill -CONT {pid}  # or kill -KILL {pid}: its latest checkpoint is kept"
-                raise OccupiedError(f"a run of an earlier study is suspended: {last}", next=way)
+                raise OutputInUseError(f"a run of an earlier study is suspended: {last}", next=way)
             self._raise_if_stopped()
 
 

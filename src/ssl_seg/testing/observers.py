@@ -11,8 +11,8 @@ import torch
 
 from ssl_seg import hooks
 from ssl_seg.engine.run_dir import Run
-from ssl_seg.plugins import OBSERVERS, Plugins
-from ssl_seg.utils.entry_points import Source
+from ssl_seg.plugins import OBSERVERS, PluginManager
+from ssl_seg.utils.entry_points import PluginSource
 
 # and what each may take
 HOOKS = {name: tuple(inspect.signature(getattr(hooks, name)).parameters) for name in OBSERVERS}
@@ -37,14 +37,14 @@ def check_observer(observer: object) -> None:
                 f"{hook} has no argument {name!r}; available: {', '.join(HOOKS[hook])}"
             )
     with tempfile.TemporaryDirectory() as folder, Run(Path(folder) / "run") as run:
-        run.write_settings({"data": "photos", "ssl": "byol", "backbone": "resnet18", "epochs": _EPOCHS})
+        run.write_config({"data": "photos", "ssl": "byol", "backbone": "resnet18", "epochs": _EPOCHS})
         _call(own, "run_start", run)
         for epoch in range(1, _EPOCHS + 1):
             for step in range(_STEPS * (epoch - 1) + 1, _STEPS * epoch + 1):
                 _call(own, "step_end", run, step=step, scores={"loss": torch.tensor(1.0 / step)})
             scores = {"loss": 1.0 / epoch, "probe_knn": 0.25 * epoch}
             more = {"epoch": epoch, "step": _STEPS * epoch, "seconds": 1.0, "images_per_second": 16.0}
-            run.add_scores({**more, **scores})
+            run.append_scores({**more, **scores})
             returned = _call(own, "epoch_end", run, epoch=epoch, scores=scores)
             assert returned in (None, "stop"), f'epoch_end must return None or "stop", got {returned!r}'
         _call(own, "run_end", run)
@@ -52,9 +52,9 @@ def check_observer(observer: object) -> None:
 
 def _marked(module: ModuleType) -> dict[str, Callable[..., Any]]:
     """The observer hooks of a module, registered like an installed plugin."""
-    plugins = Plugins()
+    plugins = PluginManager()
     try:
-        plugins.register(module, module.__name__, Source(module.__name__))
+        plugins.register(module, module.__name__, PluginSource(module.__name__))
     except Exception as error:
         raise AssertionError(str(error)) from error
     found = {

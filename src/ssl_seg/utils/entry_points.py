@@ -16,7 +16,7 @@ GROUPS = ("ssl_seg", "ssl_seg.commands")
 
 
 @dataclass(frozen=True)
-class Source:
+class PluginSource:
     """Who brings something, as people should see it."""
 
     name: str
@@ -31,9 +31,9 @@ def disabled() -> frozenset[str]:
     return frozenset(filter(None, map(_plain, os.environ.get(DISABLE, "").split(","))))
 
 
-def announced(
+def iter_entry_points(
     group: str, refuse: Callable[[str], None], *, without: Collection[str] | None = None
-) -> list[tuple[EntryPoint, Source]]:
+) -> list[tuple[EntryPoint, PluginSource]]:
     """The entry points of a group with their packages, in the order of their names.
 
     Of two packages of one name the first on the path counts, as for `import`.
@@ -45,7 +45,7 @@ def announced(
         without: names of entry points or packages that are left out; by default those of `disabled`.
     """
     without = disabled() if without is None else without
-    found: dict[str, list[tuple[EntryPoint, Source]]] = {}
+    found: dict[str, list[tuple[EntryPoint, PluginSource]]] = {}
     for distribution in distributions():
         try:
             # most packages announce nothing here: a look at the text is cheaper than its grammar
@@ -54,7 +54,7 @@ def announced(
             source = _source(distribution)
             points = sorted(point for point in distribution.entry_points if point.group == group)
         except Exception as error:  # not UTF-8, no `=` in a line, no name: anything
-            refuse(f"the metadata of {_folder(distribution)} cannot be read: {brief(error)}")
+            refuse(f"the metadata of {_folder(distribution)} cannot be read: {short_error(error)}")
             continue
         found.setdefault(source.name.lower(), [(point, source) for point in points])
     pairs = [pair for name in sorted(found) for pair in found[name]]
@@ -72,7 +72,7 @@ def disabled_in_vain() -> list[str]:
     """Names in `SSL_SEG_DISABLE_PLUGINS` that no installed plugin has."""
     names: set[str] = set()
     for group in GROUPS:
-        for point, source in announced(group, lambda trouble: None, without=()):
+        for point, source in iter_entry_points(group, lambda trouble: None, without=()):
             names |= {_plain(point.name), _plain(source.name)}
     return sorted(disabled() - names)
 
@@ -82,12 +82,12 @@ def _plain(name: str) -> str:
     return name.strip().lower().replace("_", "-")
 
 
-def _source(distribution: Distribution) -> Source:
+def _source(distribution: Distribution) -> PluginSource:
     """By the name in METADATA, or without it that of the folder."""
     known = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO")
     if not known:
-        return Source(_folder(distribution).removesuffix(".dist-info"))
-    return Source(distribution.metadata["Name"] or _folder(distribution), distribution.version or "")
+        return PluginSource(_folder(distribution).removesuffix(".dist-info"))
+    return PluginSource(distribution.metadata["Name"] or _folder(distribution), distribution.version or "")
 
 
 def _folder(distribution: Distribution) -> str:
@@ -95,7 +95,7 @@ def _folder(distribution: Distribution) -> str:
     return str(getattr(path, "name", "a package"))
 
 
-def brief(error: BaseException) -> str:
+def short_error(error: BaseException) -> str:
     """The error on one line: its kind and the beginning of what it says."""
     try:
         text = shown(" ".join(str(error).split()))

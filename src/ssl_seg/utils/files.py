@@ -57,7 +57,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def replace_bytes(path: Path, content: bytes) -> None:
+def atomic_write_bytes(path: Path, content: bytes) -> None:
     """Write a small file so that a reader sees the old one or the new one, never a part.
 
     Raises:
@@ -67,13 +67,13 @@ def replace_bytes(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def replace_text(path: Path, text: str) -> None:
-    """As `replace_bytes`, of text in UTF-8; of half a surrogate pair its escape, as JSON has it.
+def atomic_write_text(path: Path, text: str) -> None:
+    """As `atomic_write_bytes`, of text in UTF-8; of half a surrogate pair its escape, as JSON has it.
 
     Raises:
         ResourceError: it cannot be written; the old one stays.
     """
-    replace_bytes(path, text.encode(errors="backslashreplace"))
+    atomic_write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def temporary(path: Path) -> Path:

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 from ssl_seg.errors import PluginError, SslSegError, is_out_of_memory
-from ssl_seg.utils.entry_points import brief
+from ssl_seg.utils.entry_points import short_error
 from ssl_seg.utils.interrupt import Interrupted
 
 _LABEL = "_ssl_seg_owner"
@@ -116,7 +116,7 @@ def fenced(
         if not culprit or may_raise(culprit, error):
             raise
         fault = PluginError(
-            f"{culprit} {fails}: {brief(error)}",
+            f"{culprit} {fails}: {short_error(error)}",
             where="\n".join(filter(None, (where(), location))) or None,
             next="rerun with `ssl-seg --debug ...` to see the traceback",
         )

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ssl_seg.utils.entry_points import DISABLE, brief
+from ssl_seg.utils.entry_points import DISABLE, short_error
 from ssl_seg.utils.interrupt import Interrupted
 from ssl_seg.utils.lock import try_lock
 from ssl_seg.utils.log import log
@@ -83,7 +83,7 @@ def import_fence(
         except BaseException as error:
             if pressed:
                 raise
-            raise ImportFault(brief(error)) from error
+            raise ImportFault(short_error(error)) from error
 
 
 @contextmanager

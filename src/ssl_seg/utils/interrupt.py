@@ -25,7 +25,7 @@ class Interrupted(BaseException):
 
 
 @contextmanager
-def told_as_stopped() -> Iterator[None]:
+def stopped_on_interrupt() -> Iterator[None]:
     """Around work that can say what it has kept: a signal that ends it is an error like others.
 
     Raises:

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import IO, Any
 
-from ssl_seg.errors import OccupiedError, ResourceError
+from ssl_seg.errors import OutputInUseError, ResourceError
 
 
 def try_lock(file: IO[Any], seconds: float = 0.0) -> bool:
@@ -75,14 +75,14 @@ def take_lock(folder: Path) -> TextIOWrapper:
     """Lock a folder for this process, and say in its file `.lock` who holds it.
 
     Raises:
-        OccupiedError: another process holds it.
+        OutputInUseError: another process holds it.
     """
     file = (folder / ".lock").open("a+")
     if not try_lock(file):
         holder = signature(file)
         file.close()
         way = "use --out OTHER_FOLDER, or wait for it to finish"
-        raise OccupiedError(f"{folder} is in use by {holder}", next=way) from None
+        raise OutputInUseError(f"{folder} is in use by {holder}", next=way) from None
     sign(file)
     return file
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from ssl_seg.errors import PluginError, UsageError, did_you_mean
 from ssl_seg.utils.code_names import unknown
-from ssl_seg.utils.entry_points import brief
+from ssl_seg.utils.entry_points import short_error
 from ssl_seg.utils.foreign import owner_of, wrong
 
 Factory = Callable[..., Any]
@@ -20,7 +20,7 @@ class Paper(Protocol):
     recipe: Mapping[str, Any]
 
 
-def options_of(factory: Factory) -> dict[str, inspect.Parameter]:
+def factory_options(factory: Factory) -> dict[str, inspect.Parameter]:
     """The user's options of a factory: its keyword-only parameters.
 
     Raises:
@@ -30,7 +30,9 @@ def options_of(factory: Factory) -> dict[str, inspect.Parameter]:
         parameters = inspect.signature(factory, eval_str=True).parameters.values()
     except Exception as error:  # an annotation as text may name anything
         whose = owner_of(factory) or "ssl-seg"
-        raise PluginError(f"the options of {factory!r} of {whose} cannot be read: {brief(error)}") from error
+        raise PluginError(
+            f"the options of {factory!r} of {whose} cannot be read: {short_error(error)}"
+        ) from error
     return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
@@ -77,11 +79,11 @@ def paper_in(factory: Factory, what: str, options: Mapping[str, Any]) -> Paper |
 
 def _has_recipe(factory: Factory) -> bool:
     """Whether `recipe` among its options chooses one: it is a method, and has no option of that name itself."""
-    return hasattr(factory, "recipe") and "recipe" not in options_of(factory)
+    return hasattr(factory, "recipe") and "recipe" not in factory_options(factory)
 
 
 def _checked(factory: Factory, what: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    known = options_of(factory)
+    known = factory_options(factory)
     values: dict[str, Any] = {}
     for key, value in options.items():
         if key not in known:
@@ -130,7 +132,7 @@ def resolved_options(factory: Factory, options: Mapping[str, Any]) -> dict[str, 
 
     A value that TOML cannot hold is written as Python would print it; None as `none`.
     """
-    defaults = {name: p.default for name, p in options_of(factory).items() if p.default is not p.empty}
+    defaults = {name: p.default for name, p in factory_options(factory).items() if p.default is not p.empty}
     return {name: _plain(value) for name, value in {**defaults, **options}.items()}
 
 

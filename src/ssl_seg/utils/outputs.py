@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 
-from ssl_seg.errors import OccupiedError, UsageError, counted
+from ssl_seg.errors import OutputInUseError, UsageError, pluralize
 from ssl_seg.utils.text import shown
 
 _SHOWN = 3
@@ -113,7 +113,7 @@ def refuse_taken(outputs: Sequence[Path], inputs: Iterable[Path], *, overwrite: 
 
     Raises:
         UsageError: one is an input.
-        OccupiedError: one already exists.
+        OutputInUseError: one already exists.
     """
     there = refuse_inputs(outputs, inputs)
     if not there or overwrite:
@@ -121,10 +121,10 @@ def refuse_taken(outputs: Sequence[Path], inputs: Iterable[Path], *, overwrite: 
     first = ", ".join(shown(path) for path in there[:_SHOWN])
     way = "use another --out, or --overwrite"
     if len(outputs) == 1:
-        raise OccupiedError(f"{first} already exists", next=way)
+        raise OutputInUseError(f"{first} already exists", next=way)
     more = ", ..." if len(there) > _SHOWN else ""
-    count = f"{len(there)} of {counted(len(outputs), 'output')}"
-    raise OccupiedError(f"{count} already exist", where=first + more, next=way)
+    count = f"{len(there)} of {pluralize(len(outputs), 'output')}"
+    raise OutputInUseError(f"{count} already exist", where=first + more, next=way)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

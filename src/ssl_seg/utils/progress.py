@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from ssl_seg.errors import SslSegError, render
 from ssl_seg.utils.log import log
-from ssl_seg.utils.text import duration, shown
+from ssl_seg.utils.text import format_duration, shown
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -77,7 +77,7 @@ def _printable(lines: Iterable[object], stream: TextIO) -> str:
     return text.encode(letters, "backslashreplace").decode(letters)
 
 
-class Console:
+class ProgressDisplay:
     """Tells about one command, and the log's warnings, on stderr; a closed pipe never stops the work.
 
     Attributes:
@@ -104,7 +104,7 @@ class Console:
         if self._progress:
             self._progress.stop()
 
-    def say(self, *lines: str) -> None:
+    def print_line(self, *lines: str) -> None:
         """Lines that stay; a line break in one of them is shown, not made."""
         if _SHOWN.get().lines:
             self.print(*lines)
@@ -146,13 +146,13 @@ class Console:
         memory = f"{progress.memory / 2**30:.1f} GiB  " if progress.memory else ""
         text = (
             f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.4f}  "
-            f"{progress.images_per_second:.1f} images/s  {share}{memory}{duration(progress.eta_seconds)} left"
+            f"{progress.images_per_second:.1f} images/s  {share}{memory}{format_duration(progress.eta_seconds)} left"
         )
         self._show("training", progress.step, progress.total_steps, text)
         if not self._forecast and progress.steps_since_start >= 5 and progress.eta_seconds > 60:
             self._forecast = True
-            self.say(
-                f"estimated time: {duration(progress.eta_seconds)} for {progress.total_steps - progress.step} steps "
+            self.print_line(
+                f"estimated time: {format_duration(progress.eta_seconds)} for {progress.total_steps - progress.step} steps "
                 f"at {progress.images_per_second:.1f} images/s"
             )
 
@@ -178,7 +178,7 @@ class Console:
 class _Warnings(logging.Handler):
     """Shows what the log warns of; errors end the command and are told then."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: ProgressDisplay) -> None:
         super().__init__(logging.WARNING)
         self._console = console
 
@@ -210,7 +210,7 @@ def _bar() -> "Progress":
     )
 
 
-def size_of(path: Path) -> str:
+def format_file_size(path: Path) -> str:
     """`1.8 MB`, `3 kB`."""
     count = path.stat().st_size
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"

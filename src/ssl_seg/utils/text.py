@@ -33,7 +33,7 @@ def listed(lines: Iterable[object]) -> str:
     return "\n       ".join(map(shown, lines))
 
 
-def plain(text: object) -> str:
+def strip_unprintable(text: object) -> str:
     """A text for a document: what cannot be shown there is one replacement character each."""
     return re.sub(
         f"[{_UNSAFE}\ufffe\uffff]", lambda found: found[0] if found[0] in "\t\n" else "\ufffd", str(text)
@@ -44,8 +44,8 @@ def _escaped(letter: str) -> str:
     code = ord(letter)
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"
-    short = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
-    return short.get(letter) or (f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}")
+    escapes = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
+    return escapes.get(letter) or (f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}")
 
 
 def csv_text(header: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
@@ -106,17 +106,17 @@ def size_text(count: float) -> str:
     return f"{count:.1f}".removesuffix(".0") + f" {unit}"
 
 
-def short(spec: str) -> str:
+def short_name(spec: str) -> str:
     """`./my_method.py:Mine` -> `Mine`, `csv:office/train.csv` -> `train`: for the name of a folder."""
     return Path(spec.rpartition(".py:")[2]).stem or "data"
 
 
-def names_in(text: str) -> list[str]:
+def split_names(text: str) -> list[str]:
     """`a, b` -> `["a", "b"]`; typed names if the text was typed."""
     return [type(text)(name) for word in text.split(",") if (name := word.strip())]
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """`1 h 20 min`, `3 min 5 s`, `12 s`."""
     whole = round(seconds)
     if whole >= 3600:

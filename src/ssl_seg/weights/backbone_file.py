@@ -15,7 +15,7 @@ from ssl_seg.weights import model_file
 from ssl_seg.weights.first_version import MARK, untrained_in
 from ssl_seg.weights.header import MODEL, values_of
 from ssl_seg.weights.key_matching import BN_COUNTER, KeyMatch, find_matches, preview, select_match
-from ssl_seg.weights.readers import find_file, read_file, read_header
+from ssl_seg.weights.readers import read_header, read_tensors, resolve_weight_file
 from ssl_seg.weights.state_dict import write_tensors
 
 FORMAT = "ssl-seg backbone 1"
@@ -64,7 +64,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     Raises:
         WeightsError: there is no such file, or no weights in it.
     """
-    file = find_file(path)
+    file = resolve_weight_file(path)
     return _metadata(read_header(file), file)
 
 
@@ -84,8 +84,8 @@ def load_backbone(path: Path, backbone: Backbone, prefix: str | None = None) -> 
         WeightsError: the file cannot be read, does not fit, is of a larger network, has several sets
             that differ, or holds numbers that are not finite. No tensor has moved.
     """
-    file = find_file(path)
-    tensors, header = read_file(file)
+    file = resolve_weight_file(path)
+    tensors, header = read_tensors(file)
     metadata = _metadata(header, file)
     matches = find_matches(backbone, tensors)
     asked = matches

@@ -14,7 +14,7 @@ from ssl_seg.study.run_paths import find_run
 from ssl_seg.utils.code_names import TypedName, names_code, refuse_code, same_name
 from ssl_seg.weights import model_file
 from ssl_seg.weights.backbone_file import FORMAT, load_backbone, read_metadata
-from ssl_seg.weights.readers import find_file, read_header
+from ssl_seg.weights.readers import read_header, resolve_weight_file
 
 
 def load(
@@ -37,11 +37,11 @@ def load(
     """
     path = find_run(path)
     file = path / "model.safetensors"
-    file = file if file.is_file() else find_file(path)
+    file = file if file.is_file() else resolve_weight_file(path)
     registry = load_plugins().registry
     if read_header(file).get("format") == model_file.FORMAT:
         metadata = model_file.read_model_metadata(file)
-        model = new_model(metadata, registry, file, backbone=_typed(backbone), head=_typed(head))
+        model = build_model(metadata, registry, file, backbone=_typed(backbone), head=_typed(head))
         model_file.load_model(file, model)
         return model.eval(), metadata
     metadata = read_metadata(file)
@@ -57,7 +57,7 @@ def _typed(name: str | None) -> TypedName | None:
     return None if name is None else TypedName(name)
 
 
-def new_model(
+def build_model(
     metadata: Mapping[str, Any],
     registry: Registry,
     file: Path,

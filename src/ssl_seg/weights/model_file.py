@@ -8,7 +8,7 @@ from ssl_seg.base import Model
 from ssl_seg.errors import WeightsError
 from ssl_seg.weights.first_version import MARK, untrained_in
 from ssl_seg.weights.header import MODEL, values_of
-from ssl_seg.weights.readers import read_file, read_header
+from ssl_seg.weights.readers import read_header, read_tensors
 from ssl_seg.weights.state_dict import write_tensors
 
 FORMAT = "ssl-seg model 1"
@@ -41,7 +41,7 @@ def load_model(path: Path, model: Model) -> None:
     Raises:
         WeightsError: the file does not hold exactly the tensors of the model.
     """
-    tensors, _ = read_file(path)
+    tensors, _ = read_tensors(path)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

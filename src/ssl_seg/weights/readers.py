@@ -42,7 +42,7 @@ _SETTINGS = {  # what training scripts save beside the tensors, as far as it is 
 _SAVE_TENSORS = "where it was made: torch.save(model.state_dict(), 'weights.pt')"
 
 
-class _Unread:
+class _IgnoredObject:
     """Stands in for an object of a training script: takes anything, keeps nothing, calls nothing."""
 
     def __new__(cls, *_: object) -> Self:
@@ -59,7 +59,7 @@ def _empty_dict(*_: object) -> dict[Any, Any]:
     return {}
 
 
-def find_file(path: Path) -> Path:
+def resolve_weight_file(path: Path) -> Path:
     """The weight file that a path means: itself, or what a run's or a checkpoint's folder holds.
 
     Raises:
@@ -118,7 +118,7 @@ def read_header(file: Path) -> dict[str, str]:
     return _read_safetensors(file, tensors=False)[1] if _kind_of(file) == "safetensors" else {}
 
 
-def read_file(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """All named tensors of a file on the CPU, and the texts in its header.
 
     Nested mappings become prefixes: `{"state_dict": {"a.weight": ...}}` is `state_dict.a.weight`. What
@@ -191,7 +191,7 @@ def unusable(file: Path, why: str) -> WeightsError:
 
 
 def _read_torch(file: Path) -> Any:
-    unread = [(_Unread, f"{module}.{name}") for module, names in _SETTINGS.items() for name in names]
+    unread = [(_IgnoredObject, f"{module}.{name}") for module, names in _SETTINGS.items() for name in names]
     try:
         with (
             file.open("rb") as opened,

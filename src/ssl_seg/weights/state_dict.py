@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ssl_seg.errors import PluginError, WeightsError
-from ssl_seg.utils.files import replace_bytes
+from ssl_seg.utils.files import atomic_write_bytes
 from ssl_seg.weights.tensor_file import encode
 
 
@@ -41,7 +41,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Any], form: str, metadata: M
     """
     # sorted: options that were given in another order make the same file
     texts = {"format": form, "about": json.dumps(dict(metadata), sort_keys=True)}
-    replace_bytes(path, encode(plain(tensors), texts))
+    atomic_write_bytes(path, encode(plain(tensors), texts))
 
 
 def optimizer_state_tensors(optimizer: Optimizer) -> dict[str, Any]:

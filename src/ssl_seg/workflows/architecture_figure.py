@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ssl_seg.study.run_paths import find_run
 from ssl_seg.utils.code_names import TypedName
-from ssl_seg.utils.files import replace_text
+from ssl_seg.utils.files import atomic_write_text
 from ssl_seg.utils.outputs import refuse_inputs
 from ssl_seg.workflows.flag_values import read_options
 from ssl_seg.workflows.inference import run_files
@@ -60,5 +60,5 @@ def draw_networks(
     paths = draw_architecture(stem, described)
     numbers = {"image_size": size, "networks": [network.numbers() for network in described]}
     paths.append(number_file)
-    replace_text(number_file, json.dumps(numbers, indent=1) + "\n")
+    atomic_write_text(number_file, json.dumps(numbers, indent=1) + "\n")
     return described, paths

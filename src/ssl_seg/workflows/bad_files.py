@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from ssl_seg.data.cache_folder import default_cache
+from ssl_seg.data.cache_folder import default_cache_dir
 from ssl_seg.errors import ResourceError, SslSegError
-from ssl_seg.utils.files import replace_text
+from ssl_seg.utils.files import atomic_write_text
 from ssl_seg.utils.text import csv_text, shown
 
 NAME = "bad_images.csv"
@@ -33,10 +33,10 @@ class BadFiles:
         self._rows += faults
         text = csv_text(["file", "reason"], self._rows)
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-        path = self._path or default_cache() / "bad_images" / f"{digest}.csv"
+        path = self._path or default_cache_dir() / "bad_images" / f"{digest}.csv"
         try:
             if self._writes and not (path.is_file() and path.read_bytes() == text.encode()):
-                replace_text(path, text)
+                atomic_write_text(path, text)
         except (ResourceError, OSError) as error:
             return f"the list of all could not be written: {error}"
         return f"all are in {shown(path)}"

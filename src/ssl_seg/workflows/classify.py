@@ -26,7 +26,7 @@ def load_data(
     session: "Session", config: "ClassificationConfig", open_dataset: OpenDataset
 ) -> "tuple[FinetuneData, ClassificationConfig]":
     """Training and validation images; class indices are those of the training images."""
-    from ssl_seg.data.label_alignment import align
+    from ssl_seg.data.label_alignment import align_labels
     from ssl_seg.data.label_checks import check_labels, warn_of_twins, warn_of_unmeasured
     from ssl_seg.data.subset import one_hot
     from ssl_seg.workflows.labeled_subset import labeled_subset
@@ -42,7 +42,7 @@ def load_data(
         return FinetuneData(train, images), config
     val = open_dataset("val", parts=("val",), labelled=True)
     val_images = session.image_cache(val, config)
-    align(val_images, val, images.classes, config.val)
+    align_labels(val_images, val, images.classes, config.val)
     warn_of_unmeasured(val_images, config.val)
     warn_of_twins(val_images, val, config.val)
     check_overlap((train, images), (val, val_images), allowed=config.allow_overlap)
@@ -124,7 +124,7 @@ def _feature_batches(setup: "ClassificationSetup", sampler: "ShuffleSampler") ->
     config, images, views = setup.config, setup.data.images, train_views(setup)
     passes = config.passes if views else 0
     session = setup.session
-    session.progress.say(f"features of {len(images)} images, computed {max(1, passes)}x")
+    session.progress.print_line(f"features of {len(images)} images, computed {max(1, passes)}x")
     rounds = pooled_features(
         setup.module.model.backbone,
         images,

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from ssl_seg.errors import PluginError, UsageError, did_you_mean
 from ssl_seg.registry import KINDS, Registry
 from ssl_seg.utils.code_names import TypedName, names_code
-from ssl_seg.utils.entry_points import announced
+from ssl_seg.utils.entry_points import iter_entry_points
 
 if TYPE_CHECKING:
     from ssl_seg.base import Metric
-    from ssl_seg.plugins import Plugins
+    from ssl_seg.plugins import PluginManager
 
 _TIMEOUT_SECONDS = 300
 PASSED = "passed all checks"
@@ -61,7 +61,7 @@ def check(registry: Registry, kind: str, name: str) -> None:
     if kind == "datasets":
         parts.check_dataset(factory("", "") if name == "demo" else factory(".", ""))
     elif kind == "metrics":
-        parts.check_metric(factory, fill_bank)
+        parts.check_metric(factory, fill_feature_bank)
     else:
         checks: dict[str, Callable[[Any], None]] = {
             "ssl": methods.check_method,
@@ -71,7 +71,7 @@ def check(registry: Registry, kind: str, name: str) -> None:
         checks[kind](factory)
 
 
-def fill_bank(metric: "Metric") -> None:
+def fill_feature_bank(metric: "Metric") -> None:
     """Give a metric that compares with a bank of features one."""
     import torch
 
@@ -123,7 +123,7 @@ def check_all(name: str) -> Iterator[str]:
 
     plugins = load_plugins()
     registry = plugins.registry
-    kinds = [kind for kind in KINDS if registry.sources(kind, name)]
+    kinds = [kind for kind in KINDS if registry.providers(kind, name)]
     if names_code(name):
         name = TypedName(name)
         kinds = [kind_of(registry.factory("ssl", name))]
@@ -139,7 +139,7 @@ def check_all(name: str) -> Iterator[str]:
         yield kind
 
 
-def _packaged(plugins: "Plugins", name: str) -> Iterator[tuple[str, Callable[[], None]]]:
+def _packaged(plugins: "PluginManager", name: str) -> Iterator[tuple[str, Callable[[], None]]]:
     """The checks of an observer and of a command, by the name of its entry point."""
     from ssl_seg.testing.commands import check_command
     from ssl_seg.testing.observers import check_observer
@@ -147,6 +147,6 @@ def _packaged(plugins: "Plugins", name: str) -> Iterator[tuple[str, Callable[[],
     for key, module in plugins.manager.list_name_plugin():
         if key.rpartition(":")[2] == name and plugins.is_observer(key):
             yield "observer", partial(check_observer, module)
-    for point, _ in announced("ssl_seg.commands", lambda trouble: None):
+    for point, _ in iter_entry_points("ssl_seg.commands", lambda trouble: None):
         if point.name == name:
             yield "command", lambda point=point: check_command(point.load())  # type: ignore[misc]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ssl_seg.engine.run_settings import COMPONENTS
 from ssl_seg.errors import UsageError
-from ssl_seg.utils.text import names_in
+from ssl_seg.utils.text import split_names
 from ssl_seg.workflows.config import ClassificationConfig, Options, PretrainConfig, SegmentationConfig
 from ssl_seg.workflows.resolved import Resolved
 
@@ -24,7 +24,7 @@ def with_canonical_names(config: C, registry: "Registry") -> C:
     for flag, kind in COMPONENTS.items():
         if not (text := settings.get(flag)):
             continue
-        names = names_in(text) if flag == "metric" else [text]
+        names = split_names(text) if flag == "metric" else [text]
         canonical = [registry.canonical(kind, name) for name in names]
         if canonical != names:
             changes[flag] = type(text)(",".join(canonical))

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from ssl_seg.base import Dataset
 from ssl_seg.data.cache_builder import faults_of
-from ssl_seg.data.cache_folder import default_cache
+from ssl_seg.data.cache_folder import default_cache_dir
 from ssl_seg.data.files import FileDataset, subfolders
 from ssl_seg.data.first_look import look_at
 from ssl_seg.data.image_cache import ImageCache, open_image_cache
@@ -16,8 +16,8 @@ from ssl_seg.registry import Registry
 from ssl_seg.utils.code_names import folded, names_code
 from ssl_seg.utils.home import expanded
 from ssl_seg.utils.log import log
-from ssl_seg.utils.options import options_of
-from ssl_seg.utils.progress import Console
+from ssl_seg.utils.options import factory_options
+from ssl_seg.utils.progress import ProgressDisplay
 from ssl_seg.utils.toml import parse_json
 from ssl_seg.workflows.bad_files import BadFiles
 
@@ -57,7 +57,7 @@ def open_dataset(
     format_, root = _detect_format(registry, spec, labelled, masks)
     if masks and f"{format_}_masks" in registry.names("datasets"):
         format_ = f"{format_}_masks"
-    accepted = options_of(registry.factory("datasets", format_))
+    accepted = factory_options(registry.factory("datasets", format_))
     inherited = {**(shared or {}), **({"default_palette": palette} if palette else {})}
     options = {key: value for key, value in inherited.items() if key in accepted} | dict(options)
     dataset: Dataset = registry.build("datasets", format_, root, split, options=options)
@@ -95,8 +95,8 @@ def _detect_format(registry: Registry, spec: str, labelled: bool, masks: bool) -
         return type(spec)(file), root
     head, colon, rest = spec.partition(":")
     path = expanded(spec)
-    if (colon or registry.sources("datasets", spec)) and not path.exists():
-        fitting = [registry.canonical("datasets", head)] if registry.sources("datasets", head) else []
+    if (colon or registry.providers("datasets", spec)) and not path.exists():
+        fitting = [registry.canonical("datasets", head)] if registry.providers("datasets", head) else []
         fitting = fitting or [name for name in names if name.startswith(folded(head))]
         if len(fitting) > 1:
             raise UsageError(f"format {head!r} could be {' or '.join(fitting)}", where=spec)
@@ -139,7 +139,7 @@ def _format_of(folder: Path, labelled: bool) -> str:
 def open_images(
     dataset: Dataset,
     canvas: int,
-    progress: Console,
+    progress: ProgressDisplay,
     *,
     cache: Path | None = None,
     bad_images: Literal["stop", "skip"] = "stop",
@@ -150,7 +150,7 @@ def open_images(
     Args:
         add_bad_files: to a list, see `BadFiles`; by default of one in the cache folder.
     """
-    folder = cache or default_cache()
+    folder = cache or default_cache_dir()
     images = open_image_cache(dataset, canvas, folder, bad_images=bad_images, on_progress=progress.reading)
     if images.num_skipped:
         shown = [
@@ -159,7 +159,7 @@ def open_images(
         ]
         more = ", ..." if images.num_skipped > _SHOWN else ""
         where = (add_bad_files or BadFiles().add)(faults_of(dataset, images.unreadable))
-        progress.say(
+        progress.print_line(
             f"{images.num_skipped} of {len(dataset)} images cannot be read and are left out: "
             f"{', '.join(shown)}{more}; {where}"
         )

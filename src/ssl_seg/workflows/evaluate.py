@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ssl_seg.errors import DataError, counted
+from ssl_seg.errors import DataError, pluralize
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,11 +50,11 @@ def measure(
 
 def _classify(session: "InferenceSession", data_spec: str) -> dict[str, Any]:
     """The scores of the run's own classifier."""
-    from ssl_seg.data.label_alignment import align
+    from ssl_seg.data.label_alignment import align_labels
 
     dataset, images = session.open(data_spec, labelled=True)
     metadata = session.loaded.metadata
-    align(images, dataset, metadata["classes"], data_spec)
+    align_labels(images, dataset, metadata["classes"], data_spec)
     options = {**metadata.get("metric_options", {}), **session.options.get("metric", {})}
     metric = session.plugins.registry.build("metrics", "accuracy", images.classes, options=options)
     logits = session.logits(images)
@@ -70,7 +70,7 @@ def _probe(
     probes: Sequence[str],
 ) -> dict[str, Any]:
     """The scores of simple classifiers on the backbone's features."""
-    from ssl_seg.data.label_alignment import align
+    from ssl_seg.data.label_alignment import align_labels
     from ssl_seg.data.label_checks import check_labels
     from ssl_seg.workflows.knn_probe import holdout_split
     from ssl_seg.workflows.overlap import check_overlap, warn_of_copies
@@ -81,7 +81,7 @@ def _probe(
         train_data, train_images = session.open(train_spec, labelled=True, split="train")
     check_labels(train_images, train_data, train_spec or data_spec)
     if train_spec:
-        align(images, dataset, train_images.classes, data_spec)
+        align_labels(images, dataset, train_images.classes, data_spec)
         message = f"images of {data_spec} are also in {train_spec}"
         both = (train_data, train_images), (dataset, images)
         check_overlap(*both, allowed=allow_overlap, message=message)
@@ -127,7 +127,7 @@ def _logistic(classes: int, train: "Labelled", test: "Labelled") -> dict[str, An
     is_holdout = holdout_split(train[1].cpu(), _HOLDOUT_FRACTION).to(train[1].device)
     if is_holdout.all():
         raise DataError(
-            f"{counted(len(is_holdout), 'image')}, one of each class, are too few for the logistic regression",
+            f"{pluralize(len(is_holdout), 'image')}, one of each class, are too few for the logistic regression",
             next="--probe knn",
         )
     logits, strength = linear_probe(*train, test[0], classes, is_holdout)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ssl_seg.study.run_paths import find_run
-from ssl_seg.utils.progress import Console
+from ssl_seg.utils.progress import ProgressDisplay
 
 if TYPE_CHECKING:
     from ssl_seg.exporting.base import ExportModel
@@ -25,9 +25,9 @@ def subject_of(
     typed: dict[str, Any] = {
         part: TypedName(name) for part, name in (("backbone", backbone), ("head", head)) if name
     }
-    with Console() as progress:
+    with ProgressDisplay() as progress:
         progress.quiet = True
-        loaded = open_model(run, load_plugins(), progress.say, which=which, **typed)
+        loaded = open_model(run, load_plugins(), progress.print_line, which=which, **typed)
     metadata: dict[str, Any] = loaded.metadata or read_metadata(find_run(run))
     return ExportModel(
         loaded.backbone,

@@ -5,8 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssl_seg.errors import Stopped, counted
-from ssl_seg.utils.text import names_in
+from ssl_seg.errors import Stopped, pluralize
+from ssl_seg.utils.text import split_names
 from ssl_seg.workflows.run_result import RunResult
 from ssl_seg.workflows.session import Session, open_session
 from ssl_seg.workflows.task import C, FinetuneData, M, Setup, Task
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def component_names(config: "FinetuneConfig") -> list[tuple[str, str]]:
     """Kinds and names of the components that settings name."""
-    names = [("heads", config.head), *(("metrics", name) for name in names_in(config.metric))]
+    names = [("heads", config.head), *(("metrics", name) for name in split_names(config.metric))]
     return names + ([("backbones", config.backbone)] if config.backbone else [])
 
 
@@ -50,7 +50,7 @@ def finetune_by_names(task: Task[C, M], config: C, folder: Path, *, resume: bool
         model, config = _build_model(task, session, config, components, data)
         # a resumed run has its own weights, but the features of a frozen backbone come before they are read
         if config.freeze or not session.run_dir.resume:
-            init.load(model.backbone, session.progress.say)
+            init.load(model.backbone, session.progress.print_line)
             task.init_head(session, model, init)
         module = task.build_module(model, config, data)
         config = config.resolved(
@@ -83,7 +83,7 @@ def run_finetuning(task: Task[C, M], setup: Setup[C, M], model: "Model", compone
     options = task.metric_options(config, data)
     components.resolved.add("metric", components.registry.resolved("metrics", task.metric, options))
     record_settings(session, config, data.caches, module, sampler.steps_per_epoch, components.resolved)
-    session.progress.say(_headline(setup, sampler.steps_per_epoch), f"run: {run_dir.folder}")
+    session.progress.print_line(_headline(setup, sampler.steps_per_epoch), f"run: {run_dir.folder}")
     device.to_device(module)
     if not run_dir.resume:
         warn_of_untrained_taps(model, config.size)
@@ -105,11 +105,11 @@ def run_finetuning(task: Task[C, M], setup: Setup[C, M], model: "Model", compone
     again = bool(stopping.reason and task.pixels)
     if validation and not validation.write_result(last_epoch, again=again):
         session.signals.received_on_any_rank(device)  # all processes learn which signal it was
-        raise Stopped(session.signals.signal, next=run_dir.again)
+        raise Stopped(session.signals.signal, next=run_dir.resume_command)
     session.finish(steps)
     if device.is_main:
         weights = [f"weights: {run_dir.folder / 'model.safetensors'}"]
-        session.progress.say(*(validation.summary() if validation else weights))
+        session.progress.print_line(*(validation.summary() if validation else weights))
 
 
 def _open_dataset(components: "Components", config: "FinetuneConfig", role: str, **needs: Any) -> Any:
@@ -143,8 +143,8 @@ def _headline(setup: Setup[C, M], steps_per_epoch: int) -> str:
     config, data = setup.config, setup.data
     return (
         f"{config.head} on {config.backbone}{' (frozen)' if config.freeze else ''}: {len(data.images)} "
-        f"images, {len(data.classes)} classes, {counted(config.epochs, 'epoch')} of "
-        f"{counted(steps_per_epoch, 'step')}, {setup.session.device.describe()}"
+        f"images, {len(data.classes)} classes, {pluralize(config.epochs, 'epoch')} of "
+        f"{pluralize(steps_per_epoch, 'step')}, {setup.session.device.describe()}"
     )
 
 
@@ -182,12 +182,12 @@ def _validation(
         is_main=session.device.is_main,
         is_due=lambda epoch: session.stopping.is_last or task.is_due(config, epoch),
         save_best=save_best,
-        print_line=session.progress.say,
+        print_line=session.progress.print_line,
     )
 
 
 def _extra_metrics(registry: Any, config: "FinetuneConfig", classes: Sequence[str]) -> dict[str, "Metric"]:
-    return {name: registry.build("metrics", name, list(classes)) for name in names_in(config.metric)}
+    return {name: registry.build("metrics", name, list(classes)) for name in split_names(config.metric)}
 
 
 def _save(task: Task[C, M], setup: Setup[C, M], model: "Model") -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ssl_seg.errors import DataError, SslSegError, UsageError
 from ssl_seg.utils.home import expanded
 from ssl_seg.utils.progress import show_progress, showing
-from ssl_seg.utils.text import names_in
+from ssl_seg.utils.text import split_names
 from ssl_seg.workflows.config import ClassificationConfig, PretrainConfig, SegmentationConfig
 from ssl_seg.workflows.object_names import dataset_name, registered_name, with_backbone, with_settings
 from ssl_seg.workflows.run_result import RunResult
@@ -179,7 +179,7 @@ def _finetune(
         train=dataset_name(datasets["train"]),
         val=dataset_name(datasets["val"]) if "val" in datasets else None,
     )
-    metrics = [("metrics", name) for name in names_in(config.metric)]
+    metrics = [("metrics", name) for name in split_names(config.metric)]
     with (
         _from_python("finetune", folder, progress=progress),
         open_session(task.command, folder, config, resume=resume, components=metrics) as session,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from ssl_seg.engine.run_dir import RUN_FILES
 from ssl_seg.study.run_paths import find_run
 from ssl_seg.utils.code_names import TypedName
-from ssl_seg.utils.progress import Console
+from ssl_seg.utils.progress import ProgressDisplay
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,7 +60,7 @@ class InferenceSession:
             part: TypedName(name) for part, name in (("backbone", backbone), ("head", head)) if name
         }
         self._precision, self._cpu = precision, cpu
-        self.progress = Console()
+        self.progress = ProgressDisplay()
         self._done = 0
 
     def __enter__(self) -> Self:
@@ -74,7 +74,7 @@ class InferenceSession:
             self.device = Device(self._precision, cpu=self._cpu)
             self.progress.quiet = not self.device.is_main
             choice: dict[str, Any] = {"which": self._which, "image_size": self._image_size, **self._parts}
-            self.loaded = open_model(self._run, self.plugins, self.progress.say, **choice)
+            self.loaded = open_model(self._run, self.plugins, self.progress.print_line, **choice)
             if self._precision == "auto" and self.loaded.precision == "fp32":
                 self.device.precision = "fp32"  # as the run was measured
             self.device.prepare(self.loaded.model or self.loaded.backbone)

@@ -120,6 +120,6 @@ def measure_untrained(
     session.device.to_device(method)
     shared = int(is_in(probe.images, trained_on).sum())
     also = f"; {shared} of them are trained on, without labels" if shared else ""
-    session.progress.say(f"probe: {probe.description()}{also}")
+    session.progress.print_line(f"probe: {probe.description()}{also}")
     for name, value in probe(method.backbone, session.run_dir.folder / UNTRAINED).items():
-        session.progress.say(f"{'before training' if init else 'untrained'}: {name} {value:.3f}")
+        session.progress.print_line(f"{'before training' if init else 'untrained'}: {name} {value:.3f}")

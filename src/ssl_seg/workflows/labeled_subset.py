@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ssl_seg.data.subset import Subset, choose
-from ssl_seg.errors import counted
+from ssl_seg.errors import pluralize
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +36,6 @@ def labeled_subset(
     if set(size.values()) == {None}:
         return dataset, images
     chosen = choose(count_pixels(images), images.digests, **size, seed=config.subset_seed or 0)
-    session.progress.say(f"training on {counted(len(chosen), 'labeled image')} of {len(images)}")
+    session.progress.print_line(f"training on {pluralize(len(chosen), 'labeled image')} of {len(images)}")
     subset = Subset(dataset, images.sample_indices[chosen].tolist())
     return subset, session.image_cache(subset, config)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from ssl_seg.errors import counted
+from ssl_seg.errors import pluralize
 
 Check = tuple[bool, str, str]
 
@@ -50,7 +50,7 @@ def _gpu() -> Iterator[Check]:
     else:
         yield True, "gpu", f"none; torch {'for CUDA ' + built if built else 'without CUDA'} runs on the CPU"
         cores, threads = os.cpu_count() or 1, torch.get_num_threads()
-        yield True, "cpu", f"{counted(cores, 'core')}, torch uses {counted(threads, 'thread')}"
+        yield True, "cpu", f"{pluralize(cores, 'core')}, torch uses {pluralize(threads, 'thread')}"
         bf16 = "yes, AMX" if has_bf16(torch.device("cpu")) else "no AMX; runs in fp32"
         yield True, "bf16", bf16
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
@@ -66,13 +66,13 @@ def _vision() -> Check:
 
 
 def _memory_and_disk() -> Iterator[Check]:
-    from ssl_seg.data.cache_folder import default_cache
+    from ssl_seg.data.cache_folder import default_cache_dir
 
     info = Path("/proc/meminfo")
     if info.exists():
         words = {line.split(":")[0]: line.split()[1] for line in info.read_text().splitlines()}
         yield True, "memory", f"{int(words['MemAvailable']) / 2**20:.0f} GiB available"
-    for name, path in (("cache", default_cache()), ("here", Path.cwd())):
+    for name, path in (("cache", default_cache_dir()), ("here", Path.cwd())):
         existing = next(folder for folder in [path, *path.parents] if folder.exists())
         free = shutil.disk_usage(existing).free / 2**30
         writable = os.access(existing, os.W_OK)
@@ -86,5 +86,5 @@ def _plugins() -> Iterator[Check]:
 
     registry = load_plugins().registry
     yield True, "plugins", ", ".join(f"{len(registry.names(kind))} {kind}" for kind in KINDS)
-    for error in registry.troubles():
+    for error in registry.conflicts_and_errors():
         yield False, "plugin", error

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ssl_seg.errors import DataError
 from ssl_seg.utils.code_names import TypedName
 from ssl_seg.utils.log import log
-from ssl_seg.utils.text import names_in
+from ssl_seg.utils.text import split_names
 from ssl_seg.workflows.mask_metadata import (
     check_classes,
     mask_names,
@@ -33,7 +33,7 @@ def evaluate_model(session: "InferenceSession", data: str, window: SlidingWindow
     """What a run's model achieves on images with masks, whole, and reduced if they were in the run."""
     metadata = session.loaded.metadata
     dataset = session.dataset(data, masks=True, palette=palette_of(metadata))
-    print_classes(dataset, data, session.progress.say)
+    print_classes(dataset, data, session.progress.print_line)
     check_classes(dataset, dataset.classes, metadata["classes"], data)
 
     def predictions() -> Iterator["tuple[NDArray[np.uint8], int] | None"]:
@@ -66,7 +66,7 @@ def evaluate_mask_folder(folder: Path, data: str, options: dict[str, dict[str, s
     """
     from ssl_seg.data.canvases import WHOLE
     from ssl_seg.plugins import load_plugins
-    from ssl_seg.utils.progress import Console
+    from ssl_seg.utils.progress import ProgressDisplay
     from ssl_seg.workflows.data import open_dataset
 
     registry = load_plugins().registry
@@ -88,8 +88,8 @@ def evaluate_mask_folder(folder: Path, data: str, options: dict[str, dict[str, s
                 raise DataError(f"cannot use {file}: {error}") from error
 
     metric_options = {"exclude": ",".join(metadata["exclude"]), **options.get("metric", {})}
-    with Console() as progress:
-        print_classes(dataset, data, progress.say)
+    with ProgressDisplay() as progress:
+        print_classes(dataset, data, progress.print_line)
         return _measure(registry, dataset, predictions(), list(dataset.classes), metric_options, data)
 
 
@@ -128,7 +128,7 @@ def _measure(
     from ssl_seg.data.mask_counts import MaskStatistics, check_measurable
 
     metric = registry.build("metrics", "mean_iou", classes, options=options)
-    counts = MaskStatistics.of(classes, names_in(options["exclude"]))
+    counts = MaskStatistics.of(classes, split_names(options["exclude"]))
     for index, each in enumerate(masks):
         if each is None:
             continue

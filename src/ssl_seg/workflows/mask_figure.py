@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ssl_seg.figures.mask_runs import open_runs
 from ssl_seg.study.run_paths import find_run
-from ssl_seg.utils.text import names_in
+from ssl_seg.utils.text import split_names
 
 
 def draw_masks(
@@ -28,7 +28,7 @@ def draw_masks(
     from ssl_seg.figures.mask_gallery import MaskGallery
 
     runs = [find_run(run) for run in runs]
-    snapshots, missing = open_runs(runs, names_in(names))
-    gallery = MaskGallery(snapshots, names_in(images))
+    snapshots, missing = open_runs(runs, split_names(names))
+    gallery = MaskGallery(snapshots, split_names(images))
     own = runs[0] / "figures" / "masks" if len(runs) == 1 else Path("masks")
     return gallery.save(out or own), missing + gallery.missing

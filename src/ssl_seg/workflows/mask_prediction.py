@@ -5,8 +5,8 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from ssl_seg.data.pair_names import core_of
-from ssl_seg.errors import DataError, SslSegError, UsageError, counted
-from ssl_seg.utils.interrupt import told_as_stopped
+from ssl_seg.errors import DataError, SslSegError, UsageError, pluralize
+from ssl_seg.utils.interrupt import stopped_on_interrupt
 from ssl_seg.utils.outputs import output_path, output_paths, refuse_taken
 from ssl_seg.utils.progress import typed
 from ssl_seg.workflows.mask_metadata import (
@@ -51,7 +51,7 @@ def predict_masks(
 
     Raises:
         UsageError: `out` is a file, two images would have the same mask, or see `output_path`.
-        OccupiedError: there are such masks already, and not `overwrite`.
+        OutputInUseError: there are such masks already, and not `overwrite`.
         DataError: an image cannot be read; masks that were written before stay.
     """
     import numpy as np
@@ -70,7 +70,7 @@ def predict_masks(
     colors = None if as_indices else np.array(metadata["colours"], dtype=np.uint8)
     written = 0
     try:
-        with told_as_stopped():
+        with stopped_on_interrupt():
             for name, index in zip(names, indices, strict=True):
                 prediction = predict_mask(session, dataset, index, window)
                 if prediction is not None:  # the path is asked for again: a link may be new
@@ -81,7 +81,7 @@ def predict_masks(
                 session.advance(len(indices))
     except SslSegError as error:
         if there := sum(path.exists() for path in paths):
-            error.kept = f"{counted(there, 'mask')} in {out}"
+            error.kept = f"{pluralize(there, 'mask')} in {out}"
             error.next = f"{error.next} --overwrite" if error.next else typed("--overwrite")
         raise
     return written
@@ -121,7 +121,7 @@ def predict_mask(
     except ValueError as error:
         reason = f"cannot read {dataset.samples[index][0]}: {error}"
         if session.bad_images == "skip":
-            session.progress.say(f"left out: {reason}")
+            session.progress.print_line(f"left out: {reason}")
             return None
         raise DataError(reason, next="leave such images out: --bad-images skip") from error
     mask = np.zeros(image.shape[:2], dtype=np.uint8)

@@ -12,9 +12,9 @@ from torch import Tensor
 from ssl_seg.errors import UsageError, did_you_mean
 from ssl_seg.figures.masks import save_image, save_mask
 from ssl_seg.results.mask_snapshots import epoch_dir
-from ssl_seg.utils.files import replace_text
+from ssl_seg.utils.files import atomic_write_text
 from ssl_seg.utils.outputs import output_path, output_paths
-from ssl_seg.utils.text import names_in
+from ssl_seg.utils.text import split_names
 from ssl_seg.workflows.mask_metadata import mask_names
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class MaskSnapshotWriter:
         self.epochs, self._is_last = epochs, is_last
         self._run_dir, self._images, self._metadata = run_dir, images, metadata
         self._colors = np.array(metadata["colours"], dtype=np.uint8)
-        self._files = self._find(dataset, names_in(names), where)
+        self._files = self._find(dataset, split_names(names), where)
         self._check_outputs()
 
     def write_metadata(self) -> None:
@@ -82,7 +82,7 @@ class MaskSnapshotWriter:
         if self._files:
             metadata = {"classes": self._images.classes, **self._metadata}
             text = json.dumps(metadata, indent=1, ensure_ascii=False) + "\n"
-            replace_text(self._run_dir.folder / "masks.json", text)
+            atomic_write_text(self._run_dir.folder / "masks.json", text)
 
     def start(self, epoch: int, device: torch.device) -> PredictedMasks:
         """Room for the masks of an epoch."""

@@ -39,7 +39,7 @@ def method_summaries(registry: "Registry") -> list[MethodSummary]:
 
 
 def _summary(registry: "Registry", name: str) -> MethodSummary:
-    packages = ", ".join(map(str, registry.sources("ssl", name)))
+    packages = ", ".join(map(str, registry.providers("ssl", name)))
     try:
         factory = registry.factory("ssl", name)
     except Exception:  # foreign code; `ssl-seg plugins` says what is wrong

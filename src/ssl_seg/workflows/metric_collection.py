@@ -8,7 +8,7 @@ from torch import Tensor
 from ssl_seg.base import Metric
 from ssl_seg.errors import PluginError
 from ssl_seg.nn.contracts import numbers_of
-from ssl_seg.utils.entry_points import brief
+from ssl_seg.utils.entry_points import short_error
 from ssl_seg.utils.foreign import owner_of
 
 
@@ -36,7 +36,7 @@ class MetricCollection:
             except Exception as error:
                 raise PluginError(
                     f"the {owner_of(metric) or f'metric {name!r}'} cannot be measured on the logits of "
-                    f"{'pixels' if pixels else 'images'}: {brief(error)}",
+                    f"{'pixels' if pixels else 'images'}: {short_error(error)}",
                     next=f"leave {name!r} out of --metric",
                 ) from error
 

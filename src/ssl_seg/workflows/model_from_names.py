@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 from ssl_seg.errors import SslSegError, UsageError, WeightsError
 from ssl_seg.study.run_paths import find_run
 from ssl_seg.utils.code_names import TypedName, names_code, same_code
-from ssl_seg.utils.entry_points import brief
+from ssl_seg.utils.entry_points import short_error
 from ssl_seg.utils.foreign import fenced
-from ssl_seg.utils.progress import Console
-from ssl_seg.utils.text import short
+from ssl_seg.utils.progress import ProgressDisplay
+from ssl_seg.utils.text import short_name
 
 if TYPE_CHECKING:
     from ssl_seg.base import Backbone, Model
@@ -39,7 +39,7 @@ def from_names(
 
 
 def _title(backbone: str, head: str) -> str:
-    return " + ".join(short(name) if names_code(name) else name for name in (backbone, head) if name)
+    return " + ".join(short_name(name) if names_code(name) else name for name in (backbone, head) if name)
 
 
 def from_run(
@@ -54,7 +54,7 @@ def from_run(
     """
     from ssl_seg.utils.toml import read_toml
     from ssl_seg.weights.backbone_file import read_metadata
-    from ssl_seg.weights.load import chosen, new_model
+    from ssl_seg.weights.load import build_model, chosen
     from ssl_seg.weights.model_file import read_model_metadata
 
     def typed(name: object) -> TypedName | None:
@@ -66,7 +66,7 @@ def from_run(
     if file.name in ("model.safetensors", "best.safetensors") and file.exists():
         metadata = read_model_metadata(file)
         parts = {part: typed(metadata[part]) for part in ("backbone", "head")}
-        model = new_model(metadata, registry, file, **parts)
+        model = build_model(metadata, registry, file, **parts)
         return _title(metadata["backbone"], metadata["head"]), model, metadata["image_size"]
     if (path / "run.toml").exists():
         config = read_toml(path / "run.toml")
@@ -108,7 +108,7 @@ def _build(
     registry.factory("backbones", backbone)  # a wrong name is told before anything about strides
     factory = registry.factory("heads", head)
     body = backbone_with_output_stride(
-        factory, own, build, lambda reason: Console().say(f"{backbone} {reason}")
+        factory, own, build, lambda reason: ProgressDisplay().print_line(f"{backbone} {reason}")
     )
     suited = options_for_size(factory, options.get("head", {}), body.strides, size)
     shape = body.channels, body.strides, classes
@@ -124,5 +124,5 @@ def describe_network(model: "Model | Backbone", size: int, title: str) -> "Netwo
     except SslSegError:
         raise
     except Exception as error:  # of layers that a small image does not fill
-        what = f"{title} does not run on an image of {size} x {size}: {brief(error)}"
+        what = f"{title} does not run on an image of {size} x {size}: {short_error(error)}"
         raise UsageError(what, next="another --image-size") from error

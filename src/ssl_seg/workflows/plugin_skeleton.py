@@ -8,7 +8,7 @@ from pathlib import Path
 from string import Template
 from typing import NamedTuple
 
-from ssl_seg.errors import OccupiedError, UsageError
+from ssl_seg.errors import OutputInUseError, UsageError
 from ssl_seg.registry import BUILT_IN
 from ssl_seg.utils.files import atomic_path
 from ssl_seg.utils.home import expanded
@@ -93,7 +93,7 @@ def write_skeleton(
         commands: names that a command cannot have.
 
     Raises:
-        UsageError: an invalid name, or one that exists. OccupiedError: the folder exists.
+        UsageError: an invalid name, or one that exists. OutputInUseError: the folder exists.
         ResourceError: it cannot be written.
     """
     words = name.removeprefix(_PREFIX)
@@ -102,7 +102,7 @@ def write_skeleton(
     component, package = words if kind == "command" else words.replace("-", "_"), _PREFIX + words
     folder = expanded(out or Path(package))
     if folder.exists() or folder.is_symlink():
-        raise OccupiedError(f"{folder} exists", next=f"ssl-seg new-plugin {name} --out OTHER_FOLDER")
+        raise OutputInUseError(f"{folder} exists", next=f"ssl-seg new-plugin {name} --out OTHER_FOLDER")
     _refuse_taken(kind, component, package, commands)
     module, about = package.replace("-", "_"), _KINDS[kind]
     values = {
@@ -147,7 +147,7 @@ def _refuse_taken(kind: str, component: str, package: str, commands: Collection[
 
     owners = [BUILT_IN] if kind == "command" and component in commands else []
     if _KINDS[kind].registry:
-        owners += load_plugins().registry.sources(_KINDS[kind].registry, component)
+        owners += load_plugins().registry.providers(_KINDS[kind].registry, component)
     if owners:
         raise UsageError(
             f"{owners[0]} already provides a {kind} named {component!r}",

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssl_seg.errors import DataError, counted
+from ssl_seg.errors import DataError, pluralize
 from ssl_seg.workflows.config import PretrainConfig
 from ssl_seg.workflows.run_result import RunResult
 from ssl_seg.workflows.session import Session, open_session
@@ -28,7 +28,7 @@ def pretrain_by_names(config: PretrainConfig, folder: Path, *, resume: bool) -> 
         init = init_of_pretraining(config)
         backbone, config = components.backbone(init.applied_to(config), early=session.run_dir.is_early)
         if not session.run_dir.resume:
-            init.load(backbone, session.progress.say)
+            init.load(backbone, session.progress.print_line)
         method = components.method(config, backbone)
         config = config.resolved(method.recipe, f"ssl method {config.ssl}", session.started)
         data = components.dataset("data", config.data, config.o)
@@ -66,7 +66,7 @@ def run_pretraining(
     from ssl_seg.workflows.optimization import configure_optimizer, warn_of_accumulation
     from ssl_seg.workflows.run_toml import record_settings
 
-    device, run_dir, say = session.device, session.run_dir, session.progress.say
+    device, run_dir, say = session.device, session.run_dir, session.progress.print_line
     caches = _image_caches(session, config, data, probe_data, needs_labels=method.needs_labels)
     images = caches["data"]
     loader = open_loader(images, config, device)
@@ -79,8 +79,8 @@ def run_pretraining(
     costs = {"flops_per_image": training_flops(method, views.with_facts(targets=first.targets), device)}
     record_settings(session, config, caches, method, loader.steps_per_epoch, components.resolved, costs)
     say(
-        f"{config.ssl} on {config.backbone}: {len(images)} images, {counted(config.epochs, 'epoch')} of "
-        f"{counted(loader.steps_per_epoch, 'step')}, {device.describe()}",
+        f"{config.ssl} on {config.backbone}: {len(images)} images, {pluralize(config.epochs, 'epoch')} of "
+        f"{pluralize(loader.steps_per_epoch, 'step')}, {device.describe()}",
         f"run: {run_dir.folder}",
     )
     if probe and not run_dir.resume:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ssl_seg.errors import PluginError, RankError, SslSegError, Stopped
+from ssl_seg.errors import DistributedError, PluginError, SslSegError, Stopped
 from ssl_seg.utils.progress import show_error
 from ssl_seg.utils.timeout import timeout_seconds
 from ssl_seg.workflows.run_status import add_recovery_hint, write_final_status
@@ -44,7 +44,7 @@ def attribute_failure(device: "Device", run: "Run") -> Iterator[None]:
     """Guard the work of a run: a collective that failed because another process did raises that failure.
 
     Raises:
-        RankError: another process is gone. Stopped: by a signal that only another one got.
+        DistributedError: another process is gone. Stopped: by a signal that only another one got.
     """
     if device.failure_monitor is None:
         yield
@@ -63,11 +63,13 @@ def attribute_failure(device: "Device", run: "Run") -> Iterator[None]:
         raise
 
 
-def _hung_rank_error(ranks: list[int]) -> RankError:
+def _hung_rank_error(ranks: list[int]) -> DistributedError:
     seconds = f"{timeout_seconds():.0f} s"
     if not ranks:
-        return RankError(f"the processes have waited {seconds} for one of them", next="SSL_SEG_TIMEOUT=900")
-    return RankError(f"process {ranks[0]} is frozen: it has not answered for {seconds}")
+        return DistributedError(
+            f"the processes have waited {seconds} for one of them", next="SSL_SEG_TIMEOUT=900"
+        )
+    return DistributedError(f"process {ranks[0]} is frozen: it has not answered for {seconds}")
 
 
 def _terminate(error: SslSegError, run: "Run | None" = None) -> None:

@@ -9,10 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from ssl_seg.engine.run_dir import Run
-from ssl_seg.errors import PluginError, RankError, ResourceError, SslSegError, Stopped, is_out_of_memory
+from ssl_seg.errors import (
+    DistributedError,
+    PluginError,
+    ResourceError,
+    SslSegError,
+    Stopped,
+    is_out_of_memory,
+)
 from ssl_seg.results.status import read_status
 from ssl_seg.utils.foreign import fenced
-from ssl_seg.utils.interrupt import told_as_stopped
+from ssl_seg.utils.interrupt import stopped_on_interrupt
 from ssl_seg.utils.log import log
 from ssl_seg.workflows.bad_files import NAME, BadFiles
 
@@ -27,7 +34,7 @@ def stoppable(folder: Path) -> Iterator[None]:
         Stopped: in place of `Interrupted`.
     """
     try:
-        with told_as_stopped():
+        with stopped_on_interrupt():
             yield
     except Stopped as error:
         from ssl_seg.weights.checkpoint_files import latest_checkpoint_name
@@ -47,7 +54,7 @@ def record_exit_status(run: Run) -> Iterator[None]:
     """
     try:
         try:
-            with told_as_stopped(), fenced():
+            with stopped_on_interrupt(), fenced():
                 yield
         except Exception as error:
             run.check_there()
@@ -57,7 +64,7 @@ def record_exit_status(run: Run) -> Iterator[None]:
     except SslSegError as error:
         write_final_status(run, "stopped" if isinstance(error, Stopped) else "failed", error.code)
         BadFiles(run.folder / NAME, writes=run.main).attach_to(error)
-        if isinstance(error, ResourceError | RankError | PluginError | Stopped):
+        if isinstance(error, ResourceError | DistributedError | PluginError | Stopped):
             add_recovery_hint(error, run)
         log.error("%s", error.what)
         log.info("%s", traceback.format_exc())
@@ -87,7 +94,7 @@ def add_recovery_hint(error: SslSegError, run: Run) -> None:
 
     error.kept = error.kept or latest_checkpoint_name(run.checkpoints)
     if error.kept and not error.next:
-        error.next = run.again
+        error.next = run.resume_command
 
 
 def write_final_status(run: Run, state: str, code: int) -> None:

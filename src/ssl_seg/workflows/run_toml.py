@@ -56,7 +56,7 @@ def record_settings(
     if run.resume:
         _compare(session, caches, found)
     else:
-        run.write_settings({**settings, "record": found})
+        run.write_config({**settings, "record": found})
 
 
 def _compare(session: "Session", caches: Mapping[str, ImageCache], found: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ssl_seg.errors import UsageError, did_you_mean
-from ssl_seg.utils.text import names_in
+from ssl_seg.utils.text import split_names
 from ssl_seg.workflows.task import FinetuneData, OpenDataset, Setup, Task
 
 if TYPE_CHECKING:
@@ -39,23 +39,23 @@ def load_data(
     from ssl_seg.workflows.mask_metadata import check_classes, metadata_of_masks, print_classes
     from ssl_seg.workflows.overlap import check_overlap
 
-    run_dir, say = session.run_dir, session.progress.say
+    run_dir, print_line = session.run_dir, session.progress.print_line
     # a resumed run does not find out again how masks are read
     palette = run_dir.settings()["record"]["train"].get("palette", "") if run_dir.resume else ""
     train = open_dataset("train", masks=True, palette=palette)
-    print_classes(train, config.train, say)
+    print_classes(train, config.train, print_line)
     images = session.image_cache(train, config)
     metadata = metadata_of_masks(train)
     if config.exclude is None:
         config = replace(config, exclude=",".join(metadata["exclude"]))
-    excluded = metadata["exclude"] = names_in(config.exclude or "")
+    excluded = metadata["exclude"] = split_names(config.exclude or "")
     excluded_indices = _class_indices(excluded, images.classes)
     train, images = labeled_subset(session, config, train, images, partial(pixels_of_masks, exclude=excluded))
     images.notes = {"masks": getattr(train, "how", ""), "palette": metadata["palette"]}
     val = val_images = None
     if config.val:
         val = open_dataset("val", masks=True, parts=("data", "val"), palette=metadata["palette"])
-        print_classes(val, config.val, say)
+        print_classes(val, config.val, print_line)
         val_images = session.image_cache(val, config)
         check_classes(val, val_images.classes, images.classes, config.val)
         val_images.classes = images.classes
@@ -92,9 +92,9 @@ def _count_pixels(
     counts = count_masks(images, excluded)
     guesses_void = bool(reader and reader.guesses_void)
     warnings = check_learnable(counts, config.train, guesses_void=guesses_void)
-    session.progress.say(f"classes by pixels: {counts.histogram(most=IGNORE_INDEX)}")
+    session.progress.print_line(f"classes by pixels: {counts.histogram(most=IGNORE_INDEX)}")
     if counts.empty:
-        session.progress.say(f"{counts.empty} of {counts.masks} masks have no pixel to learn from")
+        session.progress.print_line(f"{counts.empty} of {counts.masks} masks have no pixel to learn from")
     if val_images is not None:
         warnings += check_measurable(count_masks(val_images, excluded), config.val or "", counts)
     for warning in warnings:
@@ -113,7 +113,7 @@ def build_backbone(
         return components.backbone(own, early=session.run_dir.is_early)
 
     def print_line(reason: str) -> None:
-        session.progress.say(f"{config.backbone} {reason}")
+        session.progress.print_line(f"{config.backbone} {reason}")
 
     head = components.registry.factory("heads", config.head)
     return backbone_with_output_stride(head, config.o.get("backbone", {}), build, print_line)
@@ -124,11 +124,11 @@ def init_head(session: "Session", model: "Model", init: "InitWeights") -> None:
     load = getattr(model.head, "load_classifier", None)
     if init.path is None or load is None:
         return
-    from ssl_seg.weights.readers import find_file, read_file
+    from ssl_seg.weights.readers import read_tensors, resolve_weight_file
 
-    tensors, _ = read_file(find_file(init.path))
-    loaded = load(tensors)
-    session.progress.say(f"head: {'starts from the classifier in the file' if loaded else 'untrained'}")
+    tensors, _ = read_tensors(resolve_weight_file(init.path))
+    start = "starts from the classifier in the file" if load(tensors) else "untrained"
+    session.progress.print_line(f"head: {start}")
 
 
 def build_module(model: "Model", config: "SegmentationConfig", data: FinetuneData) -> "SegmentationTask":
@@ -213,9 +213,9 @@ def build_validator(setup: "SegmentationSetup", metric: "MeanIoU", **common: Any
 
 
 def _snapshot_epochs(config: "SegmentationConfig") -> set[int]:
-    from ssl_seg.results.mask_snapshots import epochs_to_watch
+    from ssl_seg.results.mask_snapshots import snapshot_epochs
 
-    return set(epochs_to_watch(config.watch_epochs, config.epochs))
+    return set(snapshot_epochs(config.watch_epochs, config.epochs))
 
 
 def is_due(config: "SegmentationConfig", epoch: int) -> bool:

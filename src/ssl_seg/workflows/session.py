@@ -11,8 +11,8 @@ from ssl_seg.engine.run_dir import Run
 from ssl_seg.engine.run_settings import check_batch_split, check_resume_config
 from ssl_seg.engine.signals import SignalHandler
 from ssl_seg.engine.stopping import Stopping, stopping_from
-from ssl_seg.errors import counted
-from ssl_seg.utils.progress import Console
+from ssl_seg.errors import pluralize
+from ssl_seg.utils.progress import ProgressDisplay
 from ssl_seg.workflows.bad_files import NAME, BadFiles
 from ssl_seg.workflows.process_guard import attribute_failure, process_group_guard
 from ssl_seg.workflows.run_status import record_exit_status, stoppable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ssl_seg.engine.loop import BatchFn
     from ssl_seg.engine.monitors import CollapseMonitor
     from ssl_seg.engine.schedule import Schedule
-    from ssl_seg.plugins import Plugins
+    from ssl_seg.plugins import PluginManager
     from ssl_seg.workflows.config import RunConfig
 
 
@@ -48,9 +48,9 @@ class Session:
 
     run_dir: Run
     device: "Device"
-    plugins: "Plugins"
+    plugins: "PluginManager"
     signals: SignalHandler
-    progress: Console
+    progress: ProgressDisplay
     bad_files: BadFiles
     loggers: str = ""
     stopping: Stopping = field(default_factory=Stopping)
@@ -127,7 +127,7 @@ class Session:
                 stopping=self.stopping,
             )
         if self.stopping.reason:
-            self.progress.say(f"ended after {counted(steps, 'step')}: {self.stopping.reason}")
+            self.progress.print_line(f"ended after {pluralize(steps, 'step')}: {self.stopping.reason}")
         return steps
 
     def finish(self, step: int) -> None:
@@ -166,7 +166,7 @@ def open_session(
     from ssl_seg.plugins import load_plugins
 
     settings, stopping = config.settings(), stopping_from(config.max_time, config.early_stop)
-    with SignalHandler(prompt=True) as signals, Console() as progress, stoppable(folder):
+    with SignalHandler(prompt=True) as signals, ProgressDisplay() as progress, stoppable(folder):
         device = Device(config.precision, compile=config.compile, cpu=config.cpu)
         progress.quiet = not device.is_main
         with process_group_guard(device):
@@ -177,7 +177,7 @@ def open_session(
             for kind, name in components:
                 plugins.registry.factory(kind, name)
             for failure in plugins.registry.failures:
-                progress.say(f"note: {failure}")
+                progress.print_line(f"note: {failure}")
             run_dir = Run(folder, command, resume=resume, main=device.is_main)
             with run_dir, record_exit_status(run_dir), attribute_failure(device, run_dir):
                 if resume:

@@ -7,7 +7,7 @@ from ssl_seg.errors import PluginError, UsageError
 from ssl_seg.study.config import StageConfig, StudyConfig
 from ssl_seg.utils.code_names import TypedName
 from ssl_seg.utils.log import log
-from ssl_seg.utils.text import names_in
+from ssl_seg.utils.text import split_names
 from ssl_seg.workflows.flag_values import as_text
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def check_components(file: StudyConfig) -> None:
         text, location = TypedName(stage.flags[flag]), file.flag_location(stage, flag)
         try:
             if flag == "metric":  # its options belong to the command
-                for name in names_in(text):
+                for name in split_names(text):
                     registry.factory("metrics", name)
                 continue
             factory = registry.factory(COMPONENTS[flag], text)

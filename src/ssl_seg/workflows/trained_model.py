@@ -10,7 +10,7 @@ from ssl_seg.study.run_paths import find_run
 
 if TYPE_CHECKING:
     from ssl_seg.base import Backbone, Model
-    from ssl_seg.plugins import Plugins
+    from ssl_seg.plugins import PluginManager
     from ssl_seg.utils.code_names import TypedName
 
 
@@ -46,7 +46,7 @@ class LoadedModel:
 
 def open_model(
     run: str,
-    plugins: "Plugins",
+    plugins: "PluginManager",
     print_line: Callable[[str], None],
     *,
     which: Literal["last", "best"] = "last",
@@ -80,14 +80,14 @@ def open_model(
 
 
 def _model(
-    file: Path, plugins: "Plugins", backbone: "TypedName | None", head: "TypedName | None"
+    file: Path, plugins: "PluginManager", backbone: "TypedName | None", head: "TypedName | None"
 ) -> LoadedModel:
     from ssl_seg.data.canvases import WHOLE
-    from ssl_seg.weights.load import new_model
+    from ssl_seg.weights.load import build_model
     from ssl_seg.weights.model_file import load_model, read_model_metadata
 
     metadata = read_model_metadata(file)
-    model = new_model(metadata, plugins.registry, file, backbone=backbone, head=head)
+    model = build_model(metadata, plugins.registry, file, backbone=backbone, head=head)
     load_model(file, model)
     normalization = {"mean": tuple(metadata["mean"]), "std": tuple(metadata["std"])}
     canvas = WHOLE if metadata["task"] == "segment" else 2 * metadata["image_size"]  # of version 0.1.0
@@ -97,7 +97,7 @@ def _model(
 
 def _backbone(
     path: Path,
-    plugins: "Plugins",
+    plugins: "PluginManager",
     print_line: Callable[[str], None],
     name: "TypedName | None",
     image_size: int | None,

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from ssl_seg.figures.tsne_data import drawable, select_features
 from ssl_seg.study.run_paths import find_run
-from ssl_seg.utils.files import replace_text
+from ssl_seg.utils.files import atomic_write_text
 from ssl_seg.utils.outputs import refuse_inputs
-from ssl_seg.utils.progress import Console
+from ssl_seg.utils.progress import ProgressDisplay
 from ssl_seg.workflows.inference import run_files
 
 if TYPE_CHECKING:
@@ -60,11 +60,11 @@ def draw_tsne(
     stem = out or run / "figures" / "tsne"
     content_file = stem.with_name(f"{stem.name}.json")
     refuse_inputs([content_file], run_files(run))
-    with Console() as console:
+    with ProgressDisplay() as console:
         snapshots, notes = select_features(run, epochs)
         snapshots, more = drawable(snapshots)
         for note in [*notes, *more]:
-            console.say(note)
+            console.print_line(note)
         usable = usable_perplexity(len(snapshots.targets), perplexity)
         maps = compute_tsne_maps(
             snapshots.features,
@@ -89,5 +89,5 @@ def draw_tsne(
         "maps": [vars(each) | {"xy": each.xy.tolist()} for each in maps],
     }
     paths.append(content_file)
-    replace_text(content_file, json.dumps(content) + "\n")
+    atomic_write_text(content_file, json.dumps(content) + "\n")
     return TSNEFigure(maps, content["chance"], paths)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ssl_seg.utils.files import replace_text
+from ssl_seg.utils.files import atomic_write_text
 from ssl_seg.utils.text import csv_text
 from ssl_seg.utils.toml import read_json
 
@@ -107,7 +107,7 @@ class ValidationLog:
             "best": {"epoch": best["epoch"], **{n[4:]: v for n, v in best.items() if n.startswith("val_")}},
         }
         text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
-        replace_text(self._run_dir.folder / "result.json", text)
+        atomic_write_text(self._run_dir.folder / "result.json", text)
         self._validator.write_details()
         return True
 
@@ -143,4 +143,4 @@ class ValidationLog:
 
 def write_csv(path: Path, header: list[str], rows: list[list[Any]]) -> None:
     """A table as CSV, whole or not there."""
-    replace_text(path, csv_text(header, rows))
+    atomic_write_text(path, csv_text(header, rows))

@@ -38,7 +38,7 @@ def draw_training_views(
     from ssl_seg.data.canvases import WHOLE
     from ssl_seg.figures.views import draw_views
     from ssl_seg.plugins import load_plugins
-    from ssl_seg.utils.progress import Console
+    from ssl_seg.utils.progress import ProgressDisplay
     from ssl_seg.workflows.data import open_dataset, open_images
     from ssl_seg.workflows.mask_metadata import metadata_of_masks, print_classes
 
@@ -49,11 +49,11 @@ def draw_training_views(
     registry, options = load_plugins().registry, read_options(option or [])
     size = image_size or (256 if masks else 128)
     recipes = [] if masks else recipes_of(registry, TypedName(ssl or "byol"), augment, options.get("ssl", {}))
-    with Console() as console:
+    with ProgressDisplay() as console:
         split, data_options = "train" if masks or augment else "", options.get("data", {})
         dataset = open_dataset(registry, TypedName(data), split=split, masks=masks, options=data_options)
         refuse_inputs([out], files_of(dataset))
-        print_classes(dataset, data, console.say)
+        print_classes(dataset, data, console.print_line)
         canvas = WHOLE if masks else 2 * size
         image_cache = open_images(dataset, canvas, console, cache=cache, bad_images=bad_images)
     batch = first_batch(image_cache, count, seed)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from ssl_seg.engine.signals import SignalHandler
 from ssl_seg.errors import Stopped, UsageError
-from ssl_seg.utils.files import replace_text
+from ssl_seg.utils.files import atomic_write_text
 from ssl_seg.utils.outputs import output_path, output_paths, refuse_inputs
-from ssl_seg.utils.progress import Console
+from ssl_seg.utils.progress import ProgressDisplay
 from ssl_seg.utils.text import shown
 from ssl_seg_sam import mask_generation, prompts
 from ssl_seg_sam.drawing import overlay
@@ -92,7 +92,7 @@ class SamRun:
         self._typed_prompts = prompts.read_prompts(config.box or config.point, config.kind)
         self._entries: list[dict[str, Any]] = []
         self._done = 0
-        self.stop, self.console = SignalHandler(), Console()
+        self.stop, self.console = SignalHandler(), ProgressDisplay()
 
     def run(self, rows: Sequence[int], precision: Literal["auto", "bf16", "fp32"], *, cpu: bool) -> list[str]:
         """Work through the images; what is done stays when a later one fails.
@@ -108,12 +108,12 @@ class SamRun:
                 self._run.predicted(name)  # to know now, and not after the first images
         with self.stop, self.console:
             for note in self._metrics.notes:
-                self.console.say(note)
+                self.console.print_line(note)
             sam = load_sam(self._config.model, Device(precision, cpu=cpu), self._config.batch)
             for row, name in zip(rows, names, strict=True):
                 self._one(sam, row, name, len(rows))
             for warning in self._metrics.warnings():
-                self.console.say(f"warning: {warning}")
+                self.console.print_line(f"warning: {warning}")
         return [*self._metrics.table(self._entries), f"written: {shown(str(self._out / 'sam.json'))}"]
 
     def _output_names(self, rows: Sequence[int]) -> list[str]:
@@ -146,7 +146,9 @@ class SamRun:
         self._entries.append(entry)
         self._write()
         scored = "" if entry["agreement"] is None else f", achievable mIoU {entry['agreement']:.4f}"
-        self.console.say(f"{shown(name)}: {len(segments)} segments on {covered:.1%} of the image{scored}")
+        self.console.print_line(
+            f"{shown(name)}: {len(segments)} segments on {covered:.1%} of the image{scored}"
+        )
 
     def _label(self, row: int, name: str, size: tuple[int, int]) -> NDArray[np.uint8] | None:
         if not self._images.classes:
@@ -156,7 +158,7 @@ class SamRun:
             if label.shape != size:
                 raise ValueError("image and label map differ in size")
         except ValueError as error:
-            self.console.say(f"{shown(name)}: no achievable mIoU: {error}")
+            self.console.print_line(f"{shown(name)}: no achievable mIoU: {error}")
             return None
         return label
 
@@ -169,7 +171,7 @@ class SamRun:
             )
             if not found:
                 limits = f"--quality {config.quality:g} and --stability {config.stability:g}"
-                self.console.say(f"{shown(name)}: no mask passed {limits}")
+                self.console.print_line(f"{shown(name)}: no mask passed {limits}")
             return found
         prompts = self._prompts(image, name)
         if not len(prompts):
@@ -180,7 +182,9 @@ class SamRun:
             sam, image, config.tile, lambda: self._on_progress(num_steps), **inputs
         )
         if empty := len(prompts) - len(found):
-            self.console.say(f"{shown(name)}: {empty} of {len(prompts)} prompts returned an empty mask")
+            self.console.print_line(
+                f"{shown(name)}: {empty} of {len(prompts)} prompts returned an empty mask"
+            )
         return found
 
     def _prompts(self, image: NDArray[np.uint8], name: str) -> "Tensor":
@@ -211,4 +215,4 @@ class SamRun:
             "exclude": list(image_source.exclude),
         }
         # in ASCII: a file's name may be no Unicode
-        replace_text(self._out / "sam.json", json.dumps(content, indent=1) + "\n")
+        atomic_write_text(self._out / "sam.json", json.dumps(content, indent=1) + "\n")
