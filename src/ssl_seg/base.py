@@ -1,4 +1,4 @@
-"""The nouns. Everything else in the library makes, trains or measures one of these."""
+"""Base classes of backbones, heads, methods, metrics and datasets."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
@@ -19,14 +19,14 @@ IGNORE = IGNORE_INDEX  # deprecated: the name in version 0.1.0, which plugins im
 
 
 class Backbone(nn.Module):
-    """Turns images into a pyramid of feature maps, shallow to deep.
+    """A network that computes a pyramid of feature maps, shallow to deep.
 
     Attributes:
-        channels: of each map.
-        strides: image pixels per step of each map.
-        patch: of a plain transformer, the side in pixels of the patches that its tokens stand for; 0: it has no tokens.
-        width: of a token, if it has any.
-        prefix: number of tokens before those of the patches (class and register tokens), if it has any.
+        channels: channels of each map.
+        strides: stride of each map, in image pixels.
+        patch: patch size of a plain transformer, in pixels; 0: the backbone has no tokens.
+        width: width of a token, if there are tokens.
+        prefix: number of class and register tokens before the patch tokens.
     """
 
     channels: Sequence[int]
@@ -36,16 +36,16 @@ class Backbone(nn.Module):
     prefix: int
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) normalised images -> one (B, channels[i], H / strides[i], ...) per level."""
+        """(B, 3, H, W) normalized images -> one (B, channels[i], H / strides[i], ...) per level."""
         raise NotImplementedError
 
     @property
     def side_multiple(self) -> int:
-        """What sides of images must be multiples of: a transformer's patch. Small crops are cut so; see `View.side`."""
+        """Image sides must be multiples of it: `patch`, or 1. Small crops are rounded to it; see `View.side`."""
         return max(1, self.patch)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Patches down and across an image of this size; they are numbered row by row."""
+        """Number of patch rows and columns of an image; patches are numbered row by row."""
         return height // self.patch, width // self.patch
 
     def tokens(
@@ -56,14 +56,14 @@ class Backbone(nn.Module):
         hide: Tensor | None = None,
         mask_token: Tensor | None = None,
     ) -> Tensor:
-        """(B, 3, H, W) normalised images -> (B, prefix + N, width) tokens behind the last norm.
+        """(B, 3, H, W) normalized images -> (B, prefix + N, width) tokens after the last norm.
 
         Args:
-            images: their sides are multiples of `patch`.
-            keep: (B, K) int64 numbers of patches; only these are computed, in this order, so N = K. A patch
-                that is not kept has no influence on any token.
-            hide: (B, N) bool; these patches are replaced by `mask_token` once embedded, before their position
-                is added.
+            images: sides must be multiples of `patch`.
+            keep: (B, K) int64 patch indices; only these are computed, in this order, so N = K. Other patches have
+                no influence on any token.
+            hide: (B, N) bool; the embeddings of these patches are replaced by `mask_token`, before the position
+                embedding is added.
             mask_token: (width,), a parameter of the method.
 
         Raises:
@@ -74,21 +74,20 @@ class Backbone(nn.Module):
         )
 
     def summary(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised images -> (B, channels[-1]), one vector for each image.
+        """(B, 3, H, W) normalized images -> (B, channels[-1]), one vector per image.
 
-        The mean of the deepest map over space, unless the network has a better one: a transformer's class token.
-        Methods that compare images train it, and `probe_knn`, `evaluate` and `embed` measure it.
+        By default the spatial mean of the deepest map; of a timm transformer the class token. Methods that compare
+        images train it; `probe_knn`, `evaluate` and `embed` use it.
         """
         return self(images)[-1].mean(dim=(2, 3))  # type: ignore[no-any-return]
 
 
 class Head(nn.Module):
-    """Turns the pyramid into logits.
+    """A network that computes logits from the feature maps.
 
     Attributes:
-        pools: whether it looks at nothing but the mean of the deepest map over space. Then a
-            (B, C, 1, 1) map of pooled features gives the same logits, and those of a frozen backbone
-            need to be computed only once.
+        pools: the head uses only the spatial mean of the deepest map. A (B, C, 1, 1) map of pooled features
+            then gives the same logits, and features of a frozen backbone are computed only once.
     """
 
     pools: bool = False
@@ -99,12 +98,11 @@ class Head(nn.Module):
 
 
 class Model(nn.Module):
-    """A backbone with a head on it.
+    """A backbone with a head.
 
     Args:
-        backbone, head: the parts.
-        excluded: class indices that are never predicted. They are not trained, so what the head says of
-            them means nothing: their logits are minus infinity, in training as afterwards.
+        backbone, head: the two networks.
+        excluded: class indices that are neither trained nor predicted: their logits are minus infinity.
     """
 
     excluded: Tensor
@@ -115,35 +113,35 @@ class Model(nn.Module):
         self.register_buffer("excluded", torch.tensor(list(excluded), dtype=torch.int64), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised images -> (B, classes) or (B, classes, H, W) logits."""
+        """(B, 3, H, W) normalized images -> (B, classes) or (B, classes, H, W) logits."""
         logits: Tensor = self.head(self.backbone(images), (images.shape[-2], images.shape[-1]))
         return self.without_excluded(logits)
 
     def without_excluded(self, logits: Tensor) -> Tensor:
-        """The head's (B, classes, ...) logits, minus infinity for the excluded classes."""
+        """Set the (B, classes, ...) logits of the excluded classes to minus infinity."""
         return logits.index_fill(1, self.excluded, -torch.inf) if len(self.excluded) else logits
 
 
 class SSLMethod(nn.Module):
-    """A way to train a backbone without labels.
+    """A self-supervised training method of a backbone.
 
-    A factory takes the backbone and keyword-only options. One `training_step` does every forward
-    pass, so the module can be wrapped once for several GPUs. A target network has
-    `requires_grad=False`, shares no storage with the online one, and moves only in `after_step`.
+    A factory accepts the backbone and keyword-only options. One `training_step` runs all forward
+    passes, so the module can be wrapped once for several GPUs. A target network has
+    `requires_grad=False`, shares no storage with the online network, and moves only in `after_step`.
 
     Attributes:
-        backbone: what is kept.
-        views: the recipe of each view that `training_step` wants.
-        recipe: the run options that suit the method and hold where the user gives none: `optimizer`; `lr`
-            and `lr_end` for a batch of 256, `weight_decay`, `weight_decay_end`, `momentum` and `betas` of
-            that optimizer; `warmup`, `schedule` and `clip`. What differs with another optimizer stands in a
-            table of its name: `"lars": {"lr": 0.2}`. Where an optimizer has no rate, `--lr` has to be given.
-            `lr` grows with the batch for SGD and LARS alone, unless `lr_scaling` is `linear` or `none`.
-        paper: the published options and recipe, which `-o ssl.recipe=paper` takes.
-        param_groups: parameters that are trained otherwise than the rest.
-        family: of ideas, as `contrastive`; `ssl-seg list ssl` shows it.
-        network: what it can train: `convnet` alone, `transformer` if it needs tokens (`Backbone.patch`), or `any`.
-        needs_labels: it trains on the classes of the images, `views.targets`.
+        backbone: the trained and exported network.
+        views: the recipe of each view that `training_step` receives.
+        recipe: default run options: `optimizer`; `lr` and `lr_end` for a batch of 256, `weight_decay`,
+            `weight_decay_end`, `momentum` and `betas` of that optimizer; `warmup`, `schedule` and `clip`. Values of
+            another optimizer are in a table with its name: `"lars": {"lr": 0.2}`. An optimizer without `lr`
+            requires `--lr`. `lr` scales with the batch only for SGD and LARS, unless `lr_scaling` is
+            `linear` or `none`.
+        paper: the published options and recipe, selected by `-o ssl.recipe=paper`.
+        param_groups: parameters with their own learning rate, freezing or weight decay.
+        family: type of method, for example `contrastive`; shown by `ssl-seg list ssl`.
+        network: supported backbones: `convnet`, `transformer` (needs tokens, `Backbone.patch`), or `any`.
+        needs_labels: the method trains on the classes of the images, `views.targets`.
         loss_over: `image` if the loss is a mean over images of what each has on its own, `batch` if it
             compares images with each other; None: unknown. With `--accumulate` only the first is the same.
     """
@@ -159,43 +157,43 @@ class SSLMethod(nn.Module):
     loss_over: Literal["image", "batch"] | None = None
 
     def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
-        """One (B, 3, H, W) tensor per view -> numbers.
+        """One (B, 3, H, W) tensor per view -> loss and scores.
 
-        `loss` is stepped on. `embedding`, if present, is a (B, D) tensor that the collapse alarm
-        watches. Every other entry is a scalar and is logged.
+        `loss` is minimized. `embedding`, if present, is a (B, D) tensor for the collapse
+        monitor. Every other entry is a scalar that is logged.
         """
         raise NotImplementedError
 
     def after_step(self, progress: float) -> None:
-        """Called after `optimizer.step()`; `progress` in (0, 1] is the finished part of the run."""
+        """Update a target network; called after `optimizer.step()` with `progress` in (0, 1]."""
 
     def forward(self, views: list[Tensor]) -> dict[str, Tensor]:
         return self.training_step(views)
 
 
 class Metric:
-    """A number that is summed over batches, with torchmetrics' verbs."""
+    """Scores accumulated over batches, with the interface of torchmetrics."""
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Clear the state."""
         raise NotImplementedError
 
     def update(self, logits: Tensor, target: Tensor) -> None:
-        """Take in one batch."""
+        """Add one batch."""
         raise NotImplementedError
 
     def compute(self) -> dict[str, float]:
-        """The numbers by name, over everything since `reset`."""
+        """The scores by name, over all batches since `reset`."""
         raise NotImplementedError
 
 
 class Dataset:
-    """A list of images with labels.
+    """A list of images, optionally with labels or masks.
 
     Attributes:
-        classes: names; empty when there are no labels.
+        classes: class names; empty without labels.
         samples: (path, target) pairs; the target is a class index, or -1 without labels.
-        masks: whether there is a class for every pixel.
+        masks: whether the images have masks.
     """
 
     masks: bool = False
@@ -206,37 +204,37 @@ class Dataset:
         return len(self.samples)
 
     def origin(self, index: int) -> str:
-        """Where a sample is named, for people: its path, or a file and a line in it."""
+        """Location of a sample for messages: its path, or a file and a line."""
         return self.samples[index][0]
 
     def file(self, index: int) -> str:
-        """The file of a sample as a path that can be opened, if it is one; else its name."""
+        """Path of the file of a sample, or its name if it is not a file."""
         return self.samples[index][0]
 
     def identity(self, index: int) -> str:
-        """Text that changes whenever the image does; the store is keyed by it."""
+        """Text that changes whenever the image changes; key of the image cache."""
         raise NotImplementedError
 
     def size(self, index: int) -> tuple[int, int]:
-        """The true height and width of an image.
+        """Original height and width of an image.
 
         Raises:
-            ValueError: it cannot be read; the text says why.
+            ValueError: it cannot be read; the message states the reason.
         """
         return self.image(index, 32)[1]
 
     def image(self, index: int, canvas: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-        """The (h, w, 3) image, reduced to fit a square of side `canvas`, and its true (h, w).
+        """The (h, w, 3) image, reduced to fit a square of side `canvas`, and its original (h, w).
 
         Raises:
-            ValueError: it cannot be read; the text says why.
+            ValueError: it cannot be read; the message states the reason.
         """
         raise NotImplementedError
 
     def mask(self, index: int, canvas: int) -> NDArray[np.uint8]:
-        """The class of every pixel of what `image` gives: (h, w), `IGNORE_INDEX` where there is none.
+        """(h, w) class indices of the pixels of `image`, `IGNORE_INDEX` where unlabeled.
 
         Raises:
-            ValueError: it cannot be read, or does not fit the image; the text says why.
+            ValueError: it cannot be read, or does not fit the image; the message states the reason.
         """
         raise NotImplementedError

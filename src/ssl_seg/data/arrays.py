@@ -1,4 +1,4 @@
-"""Images and labels that are in memory, as a dataset."""
+"""A dataset of images and labels in memory."""
 
 import hashlib
 from collections.abc import Sequence
@@ -15,19 +15,19 @@ from ssl_seg.errors import UsageError
 
 
 class Arrays(Dataset):
-    """A dataset of arrays or tensors, for every function that takes a dataset.
+    """A dataset of arrays or tensors.
 
-    The arrays are not copied, and must not change while the dataset is in use.
+    The arrays are not copied and must not change while the dataset is in use.
 
     Args:
         images: (N, H, W, 3) or (N, 3, H, W) uint8, RGB.
-        labels: (N,) integer class indices, or (N, H, W) masks of class indices, 255 where a pixel has no class;
-            without labels the images are for pre-training alone.
-        classes: names of the classes; by default `0`, `1`, ... up to the largest label.
-        name: of the dataset in messages; image 7 is `NAME-00007`.
+        labels: (N,) integer class indices, or (N, H, W) masks of class indices, 255 for unlabeled pixels;
+            None for pre-training.
+        classes: class names; default `0`, `1`, ... up to the largest label.
+        name: name in messages; image 7 is `NAME-00007`.
 
     Raises:
-        UsageError: a shape or a type that is none of these, or a label without a class.
+        UsageError: an unsupported shape or type, or a label without a class.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Arrays(Dataset):
         self.samples = [(f"{name}-{index:05d}", target) for index, target in enumerate(own)]
 
     def identity(self, index: int) -> str:
-        """Changes with the image and its mask."""
+        """Text that changes with the image and its mask."""
         digest = hashlib.sha256(np.ascontiguousarray(self._images[index]).data)
         if self._masks is not None:
             digest.update(np.ascontiguousarray(self._masks[index]).data)

@@ -36,24 +36,24 @@ def pretrain(
     progress: bool = True,
     **settings: Any,
 ) -> RunResult:
-    """Pre-train a method's backbone on images without labels: `ssl_seg.train` for objects.
+    """Pre-train the backbone of a method on unlabeled images: `ssl_seg.train` for objects.
 
         method = BYOL(TimmBackbone("resnet50"))
         run = ssl_seg.pretrain(method, Arrays(images), out="runs/first", epochs=100)
 
     Args:
-        method: is trained in place.
+        method: trained in place.
         dataset: the images.
-        out: folder of the run.
-        probe: labelled images, on which the features are measured during training.
-        config: settings; by default those of `train`.
-        mean, std: of the normalisation, for images in [0, 1]; ImageNet's by default.
-        resume: continue the run in `out`, with a method that was made in the same way.
-        progress: whether progress is shown.
-        settings: replace those of `config`: `epochs=100, batch_size=256`.
+        out: run folder.
+        probe: labeled images for a k-NN score during training.
+        config: settings; default: those of `train`.
+        mean, std: normalization, for images in [0, 1]; default: ImageNet.
+        resume: resume the run in `out`, with a method built in the same way.
+        progress: show progress.
+        settings: override those of `config`: `epochs=100, batch_size=256`.
 
     Raises:
-        UsageError: an unknown setting, or one that the objects decide. SslSegError: whatever ends the run.
+        UsageError: an unknown setting, or one that the objects determine. SslSegError: the run failed.
     """
     from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD
     from ssl_seg.base import SSLMethod
@@ -94,25 +94,25 @@ def finetune(
     progress: bool = True,
     **settings: Any,
 ) -> RunResult:
-    """Train a model on labels and measure it: `ssl_seg.classify` and `ssl_seg.segment` for objects.
+    """Fine-tune and validate a model: `ssl_seg.classify` and `ssl_seg.segment` for objects.
 
         model = Model(run.backbone, Linear(run.backbone.channels, run.backbone.strides, 10))
         fine = ssl_seg.finetune(model, Arrays(images, labels), out="runs/fine", freeze=True)
 
     Args:
-        model: is trained in place; or a task that holds it and has a loss of its own. It learns to segment where
-            labels are masks, and else to classify.
-        train, val: images with labels of one kind, to train and to measure on.
-        out: folder of the run.
-        config: settings; by default those of `classify` or `segment`.
-        mean, std: of the normalisation, for images in [0, 1]; ImageNet's by default.
-        resume: continue the run in `out`, with a model that was made in the same way.
-        progress: whether progress is shown.
-        settings: replace those of `config`: `epochs=30, freeze=True`.
+        model: trained in place; or a task with a model and its own loss. Masks as labels select segmentation,
+            class indices classification.
+        train, val: training and validation images with labels of the same type.
+        out: run folder.
+        config: settings; default: those of `classify` or `segment`.
+        mean, std: normalization, for images in [0, 1]; default: ImageNet.
+        resume: resume the run in `out`, with a model built in the same way.
+        progress: show progress.
+        settings: override those of `config`: `epochs=30, freeze=True`.
 
     Raises:
-        UsageError: an unknown setting, or one that the objects decide; or the model has not the data's classes.
-        DataError: there are no such labels. SslSegError: whatever ends the run.
+        UsageError: an unknown setting, one that the objects determine, or a model with other classes than the data.
+        DataError: no labels. SslSegError: the run failed.
     """
     from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD
     from ssl_seg.base import Model

@@ -1,4 +1,4 @@
-"""What workflows give back: a finished run, and what has been written."""
+"""Results of workflows: a finished run, predictions, embeddings, an export."""
 
 import copy
 from dataclasses import dataclass, field
@@ -23,8 +23,8 @@ class RunResult:
     """A finished run.
 
     Attributes:
-        folder: of the run, with its weights, scores and figures.
-        trained: the backbone or the model, where an object was trained and not what a name says.
+        folder: run folder with weights, scores and figures.
+        trained: the trained object of `pretrain` and `finetune`.
     """
 
     folder: Path
@@ -32,18 +32,18 @@ class RunResult:
 
     @cached_property
     def scores(self) -> list[dict[str, Any]]:
-        """One dictionary for each epoch, as in `scores.jsonl`."""
+        """One dictionary per epoch, as in `scores.jsonl`."""
         return read_scores(self.folder)
 
     @cached_property
     def result(self) -> dict[str, Any]:
-        """`sample_images`, and the numbers of the `last` and the `best` epoch; empty without validation images."""
+        """Scores of the `last` and the `best` epoch, as in `result.json`; empty without validation images."""
         path = self.folder / "result.json"
         return read_json(path) if path.exists() else {}
 
     @cached_property
     def backbone(self) -> "Backbone":
-        """The trained backbone, on the CPU, in evaluation mode: images -> feature maps."""
+        """The trained backbone, on the CPU, in eval mode: images -> feature maps."""
         if self.trained is not None:
             return cast("Backbone", _copied(getattr(self.trained, "backbone", self.trained)))
         from ssl_seg.weights.load import load
@@ -55,7 +55,7 @@ class RunResult:
         """Backbone and head of the last epoch: images -> logits.
 
         Raises:
-            WeightsError: the run has pre-trained a backbone, and has no head.
+            WeightsError: the run pre-trained a backbone and has no head.
         """
         if hasattr(self.trained, "head"):
             return cast("Model", _copied(self.trained))
@@ -85,11 +85,11 @@ _SHOWN = ("loss", "val_top1", "val_miou", "probe_knn")
 
 @dataclass(frozen=True)
 class Predictions:
-    """Labels or masks that were predicted.
+    """Predicted labels or masks.
 
     Attributes:
-        path: the CSV file of a classifier, or the folder of a segmentation model's masks.
-        count: of images.
+        path: CSV file (classification) or folder of masks (segmentation).
+        count: number of images.
     """
 
     path: Path
@@ -101,11 +101,11 @@ class Embeddings:
     """Features of images.
 
     Attributes:
-        path: the NPZ file that holds them.
+        path: NPZ file.
         features: (N, C) float32, pooled.
-        filenames: of the images, in the order of the rows.
-        targets: (N,) int64 indices into `classes`; without labels all 0.
-        classes: names; empty without labels.
+        filenames: filename of each row.
+        targets: (N,) int64 indices into `classes`; all 0 without labels.
+        classes: class names; empty without labels.
     """
 
     path: Path
@@ -117,10 +117,10 @@ class Embeddings:
 
 @dataclass(frozen=True)
 class Export(Exported):
-    """What was written for another library, and compared with it; see `Exported`.
+    """A verified export for another library; see `Exported`.
 
     Attributes:
-        path: the file or the folder.
+        path: file or folder.
     """
 
     path: Path
