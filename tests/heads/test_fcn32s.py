@@ -205,17 +205,17 @@ def test_a_classifier_that_does_not_fit_is_refused_whole(change, what):
 @pytest.mark.parametrize("shape", [(4, 4), (1, 1), (3, 9), (16, 16)])
 def test_the_matrix_product_is_the_convolution(shape):
     """Forward and all gradients; in double precision, as the order of sums differs."""
-    from ssl_seg.heads.fcn32s import _fc6_as_matmul
-
     torch.manual_seed(0)
-    conv = nn.Conv2d(6, 10, 7, padding=3).double()
+    head = FCN32s([6], [1], 3, width=10, dropout=0.0).double()  # of stride 1: nothing is enlarged
+    nn.init.normal_(head.score.weight)
     one = torch.randn(2, 6, *shape, dtype=torch.float64, requires_grad=True)
     two = one.detach().clone().requires_grad_()
-    weigh = torch.randn(2, 10, *shape, dtype=torch.float64)
+    weigh = torch.randn(2, 3, *shape, dtype=torch.float64)
+    plain = head.score(head.fc7(head.fc6(one).relu()).relu())
     gradients = []
-    for x, made in ((one, conv(one)), (two, _fc6_as_matmul(conv, two))):
+    for x, made in ((one, plain), (two, head([two], shape))):
         (made * weigh).sum().backward()
-        gradients.append((made.detach(), x.grad, conv.weight.grad.clone(), conv.bias.grad.clone()))
-        conv.zero_grad()
+        gradients.append((made.detach(), x.grad, *(p.grad.clone() for p in head.parameters())))
+        head.zero_grad()
     for expected, found in zip(*gradients, strict=True):
         torch.testing.assert_close(found, expected, atol=1e-10, rtol=1e-10)
