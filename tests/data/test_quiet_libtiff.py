@@ -96,13 +96,14 @@ def test_a_command_says_what_is_wrong_and_nothing_else_does(damaged, tmp_path, b
         Image.new("RGB", (20, 20), (index, 0, 0)).save(
             photos / f"odd-{index}.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x05"
         )
-    Image.new("1", (10_000, 9_000)).save(photos / "large.png")
+    Image.new("1", (100, 90)).save(photos / "large.png")
+    code = "from PIL import Image; Image.MAX_IMAGE_PIXELS = 8_000; from ssl_seg.cli import main; main()"
     words = (
         f"train {photos} --backbone {TINY}:TinyBackbone -o ssl.hidden=8 -o ssl.dimensions=4 --image-size 16"
     )
     words += f" --batch-size 4 --epochs 1 --cpu --bad-images {bad_images} --out {tmp_path / 'run'}"
     done = subprocess.run(
-        [sys.executable, "-c", "from ssl_seg.cli import main; main()", *words.split()],
+        [sys.executable, "-c", code, *words.split()],
         capture_output=True,
         text=True,
         env=os.environ | {"SSL_SEG_CACHE": str(tmp_path / "cache"), "PYTHONWARNINGS": "always"},
