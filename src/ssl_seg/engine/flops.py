@@ -7,6 +7,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ssl_seg.augment.view_list import Views
+from ssl_seg.utils.foreign import is_ctrl_c
+from ssl_seg.utils.interrupt import Interrupted
 from ssl_seg.utils.log import log
 
 if TYPE_CHECKING:
@@ -34,7 +36,11 @@ def training_flops(method: "SSLMethod", views: Views, device: "Device") -> int |
             device.to_device(trial)
             part = views.part(slice(_IMAGES))
             trial.training_step(part)["loss"].backward()
-        except Exception as error:  # of foreign code; training itself reports it
+        except Interrupted:
+            raise
+        except BaseException as error:  # of foreign code, sys.exit() too; training itself reports it
+            if is_ctrl_c(error):
+                raise
             log.debug("operations of a step were not counted: %s", error)
             return None
     return int(counter.get_total_flops()) // len(part[0])

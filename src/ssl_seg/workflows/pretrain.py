@@ -78,11 +78,9 @@ def run_pretraining(
     views = make_views(first, method.views, config, multiple=side_multiple(method), **normalization)
     costs = {"flops_per_image": training_flops(method, views.with_facts(targets=first.targets), device)}
     record_settings(session, config, caches, method, loader.steps_per_epoch, components.resolved, costs)
-    say(
-        f"{config.ssl} on {config.backbone}: {len(images)} images, {pluralize(config.epochs, 'epoch')} of "
-        f"{pluralize(loader.steps_per_epoch, 'step')}, {device.describe()}",
-        f"run: {run_dir.folder}",
-    )
+    length = f"{pluralize(config.epochs, 'epoch')} of {pluralize(loader.steps_per_epoch, 'step')}"
+    say(f"{config.ssl} on {config.backbone}: {len(images)} images, {length}, {device.describe()}")
+    say(f"run: {run_dir.folder}")
     if probe and not run_dir.resume:
         measure_untrained(session, method, probe, images, config.init)
     session.save_view_sheet(first.images, views, **normalization)
