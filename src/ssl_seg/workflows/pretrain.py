@@ -12,6 +12,7 @@ from ssl_seg.workflows.session import Session, open_session
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset, SSLMethod
     from ssl_seg.data.image_cache import ImageCache
+    from ssl_seg.data.loader import Loader
     from ssl_seg.engine.run_dir import Run
     from ssl_seg.workflows.components import Components
 
@@ -78,8 +79,7 @@ def run_pretraining(
     views = make_views(first, method.views, config, multiple=side_multiple(method), **normalization)
     costs = {"flops_per_image": training_flops(method, views.with_facts(targets=first.targets), device)}
     record_settings(session, config, caches, method, loader.steps_per_epoch, components.resolved, costs)
-    length = f"{pluralize(config.epochs, 'epoch')} of {pluralize(loader.steps_per_epoch, 'step')}"
-    say(f"{config.ssl} on {config.backbone}: {len(images)} images, {length}, {device.describe()}")
+    say(f"{config.ssl} on {config.backbone}: {_amount(len(images), config, loader)}, {device.describe()}")
     say(f"run: {run_dir.folder}")
     if probe and not run_dir.resume:
         measure_untrained(session, method, probe, images, config.init)
@@ -101,6 +101,11 @@ def run_pretraining(
     session.finish(steps)
     if device.is_main:
         say(f"finished: {_last_scores(run_dir)}", f"weights: {run_dir.folder / 'backbone.safetensors'}")
+
+
+def _amount(images: int, config: PretrainConfig, loader: "Loader") -> str:
+    epochs, steps = pluralize(config.epochs, "epoch"), pluralize(loader.steps_per_epoch, "step")
+    return f"{images} images, {epochs} of {steps}"
 
 
 def _last_scores(run_dir: "Run") -> str:
