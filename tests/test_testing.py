@@ -30,7 +30,10 @@ REGISTRY = load_plugins().registry
 
 # of methods whose default widths take seconds, and whose layers are the same at any width
 NARROW = {
+    "fastsiam": {"dimensions": 64, "bottleneck": 16},
     "mae": {"decoder_width": 32, "decoder_depth": 1},
+    "simsiam": {"dimensions": 64, "bottleneck": 16},
+    "spark": {"width": 32},
     "vicregl": {"hidden": 64, "dimensions": 64, "cell_dimensions": 32},
 }
 
