@@ -34,6 +34,19 @@ def check_labels(image_cache: ImageCache, dataset: Dataset, spec: str) -> None:
     warn_of_twins(image_cache, dataset, spec)
 
 
+def require_labels(image_cache: ImageCache, spec: str, method: str) -> None:
+    """Refuse images without a single label for a method that trains on labels.
+
+    Raises:
+        DataError: no image has one.
+    """
+    if not (image_cache.targets >= 0).any():
+        raise DataError(
+            f"{method} trains on labels, and no image of {spec} has one",
+            next="a folder per class, or a CSV file with the columns filename and label",
+        )
+
+
 def warn_of_unmeasured(image_cache: ImageCache, spec: str) -> None:
     """Warn of classes of training that have no image to be measured on."""
     if missing := _without_images(image_cache):

@@ -114,3 +114,9 @@ class Components:
             note=partial(self.resolved.add, role),
             **needs,
         )
+
+    def probe_dataset(self, config: PretrainConfig) -> "Dataset | None":
+        """The labelled images of the k-NN probe, if there is one."""
+        if not config.probe:
+            return None
+        return self.dataset("probe", config.probe, config.o, parts=(), split="train", labelled=True)

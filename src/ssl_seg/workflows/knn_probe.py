@@ -10,10 +10,11 @@ from torch import Tensor
 from ssl_seg.augment import stateless_rng
 from ssl_seg.base import Backbone, Dataset
 from ssl_seg.data.image_cache import ImageCache
+from ssl_seg.data.label_checks import check_labels
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.inference import extract_features
 from ssl_seg.errors import DataError
-from ssl_seg.results.predictions import UNTRAINED
+from ssl_seg.results.predictions import PROBE, UNTRAINED
 from ssl_seg.workflows.overlap import is_in, warn_of_copies
 from ssl_seg.workflows.validator import write_csv
 
@@ -102,15 +103,32 @@ def open_probe(
     session: "Session",
     config: "PretrainConfig",
     dataset: Dataset,
-    images: ImageCache,
     components: "Components",
     normalization: Mapping[str, Any],
 ) -> KNNProbe:
-    """The probe of a run."""
+    """The probe of a run, with the images that it decodes."""
+    images = session.image_cache(dataset, config)
+    check_labels(images, dataset, config.probe or "probe")
     options = config.o.get("probe")
     metric = components.build("metrics", "knn", images.classes, part="probe", options=options)
     inputs = {"size": config.size, **normalization}
     return KNNProbe(metric, dataset, images, session.device, should_stop=session.should_stop, **inputs)
+
+
+def probe_epochs(
+    session: "Session", config: "PretrainConfig", method: "SSLMethod", probe: KNNProbe
+) -> Callable[[int], dict[str, float]]:
+    """What is measured at the end of each epoch: the probe's scores in every `probe_every`th and in the last."""
+
+    def on_epoch_end(epoch: int) -> dict[str, float]:
+        if epoch % config.probe_every and not session.stopping.is_last:
+            return {}
+        scores = probe(method.backbone, session.run_dir.folder / PROBE)
+        for name, value in scores.items():
+            session.progress.print_line(f"epoch {epoch}: {name} {value:.3f}")
+        return scores
+
+    return on_epoch_end
 
 
 def measure_untrained(
