@@ -5,6 +5,7 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterable, Iterator
+from dataclasses import is_dataclass
 from itertools import groupby
 from typing import Annotated, Any, NamedTuple, get_origin, get_type_hints
 
@@ -76,9 +77,8 @@ def signature(thing: Any, name: str) -> str:
     """How to call a function or class, as its source says it; one parameter per line if it is long."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(thing))).body[0]
     if isinstance(tree, ast.ClassDef):
-        if any("dataclass" in ast.unparse(node) for node in tree.decorator_list):
-            fields = [node for node in tree.body if isinstance(node, ast.AnnAssign)]
-            return f"class {name}(\n" + "".join(f"    {ast.unparse(field)},\n" for field in fields) + ")"
+        if is_dataclass(thing):
+            return f"class {name}(\n" + "".join(f"    {field},\n" for field in _fields(thing)) + ")"
         inits = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
         if not inits:
             return f"class {name}"
@@ -115,6 +115,18 @@ def _written(annotation: Any) -> str:
     """A type as code writes it: `Path | None`."""
     text = re.sub(r"\b(typing|pathlib)\.", "", inspect.formatannotation(annotation))
     return re.sub(r"^Optional\[(.*)\]$", r"\1 | None", text)
+
+
+def _fields(thing: type) -> list[str]:
+    """The fields of a dataclass, its own and then those that it inherits."""
+    found: dict[str, str] = {}
+    for kind in filter(is_dataclass, thing.__mro__):
+        tree = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+        assert isinstance(tree, ast.ClassDef)
+        for node in tree.body:
+            if isinstance(node, ast.AnnAssign):
+                found.setdefault(ast.unparse(node.target), ast.unparse(node))
+    return list(found.values())
 
 
 def _parameters(arguments: ast.arguments, result: str, before: int = 16) -> str:

@@ -12,17 +12,50 @@ from ssl_seg.errors import UsageError
 
 Options = Mapping[str, Mapping[str, str]]
 Schedule = Literal["cosine", "constant", "poly"]
-Precision = Literal["auto", "bf16", "fp32"]
-BadImages = Literal["stop", "skip"]
 
 
-@dataclass(frozen=True)
+# the order of run.toml, over all workflows, which is that of the commands' parameters
+_ORDER = """
+data ssl train val fraction per_class images subset_seed allow_overlap backbone init freeze head
+epochs batch_size image_size any_size augment passes mixup label_smoothing keep_features
+loss class_weights exclude watch watch_epochs val_every
+optimizer lr lr_end backbone_lr weight_decay weight_decay_end warmup schedule momentum betas clip accumulate
+max_steps max_time early_stop seed precision deterministic compile cpu probe probe_every on_collapse
+bad_images canvas cache save_every track metric o
+""".split()  # noqa: SIM905
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Settings:
-    """What the settings of all workflows can do."""
+    """The settings that all workflows share, and what they can do."""
+
+    backbone: str | None = None
+    init: str | None = None
+    epochs: int = 100
+    batch_size: int = 64
+    optimizer: str | None = None
+    lr: float | None = None
+    weight_decay: float | None = None
+    warmup: float | None = None
+    accumulate: int = 1
+    max_steps: int | None = None
+    max_time: str | None = None
+    early_stop: str | None = None
+    seed: int = 0
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    deterministic: bool = False
+    compile: bool = False
+    cpu: bool = False
+    bad_images: Literal["stop", "skip"] = "stop"
+    canvas: int = 0
+    cache: str | None = None
+    save_every: int = 0
+    track: str | None = None
+    o: Options = field(default_factory=dict)
 
     def settings(self) -> dict[str, Any]:
         """By their names, in order."""
-        return dict(vars(self))
+        return dict(sorted(vars(self).items(), key=lambda item: _ORDER.index(item[0])))
 
     def resolved(
         self, recipe: Mapping[str, Any], whose: str, started: Mapping[str, Any] | None = None
@@ -40,24 +73,39 @@ class _Settings:
 
     def with_options(self, part: str, options: Mapping[str, str]) -> Self:
         """With these options of one component, and no others; none at all remove its entry."""
-        current: Options = self.settings()["o"]
-        rest = {name: own for name, own in current.items() if options or name != part}
-        changes: dict[str, Any] = {"o": {**rest, **({part: dict(options)} if options else {})}}
-        return replace(self, **changes)
+        rest = {name: own for name, own in self.o.items() if options or name != part}
+        return replace(self, o={**rest, **({part: dict(options)} if options else {})})
 
 
-def _check_subset(fraction: float | None, per_class: int | None, images: int | None) -> None:
-    """Only one of the three says how many labelled images are used.
+@dataclass(frozen=True, kw_only=True)
+class _FinetuneSettings:
+    """The settings that `classify` and `segment` share besides: of labelled images and of a model.
 
     Raises:
-        UsageError: several do, or none of the images are left.
+        UsageError: several settings say how many labelled images are used, or none of the images are left.
     """
-    asked = {"--fraction": fraction, "--per-class": per_class, "--images": images}
-    named = [flag for flag, value in asked.items() if value is not None]
-    if len(named) > 1:
-        raise UsageError(f"{' and '.join(named)} exclude each other", next="one of them")
-    if fraction is not None and not 0 < fraction <= 1:
-        raise UsageError(f"--fraction must be above 0 and at most 1, got {fraction}", next="--fraction 0.1")
+
+    train: str = ""
+    val: str | None = None
+    fraction: float | None = None
+    per_class: int | None = None
+    images: int | None = None
+    subset_seed: int | None = None
+    allow_overlap: bool = False
+    freeze: bool = False
+    backbone_lr: float | None = None
+    clip: float = 0.0
+    metric: str = ""
+
+    def __post_init__(self) -> None:
+        requested = {"--fraction": self.fraction, "--per-class": self.per_class, "--images": self.images}
+        named = [flag for flag, value in requested.items() if value is not None]
+        if len(named) > 1:
+            raise UsageError(f"{' and '.join(named)} exclude each other", next="one of them")
+        if self.fraction is not None and not 0 < self.fraction <= 1:
+            raise UsageError(
+                f"--fraction must be above 0 and at most 1, got {self.fraction}", next="--fraction 0.1"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,39 +114,16 @@ class PretrainConfig(_Settings):
 
     data: str = ""
     ssl: str = "byol"
-    backbone: str | None = None
-    init: str | None = None
-    epochs: int = 100
-    batch_size: int = 64
     image_size: int = 128
-    optimizer: str | None = None
-    lr: float | None = None
     lr_end: float | None = None
-    weight_decay: float | None = None
     weight_decay_end: float | None = None
-    warmup: float | None = None
     schedule: Schedule | None = None
     momentum: float | None = None
     betas: str | None = None
     clip: float | None = None
-    accumulate: int = 1
-    max_steps: int | None = None
-    max_time: str | None = None
-    early_stop: str | None = None
-    seed: int = 0
-    precision: Precision = "auto"
-    deterministic: bool = False
-    compile: bool = False
-    cpu: bool = False
     probe: str | None = None
     probe_every: int = 1
     on_collapse: Literal["stop", "ignore"] = "stop"
-    bad_images: BadImages = "stop"
-    canvas: int = 0
-    cache: str | None = None
-    save_every: int = 0
-    track: str | None = None
-    o: Options = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -112,22 +137,10 @@ class PretrainConfig(_Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassificationConfig(_Settings):
+class ClassificationConfig(_FinetuneSettings, _Settings):
     """Settings of `classify`."""
 
-    train: str = ""
-    val: str | None = None
-    fraction: float | None = None
-    per_class: int | None = None
-    images: int | None = None
-    subset_seed: int | None = None
-    allow_overlap: bool = False
-    backbone: str | None = None
-    init: str | None = None
-    freeze: bool = False
     head: str = "linear"
-    epochs: int = 100
-    batch_size: int = 64
     image_size: int | None = None
     any_size: bool = False
     augment: Literal["none", "light", "strong"] = "light"
@@ -135,32 +148,7 @@ class ClassificationConfig(_Settings):
     mixup: float = 0.0
     label_smoothing: float = 0.0
     keep_features: int = 2000
-    optimizer: str | None = None
-    lr: float | None = None
-    backbone_lr: float | None = None
-    weight_decay: float | None = None
-    warmup: float | None = None
     schedule: Schedule = "cosine"
-    clip: float = 0.0
-    accumulate: int = 1
-    max_steps: int | None = None
-    max_time: str | None = None
-    early_stop: str | None = None
-    seed: int = 0
-    precision: Precision = "auto"
-    deterministic: bool = False
-    compile: bool = False
-    cpu: bool = False
-    bad_images: BadImages = "stop"
-    canvas: int = 0
-    cache: str | None = None
-    save_every: int = 0
-    track: str | None = None
-    metric: str = ""
-    o: Options = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        _check_subset(self.fraction, self.per_class, self.images)
 
     @property
     def size(self) -> int:
@@ -174,20 +162,10 @@ class ClassificationConfig(_Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentationConfig(_Settings):
+class SegmentationConfig(_FinetuneSettings, _Settings):
     """Settings of `segment`."""
 
     any_size: ClassVar[bool] = True  # of what the weights were trained at says nothing on whole images
-    train: str = ""
-    val: str | None = None
-    fraction: float | None = None
-    per_class: int | None = None
-    images: int | None = None
-    subset_seed: int | None = None
-    allow_overlap: bool = False
-    backbone: str | None = None
-    init: str | None = None
-    freeze: bool = False
     head: str = "deeplabv3"
     epochs: int = 50
     batch_size: int = 8
@@ -199,32 +177,7 @@ class SegmentationConfig(_Settings):
     watch: str = ""
     watch_epochs: str = ""
     val_every: int = 1
-    optimizer: str | None = None
-    lr: float | None = None
-    backbone_lr: float | None = None
-    weight_decay: float | None = None
-    warmup: float | None = None
     schedule: Schedule = "poly"
-    clip: float = 0.0
-    accumulate: int = 1
-    max_steps: int | None = None
-    max_time: str | None = None
-    early_stop: str | None = None
-    seed: int = 0
-    precision: Precision = "auto"
-    deterministic: bool = False
-    compile: bool = False
-    cpu: bool = False
-    bad_images: BadImages = "stop"
-    canvas: int = 0
-    cache: str | None = None
-    save_every: int = 0
-    track: str | None = None
-    metric: str = ""
-    o: Options = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        _check_subset(self.fraction, self.per_class, self.images)
 
     @property
     def size(self) -> int:
