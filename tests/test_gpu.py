@@ -89,7 +89,7 @@ def _train(image_cache, folder, *, steps, total=8, resume=False, spoil=-1):
 
 
 def test_a_resumed_run_on_the_gpu_is_bit_exact(image_cache, tmp_path):
-    with deterministic(True):
+    with deterministic():
         whole, error = _train(image_cache, tmp_path / "whole", steps=99)
         assert error is None
         _train(image_cache, tmp_path / "parts", steps=4)

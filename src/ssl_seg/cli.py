@@ -30,11 +30,11 @@ from ssl_seg.commands import (
 )
 from ssl_seg.commands.from_python import as_program
 from ssl_seg.commands.help import Command
-from ssl_seg.data.cache_folder import default_cache_dir
 from ssl_seg.distributed.launcher import world_size_from_env
 from ssl_seg.errors import PluginError, UsageError
 from ssl_seg.utils.entry_points import iter_entry_points
 from ssl_seg.utils.foreign import Owner, fenced, know
+from ssl_seg.utils.home import default_cache_dir
 from ssl_seg.utils.importing import ImportFault, import_fence
 from ssl_seg.utils.progress import echo
 from ssl_seg.utils.text import shown_lines

@@ -8,13 +8,13 @@ from types import ModuleType
 import pluggy
 
 from ssl_seg import hooks
-from ssl_seg.data.cache_folder import default_cache_dir
 from ssl_seg.data.component_names import write_component_names
 from ssl_seg.errors import did_you_mean
 from ssl_seg.hooks import GROUP
 from ssl_seg.registry import BUILT_IN, KINDS, PluginFactories, Registry
 from ssl_seg.utils.entry_points import PluginSource, iter_entry_points, short_error
 from ssl_seg.utils.foreign import is_ctrl_c, know
+from ssl_seg.utils.home import default_cache_dir
 from ssl_seg.utils.importing import ImportFault, import_fence
 from ssl_seg.utils.interrupt import Interrupted
 from ssl_seg.utils.log import log

@@ -7,12 +7,12 @@ import signal
 import pytest
 from PIL import Image
 
-from ssl_seg.data.cache_folder import default_cache_dir
 from ssl_seg.errors import DataError, UsageError
 from ssl_seg.plugins import load_plugins
 from ssl_seg.registry import PluginFactories
 from ssl_seg.utils.code_names import TypedName
 from ssl_seg.utils.entry_points import PluginSource
+from ssl_seg.utils.home import default_cache_dir
 from ssl_seg.utils.interrupt import Interrupted, interruptible
 from ssl_seg.utils.progress import ProgressDisplay
 from ssl_seg.workflows.data import open_dataset, open_images

@@ -17,11 +17,13 @@ from ssl_seg.nn.timm_network import (
     create,
     create_dilated,
     evenly_spaced,
+    has_tokens,
     levels_of,
     needed_multiple,
+    size_errors,
     use_small_stem,
 )
-from ssl_seg.nn.timm_tokens import has_tokens, size_errors, tokens_of
+from ssl_seg.nn.timm_tokens import tokens_of
 
 
 class TimmBackbone(Backbone):

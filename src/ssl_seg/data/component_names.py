@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ssl_seg.data.cache_folder import default_cache_dir
 from ssl_seg.errors import ResourceError
 from ssl_seg.utils.files import atomic_write_text, discard
+from ssl_seg.utils.home import default_cache_dir
 from ssl_seg.utils.toml import read_json
 
 _MAX_BYTES = 1_000_000

@@ -16,20 +16,14 @@ _REFUSAL = re.compile(
 
 
 @contextmanager
-def deterministic(on: bool) -> Iterator[None]:
+def deterministic() -> Iterator[None]:
     """Around the work of a run: whatever torch computes, it computes the same way every time, or refuses to.
 
     What was set before is set again after it.
 
-    Args:
-        on: otherwise nothing is done.
-
     Raises:
         UsageError: an operation has no such implementation on this device.
     """
-    if not on:
-        yield
-        return
     cudnn, workspace = torch.backends.cudnn, os.environ.get(_WORKSPACE)
     before = cudnn.benchmark, cudnn.deterministic
     mode = torch.get_deterministic_debug_mode()

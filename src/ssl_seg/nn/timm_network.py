@@ -1,13 +1,17 @@
 """How a network of timm is made: for any image size, with another stride, with a small stem."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import timm
 from timm.layers import PatchEmbed
 from timm.models.convnext import ConvNeXt
+from timm.models.eva import Eva
 from timm.models.hrnet import HighResolutionNet
-from torch import nn
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
 
 from ssl_seg.errors import UsageError
 from ssl_seg.utils.entry_points import short_error
@@ -118,3 +122,21 @@ def needed_multiple(net: Any) -> int:
     if not isinstance(embed, PatchEmbed) or embed.dynamic_img_pad:
         return 1
     return math.lcm(*embed.patch_size)
+
+
+def has_tokens(net: Any) -> bool:
+    """Whether `tokens_of` reads it: a plain transformer of equal patches that do not overlap."""
+    return isinstance(net, VisionTransformer | Eva) and type(net.patch_embed) is PatchEmbed
+
+
+@contextmanager
+def size_errors(name: str, images: Tensor) -> Iterator[None]:
+    """Turn timm's refusal of an image size into a UsageError."""
+    try:
+        yield
+    except AssertionError as error:
+        height, width = images.shape[-2:]
+        raise UsageError(
+            f"backbone {name!r} does not support {height} x {width} images: {error}",
+            next="another --image-size: often 224, or a multiple of 32",
+        ) from error

@@ -1,36 +1,11 @@
 """Tokens of timm's plain transformers: `VisionTransformer` and `Eva`."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
-from timm.layers import PatchEmbed
-from timm.models.eva import Eva
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
-
-from ssl_seg.errors import UsageError
-
-
-def has_tokens(net: Any) -> bool:
-    """Whether `tokens_of` reads it: a plain transformer of equal patches that do not overlap."""
-    return isinstance(net, VisionTransformer | Eva) and type(net.patch_embed) is PatchEmbed
-
-
-@contextmanager
-def size_errors(name: str, images: Tensor) -> Iterator[None]:
-    """Turn timm's refusal of an image size into a UsageError."""
-    try:
-        yield
-    except AssertionError as error:
-        height, width = images.shape[-2:]
-        raise UsageError(
-            f"backbone {name!r} does not support {height} x {width} images: {error}",
-            next="another --image-size: often 224, or a multiple of 32",
-        ) from error
 
 
 def tokens_of(

@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from ssl_seg.data.cache_folder import default_cache_dir
 from ssl_seg.errors import ResourceError, SslSegError
 from ssl_seg.utils.files import atomic_write_text
+from ssl_seg.utils.home import default_cache_dir
 from ssl_seg.utils.text import csv_text, shown
 
 NAME = "bad_images.csv"

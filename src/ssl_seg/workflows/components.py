@@ -1,7 +1,7 @@
 """From the names in a run's settings to components; every option of each is noted for `run.toml`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -9,9 +9,9 @@ from ssl_seg.engine.run_settings import COMPONENTS
 from ssl_seg.errors import UsageError
 from ssl_seg.utils.text import split_names
 from ssl_seg.workflows.config import ClassificationConfig, Options, PretrainConfig, SegmentationConfig
-from ssl_seg.workflows.resolved import Resolved
 
 if TYPE_CHECKING:
+    from ssl_seg.augment.recipes import View
     from ssl_seg.base import Backbone, Dataset, SSLMethod
     from ssl_seg.registry import Registry
 
@@ -29,6 +29,18 @@ def with_canonical_names(config: C, registry: "Registry") -> C:
         if canonical != names:
             changes[flag] = type(text)(",".join(canonical))
     return replace(config, **changes)
+
+
+class Resolved(dict[str, Any]):
+    """Every option of every part, default or not, and the recipe of every view."""
+
+    def add(self, part: str, values: Mapping[str, Any]) -> None:
+        """Note the options of a part; what is known of it stays."""
+        self[part] = {**self.get(part, {}), **values}
+
+    def add_views(self, views: Sequence["View"]) -> None:
+        """Note how views are made, as `views.1`, `views.2`, ..."""
+        self.add("views", {str(number): asdict(view) for number, view in enumerate(views, start=1)})
 
 
 class Components:

@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 from ssl_seg.base import Dataset
 from ssl_seg.data.cache_builder import faults_of
-from ssl_seg.data.cache_folder import default_cache_dir
 from ssl_seg.data.files import FileDataset, subfolders
 from ssl_seg.data.first_look import look_at
 from ssl_seg.data.image_cache import ImageCache, open_image_cache
@@ -14,7 +13,7 @@ from ssl_seg.data.splits import has_classes, label_against_folder, split_tables,
 from ssl_seg.errors import DataError, UsageError
 from ssl_seg.registry import Registry
 from ssl_seg.utils.code_names import folded, names_code
-from ssl_seg.utils.home import expanded
+from ssl_seg.utils.home import default_cache_dir, expanded
 from ssl_seg.utils.log import log
 from ssl_seg.utils.options import factory_options
 from ssl_seg.utils.progress import ProgressDisplay

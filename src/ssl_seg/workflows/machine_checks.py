@@ -66,7 +66,7 @@ def _vision() -> Check:
 
 
 def _memory_and_disk() -> Iterator[Check]:
-    from ssl_seg.data.cache_folder import default_cache_dir
+    from ssl_seg.utils.home import default_cache_dir
 
     info = Path("/proc/meminfo")
     if info.exists():

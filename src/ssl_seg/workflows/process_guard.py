@@ -19,10 +19,7 @@ _FAILURE_WAIT_SECONDS = 2.0  # between a failed collective and the message that 
 
 @contextmanager
 def process_group_guard(device: "Device") -> Iterator[None]:
-    """Guard the whole work of several processes; does nothing for a single one."""
-    if device.world_size == 1:
-        yield
-        return
+    """Guard the whole work of several processes."""
     device.start_failure_monitor()
     monitor = device.failure_monitor
     assert monitor is not None
@@ -46,20 +43,19 @@ def attribute_failure(device: "Device", run: "Run") -> Iterator[None]:
     Raises:
         DistributedError: another process is gone. Stopped: by a signal that only another one got.
     """
-    if device.failure_monitor is None:
-        yield
-        return
-    device.failure_monitor.on_stalled = lambda error: _terminate(error, run)
+    monitor = device.failure_monitor
+    assert monitor is not None
+    monitor.on_stalled = lambda error: _terminate(error, run)
     try:
         yield
     except (RuntimeError, PluginError) as error:
         broken = error if isinstance(error, RuntimeError) else error.__cause__
         if not isinstance(broken, RuntimeError):
             raise
-        if failure := device.failure_monitor.wait_for_failure(_FAILURE_WAIT_SECONDS):
+        if failure := monitor.wait_for_failure(_FAILURE_WAIT_SECONDS):
             raise failure from error
         if "timed out" in str(broken).lower():
-            raise _hung_rank_error(device.failure_monitor.unresponsive_ranks()) from error
+            raise _hung_rank_error(monitor.unresponsive_ranks()) from error
         raise
 
 

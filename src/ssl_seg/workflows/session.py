@@ -1,7 +1,7 @@
 """The surroundings of a training run: device, run folder, signals, progress and observers."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ssl_seg.base import Dataset
     from ssl_seg.data.image_cache import ImageCache
     from ssl_seg.engine.device import Device
+    from ssl_seg.engine.loggers import ExperimentLogger
     from ssl_seg.engine.loop import BatchFn
     from ssl_seg.engine.monitors import CollapseMonitor
     from ssl_seg.engine.schedule import Schedule
@@ -94,13 +95,13 @@ class Session:
         monitor: "CollapseMonitor | None" = None,
     ) -> int:
         """The loop, with this run's folder, signals, progress and experiment loggers; returns the steps done."""
-        from ssl_seg.engine.loggers import ExperimentLogger, parse_loggers
         from ssl_seg.engine.loop import fit
 
         self.signals.prompt = False  # from here on it is the loop that looks whether one has come, and saves
 
         def epoch_end(epoch: int, scores: Mapping[str, float]) -> str:
-            tracking.log(scores)
+            if tracking:
+                tracking.log(scores)
             return "stop" if "stop" in self.notify("epoch_end", epoch=epoch, scores=scores) else ""
 
         def step_end(step: int, scores: "Mapping[str, Tensor]") -> None:
@@ -110,8 +111,7 @@ class Session:
         observer = SimpleNamespace(epoch_end=epoch_end, **({"step_end": step_end} if watches_steps else {}))
         self.notify("run_start")
         self.device.barrier()
-        names = parse_loggers(self.loggers) if self.device.is_main else []
-        with ExperimentLogger(names, self.run_dir) as tracking:
+        with self._experiment_logger() as tracking:
             steps = fit(
                 module,
                 batches,
@@ -129,6 +129,14 @@ class Session:
         if self.stopping.reason:
             self.progress.print_line(f"ended after {pluralize(steps, 'step')}: {self.stopping.reason}")
         return steps
+
+    def _experiment_logger(self) -> "AbstractContextManager[ExperimentLogger | None]":
+        """What sends the scores of the main process to `--track`; nothing without it."""
+        if not (self.loggers and self.device.is_main):
+            return nullcontext()
+        from ssl_seg.engine.loggers import ExperimentLogger, parse_loggers
+
+        return ExperimentLogger(parse_loggers(self.loggers), self.run_dir)
 
     def finish(self, step: int) -> None:
         """Mark the run as finished, and notify the observers."""
@@ -162,27 +170,31 @@ def open_session(
     """
     from ssl_seg.engine.deterministic import deterministic
     from ssl_seg.engine.device import Device
-    from ssl_seg.engine.loggers import parse_loggers
     from ssl_seg.plugins import load_plugins
 
     settings, stopping = config.settings(), stopping_from(config.max_time, config.early_stop)
     with SignalHandler(prompt=True) as signals, ProgressDisplay() as progress, stoppable(folder):
         device = Device(config.precision, compile=config.compile, cpu=config.cpu)
         progress.quiet = not device.is_main
-        with process_group_guard(device):
+        several = device.world_size > 1
+        with process_group_guard(device) if several else nullcontext():
             device.assert_same_config({"command": command, "out": str(folder), **settings, "resume": resume})
             check_batch_split(settings, device.world_size)
-            parse_loggers(config.track or "")
+            if config.track:
+                from ssl_seg.engine.loggers import parse_loggers
+
+                parse_loggers(config.track)  # which refuses what is not there
             plugins = load_plugins()
             for kind, name in components:
                 plugins.registry.factory(kind, name)
             for failure in plugins.registry.failures:
                 progress.print_line(f"note: {failure}")
             run_dir = Run(folder, command, resume=resume, main=device.is_main)
-            with run_dir, record_exit_status(run_dir), attribute_failure(device, run_dir):
+            attribution = attribute_failure(device, run_dir) if several else nullcontext()
+            with run_dir, record_exit_status(run_dir), attribution:
                 if resume:
                     check_resume_config(settings, run_dir.settings())
                 bad_files = BadFiles(folder / NAME, writes=run_dir.main)
-                with deterministic(config.deterministic):
+                with deterministic() if config.deterministic else nullcontext():
                     own = run_dir, device, plugins, signals, progress, bad_files
                     yield Session(*own, config.track or "", stopping)
