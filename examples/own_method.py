@@ -1,4 +1,4 @@
-"""A method of one's own in one file: which way up is the picture? (Gidaris et al. 2018, arXiv:1803.07728).
+"""A custom method in one file: rotation prediction (Gidaris et al. 2018, arXiv:1803.07728).
 
 ssl-seg train demo:400 --ssl examples/own_method.py:Rotations --backbone resnet10t --epochs 2
 ssl-seg plugins check examples/own_method.py:Rotations
@@ -14,15 +14,15 @@ from ssl_seg import SSLMethod, View
 
 
 class Rotations(SSLMethod):
-    """Every picture in its four turns; the network says which is which.
+    """Rotate each image by 0, 90, 180 and 270 degrees; the network predicts the rotation.
 
     Args:
         backbone: trained and kept.
-        dropout: probability, before the layer that says it.
+        dropout: dropout probability before the classifier.
     """
 
-    views = (View(),)  # one view of each image; its crops and colours can be chosen here
-    recipe: ClassVar = {"optimizer": "sgd", "lr": 0.05}  # where the user gives nothing
+    views = (View(),)  # one view per image; configure its crops and colors here
+    recipe: ClassVar = {"optimizer": "sgd", "lr": 0.05}  # defaults of the run
 
     def __init__(self, backbone, *, dropout: float = 0.0):
         super().__init__()

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Pre-training on machines of a SLURM cluster, one process for each GPU. Everything behind the name of
-# this script is what `ssl-seg train` would be given; --out must lie on a disk that all machines share:
+# Pre-training on a SLURM cluster, one process per GPU. Arguments are passed to `ssl-seg train`; --out must
+# be on a disk that all machines share:
 #
 #   sbatch examples/cluster/slurm.sh /shared/photos --backbone resnet50 --out /shared/runs/first
 #
-# Three minutes before its time is up, every process gets SIGUSR1: the run saves, ends with 138, and is
-# put back into the queue, where it goes on from there. So it does after a machine was taken away.
+# Three minutes before the time limit, every process gets SIGUSR1: the run saves, exits with 138, is requeued
+# and resumes. It also resumes after the loss of a machine.
 #SBATCH --job-name=ssl-seg
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=4
@@ -36,10 +36,10 @@ if compgen -G "$out/checkpoints/step-*" > /dev/null; then
 fi
 
 export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-1}"
-# decoded images: on each machine's own disk they are read fastest, and made once a machine
+# image cache: on the local disk of each machine, built once per machine
 export SSL_SEG_CACHE="${SSL_SEG_CACHE:-${SLURM_TMPDIR:-/tmp}/ssl-seg}"
 
-# srun tells each process who it is, and ssl-seg understands that: no torchrun is needed
+# ssl-seg reads the rank from the environment of srun: no torchrun is needed
 srun --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" ssl-seg train "${words[@]}"
 status=$?
 
