@@ -83,6 +83,8 @@ SUBJECTS = (
     Subject("status.json", "halfway train", "run/status.json", (_RESUME, _REPORT), (3, 4), ("run", "out")),
     Subject("result.json", "finished classify", "run/result.json", (_REPORT,), (3,)),
     Subject("val_predictions.csv", "finished classify", "run/val_predictions.csv", (_REPORT,), (3,)),
+    Subject("probe_predictions.csv", "finished train", "run/probe_predictions.csv", (_REPORT,), (3,)),
+    Subject("probe_untrained.csv", "finished train", "run/probe_untrained.csv", (_REPORT,), (3,)),
     Subject("val_confusions.npz", "finished segment", "run/val_confusions.npz", (_REPORT,), (3,)),
     Subject(
         "features.npz",

@@ -19,6 +19,8 @@ POINTS = {
     "before the target moves": ("ssl_seg.methods.byol.BYOL.after_step", "", "before"),
     "after the target has moved": ("ssl_seg.methods.byol.BYOL.after_step", "", "after"),
     "in the probe": ("ssl_seg.workflows.knn_probe.extract_features", "", "before"),
+    "in the untrained probe": ("os.replace", "probe_untrained.csv", "before"),
+    "in the probe's predictions": ("os.replace", "probe_predictions.csv", "before"),
     "before the scores": ("ssl_seg.engine.run_dir.Run.append_scores", "", "before"),
     "after the scores": ("ssl_seg.engine.run_dir.Run.append_scores", "", "after"),
     "in the status": ("os.replace", "status.json", "before"),

@@ -130,7 +130,9 @@ class Trial:
         """All that a finished run has computed; asserts that it lies there clean."""
         names = sorted(path.name for path in self.folder.iterdir())
         wanted = ["backbone.safetensors", "checkpoints", "digests.json", "figures", "run.log", "run.toml"]
-        assert names == [".lock", *wanted, "scores.jsonl", "status.json"]
+        probe = [name for name in ("probe_predictions.csv", "probe_untrained.csv") if name in names]
+        assert names == sorted([".lock", *wanted, *probe, "scores.jsonl", "status.json"])
+        assert len(probe) in (0, 2)
         assert sorted(os.listdir(self.folder / "checkpoints")) == [f"step-{s:06d}" for s in self.saved()]
         assert len(self.saved()) <= 2
         last = self.folder / "checkpoints" / f"step-{STEPS:06d}"
@@ -140,7 +142,7 @@ class Trial:
         scores = [json.loads(line) for line in (self.folder / "scores.jsonl").read_text().splitlines()]
         assert state["scores"] == scores
         assert state["settings"] == tomllib.loads((self.folder / "run.toml").read_text())
-        kept = ("backbone.safetensors", "checkpoints/newest/", "scores.jsonl")
+        kept = ("backbone.safetensors", "checkpoints/newest/", "scores.jsonl", "probe_")
         return {name: what for name, what in snapshot(self.folder).items() if name.startswith(kept)}
 
 

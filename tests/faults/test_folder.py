@@ -132,7 +132,7 @@ def test_all_damaged_is_an_error(halfway):
     [
         (["--seed", "7"], "seed: was 0, now 7"),
         (["--lr", "0.5"], "lr: was 0.0"),
-        (["--epochs", "3"], "epochs: was 2, now 3"),
+        (["--epochs", "1"], "epochs: was 2, now 1"),
         (["-o", "ssl.hidden=32"], "o: was {'ssl': {'hidden': '16'"),
         (["--optimizer", "sgd"], "optimizer: was 'adamw', now 'sgd'"),
     ],
@@ -228,7 +228,8 @@ def test_no_probe_changes_nothing(trials):
     result = trial.result()
     assert all("probe_knn" not in row for row in result["scores.jsonl"])
     result["scores.jsonl"] = trials.expected["scores.jsonl"]
-    assert trials.same(result, trials.expected)
+    expected = {name: what for name, what in trials.expected.items() if not name.startswith("probe_")}
+    assert trials.same(result, expected)
 
 
 def test_a_closed_terminal_changes_nothing(trials):

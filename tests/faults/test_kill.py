@@ -18,6 +18,7 @@ def finish(trials, trial) -> None:
 CHAINS = (
     (
         ("in run.toml", 1),
+        ("in the untrained probe", 1),
         ("before the first step", 1),
         ("before the rename", 1),
         ("in the probe", 1),
@@ -28,6 +29,7 @@ CHAINS = (
         ("after a file is synced", 3),
         ("after the rename", 1),
         ("before the oldest goes", 1),
+        ("in the probe's predictions", 1),
         ("before the scores", 1),
     ),
     (

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from ssl_seg.results.pretraining import read_rows
+from ssl_seg.results.run_digests import write_digests
 from ssl_seg.results.runs import compare
 from ssl_seg.results.tables import Table
 from ssl_seg.study.config import StageConfig
@@ -104,6 +105,16 @@ def test_runs_that_kept_nothing_of_it_have_no_such_row_and_no_costs(tmp_path):
     table = Table(read_rows([(stage("byol"), {0: old})], "probe_knn"), "probe_knn")
     assert [line[0] for line in table.cells[0]] == ["", "byol"]
     assert "compute" not in table.cells[0][0]
+
+
+def test_what_the_untrained_network_predicted_is_no_row_if_it_was_changed(tmp_path):
+    (config, folders), _ = two(tmp_path)
+    write_digests(folders[0])
+    assert read_rows([(config, folders)], "probe_knn")[0].name == "untrained"
+    predictions(folders[0] / "probe_untrained.csv", [1, 1, 0, 0])
+    assert [row.name for row in read_rows([(config, folders)], "probe_knn")] == ["simclr"]
+    (folders[0] / "probe_untrained.csv").write_bytes(b"filename,label,predicted\n\xff,a,a\n")
+    assert [row.name for row in read_rows([(config, folders)], "probe_knn")] == ["simclr"]
 
 
 def test_predictions_of_another_epoch_are_not_tested(tmp_path):

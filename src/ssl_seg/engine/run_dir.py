@@ -233,5 +233,5 @@ def _is_unstarted_run_file(path: Path) -> bool:
     """Whether this is all that a run leaves which ends before its first checkpoint."""
     if path.name in ("figures", "checkpoints"):
         return not any(child.name.startswith("step-") for child in path.iterdir())
-    own = ("run.toml", "run.log", "status.json", "masks.json", "bad_images.csv")
+    own = ("run.toml", "run.log", "status.json", "masks.json", "bad_images.csv", "probe_untrained.csv")
     return path.name in own or re.fullmatch(r"\..+\.tmp-[\w-]+", path.name) is not None

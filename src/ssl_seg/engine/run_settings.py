@@ -53,6 +53,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
         found = read_toml(path)
     except UsageError as error:
         raise WeightsError(f"run.toml is corrupt: {error.what}", where=str(path), next=way) from error
+    started = None if started is None else _as_prolonged(started, found)
     if changed := [] if started is None else [*differences(started, found), *_lost(started, found)]:
         raise WeightsError(
             f"run.toml differs from the settings in {name}",
@@ -60,6 +61,35 @@ def read_settings(folder: Path) -> dict[str, Any]:
             next=way,
         )
     return found
+
+
+def is_longer(epochs: int, stored: Mapping[str, Any]) -> bool:
+    """Whether a run of `ssl-seg train` gets more epochs than it had."""
+    of_train = stored.get("record", {}).get("command") == "train"
+    return of_train and epochs > int(stored.get("epochs", epochs))
+
+
+def prolonged(settings: Mapping[str, Any], epochs: int, step: int) -> dict[str, Any]:
+    """The settings of a run that gets more epochs, with a record of it: `[step, from, to]`."""
+    record = settings.get("record", {})
+    entry = [step, settings["epochs"], epochs]
+    return {
+        **settings,
+        "epochs": epochs,
+        "record": {**record, "prolonged": [*record.get("prolonged", []), entry]},
+    }
+
+
+def _as_prolonged(started: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a checkpoint, with the epochs that `run.toml` records as given since."""
+    record, epochs = now.get("record"), started.get("epochs")
+    entries = record.get("prolonged", []) if isinstance(record, Mapping) else []
+    for entry in entries if isinstance(entries, list) else []:
+        if isinstance(entry, list) and len(entry) == 3 and entry[1] == epochs:
+            epochs = entry[2]
+    if epochs == started.get("epochs"):
+        return dict(started)
+    return {**started, "epochs": epochs, "record": {**started.get("record", {}), "prolonged": entries}}
 
 
 def differences(started: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
@@ -118,7 +148,7 @@ def check_batch_split(config: Mapping[str, Any], world_size: int) -> None:
 
 
 def check_resume_config(config: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
-    """A resumed run must be the run that was started.
+    """A resumed run must be the run that was started; one of `ssl-seg train` may get more epochs.
 
     Raises:
         UsageError: a flag differs; with a line `key: was -> now` for each.
@@ -128,6 +158,7 @@ def check_resume_config(config: Mapping[str, Any], stored: Mapping[str, Any]) ->
         f"{key}: was {stored.get(key, False)!r}, now {value!r}"
         for key, value in config.items()
         if key not in RESUME_OVERRIDABLE | moved
+        and not (key == "epochs" and is_longer(value, stored))
         # False: of a switch that the version before did not have
         and not (same_name if key in COMPONENTS else same_code)(value, stored.get(key, False))
         and not (value is None or value == {})

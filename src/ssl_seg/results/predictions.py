@@ -33,20 +33,22 @@ def read_predictions(path: Path) -> PerImage:
     """Read the images and whether each was classified correctly.
 
     Raises:
-        UnusableError: the file is missing, empty, or lacks a column.
+        UnusableError: the file is missing, empty or corrupt, or lacks a column.
     """
     if not path.exists():
         raise UnusableError(f"no {path.name}: no per-image results")
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = [
-            {column: from_csv_cell(cell or "") for column, cell in line.items() if column}
-            for line in csv.DictReader(file)
-        ]
     try:
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = [
+                {column: from_csv_cell(cell or "") for column, cell in line.items() if column}
+                for line in csv.DictReader(file)
+            ]
         images = [(line["filename"], line["label"]) for line in lines]
         correct = np.array([line["label"] == line["predicted"] for line in lines], np.int64)
     except KeyError as error:
         raise UnusableError(f"{path.name} has no column {error}") from error
+    except (csv.Error, UnicodeDecodeError, TypeError, OSError) as error:
+        raise UnusableError(f"{path.name} is corrupt: {error}") from error
     if not lines:
         raise UnusableError(f"{path.name} is empty")
     return PerImage(images, correct, None)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ssl_seg.errors import SslSegError
 from ssl_seg.results.predictions import UNTRAINED, UnusableError, read_predictions
+from ssl_seg.results.run_digests import damage
 from ssl_seg.results.runs import StageScores, read_row
 from ssl_seg.study.config import StageConfig
 from ssl_seg.utils.toml import read_toml
@@ -55,10 +56,12 @@ def _untrained_rows(stages: Sequence[Stage], settings: Sequence[Mapping[str, Any
 def _untrained_row(
     name: str, title: str, stage: StageConfig, folders: Mapping[int, Path]
 ) -> StageScores | None:
-    """None for runs of an earlier version, which did not keep what the untrained network predicted."""
+    """None for runs of an earlier version, which did not keep what the untrained network predicted, or if it is corrupt."""
     try:
         found = {seed: read_predictions(folder / UNTRAINED) for seed, folder in folders.items()}
-    except (UnusableError, OSError, ValueError):
+    except UnusableError:
+        return None
+    if any(line.startswith(UNTRAINED) for folder in folders.values() for line in damage(folder)):
         return None
     images = next(iter(found.values())).images
     if any(each.images != images for each in found.values()):

@@ -7,8 +7,10 @@ from torch import nn
 
 from ssl_seg.data.image_cache import FINGERPRINT, ImageCache
 from ssl_seg.engine.optim import undecayed
+from ssl_seg.engine.run_settings import is_longer, prolonged
 from ssl_seg.errors import UsageError, WeightsError
 from ssl_seg.utils.log import log
+from ssl_seg.weights.checkpoint_files import newest_state
 from ssl_seg.workflows.run_status import versions
 
 if TYPE_CHECKING:
@@ -55,8 +57,21 @@ def record_settings(
     }
     if run.resume:
         _compare(session, caches, found)
+        if is_longer(config.epochs, run.settings()):
+            _prolong(session, config.epochs)
     else:
         run.write_config({**settings, "record": found})
+
+
+def _prolong(session: "Session", epochs: int) -> None:
+    """Give the run more epochs; its schedule is that of a run of this length from here on."""
+    settings = session.run_dir.settings()
+    step = int(newest_state(session.run_dir.checkpoints)[1].get("step", 0))
+    session.progress.say(
+        f"prolonged from {settings['epochs']} to {epochs} epochs: from step {step} on, the learning rate and other "
+        "schedules are those of a run of this length"
+    )
+    session.run_dir.write_settings(prolonged(settings, epochs, step))
 
 
 def _compare(session: "Session", caches: Mapping[str, ImageCache], found: Mapping[str, Any]) -> None:
