@@ -67,7 +67,7 @@ def _prolong(session: "Session", epochs: int) -> None:
     """Give the run more epochs; its schedule is that of a run of this length from here on."""
     settings = session.run_dir.settings()
     step = int(newest_state(session.run_dir.checkpoints)[1].get("step", 0))
-    session.progress.say(
+    session.progress.print_line(
         f"prolonged from {settings['epochs']} to {epochs} epochs: from step {step} on, the learning rate and other "
         "schedules are those of a run of this length"
     )
