@@ -70,9 +70,10 @@ def _check_method(stage: StageConfig, registry: "Registry") -> None:
     named: dict[str, Any] = {
         flag: TypedName(stage.flags[flag]) for flag in ("ssl", "backbone") if flag in stage.flags
     }
-    given = stage.flags.get("o", {})
+    stage_options = stage.flags.get("o", {})
     options = {
-        part: {key: as_text(value) for key, value in given.get(part, {}).items()} for part in COMPONENTS
+        part: {key: as_text(value) for key, value in stage_options.get(part, {}).items()}
+        for part in COMPONENTS
     }
     components = Components(registry)
     with torch.device("meta"), torch.random.fork_rng([]):

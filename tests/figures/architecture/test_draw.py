@@ -127,7 +127,7 @@ def test_columns_lie_side_by_side_and_a_wide_network_goes_on_below():
     lines = lines_of(columns_of(LONG, scale))
     assert len(lines) > 2
     assert [column.parts for line in lines for column in line] == [c.parts for c in columns_of(LONG, scale)]
-    assert lines[1][0].place == "head"  # which begins a line, so that it stays together
+    assert lines[1][0].owner == "head"  # which begins a line, so that it stays together
     for line in lines:
         assert all(one.x + one.width < two.x for one, two in pairwise(line))
         assert line[-1].x + line[-1].width <= WIDTH

@@ -171,12 +171,12 @@ def _blocks(found: Trace, modules: dict[str, nn.Module], inside: Collection[int]
         module = modules[path]
         if count_layers(module) > 1 and type(module) not in (nn.Sequential, nn.ModuleList, nn.ModuleDict):
             classes[type(module).__name__].append(path)
-    total = sum(found.operations[i].parameters for i in inside)
+    parameters = sum(found.operations[i].parameters for i in inside)
     fitting = []
     for name, paths in classes.items():
         outer = [path for path in paths if not any(path.startswith(f"{other}.") for other in paths)]
         held = sum(p.numel() for path in outer for p in modules[path].parameters())
-        if 2 * held >= total:
+        if 2 * held >= parameters:
             fitting.append((len(outer) == 1, min(path.count(".") for path in outer), name, len(outer)))
     if not fitting:
         return ""

@@ -107,12 +107,12 @@ def _height(columns: Sequence[Column]) -> float:
 
 def _draw_line(axes: Any, columns: list[Column], top: float, *, first: bool, last: bool) -> None:
     """One line of a network: brackets, boxes, arrows, and the table under them."""
-    for place in ("backbone", "head"):
-        group = [column for column in columns if column.place == place]
+    for owner in ("backbone", "head"):
+        group = [column for column in columns if column.owner == owner]
         if group:
             left, right, y = group[0].x, group[-1].x + group[-1].width, top - 0.35
             line(axes, (left, y - 0.1), (left, y), (right, y), (right, y - 0.1))
-            text(axes, (left + right) / 2, y + 0.06, place, va="bottom", color=MUTED_COLOR)
+            text(axes, (left + right) / 2, y + 0.06, owner, va="bottom", color=MUTED_COLOR)
     up, down = _reach(columns)
     axis = top - _BRACKET - up
     for column in columns:

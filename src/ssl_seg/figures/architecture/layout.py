@@ -21,13 +21,13 @@ class Column:
     """Parts above one another, and their cells in the table below: one text for each heading.
 
     Attributes:
-        place: `backbone`, `head`, or empty for the image.
+        owner: `backbone`, `head`, or empty for the image.
         notes: two lines of text beside each branch; empty when there is a single part.
         linked: of each part, whether it takes what the column before it gives.
         x, width: of boxes and texts in centimetres, as all lengths.
     """
 
-    place: str
+    owner: str
     parts: tuple[Part, ...]
     boxes: list[Box]
     cells: list[str]
@@ -82,12 +82,12 @@ def columns_of(network: Network, scale: Scale) -> list[Column]:
     shown = {part.name: printable_label(part.label or part.what, 28) for part in network.parts()}
     columns: list[Column] = []
     before: set[str] = set()
-    for place, parts in groups:
+    for owner, parts in groups:
         skips = [[shown.get(name, name) for name in part.takes if name not in before] for part in parts]
         notes = list(map(_note, parts, skips)) if len(parts) > 1 else []
         linked = [any(name in before for name in part.takes) for part in parts]
         boxes = [scale.box(part.shape) for part in parts]
-        column = Column(place, parts, boxes, _cells(parts, skips[0]), notes, linked)
+        column = Column(owner, parts, boxes, _cells(parts, skips[0]), notes, linked)
         fan = 2 * BUS + 0.15 + max(map(text_width, notes)) if notes else 0.0
         column.width = max(column.drawn + fan, *map(text_width, [column.mark, *column.cells]))
         columns.append(column)
@@ -112,11 +112,11 @@ def _cells(parts: Sequence[Part], skips: Sequence[str]) -> list[str]:
 
 def _broken(name: str) -> str:
     """`segmentation_head` in two lines: a long name breaks where its parts meet, near the middle."""
-    places = [place for place, letter in enumerate(name[:-1], start=1) if letter in "_.-"]
-    if text_width(name) <= _WIDE or not places:
+    breaks = [index for index, letter in enumerate(name[:-1], start=1) if letter in "_.-"]
+    if text_width(name) <= _WIDE or not breaks:
         return name
-    place = min(places, key=lambda place: abs(2 * place - len(name)))
-    return f"{name[:place]}\n{name[place:]}"
+    split = min(breaks, key=lambda index: abs(2 * index - len(name)))
+    return f"{name[:split]}\n{name[split:]}"
 
 
 def _number(number: int) -> str:
@@ -136,7 +136,7 @@ def lines_of(columns: list[Column]) -> list[list[Column]]:
     whole = _needed(columns) <= room
     lines = [columns[:1]]
     for before, column in pairwise(columns):
-        turns = not whole and before.place != column.place == "head"
+        turns = not whole and before.owner != column.owner == "head"
         if turns or _needed([*lines[-1], column]) > room:
             lines.append([])
         lines[-1].append(column)
