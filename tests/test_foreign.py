@@ -55,6 +55,19 @@ class Net(Backbone):
         at("no_weight_decay")
         return {"one.weight"}
 
+class Patches(Net):
+    channels, strides, patch, width, prefix = (8,), (8,), 8, 8, 0
+    def __init__(self):
+        super().__init__()
+        self.one = nn.Conv2d(3, 8, 8, 8)
+    def grid(self, height, width):
+        at("Backbone.grid")
+        return height // 8, width // 8
+    def tokens(self, images, *, keep=None, hide=None, mask_token=None):
+        at("Backbone.tokens")
+        tokens = self.one(images).flatten(2).mT
+        return tokens if keep is None else tokens.gather(1, keep[..., None].expand(-1, -1, 8))
+
 class Mine(SSLMethod):
     views = (View(), View())
     recipe = {"optimizer": "sgd", "lr": 0.1}
@@ -149,7 +162,7 @@ def ssl_methods():
 @hookimpl
 def backbones():
     at("backbones")
-    return Lazy(own=Net)
+    return Lazy(own=Net, own_patches=Patches)
 
 @hookimpl
 def heads():
@@ -223,6 +236,7 @@ SEGMENT = (
     "own_pixels",
     *SHORT,
 )
+MAE = ("train", "own:x", "--ssl", "mae", "--backbone", "own_patches", "-o", "ssl.decoder_width=16", *SHORT)
 STEP = "step 1, epoch 1"
 # the places where foreign code is called: by which command, and what is said besides its name
 PLACES = {
@@ -240,6 +254,8 @@ PLACES = {
     "no_weight_decay": (TRAIN, "backbone 'own' of my-places 1.2"),
     "Backbone.forward": (TRAIN, STEP),
     "Backbone.summary": (TRAIN, STEP),
+    "Backbone.tokens": (MAE, STEP),
+    "Backbone.grid": (MAE, "backbone 'own_patches' of my-places 1.2"),
     "SSLMethod.training_step": (TRAIN, STEP),
     "SSLMethod.after_step": (TRAIN, STEP),
     "SSLMethod.forward": (TRAIN, STEP),
@@ -264,8 +280,7 @@ ACTS = {
     "misses": "FileNotFoundError: [Errno 2] No such file or directory: '/gone/file'",
 }
 OBSERVERS = ("run_start", "step_end", "epoch_end", "run_end")
-# called for built-in formats alone, and for transformers
-NEVER = {"Dataset.origin", "Backbone.grid", "Backbone.tokens"}
+NEVER = {"Dataset.origin"}  # called for built-in formats alone
 
 
 @pytest.fixture
@@ -292,7 +307,9 @@ def test_every_place_is_in_the_table():
 NOUNS = (base.SSLMethod, base.Backbone, base.Head, base.Metric, base.Dataset)
 
 
-@pytest.mark.parametrize("words", [TRAIN, CLASSIFY, SEGMENT], ids=lambda words: words[0])
+@pytest.mark.parametrize(
+    "words", [TRAIN, CLASSIFY, SEGMENT, MAE], ids=["train", "classify", "segment", "mae"]
+)
 def test_the_plugin_works_if_nothing_happens(places, cli, words):
     code, _, err = cli(*words)
     assert code == 0, err

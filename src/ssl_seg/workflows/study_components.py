@@ -67,8 +67,11 @@ def _check_method(stage: StageConfig, registry: "Registry") -> None:
     from ssl_seg.workflows.components import Components
     from ssl_seg.workflows.config import PretrainConfig
 
+    if "init" in stage.flags and "backbone" not in stage.flags:
+        return  # the backbone is that of the weights
     named: dict[str, Any] = {
-        flag: TypedName(stage.flags[flag]) for flag in ("ssl", "backbone") if flag in stage.flags
+        flag: TypedName(stage.flags.get(flag, default))
+        for flag, default in (("ssl", "byol"), ("backbone", "resnet50"))
     }
     stage_options = stage.flags.get("o", {})
     options = {
