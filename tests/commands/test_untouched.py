@@ -56,7 +56,7 @@ def test_what_fails_before_the_first_step_changes_nothing(cli, tmp_path, monkeyp
         patch.setattr("ssl_seg.engine.loop.fit", fail)
         code, _, err = cli(command, *ON_TINY, "--resume", "--out", run)
         assert code == 5 and "it failed before its first step" in err
-    refused = [(["--epochs", "9"], 2), (["--backbone", f"{TINY}:NoSuchBackbone"], 2), (["--seed", "3"], 2)]
+    refused = [(["--lr", "0.5"], 2), (["--backbone", f"{TINY}:NoSuchBackbone"], 2), (["--seed", "3"], 2)]
     refused += [(["--init", tmp_path / "missing.pth"], 2)] if command != "train" else []
     for flags, expected in refused:
         code, _, err = cli(command, *ON_TINY, "--resume", "--out", run, *flags)
