@@ -1,0 +1,45 @@
+"""The page that helps to choose a method says what methods cost."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssl_seg import Device, TimmBackbone
+from ssl_seg.augment.views import augment
+from ssl_seg.engine.flops import training_flops
+from ssl_seg.plugins import load_plugins
+
+PAGE = Path(__file__).parents[2] / "docs" / "methods.md"
+OF_TRANSFORMERS = ("dino", "mae", "simmim")
+RESNET, TRANSFORMER = "resnet18", "vit_tiny_patch16_224"
+
+
+def rows():
+    """Method -> its cells."""
+    lines = [line.split("|") for line in PAGE.read_text(encoding="utf-8").splitlines()]
+    named = [(re.fullmatch(r" `(\w+)` ", cells[1]), cells) for cells in lines if len(cells) == 9]
+    return {found[1]: [cell.strip() for cell in cells] for found, cells in named if found}
+
+
+def flops(name, backbone):
+    registry = load_plugins().registry
+    method = registry.build("ssl", name, TimmBackbone(backbone), options={})
+    images = torch.zeros(8, 3, 64, 64, dtype=torch.uint8)
+    views = augment(images, method.views, seed=0, size=64, multiple=method.backbone.side_multiple)
+    return training_flops(method, views.with_facts(targets=torch.arange(8) % 3), Device(cpu=True))
+
+
+def test_every_method_is_on_the_page():
+    assert set(rows()) == set(load_plugins().registry.names("ssl"))
+
+
+@pytest.mark.slow
+def test_the_page_says_what_methods_cost():
+    byol = {backbone: flops("byol", backbone) for backbone in (RESNET, TRANSFORMER)}
+    measured = {}
+    for name in rows():
+        backbone = TRANSFORMER if name in OF_TRANSFORMERS else RESNET
+        measured[name] = flops(name, backbone) / byol[backbone]
+    assert {name: float(cells[5]) for name, cells in rows().items()} == pytest.approx(measured, abs=0.006)
