@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ssl_seg.engine.inference import eval_mode, gather_outputs, run_inference
 from ssl_seg.tasks.classification import head_logits, pooled_features
-from ssl_seg.workflows.validator import write_csv
+from ssl_seg.workflows.validator import prediction_rows, write_csv
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset, Model
@@ -100,14 +100,5 @@ class ClassificationValidator:
     def _predictions(self) -> list[list[Any]]:
         """One row an image: what was predicted, and with which probability."""
         confidence, predicted = self._logits.softmax(dim=1).max(dim=1)
-        names, images = self.images.classes, self.images
-        columns = (
-            images.sample_indices.tolist(),
-            images.targets.tolist(),
-            predicted.tolist(),
-            confidence.tolist(),
-        )
-        return [
-            [self.dataset.samples[index][0], names[target], names[prediction], f"{probability:.6f}"]
-            for index, target, prediction, probability in zip(*columns, strict=True)
-        ]
+        rows = prediction_rows(self.dataset, self.images, predicted)
+        return [[*row, f"{value:.6f}"] for row, value in zip(rows, confidence.tolist(), strict=True)]

@@ -16,7 +16,7 @@ from ssl_seg.engine.inference import extract_features
 from ssl_seg.errors import DataError
 from ssl_seg.results.predictions import PROBE, UNTRAINED
 from ssl_seg.workflows.overlap import is_in, warn_of_copies
-from ssl_seg.workflows.validator import write_csv
+from ssl_seg.workflows.validator import prediction_rows, write_csv
 
 if TYPE_CHECKING:
     from ssl_seg.base import SSLMethod
@@ -92,11 +92,9 @@ class KNNProbe:
         return {f"probe_{name}": value for name, value in self._metric.compute().items()}
 
     def _write_predictions(self, path: Path) -> None:
-        names, rows = self.images.classes, self._is_holdout.nonzero()[:, 0]
-        files = (self._dataset.samples[index][0] for index in self.images.sample_indices[rows].tolist())
-        labels, predicted = self.images.targets[rows].tolist(), torch.cat(self._metric.predicted).tolist()
-        lines = [[file, names[y], names[p]] for file, y, p in zip(files, labels, predicted, strict=True)]
-        write_csv(path, ["filename", "label", "predicted"], lines)
+        predicted = torch.cat(self._metric.predicted)
+        rows = prediction_rows(self._dataset, self.images, predicted, self._is_holdout)
+        write_csv(path, ["filename", "label", "predicted"], rows)
 
 
 def open_probe(

@@ -11,6 +11,9 @@ from ssl_seg.utils.text import csv_text
 from ssl_seg.utils.toml import read_json
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ssl_seg.base import Dataset
     from ssl_seg.data.image_cache import ImageCache
     from ssl_seg.engine.run_dir import Run
     from ssl_seg.workflows.metric_collection import MetricCollection
@@ -139,6 +142,20 @@ class ValidationLog:
         """The score that selects the best epoch; the lowest if it is not finite."""
         value = float(line[self._primary])
         return value if math.isfinite(value) else -math.inf
+
+
+def prediction_rows(
+    dataset: "Dataset", images: "ImageCache", predicted: "Tensor", rows: "Tensor | slice" = slice(None)
+) -> list[list[Any]]:
+    """File, label and predicted class of some images of a cache, all of them by default.
+
+    Args:
+        predicted: (N,) int64 class indices of these images.
+        rows: which they are.
+    """
+    columns = images.sample_indices[rows].tolist(), images.targets[rows].tolist(), predicted.tolist()
+    names = images.classes
+    return [[dataset.samples[index][0], names[y], names[p]] for index, y, p in zip(*columns, strict=True)]
 
 
 def write_csv(path: Path, header: list[str], rows: list[list[Any]]) -> None:
