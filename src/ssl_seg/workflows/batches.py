@@ -42,18 +42,19 @@ def pretrain_batches(
     """
 
     def views_of(step: int) -> list[Views]:
-        batch = loader.batch_at(step)
-        views = make_views(batch, method.views, config, multiple=side_multiple(method), **normalization)
-        targets = batch.targets if method.needs_labels else None
-        views = views.with_facts(targets=targets, progress=torch.tensor(step / total_steps))
-        return views.chunk(config.accumulate)
+        views = views_for(method, loader.batch_at(step), config, normalization)
+        return views.with_facts(progress=torch.tensor(step / total_steps)).chunk(config.accumulate)
 
     return views_of
 
 
-def side_multiple(method: "SSLMethod") -> int:
-    """What the backbone needs sides of views to be multiples of; 1 if it does not say."""
-    return getattr(method.backbone, "side_multiple", 1)
+def views_for(
+    method: "SSLMethod", batch: Batch, config: "RunConfig", normalization: Mapping[str, Any]
+) -> Views:
+    """The views of a batch that a method trains on, with sides that suit its backbone, and labels if it needs them."""
+    multiple = getattr(method.backbone, "side_multiple", 1)  # 1 if the backbone does not say
+    views = make_views(batch, method.views, config, multiple=multiple, **normalization)
+    return views.with_facts(targets=batch.targets if method.needs_labels else None)
 
 
 def make_views(batch: Batch, views: Sequence[View], config: "RunConfig", **options: Any) -> Views:

@@ -54,7 +54,7 @@ def run_pretraining(
     from ssl_seg.data.label_checks import require_labels
     from ssl_seg.engine.flops import training_flops
     from ssl_seg.engine.monitors import CollapseMonitor
-    from ssl_seg.workflows.batches import make_views, open_loader, pretrain_batches, side_multiple
+    from ssl_seg.workflows.batches import open_loader, pretrain_batches, views_for
     from ssl_seg.workflows.knn_probe import measure_untrained, open_probe, probe_epochs
     from ssl_seg.workflows.metadata import save_backbone_of_run
     from ssl_seg.workflows.optimization import configure_optimizer, warn_of_accumulation
@@ -71,8 +71,8 @@ def run_pretraining(
     warn_of_accumulation(config.accumulate, method, config.ssl)
     components.resolved.add_views(method.views)
     first = loader.batch_at(0)
-    views = make_views(first, method.views, config, multiple=side_multiple(method), **normalization)
-    costs = {"flops_per_image": training_flops(method, views.with_facts(targets=first.targets), device)}
+    views = views_for(method, first, config, normalization)
+    costs = {} if run_dir.resume else {"flops_per_image": training_flops(method, views, device)}
     record_settings(session, config, caches, method, loader.steps_per_epoch, components.resolved, costs)
     print_line(
         f"{config.ssl} on {config.backbone}: {len(images)} images, {pluralize(config.epochs, 'epoch')} of "
