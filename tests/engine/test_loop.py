@@ -1,5 +1,6 @@
 """The loop: resuming is exact at every step, sick steps move nothing, what is watched changes nothing."""
 
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ssl_seg.engine import metric_logger
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.loop import fit
 from ssl_seg.engine.metric_logger import MetricLogger
@@ -488,7 +490,9 @@ def test_scores_that_cannot_be_written_are_a_lack_of_room(tmp_path, monkeypatch)
     assert checkpoint.verify(tmp_path / "run/checkpoints/step-000000") == ""
 
 
-def test_the_speed_of_an_epoch_counts_all_its_processes(tmp_path):
+def test_the_speed_of_an_epoch_counts_all_its_processes(tmp_path, monkeypatch):
+    clock = itertools.count()
+    monkeypatch.setattr(metric_logger, "perf_counter", lambda: float(next(clock)))
     trial, stop = Trial(tmp_path / "run"), SignalHandler()
 
     def cut_short(epoch: int) -> dict[str, float]:
@@ -500,5 +504,4 @@ def test_the_speed_of_an_epoch_counts_all_its_processes(tmp_path):
     trial.go()
     with Run(trial.folder, resume=True) as run:
         for row in run.scores():
-            assert row["images_per_second"] > 0
-            assert row["images_per_second"] >= 0.9 * 8 * PER_EPOCH / row["seconds"]
+            assert row["images_per_second"] >= 8 * PER_EPOCH / row["seconds"]  # `seconds` is of all epochs
