@@ -6,8 +6,8 @@ A system is a method of the registry with its options, or settings of the run: `
 or `untrained`, `lightly-byol`, `lightly-simclr`. Networks are trained without labels on the images that are not held
 back; a seventh of every class is the test part, another seventh the validation part on which defaults are searched
 (`--part val`; it is trained on otherwise). Features of the last epoch are classified by k-NN (k 20) and by logistic
-regression, both with the trained images as the bank. With `--equal compute` a method whose step takes twice as long as
-BYOL's gets half the epochs. Every run is a line of JSON in `--out`; runs found there are not repeated, so the whole can
+regression, both with the trained images as the bank. With `--equal compute` a method that needs twice as many
+floating-point operations for an image as BYOL on the same network gets half the epochs. Every run is a line of JSON in `--out`; runs found there are not repeated, so the whole can
 be done in parts. Without LABELS.csv, synthetic scenes are used.
 """
 
@@ -41,6 +41,7 @@ from ssl_seg.augment.views import augment
 from ssl_seg.data.subset import Subset
 from ssl_seg.datasets.csv_labels import csv_labels
 from ssl_seg.datasets.demo import DemoDataset
+from ssl_seg.engine.flops import training_flops
 from ssl_seg.plugins import load_plugins
 from ssl_seg.workflows.knn_probe import holdout_split
 
@@ -88,7 +89,6 @@ class Bench:
         self.bank, self.held = (
             open_image_cache(Subset(dataset, indices), 2 * args.size, cache) for indices in (trained, held)
         )
-        self.byol_step = 0.0
 
     def evaluate(self, backbone: Backbone) -> dict[str, Any]:
         """k-NN and linear accuracy, and which images k-NN classified rightly, as text of 0 and 1."""
@@ -113,8 +113,10 @@ class Bench:
         if text in PEERS:
             epochs, backbone = self.args.epochs, self._train_peer(text)
         else:
-            system = System("byol" if text == "untrained" else text, self.args)
-            epochs = 0 if text == "untrained" else self._epochs(system)
+            name, *options = text.split()
+            is_trained = name != "untrained"
+            system = System(" ".join([name if is_trained else "byol", *options]), self.args)
+            epochs = self._epochs(system) if is_trained else 0
             backbone = self._train(system, epochs, seed)
         return {"epochs": epochs, "seconds": round(perf_counter() - started, 1), **self.evaluate(backbone)}
 
@@ -143,27 +145,19 @@ class Bench:
         """As many as were asked for, or as BYOL could do with so much computing."""
         if self.args.equal == "epochs":
             return int(self.args.epochs)
-        turns = [(self._step(system), self._step(System("byol", self.args))) for _ in range(3)]
-        ratio = statistics.median(own / byol for own, byol in turns)
-        return max(1, round(self.args.epochs / ratio))
+        byol = System(f"byol backbone={system.backbone}", self.args)
+        own, byols = (self._flops(each) for each in (system, byol))
+        return max(1, round(self.args.epochs * byols / own))
 
-    def _step(self, system: System, steps: int = 2) -> float:
-        """Seconds of forward and backward passes of some batches, augmentation included."""
-        method = system.method()
-        self.device.to_device(method)
-        images, sizes = self.bank.images[: self.args.batch], self.bank.sizes[: self.args.batch]
-        targets = self.bank.targets[: self.args.batch].to(self.device.device)
-        seconds = 0.0
-        for step in range(steps + 1):
-            started = perf_counter()
-            views = augment(
-                images.to(self.device.device), method.views, sizes, seed=0, epoch=step, size=self.args.size
-            )
-            method.training_step(views.with_facts(targets=targets))["loss"].backward()
-            if self.device.device.type == "cuda":
-                torch.cuda.synchronize()
-            seconds += perf_counter() - started if step else 0.0
-        return seconds
+    def _flops(self, system: System) -> int:
+        """Operations of training on one image, as a study counts them."""
+        method, images = system.method(), self.bank.images[:8]
+        sides = {"size": self.args.size, "multiple": method.backbone.side_multiple}
+        views = augment(images, method.views, self.bank.sizes[:8], seed=0, **sides)
+        facts = views.with_facts(targets=self.bank.targets[:8])
+        flops = training_flops(method, facts, Device(cpu=True))
+        assert flops is not None, f"{system.name}: operations cannot be counted"
+        return flops
 
 
 class Pooled(Backbone):
