@@ -51,13 +51,14 @@ class SimMIM(SSLMethod):
         options={},
         recipe={
             "optimizer": "adamw",
-            "lr": 5e-5,
+            "lr": 1e-4,
+            "lr_end": 5e-6,
             "lr_scaling": "linear",
             "weight_decay": 0.05,
-            "warmup": 10 / 800,
+            "warmup": 0.1,
             "clip": 5.0,
         },
-        epochs=800,
+        epochs=100,  # its run of 800 epochs has a constant rate until epoch 700
         batch_size=2048,
     )
 
