@@ -113,6 +113,13 @@ class OneLayerLearnsNothing(Sound):
         return self.projector(maps.mean(dim=(2, 3)))
 
 
+class OneLayerOfStudentLearnsNothing(KeptTeacher):
+    def project(self, view):
+        first = self.student.one(view)
+        maps = self.student.two(first.detach() + 0.0 * first)
+        return self.projector(maps.mean(dim=(2, 3)))
+
+
 # --- targets --------------------------------------------------------------------------------------
 
 
@@ -264,6 +271,7 @@ FAULTS = [
     (KeptTeacherStandsStill, "training does not change the backbone"),
     (LossTimesZero, r"the gradient of backbone\.one\.0\.weight is zero in every step"),
     (OneLayerLearnsNothing, r"the gradient of backbone\.one\.0\.weight is zero in every step"),
+    (OneLayerOfStudentLearnsNothing, r"the gradient of student\.one\.0\.weight is zero in every step"),
     (DecayIsSwapped, r"after_step moves target_backbone\.\S+ 99% of the way to backbone\."),
     (TargetInEvaluationMode, r"target_backbone\.one\.1 is in eval mode"),
     (

@@ -37,7 +37,8 @@ def check_method(
       network.
     - Every tensor that changes in training is in `state_dict()`.
     - Training is bit-exact after saving and loading into a new instance. `recipe` is valid.
-    - Every trainable parameter of the backbone gets a non-zero gradient, and the backbone changes within three steps.
+    - Every trainable parameter of the backbone, or of the student that an exported teacher follows, gets a non-zero
+      gradient, and the backbone changes within three steps.
     - A target uses batch statistics and does not update its running statistics; `after_step` moves it by a
       small fraction towards the online network.
     - All other returned values are scalars.
@@ -151,11 +152,14 @@ def _checked_loss(out: object) -> Tensor:
 
 
 def _check_learning(method: SSLMethod, fresh: SSLMethod, learning: set[str]) -> None:
-    """Check that the backbone changes, by gradients, or as a target in `after_step`."""
-    for name, parameter in method.backbone.named_parameters(prefix="backbone"):
-        assert name in learning or not parameter.requires_grad, (
-            f"the gradient of {name} is zero in every step"
-        )
+    """Check that the backbone changes, by gradients, or as a target in `after_step` of one that gets gradients."""
+    shapes = _shapes(method.backbone)
+    networks = {name: module for name, module in method.named_modules() if _shapes(module) == shapes}
+    for network, module in networks.items():
+        for name, parameter in module.named_parameters(prefix=network):
+            assert name in learning or not parameter.requires_grad, (
+                f"the gradient of {name} is zero in every step"
+            )
     assert _changed(_parameters(fresh.backbone), _parameters(method.backbone)), (
         "training does not change the backbone"
     )
@@ -179,6 +183,10 @@ def _check_resume(build: Callable[[int], SSLMethod], method: SSLMethod, optimize
         assert torch.equal(one, two), f"a resumed run differs: loss {two} instead of {one} at step {step}"
     changed = _changed(_parameters(method), _parameters(twin))
     assert not changed, f"a resumed run differs in {changed[0]}"
+
+
+def _shapes(module: nn.Module) -> dict[str, torch.Size]:
+    return {name: p.shape for name, p in module.named_parameters()}
 
 
 def _parameters(method: nn.Module) -> dict[str, Tensor]:
