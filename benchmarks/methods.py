@@ -43,6 +43,7 @@ from ssl_seg.datasets.csv_labels import csv_labels
 from ssl_seg.datasets.demo import DemoDataset
 from ssl_seg.engine.flops import training_flops
 from ssl_seg.plugins import load_plugins
+from ssl_seg.utils.code_names import TypedName
 from ssl_seg.workflows.knn_probe import holdout_split
 
 PEERS = {"lightly-byol": LightlyBYOL, "lightly-simclr": LightlySimCLR}
@@ -73,7 +74,7 @@ class System:
 
     def method(self) -> ssl_seg.SSLMethod:
         backbone = TimmBackbone(self.backbone)
-        return load_plugins().registry.build("ssl", self.name, backbone, options=self.options)
+        return load_plugins().registry.build("ssl", TypedName(self.name), backbone, options=self.options)
 
 
 class Bench:

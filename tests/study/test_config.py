@@ -4,6 +4,7 @@ import pytest
 
 from ssl_seg.errors import UsageError
 from ssl_seg.study.config import StudyConfig, TableConfig
+from ssl_seg.study.report_text import ReportText
 
 WHOLE = """\
 seeds = [0, 1]
@@ -150,3 +151,27 @@ def test_toml_that_is_none(study, tmp_path):
         study("a = 1\nb = = 2\n")
     with pytest.raises(UsageError, match="cannot read"):
         StudyConfig(tmp_path / "none.toml")
+
+
+def test_the_words_for_the_report(study):
+    file = study(WHOLE + '[report]\ntitle = " A\\n title"\nauthors = ["Ada"]\nmasks = """\n# Look\n"""\n')
+    assert file.report
+    assert (file.report_text.title, file.report_text.authors) == ("A title", ["Ada"])
+    assert file.report_text.sections == {"masks": "# Look\n"}
+    assert file.report_text == ReportText.read(file.report_text.table())
+    assert not study("report = false\n" + WHOLE).report
+    assert study(WHOLE).report_text.table() == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('discusion = "x"', "unknown key 'discusion'; did you mean 'discussion'"),
+        ("title = 3", "'title' must be a text, got 3"),
+        ('authors = "Ada"', "'authors' must be a list of texts"),
+    ],
+)
+def test_a_wrong_word_for_the_report_has_its_line(study, line, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        study(f"{WHOLE}[report]\nmasks = 'x'\n{line}\n")
+    assert caught.value.where.endswith(f"line {WHOLE.count(chr(10)) + 3}")

@@ -86,11 +86,11 @@ def build(folders: Sequence[Path], title: str = "") -> Report:
         command: summaries.format_class_table(collected, command) for command in summaries.PER_CLASS_SCORES
     }
     return Report(
-        title=title or f"Report: {collected.name}",
+        title=title or collected.text.title or f"Report: {collected.name}",
         created_at=f"{datetime.now():%Y-%m-%d %H:%M}",
         collected=collected,
         figures=figures,
-        question=_question(collected),
+        question=collected.text.question or _question(collected),
         results=[_result(name, table, collected.color_indices) for name, table in collected.tables],
         curves=[each for command in collected.commands if (each := _curves(collected, command)).charts],
         classes={command: table for command, table in tables.items() if table},

@@ -22,6 +22,7 @@ from ssl_seg.results.status import NAME as STATUS
 from ssl_seg.results.status import read_status
 from ssl_seg.results.tables import Table
 from ssl_seg.study.config import StageConfig
+from ssl_seg.study.report_text import ReportText
 from ssl_seg.study.run_paths import NAME as STUDY
 from ssl_seg.study.run_paths import run_folder
 from ssl_seg.utils.text import from_csv_cell
@@ -39,9 +40,11 @@ def collect(folders: Sequence[Path]) -> ReportData:
     stages: list[ReportStage] = []
     tables: list[tuple[str, Table]] = []
     alone: list[ReportStage] = []
+    text = ReportText()
     for folder in folders:
         if (folder / STUDY).exists():
-            found, made = _study(folder, f"{folder.name}/" if len(folders) > 1 else "")
+            found, made, own = _study(folder, f"{folder.name}/" if len(folders) > 1 else "")
+            text = own if len(folders) == 1 else text
             stages += found
             tables += made
         elif any((folder / name).exists() for name in ("run.toml", "status.json", "scores.jsonl", "run.log")):
@@ -56,10 +59,10 @@ def collect(folders: Sequence[Path]) -> ReportData:
     if alone:
         tables += _usual_tables(alone)
     name = folders[0].resolve().name if len(folders) == 1 else f"{len(folders)} folders"
-    return ReportData(name, [*stages, *alone], tables)
+    return ReportData(name, [*stages, *alone], tables, text)
 
 
-def _study(out: Path, prefix: str) -> tuple[list[ReportStage], list[tuple[str, Table]]]:
+def _study(out: Path, prefix: str) -> tuple[list[ReportStage], list[tuple[str, Table]], ReportText]:
     try:
         study = read_json(out / STUDY)
         stages = {
@@ -69,13 +72,14 @@ def _study(out: Path, prefix: str) -> tuple[list[ReportStage], list[tuple[str, T
             (f"{prefix}{name}", [stages[row] for row in known["rows"]], str(known["score"]))
             for name, known in dict(study.get("tables") or {}).items()
         ]
+        text = ReportText.read(study.get("report") or {})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         where = f"{out / STUDY}: {error}"
         raise DataError("study.json is corrupt", where=where, next="ssl-seg study STUDY.toml") from error
     found = list(stages.values())
     if not tables:
-        return found, _usual_tables(found)
-    return found, [(name, _table(rows, score)) for name, rows, score in tables]
+        return found, _usual_tables(found), text
+    return found, [(name, _table(rows, score)) for name, rows, score in tables], text
 
 
 def _stage(out: Path, name: str, known: Mapping[str, Any]) -> ReportStage:

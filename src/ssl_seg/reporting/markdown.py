@@ -8,6 +8,7 @@ from pathlib import Path
 from ssl_seg.reporting.build import COMMAND_TITLES, Report, map_charts
 from ssl_seg.reporting.figures import MaskExample
 from ssl_seg.reporting.images import EncodedImage
+from ssl_seg.reporting.prose import prose_markdown
 from ssl_seg.reporting.summaries import ClassTable
 from ssl_seg.reporting.svg import standalone_svg
 from ssl_seg.reporting.training_health import LEVELS
@@ -32,25 +33,39 @@ class _Writer:
     def __init__(self, path: Path) -> None:
         self._path, self._files = path, f"{path.stem}_files"
         self._lines: list[str] = []
+        self._own: dict[str, str] = {}
 
     def text(self, report: Report) -> str:
-        self._say(f"# {_md(report.title)}", f"*{_md(report.question)}*")
+        text = report.collected.text
+        self._own = text.sections
+        self._say(f"# {_md(report.title)}", *([_md(", ".join(text.authors))] if text.authors else []))
+        self._section("Introduction", "introduction")
+        self._say(f"*{_md(report.question)}*")
         self._results(report)
         self._curves(report)
         self._maps(report)
-        for command, table in report.classes.items():
-            self._say(f"## Per-class results: {COMMAND_TITLES[command].lower()}", *_class_lines(table))
+        for index, (command, table) in enumerate(report.classes.items()):
+            title = f"Per-class results: {COMMAND_TITLES[command].lower()}"
+            self._section(title, "classes" if index == 0 else "", always=True)
+            self._say(*_class_lines(table))
         self._masks(report.figures.mask_examples, report.figures.legend)
         self._sam(report)
         if report.figures.networks:
-            self._say("## Architectures")
+            self._section("Architectures", "architectures", always=True)
         for index, (label, picture) in enumerate(report.figures.networks):
             self._say(self._image(f"network-{index}", picture, label))
+        self._section("Discussion", "discussion")
         self._runs(report)
         return "\n\n".join(self._lines) + "\n"
 
     def _say(self, *paragraphs: str) -> None:
         self._lines += paragraphs
+
+    def _section(self, title: str, name: str, *, always: bool = False) -> None:
+        """Start a section with what the author wrote for it; without that, only if it has other content."""
+        own = [prose_markdown(self._own[name])] if name in self._own else []
+        if own or always:
+            self._say(f"## {title}", *own)
 
     def _image(self, name: str, picture: EncodedImage | str, label: str) -> str:
         """Write an image and return the Markdown that shows it; the filename is independent of the label."""
@@ -75,7 +90,7 @@ class _Writer:
 
     def _curves(self, report: Report) -> None:
         if report.curves:
-            self._say("## Training")
+            self._section("Training", "training", always=True)
         for part in report.curves:
             self._say(f"### {COMMAND_TITLES.get(part.command, _md(part.command))}")
             for index, (key, chart) in enumerate(part.charts):
@@ -84,7 +99,7 @@ class _Writer:
 
     def _maps(self, report: Report) -> None:
         if report.figures.maps:
-            self._say("## Feature embeddings (t-SNE)")
+            self._section("Feature embeddings (t-SNE)", "embeddings", always=True)
         for index, made in enumerate(report.figures.maps):
             self._say(f"### {_md(made.run.name)}")
             for epoch, drawing in zip(made.epochs, map_charts(made), strict=True):
@@ -102,7 +117,8 @@ class _Writer:
     def _masks(self, examples: Sequence[MaskExample], legend: Sequence[tuple[str, str]]) -> None:
         if examples:
             colours = ", ".join(f"{name} {colour}" for name, colour in legend)
-            self._say("## Predicted masks", *([f"Colors: {_md(colours)}."] if colours else []))
+            self._section("Predicted masks", "masks", always=True)
+            self._say(*([f"Colors: {_md(colours)}."] if colours else []))
         for index, each in enumerate(examples):
             self._say(f"### {_md(each.name)}")
             true = [("image", each.image), ("target", each.target)]
@@ -121,8 +137,10 @@ class _Writer:
             self._say(markdown_table([[label for label, _ in tiles]], [shown]))
 
     def _sam(self, report: Report) -> None:
+        if report.figures.sams:
+            self._section("Comparison with SAM", "sam", always=True)
         for index, sam in enumerate(report.figures.sams):
-            self._say(f"## Comparison with SAM: {_md(sam.model)}")
+            self._say(f"### {_md(sam.model)}")
             names = {run.folder.name: run.name for run in report.collected.runs}
             head = ["image", "segments", "achievable mIoU", *(names.get(name, name) for name in sam.models)]
             rows = [

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from ssl_seg.figures.palette import PAGE_MARKERS, SERIES
 from ssl_seg.reporting.build import COMMAND_TITLES, Report, map_charts
 from ssl_seg.reporting.embedding_maps import EmbeddingMap, map_json
+from ssl_seg.reporting.prose import prose
 from ssl_seg.reporting.svg import theme_css
 from ssl_seg.reporting.training_health import LEVELS
 from ssl_seg.utils.files import atomic_write_text
@@ -43,6 +44,7 @@ def page(report: Report) -> str:
     sheets, maps = _maps(report.figures.maps)
     return environment.get_template("page.html.j2").render(
         report=report,
+        prose={name: prose(text) for name, text in report.collected.text.sections.items()},
         names=COMMAND_TITLES,
         levels=LEVELS,
         colors=len(SERIES),

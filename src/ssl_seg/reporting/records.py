@@ -7,6 +7,7 @@ from typing import Any
 
 from ssl_seg.results.tables import Table
 from ssl_seg.study.config import StageConfig
+from ssl_seg.study.report_text import ReportText
 
 _ORDER = ("train", "classify", "segment")
 
@@ -84,11 +85,13 @@ class ReportData:
         name: of the study or the run.
         stages: in the order of the study.
         tables: by name.
+        text: of the author, where the report is of one study.
     """
 
     name: str
     stages: list[ReportStage]
     tables: list[tuple[str, Table]]
+    text: ReportText = field(default_factory=ReportText)
 
     @property
     def runs(self) -> list[ReportRun]:

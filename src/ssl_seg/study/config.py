@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ssl_seg.errors import UsageError, did_you_mean
+from ssl_seg.study.report_text import ReportText
 from ssl_seg.utils.toml import read_toml
 
 T = TypeVar("T")
@@ -60,7 +61,8 @@ class StudyConfig:
         stages: by name; each after those it refers to.
         tables: `[table]`, or one for each `[tables.NAME]`. The default rows are the stages that no other
             stage refers to.
-        report: whether figures and a report are written at the end.
+        report: whether figures and a report are written at the end; `report = false` says no.
+        report_text: `[report]`, the author's words in it.
         sam: flags of `ssl-seg sam`, which runs before the report if that command is installed.
 
     Raises:
@@ -80,7 +82,8 @@ class StudyConfig:
             self._topological_sort(name, ())
         used = {name for stage in self.stages.values() for name in stage.references.values()}
         ends = [name for name in self._stages if name not in used]
-        self.report = self._get(bool, True, "report")
+        self.report = self._values.get("report") is not False
+        self.report_text = self._report_text()
         self.sam = self.flags("sam")
         named = [("tables", name) for name in self._get(dict, {}, "tables")]
         single = [("table",)] if "table" in self._values or not named else []
@@ -131,6 +134,15 @@ class StudyConfig:
         commands = {self.stages[row].command for row in rows}
         usual = _SCORES[commands.pop()] if len(commands) == 1 and commands <= _SCORES.keys() else "val_top1"
         return TableConfig(path[-1], rows, self._get(str, usual, *path, "score"))
+
+    def _report_text(self) -> ReportText:
+        if isinstance(self._values.get("report"), bool):
+            return ReportText()
+        try:
+            return ReportText.read(self._get(dict, {}, "report"))
+        except ValueError as error:
+            message, key = error.args
+            raise UsageError(message, where=self.location("report", key)) from error
 
     def _published(self, path: tuple[str, ...]) -> float | None:
         if "published" not in self._get(dict, {}, *path):

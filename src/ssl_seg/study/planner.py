@@ -181,7 +181,12 @@ class StudyPlan:
             for stage in self.file.stages.values()
         }
         tables = {table.name: {"rows": table.rows, "score": table.score} for table in self.file.tables}
-        content = {"format": FORMAT, "tables": tables, "stages": stages}
+        content = {
+            "format": FORMAT,
+            "tables": tables,
+            "stages": stages,
+            "report": self.file.report_text.table(),
+        }
         atomic_write_text(
             self.file.out / "study.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n"
         )
