@@ -16,6 +16,7 @@ from ssl_seg.figures.style import figure, figure_style, printable_label, series_
 from ssl_seg.figures.tsne import (
     TSNEMap,
     chance_purity,
+    class_purities,
     compute_tsne_maps,
     evenly_spaced,
     purity,
@@ -292,6 +293,29 @@ def test_any_number_of_classes_is_drawn(tmp_path, classes):
     assert not [each for each in root.iter() if each.tag.endswith("}text") or each.tag.endswith("script")]
 
 
+def test_of_many_classes_the_extremes_are_coloured():
+    targets = np.repeat(np.arange(30), 10)
+    random = np.random.default_rng(0)
+    xy = random.normal(size=(300, 2)) + 40 * np.stack([targets % 6, targets // 6], axis=1)
+    mixed = np.isin(targets, [3, 8, 20])
+    xy[mixed] = random.normal(size=(30, 2)) + 500
+    purities = class_purities(xy, targets, 9)
+    assert {index for index, purity in purities.items() if purity < 0.9} == {3, 8, 20}
+    styles = tsne_picture._styles(range(30), xy, targets, 9)
+    assert len(styles) == 12
+    assert {styles[index][1] for index in (3, 8, 20)} == {"^"}
+    assert len(set(styles.values())) == 12
+
+
+def test_class_purities_average_to_the_whole():
+    random = np.random.default_rng(1)
+    xy, targets = random.normal(size=(200, 2)), random.integers(0, 4, size=200)
+    found = class_purities(xy, targets, 7)
+    counts = np.bincount(targets)
+    assert sum(found[i] * counts[i] for i in range(4)) / 200 == pytest.approx(purity(xy, targets, 7))
+    assert class_purities(xy[:3], np.array([0, 0, 1]), 2).keys() == {0}
+
+
 def test_the_picture_is_the_same_bytes_again(tmp_path):
     maps, targets = scattered(4)
     once = [path.read_bytes() for path in draw_maps(tmp_path / "a", maps, targets, list("abcd"))]
@@ -323,10 +347,16 @@ def test_names_on_the_map_do_not_overlap_and_lie_within():
         axes = fig.subplots()
         axes.scatter(*xy.T)
         fig.draw_without_rendering()
-        tsne_picture._name_on_map(axes, xy, targets, [f"a class {index}" for index in range(30)])
+        names = [f"a class {index}" for index in range(30)]
+        tsne_picture._name_on_map(axes, xy, targets, names, range(30))
+        fig.set_dpi(200)  # as a file has it
         boxes = [text.get_window_extent() for text in axes.texts]
         frame = axes.get_window_extent()
+        medians = axes.transData.transform([np.median(xy[targets == i], axis=0) for i in range(30)])
+        texts = {names.index(text.get_text()): text.get_window_extent() for text in axes.texts}
     assert len(boxes) > 15
+    for index, box in texts.items():
+        assert abs((box.y0 + box.y1) / 2 - medians[index][1]) < 5 * box.height
     for index, box in enumerate(boxes):
         assert not any(box.overlaps(other) for other in boxes[:index])
         assert frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1

@@ -168,11 +168,23 @@ def purity(xy: Floats, targets: Classes, k: int = 10) -> float:
         targets: (N,).
         k: all N - 1 others, if there are fewer.
     """
+    return float(_same_class(xy, targets, k).mean())
+
+
+def class_purities(xy: Floats, targets: Classes, k: int = 10) -> dict[int, float]:
+    """The purity over the images of each class, by class index; a class of one image has none."""
+    shares = _same_class(xy, targets, k).mean(axis=1)
+    classes, counts = np.unique(targets, return_counts=True)
+    return {int(index): float(shares[targets == index].mean()) for index in classes[counts > 1]}
+
+
+def _same_class(xy: Floats, targets: Classes, k: int) -> NDArray[np.bool_]:
+    """(N, k), whether each neighbour is of the image's class."""
     from sklearn.neighbors import NearestNeighbors
 
     search = NearestNeighbors(n_neighbors=min(k, len(xy) - 1)).fit(xy)
     near = search.kneighbors(return_distance=False)  # without the point itself, also among equal points
-    return float((targets[near] == targets[:, None]).mean())
+    return np.asarray(targets[near] == targets[:, None])
 
 
 def chance_purity(targets: Classes) -> float:

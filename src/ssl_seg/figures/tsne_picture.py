@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from ssl_seg.figures.palette import PALETTE
 from ssl_seg.figures.style import (
     MUTED_COLOR,
+    RULE_COLOR,
     TEXT_COLOR,
     figure,
     figure_style,
@@ -15,9 +17,13 @@ from ssl_seg.figures.style import (
     save,
     series_style,
 )
-from ssl_seg.figures.tsne import Classes, Floats, TSNEMap, chance_purity
+from ssl_seg.figures.tsne import Classes, Floats, TSNEMap, chance_purity, class_purities
 
-_LEGEND, _NAMES = 20, 30  # classes that are named beside the maps, and on them
+_LEGEND = 20  # classes that have a colour each, and are named beside the maps
+_EXTREMES = 6  # of more classes these many that lie apart best have a colour, and as many that do worst
+
+_BEST, _WORST = "\u25cf", "\u25b2"
+_MARKERS = {_BEST: "o", _WORST: "^"}
 
 
 def draw_maps(
@@ -31,24 +37,29 @@ def draw_maps(
 ) -> list[Path]:
     """Write `stem`.png and `stem`.svg: the maps side by side, an image in the same colour in all.
 
-    Each map fills its square, as the scale of t-SNE means nothing. Up to 20 classes are named beside the maps, up to 30 on them.
+    Each map fills its square, as the scale of t-SNE means nothing. Up to 20 classes have a colour and a marker each. Of
+    more classes, those that the last map separates best and worst have one; the others are grey, and every class whose
+    name finds room is named at its median.
 
     Args:
         targets: (N,) indices into `classes`.
         k: of the purity.
         note: a line below.
     """
-    present = np.unique(targets)
-    columns = min(len(maps), 3)
-    rows = -(-len(maps) // columns)
-    beside = len(present) <= _LEGEND
+    present = [int(index) for index in np.unique(targets)]
+    is_crowded = len(present) > _LEGEND
+    columns = min(len(maps), 2 if is_crowded else 3)
+    rows, side = -(-len(maps) // columns), 5.4 if is_crowded else 3.4
+    styles = (
+        _styles(present, maps[-1].xy, targets, k) if is_crowded else {i: series_style(i) for i in present}
+    )
     with figure_style():
-        fig = figure(3.4 * columns + 1.5 * beside, 3.9 * rows + 0.2)
+        fig = figure(side * columns + (1.7 if is_crowded else 1.5), (side + 0.5) * rows + 0.2)
         grid = list(fig.subplots(rows, columns, squeeze=False).flat)
         for spare in grid[len(maps) :]:
             spare.set_visible(False)
         for axes, each in zip(grid, maps, strict=False):
-            _points(axes, each.xy, targets)
+            _points(axes, each.xy, targets, styles)
             x, y = (each.xy.min(axis=0) + each.xy.max(axis=0)) / 2
             half = 0.53 * float(np.ptp(each.xy, axis=0).max()) or 1.0
             axes.set(xlim=(x - half, x + half), ylim=(y - half, y + half), xticks=[], yticks=[])
@@ -56,29 +67,48 @@ def draw_maps(
             axes.spines[:].set_visible(True)
             axes.set_title(f"epoch {each.epoch}", color=TEXT_COLOR)
             axes.set_xlabel(_numbers(each, chance_purity(targets), min(k, len(targets) - 1)))
-        if beside:
-            handles = [_handle(index, classes[index]) for index in present]
-            fig.legend(handles=handles, loc="outside right center", borderaxespad=0.2, handletextpad=0.3)
+        handles = [_handle(style, classes[index]) for index, style in styles.items()]
+        title = (
+            f"separated best ({_BEST}) and\nworst ({_WORST}) at epoch {maps[-1].epoch}"
+            if is_crowded
+            else None
+        )
+        fig.legend(
+            handles=handles, title=title, loc="outside right center", borderaxespad=0.2, handletextpad=0.3
+        )
         if note:
             fig.supxlabel(note, fontsize=8, color=MUTED_COLOR)
-        if _LEGEND < len(present) <= _NAMES:
+        if is_crowded:
             fig.draw_without_rendering()
             for axes, each in zip(grid, maps, strict=False):
-                _name_on_map(axes, each.xy, targets, classes)
+                _name_on_map(axes, each.xy, targets, classes, list(dict.fromkeys([*styles, *present])))
         return save(fig, stem)
 
 
-def _points(axes: Any, xy: Floats, targets: Classes) -> None:
-    """In an order of chance: no class lies on top of the others."""
+def _styles(present: Sequence[int], xy: Floats, targets: Classes, k: int) -> dict[int, tuple[str, str]]:
+    """Colour and marker of the classes that a map separates best, and of those it separates worst."""
+    purities = class_purities(xy, targets, k)
+    order = sorted(purities, key=lambda index: (-purities[index], index)) or list(present)
+    best, worst = order[:_EXTREMES], order[_EXTREMES:][-_EXTREMES:]
+    return {
+        index: (PALETTE[place], _MARKERS[mark])
+        for mark, chosen in ((_BEST, best), (_WORST, worst))
+        for place, index in enumerate(chosen)
+    }
+
+
+def _points(axes: Any, xy: Floats, targets: Classes, styles: dict[int, tuple[str, str]]) -> None:
+    """In an order of chance: no class lies on top of the others, but for grey ones, which lie below."""
     order = np.random.default_rng(0).permutation(len(xy))
     size = float(np.clip(12_000 / len(xy), 3, 26))
-    marks = [series_style(int(index)) for index in targets]
-    for shape in dict.fromkeys(shape for _, shape in marks):
+    grey = (RULE_COLOR, "")
+    marks = [styles.get(int(index), grey) for index in targets]
+    for shape in sorted({shape for _, shape in marks}):
         rows = [row for row in order if marks[row][1] == shape]
         axes.scatter(
             *xy[rows].T,
             c=[marks[row][0] for row in rows],
-            marker=shape,
+            marker=shape or "o",
             s=size,
             linewidths=0,
             alpha=0.85,
@@ -91,26 +121,27 @@ def _numbers(each: TSNEMap, chance_purity: float, k: int) -> str:
     return f"{k}-NN purity {each.purity:.2f} (chance level {chance_purity:.2f})\nsilhouette {text}"
 
 
-def _handle(index: int, name: str) -> Any:
+def _handle(style: tuple[str, str], name: str) -> Any:
     from matplotlib.lines import Line2D
 
-    colour, shape = series_style(index)
+    colour, shape = style
     return Line2D(
         [], [], color=colour, marker=shape, linestyle="", markersize=5, label=printable_label(name, 20)
     )
 
 
-def _name_on_map(axes: Any, xy: Floats, targets: Classes, classes: Sequence[str]) -> None:
-    """Write each class at its median, or near it; one that finds no room is left out."""
+def _name_on_map(
+    axes: Any, xy: Floats, targets: Classes, classes: Sequence[str], order: Sequence[int]
+) -> None:
+    """Write each class at its median, or near it, in this order; one that finds no room is left out."""
     from matplotlib.patheffects import withStroke
 
     frame = axes.get_window_extent()
     taken: list[Any] = []
-    for index in np.unique(targets):
+    for index in order:
         points = axes.transData.transform(xy[targets == index])
-        text = axes.text(
-            0, 0, printable_label(classes[index], 16), fontsize=6.5, in_layout=False, transform=None
-        )
+        text = axes.text(*np.median(xy[targets == index], axis=0), printable_label(classes[index], 16))
+        text.set(fontsize=6.5, in_layout=False)
         text.set(ha="center", va="center", path_effects=[withStroke(linewidth=2, foreground="white")])
         box = text.get_window_extent()
         x, y = np.median(points, axis=0)
@@ -118,7 +149,8 @@ def _name_on_map(axes: Any, xy: Floats, targets: Classes, classes: Sequence[str]
         # beside a class that its own name would hide
         steps = (1, -1, 0, 2, -2, 3, -3) if np.ptp(points, axis=0).max() < box.width else (0, 1, -1, 2, -2)
         for step in steps:
-            text.set_position((x, y + 1.2 * step * box.height))
+            # in coordinates of the map: a file has other pixels than this canvas
+            text.set_position(axes.transData.inverted().transform((x, y + 1.2 * step * box.height)))
             here = text.get_window_extent()
             if frame.y0 < here.y0 and here.y1 < frame.y1 and not any(here.overlaps(other) for other in taken):
                 taken.append(here)
