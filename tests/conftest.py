@@ -31,6 +31,26 @@ def _own_cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """The cache of huggingface_hub, empty: `hub("timm/resnet18.a1_in1k", {"model.safetensors": bytes})`."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    def add(repo, files, commit="c0ffee" * 6 + "c0de"):
+        folder = tmp_path / "hub" / f"models--{repo.replace('/', '--')}"
+        (folder / "refs").mkdir(parents=True, exist_ok=True)
+        (folder / "refs" / "main").write_text(commit)
+        snapshot = folder / "snapshots" / commit
+        snapshot.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (snapshot / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+        return snapshot
+
+    return add
+
+
+@pytest.fixture
 def photos(tmp_path) -> Path:
     """A folder of 24 small JPEGs of several shapes, in nested folders."""
     folder = tmp_path / "photos"

@@ -68,13 +68,13 @@ def names_code(name: object) -> bool:
     return isinstance(name, str) and ".py:" in name
 
 
-def refuse_code(name: str, kind: str, where: Path | None = None) -> None:
+def refuse_code(name: str, kind: str, where: object = None) -> None:
     """Let a name pass unless it is code that nobody has typed.
 
     Args:
         name: of a component.
         kind: of the component; see `KINDS` in the registry.
-        where: the file that names it.
+        where: the file, or the published weights, that names it.
 
     Raises:
         WeightsError: it is such; with the flag to type.

@@ -15,6 +15,7 @@ from ssl_seg.weights import model_file
 from ssl_seg.weights.first_version import MARK, untrained_in
 from ssl_seg.weights.header import MODEL, values_of
 from ssl_seg.weights.key_matching import BN_COUNTER, KeyMatch, find_matches, preview, select_match
+from ssl_seg.weights.published import PublishedWeights, find_weights
 from ssl_seg.weights.readers import read_header, read_tensors, resolve_weight_file
 from ssl_seg.weights.state_dict import write_tensors
 
@@ -31,7 +32,8 @@ class LoadResult:
         num_tensors: tensors of the backbone; the rest are counters of BatchNorm that old files lack.
         prefix: what stands before the backbone's names in the file.
         unexpected_keys: what else the file has after the prefix, as a rule a head.
-        metadata: what the file says of itself, if it is one of ours.
+        metadata: what the file says of itself, if it is one of ours; of published weights, what is known.
+        file: that was read.
     """
 
     matched: int
@@ -39,6 +41,7 @@ class LoadResult:
     prefix: str
     unexpected_keys: list[str]
     metadata: dict[str, Any]
+    file: Path | None = None
 
     def __str__(self) -> str:
         notes = [f"prefix {self.prefix!r}"] if self.prefix else []
@@ -58,17 +61,21 @@ def save_backbone(path: Path, backbone: Backbone, metadata: Mapping[str, Any]) -
     write_tensors(path, backbone.state_dict(), FORMAT, {**metadata, MARK: untrained_in(backbone)})
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
+def read_metadata(path: Path | PublishedWeights) -> dict[str, Any]:
     """What the weights of a backbone or a model, or those in a folder, say of themselves; empty if not ours.
 
     Raises:
         WeightsError: there is no such file, or no weights in it.
     """
+    if isinstance(path, PublishedWeights):
+        return dict(path.metadata)
     file = resolve_weight_file(path)
     return _metadata(read_header(file), file)
 
 
-def load_backbone(path: Path, backbone: Backbone, prefix: str | None = None) -> LoadResult:
+def load_backbone(
+    path: str | Path | PublishedWeights, backbone: Backbone, prefix: str | None = None
+) -> LoadResult:
     """Load weights into a backbone: every one of its tensors, or none.
 
     The names in the file may have any prefix, and the backbone's children may be numbered, as they
@@ -76,17 +83,17 @@ def load_backbone(path: Path, backbone: Backbone, prefix: str | None = None) -> 
     moving average. Other floating-point types become the backbone's.
 
     Args:
-        path: a run's or a checkpoint's folder, a safetensors file, or a file of `torch.save`.
+        path: a run's or a checkpoint's folder, a safetensors file, a file of `torch.save`, or the name of
+            published weights, as `timm:resnet50.a1_in1k`, which are downloaded if need be.
         backbone: gets the weights in place.
         prefix: takes the set of tensors whose names begin so, and no other.
 
     Raises:
         WeightsError: the file cannot be read, does not fit, is of a larger network, has several sets
             that differ, or holds numbers that are not finite. No tensor has moved.
+        UsageError: no such weights are published.
     """
-    file = resolve_weight_file(path)
-    tensors, header = read_tensors(file)
-    metadata = _metadata(header, file)
+    file, tensors, header, metadata = _read(find_weights(path), backbone)
     matches = find_matches(backbone, tensors)
     asked = matches
     if prefix is not None:
@@ -105,7 +112,18 @@ def load_backbone(path: Path, backbone: Backbone, prefix: str | None = None) -> 
         if not torch.isfinite(tensor).all():
             raise WeightsError("the weights contain NaN or infinity", where=f"{file}: {match.keys[name]}")
     backbone.load_state_dict({**own, **new})
-    return LoadResult(len(new), len(own), match.prefix, match.unexpected_keys, metadata)
+    return LoadResult(len(new), len(own), match.prefix, match.unexpected_keys, metadata, file)
+
+
+def _read(
+    weights: Path | PublishedWeights, backbone: Backbone
+) -> tuple[Path, dict[str, Tensor], dict[str, str], dict[str, Any]]:
+    """The file, its tensors, the texts in its header, and what it says of itself."""
+    if isinstance(weights, PublishedWeights):
+        return *weights.read(backbone), {}, dict(weights.metadata)
+    file = resolve_weight_file(weights)
+    tensors, header = read_tensors(file)
+    return file, tensors, header, _metadata(header, file)
 
 
 def _metadata(header: Mapping[str, str], file: Path) -> dict[str, Any]:

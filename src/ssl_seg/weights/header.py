@@ -118,9 +118,7 @@ def values_of(header: Mapping[str, str], file: Path, needed: Sequence[str] = ())
         raise unusable(file, f"the header is corrupt ({error})") from error
     if not isinstance(metadata, dict):
         raise unusable(file, "the header is corrupt (not a JSON object)")
-    for key, rule in _RULES.items():
-        if key in metadata and not rule.holds(metadata[key]):
-            raise _refused(file, key, metadata[key], rule.words)
+    check_values(metadata, file)
     for key in (*needed, *(_OF_MASKS if metadata.get("task") == "segment" else ())):
         if key not in metadata:
             raise unusable(file, f"the header lacks {key!r}")
@@ -128,6 +126,17 @@ def values_of(header: Mapping[str, str], file: Path, needed: Sequence[str] = ())
     if MARK not in metadata and "backbone" in metadata:
         metadata["options"] = as_it_was(metadata["backbone"], metadata.get("options", {}))
     return metadata | _found(metadata, file)
+
+
+def check_values(metadata: Mapping[str, Any], file: Path) -> None:
+    """See that every value has the type and the range of its key.
+
+    Raises:
+        WeightsError: one has not.
+    """
+    for key, rule in _RULES.items():
+        if key in metadata and not rule.holds(metadata[key]):
+            raise _refused(file, key, metadata[key], rule.words)
 
 
 def _found(metadata: Mapping[str, Any], file: Path) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def finetune_by_names(task: Task[C, M], config: C, folder: Path, *, resume: bool
         model, config = _build_model(task, session, config, components, data)
         # a resumed run has its own weights, but the features of a frozen backbone come before they are read
         if config.freeze or not session.run_dir.resume:
-            init.load(model.backbone, session.progress.print_line)
+            init.load(model.backbone, session.progress.print_line, components.resolved.add)
             task.init_head(session, model, init)
         module = task.build_module(model, config, data)
         config = config.resolved(

@@ -1,19 +1,27 @@
-"""What a backbone starts from: a run, a weight file, or nothing; and what that decides."""
+"""What a backbone starts from: a run, a weight file, published weights, or nothing; and what that decides."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ssl_seg.errors import WeightsError
-from ssl_seg.study.run_paths import find_run
 from ssl_seg.utils.code_names import refuse_code, same_name
+from ssl_seg.utils.text import shown
 
 if TYPE_CHECKING:
     from ssl_seg.base import Backbone
+    from ssl_seg.weights.backbone_file import LoadResult
+    from ssl_seg.weights.published import PublishedWeights
     from ssl_seg.workflows.config import ClassificationConfig, PretrainConfig, SegmentationConfig
 
+Note = Callable[[str, Mapping[str, Any]], None]
 R = TypeVar("R", "PretrainConfig", "ClassificationConfig", "SegmentationConfig")
+
+
+def _ignore(part: str, values: Mapping[str, Any]) -> None:
+    """Note nothing."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +29,7 @@ class InitWeights:
     """Where the weights come from, and what they decide where the user has not.
 
     Attributes:
-        path: of the weights; None starts from scratch.
+        path: of the weights, or their name; None starts from scratch.
         backbone, options: the network's name and its options.
         image_size: in pixels.
         normalization: `mean` and `std` that the weights were trained with.
@@ -29,7 +37,7 @@ class InitWeights:
         canvas, precision: of the run that trained them, at the same image size, if stated.
     """
 
-    path: Path | None
+    path: "Path | PublishedWeights | None"
     backbone: str
     options: Mapping[str, str]
     image_size: int
@@ -43,17 +51,38 @@ class InitWeights:
         found = replace(config, backbone=self.backbone, image_size=self.image_size)
         return found.with_options("backbone", self.options)
 
-    def load(self, backbone: "Backbone", print_line: Callable[[str], None]) -> None:
+    def load(self, backbone: "Backbone", print_line: Callable[[str], None], note: Note = _ignore) -> None:
         """Load all weights, or none.
 
+        Args:
+            backbone: gets them in place.
+            print_line: says what was loaded.
+            note: is given `init`, and what `run.toml` says of the weights.
+
         Raises:
-            WeightsError: they do not fit.
+            WeightsError: they do not fit, or cannot be downloaded.
         """
         if self.path is None:
             return
         from ssl_seg.weights.backbone_file import load_backbone
 
-        print_line(f"{self.path}: {load_backbone(self.path, backbone)}")
+        result = load_backbone(self.path, backbone)
+        noted = self._noted(result)
+        print_line(f"{self.path}: {result}")
+        if license := noted.get("license"):
+            print_line(f"license of the weights: {shown(license)}")
+        note("init", noted)
+
+    def _noted(self, result: "LoadResult") -> dict[str, Any]:
+        """Which file it was, and how the weights want their images."""
+        assert result.file is not None
+        with result.file.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        folder, stated = result.file.parent, result.metadata
+        revision = folder.name if folder.parent.name == "snapshots" else None  # in the cache of the hub
+        found = {"weights": str(self.path), "file": result.file.name, "revision": revision, "sha256": digest}
+        found |= {"image_size": stated.get("image_size"), "license": stated.get("license")}
+        return {key: value for key, value in (found | self.normalization).items() if value is not None}
 
 
 def init_of_pretraining(config: "PretrainConfig") -> InitWeights:
@@ -78,7 +107,7 @@ def resolve_init_weights(
     """Look at `--init`, and let it decide what the user left open: backbone, its options, image size.
 
     Args:
-        init: a run's folder or a weight file.
+        init: a run's folder, a weight file, or a name as `timm:resnet50.a1_in1k`.
         backbone, image_size: None where they are open.
         options: of the backbone, as the user gave them.
         any_size: the weights may have been trained at another image size.
@@ -89,8 +118,9 @@ def resolve_init_weights(
     """
     from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD
     from ssl_seg.weights.backbone_file import read_metadata
+    from ssl_seg.weights.published import find_weights
 
-    path = find_run(init) if init else None
+    path = find_weights(init) if init else None
     metadata: Mapping[str, Any] = read_metadata(path) if path else {}
     named: str = metadata.get("backbone", "resnet50")
     if backbone is None:

@@ -124,10 +124,9 @@ def init_head(session: "Session", model: "Model", init: "InitWeights") -> None:
     load = getattr(model.head, "load_classifier", None)
     if init.path is None or load is None:
         return
-    from ssl_seg.weights.readers import read_tensors, resolve_weight_file
+    from ssl_seg.weights.published import tensors_of
 
-    tensors, _ = read_tensors(resolve_weight_file(init.path))
-    start = "starts from the classifier in the file" if load(tensors) else "untrained"
+    start = "starts from the classifier in the file" if load(tensors_of(init.path)) else "untrained"
     session.progress.print_line(f"head: {start}")
 
 
