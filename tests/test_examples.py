@@ -7,7 +7,9 @@ import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from safetensors.torch import load_file
 
 import ssl_seg
@@ -33,6 +35,7 @@ def test_there_is_a_test_for_each():
         "own_loop.py",
         "own_dataset.py",
         "own_method.py",
+        "ssl-for-segmentation",
         "tour.ipynb",
     }
 
@@ -156,3 +159,50 @@ def test_the_walk_of_a_new_user_is_short_and_complete():
     assert len([line for line in code.splitlines() if line.strip()]) < 15
     steps = ["import ssl_seg", 'train("photos"', "classify", "segment", "load", "embed", "plt.plot", "export"]
     assert [step for step in steps if step not in code] == []
+
+
+def write_scenes(folder, *, scenes=6, side=64):
+    """Scenes of 2 x 3 tiles each, dealt to two folders in turn, and masks of two colours."""
+    random = np.random.default_rng(0)
+    for number in range(scenes):
+        coarse = random.integers(0, 256, size=(2 * 8, 3 * 8, 3), dtype=np.uint8)
+        scene = np.asarray(Image.fromarray(coarse).resize((3 * side, 2 * side), Image.Resampling.BICUBIC))
+        for index in range(6):
+            top, left = index // 3 * side, index % 3 * side
+            tile = scene[top : top + side, left : left + side]
+            where = folder / ("one" if (number + index) % 2 else "two")
+            where.mkdir(parents=True, exist_ok=True)
+            name = f"{7 * number + index:04d}"
+            Image.fromarray(tile).save(where / f"{name}_sat.jpg", quality=95)
+            mask = np.where(tile[..., :1] > 128, 255, 0).repeat(3, axis=2).astype(np.uint8)
+            Image.fromarray(mask).save(where / f"{name}_mask.png")
+
+
+def test_scenes_are_not_cut_apart(cli, tmp_path, monkeypatch, capsys):
+    module = load("ssl-for-segmentation/scenes")
+    write_scenes(tmp_path / "tiles")
+    words = (
+        ["one", "two"],
+        ["--out", str(tmp_path / "data"), "--shares", "0.5", "0.25", "0.25", "--crop", "32"],
+    )
+    monkeypatch.setattr(module, "DEALS", 50)
+    monkeypatch.setattr(
+        sys, "argv", ["scenes.py", *(str(tmp_path / "tiles" / w) for w in words[0]), *words[1]]
+    )
+    module.main()
+    said = capsys.readouterr().out
+    assert "36 tiles, 42 borders in common, 6 scenes" in said  # seven in each scene
+    assert "one: 18 of 18 tiles touch one of another folder" in said
+    parts = {}
+    for part in ("train", "val", "test"):
+        for path in (tmp_path / "data" / part).glob("*_sat.jpg"):
+            assert path.with_name(path.name.replace("_sat.jpg", "_mask.png")).exists()
+            parts.setdefault(int(path.name[4:8]) // 7, set()).add(part)
+    assert len(parts) == 6 and all(len(found) == 1 for found in parts.values())
+    assert set.union(*parts.values()) == {"train", "val", "test"}
+    trained = len(list((tmp_path / "data" / "train").glob("*_sat.jpg")))
+    assert len(list((tmp_path / "data" / "crops").iterdir())) == 4 * trained
+    monkeypatch.chdir(tmp_path)
+    code, out, err = cli("study", EXAMPLES / "ssl-for-segmentation" / "study.toml", "--dry-run")
+    assert code == 0, err
+    assert out.count("pending") == 36

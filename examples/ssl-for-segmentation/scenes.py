@@ -6,6 +6,7 @@ Tiles that were cut from one scene touch: the last row of one continues in the f
 back are then views of the training scenes, and their score is too good. This script compares all borders, joins
 tiles that continue each other into scenes, deals whole scenes to the three parts with class frequencies as equal as it
 can, and copies the images and masks to `OUT/train`, `OUT/val` and `OUT/test`. `OUT/neighbors.csv` lists the pairs.
+`OUT/crops` has the training tiles cut into squares, for pre-training at the scale that the segmenter sees.
 """
 
 import argparse
@@ -92,6 +93,15 @@ def deal(
     return best
 
 
+def write_crops(image: Path, folder: Path, stem: str, side: int) -> None:
+    """Write the squares of a tile, without overlap."""
+    pixels = Image.open(image).convert("RGB")
+    for top in range(0, pixels.height - side + 1, side):
+        for left in range(0, pixels.width - side + 1, side):
+            crop = pixels.crop((left, top, left + side, top + side))
+            crop.save(folder / f"{stem}-{top}-{left}.jpg", quality=95)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -99,6 +109,7 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--shares", nargs=3, type=float, default=[0.76, 0.12, 0.12])
+    parser.add_argument("--crop", type=int, default=128, help="side of the squares in pixels")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     images = [file for folder in args.folders for file in sorted(folder.glob(f"*{SAT}"))]
@@ -106,11 +117,14 @@ def main() -> None:
     pairs = list(neighbors(borders(images)))
     groups = scenes(len(images), [pair[:2] for pair in pairs])
     parts = deal(groups, class_pixels(masks), args.shares, args.seed)
-    for part in PARTS:
-        (args.out / part).mkdir(parents=True)
+    for folder in (*PARTS, "crops"):
+        (args.out / folder).mkdir(parents=True)
     for image, mask, part in zip(images, masks, parts, strict=True):
         for file in (image, mask):
             shutil.copyfile(file, args.out / PARTS[part] / f"{file.parent.name}-{file.name}")
+        if part == 0:
+            stem = f"{image.parent.name}-{image.name.removesuffix(SAT)}"
+            write_crops(image, args.out / "crops", stem, args.crop)
     with (args.out / "neighbors.csv").open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["tile", "neighbor", "lies", "correlation"])

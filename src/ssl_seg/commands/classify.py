@@ -46,6 +46,7 @@ def classify(
     warmup: Annotated[float | None, recipe_flags.warmup("0.05")] = None,
     schedule: training.Schedule = "cosine",
     clip: training.Clip = 0.0,
+    ema: training.Ema = None,
     accumulate: training.Accumulate = 1,
     max_steps: training.MaxSteps = None,
     max_time: training.MaxTime = None,

@@ -80,6 +80,14 @@ Schedule = Annotated[
     optimization_flag(help="Learning-rate schedule after warm-up."),
 ]
 Clip = Annotated[float, optimization_flag(min=0.0, help="Maximum gradient norm; 0 disables clipping.")]
+Ema = Annotated[
+    float | None,
+    optimization_flag(
+        metavar="DECAY",
+        help="Evaluate and keep an exponential moving average of the weights: 0.999.",
+        show_default="the last weights",
+    ),
+]
 Accumulate = Annotated[
     int,
     optimization_flag(

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssl_seg.augment import stateless_rng
 from ssl_seg.augment.recipes import View
@@ -18,34 +18,32 @@ from ssl_seg.distributed.collectives import all_gather, local_shard
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.inference import EVAL_BATCH_SIZE, eval_mode, gather_outputs, run_inference
 from ssl_seg.nn.layers import global_pool
+from ssl_seg.tasks.supervised import SupervisedTask
 from ssl_seg.utils.autocast import full_precision
 
 cross_entropy = full_precision(F.cross_entropy)
 
 
-class ClassificationTask(nn.Module):
+class ClassificationTask(SupervisedTask):
     """Cross entropy of a model's logits against targets.
 
     Args:
-        model: is trained.
-        freeze_backbone: the backbone stays as it is, bit for bit: no gradient, and BatchNorm in evaluation mode.
+        model, freeze_backbone, ema: see `SupervisedTask`.
         label_smoothing: fraction of the target spread evenly over all classes (Szegedy et al. 2016).
     """
 
     loss_over = "image"
 
-    def __init__(self, model: Model, *, freeze_backbone: bool = False, label_smoothing: float = 0.0) -> None:
-        super().__init__()
-        self.model, self.freeze_backbone, self.label_smoothing = model, freeze_backbone, label_smoothing
-        if freeze_backbone:
-            model.backbone.requires_grad_(False)
-
-    def train(self, mode: bool = True) -> "ClassificationTask":
-        """Training mode for all that is trained."""
-        super().train(mode)
-        if self.freeze_backbone:
-            self.model.backbone.eval()
-        return self
+    def __init__(
+        self,
+        model: Model,
+        *,
+        freeze_backbone: bool = False,
+        label_smoothing: float = 0.0,
+        ema: float | None = None,
+    ) -> None:
+        super().__init__(model, freeze_backbone=freeze_backbone, ema=ema)
+        self.label_smoothing = label_smoothing
 
     def forward(self, micro_batch: Sequence[Tensor]) -> dict[str, Tensor]:
         """One batch: `loss`, and `accuracy` where targets are class indices.

@@ -14,21 +14,21 @@ from ssl_seg.distributed.collectives import all_reduce_mean, all_reduce_mean_sca
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.inference import eval_mode
 from ssl_seg.tasks.segmentation_losses import build_loss
+from ssl_seg.tasks.supervised import SupervisedTask
 from ssl_seg.utils.autocast import full_precision
 from ssl_seg.utils.foreign import wrong
 
 Loss = Literal["ce", "dice", "lovasz", "ce+dice", "ce+lovasz"]
 
 
-class SegmentationTask(nn.Module):
+class SegmentationTask(SupervisedTask):
     """The loss of a model's logits against masks; pixels of `IGNORE_INDEX` and of the model's excluded classes
     do not count.
 
     Args:
-        model: is trained.
+        model, freeze_backbone, ema: see `SupervisedTask`.
         loss: cross entropy, Dice (Milletari et al. 2016), Lovasz-softmax (Berman et al. 2018), or a sum.
         weights: (classes,) factors of the cross entropy.
-        freeze_backbone: the backbone stays as it is, bit for bit.
         aux_weight: of the loss of a head's `auxiliary` logits, if it has such.
     """
 
@@ -40,20 +40,12 @@ class SegmentationTask(nn.Module):
         weights: Tensor | None = None,
         freeze_backbone: bool = False,
         aux_weight: float = 0.4,
+        ema: float | None = None,
     ) -> None:
-        super().__init__()
-        self.model, self.freeze_backbone, self.aux_weight = model, freeze_backbone, aux_weight
+        super().__init__(model, freeze_backbone=freeze_backbone, ema=ema)
+        self.aux_weight = aux_weight
         self.criteria = nn.ModuleList(build_loss(name, weights) for name in loss.split("+"))
         self.loss_over = "image" if loss == "ce" else "batch"
-        if freeze_backbone:
-            model.backbone.requires_grad_(False)
-
-    def train(self, mode: bool = True) -> "SegmentationTask":
-        """Training mode for all that is trained."""
-        super().train(mode)
-        if self.freeze_backbone:
-            self.model.backbone.eval()
-        return self
 
     def forward(self, micro_batch: Sequence[Tensor]) -> dict[str, Tensor]:
         """One batch: `loss`, and the fraction of pixels that are right.

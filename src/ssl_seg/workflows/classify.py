@@ -60,7 +60,8 @@ def build_module(model: "Model", config: "ClassificationConfig", data: FinetuneD
     """Cross entropy on the model's logits."""
     from ssl_seg.tasks.classification import ClassificationTask
 
-    return ClassificationTask(model, freeze_backbone=config.freeze, label_smoothing=config.label_smoothing)
+    options: dict[str, Any] = {"label_smoothing": config.label_smoothing, "ema": config.ema}
+    return ClassificationTask(model, freeze_backbone=config.freeze, **options)
 
 
 def metric_options(config: "ClassificationConfig", data: FinetuneData) -> Mapping[str, str]:
@@ -154,7 +155,7 @@ def build_validator(
     data = setup.data
     assert data.val is not None and data.val_images is not None
     own: dict[str, Any] = {"image_size": setup.config.size, "cached": uses_features(setup.module)}
-    return ClassificationValidator(setup.module.model, data.val, data.val_images, metric, **own, **common)
+    return ClassificationValidator(setup.module.evaluated, data.val, data.val_images, metric, **own, **common)
 
 
 def snapshots(setup: "ClassificationSetup") -> Callable[[int], None]:
@@ -163,7 +164,7 @@ def snapshots(setup: "ClassificationSetup") -> Callable[[int], None]:
 
     session, config, data = setup.session, setup.config, setup.data
     return FeatureSnapshotWriter(
-        setup.module.model,
+        setup.module.evaluated,
         data.train,
         data.images,
         config.keep_features,

@@ -12,8 +12,6 @@ from ssl_seg.workflows.session import Session, open_session
 from ssl_seg.workflows.task import C, FinetuneData, M, Setup, Task
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from ssl_seg.base import Metric, Model
     from ssl_seg.workflows.components import Components
     from ssl_seg.workflows.config import FinetuneConfig
@@ -57,11 +55,11 @@ def finetune_by_names(task: Task[C, M], config: C, folder: Path, *, resume: bool
             task.recipe_for(model.backbone, freeze=config.freeze), f"ssl-seg {task.command}"
         )
         setup = Setup(session, config, data, module, init.normalization)
-        run_finetuning(task, setup, model, components)
+        run_finetuning(task, setup, components)
     return RunResult(folder)
 
 
-def run_finetuning(task: Task[C, M], setup: Setup[C, M], model: "Model", components: "Components") -> None:
+def run_finetuning(task: Task[C, M], setup: Setup[C, M], components: "Components") -> None:
     """Train and measure a model, and leave the run's folder complete.
 
     Args:
@@ -74,7 +72,7 @@ def run_finetuning(task: Task[C, M], setup: Setup[C, M], model: "Model", compone
     from ssl_seg.workflows.run_toml import record_settings
 
     session, config, data = setup.session, setup.config, setup.data
-    device, run_dir, module = session.device, session.run_dir, _module(setup)
+    device, run_dir, module = session.device, session.run_dir, setup.module
     rank = {"rank": device.rank, "world_size": device.world_size}
     sampler = ShuffleSampler(len(data.images), config.batch_size, config.seed, **rank)
     optimizer, schedule = configure_optimizer(config, module, sampler.steps_per_epoch, early=run_dir.is_early)
@@ -86,9 +84,9 @@ def run_finetuning(task: Task[C, M], setup: Setup[C, M], model: "Model", compone
     session.progress.print_line(_headline(setup, sampler.steps_per_epoch), f"run: {run_dir.folder}")
     device.to_device(module)
     if not run_dir.resume:
-        warn_of_untrained_taps(model, config.size)
+        warn_of_untrained_taps(module.model, config.size)
     batches = task.build_batches(setup, sampler)
-    validation = _validation(task, setup, model, components) if data.val_images else None
+    validation = _validation(task, setup, components) if data.val_images else None
     save_snapshots = task.snapshots(setup)
 
     def on_epoch_end(epoch: int) -> dict[str, float]:
@@ -101,7 +99,7 @@ def run_finetuning(task: Task[C, M], setup: Setup[C, M], model: "Model", compone
         stopping.is_last = True
         save_snapshots(last_epoch)
     if device.is_main:
-        _save(task, setup, model)
+        _save(task, setup)
     again = bool(stopping.reason and task.pixels)
     if validation and not validation.write_result(last_epoch, again=again):
         session.signals.received_on_any_rank(device)  # all processes learn which signal it was
@@ -134,11 +132,6 @@ def _build_model(
     return Model(backbone, head, excluded=data.excluded), config
 
 
-def _module(setup: Setup[C, M]) -> "nn.Module":
-    module: Any = setup.module
-    return module  # type: ignore[no-any-return]
-
-
 def _headline(setup: Setup[C, M], steps_per_epoch: int) -> str:
     config, data = setup.config, setup.data
     return (
@@ -148,9 +141,7 @@ def _headline(setup: Setup[C, M], steps_per_epoch: int) -> str:
     )
 
 
-def _validation(
-    task: Task[C, M], setup: Setup[C, M], model: "Model", components: "Components"
-) -> "ValidationLog":
+def _validation(task: Task[C, M], setup: Setup[C, M], components: "Components") -> "ValidationLog":
     """Validates the model after each epoch that is due."""
     from ssl_seg.weights.model_file import save_model
     from ssl_seg.workflows.metric_collection import MetricCollection
@@ -174,7 +165,7 @@ def _validation(
 
     def save_best(epoch: int) -> None:
         path = session.run_dir.folder / "best.safetensors"
-        save_model(path, model, _metadata(task, setup) | {"epoch": epoch})
+        save_model(path, setup.module.evaluated, _metadata(task, setup) | {"epoch": epoch})
 
     return ValidationLog(
         validator,
@@ -190,12 +181,13 @@ def _extra_metrics(registry: Any, config: "FinetuneConfig", classes: Sequence[st
     return {name: registry.build("metrics", name, list(classes)) for name in split_names(config.metric)}
 
 
-def _save(task: Task[C, M], setup: Setup[C, M], model: "Model") -> None:
+def _save(task: Task[C, M], setup: Setup[C, M]) -> None:
     """Write `model.safetensors`, and the backbone alone for others to start from."""
     from ssl_seg.weights.model_file import save_model
     from ssl_seg.workflows.metadata import save_backbone_of_run
 
     folder, precision = setup.session.run_dir.folder, setup.session.device.precision
+    model = setup.module.evaluated
     save_model(folder / "model.safetensors", model, _metadata(task, setup))
     more = {"trained_by": task.command, **setup.normalization}
     save_backbone_of_run(folder, model.backbone, setup.config, precision, **more)

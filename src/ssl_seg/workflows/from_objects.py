@@ -190,8 +190,8 @@ def _finetune(
         module = task.build_module(model, config, data) if module is None else module
         recipe = task.recipe_for(model.backbone, freeze=config.freeze)
         config = config.resolved(recipe, f"ssl-seg {task.command}")
-        run_finetuning(task, Setup(session, config, data, module, normalization), model, components)
-    return RunResult(folder, trained=model)
+        run_finetuning(task, Setup(session, config, data, module, normalization), components)
+    return RunResult(folder, trained=module.evaluated)
 
 
 @contextmanager

@@ -140,7 +140,8 @@ def build_module(model: "Model", config: "SegmentationConfig", data: FinetuneDat
     assert data.counts is not None
     pixels = torch.from_numpy(data.counts.pixels[: len(data.classes)])
     weights = class_weights(pixels, data.excluded) if config.class_weights else None
-    return SegmentationTask(model, loss=config.loss, weights=weights, freeze_backbone=config.freeze)
+    own: dict[str, Any] = {"loss": config.loss, "weights": weights, "ema": config.ema}
+    return SegmentationTask(model, freeze_backbone=config.freeze, **own)
 
 
 def metric_options(config: "SegmentationConfig", data: FinetuneData) -> Mapping[str, str]:
@@ -192,8 +193,8 @@ def build_validator(setup: "SegmentationSetup", metric: "MeanIoU", **common: Any
     session, config, data = setup.session, setup.config, setup.data
     assert data.val is not None and data.val_images is not None
     if config.metric and session.device.world_size > 1:
-        next_command = f"ssl-seg predict {session.run_dir.folder}"
-        raise UsageError("--metric for pixels is measured in one process", next=next_command)
+        after = f"ssl-seg predict {session.run_dir.folder}"
+        raise UsageError("--metric for pixels is measured in one process", next=after)
     snapshots = MaskSnapshotWriter(
         session.run_dir,
         data.val,
@@ -204,8 +205,8 @@ def build_validator(setup: "SegmentationSetup", metric: "MeanIoU", **common: Any
         where=config.val or "",
         is_last=lambda: session.stopping.is_last,
     )
-    own: dict[str, Any] = {"snapshots": snapshots, "excluded": data.metadata["exclude"]}
-    validator = SegmentationValidator(setup.module.model, data.val, data.val_images, metric, **own, **common)
+    common |= {"snapshots": snapshots, "excluded": data.metadata["exclude"]}
+    validator = SegmentationValidator(setup.module.evaluated, data.val, data.val_images, metric, **common)
     if session.device.is_main and not session.run_dir.resume:
         snapshots.write_metadata()
     return validator

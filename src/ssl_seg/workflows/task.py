@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from ssl_seg.data.image_cache import ImageCache
     from ssl_seg.data.loader import ShuffleSampler
     from ssl_seg.data.mask_counts import MaskStatistics
+    from ssl_seg.tasks.supervised import SupervisedTask
     from ssl_seg.workflows.components import Components
     from ssl_seg.workflows.init_weights import InitWeights
     from ssl_seg.workflows.session import Session
     from ssl_seg.workflows.validator import Validator
 
 C = TypeVar("C", ClassificationConfig, SegmentationConfig)
-M = TypeVar("M")
+M = TypeVar("M", bound="SupervisedTask")
 
 
 class OpenDataset(Protocol):
