@@ -40,7 +40,8 @@ def draw_networks(
     Returns:
         The networks, and the paths of the figures and the JSON file.
     """
-    from ssl_seg.figures.architecture.draw import draw_architecture
+    from ssl_seg.figures.architecture.draw import architecture
+    from ssl_seg.figures.style import figure_style, save
     from ssl_seg.plugins import load_plugins
 
     registry, options = load_plugins().registry, read_options(option or [])
@@ -57,7 +58,8 @@ def draw_networks(
     stem = stem.with_suffix("") if stem.suffix in ENDINGS else stem
     number_file = stem.with_name(f"{stem.name}.json")
     refuse_inputs([number_file], (file for name in networks for file in run_files(find_run(name))))
-    paths = draw_architecture(stem, described)
+    with figure_style():
+        paths = save(architecture(described), stem, dpi=300)
     numbers = {"image_size": size, "networks": [network.numbers() for network in described]}
     paths.append(number_file)
     atomic_write_text(number_file, json.dumps(numbers, indent=1) + "\n")

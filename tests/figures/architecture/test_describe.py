@@ -73,9 +73,7 @@ def test_the_two_networks_of_the_course_have_their_published_sizes():
         resnet = TimmBackbone("resnet50", output_stride=8)
         resnet_deeplab = Model(resnet, DeepLabV3(resnet.channels, resnet.strides, 21, aux=True))
     fcn = describe(vgg_fcn, (224, 224), "fcn")
-    assert [part.what for part in fcn.stages] == [f"{n} × conv 3×3" for n in (2, 2, 3, 3, 3)] + [
-        "max pooling"
-    ]
+    assert [part.what for part in fcn.stages] == [f"{n} × conv 3×3" for n in (2, 2, 3, 3, 3)] + ["MaxPool2d"]
     assert [part.shape for part in fcn.stages] == [
         (64, 224, 224), (128, 112, 112), (256, 56, 56), (512, 28, 28), (512, 14, 14), (512, 7, 7)
     ]  # fmt: skip
@@ -105,7 +103,12 @@ def test_the_two_networks_of_the_course_have_their_published_sizes():
     assert [part.kind for part in deeplab.head[0]] == ["layer"] * 4 + ["pooling"]
     assert deeplab.head[0][4].what == "image pooling"
     assert deeplab.head[0][4].shape == (256, 1, 1)
-    assert [column[0].label for column in deeplab.head[1:]] == ["project", "", "classifier", "upsampling"]
+    assert [column[0].label for column in deeplab.head[1:]] == [
+        "project",
+        "classifier.1",
+        "classifier.4",
+        "upsampling",
+    ]
     assert deeplab.head[-1][0].what == "×8"
 
 
@@ -147,10 +150,17 @@ def test_the_order_of_data_is_that_of_the_decoder():
         {"decoder.blocks.3"},
     ]
     fpn = describe(with_head(TimmBackbone("resnet10t"), "smp:fpn"), SIZE, "fpn")
-    branches = [column for column in fpn.head if len(column) > 1]
-    assert [[part.takes for part in column] for column in branches] == [
-        [(f"decoder.p{level}",) for level in (5, 4, 3, 2)]
-    ]
+    blocks = [part for column in fpn.head for part in column if "seg_blocks" in part.name]
+    assert [part.takes for part in blocks] == [(f"decoder.p{level}",) for level in (5, 4, 3, 2)]
+    assert fpn.head[-2][0].takes == tuple(part.name for part in blocks)
+
+
+def test_neighbours_that_take_the_same_are_branches():
+    pyramid = describe(with_head(TimmBackbone("resnet10t"), "smp:pspnet"), SIZE, "psp").head
+    assert [len(column) for column in pyramid] == [4, 1, 1, 1]
+    assert [part.what for part in pyramid[0]] == ["image pooling", *(f"pooling {n}×{n}" for n in (2, 3, 6))]
+    assert {part.takes for part in pyramid[0]} == {("stage 5",)}
+    assert set(pyramid[1][0].takes) == {"stage 5", *(part.name for part in pyramid[0])}
 
 
 class Unknown(Head):
@@ -292,15 +302,26 @@ class Plain(Head):
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_pooling_is_a_part_of_its_own(whole):
+def test_what_a_head_does_without_weights_is_not_a_part_but_for_the_last_resize(whole):
     network = describe(Model(TinyBackbone(), Plain(whole)), (32, 32), "plain")
     parts = [(part.label, part.kind, part.what, part.shape) for column in network.head for part in column]
-    assert (
-        parts
-        == [
-            ("pooling", "pooling", "/ 8", (16, 1, 1)),
-            ("classifier", "layer", "linear", (3,)),
-            ("upsampling", "upsampling", "×32", (3, 32, 32)),
-        ][: 3 if whole else 2]
-    )
-    assert network.head[1][0].takes == ("net.0",)
+    resize = ("upsampling", "upsampling", "×32", (3, 32, 32))
+    assert parts == [("net.3", "layer", "linear", (3,)), resize][: 2 if whole else 1]
+    assert network.head[0][0].takes == ("stage 2",)
+
+
+class Fixed(TinyBackbone):
+    """Its second map is a weight, whatever the image."""
+
+    def __init__(self):
+        super().__init__()
+        self.map = nn.Parameter(torch.ones(1, 16, 8, 8))
+
+    def forward(self, images):
+        return [super().forward(images)[0], self.map]
+
+
+def test_a_stage_for_which_nothing_runs_is_empty():
+    network = describe(Fixed(), (32, 32), "fixed")
+    assert [(part.kind, part.what, part.layers) for part in network.stages][1] == ("stage", "conv 3×3", 1)
+    assert network.parameters == sum(p.numel() for p in Fixed().parameters())

@@ -1,16 +1,15 @@
 """Drawings of networks: one scale, nothing overlaps, nothing too small to read, the same bytes every time."""
 
-from dataclasses import astuple, replace
-from itertools import combinations, pairwise
+from dataclasses import replace
+from itertools import combinations
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_seg.figures.architecture.boxes import scale_for, text_width
-from ssl_seg.figures.architecture.draw import architecture, draw_architecture
-from ssl_seg.figures.architecture.layout import WIDTH, columns_of, lines_of
+from ssl_seg.figures.architecture.draw import WIDTH, architecture
 from ssl_seg.figures.architecture.network import Network, Part, brief
-from ssl_seg.figures.style import figure_style
+from ssl_seg.figures.style import figure_style, save
 
 
 def stage(number, channels, side, **more):
@@ -46,7 +45,10 @@ LONG = Network(
     "long",
     (256, 256),
     STAGES,
-    tuple((layer(f"decoder_block_{n}", (64, 32, 32), (f"decoder_block_{n - 1}",)),) for n in range(24)),
+    tuple(
+        (layer(f"decoder_block_{n}", (64, 32, 32), (f"decoder_block_{n - 1}" if n else "stage 3",)),)
+        for n in range(24)
+    ),
 )
 
 
@@ -60,15 +62,26 @@ def words(fig):
     return [text.get_text() for text in fig.axes[0].texts if text.get_text()]
 
 
+def arrows(fig):
+    return [text for text in fig.axes[0].texts if getattr(text, "arrow_patch", None) is not None]
+
+
+def boxes(fig):
+    """Width, height, shift of the back to the right, and up, of every box."""
+    faces = [np.asarray(patch.get_xy())[:4] for patch in fig.axes[0].patches]
+    tops, fronts = faces[0::3], faces[2::3]
+    return [(*np.ptp(front, axis=0), *(top[3] - top[0])) for top, front in zip(tops, fronts, strict=True)]
+
+
 @pytest.mark.parametrize(
     "networks", [[DEEPLAB, UNET], [FLAT], [LONG], [replace(DEEPLAB, head=())]], ids=lambda n: n[0].title
 )
 def test_texts_are_legible_inside_the_page_and_apart(networks):
     fig = architecture(networks)
     assert fig.get_size_inches()[0] * 2.54 == pytest.approx(WIDTH)
-    fig.canvas.draw()
+    fig.draw_without_rendering()
     frame = fig.bbox
-    texts = [text for text in fig.axes[0].texts if text.get_text()]
+    texts = [text for text in (*fig.axes[0].texts, *fig.legends[0].get_texts()) if text.get_text()]
     assert min(text.get_fontsize() for text in texts) >= 6
     spaces = [text.get_window_extent() for text in texts]
     for text, space in zip(texts, spaces, strict=True):
@@ -82,28 +95,18 @@ def test_texts_are_legible_inside_the_page_and_apart(networks):
 
 
 def test_boxes_of_all_networks_have_one_scale():
-    shapes = [part.shape for network in (DEEPLAB, UNET) for part in network.parts()]
-    scale = scale_for(shapes)
-
-    def box(*shape):
-        return astuple(scale.box(shape))
-
-    front, height, right, up = box(64, 16, 16)
-    assert box(256, 16, 16) == pytest.approx((2 * front, height, right, up))
-    assert box(64, 64, 16) == pytest.approx((front, 2 * height, right, up))
-    assert box(64, 16, 64) == pytest.approx((front, height, 2 * right, 2 * up))
-    assert box(64) == box(64, 1, 1)
-
-    def drawn(networks):
-        fronts = [patch.get_xy()[:4] for patch in architecture(networks).axes[0].patches]
-        return {tuple((corners.max(0) - corners.min(0)).round(6)) for corners in fronts}
-
-    both, single = drawn([DEEPLAB, UNET]), drawn([UNET])
-    for channels, side in ((64, 128), (256, 64), (512, 16), (4096, 16)):
-        expected = box(channels, side, side)[:2]
-        assert any(found == pytest.approx(expected, abs=1e-5) for found in both)
-    # alone, the widest and the tallest are the same ones, so the scale is too
-    assert single <= both
+    parts = [layer("a", (64, 16, 16), ()), layer("b", (256, 16, 16), ()), layer("c", (64, 64, 16), ())]
+    parts += [layer("d", (64, 16, 64), ()), layer("e", (64,), ()), layer("f", (64, 1, 1), ())]
+    network = Network("boxes", (64, 64), (), tuple((part,) for part in parts))
+    a, b, c, d, e, f = boxes(architecture([network]))[1:]  # without the image
+    assert b == pytest.approx((2 * a[0], *a[1:]))
+    assert c == pytest.approx((a[0], 2 * a[1], *a[2:]))
+    assert d == pytest.approx((*a[:2], 2 * a[2], 2 * a[3]))
+    assert e == pytest.approx(f)
+    other = Network("other", (256, 256), (), ((layer("a", (64, 16, 16), ()),), (parts[1],)))
+    both = boxes(architecture([other, network]))
+    assert both[1] == pytest.approx(both[4])
+    assert both[1][1] == pytest.approx(a[1] / 2)  # of a larger image in the same picture
 
 
 def test_every_number_is_told():
@@ -111,54 +114,49 @@ def test_every_number_is_told():
     for text in ("stage 3", "2 ×", "Bottleneck", "512 ×", "16\u2009×\u200916", "1.00 k", "300", "dilation 4"):
         assert text in shown, text
     assert "4 branches" in shown
-    assert {"3×3, dilation 6", "3×3, dilation 12", "3×3, dilation 18", "image pooling"} <= set(shown)
+    branches = {f"conv 3×3, dilation {n}" for n in (6, 12, 18)}
+    assert {*branches, "image pooling"} <= set(shown)
     assert "5 · 6" in shown
     assert "22" in shown  # parameters of the branches together
     assert "stage 1" in shown[shown.index("skip") :]  # what the skip connection brings
-    totals = next(text for text in shown if "parameters (" in text)
-    assert totals.startswith("2.371 k parameters (backbone 1.110 k + head 27, unused 1.234 k)")
-    assert "3.362 kMACs (backbone 3.330 k + head 32), image 256 × 256" in totals
+    totals = next(text for text in shown if "unused" in text)
+    assert totals == (
+        "2.371 k parameters, 3.362 kMACs; backbone 1.110 k, 3.330 kMACs; head 27, 32MACs; "
+        "unused 1.234 k parameters; image 256 × 256"
+    )
     assert DEEPLAB.parameters == 1110 + 27 + 1234
     assert DEEPLAB.macs == 3330 + 32
+    assert "head" not in " ".join(words(architecture([replace(DEEPLAB, head=())])))
 
 
-def test_columns_lie_side_by_side_and_a_wide_network_goes_on_below():
-    scale = scale_for([part.shape for part in LONG.parts()])
-    lines = lines_of(columns_of(LONG, scale))
-    assert len(lines) > 2
-    assert [column.parts for line in lines for column in line] == [c.parts for c in columns_of(LONG, scale)]
-    assert lines[1][0].owner == "head"  # which begins a line, so that it stays together
-    for line in lines:
-        assert all(one.x + one.width < two.x for one, two in pairwise(line))
-        assert line[-1].x + line[-1].width <= WIDTH
-    for column in columns_of(LONG, scale):
-        assert column.width >= max(text_width(line) for cell in column.cells for line in cell.split("\n"))
-    short = lines_of(columns_of(FLAT, scale_for([(16, 8, 8)])))
-    assert len(short) == 1
+def test_a_wide_network_goes_on_below_and_its_head_stays_together():
+    fig = architecture([LONG])
+    assert words(fig).count("output") > 2
+    heights = {text.get_text(): text.get_position()[1] for text in fig.axes[0].texts}
+    assert heights["image"] == heights["stage 3"]
+    assert heights["image"] - heights["block_23"] > heights["image"] - heights["block_0"] > 3
+    assert words(architecture([FLAT])).count("output") == 1
+    assert len(arrows(fig)) == 3 + 24  # from line to line too
+    assert "skip input" not in words(fig)
 
 
 def test_arrows_go_only_where_data_goes():
-    def arrows(network):
-        return sum(
-            getattr(text, "arrow_patch", None) is not None for text in architecture([network]).axes[0].texts
-        )
-
     linked = Network("a", (64, 64), (stage(1, 16, 8), stage(2, 16, 8)))
     apart = Network("b", (64, 64), (stage(1, 16, 8), stage(2, 16, 8, takes=("image",))))
-    assert (arrows(linked), arrows(apart)) == (2, 1)
-    assert arrows(DEEPLAB) == 3 + 4 + 2  # into stages, into branches, into what follows
-    assert "image" in words(architecture([apart]))[-20:]
-    other = layer("other", (8, 8, 8), ("image",))
-    join = layer("join", (8, 8, 8), ("one", "other"))
-    mixed = replace(linked, head=((layer("one", (8, 8, 8), ("stage 2",)), other), (join,)))
-    assert arrows(mixed) == 2 + 1 + 1
-    assert "image: conv 3×3" in words(architecture([mixed]))
+    assert [len(arrows(architecture([network]))) for network in (linked, apart)] == [2, 1]
+    assert (
+        len(arrows(architecture([DEEPLAB]))) == 3 + 4 + 4 + 1
+    )  # into stages, branches, their join, the last
+    shown = words(architecture([apart]))
+    assert "image" in shown[shown.index("skip input") :]
+    starts = {tuple(arrow.xy) for arrow in arrows(architecture([DEEPLAB]))}
+    assert len(starts) == 3 + 4 + 1 + 1
 
 
 def test_files_are_the_same_whenever_they_are_drawn(tmp_path):
     hostile = replace(UNET, title="<script>$x_y$ \x00\n" + "w" * 200)
-    first = [path.read_bytes() for path in draw_architecture(tmp_path / "a" / "one", [hostile])]
-    paths = draw_architecture(tmp_path / "two", [hostile])
+    first = [path.read_bytes() for path in save(architecture([hostile]), tmp_path / "a" / "one", dpi=300)]
+    paths = save(architecture([hostile]), tmp_path / "two", dpi=300)
     assert first == [path.read_bytes() for path in paths]
     assert [path.name for path in paths] == ["two.png", "two.svg"]
     assert b"<script" not in first[1].lower()
@@ -176,6 +174,7 @@ def test_files_are_the_same_whenever_they_are_drawn(tmp_path):
         (9994, 3, "9.99 k"),
         (999_999, 3, "1.00 M"),
         (134_284_000, 4, "134.3 M"),
+        (134_284_000, 3, "134 M"),
         (110_790_000_000, 4, "110.8 G"),
         (2_500_000_000_000, 3, "2.50 T"),
     ],

@@ -1,27 +1,28 @@
-"""The parts of a model as a drawing shows them: stages of the backbone, layers and blocks of the head."""
+"""The parts of a model: stages of its backbone, modules of its head to a depth."""
 
+import re
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from math import prod
-from typing import Any
+from itertools import groupby
 
 from torch import Tensor, nn
 
 from ssl_seg.base import Backbone, Head, Model
-from ssl_seg.figures.architecture.head_parts import Unit, branches, count_layers, units_of
-from ssl_seg.figures.architecture.network import IMAGE, Network, Part
-from ssl_seg.figures.architecture.trace import Operation, Trace, trace
+from ssl_seg.figures.architecture.network import IMAGE, Kind, Network, Part
+from ssl_seg.figures.architecture.trace import Operation, Shape, Trace, trace
 
-_POOLINGS = {"MaxPool2d": "max pooling", "AvgPool2d": "mean pooling"}
+_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear)
+_LISTS = (nn.ModuleList, nn.ModuleDict)
 
 
 def describe(model: Model | Backbone, size: tuple[int, int], title: str) -> Network:
     """Run a model once and say what it is made of.
 
     A stage of the backbone is what is computed for one map of the pyramid and for none before it. The
-    head's parts are its layers and blocks. What is computed between two parts counts with the first, so
-    parameters and multiply-accumulates of all parts add up to those of the model.
+    head's parts are its layers and blocks; neighbours that take the same are branches. What is computed
+    between two parts counts with the first, so parameters and multiply-accumulates of all parts add up to
+    those of the model.
 
     Args:
         size: height and width of the image.
@@ -32,13 +33,21 @@ def describe(model: Model | Backbone, size: tuple[int, int], title: str) -> Netw
     """
     whole = model if isinstance(model, Model) else Model(model, _NoHead())
     found = trace(whole, size)
-    modules = dict(whole.named_modules())
-    names = _stage_names(found)
+    parts = _Parts(found, whole)
     stages = tuple(
-        _stage(found, modules, names, level, stride) for level, stride in enumerate(whole.backbone.strides)
+        parts.part(f"stage {level}", shape, stride)
+        for level, (stride, (_, shape)) in enumerate(zip(whole.backbone.strides, found.maps, strict=True), 1)
     )
-    columns = _head(found, modules, names, whole.head) if whole is model else []
-    network = Network(title, size, stages, tuple(map(tuple, columns)))
+    paths = reversed(dict.fromkeys(reversed(parts.owners[found.body :])))  # in the order they end
+    head = [parts.part(path, found.shapes[path]) for path in paths if path]
+    if whole.head.pools:
+        name, deepest = "global mean", (stages[-1].name,)
+        mean = Part(name, "pooling", name, "pooling", stages[-1].shape[:1], takes=deepest)
+        head = [mean, *(replace(part, takes=(name,)) if part.takes == deepest else part for part in head)]
+    if head:
+        head = [*head[:-1], *_to_size(head[-1], found.shapes["head"])]
+    columns = tuple(tuple(column) for _, column in groupby(head, lambda part: part.takes))
+    network = Network(title, size, stages, columns)
     return replace(network, unused=sum(p.numel() for p in whole.parameters()) - network.parameters)
 
 
@@ -47,138 +56,117 @@ class _NoHead(Head):
         return features[-1]
 
 
-def _stage_names(found: Trace) -> list[str]:
-    """The stage of each operation of the backbone: of the first map that needs it, else the one that runs then."""
-    levels = list(enumerate(found.maps, start=1))
-    last = len(levels)
-    names = [f"stage {next((n for n, (end, _) in levels if end > i), last)}" for i in range(found.body)]
-    for level, (end, _) in reversed(levels):
+class _Parts:
+    """Which part each operation belongs to.
+
+    Attributes:
+        owners: of each operation: a stage, or the path of a module in the head; empty for no part.
+        sources: of each operation: the parts whose results it passes on; of one in a part, that part.
+    """
+
+    def __init__(self, found: Trace, model: Model) -> None:
+        self.found, self.modules = found, dict(model.named_modules())
+        self.owners = owners = _stages(found)
+        self.sources = [[stage] for stage in owners]
+        ran = [f"{one.scope}." for one in found.operations if one.macs]
+        depth = 2 if len(list(model.head.children())) < 3 else 1  # of one or two children, theirs too
+        paths = [
+            path for path in _cut(model.head, "head", depth) if any(s.startswith(f"{path}.") for s in ran)
+        ]
+        for one in found.operations[found.body :]:
+            before = list(dict.fromkeys(name for i in sorted(one.inputs) for name in self.sources[i]))
+            owner = next((path for path in paths if f"{one.scope}.".startswith(f"{path}.")), "")
+            if not owner and (one.macs or one.parameters) and before in [[path] for path in paths]:
+                owner = before[0]  # as a norm counts with its layer
+            owners.append(owner)
+            self.sources.append([owner] if owner else before)
+        last = next((owner for owner in reversed(owners[found.body :]) if owner), "head")
+        for index, one in enumerate(found.operations):
+            if (one.macs or one.parameters) and not owners[index]:  # counts with the first that needs it
+                later = (owners[i] for i in range(index, len(owners)) if index in found.behind(i))
+                owners[index] = next(filter(None, later), last)
+
+    def part(self, name: str, shape: Shape, stride: int | None = None) -> Part:
+        """A stage or a part of the head, with the shape of its result."""
+        mine = [one for one, owner in zip(self.found.operations, self.owners, strict=True) if owner == name]
+        takes = (name for one in mine for i in sorted(one.inputs) for name in self.sources[i])
+        layers = [one.layer for one in mine if one.layer]
+        of_head, last = name.startswith("head"), [type(self.modules[one.scope]).__name__ for one in mine[-1:]]
+        kind: Kind = "layer" if of_head else "stage" if layers else "pooling"
+        what = (not of_head and self._blocks(name, mine)) or _layers(layers) or "".join(last)
+        pools = [one.scope for one in mine if isinstance(self.modules[one.scope], nn.AdaptiveAvgPool2d)]
+        if pools and len(layers) == 1:
+            _, height, width = self.found.shapes[pools[0]]
+            kind, what = "pooling", f"pooling {height}×{width}" if height * width > 1 else "image pooling"
+        return Part(
+            name=name.removeprefix("head."),
+            label=re.findall(r"[^.]+(?:\.\d+)*", name)[-1],
+            what=what,
+            kind=kind,
+            shape=shape,
+            parameters=sum(one.parameters for one in mine),
+            macs=sum(one.macs for one in mine),
+            layers=len(layers),
+            stride=stride,
+            dilation=max((one.dilation for one in mine), default=1),
+            takes=tuple(each.removeprefix("head.") for each in dict.fromkeys(takes) if each != name),
+        )
+
+    def _blocks(self, name: str, mine: Sequence[Operation]) -> str:
+        """`3 × Bottleneck`: modules of one class that hold half of a stage's parameters; empty without any."""
+        owned = zip(self.found.operations, self.owners, strict=True)
+        others = [one for one, owner in owned if one.layer and owner != name]
+        classes = defaultdict[str, list[int]](list)
+        for path in _prefixes(mine) - _prefixes(others):
+            module = self.modules[path]
+            if _count_layers(module) > 1 and type(module) not in (nn.Sequential, *_LISTS):
+                classes[type(module).__name__].append(sum(p.numel() for p in module.parameters()))
+        several = {name: sizes for name, sizes in classes.items() if len(sizes) > 1}
+        kind = max(several, key=lambda name: sum(several[name]), default="")
+        least = sum(one.parameters for one in mine) / 2
+        return f"{len(several[kind])} × {kind}" if kind and sum(several[kind]) >= least else ""
+
+
+def _stages(found: Trace) -> list[str]:
+    """The stage of each operation of the backbone: of the first map that needs it, else the last."""
+    names = [f"stage {len(found.maps)}"] * found.body
+    for level, (end, _) in reversed(list(enumerate(found.maps, 1))):
         for i in found.behind(end):
             names[i] = f"stage {level}"
     names[0] = IMAGE
     return names
 
 
-def _stage(found: Trace, modules: dict[str, nn.Module], names: list[str], level: int, stride: int) -> Part:
-    name = f"stage {level + 1}"
-    inside = {i for i, owner in enumerate(names) if owner == name}
-    inputs = sorted({i for j in inside for i in found.operations[j].inputs} - inside)
-    operations = [found.operations[i] for i in sorted(inside)]
-    numbers = _sums(operations)
-    return Part(
-        name=name,
-        label=name,
-        what=_blocks(found, modules, inside) or _made_of(operations, modules),
-        kind="stage" if numbers["layers"] else "pooling",
-        shape=found.maps[level][1],
-        stride=stride,
-        takes=tuple(dict.fromkeys(names[i] for i in inputs)),
-        **numbers,
-    )
+def _cut(module: nn.Module, path: str, depth: int) -> Iterator[str]:
+    """Paths of the modules that are parts: children to a depth, and what lists hold at any depth."""
+    for name, child in module.named_children():
+        listed = type(child) is nn.Sequential or any(isinstance(each, _LISTS) for each in child.modules())
+        if (depth > 1 and any(child.children())) or (listed and _count_layers(child) > 1):
+            yield from _cut(child, f"{path}.{name}", max(1, depth - 1))
+        else:
+            yield f"{path}.{name}"
 
 
-def _head(found: Trace, modules: dict[str, nn.Module], names: list[str], head: Head) -> list[list[Part]]:
-    mean = "global mean"
-    deepest = f"stage {len(found.maps)}"
-    sources = [mean if head.pools and name == deepest else name for name in names]
-    units = units_of(found, head, sources)
-    order = [*dict.fromkeys(sources), *(unit.name for unit in units)]
-    columns = [[_unit(found, modules, unit, order) for unit in column] for column in branches(units)]
-    last = next((part for column in reversed(columns) for part in reversed(column) if part.macs), None)
-    columns = [
-        [replace(p, label="classifier") if p is last and not p.label else p for p in column]
-        for column in columns
-    ]
-    if head.pools:
-        shape = found.maps[-1][1][:1]
-        columns.insert(0, [Part(mean, "pooling", mean, "pooling", shape, takes=(deepest,))])
-    return _to_size(columns, found.shapes["head"][1])
+def _to_size(last: Part, logits: Shape) -> list[Part]:
+    """The last part, with the resize to the image that heads do by a function."""
+    before, after = (*last.shape, 1)[1], (*logits, 1)[1]
+    if before >= after:
+        return [replace(last, shape=logits)]
+    what, takes = f"×{after / before:.3g}", (last.name,)
+    return [last, Part("to image size", "upsampling", what, "upsampling", logits, takes=takes)]
 
 
-def _unit(found: Trace, modules: dict[str, nn.Module], unit: Unit, order: list[str]) -> Part:
-    operations = [found.operations[i] for i in sorted(unit.operations)]
-    numbers = _sums(operations)
-    label, what, kind = unit.label, _made_of(operations, modules), "layer"
-    if not numbers["macs"]:
-        kind = "upsampling" if prod(unit.shape[1:]) > prod(unit.before[1:]) else "pooling"
-        label, what = label or kind, resized(unit.before[1:], unit.shape[1:])
-    elif numbers["layers"] == 1 and (cells := _pooled_to(found, modules, operations)):
-        kind, what = "pooling", "image pooling" if cells == "1×1" else f"pooling {cells}"
-    takes = tuple(sorted(unit.takes, key=order.index))
-    return Part(unit.name, label, what, kind, unit.shape, takes=takes, **numbers)  # type: ignore[arg-type]
+def _layers(layers: Sequence[str]) -> str:
+    """`2 × conv 3×3`; of several kernels, `2 × conv`."""
+    names = set(layers) if len(set(layers)) == 1 else {name.split()[0] for name in layers}
+    name = names.pop() if len(names) == 1 else "layer"
+    return f"{len(layers)} × {name}" if len(layers) > 1 else "".join(layers)
 
 
-def _pooled_to(found: Trace, modules: dict[str, nn.Module], operations: list[Operation]) -> str | None:
-    """`2×2` for adaptive pooling to as many cells."""
-    scopes = [one.scope for one in operations if isinstance(modules.get(one.scope), nn.AdaptiveAvgPool2d)]
-    return "×".join(map(str, found.shapes[scopes[0]][1][1:])) if scopes else None
+def _count_layers(module: nn.Module) -> int:
+    return sum(isinstance(part, _LAYERS) for part in module.modules())
 
 
-def resized(before: Sequence[int], after: Sequence[int]) -> str:
-    """`×8`, or `/ 2`."""
-    up = after[0] / before[0]
-    return f"×{up:.3g}" if up >= 1 else f"/ {1 / up:.3g}"
-
-
-def _to_size(columns: list[list[Part]], logits: tuple[int, ...]) -> list[list[Part]]:
-    """With the last resize, which heads do by a function: a part of its own, or the last one's size."""
-    if not columns or len(logits) < 3:
-        return columns
-    last = columns[-1][-1]
-    sides = last.shape[1:] if len(last.shape) == 3 else (1, 1)
-    if sides[0] < logits[1] or sides[1] < logits[2]:
-        takes = tuple(part.name for part in columns[-1])
-        what = resized(sides, logits[1:])
-        return [*columns, [Part("to image size", "upsampling", what, "upsampling", logits, takes=takes)]]
-    columns[-1][-1] = replace(last, shape=logits)
-    return columns
-
-
-def _sums(operations: list[Operation]) -> dict[str, Any]:
-    """The numbers of some operations together, by the names that `Part` has for them."""
-    return {
-        "parameters": sum(one.parameters for one in operations),
-        "macs": sum(one.macs for one in operations),
-        "layers": sum(bool(one.kernel) for one in operations),
-        "dilation": max((one.dilation for one in operations), default=1),
-    }
-
-
-def _made_of(operations: list[Operation], modules: dict[str, nn.Module]) -> str:
-    """`2 × conv 3×3`; without a layer, what the last module is."""
-    kernels = [one.kernel for one in operations if one.kernel]
-    names = {"linear" if len(k) == 1 else f"conv {'×'.join(map(str, k))}" for k in kernels}
-    kinds = {name.split()[0] for name in names}
-    if not kernels:
-        last = type(modules[operations[-1].scope]).__name__ if operations else ""
-        return _POOLINGS.get(last, last)
-    name = next((min(each) for each in (names, kinds) if len(each) == 1), "layer")
-    return name if len(kernels) == 1 else f"{len(kernels)} × {name}"
-
-
-def _blocks(found: Trace, modules: dict[str, nn.Module], inside: Collection[int]) -> str:
-    """`3 × Bottleneck`: the class whose modules run in this stage alone and hold half of its parameters.
-
-    Those of two layers or more count. The outermost class is taken, but rather several of a class than
-    a single one that holds them.
-    """
-    ran: tuple[set[str], set[str]] = set(), set()
-    for i, one in enumerate(found.operations):
-        words = one.scope.split(".")
-        ran[i in inside].update(".".join(words[:end]) for end in range(1, len(words) + 1))
-    classes = defaultdict[str, list[str]](list)
-    for path in ran[True] - ran[False]:
-        module = modules[path]
-        if count_layers(module) > 1 and type(module) not in (nn.Sequential, nn.ModuleList, nn.ModuleDict):
-            classes[type(module).__name__].append(path)
-    parameters = sum(found.operations[i].parameters for i in inside)
-    fitting = []
-    for name, paths in classes.items():
-        outer = [path for path in paths if not any(path.startswith(f"{other}.") for other in paths)]
-        held = sum(p.numel() for path in outer for p in modules[path].parameters())
-        if 2 * held >= parameters:
-            fitting.append((len(outer) == 1, min(path.count(".") for path in outer), name, len(outer)))
-    if not fitting:
-        return ""
-    _, _, name, many = min(fitting)
-    return name if many == 1 else f"{many} × {name}"
+def _prefixes(operations: Sequence[Operation]) -> set[str]:
+    """Paths of the modules in which these run."""
+    return {one.scope[: dot.start()] for one in operations for dot in re.finditer(r"\.|$", one.scope)}

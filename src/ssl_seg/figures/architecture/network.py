@@ -1,10 +1,10 @@
 """A network as a drawing tells it: its parts, in the order of the data, with their numbers."""
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 IMAGE = "image"  # what the first part takes
+Kind = Literal["image", "stage", "layer", "pooling", "upsampling"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Part:
     name: str
     label: str
     what: str
-    kind: Literal["image", "stage", "layer", "pooling", "upsampling"]
+    kind: Kind
     shape: tuple[int, ...]
     parameters: int = 0
     macs: int = 0
@@ -56,11 +56,9 @@ class Network:
     head: tuple[tuple[Part, ...], ...] = ()
     unused: int = 0
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self) -> list[Part]:
         """All parts, stages first."""
-        yield from self.stages
-        for column in self.head:
-            yield from column
+        return [*self.stages, *(part for column in self.head for part in column)]
 
     @property
     def parameters(self) -> int:
@@ -81,10 +79,5 @@ def brief(number: int, digits: int = 3) -> str:
     """`134000000` -> `134 M`, with so many significant digits."""
     for unit, name in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
         if number >= unit * 0.9995:  # 999,999 is 1 M
-            return _significant(number / unit, digits) + name
+            return f"{number / unit:#.{digits}g}".rstrip(".") + name
     return str(number)
-
-
-def _significant(value: float, digits: int) -> str:
-    whole = len(str(int(value + 0.0005)))
-    return f"{value:.{max(0, digits - whole)}f}"

@@ -29,7 +29,7 @@ class Operation:
         inputs: indices of the operations whose results it takes.
         parameters: numbers in the parameters that it is the first to use.
         macs: multiply-accumulates.
-        kernel: of a convolution; (1,) for a matrix product with a parameter; () for anything else.
+        layer: `conv 3×3`; `linear` for a matrix product with a parameter; empty for anything else.
         dilation: of a convolution.
     """
 
@@ -37,7 +37,7 @@ class Operation:
     inputs: frozenset[int]
     parameters: int = 0
     macs: int = 0
-    kernel: Shape = ()
+    layer: str = ""
     dilation: int = 1
 
 
@@ -46,14 +46,13 @@ class Trace:
     """All operations of one forward pass; the first stands for the image.
 
     Attributes:
-        shapes: of every module that ran: of the first tensor in what it took and in what it returned last,
-            without the batch.
+        shapes: of every module that ran: of the first tensor in what it returned last, without the batch.
         maps: of the backbone's pyramid: the operation that made each, and its shape.
         body: so many operations are done when the backbone is.
     """
 
     operations: list[Operation] = field(default_factory=lambda: [Operation("", frozenset())])
-    shapes: dict[str, tuple[Shape, Shape]] = field(default_factory=dict)
+    shapes: dict[str, Shape] = field(default_factory=dict)
     maps: list[tuple[int, Shape]] = field(default_factory=list)
     body: int = 0
 
@@ -112,9 +111,7 @@ class _Recorder(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.trace = Trace()
         self._names = {module: name for name, module in model.named_modules()}
-        self._scopes: list[tuple[str, Shape]] = [
-            ("", ())
-        ]  # of the modules that run: path, shape of the input
+        self._scopes = [""]  # paths of the modules that run
         self._unused = Counter[StorageWeakRef]()
         for tensor in parameters:
             self._unused[_storage(tensor)] += tensor.numel()
@@ -125,17 +122,17 @@ class _Recorder(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        inputs = {_storage(tensor): None for tensor in _tensors((args, kwargs))}
+        inputs = {_storage(tensor) for tensor in _tensors((args, kwargs))}
         made = {_storage(tensor) for tensor in _tensors(result)}
         if not self._weights.isdisjoint(made):
             return result  # a view of a weight is that weight
-        macs, kernel, dilation = _cost(func.overloadpacket, args, kwargs or {}, result)
+        macs, layer, dilation = _cost(func.overloadpacket, args, kwargs or {}, result)
         operation = Operation(
-            scope=self._scopes[-1][0],
+            scope=self._scopes[-1],
             inputs=frozenset(self._made_by[key] for key in inputs if key in self._made_by),
             parameters=sum(self._unused.pop(key, 0) for key in inputs),
             macs=macs,
-            kernel=kernel if len(kernel) > 1 or not self._weights.isdisjoint(inputs) else (),
+            layer="" if layer == "linear" and self._weights.isdisjoint(inputs) else layer,
             dilation=dilation,
         )
         self._made_by |= dict.fromkeys(made, len(self.trace.operations))
@@ -143,19 +140,14 @@ class _Recorder(TorchDispatchMode):
         return result
 
     def enter(self, module: nn.Module, inputs: Any) -> None:
-        self._scopes.append((self._names.get(module, self._scopes[-1][0]), _first_shape(inputs)))
+        self._scopes.append(self._names.get(module, self._scopes[-1]))
 
     def leave(self, module: nn.Module, inputs: Any, result: Any) -> None:
-        name, before = self._scopes.pop()
-        self.trace.shapes[name] = before, _first_shape(result)
+        name = self._scopes.pop()
+        maps = [(self._made_by.get(_storage(t), 0), tuple(t.shape[1:])) for t in _tensors(result)]
+        self.trace.shapes[name] = maps[0][1] if maps else ()
         if name == "backbone":
-            tensors = _tensors(result)
-            self.trace.maps = [(self._made_by.get(_storage(t), 0), tuple(t.shape[1:])) for t in tensors]
-            self.trace.body = len(self.trace.operations)
-
-
-def _first_shape(thing: Any) -> Shape:
-    return next((tuple(tensor.shape[1:]) for tensor in _tensors(thing)), ())
+            self.trace.maps, self.trace.body = maps, len(self.trace.operations)
 
 
 def _tensors(thing: Any) -> list[Tensor]:
@@ -166,16 +158,14 @@ def _storage(tensor: Tensor) -> StorageWeakRef:
     return StorageWeakRef(tensor.untyped_storage())
 
 
-def _cost(
-    operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
-) -> tuple[int, Shape, int]:
-    """Multiply-accumulates, kernel and dilation of an operator."""
+def _cost(operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> tuple[int, str, int]:
+    """Multiply-accumulates of an operator, the layer that it is if it has a weight, and its dilation."""
     if operator in (_ATEN.mv, _ATEN.addmv):  # for which torch's counter has no formula
-        return args[-2].numel(), (1,), 1
+        return args[-2].numel(), "linear", 1
     if operator not in flop_registry:
-        return 0, (), 1
+        return 0, "", 1
     macs = flop_registry[operator](*args, **kwargs, out_val=result) // 2
     if operator is not _ATEN.convolution:
-        return macs, (1,), 1
-    kernel = tuple(args[1].shape[2:])
-    return macs, kernel, max(args[5]) if max(kernel) > 1 else 1
+        return macs, "linear", 1
+    kernel = args[1].shape[2:]
+    return macs, f"conv {'×'.join(map(str, kernel))}", max(args[5]) if max(kernel) > 1 else 1
