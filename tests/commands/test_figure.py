@@ -296,7 +296,7 @@ def test_a_frozen_run_has_one_map_of_what_the_backbone_gives(cli, tmp_path, head
 
 
 @pytest.mark.parametrize("place", ["", ".", "/", ".."])
-@pytest.mark.parametrize("figure", ["curves", "masks", "tsne", "architecture", "views"])
+@pytest.mark.parametrize("figure", ["curves", "confusion", "masks", "tsne", "architecture", "views"])
 def test_a_figure_needs_a_name(cli, figure, place):
     code, _, err = cli("figure", figure, "resnet18", "--out", place)
     assert code == 2 and "names a folder" in err

@@ -68,6 +68,9 @@ def write_confusion(folder, classes):
     names = ['"{}"'.format(name.replace('"', '""')) for name in classes]
     rows = [["true", *names], *([name, *["1"] * len(names)] for name in names)]
     (folder / "confusion.csv").write_text("\n".join(map(",".join, rows)) + "\n", encoding="utf-8")
+    (folder / "figures").mkdir()
+    matrix = f"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'><desc>{folder.name}</desc></svg>"
+    (folder / "figures" / "confusion.svg").write_text(matrix)
 
 
 def tile_colour(i):
@@ -181,7 +184,6 @@ def write_study(out, *, word="plain"):
     write_map(out / "classify-20", classes[:3], [f"photo {word}.jpg", "other.jpg"])
     write_sam(out / "segment-30", f"0013 {word}".replace("\0", ""))  # a file has no such name
     drawing = f'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><text>{word.encode().hex()}</text></svg>'
-    (out / "segment-30" / "figures").mkdir()
     (out / "segment-30" / "figures" / "architecture.svg").write_text(drawing)
     names = list(stages)
     tables = {

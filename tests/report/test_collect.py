@@ -67,6 +67,11 @@ def test_a_study_that_has_not_begun(reader, make, own):
 
 def test_what_is_missing_is_named_with_its_command(own):
     assert [what for what, _ in build([own]).missing] == ["architecture of N plain"]
+    for seed in (0, 1):
+        (own / f"classify-2{seed}" / "figures" / "confusion.svg").unlink()
+    matrix, _ = build([own]).missing
+    assert matrix[0] == "confusion matrix of C plain: title plain"
+    assert matrix[1] == f"ssl-seg figure confusion {own / 'classify-20'}"
     (own / "classify-10" / "features").mkdir()
     np.savez(own / "classify-10" / "features" / "epoch-0001.npz", features=np.zeros((2, 2)))
     for run in own.glob("segment-*"):

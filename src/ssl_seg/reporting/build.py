@@ -10,7 +10,7 @@ from ssl_seg.reporting import summaries
 from ssl_seg.reporting import training_health as health
 from ssl_seg.reporting.collect import collect
 from ssl_seg.reporting.embedding_maps import EmbeddingMap, read_embedding_map
-from ssl_seg.reporting.figures import Figures, picture_files, read_masks, read_sam
+from ssl_seg.reporting.figures import Figures, picture_files, read_confusions, read_masks, read_sam
 from ssl_seg.reporting.records import ReportData, ReportRun
 from ssl_seg.reporting.svg import Series, interval_chart, line_chart, scatter_plot
 from ssl_seg.results.run_list import PRIMARY_METRIC
@@ -119,6 +119,7 @@ def _figures(collected: ReportData) -> Figures:
         examples += [(stage.label, run) for run in [next(with_masks, None)] if run]
     read_masks(examples, found)
     picture_files(collected, found)
+    read_confusions(collected, found)
     return found
 
 

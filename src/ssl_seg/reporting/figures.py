@@ -69,13 +69,14 @@ class Figures:
 
     Attributes:
         legend: (class, color) of the masks.
-        networks: (stage, architecture). views: (stage, sheet of training views).
+        confusions: (command, stage, confusion matrix). networks: (stage, architecture). views: (stage, sheet of training views).
         missing: (item, the command that creates it). problems: files that could not be read.
     """
 
     maps: list[EmbeddingMap] = field(default_factory=list)
     mask_examples: list[MaskExample] = field(default_factory=list)
     legend: list[tuple[str, str]] = field(default_factory=list)
+    confusions: list[tuple[str, str, EncodedImage]] = field(default_factory=list)
     networks: list[tuple[str, EncodedImage]] = field(default_factory=list)
     views: list[tuple[str, EncodedImage]] = field(default_factory=list)
     sams: list[SamComparison] = field(default_factory=list)
@@ -171,6 +172,15 @@ def picture_files(collected: ReportData, found: Figures) -> None:
                     kept.append((_ALL if file.parent.parent != run.folder else stage.label, made))
                 if made:
                     break
+
+
+def read_confusions(collected: ReportData, found: Figures) -> None:
+    """Add the confusion matrix of the first run of each stage that has a figure of it."""
+    for stage in collected.stages:
+        files = (run.folder / "figures" / "confusion.svg" for run in stage.runs)
+        made = next(filter(None, (read_svg(file, found.problems) for file in files)), None)
+        if made:
+            found.confusions.append((stage.stage.command, stage.label, made))
 
 
 def shown_network(run: ReportRun) -> Path:

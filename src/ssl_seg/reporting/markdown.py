@@ -48,6 +48,9 @@ class _Writer:
             title = f"Per-class results: {COMMAND_TITLES[command].lower()}"
             self._section(title, "classes" if index == 0 else "", always=True)
             self._say(*_class_lines(table))
+            matrices = [each for each in report.figures.confusions if each[0] == command]
+            for number, (_, label, picture) in enumerate(matrices):
+                self._say(self._image(f"confusion-{index}-{number}", picture, label), _md(label))
         self._masks(report.figures.mask_examples, report.figures.legend)
         self._sam(report)
         if report.figures.networks:

@@ -71,6 +71,12 @@ def missing_outputs(collected: ReportData, figures: Figures) -> list[tuple[str, 
             started = any(run.folder.glob("checkpoints/step-*"))
             items.append((f"{run.name} (not finished)", resume if started else fresh))
     items += _maps(collected, figures)
+    for command in ("classify", "segment"):
+        for stage in collected.of(command):
+            first = next((run for run in stage.finished if (run.folder / "confusion.csv").exists()), None)
+            if first and not any((run.folder / "figures" / "confusion.svg").exists() for run in stage.runs):
+                next_command = f"ssl-seg figure confusion {_quoted(first)}"
+                items.append((f"confusion matrix of {stage.label}", next_command))
     masks = {row.run.folder for example in figures.mask_examples for row in example.rows}
     for stage in collected.of("segment"):
         first = _first(stage)

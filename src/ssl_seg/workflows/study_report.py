@@ -29,6 +29,7 @@ def write_study_report(
     Returns:
         Why outputs could not be written, because of the disk or a permission.
     """
+    from ssl_seg.workflows.confusion_figure import draw_confusion_of_run
     from ssl_seg.workflows.mask_figure import draw_masks
     from ssl_seg.workflows.tsne_figure import draw_tsne
 
@@ -51,6 +52,9 @@ def write_study_report(
     for folder in run_of_stage.values():
         if _outdated(folder / "figures" / "masks.svg", folder.glob("masks.json")):
             attempt(lambda folder=folder: _figure(draw_masks([folder])[0]))  # type: ignore[misc]
+    for folder in run_of_stage.values():
+        if _outdated(folder / "figures" / "confusion.svg", folder.glob("confusion.csv")):
+            attempt(lambda folder=folder: _figure(draw_confusion_of_run(folder)))  # type: ignore[misc]
     segmented = [
         folder for name, folder in run_of_stage.items() if plan.file.stages[name].command == "segment"
     ]

@@ -1,0 +1,32 @@
+"""The confusion matrix of a run as a figure."""
+
+from pathlib import Path
+
+from ssl_seg.study.run_paths import find_run
+
+
+def draw_confusion_of_run(run: Path, out: Path | None = None) -> list[Path]:
+    """Draw `confusion.csv` of a run, which is of its last epoch and its validation images.
+
+    Args:
+        run: folder of a run of `classify` or `segment` with validation images.
+        out: path of the figures without extension; RUN/figures/confusion by default.
+
+    Returns:
+        The files.
+
+    Raises:
+        DataError: the run has no matrix, or a damaged one.
+    """
+    from ssl_seg.figures.confusion import draw_confusion
+    from ssl_seg.results.confusion import read_confusion
+    from ssl_seg.utils.outputs import refuse_inputs
+    from ssl_seg.workflows.inference import run_files
+
+    run = find_run(run)
+    confusion = read_confusion(run)
+    stem = out or run / "figures" / "confusion"
+    refuse_inputs([stem.with_name(f"{stem.name}{suffix}") for suffix in (".png", ".svg")], run_files(run))
+    unit = "images" if len(confusion.predicted) == len(confusion.classes) else "pixels"
+    note = "rows sum to 100 %; last epoch, validation images"
+    return draw_confusion(stem, confusion, unit=unit, note=note)
