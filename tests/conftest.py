@@ -36,6 +36,7 @@ def hub(tmp_path, monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))  # of other processes
 
     def add(repo, files, commit="c0ffee" * 6 + "c0de"):
         folder = tmp_path / "hub" / f"models--{repo.replace('/', '--')}"

@@ -76,6 +76,7 @@ WRONG = [
     ("epoch", -1, ""),
     ("epochs", 1e999, ""),
     ("trained_by", 3, ""),
+    ("license", 3, "a text"),
     ("colours", [[0, 0, 0]], "one colour for each of 2 classes"),
     ("colours", [[0, 0, 0], [256, 0, 0]], "three whole numbers from 0 to 255"),
     ("colours", "ab", ""),
@@ -140,4 +141,5 @@ def test_a_header_that_is_no_object_is_a_bad_file(tmp_path, text):
 def test_every_value_that_a_run_writes_has_a_rule():
     from ssl_seg.weights.header import _RULES
 
-    assert {*BACKBONE, *WHOLE} == set(_RULES)
+    exported = {"license"}  # of published weights
+    assert {*BACKBONE, *WHOLE, *exported} == set(_RULES)

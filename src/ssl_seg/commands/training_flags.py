@@ -26,8 +26,9 @@ ModelBackbone = Annotated[
 Init = Annotated[
     str | None,
     model_flag(
-        metavar="RUN|FILE|timm:NAME",
-        help="Initial backbone weights: a run (or STUDY@STAGE), weight file or published weights; every tensor must match.",
+        metavar="RUN|FILE|NAME",
+        help="Initial backbone weights: a run (or STUDY@STAGE), weight file, or name such as timm:resnet50.a1_in1k; every "
+        "tensor must match.",
     ),
 ]
 Freeze = Annotated[bool, model_flag("--freeze", help="Freeze the backbone; train only the head.")]

@@ -15,7 +15,8 @@ from ssl_seg.weights import model_file
 from ssl_seg.weights.first_version import MARK, untrained_in
 from ssl_seg.weights.header import MODEL, values_of
 from ssl_seg.weights.key_matching import BN_COUNTER, KeyMatch, find_matches, preview, select_match
-from ssl_seg.weights.published import PublishedWeights, find_weights
+from ssl_seg.weights.published import PublishedWeights
+from ssl_seg.weights.publishers import find_weights
 from ssl_seg.weights.readers import read_header, read_tensors, resolve_weight_file
 from ssl_seg.weights.state_dict import write_tensors
 

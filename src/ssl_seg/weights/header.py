@@ -91,6 +91,7 @@ _RULES = {
     "epoch": _whole(0, limits.COUNT),
     "epochs": _whole(0, limits.COUNT),
     "trained_by": _TEXT,
+    "license": _TEXT,
     "colours": _Rule(
         "a list of colours, three whole numbers from 0 to 255", lambda v: _is_list(v, _is_colour)
     ),

@@ -10,10 +10,11 @@ from ssl_seg.base import Model
 from ssl_seg.errors import WeightsError
 from ssl_seg.plugins import load_plugins
 from ssl_seg.registry import Registry
-from ssl_seg.study.run_paths import find_run
 from ssl_seg.utils.code_names import TypedName, names_code, refuse_code, same_name
 from ssl_seg.weights import model_file
 from ssl_seg.weights.backbone_file import FORMAT, load_backbone, read_metadata
+from ssl_seg.weights.published import PublishedWeights
+from ssl_seg.weights.publishers import find_weights
 from ssl_seg.weights.readers import read_header, resolve_weight_file
 
 
@@ -23,7 +24,8 @@ def load(
     """The network, on the CPU and in evaluation mode, and what its file says of it.
 
     Args:
-        path: a run's folder, one of `ssl-seg export --to hub`, or a weight file of either.
+        path: a run's folder, one of `ssl-seg export --to hub`, a weight file of either, or the name of published
+            weights, as `timm:resnet50.a1_in1k`.
         backbone, head: `file.py:Name`, where the network was made with such code: what a weight file names
             is never imported.
 
@@ -35,10 +37,12 @@ def load(
         WeightsError: nothing there, not written by this library, it does not fit, or it asks for code.
         PluginError: a part of the network is of a plugin that is not installed.
     """
-    path = find_run(path)
+    weights, registry = find_weights(str(path)), load_plugins().registry
+    if isinstance(weights, PublishedWeights) and weights.timm_config is not None:
+        return _published(weights, registry)
+    path = weights.fetch() if isinstance(weights, PublishedWeights) else weights
     file = path / "model.safetensors"
     file = file if file.is_file() else resolve_weight_file(path)
-    registry = load_plugins().registry
     if read_header(file).get("format") == model_file.FORMAT:
         metadata = model_file.read_model_metadata(file)
         model = build_model(metadata, registry, file, backbone=_typed(backbone), head=_typed(head))
@@ -50,6 +54,16 @@ def load(
     name = chosen("backbones", metadata["backbone"], _typed(backbone), file)
     made = registry.build("backbones", name, options=metadata.get("options"))
     load_backbone(file, made)
+    return made.eval(), metadata
+
+
+def _published(weights: PublishedWeights, registry: Registry) -> tuple[nn.Module, dict[str, Any]]:
+    """A backbone with weights that others have published, and what they say of it."""
+    metadata = dict(weights.metadata)
+    name = metadata["backbone"]
+    refuse_code(name, "backbones", getattr(name, "file", None))
+    made = registry.build("backbones", name, options=metadata["options"])
+    load_backbone(weights, made)
     return made.eval(), metadata
 
 

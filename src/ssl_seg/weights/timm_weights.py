@@ -1,10 +1,12 @@
 """Tensors of a published file as timm's own loader reads them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import timm
 import torch
+from timm.models import _builder
 from torch import Tensor
 
 from ssl_seg.base import Backbone
@@ -12,6 +14,17 @@ from ssl_seg.utils.log import log
 
 # where timm would look for the file, which is read already
 _SOURCES = ("url", "file", "hf_hub_id", "hf_hub_filename", "source", "custom_load")
+
+
+@contextmanager
+def _strict() -> Iterator[None]:
+    """Of some families timm lets tensors be missing, which would stay random."""
+    usual = _builder.load_pretrained
+    _builder.load_pretrained = lambda *given, **options: usual(*given, **{**options, "strict": True})
+    try:
+        yield
+    finally:
+        _builder.load_pretrained = usual
 
 
 def as_timm_loads(
@@ -34,7 +47,7 @@ def as_timm_loads(
     overlay = {**found, "state_dict": dict(tensors)}
     options: dict[str, Any] = {**(arguments if made == name else {}), "num_classes": config["num_classes"]}
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), _strict():
             net = timm.create_model(name, pretrained=True, pretrained_cfg=overlay, **options)
     except Exception as error:  # each family of networks refuses in its own way
         log.debug("timm does not load the weights: %s", error)

@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ssl_seg.study.run_paths import find_run
 from ssl_seg.utils.progress import ProgressDisplay
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ def subject_of(
     from ssl_seg.plugins import load_plugins
     from ssl_seg.utils.code_names import TypedName
     from ssl_seg.weights.backbone_file import read_metadata
+    from ssl_seg.weights.publishers import find_weights
     from ssl_seg.workflows.trained_model import open_model
 
     typed: dict[str, Any] = {
@@ -28,7 +28,7 @@ def subject_of(
     with ProgressDisplay() as progress:
         progress.quiet = True
         loaded = open_model(run, load_plugins(), progress.print_line, which=which, **typed)
-    metadata: dict[str, Any] = loaded.metadata or read_metadata(find_run(run))
+    metadata: dict[str, Any] = loaded.metadata or read_metadata(find_weights(run))
     return ExportModel(
         loaded.backbone,
         loaded.model.head if loaded.model else None,
@@ -57,12 +57,17 @@ def write_export(
         return to_onnx(source, out)
     from ssl_seg.exporting.hub import to_hub
 
-    return to_hub(source, out, record=_record(source, find_run(run), which), license=license)
+    return to_hub(source, out, record=_record(source, run, which), license=license)
 
 
-def _record(source: "ExportModel", path: Path, which: Literal["last", "best"]) -> "RunRecord":
+def _record(source: "ExportModel", run: str, which: Literal["last", "best"]) -> "RunRecord":
     """What the run says of these weights: the numbers of a classifier are not its backbone's."""
-    from ssl_seg.exporting.run_record import read_record
+    from ssl_seg.exporting.run_record import RunRecord, read_record
+    from ssl_seg.weights.publishers import find_weights
+
+    path = find_weights(run)
+    if not isinstance(path, Path):  # no run
+        return RunRecord(str(path))
 
     best = which == "best" or path.name == "best.safetensors"
     record = read_record(path if path.is_dir() else path.parent, "best" if best else "last")

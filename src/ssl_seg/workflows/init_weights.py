@@ -97,7 +97,7 @@ def init_of_pretraining(config: "PretrainConfig") -> InitWeights:
 
 
 def resolve_init_weights(
-    init: str | None,
+    init: "str | Path | PublishedWeights | None",
     *,
     backbone: str | None,
     options: Mapping[str, str],
@@ -118,9 +118,9 @@ def resolve_init_weights(
     """
     from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD
     from ssl_seg.weights.backbone_file import read_metadata
-    from ssl_seg.weights.published import find_weights
+    from ssl_seg.weights.publishers import find_weights
 
-    path = find_weights(init) if init else None
+    path = None if init is None or init == "" else find_weights(init)
     metadata: Mapping[str, Any] = read_metadata(path) if path else {}
     named: str = metadata.get("backbone", "resnet50")
     if backbone is None:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ssl_seg.errors import WeightsError
-from ssl_seg.study.run_paths import find_run
 
 if TYPE_CHECKING:
     from ssl_seg.base import Backbone, Model
     from ssl_seg.plugins import PluginManager
     from ssl_seg.utils.code_names import TypedName
+    from ssl_seg.weights.published import PublishedWeights
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def open_model(
     """Read the model of a run; of a run or file without a head, the backbone.
 
     Args:
-        run: a run's folder, a model file, or weights of a backbone.
+        run: a run's folder, a model file, or weights of a backbone, also published ones by name.
         which: the last epoch's model or the best one's.
         backbone, image_size: for weight files that do not say what they are.
         backbone, head: `file.py:Name`, for a run with such code.
@@ -66,8 +66,14 @@ def open_model(
         WeightsError: nothing there, it does not fit, or it asks for code that is not named here.
     """
     from ssl_seg.weights.load import is_backbone
+    from ssl_seg.weights.published import PublishedWeights
+    from ssl_seg.weights.publishers import find_weights
 
-    path = find_run(run)
+    path = find_weights(run)
+    if isinstance(path, PublishedWeights):
+        if path.timm_config is not None:
+            return _backbone(path, plugins, print_line, backbone, image_size)
+        path = path.fetch()
     name = {"last": "model.safetensors", "best": "best.safetensors"}[which]
     file = path / name if path.is_dir() else path
     if file.name in ("model.safetensors", "best.safetensors") and file.exists() and not is_backbone(file):
@@ -96,7 +102,7 @@ def _model(
 
 
 def _backbone(
-    path: Path,
+    path: "Path | PublishedWeights",
     plugins: "PluginManager",
     print_line: Callable[[str], None],
     name: "TypedName | None",
@@ -104,7 +110,7 @@ def _backbone(
 ) -> LoadedModel:
     from ssl_seg.workflows.init_weights import resolve_init_weights
 
-    init = resolve_init_weights(str(path), backbone=name, options={}, image_size=image_size, any_size=True)
+    init = resolve_init_weights(path, backbone=name, options={}, image_size=image_size, any_size=True)
     backbone = plugins.registry.build("backbones", init.backbone, options=init.options)
     init.load(backbone, print_line)
     stated = init.canvas or 2 * init.image_size, init.precision, init.range
