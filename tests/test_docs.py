@@ -130,7 +130,7 @@ def check_command(words):
     )
     known = {name for parameter in command.params for name in parameter.opts}
     for word in words:
-        if word.startswith("-") and not word[1:].isdigit():
+        if word.startswith("-") and word != "-" and not word[1:].isdigit():
             assert word in known, f"{command.name} has no flag {word}"
     registry, options = load_plugins().registry, []
     for flag, value in pairwise(words):

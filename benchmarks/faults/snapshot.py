@@ -8,9 +8,14 @@ from typing import Any
 
 import numpy as np
 
-_TIMES = ("seconds", "images_per_second", "energy_wh")  # of a row of scores; of the machine, not of the run
+# of a row of scores or a record of predictions; of the machine, not of the run
+_TIMES = ("seconds", "seconds_per_image", "images_per_second", "energy_wh")
 _ELSEWHERE = ("meter", "scores", "settings")  # of state.json: times, and what scores.jsonl and run.toml say
 _PASSED_OVER = (".lock", "run.log", "manifest.json", "digests.json")
+
+
+def _without_times(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key not in _TIMES}
 
 
 def snapshot(folder: Path) -> dict[str, Any]:
@@ -44,11 +49,11 @@ def contents(path: Path) -> Any:
                 return {key: (str(file[key].dtype), file[key].shape, file[key].tobytes()) for key in file}
         if path.name == "scores.jsonl":
             rows = [json.loads(line) for line in data.decode().splitlines()]
-            return [{key: value for key, value in row.items() if key not in _TIMES} for row in rows]
+            return list(map(_without_times, rows))
         if path.name == "state.json":
             return {key: value for key, value in json.loads(data).items() if key not in _ELSEWHERE}
         if path.suffix == ".json":
-            return json.loads(data)
+            return json.loads(data, object_hook=_without_times)
     except Exception as error:  # damaged: compared as it is
         return f"{type(error).__name__} {hashlib.sha256(data).hexdigest()}"
     return hashlib.sha256(data).hexdigest()

@@ -15,9 +15,9 @@ from ssl_seg.base import Metric as Metric
 from ssl_seg.base import Model as Model
 from ssl_seg.base import SSLMethod as SSLMethod
 from ssl_seg.commands.classify import classify as classify
+from ssl_seg.commands.embed import embed as embed
 from ssl_seg.commands.evaluate import evaluate as evaluate
 from ssl_seg.commands.export import export as export
-from ssl_seg.commands.predict import embed as embed
 from ssl_seg.commands.predict import predict as predict
 from ssl_seg.commands.report import report as report
 from ssl_seg.commands.segment import segment as segment

@@ -53,7 +53,8 @@ def trained(package, tmp_path):
             "std": [0.5] * 3,
             "exclude": [],
         }
-        metadata |= {"colours": [[0, 255, 0], [0, 0, 255]], "image_suffix": "", "mask_suffix": ""}
+        colours = [[0, 255, 0], [0, 0, 255], [255, 0, 0], [0, 255, 255]][: len(classes)]
+        metadata |= {"colours": colours, "image_suffix": "", "mask_suffix": ""}
         (tmp_path / task).mkdir()
         save_model(tmp_path / task / "model.safetensors", Model(backbone, head), metadata)
         return tmp_path / task

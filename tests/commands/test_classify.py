@@ -158,7 +158,7 @@ def test_evaluate_and_predict_agree_with_the_run(run, cli, tmp_path):
     code, _, err = cli("predict", out, "demo:24", *NET, "--out", tmp_path / "p.csv", "--cpu")
     assert code == 0, err
     said = rows_of(tmp_path / "p.csv")
-    assert list(said[0]) == ["id", "filename", "label"]
+    assert list(said[0]) == ["id", "filename", "label", "confidence"]
     assert [r["label"] for r in said] == [r["predicted"] for r in rows_of(out / "val_predictions.csv")]
 
 

@@ -68,7 +68,7 @@ def test_masks_of_images_of_any_name(trained, images, cli, tmp_path):
     code, out, err = cli("predict", trained("segment"), images, "--out", tmp_path / "m", "--cpu")
     assert code == 0, err
     check_screen(out + err)
-    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == sorted(NAMES)
+    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == sorted([*NAMES, "result.json"])
 
 
 def test_a_name_cannot_forge_a_line_of_an_error(trained, images, cli, tmp_path):

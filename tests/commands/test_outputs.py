@@ -39,7 +39,12 @@ def test_absolute_names_are_laid_out_below_out(trained, pics, cli, tmp_path):
     code, out, err = cli("predict", trained("segment"), source, "--out", tmp_path / "masks", "--cpu")
     assert code == 0, err
     assert out.startswith("3 masks")
-    assert sorted(state(tmp_path / "masks")) == ["pics/a.png", "pics/deep/b.png", "victim/x.png"]
+    assert sorted(state(tmp_path / "masks")) == [
+        "pics/a.png",
+        "pics/deep/b.png",
+        "result.json",
+        "victim/x.png",
+    ]
     assert state(pics) | state(tmp_path / "victim") == before
 
 
@@ -47,7 +52,7 @@ def test_names_that_lead_out_of_the_folder_are_laid_out_below_out(trained, pics,
     source = listing(tmp_path / "pics.csv", ["a.png", "../victim/x.png"])  # of the folder pics
     code, _, err = cli("predict", trained("segment"), source, "--out", tmp_path / "here" / "masks", "--cpu")
     assert code == 0, err
-    assert sorted(state(tmp_path / "here")) == ["masks/pics/a.png", "masks/victim/x.png"]
+    assert sorted(state(tmp_path / "here")) == ["masks/pics/a.png", "masks/result.json", "masks/victim/x.png"]
 
 
 def test_two_images_that_would_have_one_mask(trained, pics, cli, tmp_path):
@@ -76,7 +81,7 @@ def test_masks_that_are_there_are_not_overwritten_unasked(trained, pics, cli, tm
     assert code == 9 and "1 of 2 outputs already exist" in err and "--overwrite" in err
     assert state(masks).keys() == {"deep/b.png"}, "before any work"
     assert cli("predict", run, pics, "--out", masks, "--cpu", "--overwrite")[0] == 0
-    assert state(masks).keys() == {"a.png", "deep/b.png"}
+    assert state(masks).keys() == {"a.png", "deep/b.png", "result.json"}
     with Image.open(masks / "deep" / "b.png") as mask:
         assert mask.size == (24, 20)
 
@@ -88,7 +93,7 @@ def test_a_stopped_prediction_says_what_is_there(trained, pics, cli, tmp_path):
     assert code == 3 and f"kept: 1 mask in {masks}" in err and "--bad-images skip --overwrite" in err
     words = ("--bad-images", "skip", "--overwrite", "--cpu")
     assert cli("predict", run, pics, "--out", masks, *words)[0] == 0
-    assert state(masks).keys() == {"a.png", "deep/b.png"}
+    assert state(masks).keys() == {"a.png", "deep/b.png", "result.json"}
 
 
 def test_labels_and_features_are_not_written_over_anything(trained, pics, cli, tmp_path):

@@ -106,7 +106,7 @@ def test_the_folder_tells_the_same_story_everywhere(run, cli, tiles, tmp_path):
 
     code, _, err = cli("predict", out, tiles / "validation", *NET, "--out", tmp_path / "masks", "--cpu")
     assert code == 0, err
-    written = sorted((tmp_path / "masks").iterdir())
+    written = sorted((tmp_path / "masks").glob("*.png"))
     assert [path.name for path in written] == [f"{key}_mask.png" for key in VAL]
     for key in ("0013", "0104"):
         last = out / "masks" / "epoch-0005" / f"{key}_mask.png"
@@ -294,7 +294,7 @@ def test_predict_finds_images_among_masks_and_below_folders(run, cli, tiles, tmp
     for name in ("x.jpg", "y.png"):
         Image.open(deep / "0002_sat.jpg").save(plain / name)
     code, _, err = cli("predict", out, plain, *NET, "--out", tmp_path / "p", "--cpu")
-    assert sorted(path.name for path in (tmp_path / "p").iterdir()) == ["x_mask.png", "y_mask.png"]
+    assert sorted(path.name for path in (tmp_path / "p").glob("*.png")) == ["x_mask.png", "y_mask.png"]
 
 
 def test_predict_refuses_what_would_lose_something(run, cli, tmp_path):

@@ -10,6 +10,7 @@ from ssl_seg.augment.views import normalize_images
 from ssl_seg.base import Backbone, Head, Model
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.sliding_window import sliding_window_logits, window_bounds
+from ssl_seg.engine.tta import passes_of
 
 HOW = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.4)}
 
@@ -59,17 +60,18 @@ def test_tiles_give_what_the_whole_image_gives(model, shape, flips):
     image = torch.randint(0, 256, (3, *shape), dtype=torch.uint8)
     found, times = torch.zeros(4, *shape), torch.zeros(shape)
     for top, left, logits in sliding_window_logits(
-        model, image, device, tile=24, overlap=8, flip_tta=flips, **HOW
+        model, image[None], device, tile=24, overlap=8, passes=passes_of("flips" if flips else None), **HOW
     ):
-        place = (slice(top, top + logits.shape[1]), slice(left, left + logits.shape[2]))
-        found[:, *place] = logits
+        place = (slice(top, top + logits.shape[2]), slice(left, left + logits.shape[3]))
+        found[:, *place] = logits[0]
         times[place] += 1
     assert (times == 1).all()
     with torch.no_grad():
         whole = normalize_images(image[None], **HOW)
         expected = model(whole)
         if flips:
-            expected = (expected + model(whole.flip(-1)).flip(-1)) / 2
+            mirrored = model(whole.flip(-1)).flip(-1)
+            expected = ((expected.softmax(dim=1) + mirrored.softmax(dim=1)) / 2).log()
     torch.testing.assert_close(found, expected[0], atol=1e-5, rtol=1e-5)
 
 
@@ -99,10 +101,10 @@ def test_the_cells_of_tiles_lie_where_those_of_the_whole_image_lie(shape, overla
     with torch.no_grad():
         expected = model(normalize_images(image[None], **HOW))[0]
     for top, left, logits in sliding_window_logits(
-        model, image, Device("fp32", cpu=True), tile=64, overlap=overlap, **HOW
+        model, image[None], Device("fp32", cpu=True), tile=64, overlap=overlap, **HOW
     ):
-        there = expected[:, top : top + logits.shape[1], left : left + logits.shape[2]]
-        torch.testing.assert_close(logits, there, atol=1e-5, rtol=1e-5)
+        there = expected[:, top : top + logits.shape[2], left : left + logits.shape[3]]
+        torch.testing.assert_close(logits[0], there, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("length", [65, 100, 257, 1000])

@@ -49,4 +49,4 @@ def test_what_is_printed_into_a_file_that_closes_is_not_mixed_up(lab):
     """With stderr closed, the next file that is opened must not get its number, and what is said."""
     place = new_place(lab, "predict")
     assert run_at(lab, "predict", place, closed=[1, 2]).code == 0
-    assert (place / "out" / "p.csv").read_text().startswith("id,filename,label\n")
+    assert (place / "out" / "p.csv").read_text().startswith("id,filename,label,confidence\n")

@@ -15,7 +15,6 @@ from ssl_seg.utils.progress import echo
 from ssl_seg.utils.toml import read_json
 from ssl_seg.workflows.evaluate import PROBES, measure
 from ssl_seg.workflows.flag_values import read_options
-from ssl_seg.workflows.mask_prediction import SlidingWindow
 
 _Bank = Annotated[
     str | None,
@@ -47,6 +46,7 @@ def evaluate(
     which: flags.Which = "last",
     tile: flags.Tile = 1024,
     overlap: flags.Overlap = 128,
+    tta: flags.Tta = None,
     flips: flags.Flips = False,
     backbone: flags.FileBackbone = None,
     head: flags.CodeOfHead = None,
@@ -65,17 +65,14 @@ def evaluate(
     L2 strength is selected on a held-out fifth of the probe's training images.
     """
     from ssl_seg.workflows.mask_evaluation import evaluate_mask_folder, is_mask_folder
+    from ssl_seg.workflows.mask_prediction import SlidingWindow
 
-    window = SlidingWindow(tile, overlap, flips)
+    window = SlidingWindow(tile, overlap)
     chosen = tuple(probe.split(",")) if probe else ()
     if unknown := set(chosen) - set(PROBES):
         raise UsageError(f"unknown probe {unknown.pop()!r}", next=f"one of {', '.join(PROBES)}")
-    session_flags: dict[str, Any] = {
-        "precision": precision,
-        "cpu": cpu,
-        "cache": cache,
-        "bad_images": bad_images,
-    }
+    session_flags: dict[str, Any] = {"precision": precision, "cpu": cpu, "cache": cache}
+    session_flags |= {"bad_images": bad_images, "tta": flags.joined_tta(tta, flips)}
     options = read_options(option or [])
     _check_out(out)
     path = find_run(run)

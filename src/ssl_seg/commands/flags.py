@@ -31,6 +31,16 @@ BadImages = Annotated[
 ]
 Cache = Annotated[Path | None, data_flag(help="Folder of the image cache.", show_default="~/.cache/ssl-seg")]
 
+Images = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IMAGES...",
+        help="Images: a folder, a CSV file, FORMAT:PATH, image files, a quoted pattern such as 'photos/*.jpg', or - "
+        "for the names on standard input.",
+        show_default=False,
+    ),
+]
+
 Which = Annotated[Literal["last", "best"], model_flag(help="Model to load: last or best epoch.")]
 FileBackbone = Annotated[
     str | None,
@@ -66,11 +76,23 @@ Tile = Annotated[
 Overlap = Annotated[
     int, inference_flag(min=0, max=limits.CANVAS, help="Overlap of adjacent windows, in pixels.")
 ]
-Flips = Annotated[
-    bool,
+Tta = Annotated[
+    str | None,
     inference_flag(
-        "--flips",
-        help="Test-time augmentation: average over the image and its horizontal flip (segmentation).",
+        metavar="NAMES",
+        help="Test-time augmentation, averaging probabilities: flips (horizontal), scales (0.75, 1, 1.25), or "
+        "both, comma-separated.",
+    ),
+]
+Flips = Annotated[bool, inference_flag("--flips", help="The same as --tta flips.")]
+InferenceBatchSize = Annotated[
+    int | None,
+    inference_flag(
+        "--batch-size",
+        min=1,
+        max=limits.COUNT,
+        help="Images per forward pass; of segmentation models, images of the same size.",
+        show_default="256; segmentation: 1",
     ),
 ]
 
@@ -88,6 +110,11 @@ Overwrite = Annotated[bool, output_flag("--overwrite", help="Replace existing ou
 Progress = Annotated[
     bool, output_flag("--progress/--no-progress", help="Show progress.", callback=show_progress)
 ]
+
+
+def joined_tta(tta: str | None, flips: bool) -> str | None:
+    """The value of `--tta` and `--flips` together."""
+    return ",".join([*(["flips"] if flips else []), *([tta] if tta else [])]) or None
 
 
 def __getattr__(name: str) -> Any:

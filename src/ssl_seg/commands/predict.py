@@ -1,33 +1,53 @@
-"""`ssl-seg predict`: predictions of a trained model; `ssl-seg embed`: features of its backbone."""
+"""`ssl-seg predict`: predictions of a trained model."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from ssl_seg.commands import flags
 from ssl_seg.commands.from_python import from_python
 from ssl_seg.errors import WeightsError
-from ssl_seg.utils.outputs import refuse_taken
+from ssl_seg.utils import limits
 from ssl_seg.utils.progress import echo
 from ssl_seg.workflows.flag_values import read_options
-from ssl_seg.workflows.predict import check_out, predict_labels, save_npz
-from ssl_seg.workflows.run_result import Embeddings, Predictions
-
-Images = Annotated[str, typer.Argument(metavar="IMAGES", help=flags.DATA_HELP)]
+from ssl_seg.workflows.predict import PredictionFiles, predict_labels
+from ssl_seg.workflows.run_result import Predictions
 
 
 @from_python
 def predict(
     run: flags.RunOrFile,
-    images: Images,
+    images: flags.Images,
     out: Annotated[
         Path, flags.output_flag(help="CSV file (classification) or folder of masks (segmentation).")
     ],
+    image_folder: Annotated[
+        str | None,
+        flags.data_flag(
+            "--images", metavar="FOLDER", help="Folder of the images of a CSV file.", show_default="see CSV"
+        ),
+    ] = None,
     which: flags.Which = "last",
     tile: flags.Tile = 1024,
     overlap: flags.Overlap = 128,
+    tta: flags.Tta = None,
     flips: flags.Flips = False,
+    batch_size: flags.InferenceBatchSize = None,
+    top: Annotated[
+        int,
+        flags.output_flag(
+            min=1, max=limits.COUNT, help="Classes per image in the CSV file (classification)."
+        ),
+    ] = 1,
+    probabilities: Annotated[
+        bool, flags.output_flag("--probabilities", help="Also write all class probabilities (NPZ).")
+    ] = False,
+    uncertainty: Annotated[
+        bool,
+        flags.output_flag("--uncertainty", help="Also write the entropy: a CSV column, or a map per image."),
+    ] = False,
+    overlay: Annotated[
+        bool, flags.output_flag("--overlay", help="Also draw each mask over its image (segmentation).")
+    ] = False,
     indices: Annotated[
         bool, flags.output_flag("--indices", help="Write class indices instead of colors.")
     ] = False,
@@ -43,71 +63,37 @@ def predict(
 ) -> Predictions:
     """Predict labels or masks of images with a trained model.
 
-    Classification writes a CSV file with the columns id, filename and label, one row per image.
+    Classification writes a CSV file with the columns id, filename, label and confidence, one row per image.
     Segmentation writes one full-size mask per image, NAME_mask.png. Input images are never overwritten.
     """
     from ssl_seg.workflows.inference import InferenceSession
-    from ssl_seg.workflows.mask_prediction import SlidingWindow, predict_masks
+    from ssl_seg.workflows.mask_outputs import predict_masks
+    from ssl_seg.workflows.mask_prediction import SlidingWindow
 
     session_flags: dict[str, Any] = {
         "precision": precision,
         "cpu": cpu,
         "cache": cache,
         "bad_images": bad_images,
+        "tta": flags.joined_tta(tta, flips),
+        "batch_size": batch_size,
     }
-    window = SlidingWindow(tile, overlap, flips)
+    window = SlidingWindow(tile, overlap)
+    files = PredictionFiles(top, probabilities, uncertainty, overlay, indices, overwrite=overwrite)
     options = read_options(option or [])
+    if image_folder is not None:
+        options.setdefault("data", {})["images"] = image_folder
     with InferenceSession(run, which, backbone, head, None, options, **session_flags) as session:
         if session.loaded.model is None:
             raise WeightsError(
                 f"{run} has no classifier or segmentation head", next=f"ssl-seg classify TRAIN --init {run}"
             )
-        if session.loaded.metadata["task"] == "segment":
-            count = predict_masks(session, images, out, window, as_indices=indices, overwrite=overwrite)
-            echo(f"{count} masks: {out}")
-        else:
-            count = predict_labels(session, images, out, overwrite)
-            echo(f"{count} labels: {out}")
-    return Predictions(out, count)
-
-
-@from_python
-def embed(
-    run: flags.RunOrFile,
-    images: Images,
-    out: Annotated[Path, flags.output_flag(help="NPZ file.")],
-    which: flags.Which = "last",
-    backbone: flags.FileBackbone = None,
-    head: flags.CodeOfHead = None,
-    image_size: flags.FileImageSize = None,
-    overwrite: flags.Overwrite = False,
-    precision: flags.Precision = "auto",
-    cpu: flags.Cpu = False,
-    option: flags.Option = None,
-    bad_images: flags.BadImages = "stop",
-    cache: flags.Cache = None,
-    progress: flags.Progress = True,
-) -> Embeddings:
-    """Write the pooled backbone features of images to an NPZ file.
-
-    Arrays: features (N, C), filenames, and targets and classes of labeled images; one row per image.
-    """
-    from ssl_seg.workflows.inference import InferenceSession
-
-    session_flags: dict[str, Any] = {
-        "precision": precision,
-        "cpu": cpu,
-        "cache": cache,
-        "bad_images": bad_images,
-    }
-    check_out(out, ".npz")
-    options = read_options(option or [])
-    with InferenceSession(run, which, backbone, head, image_size, options, **session_flags) as session:
-        refuse_taken([out], session.inputs(dataset := session.dataset(images)), overwrite=overwrite)
-        images_cache = session.image_cache(dataset)
-        features = session.features(images_cache).cpu().numpy()
-    names = [dataset.samples[row][0] for row in images_cache.sample_indices.tolist()]
-    embeddings = Embeddings(out, features, names, images_cache.targets.numpy(), list(images_cache.classes))
-    save_npz(**vars(embeddings))
-    echo(f"{len(names)} x {features.shape[1]} features: {out}")
-    return embeddings
+        is_masks = session.loaded.metadata["task"] == "segment"
+        result = (
+            predict_masks(session, images, out, window, files)
+            if is_masks
+            else predict_labels(session, images, out, files)
+        )
+    milliseconds = f", {1000 * result.seconds / result.count:.1f} ms per image" if result.count else ""
+    echo(f"{result.count} {'masks' if is_masks else 'labels'}: {out}{milliseconds}")
+    return result

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ from ssl_seg.data.decode import FORMATS, MAX_PIXELS, describe_error
 from ssl_seg.data.image_file import check_whole, open_regular
 from ssl_seg.data.palettes import UNKNOWN_CLASS, Palette, pack_rgb, unpack_rgb
 from ssl_seg.errors import pluralize
+
+S = TypeVar("S", bound=np.generic)
 
 _SHOWN = 3
 _LARGEST = 65_535  # of a value
@@ -101,13 +103,13 @@ class MaskReader:
         return f"{', '.join(shown + more)}, which {what} (stray=ignore ignores them)"
 
 
-def downsample_mask(mask: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+def downsample_mask(mask: NDArray[S], height: int, width: int) -> NDArray[S]:
     """The class at the centre of each of `height` x `width` equal cells of an (H, W) mask."""
     if mask.shape == (height, width):
         return mask
     rows = (2 * np.arange(height) + 1) * mask.shape[0] // (2 * height)
     columns = (2 * np.arange(width) + 1) * mask.shape[1] // (2 * width)
-    cells: NDArray[np.uint8] = mask[rows[:, None], columns[None, :]]
+    cells: NDArray[S] = mask[rows[:, None], columns[None, :]]
     return cells
 
 

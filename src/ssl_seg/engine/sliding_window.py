@@ -1,6 +1,6 @@
 """Answers on images that are too large to go through a network at once: tiles that overlap."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import torch
@@ -10,21 +10,23 @@ from ssl_seg.augment.views import normalize_images
 from ssl_seg.base import Model
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.inference import eval_mode
+from ssl_seg.engine.tta import ONCE, Averaged, Pass
 
 
 @torch.no_grad()
 def sliding_window_logits(
     model: Model,
-    image: Tensor,
+    images: Tensor,
     device: Device,
     *,
     tile: int = 1024,
     overlap: int = 128,
-    flip_tta: bool = False,
+    passes: Sequence[Pass] = ONCE,
+    temperature: float = 1.0,
     mean: tuple[float, ...],
     std: tuple[float, ...],
 ) -> Iterator[tuple[int, int, Tensor]]:
-    """The logits of one image, piece by piece; every pixel comes once.
+    """The logits of images, piece by piece; every pixel comes once.
 
     Where tiles overlap, a pixel is taken from the tile whose border is farthest from it. So a network
     that looks no farther than half of `overlap` gives what it gives for the whole image. Tiles start at
@@ -32,33 +34,27 @@ def sliding_window_logits(
     only the last tile of an axis, which ends where the image ends, may not.
 
     Args:
-        image: (3, H, W) uint8 of any size, on the CPU.
+        images: (B, 3, H, W) uint8 of any size, on the CPU.
         tile: largest side of what goes through the network, in pixels.
         overlap: of neighbouring tiles, in pixels; less than `tile`.
-        flip_tta: average over the image and its mirror image.
+        passes, temperature: see `Averaged`, which also says what the logits are then.
         mean, std: of the normalisation.
 
     Returns:
-        For each piece its top, its left, and (C, h, w) float32 logits on the device.
+        For each piece its top, its left, and (B, C, h, w) float32 logits on the device.
     """
-    height, width = image.shape[-2:]
+    height, width = images.shape[-2:]
     step = max(model.backbone.strides)
+    averaged = Averaged(model, passes, temperature)
     with eval_mode(model):
         for top, bottom, first_row, last_row in window_bounds(height, tile, overlap, step):
             for left, right, first_column, last_column in window_bounds(width, tile, overlap, step):
-                part = image[None, :, top:bottom, left:right].to(device.device)
-                logits = _forward_tta(model, normalize_images(part, mean, std), device, flip_tta)
+                part = images[..., top:bottom, left:right].to(device.device)
+                with device.autocast():
+                    logits = averaged(normalize_images(part, mean, std)).float()
                 rows = slice(first_row - top, last_row - top)
                 columns = slice(first_column - left, last_column - left)
-                yield first_row, first_column, logits[0, :, rows, columns]
-
-
-def _forward_tta(model: Model, images: Tensor, device: Device, flip_tta: bool) -> Tensor:
-    with device.autocast():
-        logits: Tensor = model(images).float()
-        if flip_tta:
-            logits = (logits + model(images.flip(-1)).float().flip(-1)) / 2.0
-    return logits
+                yield first_row, first_column, logits[..., rows, columns]
 
 
 def window_bounds(length: int, tile: int, overlap: int, stride: int = 1) -> list[tuple[int, int, int, int]]:

@@ -31,6 +31,23 @@ def ignore_color(colours: NDArray[np.uint8]) -> int:
     return next(grey for grey in greys if (grey, grey, grey) not in taken)
 
 
+def overlay(
+    image: NDArray[np.uint8], mask: NDArray[np.uint8], colours: NDArray[np.uint8], opacity: float = 0.5
+) -> NDArray[np.uint8]:
+    """An image under its mask.
+
+    Args:
+        image: (H, W, 3). mask: (H, W) class indices.
+        colours: (C, 3) of the classes.
+        opacity: of the mask.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    mixed = (1 - opacity) * image + opacity * colorize_mask(mask, colours)
+    return np.rint(mixed).astype(np.uint8)
+
+
 def save_mask(path: Path, mask: NDArray[np.uint8], colours: NDArray[np.uint8] | None) -> None:
     """Write an (H, W) mask as a PNG: in colours, or without them the indices.
 

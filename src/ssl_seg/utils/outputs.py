@@ -51,7 +51,7 @@ def is_inside(name: str) -> bool:
     return bool(parts) and not os.path.isabs(name) and ".." not in parts and "\0" not in name
 
 
-def names_below(names: Sequence[str], root: Path) -> list[str]:
+def names_below(names: Sequence[str], root: Path, *, common: bool = False) -> list[str]:
     """The names of files, each relative to a folder that holds them all.
 
     Names that stay below `root` are what they are. If one of them does not, all are taken relative to the
@@ -59,12 +59,13 @@ def names_below(names: Sequence[str], root: Path) -> list[str]:
 
     Args:
         root: what relative names are relative to.
+        common: take them relative to the deepest common folder in any case.
     """
-    if all(map(is_inside, names)):
+    if not common and all(map(is_inside, names)):
         return list(names)
     paths = [os.path.abspath(root / name) for name in names]
-    common = os.path.commonpath([os.path.dirname(path) for path in paths])
-    return [os.path.relpath(path, common) for path in paths]
+    folder = os.path.commonpath([os.path.dirname(path) for path in paths])
+    return [os.path.relpath(path, folder) for path in paths]
 
 
 def output_paths(folder: Path, names: Sequence[str], owners: Sequence[str]) -> list[Path]:

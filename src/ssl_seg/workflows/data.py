@@ -1,6 +1,6 @@
 """From what a person writes for DATA to an image cache."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,6 +8,7 @@ from ssl_seg.base import Dataset
 from ssl_seg.data.cache_builder import faults_of
 from ssl_seg.data.files import FileDataset, subfolders
 from ssl_seg.data.first_look import look_at
+from ssl_seg.data.given_files import GivenFiles
 from ssl_seg.data.image_cache import ImageCache, open_image_cache
 from ssl_seg.data.splits import has_classes, label_against_folder, split_tables, tables
 from ssl_seg.errors import DataError, UsageError
@@ -15,7 +16,7 @@ from ssl_seg.registry import Registry
 from ssl_seg.utils.code_names import folded, names_code
 from ssl_seg.utils.home import default_cache_dir, expanded
 from ssl_seg.utils.log import log
-from ssl_seg.utils.options import factory_options
+from ssl_seg.utils.options import check_options, factory_options
 from ssl_seg.utils.progress import ProgressDisplay
 from ssl_seg.utils.toml import parse_json
 from ssl_seg.workflows.bad_files import BadFiles
@@ -69,6 +70,18 @@ def open_dataset(
     files = getattr(dataset, "image_files", dataset)
     if isinstance(files, FileDataset) and (doubt := look_at(files)):
         log.warning("%s: %s", spec, doubt)
+    return dataset
+
+
+def open_files(names: Sequence[str], options: Mapping[str, str]) -> GivenFiles:
+    """Image files that are named one by one, with the options of `data` that hold for them.
+
+    Raises:
+        UsageError: another option than `range`. DataError: a file is not there, or none is named.
+    """
+    dataset = GivenFiles(names, **check_options(GivenFiles, "image files", options))
+    if doubt := look_at(dataset):
+        log.warning("%s: %s", names[0], doubt)
     return dataset
 
 

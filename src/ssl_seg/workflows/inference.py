@@ -1,6 +1,6 @@
 """What `evaluate`, `predict` and `embed` do alike: a finished run, read over images."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from ssl_seg.base import Dataset
     from ssl_seg.data.image_cache import ImageCache
+    from ssl_seg.engine.tta import Averaged
 
 
 def files_of(dataset: "Dataset") -> Iterator[Path]:
@@ -38,6 +39,12 @@ class InferenceSession:
         run, which, backbone, head, image_size: see `open_model`; a person has typed them.
         options: of the parts `data` and `probe`.
         precision, cpu, cache, bad_images: the flags.
+        tta: test-time augmentation, see `passes_of`.
+        batch_size: images at once; by default as many as in the run's validation.
+
+    Attributes:
+        tta, passes: test-time augmentation, as text and as passes.
+        temperature: what logits are divided by; 1 until somebody sets it.
     """
 
     def __init__(
@@ -53,7 +60,13 @@ class InferenceSession:
         cpu: bool,
         cache: Path | None,
         bad_images: Literal["stop", "skip"],
+        tta: str | None = None,
+        batch_size: int | None = None,
     ) -> None:
+        from ssl_seg.engine.tta import passes_of
+
+        self.tta, self.passes = tta, passes_of(tta)
+        self.batch_size, self.temperature = batch_size, 1.0
         self.options, self._cache, self.bad_images = options, cache, bad_images
         self._run, self._which, self._image_size = run, which, image_size
         self._parts = {
@@ -86,11 +99,19 @@ class InferenceSession:
     def __exit__(self, *_: object) -> None:
         self.progress.__exit__()
 
-    def dataset(self, data_spec: str, *, split: str = "val", **needs: Any) -> "Dataset":
-        """The images that `data_spec`, which a person has typed, names; `needs`: see `open_dataset`."""
-        from ssl_seg.workflows.data import open_dataset
+    def dataset(self, data_spec: str | Sequence[str], *, split: str = "val", **needs: Any) -> "Dataset":
+        """The images that `data_spec`, which a person has typed, names; `needs`: see `open_dataset`.
+
+        Several words are names of image files, or patterns.
+        """
+        from ssl_seg.data.given_files import named_files
+        from ssl_seg.workflows.data import open_dataset, open_files
 
         options, shared = self.options.get("data", {}), self.loaded.pixels
+        if not isinstance(data_spec, str):
+            if (names := named_files(data_spec)) is not None:
+                return open_files(names, {**shared, **options})
+            (data_spec,) = data_spec
         return open_dataset(
             self.plugins.registry, TypedName(data_spec), split=split, options=options, shared=shared, **needs
         )
@@ -129,14 +150,28 @@ class InferenceSession:
         """(N, classes) logits of a model with a head."""
         import torch
 
-        from ssl_seg.engine.inference import run_inference
+        from ssl_seg.engine.inference import EVAL_BATCH_SIZE, run_inference
 
-        loaded = self.loaded
-        assert loaded.model is not None
-        inputs: dict[str, Any] = {"size": loaded.image_size, **loaded.normalization}
-        return torch.cat(
-            [out.float() for out, _ in run_inference(loaded.model, images, self.device, **inputs)]
-        )
+        inputs: dict[str, Any] = {"size": self.loaded.image_size, **self.loaded.normalization}
+        inputs["batch_size"] = self.batch_size or EVAL_BATCH_SIZE
+        parts, done = [], 0
+        for logits, _ in run_inference(self.averaged(), images, self.device, **inputs):
+            parts.append(logits.float())
+            self.progress.predicting(done := done + len(logits), len(images))
+        return torch.cat(parts)
+
+    def averaged(self) -> "Averaged":
+        """The model over the passes of `tta`, at the temperature."""
+        from ssl_seg.engine.tta import Averaged
+
+        assert self.loaded.model is not None
+        return Averaged(self.loaded.model, self.passes, self.temperature)
+
+    @property
+    def num_predicted(self) -> int:
+        """How many classes the model can predict: all but the excluded ones."""
+        assert self.loaded.model is not None
+        return len(self.loaded.metadata["classes"]) - len(self.loaded.model.excluded)
 
     def advance(self, count: int) -> None:
         """One more of `count` images is done."""

@@ -15,7 +15,7 @@ from ssl_seg.workflows.mask_metadata import (
     palette_of,
     print_classes,
 )
-from ssl_seg.workflows.mask_prediction import SlidingWindow, predict_mask
+from ssl_seg.workflows.mask_prediction import SlidingWindow, predicted_masks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,8 +37,8 @@ def evaluate_model(session: "InferenceSession", data: str, window: SlidingWindow
     check_classes(dataset, dataset.classes, metadata["classes"], data)
 
     def predictions() -> Iterator["tuple[NDArray[np.uint8], int] | None"]:
-        for index in range(len(dataset)):
-            yield predict_mask(session, dataset, index, window)
+        for prediction in predicted_masks(session, dataset, range(len(dataset)), window):
+            yield (prediction.mask, prediction.side) if prediction else None
             session.advance(len(dataset))
 
     options = {"exclude": ",".join(metadata["exclude"]), **metadata.get("metric_options", {})}

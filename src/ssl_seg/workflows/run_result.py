@@ -90,10 +90,16 @@ class Predictions:
     Attributes:
         path: CSV file (classification) or folder of masks (segmentation).
         count: number of images.
+        seconds: of reading the images, predicting and writing.
+        temperature: what the logits were divided by before the confidences; 1 without a calibrated run.
+        files: all files that were written.
     """
 
     path: Path
     count: int
+    seconds: float = 0.0
+    temperature: float = 1.0
+    files: list[Path] = field(default_factory=list, repr=False)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,150 @@
+"""Predicted masks of images, in files, with what else is known of them."""
+
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ssl_seg.data.canvases import WHOLE
+from ssl_seg.data.mask_files import downsample_mask
+from ssl_seg.data.pair_names import core_of
+from ssl_seg.errors import SslSegError, UsageError, pluralize
+from ssl_seg.figures.masks import overlay, save_image, save_mask
+from ssl_seg.utils.interrupt import stopped_on_interrupt
+from ssl_seg.utils.outputs import output_path, output_paths, refuse_taken
+from ssl_seg.utils.progress import typed
+from ssl_seg.workflows.mask_metadata import mask_names
+from ssl_seg.workflows.mask_prediction import MaskPrediction, SlidingWindow, predicted_masks
+from ssl_seg.workflows.predict import PredictionFiles, save_npz, taken_record, write_result
+from ssl_seg.workflows.run_result import Predictions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ssl_seg.base import Dataset
+    from ssl_seg.workflows.inference import InferenceSession
+
+_RESULT = "result.json"
+
+
+def predict_masks(
+    session: "InferenceSession",
+    images: Sequence[str],
+    out: Path,
+    window: SlidingWindow,
+    files: PredictionFiles,
+) -> Predictions:
+    """Write the mask of every image, in the palette's colours or as indices, and what else is asked for.
+
+    Raises:
+        UsageError: a flag of classification, `out` is a file, two images would have the same mask, or see
+            `output_path`.
+        OutputInUseError: there are such masks already, and not `files.overwrite`.
+        DataError: an image cannot be read; masks that were written before stay.
+    """
+    files.refuse("classifiers", "top")
+    if out.is_file():
+        raise UsageError(f"--out {out} is a file", next="name a folder: one mask is written for each image")
+    metadata = session.loaded.metadata
+    dataset = session.dataset(images)
+    indices = _without_masks([name for name, _ in dataset.samples], metadata)
+    writer = _MaskWriter(session, dataset, out, files, mask_names(dataset, indices, metadata), indices)
+    record = output_path(out, _RESULT)
+    refuse_taken([*writer.paths(), *taken_record(record)], session.inputs(dataset), overwrite=files.overwrite)
+    start, written = perf_counter(), 0
+    try:
+        with stopped_on_interrupt():
+            predictions = predicted_masks(session, dataset, indices, window, files.maps)
+            for number, prediction in enumerate(predictions):
+                if prediction is not None:
+                    writer.write(number, prediction)
+                    written += 1
+                session.advance(len(indices))
+    except SslSegError as error:
+        if there := sum((out / name).exists() for name in writer.names):
+            error.kept = f"{pluralize(there, 'mask')} in {out}"
+            error.next = f"{error.next} --overwrite" if error.next else typed("--overwrite")
+        raise
+    seconds = perf_counter() - start
+    return write_result(session, output_path(out, _RESULT), out, written, seconds, writer.written)
+
+
+def _without_masks(names: list[str], metadata: dict[str, Any]) -> list[int]:
+    """Rows of the images; where masks lie beside them, these are told by their names and left out."""
+    ends = [PurePath(name).stem for name in names]
+    image, mask = (
+        (metadata.get(f"{kind}_prefix", ""), metadata[f"{kind}_suffix"]) for kind in ("image", "mask")
+    )
+    paired = [index for index, end in enumerate(ends) if any(image) and core_of(end, image) is not None]
+    return paired or [index for index, end in enumerate(ends) if not any(mask) or core_of(end, mask) is None]
+
+
+class _MaskWriter:
+    """Writes what is asked for of each image below one folder.
+
+    Args:
+        names: of the masks, relative to `out`.
+        indices: of their images in `dataset`.
+    """
+
+    def __init__(
+        self,
+        session: "InferenceSession",
+        dataset: "Dataset",
+        out: Path,
+        files: PredictionFiles,
+        names: list[str],
+        indices: list[int],
+    ) -> None:
+        self.names, self.written = names, list[Path]()
+        self._dataset, self._out, self._indices = dataset, out, indices
+        self._files, self._classes = files, session.loaded.metadata["classes"]
+        self._colors = np.array(session.loaded.metadata["colours"], dtype=np.uint8)
+
+    def paths(self) -> list[Path]:
+        """All files that will be written; see `output_paths`."""
+        owners = [self._dataset.samples[index][0] for index in self._indices]
+        names, whose = list[str](), list[str]()
+        for name, owner in zip(self.names, owners, strict=True):
+            names += (own := list(self._names(name).values()))
+            whose += [owner] * len(own)
+        return output_paths(self._out, names, whose)
+
+    def _names(self, mask: str) -> dict[str, str]:
+        """The files of one image by what is in them: those beside its mask have the mask's name in other folders."""
+        asked = {"mask": mask}
+        if self._files.probabilities:
+            asked["probabilities"] = f"probabilities/{PurePath(mask).with_suffix('.npz')}"
+        if self._files.uncertainty:
+            asked["uncertainty"] = f"uncertainty/{mask}"
+        if self._files.overlay:
+            asked["overlay"] = f"overlays/{mask}"
+        return asked
+
+    def write(self, number: int, prediction: MaskPrediction) -> None:
+        """Write the files of one image, its mask first; each path is asked for again: a link may be new."""
+        index = self._indices[number]
+        size = self._dataset.size(index)
+        mask = downsample_mask(prediction.mask, *size)
+        for kind, name in self._names(self.names[number]).items():
+            path = output_path(self._out, name)
+            if kind == "mask":
+                save_mask(path, mask, None if self._files.indices else self._colors)
+            elif kind == "overlay":
+                save_image(path, overlay(self._image(index, prediction), mask, self._colors))
+            elif kind == "uncertainty":
+                assert prediction.uncertainty is not None
+                save_image(path, downsample_mask(prediction.uncertainty, *size))
+            else:
+                assert prediction.probabilities is not None
+                probabilities = np.stack([downsample_mask(each, *size) for each in prediction.probabilities])
+                save_npz(path, probabilities=probabilities, classes=self._classes)
+            self.written.append(path)
+
+    def _image(self, index: int, prediction: MaskPrediction) -> "NDArray[np.uint8]":
+        """An image at its full size, which the network may not have seen."""
+        if prediction.image.shape[:2] == self._dataset.size(index):
+            return prediction.image
+        return self._dataset.image(index, WHOLE)[0]
