@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from matplotlib.path import Path as Outline
 from PIL import Image
 
 from ssl_seg.augment.views import normalize_images
@@ -87,6 +88,61 @@ def test_everything_of_an_image_is_about_the_same_probabilities(masks, scenes, t
     assert files_in(out) == sorted([*listed, "result.json"])
     record = json.loads((out / "result.json").read_text())
     assert record["images"] == 3 and record["seconds_per_image"] > 0
+
+
+def outlines_of(feature):
+    return feature["geometry"]["coordinates"]
+
+
+def test_polygons_filled_again_are_the_mask(masks, scenes, tmp_path):
+    out = masks("--polygons", "geojson", "--indices")
+    for name in ("a", "b", "deep/c"):
+        mask = pixels(out / f"{name}.png")
+        content = json.loads((out / "polygons" / f"{name}.geojson").read_text())
+        assert content["type"] == "FeatureCollection"
+        sure = by_hand(tmp_path, scenes / f"{name}.png").max(axis=0)
+        again, times = np.full_like(mask, 255), np.zeros(mask.shape, int)
+        for feature in content["features"]:
+            assert feature["type"] == "Feature" and feature["geometry"]["type"] == "Polygon"
+            assert all(ring[0] == ring[-1] for ring in outlines_of(feature))
+            inside = filled([ring[:-1] for ring in outlines_of(feature)], mask.shape)
+            said = feature["properties"]
+            again[inside], times = said["class_index"], times + inside
+            assert said["class"] == CLASSES[said["class_index"]] and said["pixels"] == inside.sum()
+            assert said["confidence"] == pytest.approx(sure[inside].mean(), abs=1e-3)
+        assert (again == mask).all() and (times == 1).all()
+    assert "polygons/deep/c.geojson" in files_in(out)
+
+
+def test_coco_annotations_filled_again_are_the_masks(masks, scenes):
+    out = masks("--polygons", "coco", "--indices")
+    content = json.loads((out / "polygons.json").read_text())
+    assert content["categories"] == [{"id": number + 1, "name": name} for number, name in enumerate(CLASSES)]
+    assert [image["file_name"] for image in content["images"]] == ["a.png", "b.png", "deep/c.png"]
+    assert len({each["id"] for each in content["annotations"]}) == len(content["annotations"])
+    for image in content["images"]:
+        mask = pixels(out / image["file_name"])
+        assert mask.shape == (image["height"], image["width"])
+        again, times = np.full_like(mask, 255), np.zeros(mask.shape, int)
+        for each in content["annotations"]:
+            if each["image_id"] != image["id"]:
+                continue
+            pieces = [list(zip(piece[::2], piece[1::2], strict=True)) for piece in each["segmentation"]]
+            inside = sum(filled([piece], mask.shape).astype(int) for piece in pieces)
+            again[inside == 1], times = each["category_id"] - 1, times + inside
+            rows, columns = np.nonzero(inside)
+            box = [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
+            assert each["bbox"] == box and each["area"] == inside.sum() and each["iscrowd"] == 0
+            assert 1 / 3 <= each["score"] <= 1
+        assert (again == mask).all() and (times == 1).all()
+
+
+def filled(rings, shape):
+    """(H, W) bool: the pixels whose centres are inside an odd number of rings, by matplotlib."""
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    centres = np.stack([columns.ravel() + 0.5, rows.ravel() + 0.5], axis=1)
+    times = sum(Outline([*ring, ring[0]], closed=True).contains_points(centres).astype(int) for ring in rings)
+    return (times % 2 == 1).reshape(shape)
 
 
 def test_flips_average_probabilities(masks, scenes, tmp_path):

@@ -1,7 +1,7 @@
 """`ssl-seg predict`: predictions of a trained model."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from ssl_seg.commands import flags
 from ssl_seg.commands.from_python import from_python
@@ -48,6 +48,10 @@ def predict(
     overlay: Annotated[
         bool, flags.output_flag("--overlay", help="Also draw each mask over its image (segmentation).")
     ] = False,
+    polygons: Annotated[
+        Literal["geojson", "coco"] | None,
+        flags.output_flag(help="Also write the masks' outlines (segmentation).", show_default=False),
+    ] = None,
     indices: Annotated[
         bool, flags.output_flag("--indices", help="Write class indices instead of colors.")
     ] = False,
@@ -79,7 +83,7 @@ def predict(
         "batch_size": batch_size,
     }
     window = SlidingWindow(tile, overlap)
-    files = PredictionFiles(top, probabilities, uncertainty, overlay, indices, overwrite=overwrite)
+    files = PredictionFiles(top, probabilities, uncertainty, overlay, indices, polygons, overwrite)
     options = read_options(option or [])
     if image_folder is not None:
         options.setdefault("data", {})["images"] = image_folder

@@ -17,6 +17,7 @@ from ssl_seg.utils.outputs import output_path, output_paths, refuse_taken
 from ssl_seg.utils.progress import typed
 from ssl_seg.workflows.mask_metadata import mask_names
 from ssl_seg.workflows.mask_prediction import MaskPrediction, SlidingWindow, predicted_masks
+from ssl_seg.workflows.polygon_files import COCO_FILE, CocoFile, Outlines, write_geojson
 from ssl_seg.workflows.predict import PredictionFiles, save_npz, taken_record, write_result
 from ssl_seg.workflows.run_result import Predictions
 
@@ -62,6 +63,7 @@ def predict_masks(
                     writer.write(number, prediction)
                     written += 1
                 session.advance(len(indices))
+            writer.finish()
     except SslSegError as error:
         if there := sum((out / name).exists() for name in writer.names):
             error.kept = f"{pluralize(there, 'mask')} in {out}"
@@ -101,6 +103,7 @@ class _MaskWriter:
         self.names, self.written = names, list[Path]()
         self._dataset, self._out, self._indices = dataset, out, indices
         self._files, self._classes = files, session.loaded.metadata["classes"]
+        self._coco = CocoFile(self._classes)
         self._colors = np.array(session.loaded.metadata["colours"], dtype=np.uint8)
 
     def paths(self) -> list[Path]:
@@ -110,6 +113,8 @@ class _MaskWriter:
         for name, owner in zip(self.names, owners, strict=True):
             names += (own := list(self._names(name).values()))
             whose += [owner] * len(own)
+        if self._files.polygons == "coco":
+            names, whose = [*names, COCO_FILE], [*whose, "the polygons"]
         return output_paths(self._out, names, whose)
 
     def _names(self, mask: str) -> dict[str, str]:
@@ -121,6 +126,8 @@ class _MaskWriter:
             asked["uncertainty"] = f"uncertainty/{mask}"
         if self._files.overlay:
             asked["overlay"] = f"overlays/{mask}"
+        if self._files.polygons == "geojson":
+            asked["polygons"] = f"polygons/{PurePath(mask).with_suffix('.geojson')}"
         return asked
 
     def write(self, number: int, prediction: MaskPrediction) -> None:
@@ -137,11 +144,26 @@ class _MaskWriter:
             elif kind == "uncertainty":
                 assert prediction.uncertainty is not None
                 save_image(path, downsample_mask(prediction.uncertainty, *size))
+            elif kind == "polygons":
+                write_geojson(path, self._outlines(mask, prediction), self._classes)
             else:
                 assert prediction.probabilities is not None
                 probabilities = np.stack([downsample_mask(each, *size) for each in prediction.probabilities])
                 save_npz(path, probabilities=probabilities, classes=self._classes)
             self.written.append(path)
+        if self._files.polygons == "coco":
+            self._coco.add(self._dataset.samples[index][0], self._outlines(mask, prediction))
+
+    def finish(self) -> None:
+        """Write what is about all images."""
+        if self._files.polygons == "coco":
+            path = output_path(self._out, COCO_FILE)
+            self._coco.write(path)
+            self.written.append(path)
+
+    def _outlines(self, mask: "NDArray[np.uint8]", prediction: MaskPrediction) -> Outlines:
+        assert prediction.confidence is not None
+        return Outlines(mask, downsample_mask(prediction.confidence, *mask.shape))
 
     def _image(self, index: int, prediction: MaskPrediction) -> "NDArray[np.uint8]":
         """An image at its full size, which the network may not have seen."""
