@@ -7,7 +7,9 @@ import torch
 from torch.nn.functional import cross_entropy
 from torchmetrics.classification import MulticlassCalibrationError
 
+from ssl_seg.base import IGNORE_INDEX
 from ssl_seg.engine.calibration import (
+    SampledPixels,
     calibrate,
     expected_calibration_error,
     fit_temperature,
@@ -84,3 +86,31 @@ def test_entropy():
     assert normalized_entropy(torch.cat([even, certain]), 4).tolist() == pytest.approx([1.0, 0.0])
     half = torch.tensor([[[0.5]], [[0.5]], [[0.0]]])[None]
     assert normalized_entropy(half, 2).item() == pytest.approx(1.0), "an excluded class does not count"
+
+
+def test_pixels_are_drawn_from_those_with_a_class_that_counts():
+    chance = torch.Generator().manual_seed(0)
+    logits = torch.randn(4, 3, 8, 9, generator=chance)
+    targets = torch.randint(0, 3, (4, 8, 9), generator=chance)
+    targets[:, ::2] = IGNORE_INDEX
+    targets[2] = IGNORE_INDEX
+    sampled = SampledPixels(4, 3, [1], torch.device("cpu"))
+    for first in (0, 2):  # in batches
+        batch = slice(first, first + 2)
+        sampled.add(logits[batch], targets[batch].to(torch.uint8), torch.arange(4)[batch])
+    sampled.gather()
+    found, truth, for_fit = sampled.of_images()
+    assert len(found) == 3 * 1024 and set(truth.tolist()) == {0, 2}
+    assert for_fit.sum() == 1024, "image 2 has no pixel"
+    for image, rows in ((0, slice(0, 1024)), (1, slice(1024, 2048)), (3, slice(2048, 3072))):
+        places = {
+            tuple(logits[image, :, y, x].tolist()): targets[image, y, x].item()
+            for y in range(8)
+            for x in range(9)
+        }
+        assert [places[tuple(values.tolist())] for values in found[rows]] == truth[rows].tolist()
+        assert len({tuple(values.tolist()) for values in found[rows]}) > 15, "all over the image"
+
+
+def test_the_pixels_of_many_images_stay_small():
+    assert SampledPixels(5000, 20, [], torch.device("cpu"))._logits.numel() < 1 << 23

@@ -54,7 +54,10 @@ def write_classify(folder, seed, classes, **given):
     said = [name if good else f"not {name}" for name, good in zip(labels, right, strict=True)]
     last = {"epoch": 3, "top1": lines[-1]["val_top1"], "top5": 1.0, "mean_class": random.random()}
     last |= {f"top1/{name}": random.random() for name in classes}
-    write_run(folder, "classify", seed, lines, result={"images": 20, "last": last, "best": {}}, **given)
+    sure = {"epoch": 3, "unit": "images", "temperature": 1 + random.random(), "ece": random.random()}
+    sure |= {"ece_scaled": random.random(), "nll": 1.0, "nll_scaled": 0.5, "fitted_on": 10, "measured_on": 10}
+    result = {"images": 20, "last": last, "best": {}, "calibration": sure}
+    write_run(folder, "classify", seed, lines, result=result, **given)
     write_confusion(folder, classes)
     quoted = ['"{}"'.format(name.replace('"', '""')) for name in labels]
     told = ['"{}"'.format(name.replace('"', '""')) for name in said]

@@ -75,6 +75,9 @@ def test_every_number_is_that_of_the_file_it_names(read, study):
             expected = json.loads((study / found[1] / "result.json").read_text())["last"][found[2]]
             assert shown.replace(",", "") == str(round(expected))
             kinds.add("support")
+        elif found := re.fullmatch(r"(\S+)/result\.json: calibration\.(\w+)", source):
+            expected = json.loads((study / found[1] / "result.json").read_text())["calibration"][found[2]]
+            kinds.add(found[2])
         else:
             expected = value
             kinds.add(source.rsplit("/", 1)[1])
@@ -91,6 +94,8 @@ def test_every_number_is_that_of_the_file_it_names(read, study):
         "iou",
         "miou",
         "support",
+        "ece_scaled",
+        "temperature",
     }
     assert wanted | {"tsne.json", "sam.json"} <= kinds
 
@@ -207,3 +212,17 @@ def test_json_in_a_script_ends_nothing():
     text = in_script(json.dumps(value, ensure_ascii=False))
     assert not set(text) & set("<>&\u2028\u2029")
     assert json.loads(text) == value
+
+
+def test_calibration_is_that_of_the_runs(read, study):
+    ((head, *rows),) = table_of(read, ["run", "calibration error"])
+    assert head == ["run", "calibration error", "with temperature", "temperature", "images or pixels"]
+    expected = {}
+    for stage, seeds in runs_of(study).items():
+        for seed, folder in seeds.items():
+            if (folder / "result.json").exists() and "finished" in (folder / "status.json").read_text():
+                found = json.loads((folder / "result.json").read_text()).get("calibration")
+                if found:
+                    numbers = [f"{found[key]:.4f}" for key in ("ece", "ece_scaled", "temperature")]
+                    expected[f"{stage}, seed {seed}"] = [*numbers, "10"]
+    assert expected and {row[0]: row[1:] for row in rows} == expected

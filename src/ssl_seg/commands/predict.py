@@ -73,6 +73,7 @@ def predict(
     from ssl_seg.workflows.inference import InferenceSession
     from ssl_seg.workflows.mask_outputs import predict_masks
     from ssl_seg.workflows.mask_prediction import SlidingWindow
+    from ssl_seg.workflows.temperature import use_recorded_temperature
 
     session_flags: dict[str, Any] = {
         "precision": precision,
@@ -92,6 +93,7 @@ def predict(
             raise WeightsError(
                 f"{run} has no classifier or segmentation head", next=f"ssl-seg classify TRAIN --init {run}"
             )
+        use_recorded_temperature(session)
         is_masks = session.loaded.metadata["task"] == "segment"
         result = (
             predict_masks(session, images, out, window, files)

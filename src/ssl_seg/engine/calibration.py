@@ -4,6 +4,7 @@ Guo et al., On Calibration of Modern Neural Networks, 2017 (arXiv:1706.04599).
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,9 +12,15 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from ssl_seg.augment import stateless_rng
+from ssl_seg.base import IGNORE_INDEX
+from ssl_seg.distributed.collectives import all_reduce_sum
+
 BINS = 15  # as in the paper
 TEMPERATURES = 0.05, 20.0  # the range that is searched, and accepted from a file
 _LEAST = 10  # samples to fit a temperature on
+_LEAST_PIXELS, _MOST_PIXELS = 16, 1024  # of an image
+_VALUES = 1 << 22  # logits that are kept, as long as every image has the least number of pixels
 
 
 def expected_calibration_error(probabilities: Tensor, targets: Tensor, bins: int = BINS) -> float:
@@ -75,6 +82,46 @@ def calibrate(logits: Tensor, targets: Tensor, for_fit: Tensor) -> dict[str, Any
         result[f"ece{end}"] = expected_calibration_error(scaled.softmax(dim=1), truth)
         result[f"nll{end}"] = float(cross_entropy(scaled, truth))
     return {**result, "fitted_on": int(for_fit.sum()), "measured_on": len(truth)}
+
+
+class SampledPixels:
+    """Logits of random labelled pixels, the same of every image and in every run, for `calibrate`.
+
+    Args:
+        count: images. classes: of the logits.
+        excluded: classes whose pixels do not count.
+    """
+
+    def __init__(self, count: int, classes: int, excluded: Sequence[int], device: torch.device) -> None:
+        per_image = min(_MOST_PIXELS, max(_LEAST_PIXELS, _VALUES // (count * classes)))
+        self._logits = torch.zeros(count, per_image, classes, device=device)
+        self._targets = torch.zeros(count, per_image, dtype=torch.int64, device=device)  # 0: none; class + 1
+        self._excluded = torch.tensor([*excluded, IGNORE_INDEX], device=device)
+
+    def add(self, logits: Tensor, targets: Tensor, indices: Tensor) -> None:
+        """Draw from a batch of images.
+
+        Args:
+            logits: (B, C, h, w). targets: (B, h, w).
+            indices: (B,) of the images, below `count`.
+        """
+        draws = stateless_rng.uniform(0, 0, 0, indices.to(logits.device), self._targets.shape[1]).T
+        for draw, values, target, index in zip(draws, logits, targets, indices.tolist(), strict=True):
+            labelled = (~torch.isin(target, self._excluded)).flatten().nonzero()[:, 0]
+            if len(labelled):
+                pixels = labelled[(draw * len(labelled)).long().clamp(max=len(labelled) - 1)]
+                self._logits[index] = values.flatten(1)[:, pixels].T
+                self._targets[index] = target.flatten()[pixels] + 1
+
+    def gather(self) -> None:
+        """Put the images of all processes together; each image is of one process, and 0 in the others."""
+        self._logits, self._targets = all_reduce_sum(self._logits), all_reduce_sum(self._targets)
+
+    def of_images(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, targets, and whether to fit on it, of every pixel; those of one image are on the same side."""
+        chosen = self._targets > 0
+        for_fit = (torch.arange(len(chosen), device=chosen.device) % 2 == 0)[:, None].expand_as(chosen)
+        return self._logits[chosen], self._targets[chosen] - 1, for_fit[chosen]
 
 
 def normalized_entropy(probabilities: Tensor, classes: int) -> Tensor:

@@ -8,6 +8,7 @@ from pathlib import Path
 from ssl_seg.reporting import settings_diff as conditions
 from ssl_seg.reporting import summaries
 from ssl_seg.reporting import training_health as health
+from ssl_seg.reporting.calibration import calibration_rows
 from ssl_seg.reporting.collect import collect
 from ssl_seg.reporting.embedding_maps import EmbeddingMap, read_embedding_map
 from ssl_seg.reporting.figures import Figures, picture_files, read_confusions, read_masks, read_sam
@@ -66,6 +67,7 @@ class Report:
     results: list[Result]
     curves: list[Curves]
     classes: dict[str, summaries.ClassTable]
+    calibration: list[tuple[str, list[summaries.Cell]]]
     health: list[tuple[str, str, str]]
     runs: list[RunRow]
     settings: list[conditions.SettingsDiff]
@@ -94,6 +96,7 @@ def build(folders: Sequence[Path], title: str = "") -> Report:
         results=[_result(name, table, collected.color_indices) for name, table in collected.tables],
         curves=[each for command in collected.commands if (each := _curves(collected, command)).charts],
         classes={command: table for command, table in tables.items() if table},
+        calibration=calibration_rows(collected),
         health=health.health_notes(collected) + [("figures", "error", text) for text in figures.problems],
         runs=[_run_row(run) for run in collected.runs],
         settings=[conditions.settings_diff(collected, command) for command in collected.commands],

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ssl_seg.reporting.build import COMMAND_TITLES, Report, map_charts
+from ssl_seg.reporting.calibration import HEAD
 from ssl_seg.reporting.figures import MaskExample
 from ssl_seg.reporting.images import EncodedImage
 from ssl_seg.reporting.prose import prose_markdown
@@ -51,6 +52,9 @@ class _Writer:
             matrices = [each for each in report.figures.confusions if each[0] == command]
             for number, (_, label, picture) in enumerate(matrices):
                 self._say(self._image(f"confusion-{index}-{number}", picture, label), _md(label))
+        if report.calibration:
+            rows = [[name, *(cell.text for cell in cells)] for name, cells in report.calibration]
+            self._say("## Calibration", markdown_table([list(HEAD), *rows]))
         self._masks(report.figures.mask_examples, report.figures.legend)
         self._sam(report)
         if report.figures.networks:

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from ssl_seg.figures.palette import PAGE_MARKERS, SERIES
 from ssl_seg.reporting.build import COMMAND_TITLES, Report, map_charts
+from ssl_seg.reporting.calibration import HEAD
 from ssl_seg.reporting.embedding_maps import EmbeddingMap, map_json
 from ssl_seg.reporting.prose import prose
 from ssl_seg.reporting.svg import theme_css
@@ -46,6 +47,7 @@ def page(report: Report) -> str:
         report=report,
         prose={name: prose(text) for name, text in report.collected.text.sections.items()},
         names=COMMAND_TITLES,
+        calibration_head=HEAD,
         levels=LEVELS,
         colors=len(SERIES),
         markers=PAGE_MARKERS,

@@ -92,7 +92,7 @@ def _last(run: ReportRun) -> dict[str, Any]:
 
 def _cell(stage: ReportStage, key: str) -> Cell:
     """Return mean ± standard deviation over the seeds of a stage."""
-    known = {run.name: value for run in stage.finished if (value := _number(_last(run).get(key))) is not None}
+    known = {run.name: value for run in stage.finished if (value := number(_last(run).get(key))) is not None}
     mean, _ = mean_sd(known.values())
     each = "; ".join(f"{name}: {value:.4f}" for name, value in known.items())
     return (
@@ -105,20 +105,21 @@ def _cell(stage: ReportStage, key: str) -> Cell:
 def _support(stages: Sequence[ReportStage], name: str) -> Cell:
     for stage in stages:
         for run in stage.finished:
-            value = _number(_last(run).get(f"support/{name}"))
+            value = number(_last(run).get(f"support/{name}"))
             if value is not None:
                 return Cell(f"{value:,.0f}", value, f"{run.folder.name}/result.json: last.support/{name}")
     return Cell("n/a")
 
 
-def _number(value: Any) -> float | None:
+def number(value: Any) -> float | None:
+    """Return a finite number as it is, None for anything else."""
     valid = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return value if valid else None
 
 
 def score_cell(run: ReportRun, key: str, digits: int = 4) -> Cell:
     """Return a score of the latest epoch of a run."""
-    value = _number(run.last.get(key))
+    value = number(run.last.get(key))
     if value is None:
         return Cell("n/a")
     return Cell(
@@ -128,7 +129,7 @@ def score_cell(run: ReportRun, key: str, digits: int = 4) -> Cell:
 
 def best_cell(run: ReportRun, key: str) -> Cell:
     """Return the highest value of a score over the epochs of a run."""
-    known = [(value, line) for line in run.scores if (value := _number(line.get(key))) is not None]
+    known = [(value, line) for line in run.scores if (value := number(line.get(key))) is not None]
     if not known:
         return Cell("n/a")
     value, line = max(known, key=lambda pair: pair[0])
@@ -139,7 +140,7 @@ def best_cell(run: ReportRun, key: str) -> Cell:
 
 def describe_duration(run: ReportRun) -> Cell:
     """Return the training time of a run."""
-    value = _number(run.last.get("seconds"))
+    value = number(run.last.get("seconds"))
     if value is None:
         return Cell("n/a")
     text = str(timedelta(seconds=round(value)))

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ssl_seg.engine.calibration import calibrate
 from ssl_seg.engine.inference import eval_mode, gather_outputs, run_inference
 from ssl_seg.tasks.classification import head_logits, pooled_features
+from ssl_seg.workflows.knn_probe import holdout_split
 from ssl_seg.workflows.validator import prediction_rows, write_csv
 
 if TYPE_CHECKING:
@@ -79,6 +81,13 @@ class ClassificationValidator:
         write_csv(folder / "confusion.csv", ["true \\ predicted", *names], rows)
         header = ["filename", "label", "predicted", "confidence"]
         write_csv(folder / "val_predictions.csv", header, self._predictions())
+
+    def calibration(self) -> dict[str, Any]:
+        """Of a half of the images, stratified; the temperature is fitted on the other half."""
+        targets = self.images.targets
+        for_fit = ~holdout_split(targets, 0.5).to(self._logits.device)
+        found = calibrate(self._logits, targets.to(self._logits.device), for_fit)
+        return {"unit": "images", **found} if found else {}
 
     def format_table(self, result: dict[str, Any]) -> list[str]:
         lines = [f"{'':14}epoch   top-1   top-5   mean over classes"]

@@ -68,7 +68,7 @@ class InferenceSession:
         self.tta, self.passes = tta, passes_of(tta)
         self.batch_size, self.temperature = batch_size, 1.0
         self.options, self._cache, self.bad_images = options, cache, bad_images
-        self._run, self._which, self._image_size = run, which, image_size
+        self.run, self.which, self._image_size = run, which, image_size
         self._parts = {
             part: TypedName(name) for part, name in (("backbone", backbone), ("head", head)) if name
         }
@@ -86,8 +86,8 @@ class InferenceSession:
             self.plugins = load_plugins()
             self.device = Device(self._precision, cpu=self._cpu)
             self.progress.quiet = not self.device.is_main
-            choice: dict[str, Any] = {"which": self._which, "image_size": self._image_size, **self._parts}
-            self.loaded = open_model(self._run, self.plugins, self.progress.print_line, **choice)
+            choice: dict[str, Any] = {"which": self.which, "image_size": self._image_size, **self._parts}
+            self.loaded = open_model(self.run, self.plugins, self.progress.print_line, **choice)
             if self._precision == "auto" and self.loaded.precision == "fp32":
                 self.device.precision = "fp32"  # as the run was measured
             self.device.prepare(self.loaded.model or self.loaded.backbone)
@@ -118,7 +118,7 @@ class InferenceSession:
 
     def inputs(self, *datasets: "Dataset") -> Iterator[Path]:
         """The files that nothing may be written over: those of the data sets, and the run's own."""
-        yield from run_files(find_run(self._run))
+        yield from run_files(find_run(self.run))
         for dataset in datasets:
             yield from files_of(dataset)
 

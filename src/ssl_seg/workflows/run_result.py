@@ -37,7 +37,9 @@ class RunResult:
 
     @cached_property
     def result(self) -> dict[str, Any]:
-        """Scores of the `last` and the `best` epoch, as in `result.json`; empty without validation images."""
+        """Scores of the `last` and the `best` epoch and the `calibration`, as in `result.json`; empty without
+        validation images.
+        """
         path = self.folder / "result.json"
         return read_json(path) if path.exists() else {}
 

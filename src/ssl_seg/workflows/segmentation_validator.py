@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from ssl_seg.distributed.collectives import all_reduce_sum
+from ssl_seg.engine.calibration import SampledPixels, calibrate
 from ssl_seg.engine.inference import eval_mode
 from ssl_seg.tasks.segmentation import full_image_logits
 from ssl_seg.utils.files import atomic_file
@@ -64,6 +65,7 @@ class SegmentationValidator:
         self.run_dir, self.extra_metrics = run_dir, extra_metrics
         self.snapshots, self.excluded = snapshots, excluded
         self._confusions = torch.empty(0)
+        self._sampled: SampledPixels | None = None
         self._try_sizes()
 
     def evaluate(self, epoch: int) -> bool:
@@ -71,16 +73,21 @@ class SegmentationValidator:
         shape = len(images), classes, classes + 1
         confusions = torch.zeros(shape, dtype=torch.int64, device=device.device)
         masks = self.snapshots.start(epoch, device.device)
+        self._sampled = sampled = SampledPixels(
+            len(images), classes, self.model.excluded.tolist(), device.device
+        )
         options: dict[str, Any] = {"should_stop": self.should_stop, **self.normalization}
         for logits, batch in full_image_logits(self.model, images, device, **options):
             assert batch.masks is not None
             predicted = logits.argmax(dim=1)
             self.extra_metrics.update(logits, batch.masks)
+            sampled.add(logits, batch.masks, batch.samples)
             for mask, target, index in zip(predicted, batch.masks, batch.samples.tolist(), strict=True):
                 confusions[index] = self.metric.confusion_of(mask[None], target[None])
                 masks.add(index, mask)
         # each image is in one process alone; the main one writes
         self._confusions = all_reduce_sum(confusions)
+        sampled.gather()
         self.metric.reset()
         self.metric.add(self._confusions.sum(dim=0))
         all_reduce_sum(masks.pixels)
@@ -108,6 +115,12 @@ class SegmentationValidator:
                 classes=np.array(names),
                 exclude=np.array(self.excluded, dtype=str),
             )
+
+    def calibration(self) -> dict[str, Any]:
+        """Of pixels of every second image; the temperature is fitted on pixels of the others."""
+        assert self._sampled is not None
+        found = calibrate(*self._sampled.of_images())
+        return {"unit": "pixels", **found} if found else {}
 
     def format_table(self, result: dict[str, Any]) -> list[str]:
         lines = format_class_table(self.images.classes, result["last"])

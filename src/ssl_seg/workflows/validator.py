@@ -41,6 +41,9 @@ class Validator(Protocol):
     def write_details(self) -> None:
         """Leave what `evaluate` has seen last in the run's folder."""
 
+    def calibration(self) -> dict[str, Any]:
+        """How far the confidences of what `evaluate` has seen last can be trusted; see `calibrate`."""
+
     def format_table(self, result: dict[str, Any]) -> list[str]:
         """The scores of `result.json`, for people."""
 
@@ -109,6 +112,8 @@ class ValidationLog:
             "last": {"epoch": lines[-1]["epoch"], **numbers},
             "best": {"epoch": best["epoch"], **{n[4:]: v for n, v in best.items() if n.startswith("val_")}},
         }
+        if calibration := self._validator.calibration():
+            result["calibration"] = {"epoch": last_epoch, **calibration}
         text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
         atomic_write_text(self._run_dir.folder / "result.json", text)
         self._validator.write_details()
@@ -122,6 +127,11 @@ class ValidationLog:
             for name in self._validator.extra_metrics.compute()
             if name in result["best"]
         ]
+        if calibration := result.get("calibration"):
+            extra.append(
+                f"calibration error {calibration['ece']:.4f}, {calibration['ece_scaled']:.4f} with temperature "
+                f"{calibration['temperature']:.3f}, on {calibration['measured_on']} {calibration['unit']}"
+            )
         count = f"on {result['images']} validation images; the best epoch was chosen on them"
         return [*self._validator.format_table(result), *extra, count, f"run: {self._run_dir.folder}"]
 

@@ -1,0 +1,28 @@
+"""Calibration of the models of a report: how far their confidences can be trusted."""
+
+from typing import Any
+
+from ssl_seg.reporting.records import ReportData, ReportRun
+from ssl_seg.reporting.summaries import Cell, number
+
+HEAD = ("run", "calibration error", "with temperature", "temperature", "images or pixels")
+_KEYS = ("ece", "ece_scaled", "temperature")
+
+
+def calibration_rows(collected: ReportData) -> list[tuple[str, list[Cell]]]:
+    """Return the name and the cells of each finished run that has recorded its calibration."""
+    runs = [run for run in collected.runs if run.state == "finished"]
+    return [
+        (run.name, _cells(run, found))
+        for run in runs
+        if isinstance(found := run.result.get("calibration"), dict)
+    ]
+
+
+def _cells(run: ReportRun, found: dict[str, Any]) -> list[Cell]:
+    cells = []
+    for key in (*_KEYS, "measured_on"):
+        value = number(found.get(key))
+        text = "n/a" if value is None else f"{value:.4f}" if key in _KEYS else f"{value:,.0f}"
+        cells.append(Cell(text, value, f"{run.folder.name}/result.json: calibration.{key}"))
+    return cells
