@@ -64,6 +64,35 @@ def test_the_normalization_of_the_weights_is_that_of_the_run(cli, tmp_path, firs
     assert (list(found["mean"]), list(found["std"])) == (other["mean"], other["std"])
 
 
+def test_a_set_of_weights_is_chosen(cli, tmp_path, first):
+    sets = {name: load_file(first / "backbone.safetensors") for name in ("student", "teacher")}
+    sets["teacher"] = {
+        name: value + 1 if value.is_floating_point() else value for name, value in sets["teacher"].items()
+    }
+    torch.save(sets, tmp_path / "dino.pth")
+    words = (
+        "train",
+        "demo:16",
+        "--backbone",
+        "test_resnet",
+        "--init",
+        tmp_path / "dino.pth",
+        "--lr",
+        0,
+        *SHORT,
+    )
+    for name, prefix, other in (("teacher", (), "student"), ("student", ("--prefix", "student"), "")):
+        code, _, err = cli(*words, *prefix, "--out", tmp_path / name)
+        assert code == 0, err
+        assert f"(prefix '{name}.')" in err
+        assert ("passed over: 'student.' (--prefix)" in err) == bool(other)
+        found = load_file(tmp_path / name / "backbone.safetensors")["conv1.0.weight"]
+        assert torch.equal(found, sets[name]["conv1.0.weight"])
+    assert 'prefix = "student"' in (tmp_path / "student" / "run.toml").read_text()
+    code, _, err = cli("train", "demo:16", "--prefix", "student", *SHORT, "--out", tmp_path / "none")
+    assert code == 2 and "--init FILE --prefix teacher" in err
+
+
 def test_weights_that_do_not_fit_end_it_before_anything_is_trained(cli, tmp_path, first):
     words = ("--backbone", "resnet18", "--init", first, *SHORT, "--out", tmp_path / "second")
     code, _, err = cli("train", "demo:16", *words)

@@ -210,14 +210,14 @@ WRAPPINGS = {
     ),
     "DINO": lambda s, o: (
         {
-            "teacher": under("backbone.", without_head(o)) | projector("head.mlp."),
-            "student": under("module.backbone.", without_head(s)) | projector("module.head.mlp."),
+            "teacher": under("backbone.", without_head(s)) | projector("head.mlp."),
+            "student": under("module.backbone.", without_head(o)) | projector("module.head.mlp."),
             "args": argparse.Namespace(arch="resnet18"),
         },
-        "student.module.backbone.",
+        "teacher.backbone.",
         [],
     ),
-    "timm with EMA": lambda s, o: ({"state_dict_ema": o, "state_dict": s}, "state_dict.", HEAD),
+    "timm with EMA": lambda s, o: ({"state_dict_ema": s, "state_dict": o}, "state_dict_ema.", HEAD),
 }
 
 
@@ -317,7 +317,9 @@ def test_lightly_itself_fits(tmp_path, net, blank, method):
     module = method(nn.Sequential(*list(net.children())[:-1]))
     torch.save(module.state_dict(), tmp_path / "lightly.pt")
     match = load_backbone(tmp_path / "lightly.pt", blank)
-    assert str(match) == "matched 120 of 120 tensors (prefix 'backbone.')"
+    assert str(match).startswith("matched 120 of 120 tensors (prefix 'backbone.')")
+    assert all(prefix in str(match) for prefix in match.passed_over)
+    assert len(match.passed_over) == (method is not lightly_simsiam)
     assert_equal(blank, net.state_dict())
 
 
@@ -339,7 +341,8 @@ def test_a_checkpoint_of_ours_fits(tmp_path, thin):
     method.target_backbone.load_state_dict(thin.state_dict())
     optimizer = types.SimpleNamespace(state_dict=lambda: {"state": {}})
     folder = save_checkpoint(tmp_path, 1, method, optimizer, {})
-    assert str(load_backbone(folder, thin)) == "matched 120 of 120 tensors (prefix 'backbone.')"
+    text = "matched 120 of 120 tensors (prefix 'backbone.'), passed over: 'target_backbone.' (--prefix)"
+    assert str(load_backbone(folder, thin)) == text
     assert_equal(thin, method.backbone.state_dict())
     (folder / "state.json").write_text("{}")
     assert_refused(folder, thin, "the checkpoint is corrupt: state.json has 2 bytes")
@@ -458,7 +461,7 @@ def test_of_two_networks_that_differ_none_is_guessed(tmp_path):
     error = assert_refused(
         tmp_path / "two.pt", module, "several candidate networks: under 'left.' and 'right.'"
     )
-    assert error.next == "load_backbone(path, backbone, prefix='left.')"
+    assert error.next == "--prefix left."
     for prefix in ("right.", "right"):
         assert load_backbone(tmp_path / "two.pt", module, prefix=prefix).prefix == "right."
         assert_equal(module, second)
@@ -476,7 +479,6 @@ def test_one_network_under_two_names_is_taken(tmp_path):
         "target_net.",
         "momentum_encoder.",
         "teacher.",
-        "model_ema.",
         "key_encoder.",
         "encoder_k.",
         "shadow.",
@@ -491,6 +493,51 @@ def test_the_trained_network_goes_before_its_average(tmp_path, slow):
     assert_equal(module, first)
     assert load_backbone(tmp_path / "two.pt", module, prefix=slow).prefix == slow
     assert_equal(module, second)
+
+
+@pytest.mark.parametrize(
+    ("published", "other"),
+    [("teacher.", "student."), ("teacher_backbone.", "student_backbone."), ("model_ema.", "model.")],
+)
+def test_the_set_that_authors_publish_is_taken(tmp_path, published, other):
+    first, second = (shaken(TinyBackbone(), seed).state_dict() for seed in (1, 2))
+    torch.save(under(other, second) | under(published, first), tmp_path / "two.pt")
+    module = TinyBackbone()
+    result = load_backbone(tmp_path / "two.pt", module)
+    assert (result.prefix, result.passed_over) == (published, [other])
+    assert f"passed over: {other!r} (--prefix)" in str(result)
+    assert_equal(module, first)
+    result = load_backbone(tmp_path / "two.pt", module, prefix=other)
+    assert (result.prefix, result.passed_over) == (other, [])
+
+
+@pytest.mark.parametrize("name", ["register_tokens", "dist_token", "pos_embed"])
+def test_a_tensor_beside_the_parts_is_of_another_network(tmp_path, name):
+    path = tiny_file(tmp_path, lambda tensors: tensors | {name: torch.ones(1, 4, 8)})
+    assert_refused(path, TinyBackbone(), f"larger network.*{name}")
+
+
+@pytest.mark.parametrize("name", ["mask_token", "decoder_pos_embed", "temperature"])
+def test_a_tensor_of_training_alone_is_left_over(tmp_path, name):
+    value = torch.tensor(1.0) if name == "temperature" else torch.ones(1, 4, 8)
+    path = tiny_file(tmp_path, lambda tensors: tensors | {name: value})
+    assert load_backbone(path, TinyBackbone()).unexpected_keys == [name]
+
+
+def test_registers_are_not_left_out(tmp_path):
+    network = timm.create_model("vit_tiny_patch16_224", reg_tokens=4, num_classes=0)
+    torch.save(network.state_dict(), tmp_path / "v.pt")
+    assert_refused(
+        tmp_path / "v.pt", TimmBackbone("vit_tiny_patch16_224"), "1 unexpected, 1 with another shape"
+    )
+
+
+@pytest.mark.parametrize(("name", "asked"), [("resnet18", "resnet50"), ("resnet34", "resnet18")])
+def test_the_right_network_is_named(tmp_path, name, asked):
+    state = timm.create_model(name).state_dict()
+    torch.save({"model": under("module.", state)}, tmp_path / "w.pt")
+    error = assert_refused(tmp_path / "w.pt", TimmBackbone(asked), f"this looks like {name}")
+    assert error.next == f"--backbone {name}"
 
 
 def test_an_average_alone_is_taken(tmp_path):

@@ -26,6 +26,7 @@ def classify(
     allow_overlap: flags.AllowOverlap = False,
     backbone: training.ModelBackbone = None,
     init: training.Init = None,
+    prefix: training.Prefix = None,
     freeze: training.Freeze = False,
     head: classify_flags.Head = "linear",
     epochs: training.Epochs = 100,

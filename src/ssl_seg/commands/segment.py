@@ -26,6 +26,7 @@ def segment(
     allow_overlap: flags.AllowOverlap = False,
     backbone: training.ModelBackbone = None,
     init: training.Init = None,
+    prefix: training.Prefix = None,
     freeze: training.Freeze = False,
     head: mask_flags.Head = "deeplabv3",
     epochs: training.Epochs = 50,

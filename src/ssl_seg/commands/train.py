@@ -17,8 +17,7 @@ from ssl_seg.workflows.pretrain import pretrain_by_names
 from ssl_seg.workflows.run_result import RunResult
 
 _Method = Annotated[
-    str,
-    flags.model_flag(help="SSL method: a name or FILE.py:CLASS.", autocompletion=completion.ssl),
+    str, flags.model_flag(help="SSL method: a name or FILE.py:CLASS.", autocompletion=completion.ssl)
 ]
 
 
@@ -28,6 +27,7 @@ def train(
     ssl: _Method = "byol",
     backbone: training.ModelBackbone = None,
     init: training.Init = None,
+    prefix: training.Prefix = None,
     epochs: training.Epochs = 100,
     batch_size: training.BatchSize = 64,
     image_size: Annotated[

@@ -31,6 +31,13 @@ Init = Annotated[
         "tensor must match.",
     ),
 ]
+Prefix = Annotated[
+    str | None,
+    model_flag(
+        help="Set of weights in the file of --init, by its prefix: teacher.backbone.",
+        show_default="the published set",
+    ),
+]
 Freeze = Annotated[bool, model_flag("--freeze", help="Freeze the backbone; train only the head.")]
 AnySize = Annotated[
     bool,

@@ -1,7 +1,7 @@
 """A trained backbone as one file that says what it is, and the strict hand-over of any other."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class LoadResult:
         unexpected_keys: what else the file has after the prefix, as a rule a head.
         metadata: what the file says of itself, if it is one of ours; of published weights, what is known.
         file: that was read.
+        passed_over: prefixes of other sets of tensors that would fit.
     """
 
     matched: int
@@ -43,6 +44,7 @@ class LoadResult:
     unexpected_keys: list[str]
     metadata: dict[str, Any]
     file: Path | None = None
+    passed_over: Sequence[str] = ()
 
     def __str__(self) -> str:
         notes = [f"prefix {self.prefix!r}"] if self.prefix else []
@@ -50,7 +52,9 @@ class LoadResult:
             notes.append(f"the file has no {BN_COUNTER}")
         text = f"matched {self.matched} of {self.num_tensors} tensors"
         text += f" ({', '.join(notes)})" if notes else ""
-        return text + (f", unexpected: {preview(self.unexpected_keys)}" if self.unexpected_keys else "")
+        text += f", unexpected: {preview(self.unexpected_keys)}" if self.unexpected_keys else ""
+        others = ", ".join(map(repr, self.passed_over))
+        return text + (f", passed over: {others} (--prefix)" if others else "")
 
 
 def save_backbone(path: Path, backbone: Backbone, metadata: Mapping[str, Any]) -> None:
@@ -80,8 +84,9 @@ def load_backbone(
     """Load weights into a backbone: every one of its tensors, or none.
 
     The names in the file may have any prefix, and the backbone's children may be numbered, as they
-    are in a `Sequential` of them. Of several complete sets the one that was trained is taken, not its
-    moving average. Other floating-point types become the backbone's.
+    are in a `Sequential` of them. Of several complete sets the one is taken that authors publish: the trained
+    network, not its moving average, but `state_dict_ema`, `model_ema`, and the teacher of a student. Other
+    floating-point types become the backbone's.
 
     Args:
         path: a run's or a checkpoint's folder, a safetensors file, a file of `torch.save`, or the name of
@@ -94,7 +99,7 @@ def load_backbone(
             that differ, or holds numbers that are not finite. No tensor has moved.
         UsageError: no such weights are published.
     """
-    file, tensors, header, metadata = _read(find_weights(path), backbone)
+    file, tensors, header, metadata = _read(find_weights(path), backbone, raw=prefix is not None)
     matches = find_matches(backbone, tensors)
     asked = matches
     if prefix is not None:
@@ -102,26 +107,29 @@ def load_backbone(
         asked = [match for match in matches if match.prefix == prefix]
     own: dict[str, Tensor] = backbone.state_dict()
     try:
-        match = select_match(asked, tensors, without_counters=header.get("format") not in _OURS)
-        if match is None:
+        found = select_match(asked, tensors, without_counters=header.get("format") not in _OURS)
+        if found is None:
             raise _mismatch_error(file, own, tensors, matches, prefix)
     except WeightsError as error:
-        error.where, error.next = error.where or str(file), error.next or _compatible_flags(metadata)
+        error.where = error.where or str(file)
+        if not error.next:
+            _name_network(error, metadata, tensors)
         raise
+    match, passed_over = found
     new = {name: tensors[key].to(own[name].dtype) for name, key in match.keys.items()}
     for name, tensor in new.items():
         if not torch.isfinite(tensor).all():
             raise WeightsError("the weights contain NaN or infinity", where=f"{file}: {match.keys[name]}")
     backbone.load_state_dict({**own, **new})
-    return LoadResult(len(new), len(own), match.prefix, match.unexpected_keys, metadata, file)
+    return LoadResult(len(new), len(own), match.prefix, match.unexpected_keys, metadata, file, passed_over)
 
 
 def _read(
-    weights: Path | PublishedWeights, backbone: Backbone
+    weights: Path | PublishedWeights, backbone: Backbone, *, raw: bool
 ) -> tuple[Path, dict[str, Tensor], dict[str, str], dict[str, Any]]:
     """The file, its tensors, the texts in its header, and what it says of itself."""
     if isinstance(weights, PublishedWeights):
-        return *weights.read(backbone), {}, dict(weights.metadata)
+        return *weights.read(None if raw else backbone), {}, dict(weights.metadata)
     file = resolve_weight_file(weights)
     tensors, header = read_tensors(file)
     return file, tensors, header, _metadata(header, file)
@@ -134,6 +142,17 @@ def _metadata(header: Mapping[str, str], file: Path) -> dict[str, Any]:
     if made.startswith(FORMAT.rstrip("0123456789")):
         raise WeightsError(f"weights of format {made!r}, this version reads {FORMAT!r}", where=str(file))
     return {}
+
+
+def _name_network(error: WeightsError, metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Say which network the weights are of, as far as they or their names say so."""
+    from ssl_seg.weights.network_hint import network_like
+
+    name = None if "backbone" in metadata else network_like(tensors)
+    if name:
+        error.what += f"; this looks like {name}"
+        error.args = (error.what,)
+    error.next = f"--backbone {name}" if name else _compatible_flags(metadata)
 
 
 def _compatible_flags(metadata: Mapping[str, Any]) -> str:

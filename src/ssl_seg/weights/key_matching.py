@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,7 +14,9 @@ from ssl_seg.errors import WeightsError
 BN_COUNTER = "num_batches_tracked"  # files from before PyTorch 0.4.1 have none; it only counts
 # worked out from the network's size: saved by some versions of the libraries, not by others
 _DERIVED = (BN_COUNTER, "relative_position_index", "relative_coords_table", "attn_mask")
+_OF_TRAINING = re.compile("mask_token|decoder")  # tensors beside the parts that no feature comes from
 _HEADS = {"classifier", "fc", "head", "heads"}  # a classifier may lie in a part that the network keeps
+_PUBLISHED_AVERAGES = {"state_dict_ema", "model_ema"}  # timm reads them rather than what was trained
 _COPIES = {"target", "momentum", "teacher", "ema", "swa", "key", "k", "shadow"}
 
 Tensors = Mapping[str, Tensor]
@@ -29,7 +32,7 @@ class KeyMatch:
         shape_mismatches: the same of those that have another shape or kind there.
         missing_keys: the network's tensors that the file has not.
         unexpected_keys: what else is under the prefix, without it.
-        extra_layers: of these, what belongs inside a part of the network.
+        extra_layers: of these, what belongs inside a part of the network, or beside its parts as `register_tokens`.
     """
 
     prefix: str
@@ -49,9 +52,20 @@ class KeyMatch:
         )
 
     @property
+    def words(self) -> set[str]:
+        """The words of the prefix."""
+        return set(re.split(r"[._-]", self.prefix.lower()))
+
+    @property
     def is_ema_copy(self) -> bool:
         """Whether the prefix speaks of a moving average of the network that was trained."""
-        return not _COPIES.isdisjoint(re.split(r"[._-]", self.prefix.lower()))
+        return not _COPIES.isdisjoint(self.words)
+
+    def is_published(self, others: "list[KeyMatch]") -> bool:
+        """Whether it is a moving average that authors publish: timm's `state_dict_ema`, or the teacher of a student."""
+        if not _PUBLISHED_AVERAGES.isdisjoint(self.prefix.lower().split(".")):
+            return True
+        return "teacher" in self.words and any("student" in other.words for other in others)
 
 
 def find_matches(module: nn.Module, tensors: Tensors) -> list[KeyMatch]:
@@ -61,7 +75,8 @@ def find_matches(module: nn.Module, tensors: Tensors) -> list[KeyMatch]:
     for names in ({name: name for name in own}, _numbered(module, own)):
         wanted = set(names.values())
         prefixes = {key[:start] for key in tensors for start in _starts(key) if key[start:] in wanted}
-        matches += [_match(prefix, names, own, tensors) for prefix in sorted(prefixes, key=len)]
+        idle = frozenset(getattr(module, "idle", ()))  # tensors that the network could have, and has not
+        matches += [_match(prefix, names, own, tensors, idle) for prefix in sorted(prefixes, key=len)]
     return matches
 
 
@@ -81,7 +96,9 @@ def _numbered(module: nn.Module, own: Tensors) -> dict[str, str]:
     return {name: positions.get(child, child) + dot + rest for name, (child, dot, rest) in split.items()}
 
 
-def _match(prefix: str, names: Mapping[str, str], own: Tensors, tensors: Tensors) -> KeyMatch:
+def _match(
+    prefix: str, names: Mapping[str, str], own: Tensors, tensors: Tensors, idle: frozenset[str]
+) -> KeyMatch:
     there = {name: prefix + names[name] for name in own if prefix + names[name] in tensors}
     keys = {name: key for name, key in there.items() if _alike(own[name], tensors[key])}
     taken = set(there.values())
@@ -97,11 +114,17 @@ def _match(prefix: str, names: Mapping[str, str], own: Tensors, tensors: Tensors
         extra_layers=[
             name
             for name in unexpected_keys
-            if tuple(name.split(".")[:depth]) in parts
+            if name not in idle
+            and (tuple(name.split(".")[:depth]) in parts or _is_parameter(name, tensors[prefix + name]))
             and _HEADS.isdisjoint(name.split("."))
             and not name.endswith(_DERIVED)
         ],
     )
+
+
+def _is_parameter(name: str, tensor: Tensor) -> bool:
+    """Whether it lies beside the parts of a network and may count: `register_tokens`, `dist_token`."""
+    return "." not in name and tensor.ndim > 0 and not _OF_TRAINING.match(name)
 
 
 def _alike(own: Tensor, theirs: Tensor) -> bool:
@@ -125,8 +148,13 @@ def _depth(names: Mapping[str, str]) -> int:
     return max(1, shared + (not members))
 
 
-def select_match(matches: list[KeyMatch], tensors: Tensors, *, without_counters: bool) -> KeyMatch | None:
-    """The complete fit, if there is one; of several, that which was trained and not its average.
+def select_match(
+    matches: list[KeyMatch], tensors: Tensors, *, without_counters: bool
+) -> tuple[KeyMatch, list[str]] | None:
+    """The complete fit, if there is one, and the prefixes of others with other numbers.
+
+    Of several the one is taken that authors publish: the trained network and not its average, but timm's
+    `state_dict_ema` and `model_ema`, and the teacher of a student.
 
     Args:
         matches: to choose from.
@@ -149,14 +177,22 @@ def select_match(matches: list[KeyMatch], tensors: Tensors, *, without_counters:
                 f"but it also has {preview(whole[0].extra_layers)}"
             )
         return None
-    best = [match for match in right if not match.is_ema_copy] or right
+    published = [match for match in right if match.is_published(right)]
+    best = published or [match for match in right if not match.is_ema_copy] or right
+    others = [match for match in right if not _same_numbers(best[0], match, tensors)]
     for other in best[1:]:
-        if not all(_same(tensors[best[0].keys[name]], tensors[key]) for name, key in other.keys.items()):
+        if other in others:
             raise WeightsError(
                 f"the file contains several candidate networks: under {best[0].prefix!r} and {other.prefix!r}",
-                next=f"load_backbone(path, backbone, prefix={best[0].prefix!r})",
+                next=f"--prefix {shlex.quote(best[0].prefix)}",
             )
-    return best[0]
+    return best[0], list(dict.fromkeys(match.prefix for match in others))
+
+
+def _same_numbers(one: KeyMatch, other: KeyMatch, tensors: Tensors) -> bool:
+    return all(
+        _same(tensors[one.keys[name]], tensors[key]) for name, key in other.keys.items() if name in one.keys
+    )
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

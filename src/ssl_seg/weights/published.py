@@ -31,15 +31,18 @@ class PublishedWeights:
     def __str__(self) -> str:
         return self.name
 
-    def read(self, backbone: Backbone) -> tuple[Path, dict[str, Tensor]]:
+    def read(self, backbone: Backbone | None) -> tuple[Path, dict[str, Tensor]]:
         """The file, and its tensors under timm's names, with the position embeddings that a backbone needs.
+
+        Args:
+            backbone: that gets them; None: the tensors as they are in the file.
 
         Raises:
             WeightsError: it cannot be downloaded or read.
         """
         file = self.fetch()
         tensors, _ = read_tensors(file)
-        if self.timm_config is None:
+        if self.timm_config is None or backbone is None:
             return file, tensors
         from ssl_seg.weights.timm_weights import as_timm_loads
 

@@ -16,7 +16,7 @@ Schedule = Literal["cosine", "constant", "poly"]
 
 # the order of run.toml, over all workflows, which is that of the commands' parameters
 _ORDER = """
-data ssl train val fraction per_class images subset_seed allow_overlap backbone init freeze head
+data ssl train val fraction per_class images subset_seed allow_overlap backbone init prefix freeze head
 epochs batch_size image_size any_size augment passes mixup label_smoothing keep_features
 loss class_weights exclude watch watch_epochs val_every
 optimizer lr lr_end backbone_lr weight_decay weight_decay_end warmup schedule momentum betas clip ema accumulate
@@ -31,6 +31,7 @@ class _Settings:
 
     backbone: str | None = None
     init: str | None = None
+    prefix: str | None = None
     epochs: int = 100
     batch_size: int = 64
     optimizer: str | None = None

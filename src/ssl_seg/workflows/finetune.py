@@ -41,6 +41,7 @@ def finetune_by_names(task: Task[C, M], config: C, folder: Path, *, resume: bool
             options=config.o.get("backbone", {}),
             image_size=config.image_size,
             any_size=config.any_size,
+            prefix=config.prefix,
         )
         config = init.applied_to(config)
         open_dataset = partial(_open_dataset, components, config)

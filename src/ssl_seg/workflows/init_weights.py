@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ssl_seg.errors import WeightsError
+from ssl_seg.errors import UsageError, WeightsError
 from ssl_seg.utils.code_names import refuse_code, same_name
 from ssl_seg.utils.text import shown
 
@@ -34,6 +34,7 @@ class InitWeights:
         image_size: in pixels.
         normalization: `mean` and `std` that the weights were trained with.
         range: the values of more than 8 bits that were black and white then, if stated.
+        prefix: of the set of tensors that is taken, where the file has several.
         canvas, precision: of the run that trained them, at the same image size, if stated.
     """
 
@@ -43,6 +44,7 @@ class InitWeights:
     image_size: int
     normalization: dict[str, Any]
     range: list[float] | None = None
+    prefix: str | None = None
     canvas: int | None = None
     precision: str | None = None
 
@@ -66,7 +68,7 @@ class InitWeights:
             return
         from ssl_seg.weights.backbone_file import load_backbone
 
-        result = load_backbone(self.path, backbone)
+        result = load_backbone(self.path, backbone, self.prefix)
         noted = self._noted(result)
         print_line(f"{self.path}: {result}")
         if license := noted.get("license"):
@@ -93,6 +95,7 @@ def init_of_pretraining(config: "PretrainConfig") -> InitWeights:
         options=config.o.get("backbone", {}),
         image_size=config.image_size,
         any_size=True,
+        prefix=config.prefix,
     )
 
 
@@ -103,6 +106,7 @@ def resolve_init_weights(
     options: Mapping[str, str],
     image_size: int | None,
     any_size: bool = False,
+    prefix: str | None = None,
 ) -> InitWeights:
     """Look at `--init`, and let it decide what the user left open: backbone, its options, image size.
 
@@ -111,8 +115,10 @@ def resolve_init_weights(
         backbone, image_size: None where they are open.
         options: of the backbone, as the user gave them.
         any_size: the weights may have been trained at another image size.
+        prefix: of the set of tensors that is taken, where the file has several.
 
     Raises:
+        UsageError: a prefix without weights.
         WeightsError: the weights were trained at another image size than the one asked for, or their file asks
             for code of which nobody has typed the name.
     """
@@ -120,6 +126,8 @@ def resolve_init_weights(
     from ssl_seg.weights.backbone_file import read_metadata
     from ssl_seg.weights.publishers import find_weights
 
+    if prefix is not None and not init:
+        raise UsageError("--prefix chooses among the weights of --init", next="--init FILE --prefix teacher")
     path = None if init is None or init == "" else find_weights(init)
     metadata: Mapping[str, Any] = read_metadata(path) if path else {}
     named: str = metadata.get("backbone", "resnet50")
@@ -145,6 +153,7 @@ def resolve_init_weights(
         image_size,
         {"mean": tuple(mean), "std": tuple(std)},
         metadata.get("range"),
+        prefix,
         metadata.get("canvas") if image_size == trained_at else None,
         metadata.get("precision"),
     )
