@@ -3,6 +3,8 @@
 import ast
 import re
 import tomllib
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
 import pytest
@@ -154,3 +156,11 @@ def test_every_dependency_is_explained():
     for requirement in project["dependencies"]:
         name = re.match(r"[\w-]+", requirement)[0]
         assert f"**{name}**" in text, f"docs/decisions/dependencies.md does not say why {name} is there"
+
+
+def test_the_structure_keeps_its_numbers():
+    loader = SourceFileLoader("structure", str(ROOT / "scripts" / "structure"))
+    module = module_from_spec(spec_from_loader("structure", loader))
+    loader.exec_module(module)
+    assert module.named() == {}, "words of the field's vocabulary have replaced these"
+    assert {name: depth for name, depth in module.class_depths().items() if depth > 1} == {}

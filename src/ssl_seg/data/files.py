@@ -62,9 +62,11 @@ class FileDataset(Dataset):
     Attributes:
         path: of the CSV file, if there is one.
         levels: how such values are scaled, and which ones were seen.
+        is_listed: whether a person named the files one by one; they may lie anywhere.
     """
 
     samples: FileList
+    is_listed = False
 
     def __init__(
         self,

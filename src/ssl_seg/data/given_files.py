@@ -13,30 +13,30 @@ from ssl_seg.errors import DataError, UsageError, pluralize
 STDIN = "-"
 
 
-class GivenFiles(FileDataset):
+def given_files(names: Sequence[str], *, range: tuple[float, float] | None = None) -> FileDataset:
     """Image files in the order in which they were named, each once; `samples` has the names as they were given.
 
     Raises:
         DataError: none was named, or one is not there.
     """
-
-    def __init__(self, names: Sequence[str], *, range: tuple[float, float] | None = None) -> None:
-        once: dict[str, str] = {}
-        for name in names:
-            once.setdefault(os.path.normpath(name), name)
-        names = list(once.values())
-        if not names:
-            raise DataError("no image is named", next="find photos -name '*.jpg' | ssl-seg predict RUN -")
-        if missing := [name for name in names if not os.path.isfile(name)]:
-            more = f", and {len(missing) - 1} more" if missing[1:] else ""
-            is_folder = os.path.isdir(missing[0])
-            raise DataError(
-                f"{missing[0]} is a folder" if is_folder else f"image not found: {missing[0]}{more}",
-                where=f"{pluralize(len(names), 'name')} given",
-                next="name a folder alone, or files only" if is_folder else f"ls {Path(missing[0]).parent}",
-                faults=[(name, "file not found") for name in missing],
-            )
-        super().__init__(Path(), ((name, -1) for name in names), range=range)
+    once: dict[str, str] = {}
+    for name in names:
+        once.setdefault(os.path.normpath(name), name)
+    names = list(once.values())
+    if not names:
+        raise DataError("no image is named", next="find photos -name '*.jpg' | ssl-seg predict RUN -")
+    if missing := [name for name in names if not os.path.isfile(name)]:
+        more = f", and {len(missing) - 1} more" if missing[1:] else ""
+        is_folder = os.path.isdir(missing[0])
+        raise DataError(
+            f"{missing[0]} is a folder" if is_folder else f"image not found: {missing[0]}{more}",
+            where=f"{pluralize(len(names), 'name')} given",
+            next="name a folder alone, or files only" if is_folder else f"ls {Path(missing[0]).parent}",
+            faults=[(name, "file not found") for name in missing],
+        )
+    dataset = FileDataset(Path(), ((name, -1) for name in names), range=range)
+    dataset.is_listed = True
+    return dataset
 
 
 def named_files(words: Sequence[str]) -> list[str] | None:

@@ -61,10 +61,10 @@ class Averaged(nn.Module):
         if self.passes == ONCE:
             return self._logits(images)
         first, *others = self.passes
-        total = self._probabilities(images, first)
+        probabilities = self._probabilities(images, first)
         for one in others:
-            total += self._probabilities(images, one)
-        return (total / len(self.passes)).log()
+            probabilities += self._probabilities(images, one)
+        return (probabilities / len(self.passes)).log()
 
     def _logits(self, images: Tensor) -> Tensor:
         logits: Tensor = self.model(images).float()

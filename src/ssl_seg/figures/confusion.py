@@ -76,8 +76,12 @@ def _number_cells(axes: Any, shares: Any, size: float) -> None:
 
 def _text(confusion: Confusion, unit: str) -> str:
     right = int(np.trace(confusion.counts[:, : len(confusion.classes)]))
-    total = max(1, int(confusion.counts.sum()))
-    lines = [f"{right:,} of {total:,} {unit} correct ({100 * right / total:.1f} %)", "", "Confused most:"]
+    num_targets = max(1, int(confusion.counts.sum()))
+    lines = [
+        f"{right:,} of {num_targets:,} {unit} correct ({100 * right / num_targets:.1f} %)",
+        "",
+        "Confused most:",
+    ]
     for target, predicted, share, count in confusion.most_confused(_LISTED):
         names = f"{printable_label(target, 18)} \u2192 {printable_label(predicted, 18)}"
         lines.append(f"{100 * share:.0f} %  {names}  ({count:,})")

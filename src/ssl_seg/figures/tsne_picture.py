@@ -91,9 +91,9 @@ def _styles(present: Sequence[int], xy: Floats, targets: Classes, k: int) -> dic
     order = sorted(purities, key=lambda index: (-purities[index], index)) or list(present)
     best, worst = order[:_EXTREMES], order[_EXTREMES:][-_EXTREMES:]
     return {
-        index: (PALETTE[place], _MARKERS[mark])
+        index: (PALETTE[rank], _MARKERS[mark])
         for mark, chosen in ((_BEST, best), (_WORST, worst))
-        for place, index in enumerate(chosen)
+        for rank, index in enumerate(chosen)
     }
 
 

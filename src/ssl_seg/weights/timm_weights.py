@@ -20,7 +20,7 @@ _SOURCES = ("url", "file", "hf_hub_id", "hf_hub_filename", "source", "custom_loa
 def _strict() -> Iterator[None]:
     """Of some families timm lets tensors be missing, which would stay random."""
     usual = _builder.load_pretrained
-    _builder.load_pretrained = lambda *given, **options: usual(*given, **{**options, "strict": True})
+    _builder.load_pretrained = lambda *args, **options: usual(*args, **{**options, "strict": True})
     try:
         yield
     finally:

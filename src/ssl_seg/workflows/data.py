@@ -8,7 +8,7 @@ from ssl_seg.base import Dataset
 from ssl_seg.data.cache_builder import faults_of
 from ssl_seg.data.files import FileDataset, subfolders
 from ssl_seg.data.first_look import look_at
-from ssl_seg.data.given_files import GivenFiles
+from ssl_seg.data.given_files import given_files
 from ssl_seg.data.image_cache import ImageCache, open_image_cache
 from ssl_seg.data.splits import has_classes, label_against_folder, split_tables, tables
 from ssl_seg.errors import DataError, UsageError
@@ -73,13 +73,13 @@ def open_dataset(
     return dataset
 
 
-def open_files(names: Sequence[str], options: Mapping[str, str]) -> GivenFiles:
+def open_files(names: Sequence[str], options: Mapping[str, str]) -> FileDataset:
     """Image files that are named one by one, with the options of `data` that hold for them.
 
     Raises:
         UsageError: another option than `range`. DataError: a file is not there, or none is named.
     """
-    dataset = GivenFiles(names, **check_options(GivenFiles, "image files", options))
+    dataset = given_files(names, **check_options(given_files, "image files", options))
     if doubt := look_at(dataset):
         log.warning("%s: %s", names[0], doubt)
     return dataset

@@ -69,10 +69,8 @@ def mask_names(dataset: "Dataset", indices: Iterable[int], metadata: Mapping[str
 
     They are relative to a folder for masks, as `names_below` has it for images from anywhere.
     """
-    from ssl_seg.data.given_files import GivenFiles
-
     images, root = [dataset.samples[index][0] for index in indices], Path(getattr(dataset, "root", ""))
-    names = names_below(images, root, common=isinstance(dataset, GivenFiles))
+    names = names_below(images, root, common=getattr(dataset, "is_listed", False))
     return [_mask_name(PurePath(name), metadata) for name in names]
 
 

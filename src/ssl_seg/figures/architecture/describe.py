@@ -88,13 +88,13 @@ class _Parts:
 
     def part(self, name: str, shape: Shape, stride: int | None = None) -> Part:
         """A stage or a part of the head, with the shape of its result."""
-        mine = [one for one, owner in zip(self.found.operations, self.owners, strict=True) if owner == name]
-        takes = (name for one in mine for i in sorted(one.inputs) for name in self.sources[i])
-        layers = [one.layer for one in mine if one.layer]
-        of_head, last = name.startswith("head"), [type(self.modules[one.scope]).__name__ for one in mine[-1:]]
+        ops = [one for one, owner in zip(self.found.operations, self.owners, strict=True) if owner == name]
+        takes = (name for one in ops for i in sorted(one.inputs) for name in self.sources[i])
+        layers = [one.layer for one in ops if one.layer]
+        of_head, last = name.startswith("head"), [type(self.modules[one.scope]).__name__ for one in ops[-1:]]
         kind: Kind = "layer" if of_head else "stage" if layers else "pooling"
-        what = (not of_head and self._blocks(name, mine)) or _layers(layers) or "".join(last)
-        pools = [one.scope for one in mine if isinstance(self.modules[one.scope], nn.AdaptiveAvgPool2d)]
+        what = (not of_head and self._blocks(name, ops)) or _layers(layers) or "".join(last)
+        pools = [one.scope for one in ops if isinstance(self.modules[one.scope], nn.AdaptiveAvgPool2d)]
         if pools and len(layers) == 1:
             _, height, width = self.found.shapes[pools[0]]
             kind, what = "pooling", f"pooling {height}×{width}" if height * width > 1 else "image pooling"
@@ -104,26 +104,26 @@ class _Parts:
             what=what,
             kind=kind,
             shape=shape,
-            parameters=sum(one.parameters for one in mine),
-            macs=sum(one.macs for one in mine),
+            parameters=sum(one.parameters for one in ops),
+            macs=sum(one.macs for one in ops),
             layers=len(layers),
             stride=stride,
-            dilation=max((one.dilation for one in mine), default=1),
+            dilation=max((one.dilation for one in ops), default=1),
             takes=tuple(each.removeprefix("head.") for each in dict.fromkeys(takes) if each != name),
         )
 
-    def _blocks(self, name: str, mine: Sequence[Operation]) -> str:
+    def _blocks(self, name: str, ops: Sequence[Operation]) -> str:
         """`3 × Bottleneck`: modules of one class that hold half of a stage's parameters; empty without any."""
         owned = zip(self.found.operations, self.owners, strict=True)
         others = [one for one, owner in owned if one.layer and owner != name]
         classes = defaultdict[str, list[int]](list)
-        for path in _prefixes(mine) - _prefixes(others):
+        for path in _prefixes(ops) - _prefixes(others):
             module = self.modules[path]
             if _count_layers(module) > 1 and type(module) not in (nn.Sequential, *_LISTS):
                 classes[type(module).__name__].append(sum(p.numel() for p in module.parameters()))
         several = {name: sizes for name, sizes in classes.items() if len(sizes) > 1}
         kind = max(several, key=lambda name: sum(several[name]), default="")
-        least = sum(one.parameters for one in mine) / 2
+        least = sum(one.parameters for one in ops) / 2
         return f"{len(several[kind])} × {kind}" if kind and sum(several[kind]) >= least else ""
 
 

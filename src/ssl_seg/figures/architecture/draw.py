@@ -139,8 +139,8 @@ def text_width(words: str) -> float:
 def _lines(columns: Sequence[_Column], body: int) -> list[list[_Column]]:
     """Columns in lines of the page's width; a head that does not fit begins a line, after `body` columns."""
     lines: list[list[_Column]] = [[]]
-    for place, column in enumerate(columns):
-        if _needed(columns if place == body else [*lines[-1], column]) > _ROOM:
+    for index, column in enumerate(columns):
+        if _needed(columns if index == body else [*lines[-1], column]) > _ROOM:
             lines.append([])
         lines[-1].append(column)
     return lines
@@ -177,10 +177,10 @@ def _draw_line(axes: Any, columns: Sequence[_Column], top: float, before: Sequen
         top: where it begins.
         before: the last column of the line above.
     """
-    reach = max(len(column.parts) * column.pitch for column in columns) / 2
-    axis, y = top - reach, top - 2 * reach - 0.25
+    half = max(len(column.parts) * column.pitch for column in columns) / 2
+    axis, y = top - half, top - 2 * half - 0.25
     gap = min(0.8, _GAP + (_ROOM - _needed(columns)) / max(1, len(columns) - 1))
-    lefts = [_LEFT + gap * place + sum(c.width for c in columns[:place]) for place in range(len(columns))]
+    lefts = [_LEFT + gap * index + sum(c.width for c in columns[:index]) for index in range(len(columns))]
     ends = {part.name: (_LEFT - 0.5, axis) for part in before}
     for column, left in zip(columns, lefts, strict=True):
         ends = _draw_column(axes, column, left + (column.width - column.drawn) / 2, axis, ends)
@@ -198,15 +198,15 @@ def _draw_column(axes: Any, column: _Column, left: float, axis: float, ends: _En
     arrow = {"arrowstyle": "-|>", "mutation_scale": 6, "shrinkA": 0, "shrinkB": 0}
     arrow |= {"linewidth": 0.6, "color": MUTED_COLOR}
     y = axis + (len(column.parts) - 1) / 2 * column.pitch
-    mine: _Ends = {}
+    own_ends: _Ends = {}
     for part, box, note in zip(column.parts, column.boxes, column.notes, strict=True):
         _draw_box(axes, left, y, box, _KINDS[part.kind][0])
         _text(axes, left + box[0] + box[2] + 0.1, y + _LINE / 2, note, ha="left")
         for name in ends.keys() & part.takes:
             axes.annotate("", (left - 0.04, y), ends[name], arrowprops=arrow)
-        mine[part.name] = (left + column.drawn + 0.04, y)
+        own_ends[part.name] = (left + column.drawn + 0.04, y)
         y -= column.pitch
-    return mine
+    return own_ends
 
 
 def _draw_box(axes: Any, x: float, y: float, box: Sequence[float], color: str) -> None:
