@@ -84,6 +84,15 @@ def numbers_of(cli, tmp_path, *words):
     return json.loads((tmp_path / "n.json").read_text()), text
 
 
+def test_large_images_are_also_measured_in_tiles_of_the_crops(run, cli, tiles, tmp_path):
+    out = run("a", "--epochs", 8, "--lr", 0.01)
+    both, text = numbers_of(cli, tmp_path, out, tiles / "validation", *NET)
+    assert both["tile"] == 32 and max(VAL["0013"]) >= 48
+    in_tiles, other = numbers_of(cli, tmp_path, out, tiles / "validation", *NET, "--tile", 32, "--overlap", 8)
+    assert both["miou_in_tiles"] == in_tiles["miou"] != both["miou"]
+    assert "miou_in_tiles" in text and "miou_in_tiles" not in other
+
+
 def test_the_folder_tells_the_same_story_everywhere(run, cli, tiles, tmp_path):
     out = run("a", "--watch", "0013,0104_sat.jpg", "--epochs", 5)
     scores = [json.loads(line) for line in (out / "scores.jsonl").read_text().splitlines()]

@@ -1,6 +1,8 @@
 """The page that helps to choose a method says what methods cost."""
 
+import json
 import re
+import statistics
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ RESNET, TRANSFORMER = "resnet18", "vit_tiny_patch16_224"
 def rows():
     """Method -> its cells."""
     lines = [line.split("|") for line in PAGE.read_text(encoding="utf-8").splitlines()]
-    named = [(re.fullmatch(r" `(\w+)` ", cells[1]), cells) for cells in lines if len(cells) == 9]
+    named = [(re.fullmatch(r" `(\w+)` ", cells[1]), cells) for cells in lines if len(cells) == 10]
     return {found[1]: [cell.strip() for cell in cells] for found, cells in named if found}
 
 
@@ -29,6 +31,23 @@ def flops(name, backbone):
     images = torch.zeros(8, 3, 64, 64, dtype=torch.uint8)
     views = augment(images, method.views, seed=0, size=64, multiple=method.backbone.side_multiple)
     return training_flops(method, views.with_facts(targets=torch.arange(8) % 3), Device(cpu=True))
+
+
+def measured():
+    """Method -> its k-NN accuracies on the test part in `benchmarks/methods.jsonl`, one per seed."""
+    key = {"data": "pretrain_aerial_labels.csv", "size": 64, "part": "test", "equal": "epochs", "budget": 10}
+    found = {}
+    for line in map(json.loads, (PAGE.parents[1] / "benchmarks" / "methods.jsonl").read_text().splitlines()):
+        name, *options = line["system"].split()
+        own = [f"backbone={TRANSFORMER}"] if name in OF_TRANSFORMERS else []
+        if key.items() <= line["key"].items() and options == own:
+            found.setdefault(name, []).append(line["knn"])
+    return found
+
+
+def test_the_page_has_the_accuracies_of_the_benchmark():
+    accuracies = {name: f"{statistics.mean(values):.3f}" for name, values in measured().items()}
+    assert {name: cells[6] for name, cells in rows().items()} == {name: accuracies[name] for name in rows()}
 
 
 def test_every_method_is_on_the_page():

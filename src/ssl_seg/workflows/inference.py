@@ -173,6 +173,10 @@ class InferenceSession:
         assert self.loaded.model is not None
         return len(self.loaded.metadata["classes"]) - len(self.loaded.model.excluded)
 
+    def restart(self) -> None:
+        """Count the images that are done from the start."""
+        self._done = 0
+
     def advance(self, count: int) -> None:
         """One more of `count` images is done."""
         self._done += 1

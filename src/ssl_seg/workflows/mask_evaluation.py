@@ -29,21 +29,40 @@ if TYPE_CHECKING:
 _SHOWN = 5
 
 
+_LARGER = 1.5  # than the crops of training: such images are measured in tiles, too
+
+
 def evaluate_model(session: "InferenceSession", data: str, window: SlidingWindow) -> dict[str, Any]:
-    """What a run's model achieves on images with masks, whole, and reduced if they were in the run."""
+    """What a run's model achieves on images with masks, whole, and reduced if they were in the run.
+
+    A network whose context is as large as its training crops may do worse on whole images than on tiles of that size.
+    If the images are larger than the crops, `miou_in_tiles` has the mean IoU in tiles of `tile` pixels.
+    """
     metadata = session.loaded.metadata
     dataset = session.dataset(data, masks=True, palette=palette_of(metadata))
     print_classes(dataset, data, session.progress.print_line)
     check_classes(dataset, dataset.classes, metadata["classes"], data)
 
-    def predictions() -> Iterator["tuple[NDArray[np.uint8], int] | None"]:
+    largest, crop = 0, int(metadata["image_size"])
+
+    def predictions(window: SlidingWindow) -> Iterator["tuple[NDArray[np.uint8], int] | None"]:
+        nonlocal largest
         for prediction in predicted_masks(session, dataset, range(len(dataset)), window):
+            largest = max(largest, *(prediction.mask.shape if prediction else ()))
             yield (prediction.mask, prediction.side) if prediction else None
             session.advance(len(dataset))
 
     options = {"exclude": ",".join(metadata["exclude"]), **metadata.get("metric_options", {})}
     options |= session.options.get("metric", {})
-    return _measure(session.plugins.registry, dataset, predictions(), metadata["classes"], options, data)
+    common = metadata["classes"], options, data
+    numbers = _measure(session.plugins.registry, dataset, predictions(window), *common)
+    if min(largest, window.tile) >= _LARGER * crop:
+        tiles = SlidingWindow(crop, crop // 4)
+        session.progress.print_line(f"again in tiles of {crop} px, the size of the training crops")
+        session.restart()
+        in_tiles = _measure(session.plugins.registry, dataset, predictions(tiles), *common, quiet=True)
+        numbers |= {"tile": crop, "miou_in_tiles": in_tiles["miou"]}
+    return numbers
 
 
 def is_mask_folder(path: Path) -> bool:
@@ -114,6 +133,8 @@ def _measure(
     classes: list[str],
     options: dict[str, Any],
     data: str,
+    *,
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """The metric's numbers on masks in the data set's order, and how many images they are of.
 
@@ -121,6 +142,7 @@ def _measure(
         masks: predicted; None where there is none.
         options: of the metric.
         data: what they are compared with, for people.
+        quiet: without warnings of what cannot be measured.
     """
     import numpy as np
     import torch
@@ -144,6 +166,6 @@ def _measure(
             )
         metric.update(torch.from_numpy(mask)[None], torch.from_numpy(truth)[None])
         counts.add(np.bincount(truth.ravel(), minlength=256))
-    for warning in check_measurable(counts, data):
+    for warning in [] if quiet else check_measurable(counts, data):
         log.warning(warning)
     return {"images": counts.masks, "classes": classes, **metric.compute()}
