@@ -2,7 +2,8 @@
 
     python -m benchmarks.methods LABELS.csv --images FOLDER --systems byol "swav queue=512" lightly-byol
 
-A system is a method of the registry with its options, or settings of the run: `byol decay=0.97 lr=2e-3 backbone=vit_tiny_patch16_224`;
+A system is a method of the registry with its options, or settings of the run: `byol decay=0.97 lr=2e-3`, and of the
+backbone: `simmim backbone=vit_tiny_patch16_224 backbone.pool=mean`;
 or `untrained`, `lightly-byol`, `lightly-simclr`. Networks are trained without labels on the images that are not held
 back; a seventh of every class is the test part, another seventh the validation part on which defaults are searched
 (`--part val`; it is trained on otherwise). Features of the last epoch are classified by k-NN (k 20) and by logistic
@@ -32,7 +33,6 @@ from ssl_seg import (
     Backbone,
     Device,
     PretrainConfig,
-    TimmBackbone,
     extract_features,
     linear_probe,
     open_image_cache,
@@ -69,12 +69,16 @@ class System:
         self.name, *pairs = text.split()
         options = dict(pair.split("=", 1) for pair in pairs)
         self.backbone = options.pop("backbone", args.backbone)
+        prefix = "backbone."
+        own = [key for key in options if key.startswith(prefix)]
+        self.backbone_options = {key.removeprefix(prefix): options.pop(key) for key in own}
         self.settings = {key: _number(options.pop(key)) for key in list(options) if key in SETTINGS}
         self.options = options
 
     def method(self) -> ssl_seg.SSLMethod:
-        backbone = TimmBackbone(self.backbone)
-        return load_plugins().registry.build("ssl", TypedName(self.name), backbone, options=self.options)
+        registry = load_plugins().registry
+        backbone = registry.build("backbones", self.backbone, options=self.backbone_options)
+        return registry.build("ssl", TypedName(self.name), backbone, options=self.options)
 
 
 class Bench:

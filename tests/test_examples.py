@@ -1,8 +1,11 @@
 """Every example runs, on a tiny budget."""
 
 import ast
+import csv
 import json
+import os
 import shutil
+import subprocess
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -202,3 +205,34 @@ def test_scenes_are_not_cut_apart(tmp_path, monkeypatch, capsys):
     assert set.union(*parts.values()) == {"train", "val", "test"}
     trained = len(list((tmp_path / "data" / "train").glob("*_sat.jpg")))
     assert len(list((tmp_path / "data" / "crops").iterdir())) == 4 * trained
+
+
+def test_the_inference_scripts_of_the_homework(cli, tmp_path):
+    for name in ("a", "b", "c", "d"):
+        for number in range(3):
+            pixels = np.random.default_rng([ord(name), number]).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+            (tmp_path / "photos" / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.png")
+    assert cli("classify", tmp_path / "photos", *SHORT, "--out", tmp_path / "labels")[0] == 0
+    assert cli("segment", "demo:8", *SHORT, "--out", tmp_path / "masks")[0] == 0
+    table = ["image_id,filename,label", *(f"{number},{number}.png,None" for number in range(3))]
+    (tmp_path / "test.csv").write_text("\n".join(table) + "\n")
+
+    def bash(script, run, *words):
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        words = ["bash", EXAMPLES / "homework" / script, *words]
+        done = subprocess.run(  # noqa: PLW1510
+            words,
+            env={**os.environ, "PATH": path, "RUN": str(tmp_path / run)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+
+    bash("hw1_1.sh", "labels", tmp_path / "test.csv", tmp_path / "photos" / "b", tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["filename"] for row in rows] == ["0.png", "1.png", "2.png"]
+    assert {row["label"] for row in rows} <= {"a", "b", "c", "d"}
+    bash("hw1_2.sh", "masks", tmp_path / "photos" / "b", tmp_path / "out")
+    assert len(list((tmp_path / "out").glob("*.png"))) == 3
