@@ -124,6 +124,25 @@ def test_a_task_of_its_own_keeps_its_loss(small, tmp_path):
     assert "loss" in run.scores[-1]
 
 
+@pytest.mark.parametrize("by_task", [False, True])
+def test_with_an_average_the_model_that_was_given_is_the_one_that_is_kept(by_task, small, tmp_path):
+    model = linear(TimmBackbone("test_resnet"))
+    subject = ClassificationTask(model, ema=0.9) if by_task else model
+    asked = {} if by_task else {"ema": 0.9}
+    run = ssl_seg.finetune(subject, Arrays(IMAGES, LABELS), out=tmp_path / "run", **asked, **small)
+    assert settings_of(run)["ema"] == 0.9
+    kept = load_file(run.folder / "model.safetensors")
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in model.state_dict().items())
+    momenta = {part.momentum for part in run.model.modules() if isinstance(part, torch.nn.BatchNorm2d)}
+    assert momenta == {0.1} and all(tensor.requires_grad for tensor in run.model.parameters())
+
+
+def test_a_setting_that_a_task_decides_is_recorded_as_the_task_has_it(small, tmp_path):
+    task = ClassificationTask(linear(TinyBackbone()))
+    run = ssl_seg.finetune(task, Arrays(IMAGES, LABELS), out=tmp_path / "run", ema=0.9, **small)
+    assert "ema" not in settings_of(run)
+
+
 def test_a_backbone_without_a_name_stays_usable(small, tmp_path):
     run = ssl_seg.pretrain(byol(TinyBackbone()), Arrays(IMAGES), out=tmp_path / "run", **small)
     assert isinstance(run.backbone, TinyBackbone) and not run.backbone.training

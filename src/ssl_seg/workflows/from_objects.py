@@ -151,6 +151,7 @@ def _config_of(
     decided: dict[str, Any] = {"freeze": own.freeze_backbone}
     if hasattr(own, "label_smoothing"):
         decided["label_smoothing"] = own.label_smoothing
+    decided["ema"] = own.average.decay if own.average is not None else None
     return replace(checked, **decided)
 
 
@@ -191,7 +192,9 @@ def _finetune(
         recipe = task.recipe_for(model.backbone, freeze=config.freeze)
         config = config.resolved(recipe, f"ssl-seg {task.command}")
         run_finetuning(task, Setup(session, config, data, module, normalization), components)
-    return RunResult(folder, trained=module.evaluated)
+    if module.average is not None:  # the model that was given is the one that was kept, and can be trained on
+        model.load_state_dict(module.evaluated.state_dict())
+    return RunResult(folder, trained=model)
 
 
 @contextmanager
