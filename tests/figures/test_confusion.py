@@ -61,13 +61,21 @@ def test_any_number_of_classes_is_drawn(tmp_path, classes, extra):
         assert image.width > image.height / 2 and max(image.size) < 6000
 
 
+def test_the_picture_of_a_thousand_classes_has_a_usual_size(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr("ssl_seg.figures.confusion.save", lambda fig, stem: figures.append(fig))
+    draw_confusion(tmp_path / "c", random_confusion(1000))
+    assert max(figures[0].get_size_inches()) < 30
+
+
 def test_a_perfect_matrix_has_no_pairs(tmp_path):
     paths = draw_confusion(tmp_path / "c", Confusion(["a", "b"], ["a", "b"], np.eye(2, dtype=np.int64)))
     assert paths[0].exists()
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x\n", "true,a\na,b\n", "true,a\na,-1\n", "true,a\na,1,2\n", "true,a,b\n"]
+    "text",
+    ["", "x\n", "true,a\na,b\n", "true,a\na,-1\n", "true,a\na,1,2\n", "true,a,b\n", f"true,a\na,{10**30}\n"],
 )
 def test_a_damaged_file_is_named(tmp_path, text):
     (tmp_path / "confusion.csv").write_text(text)

@@ -18,7 +18,7 @@ from ssl_seg.figures.style import (
 from ssl_seg.results.confusion import Confusion
 
 _NUMBERS = 16  # classes, up to which every cell has its number
-_NAMES = 110  # classes, up to which every row has its name
+_NAMES = 110  # classes, up to which every row has its name, and the picture grows
 _LISTED = 10  # pairs
 
 
@@ -30,7 +30,8 @@ def draw_confusion(stem: Path, confusion: Confusion, *, unit: str = "images", no
         note: a line below.
     """
     rows, columns = confusion.counts.shape
-    side = float(np.clip(0.42 * rows, 3.2, 0.16 * rows + 3.2))
+    named = min(rows, _NAMES)  # more rows only get thinner
+    side = float(np.clip(0.42 * named, 3.2, 0.16 * named + 3.2))
     with figure_style():
         fig = figure(side * columns / rows + 4.6, side + 1.4)
         axes = fig.subplots()

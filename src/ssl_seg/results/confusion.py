@@ -67,6 +67,6 @@ def read_confusion(run: Path) -> Confusion:
         raise DataError(
             f"{run} has no confusion matrix", where=str(path), next="train with --val, which writes it"
         ) from error
-    except (OSError, ValueError, csv.Error) as error:
+    except (OSError, ValueError, OverflowError, csv.Error) as error:
         raise DataError(f"cannot read {path}: {error}") from error
     return Confusion(classes, [from_csv_cell(name) for name in predicted], counts)
