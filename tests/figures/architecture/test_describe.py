@@ -310,6 +310,35 @@ def test_what_a_head_does_without_weights_is_not_a_part_but_for_the_last_resize(
     assert network.head[0][0].takes == ("stage 2",)
 
 
+class Inner(nn.Module):
+    """Used by a method of its own, never called."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(16, 8, 1), nn.BatchNorm2d(8)
+
+    def decode(self, x):
+        return self.norm(self.conv(x))
+
+
+class ByMethod(Head):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.middle, self.last = Inner(), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 3, 1)
+
+    def forward(self, features, size):
+        return self.last(self.middle(self.inner.decode(features[-1])))
+
+
+def test_a_module_that_is_used_without_being_called_has_the_shape_of_its_last_layer():
+    network = describe(Model(TinyBackbone(), ByMethod()), (32, 32), "by method")
+    assert [(part.name, part.shape[0]) for part in network.parts()[2:5]] == [
+        ("inner", 8),
+        ("middle", 8),
+        ("last", 3),
+    ]
+
+
 class Fixed(TinyBackbone):
     """Its second map is a weight, whatever the image."""
 

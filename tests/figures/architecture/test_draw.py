@@ -153,6 +153,14 @@ def test_arrows_go_only_where_data_goes():
     assert len(starts) == 3 + 4 + 1 + 1
 
 
+def test_arrows_are_drawn_in_the_order_in_which_a_part_takes_its_inputs():
+    branches = tuple(layer(f"branch{n}", (8, 4, 4), ("stage 1",)) for n in range(8))
+    join = layer("join", (8, 4, 4), tuple(part.name for part in branches))
+    network = Network("a", (64, 64), (stage(1, 16, 8),), (branches, (join,)))
+    heights = [arrow.xyann[1] for arrow in arrows(architecture([network]))[-len(branches) :]]
+    assert heights == sorted(heights, reverse=True)
+
+
 def test_files_are_the_same_whenever_they_are_drawn(tmp_path):
     hostile = replace(UNET, title="<script>$x_y$ \x00\n" + "w" * 200)
     first = [path.read_bytes() for path in save(architecture([hostile]), tmp_path / "a" / "one", dpi=300)]

@@ -39,7 +39,7 @@ def describe(model: Model | Backbone, size: tuple[int, int], title: str) -> Netw
         for level, (stride, (_, shape)) in enumerate(zip(whole.backbone.strides, found.maps, strict=True), 1)
     )
     paths = reversed(dict.fromkeys(reversed(parts.owners[found.body :])))  # in the order they end
-    head = [parts.part(path, found.shapes[path]) for path in paths if path]
+    head = [parts.part(path, found.shape_of(path)) for path in paths if path]
     if whole.head.pools:
         name, deepest = "global mean", (stages[-1].name,)
         mean = Part(name, "pooling", name, "pooling", stages[-1].shape[:1], takes=deepest)

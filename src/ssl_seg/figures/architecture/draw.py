@@ -202,7 +202,7 @@ def _draw_column(axes: Any, column: _Column, left: float, axis: float, ends: _En
     for part, box, note in zip(column.parts, column.boxes, column.notes, strict=True):
         _draw_box(axes, left, y, box, _KINDS[part.kind][0])
         _text(axes, left + box[0] + box[2] + 0.1, y + _LINE / 2, note, ha="left")
-        for name in ends.keys() & part.takes:
+        for name in filter(ends.__contains__, part.takes):
             axes.annotate("", (left - 0.04, y), ends[name], arrowprops=arrow)
         own_ends[part.name] = (left + column.drawn + 0.04, y)
         y -= column.pitch

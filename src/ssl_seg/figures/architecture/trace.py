@@ -65,6 +65,11 @@ class Trace:
             ahead.extend(new)
         return found
 
+    def shape_of(self, path: str) -> Shape:
+        """The shape of what a module returned; of one that was not called itself, of what ran last inside it."""
+        inside = (one.scope for one in reversed(self.operations) if f"{one.scope}.".startswith(f"{path}."))
+        return self.shapes[path if path in self.shapes else next(inside)]
+
 
 def trace(model: Model, size: tuple[int, int]) -> Trace:
     """Run a model once, in evaluation, on one image of zeros; it is as it was afterwards.
