@@ -33,6 +33,8 @@ class SimMIM(SSLMethod):
 
     The class token is not trained: use `-o backbone.pool=mean` for evaluation.
 
+    It needs long runs: after ten epochs on 2,100 images of 64 px `vit_tiny` has a k-NN accuracy of 0.42, untrained 0.46.
+
     Args:
         backbone: trained and kept: a transformer.
         mask: fraction of masked squares.
