@@ -43,6 +43,7 @@ def classify(
         float | None, recipe_flags.lr("adamw: 0.001; with BatchNorm: 0.003; --freeze: 0.01")
     ] = None,
     backbone_lr: training.BackboneLr = None,
+    layer_decay: training.LayerDecay = None,
     weight_decay: Annotated[float | None, recipe_flags.weight_decay("adamw: 0.05")] = None,
     warmup: Annotated[float | None, recipe_flags.warmup("0.05")] = None,
     schedule: training.Schedule = "cosine",

@@ -42,6 +42,7 @@ def segment(
     optimizer: Annotated[str | None, recipe_flags.optimizer("adamw")] = None,
     lr: Annotated[float | None, recipe_flags.lr("adamw: 0.0003")] = None,
     backbone_lr: training.BackboneLr = None,
+    layer_decay: training.LayerDecay = None,
     weight_decay: Annotated[float | None, recipe_flags.weight_decay("adamw: 0.01")] = None,
     warmup: Annotated[float | None, recipe_flags.warmup("0.05")] = None,
     schedule: training.Schedule = "poly",

@@ -83,6 +83,14 @@ BackboneLr = Annotated[
     float | None,
     optimization_flag(min=0.0, help="Peak learning rate of the backbone.", show_default="same as --lr"),
 ]
+LayerDecay = Annotated[
+    float | None,
+    optimization_flag(
+        metavar="FACTOR",
+        help="Multiply the learning rate by this factor for every layer below the head: 0.75 for transformers.",
+        show_default="off",
+    ),
+]
 Schedule = Annotated[
     Literal["cosine", "constant", "poly"],
     optimization_flag(help="Learning-rate schedule after warm-up."),

@@ -19,7 +19,7 @@ _ORDER = """
 data ssl train val fraction per_class images subset_seed allow_overlap backbone init prefix freeze head
 epochs batch_size image_size any_size augment passes mixup label_smoothing keep_features
 loss class_weights exclude watch watch_epochs val_every
-optimizer lr lr_end backbone_lr weight_decay weight_decay_end warmup schedule momentum betas clip ema accumulate
+optimizer lr lr_end backbone_lr layer_decay weight_decay weight_decay_end warmup schedule momentum betas clip ema accumulate
 max_steps max_time early_stop seed precision deterministic compile cpu probe probe_every on_collapse
 bad_images canvas cache save_every track metric o
 """.split()  # noqa: SIM905
@@ -95,6 +95,7 @@ class _FinetuneSettings:
     allow_overlap: bool = False
     freeze: bool = False
     backbone_lr: float | None = None
+    layer_decay: float | None = None
     clip: float = 0.0
     ema: float | None = None
     metric: str = ""

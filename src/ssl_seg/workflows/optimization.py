@@ -1,6 +1,7 @@
 """From the settings of a run to its optimizer and its schedule."""
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -14,6 +15,7 @@ from ssl_seg.engine.optim import (
     weight_decay_at_step,
 )
 from ssl_seg.engine.schedule import Schedule
+from ssl_seg.errors import UsageError
 from ssl_seg.utils.log import log
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ def configure_optimizer(
     scales: dict[str, float] = {}
     if backbone_lr is not None:
         scales = {"model.backbone.": backbone_lr / lr} if lr else {"model.backbone.": 1.0, "": 0.0}
+    if getattr(config, "layer_decay", None) is not None:
+        scales = _by_layer(module, config, scales) | scales
     peak = lr or backbone_lr or 0.0
     declared = getattr(module, "param_groups", ())
     # of version 0.1.0: everything decayed that has two dimensions, and the optimizer's state is in that order
@@ -56,6 +60,17 @@ def configure_optimizer(
         else lambda step: weight_decay_at_step(step, total_steps, start, end),
     )
     return build_optimizer(config.optimizer, groups, peak, **_moments(config)), plan
+
+
+def _by_layer(module: Any, config: Any, scales: Mapping[str, float]) -> dict[str, float]:
+    """Factors by full names of parameters, the longest first: no name is the beginning of a later one."""
+    from ssl_seg.nn.layer_decay import layer_lr_scales
+
+    if config.freeze:
+        raise UsageError("--layer-decay has no effect with --freeze", next="one of them")
+    base = scales.get("model.backbone.", 1.0)
+    factors = layer_lr_scales(module.model.backbone, config.layer_decay)
+    return {f"model.backbone.{name}": base * factors[name] for name in sorted(factors, key=len, reverse=True)}
 
 
 def _moments(config: "RunConfig") -> dict[str, Any]:
