@@ -192,8 +192,7 @@ def _finetune(
         recipe = task.recipe_for(model.backbone, freeze=config.freeze)
         config = config.resolved(recipe, f"ssl-seg {task.command}")
         run_finetuning(task, Setup(session, config, data, module, normalization), components)
-    if module.average is not None:  # the model that was given is the one that was kept, and can be trained on
-        model.load_state_dict(module.evaluated.state_dict())
+    model.load_state_dict(module.evaluated.state_dict())  # of an average, which itself cannot be trained on
     return RunResult(folder, trained=model)
 
 
