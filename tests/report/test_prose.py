@@ -95,6 +95,22 @@ def test_a_damaged_table_is_named(written, wrong):
         build([written])
 
 
+def test_pictures_are_their_descriptions():
+    assert str(prose("A ![chart](http://e.com/p.png) here")) == "<p>A chart here</p>\n"
+    tokens = MarkdownIt().parse(
+        prose_markdown("![x](http://e.com/p.png)\n\n![y][r]\n\n[r]: http://e.com/q.png")
+    )
+    assert "image" not in {child.type for token in tokens for child in token.children or ()}
+
+
+def test_markdown_keeps_code_and_lowers_every_kind_of_heading():
+    code = "```python\n# no heading\nif a < b:\n```"
+    assert prose_markdown(code) == code
+    headings = prose_markdown("# One\n\nTwo\n===\n\n### Three\n\n#### Four #5")
+    levels = [token.tag for token in MarkdownIt().parse(headings) if token.type == "heading_open"]
+    assert levels == ["h4", "h4", "h6", "h6"] and headings.endswith("###### Four #5")
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_nothing_in_it_acts(reader, text):
     read = reader.Reader(str(prose(text)))

@@ -1,9 +1,12 @@
 """Markdown of a study's author, safe in a page and below the headings of a report."""
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
 from markdown_it import MarkdownIt
-from markupsafe import Markup
+from markdown_it.token import Token
+from markupsafe import Markup, escape
 
 from ssl_seg.utils.text import strip_unprintable
 
@@ -11,18 +14,48 @@ _HIGHEST = 4  # h1 to h3 are the page's own
 
 
 def prose(text: str) -> Markup:
-    """Return CommonMark text as HTML. Tags are shown as text, script links and pictures are not made."""
-    parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+    """Return CommonMark text as HTML: tags are shown as text, pictures as their description, script links not made."""
+    parser = _parser()
+    parser.add_render_rule("image", _description)
     tokens = parser.parse(strip_unprintable(text))
     for token in tokens:
         if token.type in ("heading_open", "heading_close"):
-            token.tag = f"h{min(6, int(token.tag[1:]) + _HIGHEST - 1)}"
+            token.tag = f"h{_level(token)}"
     return Markup(parser.renderer.render(tokens, parser.options, {}))
 
 
 def prose_markdown(text: str) -> str:
-    """Return the text for the Markdown report: its headings below the report's own, tags shown as text."""
-    lower = re.sub(
-        r"^(#{1,3})(?=\s)", lambda found: found[0] + "#" * (_HIGHEST - 1), text, flags=re.MULTILINE
-    )
-    return strip_unprintable(lower.replace("<", "&lt;")).strip()
+    """Return the text for the Markdown report: its headings below the report's own, tags and pictures shown as text.
+
+    What stands in a fenced block of code is left as it is.
+    """
+    lines = strip_unprintable(text).split("\n")
+    tokens = _parser().parse("\n".join(lines))
+    fenced = {number for token in tokens if token.type == "fence" for number in range(*token.map or (0, 0))}
+    for number in {*range(len(lines))} - fenced:
+        lines[number] = lines[number].replace("<", "&lt;").replace("![", "!&#91;")
+    for token in tokens:
+        if token.type == "heading_open" and token.map:
+            _lower(lines, token.map[0], token.map[1], token)
+    return "\n".join(lines).strip()
+
+
+def _parser() -> MarkdownIt:
+    return MarkdownIt("commonmark", {"html": False}).enable("table")
+
+
+def _level(heading: Token) -> int:
+    return min(6, int(heading.tag[1:]) + _HIGHEST - 1)
+
+
+def _lower(lines: list[str], first: int, end: int, heading: Token) -> None:
+    """Give a heading its level in the report; one that was underlined becomes one of `#`."""
+    marks = "#" * _level(heading)
+    if heading.markup.startswith("#"):
+        lines[first] = re.sub(r"#+", marks, lines[first], count=1)
+    elif heading.level == 0:
+        lines[first:end] = [f"{marks} {' '.join(lines[first : end - 1])}", *[""] * (end - first - 1)]
+
+
+def _description(renderer: Any, tokens: Sequence[Token], index: int, *_: Any) -> str:
+    return str(escape(tokens[index].content))
