@@ -106,6 +106,16 @@ def test_files_patterns_and_folders(labels, words, expected):
     assert names(labels(*words)) == expected
 
 
+def test_a_file_in_the_home_folder(labels, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert names(labels("~/photos/b.png")) == [str(tmp_path / "photos" / "b.png")]
+
+
+def test_brackets_of_a_folder_are_no_pattern(labels, photos):
+    photos.rename(photos.with_name("run[1]"))
+    assert len(labels("flat_folder:run[1]")) == 4
+
+
 @pytest.mark.parametrize(
     "text",
     [b"photos/b.png\nphotos/a.jpg\n\n", b"photos/b.png\r\nphotos/a.jpg", b"photos/b.png\0photos/a.jpg\0"],
@@ -119,6 +129,25 @@ def test_a_table_of_images_that_lie_elsewhere(labels, tmp_path):
     (tmp_path / "list.csv").write_text("id,filename\n7,d.jpg\n")
     rows = labels("list.csv", "--images", "photos/deep")
     assert [(row["id"], row["filename"]) for row in rows] == [("7", "d.jpg")]
+
+
+def test_features_of_a_table_of_images_that_lie_elsewhere(trained, photos, tmp_path, cli):
+    (tmp_path / "list.csv").write_text("id,filename\n7,d.jpg\n")
+    words = ("list.csv", "--images", "photos/deep", "--out", tmp_path / "f.npz", "--cpu")
+    code, _, err = cli("embed", trained("classify", CLASSES), *words)
+    assert code == 0, err
+    assert np.load(tmp_path / "f.npz")["filenames"].tolist() == ["d.jpg"]
+
+
+@pytest.mark.parametrize("flag", [["--flips"], ["--tta", "scales"]])
+def test_what_probes_cannot_do_is_not_ignored(trained, photos, cli, flag, tmp_path):
+    run = trained("classify", CLASSES)
+    code, _, err = cli("evaluate", run, "demo:24", "--probe", "knn", "--cpu", *flag)
+    assert code == 2 and "only for a run with a classifier" in err
+    (tmp_path / "masks").mkdir()
+    (photos / "b.png").rename(tmp_path / "masks" / "b.png")
+    code, _, err = cli("evaluate", tmp_path / "masks", "demo:24", *flag)
+    assert code == 2 and "only for a run with a classifier" in err
 
 
 @pytest.mark.parametrize(

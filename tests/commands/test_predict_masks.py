@@ -205,3 +205,14 @@ def test_existing_overlays_are_kept(masks, scenes, cli, tmp_path):
 def test_more_labels_are_for_classifiers(masks, scenes, cli, tmp_path):
     code, _, err = cli("predict", tmp_path / "segment", scenes, "--out", tmp_path / "m", "--cpu", "--top", 2)
     assert code == 2 and "--top: only for classifiers" in err and not (tmp_path / "m").exists()
+
+
+def test_a_file_that_is_left_out_for_its_name_is_told(trained, scenes, cli, tmp_path):
+    run = trained("segment", CLASSES)
+    model, metadata = load(run)
+    save_model(run / "model.safetensors", model, metadata | {"image_suffix": "_sat", "mask_suffix": "_mask"})
+    (scenes / "a.png").rename(scenes / "a_sat.png")
+    words = ("predict", run, scenes / "a_sat.png", scenes / "b.png", "--out", tmp_path / "m", "--cpu")
+    code, _, err = cli(*words)
+    assert code == 0 and f"1 file, for example {scenes / 'b.png'}" in err
+    assert files_in(tmp_path / "m") == ["a_mask.png", "result.json"]

@@ -17,6 +17,7 @@ def embed(
     run: flags.RunOrFile,
     images: flags.Images,
     out: Annotated[Path, flags.output_flag(help="NPZ file.")],
+    image_folder: flags.ImageFolder = None,
     which: flags.Which = "last",
     backbone: flags.FileBackbone = None,
     head: flags.CodeOfHead = None,
@@ -43,6 +44,8 @@ def embed(
     }
     check_out(out, ".npz")
     options = read_options(option or [])
+    if image_folder is not None:
+        options.setdefault("data", {})["images"] = image_folder
     with InferenceSession(run, which, backbone, head, image_size, options, **session_flags) as session:
         refuse_taken([out], session.inputs(dataset := session.dataset(images)), overwrite=overwrite)
         images_cache = session.image_cache(dataset)

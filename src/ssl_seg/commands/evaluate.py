@@ -13,7 +13,7 @@ from ssl_seg.errors import UsageError
 from ssl_seg.study.run_paths import find_run
 from ssl_seg.utils.progress import echo
 from ssl_seg.utils.toml import read_json
-from ssl_seg.workflows.evaluate import PROBES, measure
+from ssl_seg.workflows.evaluate import PROBES, measure, refuse_tta
 from ssl_seg.workflows.flag_values import read_options
 
 _Bank = Annotated[
@@ -77,6 +77,7 @@ def evaluate(
     _check_out(out)
     path = find_run(run)
     if is_mask_folder(path):
+        refuse_tta(session_flags["tta"])
         numbers = evaluate_mask_folder(path, data, options)
     else:
         named = (run, which, backbone, head, image_size, options)

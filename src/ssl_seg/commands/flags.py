@@ -41,6 +41,13 @@ Images = Annotated[
     ),
 ]
 
+ImageFolder = Annotated[
+    str | None,
+    data_flag(
+        "--images", metavar="FOLDER", help="Folder of the images of a CSV file.", show_default="see CSV"
+    ),
+]
+
 Which = Annotated[Literal["last", "best"], model_flag(help="Model to load: last or best epoch.")]
 FileBackbone = Annotated[
     str | None,

@@ -20,12 +20,7 @@ def predict(
     out: Annotated[
         Path, flags.output_flag(help="CSV file (classification) or folder of masks (segmentation).")
     ],
-    image_folder: Annotated[
-        str | None,
-        flags.data_flag(
-            "--images", metavar="FOLDER", help="Folder of the images of a CSV file.", show_default="see CSV"
-        ),
-    ] = None,
+    image_folder: flags.ImageFolder = None,
     which: flags.Which = "last",
     tile: flags.Tile = 1024,
     overlap: flags.Overlap = 128,

@@ -54,7 +54,11 @@ def named_files(words: Sequence[str]) -> list[str] | None:
         return _from_stdin()
     if len(words) == 1 and not (_is_image(words[0]) or _is_pattern(words[0])):
         return None
-    return [name for word in words for name in (_matches(word) if _is_pattern(word) else [word])]
+    return [name for word in words for name in _files_of(word)]
+
+
+def _files_of(word: str) -> list[str]:
+    return _matches(word) if _is_pattern(word) else [os.path.expanduser(word)]
 
 
 def _is_image(word: str) -> bool:
@@ -64,7 +68,8 @@ def _is_image(word: str) -> bool:
 
 def _is_pattern(word: str) -> bool:
     path = os.path.expanduser(word)
-    return glob.has_magic(path) and not os.path.exists(path)
+    named = path, path.partition(":")[2]  # of `FORMAT:PATH`
+    return glob.has_magic(path) and not any(map(os.path.exists, named))
 
 
 def _matches(pattern: str) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ssl_seg.errors import DataError, pluralize
+from ssl_seg.errors import DataError, UsageError, pluralize
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,6 +48,19 @@ def measure(
         return _classify(session, data_spec)
 
 
+def refuse_tta(tta: str | None) -> None:
+    """Refuse what only a model with a head can do.
+
+    Raises:
+        UsageError: test-time augmentation is asked for.
+    """
+    if tta:
+        raise UsageError(
+            "--tta and --flips: only for a run with a classifier or segmentation head",
+            next="ssl-seg evaluate without them",
+        )
+
+
 def _classify(session: "InferenceSession", data_spec: str) -> dict[str, Any]:
     """The scores of the run's own classifier."""
     from ssl_seg.data.label_alignment import align_labels
@@ -75,6 +88,7 @@ def _probe(
     from ssl_seg.workflows.knn_probe import holdout_split
     from ssl_seg.workflows.overlap import check_overlap, warn_of_copies
 
+    refuse_tta(session.tta)
     dataset, images = session.open(data_spec, labelled=True)
     train_data, train_images = dataset, images
     if train_spec:

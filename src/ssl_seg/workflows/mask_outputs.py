@@ -50,7 +50,12 @@ def predict_masks(
         raise UsageError(f"--out {out} is a file", next="name a folder: one mask is written for each image")
     metadata = session.loaded.metadata
     dataset = session.dataset(images)
-    indices = _without_masks([name for name, _ in dataset.samples], metadata)
+    names = [name for name, _ in dataset.samples]
+    indices = _without_masks(names, metadata)
+    chosen = set(indices)
+    if left_out := [name for index, name in enumerate(names) if index not in chosen]:
+        count = pluralize(len(left_out), "file")
+        session.progress.print_line(f"left out by name, as masks are: {count}, for example {left_out[0]}")
     writer = _MaskWriter(session, dataset, out, files, mask_names(dataset, indices, metadata), indices)
     record = output_path(out, _RESULT)
     refuse_taken([*writer.paths(), *taken_record(record)], session.inputs(dataset), overwrite=files.overwrite)
