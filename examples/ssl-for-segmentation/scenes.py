@@ -117,6 +117,8 @@ def main() -> None:
     pairs = list(neighbors(borders(images)))
     groups = scenes(len(images), [pair[:2] for pair in pairs])
     parts = deal(groups, class_pixels(masks), args.shares, args.seed)
+    if args.out.exists():
+        raise SystemExit(f"{args.out} exists: choose another --out")
     for folder in (*PARTS, "crops"):
         (args.out / folder).mkdir(parents=True)
     for image, mask, part in zip(images, masks, parts, strict=True):

@@ -110,6 +110,8 @@ def test_what_is_published_with_this_library(tmp_path, cli):
 REFUSED = {
     "code": ({"architecture": "net.py:Net"}, "code named by a file"),
     "no component": ({"architecture": "nowhere"}, "nowhere"),
+    "another repository": ({"architecture": "hf-hub:evil/x"}, "timm has no network hf-hub:evil/x"),
+    "a folder": ({"architecture": "local-dir:/tmp"}, "timm has no network local-dir:/tmp"),
     "no text": ({"architecture": ["resnet18"]}, "backbone"),
     "an argument": ({"model_args": {"act_layer": "relu"}}, "act_layer, which backbones have not"),
     "an argument's value": ({"model_args": {"img_size": [64, 32]}}, r"model_args\.img_size"),

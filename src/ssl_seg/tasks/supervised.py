@@ -33,12 +33,12 @@ class ModelAverage(nn.Module):
                 f"the decay of the average must be between 0 and 1, got {decay:g}", next="--ema 0.999"
             )
         self.model, self.decay = make_ema_copy(model), decay
-        self.register_buffer("step", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
     def update(self, model: Model) -> None:
         """Move the average by one step."""
-        self.step += 1.0
+        self.step += 1
         share = 1.0 - ((1.0 + self.step) / (10.0 + self.step)).clamp(max=self.decay)
         averages, tensors = ([*each.parameters(), *each.buffers()] for each in (self.model, model))
         for average, tensor in zip(averages, tensors, strict=True):

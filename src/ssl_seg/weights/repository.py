@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ssl_seg.errors import SslSegError, WeightsError
-from ssl_seg.utils.code_names import FoundName
+from ssl_seg.utils.code_names import FoundName, names_code
+from ssl_seg.utils.text import shown
 from ssl_seg.utils.toml import read_json
 from ssl_seg.weights.download import HubRepo, LocalFolder
 from ssl_seg.weights.header import check_values, values_of
@@ -105,7 +106,13 @@ def _metadata(config: Mapping[str, Any], stated: Mapping[str, Any], path: Path) 
         "std": stated.get("std"),
     }
     check_values(metadata, path)
-    return metadata | {"backbone": FoundName.of(metadata["backbone"], path)}
+    from timm import is_model
+
+    found = FoundName.of(metadata["backbone"], path)
+    # timm would look for other names on the network, or in a folder; code is refused where names are resolved
+    if not (names_code(found) or is_model(found)):
+        raise WeightsError(f"timm has no network {shown(found)}", where=str(path))
+    return metadata | {"backbone": found}
 
 
 def _options(arguments: Any, path: Path) -> dict[str, str]:
@@ -137,5 +144,5 @@ def _license(files: HubRepo | LocalFolder) -> str:
 
 
 def _refused(path: Path, key: str, value: object) -> WeightsError:
-    shown = repr(value)[:60]
-    return WeightsError(f"cannot read weights: invalid value {key} = {shown}", where=str(path))
+    value_text = repr(value)[:60]
+    return WeightsError(f"cannot read weights: invalid value {key} = {value_text}", where=str(path))
