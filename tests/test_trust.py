@@ -211,6 +211,7 @@ def test_what_is_typed_beside_a_file_is_a_fault_of_the_command_line(files, cli):
 WITHOUT = {
     "figure tsne": ("figure", "tsne", "classify"),
     "figure curves": ("figure", "curves", "classify"),
+    "figure confusion": ("figure", "confusion", "classify"),
     "figure masks": ("figure", "masks", "segment"),
     "report": ("report", "classify"),
     "plugins check": ("plugins", "check", "classify/model.safetensors"),
