@@ -44,6 +44,10 @@ ALLOWED = {
     ("figures/style.py", "stem.with_name(f'{stem.name}.{ending}')"): "constants",
     ("weights/checkpoint.py", "folder / f'step-{step:06d}'"): "a number",
     ("weights/checkpoint.py", "aside / name"): "constants",
+    (
+        "weights/download.py",
+        "Path(torch.hub.get_dir()) / 'checkpoints' / name",
+    ): "the last part of an address",
 }
 
 

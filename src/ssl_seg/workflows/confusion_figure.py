@@ -20,13 +20,9 @@ def draw_confusion_of_run(run: Path, out: Path | None = None) -> list[Path]:
     """
     from ssl_seg.figures.confusion import draw_confusion
     from ssl_seg.results.confusion import read_confusion
-    from ssl_seg.utils.outputs import refuse_inputs
-    from ssl_seg.workflows.inference import run_files
 
     run = find_run(run)
     confusion = read_confusion(run)
-    stem = out or run / "figures" / "confusion"
-    refuse_inputs([stem.with_name(f"{stem.name}{suffix}") for suffix in (".png", ".svg")], run_files(run))
     unit = "images" if len(confusion.predicted) == len(confusion.classes) else "pixels"
     note = "rows sum to 100 %; last epoch, validation images"
-    return draw_confusion(stem, confusion, unit=unit, note=note)
+    return draw_confusion(out or run / "figures" / "confusion", confusion, unit=unit, note=note)

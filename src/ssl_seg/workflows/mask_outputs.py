@@ -70,7 +70,7 @@ def predict_masks(
                 session.advance(len(indices))
             writer.finish()
     except SslSegError as error:
-        if there := sum((out / name).exists() for name in writer.names):
+        if there := sum(output_path(out, name).exists() for name in writer.names):
             error.kept = f"{pluralize(there, 'mask')} in {out}"
             error.next = f"{error.next} --overwrite" if error.next else typed("--overwrite")
         raise
