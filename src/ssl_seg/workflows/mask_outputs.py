@@ -14,11 +14,10 @@ from ssl_seg.errors import SslSegError, UsageError, pluralize
 from ssl_seg.figures.masks import overlay, save_image, save_mask
 from ssl_seg.utils.interrupt import stopped_on_interrupt
 from ssl_seg.utils.outputs import output_path, output_paths, refuse_taken
-from ssl_seg.utils.progress import typed
 from ssl_seg.workflows.mask_metadata import mask_names
 from ssl_seg.workflows.mask_prediction import MaskPrediction, SlidingWindow, predicted_masks
 from ssl_seg.workflows.polygon_files import COCO_FILE, CocoFile, Outlines, write_geojson
-from ssl_seg.workflows.predict import PredictionFiles, save_npz, taken_record, write_result
+from ssl_seg.workflows.predict import PredictionFiles, save_npz, say_kept, taken_record, write_result
 from ssl_seg.workflows.run_result import Predictions
 
 if TYPE_CHECKING:
@@ -69,13 +68,12 @@ def predict_masks(
                     written += 1
                 session.advance(len(indices))
             writer.finish()
+            seconds = perf_counter() - start
+            return write_result(session, record, out, written, seconds, writer.written)
     except SslSegError as error:
         if there := sum(output_path(out, name).exists() for name in writer.names):
-            error.kept = f"{pluralize(there, 'mask')} in {out}"
-            error.next = f"{error.next} --overwrite" if error.next else typed("--overwrite")
+            say_kept(error, f"{pluralize(there, 'mask')} in {out}")
         raise
-    seconds = perf_counter() - start
-    return write_result(session, output_path(out, _RESULT), out, written, seconds, writer.written)
 
 
 def _without_masks(names: list[str], metadata: dict[str, Any]) -> list[int]:

@@ -8,9 +8,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
-from ssl_seg.errors import UsageError
+from ssl_seg.errors import SslSegError, UsageError
 from ssl_seg.utils.files import atomic_write_text
 from ssl_seg.utils.outputs import refuse_taken
+from ssl_seg.utils.progress import typed
 from ssl_seg.utils.toml import read_json
 from ssl_seg.workflows.run_result import Predictions
 
@@ -91,11 +92,22 @@ def predict_labels(
         header.append("uncertainty")
         entropy = normalized_entropy(probabilities, session.num_predicted).tolist()
         rows = [[*row, f"{value:.6f}"] for row, value in zip(rows, entropy, strict=True)]
-    write_csv(out, header, rows)
-    if files.probabilities:
-        names = [row[1] for row in rows]
-        save_npz(paths[-1], probabilities=probabilities.cpu().numpy(), filenames=names, classes=classes)
-    return write_result(session, record, out, len(rows), perf_counter() - start, paths)
+    try:
+        write_csv(out, header, rows)
+        if files.probabilities:
+            names = [row[1] for row in rows]
+            save_npz(paths[-1], probabilities=probabilities.cpu().numpy(), filenames=names, classes=classes)
+        return write_result(session, record, out, len(rows), perf_counter() - start, paths)
+    except SslSegError as error:
+        if there := [str(path) for path in paths if path.exists()]:
+            say_kept(error, ", ".join(there))
+        raise
+
+
+def say_kept(error: SslSegError, kept: str) -> None:
+    """Say in an error what was written before it, and that it may be replaced."""
+    error.kept = kept
+    error.next = f"{error.next} --overwrite" if error.next else typed("--overwrite")
 
 
 def _table(
