@@ -43,9 +43,7 @@ def embed(
         "bad_images": bad_images,
     }
     check_out(out, ".npz")
-    options = read_options(option or [])
-    if image_folder is not None:
-        options.setdefault("data", {})["images"] = image_folder
+    options = read_options(option or [], image_folder)
     with InferenceSession(run, which, backbone, head, image_size, options, **session_flags) as session:
         refuse_taken([out], session.inputs(dataset := session.dataset(images)), overwrite=overwrite)
         images_cache = session.image_cache(dataset)

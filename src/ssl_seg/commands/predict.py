@@ -80,9 +80,7 @@ def predict(
     }
     window = SlidingWindow(tile, overlap)
     files = PredictionFiles(top, probabilities, uncertainty, overlay, indices, polygons, overwrite)
-    options = read_options(option or [])
-    if image_folder is not None:
-        options.setdefault("data", {})["images"] = image_folder
+    options = read_options(option or [], image_folder)
     with InferenceSession(run, which, backbone, head, None, options, **session_flags) as session:
         if session.loaded.model is None:
             raise WeightsError(

@@ -38,8 +38,8 @@ def draw_maps(
     """Write `stem`.png and `stem`.svg: the maps side by side, an image in the same colour in all.
 
     Each map fills its square, as the scale of t-SNE means nothing. Up to 20 classes have a colour and a marker each. Of
-    more classes, those that the last map separates best and worst have one; the others are grey, and every class whose
-    name finds room is named at its median.
+    more classes, those that the last map separates best and worst have one; the others are grey. Class names
+    are drawn at the class medians, as many as fit without overlap.
 
     Args:
         targets: (N,) indices into `classes`.
@@ -133,7 +133,7 @@ def _handle(style: tuple[str, str], name: str) -> Any:
 def _name_on_map(
     axes: Any, xy: Floats, targets: Classes, classes: Sequence[str], order: Sequence[int]
 ) -> None:
-    """Write each class at its median, or near it, in this order; one that finds no room is left out."""
+    """Write each class at its median, or near it, in this order; names that would overlap are omitted."""
     from matplotlib.patheffects import withStroke
 
     frame = axes.get_window_extent()

@@ -8,6 +8,7 @@ from typing import Any
 from ssl_seg.reporting.collect import read_or_note
 from ssl_seg.reporting.images import EncodedImage, encode_photo
 from ssl_seg.reporting.records import ReportRun
+from ssl_seg.reporting.summaries import number
 
 TILE, COLUMNS = 32, 64  # pixels and tiles in a row of `thumbnails.jpg`
 
@@ -71,7 +72,7 @@ def read_embedding_map(run: ReportRun, problems: list[str]) -> EmbeddingMap | No
     if sheet and (sheet.height < rows * TILE or sheet.width < min(len(targets), COLUMNS) * TILE):
         problems.append(f"{run.folder / 'features' / 'thumbnails.jpg'} has too few tiles")
         sheet = None
-    return EmbeddingMap(run, classes, targets, names, k, number_of(content.get("chance")), epochs, sheet)
+    return EmbeddingMap(run, classes, targets, names, k, number(content.get("chance")), epochs, sheet)
 
 
 def _epoch(known: dict[str, Any], count: int) -> EmbeddingEpoch:
@@ -84,13 +85,8 @@ def _epoch(known: dict[str, Any], count: int) -> EmbeddingEpoch:
     moved = [[0.5 + (point[axis] - (lows[axis] + highs[axis]) / 2) / side for axis in (0, 1)] for point in xy]
     positions = [(round(x, 4), round(y, 4)) for x, y in moved]
     return EmbeddingEpoch(
-        int(known["epoch"]), positions, number_of(known.get("purity")), number_of(known.get("silhouette"))
+        int(known["epoch"]), positions, number(known.get("purity")), number(known.get("silhouette"))
     )
-
-
-def number_of(value: Any) -> float | None:
-    """Return a finite number, or None."""
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def map_json(made: EmbeddingMap, sheet: str) -> str:

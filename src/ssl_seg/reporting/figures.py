@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ssl_seg.reporting.collect import read_or_note
-from ssl_seg.reporting.embedding_maps import EmbeddingMap, number_of
+from ssl_seg.reporting.embedding_maps import EmbeddingMap
 from ssl_seg.reporting.images import EncodedImage, encode_mask, encode_photo, read_svg
 from ssl_seg.reporting.records import ReportData, ReportRun
-from ssl_seg.reporting.summaries import Cell
+from ssl_seg.reporting.summaries import Cell, number
 
 _ALL = "all networks of the study, on one scale"
 
@@ -155,7 +155,7 @@ def _segments(folder: Path, known: dict[str, Any], problems: list[str]) -> SamIm
 
 
 def _cell(value: Any, source: str) -> Cell:
-    found = number_of(value)
+    found = number(value)
     return Cell("n/a") if found is None else Cell(f"{found:.4f}", found, source)
 
 

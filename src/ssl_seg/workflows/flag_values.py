@@ -33,8 +33,12 @@ def config_from_flags(values: Mapping[str, Any]) -> dict[str, Any]:
     return config
 
 
-def read_options(texts: list[str]) -> dict[str, dict[str, str]]:
+def read_options(texts: list[str], images: str | None = None) -> dict[str, dict[str, str]]:
     """`["ssl.decay=0.99"]` -> `{"ssl": {"decay": "0.99"}}`.
+
+    Args:
+        texts: of `-o`.
+        images: of `--images`, which is short for `-o data.images=...`.
 
     Raises:
         UsageError: malformed, or not of a part that has options.
@@ -52,6 +56,8 @@ def read_options(texts: list[str]) -> dict[str, dict[str, str]]:
                 next=f"one of {', '.join(GROUPS)}",
             )
         options.setdefault(group, {})[key] = value
+    if images is not None:
+        options.setdefault("data", {})["images"] = images
     return options
 
 

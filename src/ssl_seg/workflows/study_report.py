@@ -52,7 +52,6 @@ def write_study_report(
     for folder in run_of_stage.values():
         if _outdated(folder / "figures" / "masks.svg", folder.glob("masks.json")):
             attempt(lambda folder=folder: _figure(draw_masks([folder])[0]))  # type: ignore[misc]
-    for folder in run_of_stage.values():
         if _outdated(folder / "figures" / "confusion.svg", folder.glob("confusion.csv")):
             attempt(lambda folder=folder: _figure(draw_confusion_of_run(folder)))  # type: ignore[misc]
     segmented = [
