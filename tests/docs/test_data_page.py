@@ -54,6 +54,7 @@ def plant(root, tree):
         ("labeled", "labeled", {}, 5, []),
         ("flowers", "flowers", {"labelled": True, "split": "train"}, 2, ["rose", "tulip"]),
         ("flowers", "flowers", {"labelled": True, "split": "val"}, 2, ["rose", "tulip"]),
+        ("scans", "scans", {"labelled": True, "split": "train"}, 4, ["healthy", "ill"]),
         ("office", "office/train.csv", {"labelled": True}, 2, ["Bottle", "Couch"]),
         ("office", "csv:office/train.csv", {"labelled": True}, 2, ["Bottle", "Couch"]),
         ("tiles", "tiles/train", {"masks": True}, 2, ["water", "land"]),
@@ -76,7 +77,7 @@ def test_a_tree_is_read_as_the_page_says(tmp_path, monkeypatch, tree, given, nee
 
 
 def test_every_tree_is_tried():
-    assert set(TREES) == {"photos", "labeled", "flowers", "office", "tiles", "street"}
+    assert set(TREES) == {"photos", "labeled", "flowers", "office", "tiles", "street", "scans"}
 
 
 def test_a_folder_without_classes_has_no_labels(tmp_path):

@@ -13,7 +13,10 @@ Train = Annotated[
     str | None,
     typer.Argument(metavar="TRAIN", help="Labeled training images: a folder, a CSV file, or FORMAT:PATH."),
 ]
-Val = Annotated[str | None, data_flag(metavar="DATA", help="Labeled validation images.")]
+Val = Annotated[
+    str | None,
+    data_flag(metavar="DATA", help="Labeled validation images, or the share of TRAIN that is held out: 0.2."),
+]
 Head = Annotated[
     str, model_flag(help="Classification head; see `ssl-seg list heads`.", autocompletion=completion.heads)
 ]

@@ -13,7 +13,12 @@ Train = Annotated[
     str | None,
     typer.Argument(metavar="TRAIN", help="Training images with masks: a folder, or FORMAT:PATH."),
 ]
-Val = Annotated[str | None, data_flag(metavar="DATA", help="Validation images with masks.")]
+Val = Annotated[
+    str | None,
+    data_flag(
+        metavar="DATA", help="Validation images with masks, or the share of TRAIN that is held out: 0.2."
+    ),
+]
 Head = Annotated[
     str,
     model_flag(

@@ -26,7 +26,7 @@ from ssl_seg.utils.toml import read_toml, to_toml
 RUN_FILES = (
     *("run.toml", "scores.jsonl", "status.json", "run.log", "result.json", "masks.json", "tracking.json"),
     *("digests.json", "backbone.safetensors", "model.safetensors", "best.safetensors"),
-    *("confusion.csv", "val_predictions.csv", "val_confusions.npz"),
+    *("confusion.csv", "val.csv", "val_predictions.csv", "val_confusions.npz"),
     *("probe_predictions.csv", "probe_untrained.csv"),
 )
 

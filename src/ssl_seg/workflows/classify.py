@@ -29,17 +29,19 @@ def load_data(
     from ssl_seg.data.label_alignment import align_labels
     from ssl_seg.data.label_checks import check_labels, warn_of_twins, warn_of_unmeasured
     from ssl_seg.data.subset import one_hot
-    from ssl_seg.workflows.labeled_subset import labeled_subset
+    from ssl_seg.workflows.held_out import training_and_validation
     from ssl_seg.workflows.overlap import check_overlap
 
     train = open_dataset("train", labelled=True)
     images = session.image_cache(train, config)
     check_labels(images, train, config.train)
-    train, images = labeled_subset(
+    (train, images), cut = training_and_validation(
         session, config, train, images, lambda cache: one_hot(cache.targets, len(cache.classes))
     )
-    if not config.val:
-        return FinetuneData(train, images), config
+    if cut is not None:
+        warn_of_unmeasured(cut[1], f"the validation share of {config.train}")
+    if not config.val or cut is not None:
+        return FinetuneData(train, images, *(cut or ())), config
     val = open_dataset("val", parts=("val",), labelled=True)
     val_images = session.image_cache(val, config)
     align_labels(val_images, val, images.classes, config.val)

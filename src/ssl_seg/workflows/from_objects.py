@@ -84,7 +84,7 @@ def pretrain(
 def finetune(
     model: "Model | ClassificationTask | SegmentationTask",
     train: "Dataset",
-    val: "Dataset | None" = None,
+    val: "Dataset | float | None" = None,
     *,
     out: str | Path,
     config: ClassificationConfig | SegmentationConfig | None = None,
@@ -102,7 +102,7 @@ def finetune(
     Args:
         model: trained in place; or a task with a model and its own loss. Masks as labels select segmentation,
             class indices classification.
-        train, val: training and validation images with labels of the same type.
+        train, val: images with labels of the same type; `val` may be the share of the training images held out: 0.2.
         out: run folder.
         config: settings; default: those of `classify` or `segment`.
         mean, std: normalization, for images in [0, 1]; default: ImageNet.
@@ -122,8 +122,7 @@ def finetune(
     from ssl_seg.workflows.segment import SEGMENTATION
 
     normalization = {"mean": mean or IMAGENET_MEAN, "std": std or IMAGENET_STD}
-    datasets = {"train": train} | ({} if val is None else {"val": val})
-    rest: tuple[Any, ...] = datasets, normalization, expanded(out), resume, progress
+    rest: tuple[Any, ...] = {"train": train, "val": val}, normalization, expanded(out), resume, progress
     own = model if isinstance(model, ClassificationTask | SegmentationTask) else None
     network: object = model if own is None else own.model
     if not isinstance(network, Model):
@@ -160,7 +159,7 @@ def _finetune(
     config: C,
     model: "Model",
     module: Any,
-    datasets: Mapping[str, "Dataset"],
+    datasets: Mapping[str, Any],
     normalization: Mapping[str, Any],
     folder: Path,
     resume: bool,
@@ -170,15 +169,16 @@ def _finetune(
     from ssl_seg.workflows.components import Components
     from ssl_seg.workflows.finetune import run_finetuning
 
-    def open_dataset(role: str, **needs: Any) -> "Dataset":
+    def open_dataset(role: str, **needs: Any) -> Any:
         _check_labels(datasets[role], needs)
         return datasets[role]
 
+    val = datasets["val"]
     config = replace(
         with_backbone(config, model.backbone),
         head=registered_name(load_plugins().registry, "heads", model.head),
         train=dataset_name(datasets["train"]),
-        val=dataset_name(datasets["val"]) if "val" in datasets else None,
+        val=val if val is None else str(val) if isinstance(val, int | float) else dataset_name(val),
     )
     metrics = [("metrics", name) for name in split_names(config.metric)]
     with (

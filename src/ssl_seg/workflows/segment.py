@@ -35,7 +35,7 @@ def load_data(
 ) -> "tuple[FinetuneData, SegmentationConfig]":
     """Training and validation images with their masks; settles which classes are excluded."""
     from ssl_seg.data.mask_counts import pixels_of_masks
-    from ssl_seg.workflows.labeled_subset import labeled_subset
+    from ssl_seg.workflows.held_out import training_and_validation
     from ssl_seg.workflows.mask_metadata import check_classes, metadata_of_masks, print_classes
     from ssl_seg.workflows.overlap import check_overlap
 
@@ -50,18 +50,18 @@ def load_data(
         config = replace(config, exclude=",".join(metadata["exclude"]))
     excluded = metadata["exclude"] = split_names(config.exclude or "")
     excluded_indices = _class_indices(excluded, images.classes)
-    train, images = labeled_subset(session, config, train, images, partial(pixels_of_masks, exclude=excluded))
+    count = partial(pixels_of_masks, exclude=excluded)
+    (train, images), cut = training_and_validation(session, config, train, images, count)
     images.notes = {"masks": getattr(train, "how", ""), "palette": metadata["palette"]}
-    val = val_images = None
-    if config.val:
+    val, val_images = cut or (None, None)
+    if config.val and not cut:
         val = open_dataset("val", masks=True, parts=("data", "val"), palette=metadata["palette"])
         print_classes(val, config.val, print_line)
         val_images = session.image_cache(val, config)
         check_classes(val, val_images.classes, images.classes, config.val)
         val_images.classes = images.classes
         check_overlap((train, images), (val, val_images), allowed=config.allow_overlap)
-    reader = getattr(train, "reader", None)
-    counts = _count_pixels(session, config, images, val_images, excluded, reader)
+    counts = _count_pixels(session, config, images, val_images, excluded, getattr(train, "reader", None))
     return FinetuneData(train, images, val, val_images, excluded_indices, metadata, counts), config
 
 
