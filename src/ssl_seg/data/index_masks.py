@@ -6,7 +6,7 @@ from pathlib import Path
 from ssl_seg.base import IGNORE_INDEX
 from ssl_seg.data.mask_census import Census, percent
 from ssl_seg.data.mask_files import MaskReader
-from ssl_seg.data.palettes import BINARY, Colour, unnamed_palette
+from ssl_seg.data.palettes import BINARY, Colour, Palette, unnamed_palette
 from ssl_seg.errors import DataError
 
 VOID_SHARE = 0.25  # of all pixels: more of 255 is no border between things
@@ -67,6 +67,37 @@ def two_values(found: Census, void: Sequence[int] = ()) -> tuple[MaskReader, str
     values = ((0,), (others[0],)) if others else _EITHER
     shown = others[0] if others else "1 or 255"
     return MaskReader(BINARY, "indices", values=values), f"two values: 0 is background, {shown} is object"
+
+
+def check_ids(palette: Palette, found: Census) -> None:
+    """See that masks hold the ids of a palette, and not already the indices of its classes.
+
+    Raises:
+        DataError: all values are indices of classes, and as ids most pixels would be no class.
+    """
+    ids = {value for values in palette.values for value in values}
+    plain = {*range(len(palette.names)), IGNORE_INDEX}
+    if found.pixels.keys() <= plain and sum(map(found.share, ids)) < 1 - VOID_SHARE:
+        answer = "cityscapes_train" if palette.source == "cityscapes" else str(len(palette.names))
+        raise DataError(
+            f"the masks seem to hold class indices, 0 to {len(palette.names) - 1}, and not the ids of {palette.source}",
+            where=found.histogram(),
+            next=f"-o data.palette={answer}",
+        )
+
+
+def check_class_indices(classes: int, found: Census) -> None:
+    """See that predicted masks hold indices of classes where the true ones hold other ids.
+
+    Raises:
+        DataError: they hold others.
+    """
+    if beyond := sorted(found.pixels.keys() - {*range(classes), IGNORE_INDEX}):
+        raise DataError(
+            f"the predicted masks hold {beyond[0]}: not one of the class indices 0 to {classes - 1}",
+            where=found.histogram(),
+            next="write class indices or the colors of the palette, as ssl-seg predict does",
+        )
 
 
 def covers(share: float, where: str, classes: int) -> DataError:

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from ssl_seg.data import index_masks
+from ssl_seg.data.id_palettes import NAMED_PALETTES
 from ssl_seg.data.mask_census import Census, colour_census, percent, sample, shown_colour, value_census
 from ssl_seg.data.mask_files import MaskReader, is_grey, palette_of
 from ssl_seg.data.palettes import (
@@ -57,6 +58,8 @@ def detect_encoding(
         reader, description = _two_values(paths, seen, bits)
     else:
         reader = MaskReader(palette, _coding(seen, palette, bits))
+        if reader.encoding == "indices" and palette.values:
+            index_masks.check_ids(palette, value_census(list(seen), bits=bits))
         description = f"{'colours' if reader.encoding == 'colours' else 'class indices'} of {palette.source}"
     if void and reader.encoding == "colours":
         raise DataError(
@@ -67,7 +70,9 @@ def detect_encoding(
     palette = reader.palette
     if void:
         # a class that has no pixel is not to be predicted
-        gone = [] if reader.values else [palette.names[value] for value in void if value < len(palette.names)]
+        ids = palette.values or [(index,) for index in range(len(palette.names))]
+        listed = [] if reader.values else zip(palette.names, ids, strict=True)
+        gone = [name for name, values in listed if values and set(values) <= set(void)]
         exclude = tuple(dict.fromkeys((*palette.exclude, *gone)))
         palette = replace(palette, void_values=(*palette.void_values, *void), exclude=exclude)
     return replace(reader, palette=palette, threshold_channels=bits), description
@@ -160,7 +165,8 @@ def _by_colours(
     palette = _among_built_in(found)
     if palette is not None:
         return MaskReader(palette), _recognised(palette, found)
-    fitting = [name for name, palette in BUILT_IN_PALETTES.items() if _has_all(palette, found)]
+    known = {name: palette for name, palette in NAMED_PALETTES.items() if palette.by == "colours"}
+    fitting = [name for name, palette in known.items() if _has_all(palette, found)]
     answers = [
         *(f"-o data.palette={name}" for name in fitting),
         f"-o data.palette=FILE.json with {_json(found)}",

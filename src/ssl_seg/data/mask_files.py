@@ -40,7 +40,7 @@ class MaskReader:
         encoding: what a pixel holds.
         threshold_channels: each channel counts as 0 below 128 and as 255 from there on, before it is looked up.
         unknown_class: what a value that is no class is read as; None makes it an error.
-        values: of indices, those of each class; by default 0, 1, ...
+        values: of indices, those of each class; by default those of the palette.
     """
 
     palette: Palette
@@ -75,15 +75,20 @@ class MaskReader:
         """(65537,) class of every value; the last stands for all others."""
         table = np.full(_LARGEST + 2, UNKNOWN_CLASS, dtype=np.uint8)
         table[IGNORE_INDEX] = IGNORE_INDEX
-        for index, values in enumerate(self.values or [(index,) for index in range(len(self.palette.names))]):
+        for index, values in enumerate(self.ids or [(index,) for index in range(len(self.palette.names))]):
             table[list(values)] = index
         table[list(self.palette.void_values)] = IGNORE_INDEX
         return table
 
     @property
+    def ids(self) -> tuple[tuple[int, ...], ...]:
+        """Of indices, the values of each class; empty: 0, 1, ..."""
+        return self.values or self.palette.values
+
+    @property
     def guesses_void(self) -> bool:
         """Whether 255 is read as no class only because that is the custom."""
-        is_class = any(IGNORE_INDEX in values for values in self.values or ())
+        is_class = any(IGNORE_INDEX in values for values in self.ids)
         return self.encoding == "indices" and not is_class and IGNORE_INDEX not in self.palette.void_values
 
     def _format_unknown(self, values: NDArray[Any]) -> str:

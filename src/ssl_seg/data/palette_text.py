@@ -5,15 +5,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from ssl_seg.base import IGNORE_INDEX
+from ssl_seg.data.id_palettes import NAMED_PALETTES
 from ssl_seg.data.palettes import (
     BINARY,
-    BUILT_IN_PALETTES,
     MAX_CLASSES,
     Colour,
     Palette,
     named,
     unnamed_palette,
+    voc_colormap,
 )
+from ssl_seg.data.side_files import entries_of
 from ssl_seg.errors import DataError, UsageError, did_you_mean
 from ssl_seg.utils.home import expanded
 from ssl_seg.utils.toml import parse_json
@@ -26,7 +28,8 @@ def read_palette(text: str) -> Palette:
     """A built-in name, `binary`, a number of classes without names, a JSON file, or what such a file holds.
 
     That is `{"NAME": [RED, GREEN, BLUE], ...}`, or `{"classes": [{"name": ..., "rgb": [...], "id": ...},
-    ...]}` where `id` may be left out. Beside `classes`, `"ignore"` names the classes that stand for none, by
+    ...]}` where `id` may be left out; instead of it, `ids` lists the values of the class in masks of indices, and
+    `aliases` further colours. Beside `classes`, `"ignore"` names the classes that stand for none, by
     name or id, and values of index masks that are no class, as 255; without it a class called `unknown`,
     `void`, `unlabelled` or `ignore` stands for none. `"void"` lists colours and values of pixels without a
     class, and `"masks": "indices"` says that masks never hold the colours.
@@ -35,8 +38,8 @@ def read_palette(text: str) -> Palette:
         UsageError: no such name or file.
         DataError: the file is no palette; the text says why.
     """
-    if text in BUILT_IN_PALETTES:
-        return BUILT_IN_PALETTES[text]
+    if text in NAMED_PALETTES:
+        return NAMED_PALETTES[text]
     if text == "binary":
         return BINARY
     if text.isdecimal():
@@ -46,18 +49,18 @@ def read_palette(text: str) -> Palette:
     path = expanded(text)
     if not path.is_file():
         raise UsageError(
-            f"no palette {text!r}{did_you_mean(text, [*BUILT_IN_PALETTES, 'binary'])}",
-            next=f"one of {', '.join(BUILT_IN_PALETTES)}, binary, a number of classes, or a JSON file",
+            f"no palette {text!r}{did_you_mean(text, [*NAMED_PALETTES, 'binary'])}",
+            next=f"one of {', '.join(NAMED_PALETTES)}, binary, a number of classes, or a JSON file",
         )
     try:
-        return _parsed(path.read_text(encoding="utf-8-sig"), str(path))
+        return _parsed(path.read_text(encoding="utf-8-sig"), str(path), path.name)
     except (OSError, UnicodeDecodeError) as error:
         raise _no_palette(str(path), str(error)) from error
 
 
 def names_no_file(text: str) -> bool:
     """Whether a palette's text, as of `as_text`, stands for itself: what a weight file says must not open another."""
-    return text in BUILT_IN_PALETTES or text == "binary" or text.isdecimal() or text.lstrip().startswith("{")
+    return text in NAMED_PALETTES or text == "binary" or text.isdecimal() or text.lstrip().startswith("{")
 
 
 def as_text(palette: Palette) -> str:
@@ -65,7 +68,7 @@ def as_text(palette: Palette) -> str:
     if palette.by == "two values":
         return "binary"
     count = len(palette.names)
-    known = {**BUILT_IN_PALETTES, str(count): unnamed_palette(count, "")}
+    known = {**NAMED_PALETTES, str(count): unnamed_palette(count, "")}
     for name, other in known.items():
         if _content(palette) == _content(other):
             return name
@@ -76,19 +79,39 @@ def _content(palette: Palette) -> dict[str, Any]:
     pairs = zip(palette.names, palette.colours, strict=True)
     void = [*map(list, palette.void), *palette.void_values]
     return {
-        "classes": [{"name": name, "rgb": list(colour)} for name, colour in pairs],
+        "classes": [
+            {
+                "name": name,
+                "rgb": list(colour),
+                **({"ids": list(palette.values[index])} if palette.values else {}),
+                **({"aliases": list(map(list, palette.aliases[index]))} if any(palette.aliases) else {}),
+            }
+            for index, (name, colour) in enumerate(pairs)
+        ],
         "ignore": list(palette.exclude),
         **({"void": void} if void else {}),
         **({"masks": "indices"} if palette.by == "indices" else {}),
     }
 
 
-def _parsed(text: str, source: str) -> Palette:
+def _parsed(text: str, source: str, file: str = "") -> Palette:
     try:
+        if (listed := entries_of(file, text)) is not None:
+            return _checked(_from_entries(*listed, source))
         return _checked(_from_json(parse_json(text), source))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise _no_palette(source, reason) from error
+
+
+def _from_entries(entries: list[tuple[str, Colour]], ids: list[int], source: str) -> Palette:
+    """The palette of a labelling tool; of ids 0, 1, ... nothing more need be said."""
+    if not entries:
+        raise ValueError("it defines no classes")
+    names = [name for name, _ in entries]
+    values = () if ids == list(range(len(ids))) else tuple((id_,) for id_ in ids)
+    by = {"by": "indices", "values": values} if ids else {}
+    return named(source, entries, exclude=_called_nothing(names), **by)
 
 
 def _no_palette(source: str, reason: str) -> DataError:
@@ -109,9 +132,17 @@ def _from_json(content: Any, source: str) -> Palette:
     names = [str(entry["name"]) for entry in ordered]
     exclude, values = _ignored(content, names)
     void = content.get("void", [])
+    has_ids, colours = any("ids" in entry for entry in ordered), voc_colormap(len(names))
+    pairs = [
+        (name, _colour(entry["rgb"]) if "rgb" in entry or not has_ids else colour)
+        for name, entry, colour in zip(names, ordered, colours, strict=True)
+    ]
+    aliases = tuple(tuple(map(_colour, entry.get("aliases", []))) for entry in ordered)
     return named(
         source,
-        [(name, _colour(entry["rgb"])) for name, entry in zip(names, ordered, strict=True)],
+        pairs,
+        values=tuple(tuple(map(_id, entry["ids"])) for entry in ordered) if has_ids else (),
+        aliases=aliases if any(aliases) else (),
         exclude=exclude,
         void=tuple(_colour(item) for item in void if not isinstance(item, int)),
         void_values=(*values, *(item for item in void if isinstance(item, int))),
@@ -147,10 +178,18 @@ def _colour(rgb: Any) -> Colour:
     return rgb[0], rgb[1], rgb[2]
 
 
+def _id(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 16:
+        raise ValueError(f"{value!r} is no id: an integer from 0 to 65535")
+    return value
+
+
 def _checked(palette: Palette) -> Palette:
     if not 0 < len(palette.names) <= MAX_CLASSES:
         raise ValueError(f"it has {len(palette.names)} classes, a mask holds 1 to {MAX_CLASSES}")
-    for values in (palette.names, palette.colours):
+    ids = (*(id_ for ids in palette.values for id_ in ids), *(palette.void_values if palette.values else ()))
+    shades = (*palette.colours, *(shade for more in palette.aliases for shade in more))
+    for values in (palette.names, shades, ids):
         twice = [value for value in dict.fromkeys(values) if values.count(value) > 1]
         if twice:
             raise ValueError(f"{twice[0]} is duplicated")

@@ -26,6 +26,8 @@ class Palette:
         colours: RGB, 0 to 255, of each class.
         void: further colours, of pixels without a class.
         void_values: in masks of indices, values of pixels without a class.
+        values: in masks of indices, those of each class; empty: 0, 1, ...
+        aliases: further colours of each class; empty: none.
         exclude: names of classes that stand for "none of these", as `unknown` does.
         source: where it comes from, for people.
         by: what it says of masks with one channel. `colours`: they hold grey colours if it has these, else
@@ -39,6 +41,13 @@ class Palette:
     source: str = ""
     by: Literal["colours", "indices", "two values"] = "colours"
     void_values: tuple[int, ...] = ()
+    values: tuple[tuple[int, ...], ...] = ()
+    aliases: tuple[tuple[Colour, ...], ...] = ()
+
+    @property
+    def all_aliases(self) -> tuple[tuple[Colour, ...], ...]:
+        """The further colours of each class."""
+        return self.aliases or ((),) * len(self.names)
 
     @property
     def array(self) -> NDArray[np.uint8]:
@@ -60,6 +69,8 @@ class Palette:
         """(2 ** 24,) class of every colour, as red * 65536 + green * 256 + blue; `UNKNOWN_CLASS` where none."""
         table = np.full(1 << 24, UNKNOWN_CLASS, dtype=np.uint8)
         table[pack_rgb(np.array([*self.void], dtype=np.uint8).reshape(-1, 3))] = IGNORE_INDEX
+        for index, colours in enumerate(self.all_aliases):
+            table[pack_rgb(np.array(colours, dtype=np.uint8).reshape(-1, 3))] = index
         table[pack_rgb(self.array)] = np.arange(len(self.colours), dtype=np.uint8)
         return table
 

@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 from ssl_seg.base import IGNORE_INDEX, Dataset
 from ssl_seg.data.file_pairs import pair_files
 from ssl_seg.data.files import FileDataset
+from ssl_seg.data.id_palettes import NAMED_PALETTES
+from ssl_seg.data.label_maps import apply_map
 from ssl_seg.data.mask_coding import detect_encoding
 from ssl_seg.data.mask_files import MaskReader, downsample_mask
 from ssl_seg.data.pair_names import Affixes, had
 from ssl_seg.data.palette_text import as_text, read_palette
 from ssl_seg.data.palettes import Palette
+from ssl_seg.data.side_files import NAMES
 from ssl_seg.data.splits import split_folder
 from ssl_seg.errors import UsageError
 from ssl_seg.hooks import hookimpl
@@ -36,6 +39,7 @@ def mask_pairs(
     case: Literal["exact", "ignore"] = "exact",
     unpaired: Literal["stop", "skip"] = "stop",
     palette: str | None = None,
+    map: str | None = None,
     default_palette: str | None = None,
     ignore: list[int] | None = None,
     colours: Literal["exact", "bits"] = "exact",
@@ -54,8 +58,10 @@ def mask_pairs(
             selects all files that are not masks.
         case: whether upper and lower case distinguish names.
         unpaired: action for images without a mask and masks without an image.
-        palette: `deepglobe`, `camvid`, `voc`, `binary`, a number of classes, or a JSON file (or text) of names and
-            colors. Default: `palette.json` next to the images or one folder above, else detected.
+        palette: `deepglobe`, `camvid`, `voc`, `cityscapes`, `cityscapes_train`, `ade20k`, `loveda`, `binary`, a number of
+            classes, or a JSON file (or text) of names and colors. Default: `palette.json`, `labelmap.txt` or `_classes.csv`
+            next to the images or one folder above, else detected.
+        map: `7:0,8:1,0-6:ignore`, or a JSON file: ids or classes to merge, rename, or ignore; see `apply_map`.
         default_palette: palette if there is neither; validation masks are read like those of training.
         ignore: unlabeled values of index masks, such as `255` or `0,255`.
         colours: `exact`, or `bits`: threshold each channel at 128, as the graders of the `deepglobe` palette do.
@@ -78,16 +84,22 @@ def mask_pairs(
     )
     affixes = Affixes(image_prefix, image_suffix, mask_prefix, mask_suffix, case)
     pairs = pair_files(image_root, mask_root, affixes, skip_unpaired=unpaired == "skip")
-    known, paths = _palette(base, palette, default_palette), [mask_root / mask for _, mask in pairs]
+    known = _palette(base, palette, map, default_palette)
+    paths = [mask_root / mask for _, mask in pairs]
     found, description = detect_encoding(paths, known, void=ignore or (), bits=colours == "bits")
     return MaskPairDataset(
         image_root, mask_root, pairs, _with_unknown_class(found, stray), affixes, description, range=range
     )
 
 
-def _palette(base: Path, palette: str | None, default: str | None) -> Palette | None:
-    near = (base / "palette.json", base.parent / "palette.json")
-    text = palette or next((str(path) for path in near if path.is_file()), None) or default
+def _palette(base: Path, palette: str | None, map: str | None, default: str | None) -> Palette | None:
+    if map in NAMED_PALETTES and palette is None:
+        palette, map = map, None
+    near = (folder / name for folder in (base, base.parent) for name in NAMES)
+    text = palette or next((str(path) for path in near if path.is_file()), None)
+    if map is not None:
+        return apply_map(map, read_palette(text) if text else None)
+    text = text or default
     return read_palette(text) if text else None
 
 
@@ -151,8 +163,10 @@ class MaskPairDataset(Dataset):
             palette.colours,
             palette.void,
         )
-        if reader.values or palette.void_values:
-            coding = (*coding, reader.values, palette.void_values)
+        if reader.ids or palette.void_values:
+            coding = (*coding, reader.ids, palette.void_values)
+        if palette.aliases:
+            coding = (*coding, palette.aliases)
         self._cache_key = repr(coding)
 
     def file(self, index: int) -> str:

@@ -113,16 +113,22 @@ def evaluate_mask_folder(folder: Path, data: str, options: dict[str, dict[str, s
 
 
 def _reader(dataset: "Dataset", files: list[Path], metadata: dict[str, Any]) -> "MaskReader":
-    """How predicted masks are read: by the true masks' palette, as colours or as indices."""
+    """How predicted masks are read: by the true masks' palette, as colours or as indices of classes, not as their ids."""
     from dataclasses import replace
 
+    from ssl_seg.data.index_masks import check_class_indices
+    from ssl_seg.data.mask_census import sample, value_census
     from ssl_seg.data.mask_coding import detect_encoding
     from ssl_seg.data.palettes import UNKNOWN_CLASS, Palette
 
     own = getattr(dataset, "reader", None)
     colors = tuple((red, green, blue) for red, green, blue in metadata["colours"])
     palette = own.palette if own else Palette(tuple(dataset.classes), colors)
-    reader, _ = detect_encoding(files, palette, bits=own.threshold_channels if own else False)
+    bits, has_ids = own.threshold_channels if own else False, bool(palette.values)
+    palette = replace(palette, values=(), void_values=()) if has_ids else palette
+    reader, _ = detect_encoding(files, palette, bits=bits)
+    if has_ids and reader.encoding == "indices":
+        check_class_indices(len(palette.names), value_census(list(sample(files)), bits=bits))
     return replace(reader, unknown_class=UNKNOWN_CLASS)
 
 
