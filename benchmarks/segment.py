@@ -32,7 +32,8 @@ from ssl_seg.base import IGNORE_INDEX, Model
 from ssl_seg.data.canvases import WHOLE
 from ssl_seg.data.image_cache import open_image_cache
 from ssl_seg.data.loader import Loader
-from ssl_seg.datasets.mask_pairs import MaskPairDataset, mask_pairs
+from ssl_seg.data.mask_dataset import MaskDataset
+from ssl_seg.datasets.mask_pairs import mask_pairs
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.loop import fit
 from ssl_seg.engine.optim import build_optimizer, build_param_groups
@@ -52,7 +53,7 @@ def wait(device: torch.device) -> None:
 class Ours:
     """ssl-seg, fp32 like its peer."""
 
-    def __init__(self, dataset: MaskPairDataset, cache: Path, size: int, batch: int) -> None:
+    def __init__(self, dataset: MaskDataset, cache: Path, size: int, batch: int) -> None:
         torch.manual_seed(0)
         self.device = Device("fp32")
         self.classes, self.size, self.batch = list(dataset.classes), size, batch
@@ -116,7 +117,7 @@ class Ours:
 class Files(TorchDataset):
     """Images and masks from files through transforms, in workers."""
 
-    def __init__(self, dataset: MaskPairDataset, transform: v2.Transform | None) -> None:
+    def __init__(self, dataset: MaskDataset, transform: v2.Transform | None) -> None:
         self.dataset, self.transform = dataset, transform
         self.finish = v2.Compose(
             [v2.ToDtype({tv_tensors.Image: torch.float32, "others": None}, scale=True),
@@ -140,7 +141,7 @@ class Files(TorchDataset):
 class Reference:
     """A loop as in torchvision's reference scripts for segmentation."""
 
-    def __init__(self, dataset: MaskPairDataset, size: int, batch: int, workers: int) -> None:
+    def __init__(self, dataset: MaskDataset, size: int, batch: int, workers: int) -> None:
         torch.manual_seed(0)
         self.device, self.classes = Device("fp32").device, len(dataset.classes)
         self.model = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=self.classes)

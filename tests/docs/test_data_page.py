@@ -21,8 +21,11 @@ TREES = {block.split("/")[0]: block for path, _, block in marked("tree") if path
 OPTIONS = {
     "street": {"images": "images", "masks": "labels", "palette": "7"},
     "cityscapes": {
-        **{"images": "leftImg8bit", "masks": "gtFine", "palette": "cityscapes"},
-        **{"image_suffix": "_leftImg8bit", "mask_suffix": "_gtFine_labelIds"},
+        "images": "leftImg8bit",
+        "masks": "gtFine",
+        "palette": "cityscapes",
+        "image_suffix": "_leftImg8bit",
+        "mask_suffix": "_gtFine_labelIds",
     },
 }
 CITYSCAPES = list(NAMED_PALETTES["cityscapes"].names[:10])
