@@ -157,7 +157,7 @@ def _indices(source: str, names: Sequence[str]) -> list[int]:
     raise UsageError(what, where=f"classes: {', '.join(names[:12])}" if names else None, next=_EXAMPLE)
 
 
-def _indexed(text: str, targets: Mapping[int, Target]) -> list[Target]:
+def _indexed(text: str, targets: Mapping[int, Target]) -> Sequence[Target]:
     """The indices 0, 1, ... of which each is a target."""
     found = {target for target in targets.values() if isinstance(target, int)}
     if missing := sorted({*range(max(found) + 1)} - found):
