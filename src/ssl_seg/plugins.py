@@ -17,6 +17,7 @@ from ssl_seg.utils.foreign import is_ctrl_c, know
 from ssl_seg.utils.home import default_cache_dir
 from ssl_seg.utils.importing import ImportFault, import_fence
 from ssl_seg.utils.interrupt import Interrupted
+from ssl_seg.utils.lazy_dynamo import dynamo_on_demand
 from ssl_seg.utils.log import log
 from ssl_seg.utils.surroundings import restored
 
@@ -107,8 +108,9 @@ class PluginManager:
 def load_plugins() -> PluginManager:
     """The built-in plugins, then the installed ones of the entry-point group `ssl_seg`."""
     plugins = PluginManager()
-    for module in built_in_modules():
-        plugins.register(module, module.__name__, BUILT_IN)
+    with dynamo_on_demand():
+        for module in built_in_modules():
+            plugins.register(module, module.__name__, BUILT_IN)
     registry, notes = plugins.registry, default_cache_dir() / "importing"
     for point, source in iter_entry_points(GROUP, registry.failures.append):
         whose = f"plugin {point.name!r} of {source}"
