@@ -49,7 +49,7 @@ def test_several_runs_are_reported_where_the_command_is_given(cli, out, tmp_path
 
 def test_the_same_folder_twice_is_one(cli, out):
     assert cli("report", out, out)[0] == 0
-    assert (out / "report.html").read_text().count('data-run="classify-10"') == 1
+    assert (out / "report.html").read_text().count("<code>classify-10</code>") == 1
 
 
 def test_what_cannot_be_reported(cli, tmp_path):

@@ -2,7 +2,7 @@
 
 from html.parser import HTMLParser
 
-VOID = {"meta", "link", "img", "br", "input", "path", "circle", "rect"}
+VOID = {"meta", "link", "img", "br", "input", "path", "circle", "line", "rect"}
 
 
 class Reader(HTMLParser):

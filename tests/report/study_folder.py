@@ -78,7 +78,7 @@ def write_confusion(folder, classes):
 
 def tile_colour(i):
     """Of a thumbnail that shows nothing else, told apart from those beside it."""
-    return 40 * (i % 6), 30 * (i % 8), 255 - 3 * i
+    return 40 * (i % 6), 30 * (i % 8), 255 - 3 * (i % 80)
 
 
 def write_map(folder, classes, files, *, count=80):
@@ -194,4 +194,39 @@ def write_study(out, *, word="plain"):
         f"masks {word}": {"rows": names[3:], "score": "val_miou"},
     }
     write_json(out / "study.json", {"format": 1, "tables": tables, "stages": about})
+    return out
+
+
+WIDE = {
+    "A": "A · no pre-training, full model",
+    "B": "B · with labels, full model",
+    "C": "C · without labels, full model",
+    "D": "D · with labels, classifier only",
+    "E": "E · without labels, classifier only",
+}
+
+
+def write_wide_study(out, *, count=65):
+    """Five settings of a classifier, of many classes with long names, and one network on masks of wide images."""
+    classes = [f"{'a_long_class_name' if i % 9 == 0 else 'class'} {i}" for i in range(count)]
+    about = {}
+    for place, (name, title) in enumerate(WIDE.items()):
+        resolved = {
+            "init": {
+                "weights": f"/home/somebody/runs/homework/train-{place}/weights.pt",
+                "sha256": f"{place}" * 64,
+            },
+            "views": {"1": {"ratio": [0.75, 4 / 3], "scale": [0.08, 1.0]}} if place % 2 else {},
+        }
+        write_classify(out / f"classify-{place}0", 0, classes, settings={"o": resolved, "lr": 0.1 * place})
+        runs = {"0": f"classify-{place}0"}
+        about[name] = {"title": title, "command": "classify", "published": 0.5, "runs": runs}
+    write_map(out / "classify-20", classes, ["photo.jpg", f"{'long' * 12}.jpg"], count=260)
+    write_segment(
+        out / "segment-90", 0, ["road", "tree", "sky", "unknown"], ["0013_mask.png", "0062_mask.png"]
+    )
+    about["DeepLabV3"] = {"title": "DeepLabV3-ResNet50", "command": "segment", "runs": {"0": "segment-90"}}
+    rows = {"settings": {"rows": list(WIDE), "score": "val_top1"}}
+    masks = {"masks": {"rows": ["DeepLabV3"], "score": "val_miou"}}
+    write_json(out / "study.json", {"format": 1, "tables": rows | masks, "stages": about})
     return out

@@ -23,7 +23,7 @@ def row(name, last, published=None, images=0):
 
 def dots(svg):
     """(x, y, what it tells) of every dot."""
-    found = re.findall(r'<circle cx="([\d.-]+)" cy="([\d.-]+)"[^>]*><title>([^<]*)</title>', svg)
+    found = re.findall(r'<circle cx="([\d.-]+)%?" cy="([\d.-]+)"[^>]*><title>([^<]*)</title>', svg)
     return [(float(x), float(y), told) for x, y, told in found]
 
 
@@ -83,7 +83,7 @@ def test_intervals_are_to_scale():
     assert told["A\nmean of 2: 0.3000"] == pytest.approx(told["A\nseed 0: 0.2000"] + 0.1 * scale, abs=0.2)
     assert told["C\nmean of 1: 0.5000"] == pytest.approx(told["A\nseed 0: 0.2000"] + 0.3 * scale, abs=0.2)
     low, high = rows[0].interval
-    (start, end) = re.findall(r'class="range"[^>]* d="M([\d.]+) [^"]*H([\d.]+)m', svg)[0]
+    (start, end) = re.findall(r'class="range"[^>]*><line x1="([\d.]+)%" x2="([\d.]+)%"', svg)[0]
     assert float(end) - float(start) == pytest.approx((high - low) * scale, abs=0.2)
     assert f"95% CI {low:.4f} to {high:.4f}" in svg
     assert "published 0.6000" in svg
@@ -109,7 +109,7 @@ def test_a_name_stays_a_name(name):
     ):
         read = ET.fromstring(standalone_svg(svg))
         kinds = {element.tag.removeprefix(SVG) for element in read.iter()}
-        assert kinds <= {"svg", "style", "rect", "path", "text", "g", "circle", "title"}
+        assert kinds <= {"svg", "style", "rect", "path", "line", "text", "g", "circle", "title"}
         assert strip_unprintable(name).split()[0] in "".join(read.itertext()) + read.get("aria-label")
 
 

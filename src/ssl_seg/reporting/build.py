@@ -67,7 +67,7 @@ class Report:
     results: list[Result]
     curves: list[Curves]
     classes: dict[str, summaries.ClassTable]
-    calibration: list[tuple[str, list[summaries.Cell]]]
+    calibration: list[summaries.Row]
     health: list[tuple[str, str, str]]
     runs: list[RunRow]
     settings: list[conditions.SettingsDiff]
@@ -160,6 +160,24 @@ def _curves(collected: ReportData, command: str) -> Curves:
         if chart := line_chart(lines, key):
             charts.append((key, chart))
     return Curves(command, [(stage.label, color_indices[stage.stage.name]) for stage in stages], charts)
+
+
+def run_names(report: Report) -> dict[str, str]:
+    """Folder -> name of each run."""
+    return {run.folder.name: run.name for run in report.collected.runs}
+
+
+def run_grid(report: Report) -> tuple[list[str], list[summaries.Row]]:
+    """The head and the rows of the table of runs; with energy if any run has recorded it."""
+    energy = any(row.cells[-1].value is not None for row in report.runs)
+    head = ["run", "status", "epochs", "score", "last", "best", "training time", "images/s"]
+    rows: list[summaries.Row] = [
+        [row.run.name, row.run.state, row.epochs, row.key, *row.cells[: None if energy else -1]]
+        for row in report.runs
+    ]
+    folders = [row.run.folder.name for row in report.runs]
+    grid = [[*cells, folder] for cells, folder in zip(rows, folders, strict=True)]
+    return [*head, *(["energy"] if energy else []), "folder"], grid
 
 
 def _run_row(run: ReportRun) -> RunRow:

@@ -3,17 +3,17 @@
 from typing import Any
 
 from ssl_seg.reporting.records import ReportData, ReportRun
-from ssl_seg.reporting.summaries import Cell, number
+from ssl_seg.reporting.summaries import Cell, Row, number
 
 HEAD = ("run", "calibration error", "with temperature", "temperature", "images or pixels")
 _KEYS = ("ece", "ece_scaled", "temperature")
 
 
-def calibration_rows(collected: ReportData) -> list[tuple[str, list[Cell]]]:
-    """Return the name and the cells of each finished run that has recorded its calibration."""
+def calibration_rows(collected: ReportData) -> list[Row]:
+    """Return a row of each finished run that has recorded its calibration."""
     runs = [run for run in collected.runs if run.state == "finished"]
     return [
-        (run.name, _cells(run, found))
+        [run.name, *_cells(run, found)]
         for run in runs
         if isinstance(found := run.result.get("calibration"), dict)
     ]

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from ssl_seg.reporting.collect import read_or_note
 from ssl_seg.reporting.embedding_maps import EmbeddingMap
 from ssl_seg.reporting.images import EncodedImage, encode_mask, encode_photo, read_svg
 from ssl_seg.reporting.records import ReportData, ReportRun
-from ssl_seg.reporting.summaries import Cell, number
+from ssl_seg.reporting.summaries import Cell, Row, number
 
 _ALL = "all networks of the study, on one scale"
 
@@ -61,6 +61,11 @@ class SamComparison:
     def models(self) -> list[str]:
         """The trained networks in the comparison."""
         return list(dict.fromkeys(name for image in self.images for name in image.models))
+
+    def grid(self, names: Mapping[str, str]) -> tuple[list[str], list[Row]]:
+        """The head and the rows of the table; `names` are those of the runs, by folder."""
+        head = ["image", "segments", "achievable mIoU", *(names.get(name, name) for name in self.models)]
+        return head, [[i.name, i.segments, i.agreement, *map(i.model, self.models)] for i in self.images]
 
 
 @dataclass

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from ssl_seg.reporting.build import Report
+from ssl_seg.reporting.build import Report, run_grid
+from ssl_seg.reporting.summaries import texts
 from ssl_seg.results.tables import latex_table
 from ssl_seg.utils.files import atomic_write_text
 from ssl_seg.utils.text import strip_unprintable
@@ -27,12 +28,9 @@ def tables(report: Report) -> str:
             f"% {command}: {table.what} at the last epoch, mean and standard deviation over seeds",
             latex_table(table.rows()),
         ]
-    head = ["run", "status", "epochs", "score", "last", "best", "training time"]
-    rows = [
-        [row.run.name, row.run.state, row.epochs, row.key, *(cell.text for cell in row.cells[:3])]
-        for row in report.runs
-    ]
-    return "\n\n".join([*parts, "% runs", latex_table([head, *rows])]) + "\n"
+    head, rows = run_grid(report)
+    columns = [line[:7] for line in (head, *map(texts, rows))]
+    return "\n\n".join([*parts, "% runs", latex_table(columns)]) + "\n"
 
 
 def _one_line(text: str) -> str:

@@ -5,12 +5,13 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ssl_seg.reporting.build import COMMAND_TITLES, Report, map_charts
+from ssl_seg.reporting.build import COMMAND_TITLES, Report, map_charts, run_grid, run_names
 from ssl_seg.reporting.calibration import HEAD
 from ssl_seg.reporting.figures import MaskExample
 from ssl_seg.reporting.images import EncodedImage
 from ssl_seg.reporting.prose import prose_markdown
-from ssl_seg.reporting.summaries import ClassTable
+from ssl_seg.reporting.settings_diff import DATA_HEAD, MACHINE_HEAD
+from ssl_seg.reporting.summaries import ClassTable, texts
 from ssl_seg.reporting.svg import standalone_svg
 from ssl_seg.reporting.training_health import LEVELS
 from ssl_seg.results.tables import as_markdown, markdown_table
@@ -53,8 +54,7 @@ class _Writer:
             for number, (_, label, picture) in enumerate(matrices):
                 self._say(self._image(f"confusion-{index}-{number}", picture, label), _md(label))
         if report.calibration:
-            rows = [[name, *(cell.text for cell in cells)] for name, cells in report.calibration]
-            self._say("## Calibration", markdown_table([list(HEAD), *rows]))
+            self._say("## Calibration", markdown_table([list(HEAD), *map(texts, report.calibration)]))
         self._masks(report.figures.mask_examples, report.figures.legend)
         self._sam(report)
         if report.figures.networks:
@@ -148,13 +148,8 @@ class _Writer:
             self._section("Comparison with SAM", "sam", always=True)
         for index, sam in enumerate(report.figures.sams):
             self._say(f"### {_md(sam.model)}")
-            names = {run.folder.name: run.name for run in report.collected.runs}
-            head = ["image", "segments", "achievable mIoU", *(names.get(name, name) for name in sam.models)]
-            rows = [
-                [i.name, i.segments.text, i.agreement.text, *(i.model(name).text for name in sam.models)]
-                for i in sam.images
-            ]
-            self._say(markdown_table([head, *rows]))
+            head, rows = sam.grid(run_names(report))
+            self._say(markdown_table([head, *map(texts, rows)]))
             for image_index, image in enumerate(sam.images):
                 if image.picture:
                     self._say(self._image(f"sam-{index}-{image_index}", image.picture, image.name))
@@ -163,41 +158,17 @@ class _Writer:
         self._say("## Training health")
         notes = [f"- **{LEVELS[level]}** {_md(run)}: {_md(text)}" for run, level, text in report.health]
         self._say("\n".join(notes) or "All runs finished without warnings.")
-        head = [
-            "run",
-            "status",
-            "epochs",
-            "score",
-            "last",
-            "best",
-            "training time",
-            "images/s",
-            "energy",
-            "folder",
-        ]
-        rows = [
-            [
-                row.run.name,
-                row.run.state,
-                row.epochs,
-                row.key,
-                *(cell.text for cell in row.cells),
-                row.run.folder.name,
-            ]
-            for row in report.runs
-        ]
-        self._say("## Runs", markdown_table([head, *rows]), "Reproduction commands:")
+        head, rows = run_grid(report)
+        self._say("## Runs", markdown_table([head, *map(texts, rows)]), "Reproduction commands:")
         self._say(_code(row.run.repeat_command for row in report.runs if row.run.settings))
         for part in report.settings:
             self._say(f"## Configuration: {COMMAND_TITLES.get(part.command, _md(part.command)).lower()}")
             if part.differing:
-                lines = [[key, *values] for key, values in part.differing]
-                self._say(markdown_table([["setting", *part.head], *lines]))
+                setting, lines = part.grid()
+                self._say(markdown_table([setting, *lines]))
             self._say(markdown_table([["common to all stages", ""], *map(list, part.shared)]))
-        head = ["role", "path", "images", "skipped", "fingerprint", "stages"]
-        self._say("## Data", markdown_table([head, *map(list, report.data)]))
-        machines = markdown_table([["device", "versions", "runs"], *map(list, report.machines)])
-        self._say("## Environment", machines)
+        self._say("## Data", markdown_table([DATA_HEAD, *map(list, report.data)]))
+        self._say("## Environment", markdown_table([MACHINE_HEAD, *map(list, report.machines)]))
         if report.missing:
             self._say("## Missing items", _code(f"{command}  # {what}" for what, command in report.missing))
 

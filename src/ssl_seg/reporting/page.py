@@ -9,10 +9,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ssl_seg.figures.palette import PAGE_MARKERS, SERIES
-from ssl_seg.reporting.build import COMMAND_TITLES, Report, map_charts
+from ssl_seg.reporting.build import COMMAND_TITLES, Report, map_charts, run_grid, run_names
 from ssl_seg.reporting.calibration import HEAD
 from ssl_seg.reporting.embedding_maps import EmbeddingMap, map_json
 from ssl_seg.reporting.prose import prose
+from ssl_seg.reporting.settings_diff import DATA_HEAD, MACHINE_HEAD
 from ssl_seg.reporting.svg import theme_css
 from ssl_seg.reporting.training_health import LEVELS
 from ssl_seg.utils.files import atomic_write_text
@@ -57,7 +58,13 @@ def page(report: Report) -> str:
         svg=Markup,
         sheets=in_script(json.dumps(sheets)),
         maps=maps,
-        run_names={run.folder.name: run.name for run in report.collected.runs},
+        run_names=run_names(report),
+        run_grid=run_grid(report),
+        commands=[(row.run.name, row.run.repeat_command) for row in report.runs if row.run.settings],
+        marks=dict.fromkeys(("yes", "finished"), "good")
+        | dict.fromkeys(("failed", "stopped", "running"), "bad"),
+        data_head=DATA_HEAD,
+        machine_head=MACHINE_HEAD,
     )
 
 

@@ -1,11 +1,14 @@
 """Configuration, data and environment of runs."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from ssl_seg.reporting.records import ReportData, ReportRun
 
+DATA_HEAD = ["role", "path", "images", "skipped", "fingerprint", "stages"]
+MACHINE_HEAD = ["device", "versions", "runs"]
 _SHOWN_ELSEWHERE = ("seed", "out", "config", "resume", "train", "val", "data", "probe")
 
 
@@ -17,6 +20,10 @@ class SettingsDiff:
     head: list[str]
     differing: list[tuple[str, list[str]]]
     shared: list[tuple[str, str]]
+
+    def grid(self) -> tuple[list[str], list[list[str]]]:
+        """The head and the rows of the flags that differ."""
+        return ["setting", *self.head], [[key, *values] for key, values in self.differing]
 
 
 def settings_diff(collected: ReportData, command: str) -> SettingsDiff:
@@ -57,6 +64,12 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_shown, value))}]"
+    if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{40,}", value):
+        return f"{value[:12]}…"  # a digest; run.toml has all of it
     return "–" if value in (None, "") else str(value)
 
 

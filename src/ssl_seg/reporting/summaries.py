@@ -38,6 +38,14 @@ class Cell:
     source: str = ""
 
 
+Row = list["str | Cell"]  # of a table
+
+
+def texts(row: Row) -> list[str]:
+    """A row as text."""
+    return [cell if isinstance(cell, str) else cell.text for cell in row]
+
+
 @dataclass(frozen=True)
 class ClassTable:
     """One row per class, then the means; one column per stage.
@@ -53,15 +61,17 @@ class ClassTable:
     lines: list[tuple[str, Cell, list[Cell]]]
     means: list[tuple[str, list[Cell]]]
 
-    def rows(self) -> list[list[str]]:
-        """The table as text, the head first; with the number of pixels or images if it is known."""
+    def grid(self) -> tuple[list[str], list[Row], list[Row]]:
+        """The head, the rows of the classes, and those of the means; with the number of pixels if it is known."""
         known = any(support.value is not None for _, support, _ in self.lines)
-        counts = [["pixels"], *([support.text] for _, support, _ in self.lines), *([""] for _ in self.means)]
-        cells = [*((name, row) for name, _, row in self.lines), *self.means]
-        texts = [("class", self.head), *((name, [cell.text for cell in row]) for name, row in cells)]
-        return [
-            [name, *(count if known else []), *row] for (name, row), count in zip(texts, counts, strict=True)
-        ]
+        lines: list[Row] = [[name, *([support] if known else []), *row] for name, support, row in self.lines]
+        means: list[Row] = [[name, *([""] if known else []), *row] for name, row in self.means]
+        return ["class", *(["pixels"] if known else []), *self.head], lines, means
+
+    def rows(self) -> list[list[str]]:
+        """The table as text, the head first."""
+        head, lines, means = self.grid()
+        return [head, *map(texts, [*lines, *means])]
 
 
 def format_class_table(collected: ReportData, command: str) -> ClassTable | None:

@@ -14,9 +14,11 @@ from ssl_seg.utils.text import strip_unprintable
 
 _DASHES = ("", "7 3", "2 3", "9 3 2 3")
 _MAX_MARKERS = 40  # points of a line with a tooltip
+_MAX_LABEL = 44  # letters, which fit a phone
+_FILE_WIDTH = 760  # pixels, of a fluid chart in a file of its own
 _STYLE = (
     "text{font:12px system-ui,sans-serif;fill:var(--ink)}.grid{stroke:var(--rule)}.axis{stroke:var(--soft)}"
-    ".line{fill:none;stroke-width:2}.faint{fill:var(--soft)}.range{stroke-width:2}"
+    ".line{fill:none;stroke-width:2}.label{font-weight:500;paint-order:stroke;stroke:#fff;stroke-width:5px}.faint{fill:var(--soft)}.range{stroke-width:2}"
 )
 
 
@@ -85,8 +87,10 @@ def _curve(line: Series, points: Sequence[tuple[float, float, float, float]], ti
     )
 
 
-def interval_chart(rows: Sequence[StageScores], color_indices: Mapping[str, int], *, width: int = 760) -> str:
+def interval_chart(rows: Sequence[StageScores], color_indices: Mapping[str, int]) -> str:
     """Return a chart of each row's mean, individual seeds, confidence interval and published score.
+
+    Positions are in percent: the chart is as wide as its place, and its text keeps its size.
 
     Args:
         color_indices: row -> index of its color.
@@ -94,25 +98,23 @@ def interval_chart(rows: Sequence[StageScores], color_indices: Mapping[str, int]
     known = [row for row in rows if row.last]
     if not known:
         return ""
-    high = 34
-    left, right, height = 264, 20, 34 + high * len(rows)
+    high, height = 48, 30 + 48 * len(rows)
     seen = [end for row in known for end in (*row.last.values(), *(row.interval or ()))]
     seen += [row.published for row in rows if row.published is not None]
-    ticks = _ticks(min(seen), max(seen), 6)
-    across = _scale(ticks[0], ticks[-1], left, width - right)
+    ticks = _ticks(min(seen), max(seen), 5)
+    across = _scale(ticks[0], ticks[-1], 5, 95)
     parts = []
     for tick in ticks:
-        parts.append(f'<path class="grid" d="M{across(tick):.1f} 4V{height - 26}"/>')
-        parts.append(
-            f'<text x="{across(tick):.1f}" y="{height - 8}" text-anchor="middle">{_format_tick(tick)}</text>'
-        )
+        x = f"{across(tick):.2f}%"
+        parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="4" y2="{height - 26}"/>')
+        parts.append(f'<text x="{x}" y="{height - 8}" text-anchor="middle">{_format_tick(tick)}</text>')
     for number, row in enumerate(rows):
-        middle = 4 + high * number + high / 2
         name = strip_unprintable(row.label)
-        cut = name if len(name) <= 35 else f"{name[:34]}…"
-        parts.append(f'<text x="{left - 14}" y="{middle + 4}" text-anchor="end">{escape(cut)}</text>')
-        parts.append(_interval(row, color_indices[row.name], middle, across))
-    return _svg(width, height, "scores with 95% confidence intervals", parts)
+        cut = name if len(name) <= _MAX_LABEL else f"{name[: _MAX_LABEL - 1]}…"
+        parts.append(f'<text class="label" x="0" y="{high * number + 16}">{escape(cut)}</text>')
+        parts.append(_interval(row, color_indices[row.name], high * number + 30, across))
+    label = "scores with 95% confidence intervals"
+    return f'<svg width="100%" height="{height}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
 
 
 def _interval(row: StageScores, color_index: int, y: float, across: "_Scale") -> str:
@@ -120,22 +122,23 @@ def _interval(row: StageScores, color_index: int, y: float, across: "_Scale") ->
     if row.interval:
         low, high = row.interval
         tip = f"<title>{name}\n95% CI {low:.4f} to {high:.4f}</title>"
-        span = f"M{across(low):.1f} {y - 5}v10m0 -5H{across(high):.1f}m0 -5v10"
-        parts.append(f'<path class="range" stroke="{color}" fill="none" d="{span}">{tip}</path>')
+        ends = [f"{across(end):.2f}%" for end in row.interval]
+        bar = f'<line x1="{ends[0]}" x2="{ends[1]}" y1="{y}" y2="{y}"/>'
+        caps = "".join(f'<line x1="{x}" x2="{x}" y1="{y - 5}" y2="{y + 5}"/>' for x in ends)
+        parts.append(f'<g class="range" stroke="{color}">{bar}{caps}{tip}</g>')
     for seed, value in row.last.items():
         tip = f"<title>{name}\nseed {seed}: {value:.4f}</title>"
         parts.append(
-            f'<circle cx="{across(value):.1f}" cy="{y + 10}" r="2.5" fill="{color}" opacity=".7">{tip}</circle>'
+            f'<circle cx="{across(value):.2f}%" cy="{y + 10}" r="2.5" fill="{color}" opacity=".7">{tip}</circle>'
         )
     if row.last:
         mean = math.fsum(row.last.values()) / len(row.last)
         tip = f"<title>{name}\nmean of {len(row.last)}: {mean:.4f}</title>"
-        parts.append(f'<circle cx="{across(mean):.1f}" cy="{y}" r="5" fill="{color}">{tip}</circle>')
+        parts.append(f'<circle cx="{across(mean):.2f}%" cy="{y}" r="5" fill="{color}">{tip}</circle>')
     if row.published is not None:
-        x, tip = across(row.published), f"<title>{name}\npublished {row.published:.4f}</title>"
-        parts.append(
-            f'<path class="faint" d="M{x:.1f} {y - 6}l6 6l-6 6l-6 -6z" fill-opacity=".75">{tip}</path>'
-        )
+        tip = f"<title>{name}\npublished {row.published:.4f}</title>"
+        mark = f'<path class="faint" d="M0 -6l6 6l-6 6l-6 -6z" fill-opacity=".75">{tip}</path>'
+        parts.append(f'<svg x="{across(row.published):.2f}%" y="{y}" overflow="visible">{mark}</svg>')
     return "".join(parts)
 
 
@@ -171,6 +174,7 @@ def theme_css() -> str:
 def standalone_svg(svg: str) -> str:
     """Return a chart as a separate file in light colors, without CSS variables."""
     background = '<rect width="100%" height="100%" fill="#fff"/>'
+    svg = svg.replace('width="100%"', f'width="{_FILE_WIDTH}"', 1)
     svg = svg.replace(">", f' xmlns="http://www.w3.org/2000/svg"><style>{_STYLE}</style>{background}', 1)
     for name, (light, _) in css_variables().items():
         svg = svg.replace(f"var({name})", light)
