@@ -17,6 +17,7 @@ _HOME = {
     "commands.segment": ("segment",),
     "commands.evaluate": ("evaluate",),
     "commands.predict": ("predict",),
+    "commands.pseudo_label": ("pseudo_label",),
     "commands.embed": ("embed",),
     "commands.export": ("export",),
     "commands.report": ("report",),

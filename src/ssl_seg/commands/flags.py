@@ -15,6 +15,7 @@ from ssl_seg.utils.progress import show_progress
 
 data_flag = partial(typer.Option, rich_help_panel="Data")
 model_flag = partial(typer.Option, rich_help_panel="Model")
+label_flag = partial(typer.Option, rich_help_panel="Labels")
 inference_flag = partial(typer.Option, rich_help_panel="Inference")
 compute_flag = partial(typer.Option, rich_help_panel="Compute")
 output_flag = partial(typer.Option, rich_help_panel="Output")

@@ -1,6 +1,6 @@
 """Predicted masks of images, in files, with what else is known of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePath
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -50,11 +50,7 @@ def predict_masks(
     metadata = session.loaded.metadata
     dataset = session.dataset(images)
     names = [name for name, _ in dataset.samples]
-    indices = _without_masks(names, metadata)
-    chosen = set(indices)
-    if left_out := [name for index, name in enumerate(names) if index not in chosen]:
-        count = pluralize(len(left_out), "file")
-        session.progress.print_line(f"left out by name, as masks are: {count}, for example {left_out[0]}")
+    indices = images_among(names, metadata, session.progress.print_line)
     writer = _MaskWriter(session, dataset, out, files, mask_names(dataset, indices, metadata), indices)
     record = output_path(out, _RESULT)
     refuse_taken([*writer.paths(), *taken_record(record)], session.inputs(dataset), overwrite=files.overwrite)
@@ -76,14 +72,23 @@ def predict_masks(
         raise
 
 
-def _without_masks(names: list[str], metadata: dict[str, Any]) -> list[int]:
-    """Rows of the images; where masks lie beside them, these are told by their names and left out."""
-    ends = [PurePath(name).stem for name in names]
+def images_among(
+    names: list[str], metadata: Mapping[str, Any], print_line: Callable[[str], None]
+) -> list[int]:
+    """Indices of the images; where masks lie beside them, these are told by their names and left out."""
+    stems = [PurePath(name).stem for name in names]
     image, mask = (
         (metadata.get(f"{kind}_prefix", ""), metadata[f"{kind}_suffix"]) for kind in ("image", "mask")
     )
-    paired = [index for index, end in enumerate(ends) if any(image) and core_of(end, image) is not None]
-    return paired or [index for index, end in enumerate(ends) if not any(mask) or core_of(end, mask) is None]
+    paired = [index for index, stem in enumerate(stems) if any(image) and core_of(stem, image) is not None]
+    indices = paired or [
+        index for index, stem in enumerate(stems) if not any(mask) or core_of(stem, mask) is None
+    ]
+    chosen = set(indices)
+    if left_out := [name for index, name in enumerate(names) if index not in chosen]:
+        count = pluralize(len(left_out), "file")
+        print_line(f"left out by name, as masks are: {count}, for example {left_out[0]}")
+    return indices
 
 
 class _MaskWriter:

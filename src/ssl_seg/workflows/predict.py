@@ -148,6 +148,12 @@ def write_result(
     session: "InferenceSession", path: Path, out: Path, count: int, seconds: float, files: Sequence[Path]
 ) -> Predictions:
     """Write how long it took and how the probabilities were made."""
+    write_record(session, path, count, seconds)
+    return Predictions(out, count, seconds, session.temperature, [*files, path])
+
+
+def write_record(session: "InferenceSession", path: Path, count: int, seconds: float, **more: Any) -> None:
+    """Write `result.json`: how long `count` images took, how the probabilities were made, and `more`."""
     per_image = seconds / count if count else None
     record = {
         "images": count,
@@ -156,9 +162,9 @@ def write_result(
         "device": session.device.describe(),
         "tta": session.tta,
         "temperature": session.temperature,
+        **more,
     }
     atomic_write_text(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    return Predictions(out, count, seconds, session.temperature, [*files, path])
 
 
 def check_out(out: Path, ending: str) -> None:

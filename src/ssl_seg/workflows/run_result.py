@@ -1,4 +1,4 @@
-"""Results of workflows: a finished run, predictions, embeddings, an export."""
+"""Results of workflows: a finished run, predictions, pseudo-labels, embeddings, an export."""
 
 import copy
 from dataclasses import dataclass, field
@@ -102,6 +102,25 @@ class Predictions:
     seconds: float = 0.0
     temperature: float = 1.0
     files: list[Path] = field(default_factory=list, repr=False)
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """Confident predictions as labels.
+
+    Attributes:
+        path: folder that `--extra` of `classify` and `segment` reads.
+        count: number of labeled images.
+        images: number of images that were predicted.
+        classes: by name: `predicted` and `labeled` images (segmentation: pixels) and the `threshold` of the class.
+        temperature: what the logits were divided by before the confidences; 1 without a calibrated run.
+    """
+
+    path: Path
+    count: int
+    images: int
+    classes: dict[str, dict[str, float]] = field(repr=False)
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True)
