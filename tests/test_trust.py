@@ -134,6 +134,8 @@ READERS = {
     "evaluate of a hub folder": ("evaluate", "hub", "demo:40", "--cpu"),
     "predict": ("predict", "classify", "demo:4", "--out", "l.csv", "--cpu"),
     "predict masks": ("predict", "segment", "demo:4", "--out", "masks", "--cpu"),
+    "pseudo-label": ("pseudo-label", "classify", "demo:4", "--out", "l", "--cpu"),
+    "pseudo-label of masks": ("pseudo-label", "segment", "demo:4", "--out", "l", "--cpu"),
     "predict with a head": ("predict", "head", "demo:4", "--out", "l.csv", "--cpu"),
     "embed of a model": ("embed", "classify", "demo:4", *NPZ),
     "embed of a backbone": ("embed", "backbone.safetensors", "demo:4", *NPZ),

@@ -12,6 +12,7 @@ PAGES = {
     "segment": "../segment.md",
     "evaluate": "../classify.md#evaluation",
     "predict": "../classify.md#inference",
+    "pseudo-label": "../pseudo-labels.md",
     "embed": "../classify.md#inference",
     "figure": "../figures.md",
     "study": "../study.md",

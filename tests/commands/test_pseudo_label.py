@@ -148,7 +148,7 @@ def test_a_share_of_the_pixels_of_each_class_is_labelled(run, labels):
 def test_an_image_without_a_confident_pixel_is_left_out(run, labels, scenes):
     model = run("segment")
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(scenes / "dark.png")
-    network, metadata = load(model)
+    network, _ = load(model)
     with torch.no_grad():
         dark = network(torch.full((1, 3, 40, 40), -1.0)).softmax(dim=1).amax()
     threshold = float(dark) + 0.01
@@ -165,7 +165,10 @@ def test_nothing_is_overwritten_and_nothing_is_left_of_what_fails(run, labels, s
     assert "already exists" in labels(model, code=9)
     assert (tmp_path / "labels" / "mine.txt").read_text() == "mine"
     err = labels(model, "--threshold", 1, out="none", code=3)
-    assert "none of 12 images has a prediction of confidence 1 or more" in err and "--per-class-share" in err
+    assert (
+        "none of 12 images has a prediction of confidence 1 or more; the highest is 0.9" in err
+        and "--per-class-share" in err
+    )
     assert "--threshold must be from 0 to 1" in labels(model, "--threshold", 90, out="none", code=2)
     assert "no image file" in labels(model, images="demo:4", out="none", code=2)
     (scenes / "broken.png").write_text("no image")

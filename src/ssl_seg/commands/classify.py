@@ -19,6 +19,8 @@ from ssl_seg.workflows.run_result import RunResult
 def classify(
     train: classify_flags.Train = None,
     val: classify_flags.Val = None,
+    extra: training.Extra = None,
+    extra_weight: training.ExtraWeight = None,
     fraction: training.Fraction = None,
     per_class: training.PerClass = None,
     images: training.Images = None,

@@ -19,6 +19,8 @@ from ssl_seg.workflows.segment import SEGMENTATION
 def segment(
     train: mask_flags.Train = None,
     val: mask_flags.Val = None,
+    extra: training.Extra = None,
+    extra_weight: training.ExtraWeight = None,
     fraction: training.Fraction = None,
     per_class: training.PerClass = None,
     images: training.Images = None,

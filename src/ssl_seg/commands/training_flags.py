@@ -44,6 +44,18 @@ AnySize = Annotated[
     model_flag("--any-size", help="Allow an --image-size other than the one the weights were trained at."),
 ]
 
+Extra = Annotated[
+    str | None,
+    data_flag(
+        metavar="FOLDER",
+        help="More training images with labels that count less, from `ssl-seg pseudo-label` for example; those that are "
+        "also validation or labeled images are left out.",
+    ),
+]
+ExtraWeight = Annotated[
+    float | None,
+    data_flag(metavar="WEIGHT", help="Weight of an image of --extra in the loss.", show_default="1"),
+]
 Fraction = Annotated[
     float | None,
     data_flag(

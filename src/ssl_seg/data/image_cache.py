@@ -65,7 +65,7 @@ class ImageCache:
     def __init__(self, folder: Path) -> None:
         index = read_json(folder / "index.json")
         self.folder, self.fingerprint = folder, folder.name
-        self.notes: dict[str, str] = {}
+        self.notes: dict[str, Any] = {}
         self.canvas: int = index["canvas"]
         self.classes: list[str] = index["classes"]
         self.num_skipped: int = index["skipped"]

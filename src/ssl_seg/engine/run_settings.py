@@ -18,7 +18,7 @@ RESUME_OVERRIDABLE = frozenset(
     {"allow_overlap", "save_every", "cache", "out", "config", "resume", "compile", "track", "max_time"}
 )
 # where images lie: a resumed run may find them elsewhere, `record` compares what is in them
-PLACES = frozenset({"data", "probe", "train", "val"})
+PLACES = frozenset({"data", "probe", "train", "val", "extra"})
 COMPONENTS = {
     "ssl": "ssl",
     "backbone": "backbones",

@@ -49,12 +49,14 @@ class ClassificationTask(SupervisedTask):
         """One batch: `loss`, and `accuracy` where targets are class indices.
 
         Args:
-            micro_batch: (B, 3, H, W) images, or (B, C) pooled features in their place; and targets: (B,)
-                class indices, or (B, classes) probabilities.
+            micro_batch: (B, 3, H, W) images, or (B, C) pooled features in their place; targets: (B,)
+                class indices, or (B, classes) probabilities; and, if need be, (B,) factors of the images' losses.
         """
-        inputs, targets = micro_batch
+        inputs, targets, *weights = micro_batch
         logits = head_logits(self.model, inputs) if inputs.ndim == 2 else self.model(inputs)
-        loss = cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
+        reduction = "none" if weights else "mean"
+        loss = cross_entropy(logits, targets, label_smoothing=self.label_smoothing, reduction=reduction)
+        loss = (loss * weights[0]).mean() if weights else loss
         if targets.ndim == 2:
             return {"loss": loss}
         return {"loss": loss, "accuracy": (logits.argmax(dim=1) == targets).float().mean()}

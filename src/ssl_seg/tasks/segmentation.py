@@ -51,20 +51,21 @@ class SegmentationTask(SupervisedTask):
         """One batch: `loss`, and the fraction of pixels that are right.
 
         Args:
-            micro_batch: (B, 3, H, W) images and (B, H, W) int64 classes.
+            micro_batch: (B, 3, H, W) images, (B, H, W) int64 classes and, if need be, (B,) factors of the
+                losses of the images' pixels, for the cross entropy alone.
         """
-        images, masks = micro_batch
+        images, masks, *weights = micro_batch
         model, size = self.model, (images.shape[-2], images.shape[-1])
         masks = masks.masked_fill(torch.isin(masks, model.excluded), IGNORE_INDEX)
         features = model.backbone(images)
         logits = model.without_excluded(model.head(features, size))
-        loss = self._loss(logits, masks)
+        loss = self._loss(logits, masks, *weights)
         auxiliary = getattr(model.head, "auxiliary", None)
         extra = auxiliary(features, size) if auxiliary else None
         if extra is not None:
             if not isinstance(extra, Tensor) or extra.shape != logits.shape:
                 raise wrong(model.head, "auxiliary() must return logits of the same shape as forward()")
-            loss = loss + self.aux_weight * self._loss(model.without_excluded(extra), masks)
+            loss = loss + self.aux_weight * self._loss(model.without_excluded(extra), masks, *weights)
         labelled = masks != IGNORE_INDEX
         # of all processes together: they may hold unequal numbers of pixels with a class
         correct = ((logits.argmax(dim=1) == masks) & labelled).sum() / all_reduce_mean(labelled.sum()).clamp(
@@ -75,7 +76,7 @@ class SegmentationTask(SupervisedTask):
     def shares(self, parts: Sequence[Sequence[Tensor]]) -> list[float]:
         """Of a batch in parts: the share of each in the loss, so that every pixel with a class counts the same."""
         counts = []
-        for _, masks in parts:
+        for _, masks, *_ in parts:
             labelled = masks[~torch.isin(masks, self.model.excluded) & (masks != IGNORE_INDEX)]
             weights = getattr(self.criteria[0], "weights", None)
             count = float(weights[labelled].sum() if weights is not None else labelled.numel())
@@ -84,8 +85,8 @@ class SegmentationTask(SupervisedTask):
         return [count / num_pixels if num_pixels else 1.0 / len(counts) for count in counts]
 
     @full_precision
-    def _loss(self, logits: Tensor, masks: Tensor) -> Tensor:
-        return torch.stack([loss(logits, masks) for loss in self.criteria]).sum()
+    def _loss(self, logits: Tensor, masks: Tensor, *weights: Tensor) -> Tensor:
+        return torch.stack([loss(logits, masks, *weights) for loss in self.criteria]).sum()
 
 
 @torch.no_grad()

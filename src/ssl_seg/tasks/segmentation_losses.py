@@ -23,12 +23,17 @@ class MaskedCrossEntropy(nn.Module):
         super().__init__()
         self.register_buffer("weights", weights, persistent=False)
 
-    def forward(self, logits: Tensor, masks: Tensor) -> Tensor:
-        """(B, C, H, W) logits and (B, H, W) classes -> a scalar."""
+    def forward(self, logits: Tensor, masks: Tensor, image_weights: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) logits and (B, H, W) classes -> a scalar.
+
+        Args:
+            image_weights: (B,) factors of the losses of each image's pixels; they do not change what is divided by.
+        """
         # summed outside of it: on a GPU its own sum is not the same every time
-        loss_sum = F.cross_entropy(
-            logits, masks, self.weights, ignore_index=IGNORE_INDEX, reduction="none"
-        ).sum()
+        losses = F.cross_entropy(logits, masks, self.weights, ignore_index=IGNORE_INDEX, reduction="none")
+        if image_weights is not None:
+            losses = losses * image_weights[:, None, None]
+        loss_sum = losses.sum()
         labelled = masks[masks != IGNORE_INDEX]
         count = float(self.weights[labelled].sum() if self.weights is not None else labelled.numel())
         return loss_sum / max(all_reduce_mean_scalar(count, logits.device), 1e-6)

@@ -112,7 +112,8 @@ def _image_batches(setup: "ClassificationSetup") -> "BatchFn":
             draws = {"seed": config.seed, "epoch": batch.epoch}
             classes = len(images.classes)
             inputs, targets = mixup(inputs, targets, classes, config.mixup, batch.samples, **draws)
-        return micro_batches([inputs, targets], config.accumulate)
+        weights = setup.data.weights_at(batch.samples, inputs.device)
+        return micro_batches([inputs, targets, *weights], config.accumulate)
 
     first = loader.batch_at(0)
     setup.session.save_view_sheet(first.images, [inputs_of(first)], **normalization)
@@ -143,7 +144,8 @@ def _feature_batches(setup: "ClassificationSetup", sampler: "ShuffleSampler") ->
     def batch_at(step: int) -> "list[list[Tensor]]":
         indices = sampler.indices(step).to(rounds.device)
         features = rounds[sampler.epoch(step) % len(rounds)]
-        return micro_batches([features[indices], targets[indices]], config.accumulate)
+        weights = setup.data.weights_at(indices.cpu(), features.device)
+        return micro_batches([features[indices], targets[indices], *weights], config.accumulate)
 
     return batch_at
 

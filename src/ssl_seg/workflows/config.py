@@ -16,7 +16,7 @@ Schedule = Literal["cosine", "constant", "poly"]
 
 # the order of run.toml, over all workflows, which is that of the commands' parameters
 _ORDER = """
-data ssl train val fraction per_class images subset_seed allow_overlap backbone init prefix freeze head
+data ssl train val extra extra_weight fraction per_class images subset_seed allow_overlap backbone init prefix freeze head
 epochs batch_size image_size any_size augment passes mixup label_smoothing keep_features
 loss class_weights exclude watch watch_epochs val_every
 optimizer lr lr_end backbone_lr layer_decay weight_decay weight_decay_end warmup schedule momentum betas clip ema accumulate
@@ -88,6 +88,8 @@ class _FinetuneSettings:
 
     train: str = ""
     val: str | None = None
+    extra: str | None = None
+    extra_weight: float | None = None
     fraction: float | None = None
     per_class: int | None = None
     images: int | None = None
@@ -109,6 +111,9 @@ class _FinetuneSettings:
             raise UsageError(
                 f"--fraction must be above 0 and at most 1, got {self.fraction}", next="--fraction 0.1"
             )
+        if self.extra_weight is not None and not self.extra_weight > 0:
+            what = f"--extra-weight must be above 0, got {self.extra_weight:g}"
+            raise UsageError(what, next="--extra-weight 0.5")
 
 
 @dataclass(frozen=True, kw_only=True)

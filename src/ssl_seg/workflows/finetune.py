@@ -27,8 +27,10 @@ def component_names(config: "FinetuneConfig") -> list[tuple[str, str]]:
 def finetune_by_names(task: Task[C, M], config: C, folder: Path, *, resume: bool) -> RunResult:
     """Build what the settings name, train and measure it in a run's folder."""
     from ssl_seg.workflows.components import Components, with_canonical_names
+    from ssl_seg.workflows.extra_images import check_extra_weight, with_extra_images
     from ssl_seg.workflows.init_weights import resolve_init_weights
 
+    check_extra_weight(config)
     names = component_names(config)
     with open_session(task.command, folder, config, resume=resume, components=names) as session:
         config = with_canonical_names(config, session.plugins.registry)
@@ -46,6 +48,7 @@ def finetune_by_names(task: Task[C, M], config: C, folder: Path, *, resume: bool
         config = init.applied_to(config)
         open_dataset = partial(_open_dataset, components, config)
         data, config = task.load_data(session, config, open_dataset)
+        data = with_extra_images(session, config, data, open_dataset)
         model, config = _build_model(task, session, config, components, data)
         # a resumed run has its own weights, but the features of a frozen backbone come before they are read
         if config.freeze or not session.run_dir.resume:
@@ -112,8 +115,8 @@ def run_finetuning(task: Task[C, M], setup: Setup[C, M], components: "Components
 
 
 def _open_dataset(components: "Components", config: "FinetuneConfig", role: str, **needs: Any) -> Any:
-    data_spec = config.train if role == "train" else config.val
-    return components.dataset(role, data_spec or "", config.o, split=role, **needs)
+    data_spec: str | None = getattr(config, role)
+    return components.dataset(role, data_spec or "", config.o, **{"split": role, **needs})
 
 
 def _build_model(

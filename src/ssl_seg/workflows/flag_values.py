@@ -11,7 +11,7 @@ from ssl_seg.errors import UsageError, did_you_mean
 from ssl_seg.utils.code_names import TypedName
 from ssl_seg.utils.toml import to_toml
 
-GROUPS = ("ssl", "backbone", "head", "data", "val", "probe", "metric")
+GROUPS = ("ssl", "backbone", "head", "data", "val", "extra", "probe", "metric")
 
 
 def config_from_flags(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,19 +6,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssl_seg.errors import DataError, SslSegError, UsageError
+from ssl_seg.errors import SslSegError, UsageError
 from ssl_seg.utils.home import expanded
 from ssl_seg.utils.progress import show_progress, showing
 from ssl_seg.utils.text import split_names
 from ssl_seg.workflows.config import ClassificationConfig, PretrainConfig, SegmentationConfig
-from ssl_seg.workflows.object_names import dataset_name, registered_name, with_backbone, with_settings
+from ssl_seg.workflows.object_checks import check_classes_of, check_labels_of
+from ssl_seg.workflows.object_names import (
+    dataset_name,
+    registered_name,
+    with_backbone,
+    with_datasets,
+    with_settings,
+)
 from ssl_seg.workflows.run_result import RunResult
 from ssl_seg.workflows.session import open_session
-from ssl_seg.workflows.task import C, FinetuneData, M, Setup, Task
+from ssl_seg.workflows.task import C, M, Setup, Task
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset, Model, SSLMethod
-    from ssl_seg.engine.device import Device
     from ssl_seg.tasks.classification import ClassificationTask
     from ssl_seg.tasks.segmentation import SegmentationTask
 
@@ -73,7 +79,7 @@ def pretrain(
     )
     with _from_python("pretrain", folder, progress=progress):
         if probe is not None:
-            _check_labels(probe, {"labelled": True})
+            check_labels_of(probe, {"labelled": True})
         with open_session("train", folder, config, resume=resume) as session:
             resolved = config.resolved(method.recipe, f"ssl method {config.ssl}", session.started)
             components = Components(session.plugins.registry)
@@ -86,6 +92,7 @@ def finetune(
     train: "Dataset",
     val: "Dataset | float | None" = None,
     *,
+    extra: "Dataset | None" = None,
     out: str | Path,
     config: ClassificationConfig | SegmentationConfig | None = None,
     mean: tuple[float, ...] | None = None,
@@ -103,6 +110,7 @@ def finetune(
         model: trained in place; or a task with a model and its own loss. Masks as labels select segmentation,
             class indices classification.
         train, val: images with labels of the same type; `val` may be the share of the training images held out: 0.2.
+        extra: more training images, each of the weight `extra_weight` in the loss.
         out: run folder.
         config: settings; default: those of `classify` or `segment`.
         mean, std: normalization, for images in [0, 1]; default: ImageNet.
@@ -122,7 +130,8 @@ def finetune(
     from ssl_seg.workflows.segment import SEGMENTATION
 
     normalization = {"mean": mean or IMAGENET_MEAN, "std": std or IMAGENET_STD}
-    rest: tuple[Any, ...] = {"train": train, "val": val}, normalization, expanded(out), resume, progress
+    roles = {"train": train, "val": val, "extra": extra}
+    rest: tuple[Any, ...] = roles, normalization, expanded(out), resume, progress
     own = model if isinstance(model, ClassificationTask | SegmentationTask) else None
     network: object = model if own is None else own.model
     if not isinstance(network, Model):
@@ -167,19 +176,18 @@ def _finetune(
 ) -> RunResult:
     from ssl_seg.plugins import load_plugins
     from ssl_seg.workflows.components import Components
+    from ssl_seg.workflows.extra_images import check_extra_weight, with_extra_images
     from ssl_seg.workflows.finetune import run_finetuning
 
     def open_dataset(role: str, **needs: Any) -> Any:
-        _check_labels(datasets[role], needs)
+        check_labels_of(datasets[role], needs)
         return datasets[role]
 
-    val = datasets["val"]
     config = replace(
-        with_backbone(config, model.backbone),
+        with_datasets(with_backbone(config, model.backbone), datasets),
         head=registered_name(load_plugins().registry, "heads", model.head),
-        train=dataset_name(datasets["train"]),
-        val=val if val is None else str(val) if isinstance(val, int | float) else dataset_name(val),
     )
+    check_extra_weight(config)
     metrics = [("metrics", name) for name in split_names(config.metric)]
     with (
         _from_python("finetune", folder, progress=progress),
@@ -187,7 +195,8 @@ def _finetune(
     ):
         components = Components(session.plugins.registry)
         data, config = task.load_data(session, config, open_dataset)
-        _check_classes(model, session.device, config.size, data)
+        data = with_extra_images(session, config, data, open_dataset)
+        check_classes_of(model, session.device, config.size, data)
         module = task.build_module(model, config, data) if module is None else module
         recipe = task.recipe_for(model.backbone, freeze=config.freeze)
         config = config.resolved(recipe, f"ssl-seg {task.command}")
@@ -207,44 +216,3 @@ def _from_python(function: str, folder: Path, *, progress: bool) -> Iterator[Non
             if error.next and error.next.startswith("ssl-seg ") and "--resume" in error.next:
                 error.next = f"ssl_seg.{function}(..., out={str(folder)!r}, resume=True)"
             raise
-
-
-def _check_labels(dataset: "Dataset", needs: Mapping[str, Any]) -> None:
-    """See that a dataset has what is needed of it.
-
-    Raises:
-        DataError: it has no labels, or no masks.
-    """
-    for need, there, what in (
-        ("labelled", bool(dataset.classes), "labels"),
-        ("masks", dataset.masks, "masks"),
-    ):
-        if needs.get(need) and not there:
-            raise DataError(f"{dataset_name(dataset)} has no {what}", next="Arrays(images, labels)")
-    if needs.get("labelled") and dataset.masks:
-        raise DataError(f"{dataset_name(dataset)} has masks, and no label for each image")
-
-
-def _check_classes(model: "Model", device: "Device", size: int, data: FinetuneData) -> None:
-    """See that the model predicts the classes of the data, now and not in the first step.
-
-    Raises:
-        UsageError: it does not, or excludes others than the data.
-    """
-    import torch
-
-    from ssl_seg.engine.inference import eval_mode
-
-    device.to_device(model)
-    with torch.no_grad(), eval_mode(model):
-        outputs = model(torch.zeros(1, 3, size, size, device=device.device)).shape[1]
-    if outputs != len(data.classes):
-        raise UsageError(
-            f"the model predicts {outputs} classes, and the data have {len(data.classes)}",
-            next="Arrays(images, labels, classes=[...])  # where the labels do not show all of them",
-        )
-    if sorted(model.excluded.tolist()) != sorted(data.excluded):
-        raise UsageError(
-            f"the model excludes the classes {model.excluded.tolist()}, and the run {data.excluded}",
-            next=f"Model(backbone, head, excluded={data.excluded})",
-        )

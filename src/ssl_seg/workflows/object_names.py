@@ -1,5 +1,6 @@
 """What `run.toml` and weight files say of objects that were made in Python."""
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
 K = TypeVar("K", PretrainConfig, ClassificationConfig, SegmentationConfig)
 
 # settings that objects decide
-_DECIDED = frozenset({"data", "ssl", "backbone", "probe", "train", "val", "head", "init", "any_size", "o"})
+_DECIDED = frozenset(
+    {"data", "ssl", "backbone", "probe", "train", "val", "extra", "head", "init", "any_size", "o"}
+)
 _LEAST = {"epochs": 1, "batch_size": 2, "image_size": 8, "accumulate": 1, "probe_every": 1, "val_every": 1}
 
 
@@ -47,6 +50,15 @@ def with_settings(config: K, settings: dict[str, Any]) -> K:
 def dataset_name(dataset: "Dataset") -> str:
     """`Arrays(120)`: its kind, and how many images it has."""
     return f"{type(dataset).__name__}({len(dataset)})"
+
+
+def with_datasets(config: K, datasets: Mapping[str, "Dataset | float | None"]) -> K:
+    """Settings with the names of datasets by what they are for; the share that is held out stands for itself."""
+    names: dict[str, Any] = {
+        role: each if each is None else str(each) if isinstance(each, int | float) else dataset_name(each)
+        for role, each in datasets.items()
+    }
+    return replace(config, **names)
 
 
 def with_backbone(config: K, backbone: "Backbone") -> K:

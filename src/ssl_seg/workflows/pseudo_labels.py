@@ -46,6 +46,7 @@ class _Labels:
         written, images: how many images got a label, and were predicted.
         predicted, labeled: (C,) images or pixels of each class.
         thresholds: of each class.
+        highest: confidence of a prediction.
     """
 
     written: int
@@ -53,6 +54,7 @@ class _Labels:
     predicted: "NDArray[np.int64]"
     labeled: "NDArray[np.int64]"
     thresholds: Sequence[float]
+    highest: float
 
 
 def pseudo_label(
@@ -78,7 +80,8 @@ def pseudo_label(
             found = _label_images(session, dataset, folder, out, rule)
         if not found.written:
             raise DataError(
-                f"none of {found.images} images has a prediction of confidence {rule.threshold:g} or more",
+                f"none of {found.images} images has a prediction of confidence {rule.threshold:g} or more; the highest is "
+                f"{found.highest:.3f}",
                 next="a lower --threshold, or --per-class-share 0.2",
             )
         numbers = zip(found.predicted, found.labeled, found.thresholds, strict=True)
@@ -111,8 +114,8 @@ def _label_images(
         for sample, label, value in zip(samples, predicted[chosen], confidence[chosen], strict=True)
     ]
     write_csv(folder / "train.csv", ["filename", "label", "confidence"], rows)
-    counts = [np.bincount(each, minlength=len(classes)) for each in (predicted, predicted[chosen])]
-    return _Labels(len(rows), len(images), *counts, thresholds)
+    before, after = (np.bincount(each, minlength=len(classes)) for each in (predicted, predicted[chosen]))
+    return _Labels(len(rows), len(images), before, after, thresholds, float(confidence.max(initial=0)))
 
 
 def _label_masks(
@@ -133,8 +136,9 @@ def _label_masks(
             histogram.add(mask, confidence)
         thresholds = histogram.thresholds(rule)
     counts = np.zeros((2, IGNORE_INDEX + 1), dtype=np.int64)
-    written = seen = 0
+    written, seen, highest = 0, 0, 0.0
     for seen, (number, mask, confidence) in enumerate(_predictions(session, dataset, indices, window), 1):
+        highest = max(highest, float(confidence.max()))
         labels = np.where(selected(mask, confidence, thresholds), mask, np.uint8(IGNORE_INDEX))
         counts += [np.bincount(each.ravel(), minlength=IGNORE_INDEX + 1) for each in (mask, labels)]
         if (labels == IGNORE_INDEX).all():
@@ -144,7 +148,8 @@ def _label_masks(
         stem = masks[number].removesuffix(f"{_MASK}.png")
         _link(files[number], output_path(folder, f"{stem}{_IMAGE}{PurePath(files[number]).suffix}"))
     atomic_write_text(folder / "palette.json", _palette(metadata))
-    return _Labels(written, seen, *counts[:, : len(classes)], thresholds)
+    before, after = counts[:, : len(classes)]
+    return _Labels(written, seen, before, after, thresholds, highest)
 
 
 def _files_of(dataset: "Dataset", indices: Iterable[int]) -> list[str]:

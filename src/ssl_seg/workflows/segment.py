@@ -90,8 +90,7 @@ def _count_pixels(
     from ssl_seg.utils.log import log
 
     counts = count_masks(images, excluded)
-    guesses_void = bool(reader and reader.guesses_void)
-    warnings = check_learnable(counts, config.train, guesses_void=guesses_void)
+    warnings = check_learnable(counts, config.train, guesses_void=bool(reader and reader.guesses_void))
     session.progress.print_line(f"classes by pixels: {counts.histogram(most=IGNORE_INDEX)}")
     if counts.empty:
         session.progress.print_line(f"{counts.empty} of {counts.masks} masks have no pixel to learn from")
@@ -169,20 +168,21 @@ def build_batches(setup: "SegmentationSetup", sampler: "ShuffleSampler") -> "Bat
     loader = open_loader(setup.data.images, config, setup.session.device)
     (view,) = train_views(setup)
 
-    def crops_of(batch: "Batch") -> "tuple[Tensor, Tensor]":
+    def inputs_of(batch: "Batch") -> "list[Tensor]":
         assert batch.masks is not None
-        draws: dict[str, Any] = {"seed": config.seed, "epoch": batch.epoch, "size": config.size}
-        return augment_with_masks(
-            batch.images, batch.masks, batch.sizes, batch.samples, view, **draws, **normalization
+        draws = {"seed": config.seed, "epoch": batch.epoch, "size": config.size, **normalization}
+        crops, masks = augment_with_masks(
+            batch.images, batch.masks, batch.sizes, batch.samples, view, **draws
         )
+        return [crops, masks, *setup.data.weights_at(batch.samples, crops.device)]
 
     first = loader.batch_at(0)
-    crops, masks = crops_of(first)
+    crops, masks, *_ = inputs_of(first)
     colors = np.array(setup.data.metadata["colours"], dtype=np.uint8)
     colored = torch.from_numpy(colorize_mask(masks.byte().cpu().numpy(), colors)).permute(0, 3, 1, 2)
-    sheet, names = [crops, normalize_images(colored, **normalization)], ("image", "view", "mask")
-    setup.session.save_view_sheet(first.images, sheet, names=names, **normalization)
-    return lambda step: micro_batches(crops_of(loader.batch_at(step)), config.accumulate)
+    sheet = [crops, normalize_images(colored, **normalization)]
+    setup.session.save_view_sheet(first.images, sheet, names=("image", "view", "mask"), **normalization)
+    return lambda step: micro_batches(inputs_of(loader.batch_at(step)), config.accumulate)
 
 
 def build_validator(setup: "SegmentationSetup", metric: "MeanIoU", **common: Any) -> "SegmentationValidator":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from ssl_seg.workflows.config import ClassificationConfig, SegmentationConfig
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from ssl_seg.augment.recipes import View
@@ -41,6 +42,7 @@ class FinetuneData:
         excluded: indices of the classes that are neither trained on nor predicted.
         metadata: what a model file says of the data.
         counts: of the pixels of each class in the training masks.
+        weights: (N,) float32 factors of the losses of the training images, 1 on average; None: all are 1.
     """
 
     train: "Dataset"
@@ -50,6 +52,11 @@ class FinetuneData:
     excluded: list[int] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
     counts: "MaskStatistics | None" = None
+    weights: "Tensor | None" = None
+
+    def weights_at(self, samples: "Tensor", device: "torch.device") -> "list[Tensor]":
+        """The (B,) weights of some training images, on a device; an empty list if all are 1."""
+        return [] if self.weights is None else [self.weights[samples].to(device)]
 
     @property
     def classes(self) -> list[str]:
