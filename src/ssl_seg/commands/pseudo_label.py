@@ -42,7 +42,7 @@ def pseudo_label(
     cache: flags.Cache = None,
     progress: flags.Progress = True,
 ) -> PseudoLabels:
-    """Label images with the confident predictions of a trained model.
+    """Label images with a model's confident predictions.
 
     The folder is read by --extra of `ssl-seg classify` and `ssl-seg segment`. Classification: train.csv lists the
     labeled images. Segmentation: train/ has images and masks, with 255 where no class is confident enough.
