@@ -64,6 +64,7 @@ def classify(
     config: training.Config = None,
     option: flags.Option = None,
     resume: training.Resume = False,
+    dry_run: training.DryRun = False,
     bad_images: flags.BadImages = "stop",
     canvas: training.Canvas = 0,
     cache: flags.Cache = None,

@@ -63,6 +63,7 @@ def segment(
     config: training.Config = None,
     option: flags.Option = None,
     resume: training.Resume = False,
+    dry_run: training.DryRun = False,
     bad_images: flags.BadImages = "stop",
     canvas: mask_flags.Canvas = 0,
     cache: flags.Cache = None,

@@ -156,6 +156,13 @@ Metric = Annotated[
     ),
 ]
 
+DryRun = Annotated[
+    bool,
+    output_flag(
+        "--dry-run",
+        help="Train a few steps and print shapes, parameters, memory and a time forecast; writes nothing but the image cache.",
+    ),
+]
 Out = Annotated[
     Path | None,
     output_flag(

@@ -82,10 +82,11 @@ class ProgressDisplay:
 
     Attributes:
         quiet: say nothing, as one of several processes that do the same.
+        lines, warns: whether lines and warnings are shown, beside the progress.
     """
 
     def __init__(self) -> None:
-        self.quiet = False
+        self.quiet, self.lines, self.warns = False, True, True
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._said = 0.0
@@ -106,8 +107,17 @@ class ProgressDisplay:
 
     def print_line(self, *lines: str) -> None:
         """Lines that stay; a line break in one of them is shown, not made."""
-        if _SHOWN.get().lines:
+        if self.lines and _SHOWN.get().lines:
             self.print(*lines)
+
+    @contextmanager
+    def silenced(self) -> Iterator[None]:
+        """No lines inside, only progress and warnings."""
+        before, self.lines = self.lines, False
+        try:
+            yield
+        finally:
+            self.lines = before
 
     def print(self, *lines: str) -> None:
         """As `say`, whoever has called: for progress and warnings."""
@@ -183,7 +193,7 @@ class _Warnings(logging.Handler):
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.levelno == logging.WARNING:
+        if record.levelno == logging.WARNING and self._console.warns:
             self._console.print(f"warning: {record.getMessage()}")
 
 

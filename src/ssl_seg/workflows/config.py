@@ -53,10 +53,12 @@ class _Settings:
     save_every: int = 0
     track: str | None = None
     o: Options = field(default_factory=dict)
+    dry_run: bool = False  # is not recorded: it leaves no run
 
     def settings(self) -> dict[str, Any]:
-        """By their names, in order."""
-        return dict(sorted(vars(self).items(), key=lambda item: _ORDER.index(item[0])))
+        """By their names, in order; what is recorded of them."""
+        recorded = ((name, vars(self)[name]) for name in _ORDER if name in vars(self))
+        return dict(recorded)
 
     def resolved(
         self, recipe: Mapping[str, Any], whose: str, started: Mapping[str, Any] | None = None

@@ -60,7 +60,7 @@ def finetune_by_names(task: Task[C, M], config: C, folder: Path, *, resume: bool
         )
         setup = Setup(session, config, data, module, init.normalization)
         run_finetuning(task, setup, components)
-    return RunResult(folder)
+    return RunResult(folder, forecast=session.forecast)
 
 
 def run_finetuning(task: Task[C, M], setup: Setup[C, M], components: "Components") -> None:
@@ -85,7 +85,7 @@ def run_finetuning(task: Task[C, M], setup: Setup[C, M], components: "Components
     options = task.metric_options(config, data)
     components.resolved.add("metric", components.registry.resolved("metrics", task.metric, options))
     record_settings(session, config, data.caches, module, sampler.steps_per_epoch, components.resolved)
-    session.progress.print_line(_headline(setup, sampler.steps_per_epoch), f"run: {run_dir.folder}")
+    session.announce(_headline(setup, sampler.steps_per_epoch))
     device.to_device(module)
     if not run_dir.resume:
         warn_of_untrained_taps(module.model, config.size)

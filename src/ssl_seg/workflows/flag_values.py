@@ -27,6 +27,8 @@ def config_from_flags(values: Mapping[str, Any]) -> dict[str, Any]:
     }
     for name in ("out", "config", "resume", "option", "progress"):
         del config[name]
+    if values["resume"] and config["dry_run"]:
+        raise UsageError("--dry-run tries a new run, --resume goes on with one", next="one of them")
     config["o"] = read_options(values["option"] or [])
     check_batch_split(config, 1)
     to_toml(config)  # what run.toml cannot hold is found before the images are read

@@ -1,7 +1,7 @@
 """What `run.toml` and weight files say of objects that were made in Python."""
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ssl_seg.errors import SslSegError, UsageError, did_you_mean
@@ -28,7 +28,7 @@ def with_settings(config: K, settings: dict[str, Any]) -> K:
     """
     from pydantic import TypeAdapter, ValidationError
 
-    known = [field.name for field in fields(config) if field.name not in _DECIDED]
+    known = [name for name in config.settings() if name not in _DECIDED]
     for name in settings:
         if name in _DECIDED:
             raise UsageError(f"{name!r} is not a setting here: the objects decide it")

@@ -31,7 +31,7 @@ def pretrain_by_names(config: PretrainConfig, folder: Path, *, resume: bool) -> 
         config = config.resolved(method.recipe, f"ssl method {config.ssl}", session.started)
         data, probe = components.dataset("data", config.data, config.o), components.probe_dataset(config)
         run_pretraining(session, config, method, data, probe, components, init.normalization)
-    return RunResult(folder)
+    return RunResult(folder, forecast=session.forecast)
 
 
 def run_pretraining(
@@ -74,10 +74,9 @@ def run_pretraining(
     views = views_for(method, first, config, normalization)
     costs = {} if run_dir.resume else {"flops_per_image": training_flops(method, views, device)}
     record_settings(session, config, caches, method, loader.steps_per_epoch, components.resolved, costs)
-    print_line(
+    session.announce(
         f"{config.ssl} on {config.backbone}: {len(images)} images, {pluralize(config.epochs, 'epoch')} of "
-        f"{pluralize(loader.steps_per_epoch, 'step')}, {device.describe()}",
-        f"run: {run_dir.folder}",
+        f"{pluralize(loader.steps_per_epoch, 'step')}, {device.describe()}"
     )
     if probe and not run_dir.resume:
         measure_untrained(session, method, probe, images, config.init)

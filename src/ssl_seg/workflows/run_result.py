@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ssl_seg.base import Backbone, Model
+    from ssl_seg.workflows.forecast import Forecast
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,12 @@ class RunResult:
     Attributes:
         folder: run folder with weights, scores and figures.
         trained: the trained object of `pretrain` and `finetune`.
+        forecast: of a dry run, which leaves no folder.
     """
 
     folder: Path
     trained: "nn.Module | None" = field(default=None, repr=False, compare=False)
+    forecast: "Forecast | None" = field(default=None, repr=False, compare=False)
 
     @cached_property
     def scores(self) -> list[dict[str, Any]]:

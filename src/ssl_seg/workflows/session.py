@@ -1,7 +1,7 @@
 """The surroundings of a training run: device, run folder, signals, progress and observers."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +16,7 @@ from ssl_seg.utils.progress import ProgressDisplay
 from ssl_seg.workflows.bad_files import NAME, BadFiles
 from ssl_seg.workflows.process_guard import attribute_failure, process_group_guard
 from ssl_seg.workflows.run_status import record_exit_status, stoppable
+from ssl_seg.workflows.trial import Trial, TrialEnded, run_folder_of, trial_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from ssl_seg.engine.schedule import Schedule
     from ssl_seg.plugins import PluginManager
     from ssl_seg.workflows.config import RunConfig
+    from ssl_seg.workflows.forecast import Forecast
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Session:
         bad_files: the list of those that cannot be used.
         loggers: names for `--track`.
         stopping: when the run ends before its last step.
+        trial: what takes the place of the run, if it is only tried.
     """
 
     run_dir: Run
@@ -55,11 +58,22 @@ class Session:
     bad_files: BadFiles
     loggers: str = ""
     stopping: Stopping = field(default_factory=Stopping)
+    trial: "Trial | None" = None
+
+    @property
+    def forecast(self) -> "Forecast | None":
+        """What a dry run has measured; None of a run."""
+        return getattr(self.trial, "forecast", None)
 
     @property
     def started(self) -> dict[str, Any] | None:
         """The settings that a resumed run was started with; None of a new one."""
         return self.run_dir.settings() if self.run_dir.resume else None
+
+    def announce(self, headline: str) -> None:
+        """Print what is trained, and where it is written."""
+        folder = [] if self.trial else [f"run: {self.run_dir.folder}"]
+        self.progress.print_line(headline, *folder)
 
     def image_cache(self, dataset: "Dataset", config: "RunConfig") -> "ImageCache":
         """The images of a dataset, decoded once."""
@@ -80,7 +94,7 @@ class Session:
         """Draw the first views, as the network sees them; `options`: see `draw_views`."""
         from ssl_seg.figures.views import draw_views
 
-        if self.device.is_main and not self.run_dir.resume:
+        if self.device.is_main and not self.run_dir.resume and not self.trial:
             first = [view[:8] for view in views]
             path = self.run_dir.folder / "figures" / "views.png"
             draw_views(path, images[: len(first[0])], first, **options)
@@ -109,23 +123,24 @@ class Session:
 
         watches_steps = self.plugins.observes("step_end")  # reading the scalars of a step costs time
         observer = SimpleNamespace(epoch_end=epoch_end, **({"step_end": step_end} if watches_steps else {}))
+        options: dict[str, Any] = {
+            "device": self.device,
+            "run": self.run_dir,
+            "signals": self.signals,
+            "monitor": monitor,
+            "on_epoch_end": on_epoch_end,
+            "on_progress": self.progress.training,
+            "stopping": self.stopping,
+        }
+        if self.trial is not None:
+            with self.progress.silenced():  # what a validation prints, for one
+                self.trial.run(fit, module, batches, optimizer, schedule, options)
+            self.progress.print_line(*self.trial.lines())
+            raise TrialEnded
         self.notify("run_start")
         self.device.barrier()
         with self._experiment_logger() as tracking:
-            steps = fit(
-                module,
-                batches,
-                optimizer,
-                schedule,
-                device=self.device,
-                run=self.run_dir,
-                signals=self.signals,
-                monitor=monitor,
-                on_epoch_end=on_epoch_end,
-                on_progress=self.progress.training,
-                observers=[observer],
-                stopping=self.stopping,
-            )
+            steps = fit(module, batches, optimizer, schedule, observers=[observer], **options)
         if self.stopping.reason:
             self.progress.print_line(f"ended after {pluralize(steps, 'step')}: {self.stopping.reason}")
         return steps
@@ -173,7 +188,14 @@ def open_session(
     from ssl_seg.plugins import load_plugins
 
     settings, stopping = config.settings(), stopping_from(config.max_time, config.early_stop)
-    with SignalHandler(prompt=True) as signals, ProgressDisplay() as progress, stoppable(folder):
+    trial = trial_of(config)
+    with (
+        SignalHandler(prompt=True) as signals,
+        ProgressDisplay() as progress,
+        stoppable(folder),
+        run_folder_of(folder, trial) as own_folder,
+    ):
+        progress.lines = progress.warns = trial is None or not trial.quiet
         device = Device(config.precision, compile=config.compile, cpu=config.cpu)
         progress.quiet = not device.is_main
         several = device.world_size > 1
@@ -189,12 +211,12 @@ def open_session(
                 plugins.registry.factory(kind, name)
             for failure in plugins.registry.failures:
                 progress.print_line(f"note: {failure}")
-            run_dir = Run(folder, command, resume=resume, main=device.is_main)
+            run_dir = Run(own_folder, command, resume=resume, main=device.is_main)
             attribution = attribute_failure(device, run_dir) if several else nullcontext()
             with run_dir, record_exit_status(run_dir), attribution:
                 if resume:
                     check_resume_config(settings, run_dir.settings())
-                bad_files = BadFiles(folder / NAME, writes=run_dir.main)
-                with deterministic() if config.deterministic else nullcontext():
+                bad_files = BadFiles(None if trial else folder / NAME, writes=run_dir.main)
+                with deterministic() if config.deterministic else nullcontext(), suppress(TrialEnded):
                     own = run_dir, device, plugins, signals, progress, bad_files
-                    yield Session(*own, config.track or "", stopping)
+                    yield Session(*own, config.track or "", stopping, trial)
