@@ -59,6 +59,7 @@ def classify(
     precision: flags.Precision = "auto",
     deterministic: training.Deterministic = False,
     compile: training.Compile = False,
+    device: flags.Device = "auto",
     cpu: flags.Cpu = False,
     out: training.Out = None,
     config: training.Config = None,

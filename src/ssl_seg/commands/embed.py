@@ -7,7 +7,7 @@ from ssl_seg.commands import flags
 from ssl_seg.commands.from_python import from_python
 from ssl_seg.utils.outputs import refuse_taken
 from ssl_seg.utils.progress import echo
-from ssl_seg.workflows.flag_values import read_options
+from ssl_seg.workflows.flag_values import device_of, read_options
 from ssl_seg.workflows.predict import check_out, save_npz
 from ssl_seg.workflows.run_result import Embeddings
 
@@ -24,6 +24,7 @@ def embed(
     image_size: flags.FileImageSize = None,
     overwrite: flags.Overwrite = False,
     precision: flags.Precision = "auto",
+    device: flags.Device = "auto",
     cpu: flags.Cpu = False,
     option: flags.Option = None,
     bad_images: flags.BadImages = "stop",
@@ -38,7 +39,7 @@ def embed(
 
     session_flags: dict[str, Any] = {
         "precision": precision,
-        "cpu": cpu,
+        "device": device_of(device, cpu),
         "cache": cache,
         "bad_images": bad_images,
     }

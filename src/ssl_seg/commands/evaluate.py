@@ -14,7 +14,7 @@ from ssl_seg.study.run_paths import find_run
 from ssl_seg.utils.progress import echo
 from ssl_seg.utils.toml import read_json
 from ssl_seg.workflows.evaluate import PROBES, measure, refuse_tta
-from ssl_seg.workflows.flag_values import read_options
+from ssl_seg.workflows.flag_values import device_of, read_options
 
 _Bank = Annotated[
     str | None,
@@ -52,6 +52,7 @@ def evaluate(
     head: flags.CodeOfHead = None,
     image_size: flags.FileImageSize = None,
     precision: flags.Precision = "auto",
+    device: flags.Device = "auto",
     cpu: flags.Cpu = False,
     out: Annotated[Path | None, flags.output_flag(help="JSON file for the scores.")] = None,
     option: flags.Option = None,
@@ -71,7 +72,7 @@ def evaluate(
     chosen = tuple(probe.split(",")) if probe else ()
     if unknown := set(chosen) - set(PROBES):
         raise UsageError(f"unknown probe {unknown.pop()!r}", next=f"one of {', '.join(PROBES)}")
-    session_flags: dict[str, Any] = {"precision": precision, "cpu": cpu, "cache": cache}
+    session_flags: dict[str, Any] = {"precision": precision, "device": device_of(device, cpu), "cache": cache}
     session_flags |= {"bad_images": bad_images, "tta": flags.joined_tta(tta, flips)}
     options = read_options(option or [])
     _check_out(out)

@@ -1,5 +1,6 @@
 """Flags that several commands share, with the group in which `--help` shows each."""
 
+import re
 import warnings
 from functools import partial
 from importlib import import_module
@@ -12,6 +13,15 @@ from ssl_seg.commands import completion
 from ssl_seg.commands.config import add_options
 from ssl_seg.utils import limits
 from ssl_seg.utils.progress import show_progress
+
+
+def check_device(name: str) -> str:
+    """Parser of `--device`: whether it is there is found where it is used."""
+    name = name.strip().lower()
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        raise typer.BadParameter(f"one of auto, cpu, cuda, cuda:N, mps, got {name!r}")
+    return name
+
 
 data_flag = partial(typer.Option, rich_help_panel="Data")
 model_flag = partial(typer.Option, rich_help_panel="Model")
@@ -108,7 +118,15 @@ Precision = Annotated[
     Literal["auto", "bf16", "fp32"],
     compute_flag(help="Compute precision; auto: bf16 where the device accelerates it, else fp32."),
 ]
-Cpu = Annotated[bool, compute_flag("--cpu", help="Run on the CPU.")]
+Device = Annotated[
+    str,
+    compute_flag(
+        metavar="NAME",
+        help="Device: auto, cpu, cuda, cuda:1 or mps; auto is a GPU if there is one.",
+        parser=check_device,
+    ),
+]
+Cpu = Annotated[bool, compute_flag("--cpu", help="The same as --device cpu.")]
 Seed = Annotated[
     int,
     compute_flag(min=0, max=limits.SEED, help="Random seed: initialization, data order and augmentation."),

@@ -8,7 +8,7 @@ from ssl_seg.commands.from_python import from_python
 from ssl_seg.errors import WeightsError
 from ssl_seg.utils.progress import echo
 from ssl_seg.utils.text import shown
-from ssl_seg.workflows.flag_values import read_options
+from ssl_seg.workflows.flag_values import device_of, read_options
 from ssl_seg.workflows.run_result import PseudoLabels
 
 
@@ -36,6 +36,7 @@ def pseudo_label(
     backbone: flags.CodeOfBackbone = None,
     head: flags.CodeOfHead = None,
     precision: flags.Precision = "auto",
+    device: flags.Device = "auto",
     cpu: flags.Cpu = False,
     option: flags.Option = None,
     bad_images: flags.BadImages = "stop",
@@ -56,7 +57,7 @@ def pseudo_label(
 
     session_flags: dict[str, Any] = {
         "precision": precision,
-        "cpu": cpu,
+        "device": device_of(device, cpu),
         "cache": cache,
         "bad_images": bad_images,
         "tta": tta,

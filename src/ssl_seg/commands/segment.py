@@ -58,6 +58,7 @@ def segment(
     precision: flags.Precision = "auto",
     deterministic: training.Deterministic = False,
     compile: training.Compile = False,
+    device: flags.Device = "auto",
     cpu: flags.Cpu = False,
     out: training.Out = None,
     config: training.Config = None,

@@ -53,6 +53,7 @@ def train(
     precision: flags.Precision = "auto",
     deterministic: training.Deterministic = False,
     compile: training.Compile = False,
+    device: flags.Device = "auto",
     cpu: flags.Cpu = False,
     probe: Annotated[
         str | None,

@@ -39,14 +39,22 @@ class Device:
         precision: `bf16` computes matrix products in bfloat16 and keeps weights in float32;
             `auto` is bf16 where the device has the units for it.
         compile: run the model through `torch.compile`.
-        cpu: use the CPU even where there is a GPU.
+        cpu: the same as `name="cpu"`.
+        name: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`; auto: a GPU where there is one.
+
+    Raises:
+        UsageError: no such device here.
     """
 
-    def __init__(self, precision: Precision = "auto", *, compile: bool = False, cpu: bool = False) -> None:
+    def __init__(
+        self, precision: Precision = "auto", *, compile: bool = False, cpu: bool = False, name: str = "auto"
+    ) -> None:
+        name = "cpu" if cpu else name
+        chosen = find_device(name, world_size_from_env())
         # False where the caller has initialized it
         self._owns_process_group = world_size_from_env() > 1 and not dist.is_initialized()
-        state = _init_process_group(cpu)
-        self.device = torch.device("cpu") if cpu else state.device
+        state = _init_process_group(name == "cpu")
+        self.device = state.device if chosen is None else chosen
         self.rank, self.world_size = state.process_index, state.num_processes
         self.precision = precision if precision != "auto" else ("bf16" if has_bf16(self.device) else "fp32")
         self._compile = compile
@@ -56,6 +64,7 @@ class Device:
         aside = self.world_size > 1 and self.device.type == "cuda"
         self._group: Any = dist.new_group(backend="gloo", timeout=_timeout()) if aside else None
         if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)  # what names no device is made there
             torch.set_float32_matmul_precision("high")
             torch.backends.cudnn.benchmark = True
 
@@ -198,6 +207,24 @@ class Device:
             name = f"CPU, {pluralize(torch.get_num_threads(), 'thread')}"
         many = f", {self.world_size} processes" if self.world_size > 1 else ""
         return f"{name}{many}, {self.precision}"
+
+
+def find_device(name: str, world_size: int = 1) -> torch.device | None:
+    """The device of a name; None where the processes choose, each its own.
+
+    Raises:
+        UsageError: it is not there, or one device is named for several processes.
+    """
+    if name == "auto" or (name == "cuda" and world_size > 1 and torch.cuda.is_available()):
+        return None
+    count, has_mps = torch.cuda.device_count(), torch.backends.mps.is_available()
+    known = ["cpu", *(f"cuda:{index}" for index in range(count)), *(["mps"] if has_mps else [])]
+    if ("cuda:0" if name == "cuda" else name) not in known:
+        text = f"--device {' or '.join(known)}"
+        raise UsageError(f"no device {name!r} here: there is {', '.join(known)}", next=text)
+    if world_size > 1 and name != "cpu":
+        raise UsageError(f"--device {name} is one device for {world_size} processes", next="omit --device")
+    return torch.device("cuda:0" if name == "cuda" else name)
 
 
 def has_bf16(device: torch.device) -> bool:

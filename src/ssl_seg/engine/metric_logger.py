@@ -67,7 +67,8 @@ class MetricLogger:
         self._loss = out["loss"].detach()
         for name, value in out.items():
             if value.ndim == 0:
-                part = value.detach().double() * weight
+                scalar = value.detach()  # a Mac's GPU has no float64
+                part = (scalar.cpu() if scalar.device.type == "mps" else scalar).double() * weight
                 before = self._sums.get(name)
                 self._sums[name] = part if before is None else before.to(part.device) + part
 

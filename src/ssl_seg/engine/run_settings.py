@@ -15,7 +15,18 @@ from ssl_seg.weights.checkpoint_files import newest_state
 NAME = "run.toml"
 # flags that a resumed run may change: they do not touch what is computed
 RESUME_OVERRIDABLE = frozenset(
-    {"allow_overlap", "save_every", "cache", "out", "config", "resume", "compile", "track", "max_time"}
+    {
+        "allow_overlap",
+        "save_every",
+        "cache",
+        "out",
+        "config",
+        "resume",
+        "compile",
+        "track",
+        "max_time",
+        "device",
+    }
 )
 # where images lie: a resumed run may find them elsewhere, `record` compares what is in them
 PLACES = frozenset({"data", "probe", "train", "val", "extra"})

@@ -1,6 +1,7 @@
 """Numbers that are float32 also where the caller computes in bfloat16."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -16,10 +17,16 @@ def without_autocast(make: Callable[_P, _T]) -> Callable[_P, _T]:
 
     @wraps(make)
     def made(*args: _P.args, **options: _P.kwargs) -> _T:
-        with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
+        with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False), _without_mps():
             return make(*args, **options)
 
     return made
+
+
+def _without_mps() -> AbstractContextManager[Any]:
+    """Likewise on a Mac's GPU; elsewhere its autocast warns."""
+    is_there = torch.backends.mps.is_available()
+    return torch.autocast("mps", enabled=False) if is_there else nullcontext()
 
 
 def full_precision(loss: Callable[_P, _T]) -> Callable[_P, _T]:

@@ -29,10 +29,22 @@ def config_from_flags(values: Mapping[str, Any]) -> dict[str, Any]:
         del config[name]
     if values["resume"] and config["dry_run"]:
         raise UsageError("--dry-run tries a new run, --resume goes on with one", next="one of them")
+    config["device"] = device_of(config["device"], bool(config.pop("cpu")))
     config["o"] = read_options(values["option"] or [])
     check_batch_split(config, 1)
     to_toml(config)  # what run.toml cannot hold is found before the images are read
     return config
+
+
+def device_of(device: str, cpu: bool) -> str:
+    """The value of `--device` and `--cpu` together.
+
+    Raises:
+        UsageError: they exclude each other.
+    """
+    if cpu and device not in ("auto", "cpu"):
+        raise UsageError(f"--cpu and --device {device} exclude each other", next="one of them")
+    return "cpu" if cpu else device
 
 
 def read_options(texts: list[str], images: str | None = None) -> dict[str, dict[str, str]]:
@@ -90,6 +102,8 @@ def defaults_from(
             )
         if isinstance(value, dict | list):
             raise UsageError(f"{key!r} takes one value", where=f"{path}{line_of(path, key)}")
+        if name == "cpu" and "device" in flags:  # where --device is typed, it holds
+            name, value = "device", "cpu" if value is True else values.get("device", "auto")
         defaults[name] = as_text(value)
     return defaults, options
 

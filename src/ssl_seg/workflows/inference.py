@@ -38,7 +38,7 @@ class InferenceSession:
     Args:
         run, which, backbone, head, image_size: see `open_model`; a person has typed them.
         options: of the parts `data` and `probe`.
-        precision, cpu, cache, bad_images: the flags.
+        precision, device, cache, bad_images: the flags.
         tta: test-time augmentation, see `passes_of`.
         batch_size: images at once; by default as many as in the run's validation.
 
@@ -57,7 +57,7 @@ class InferenceSession:
         options: dict[str, dict[str, str]],
         *,
         precision: Literal["auto", "bf16", "fp32"],
-        cpu: bool,
+        device: str,
         cache: Path | None,
         bad_images: Literal["stop", "skip"],
         tta: str | None = None,
@@ -72,7 +72,7 @@ class InferenceSession:
         self._parts = {
             part: TypedName(name) for part, name in (("backbone", backbone), ("head", head)) if name
         }
-        self._precision, self._cpu = precision, cpu
+        self._precision, self._device_name = precision, device
         self.progress = ProgressDisplay()
         self._done = 0
 
@@ -84,7 +84,7 @@ class InferenceSession:
         self.progress.__enter__()
         try:
             self.plugins = load_plugins()
-            self.device = Device(self._precision, cpu=self._cpu)
+            self.device = Device(self._precision, name=self._device_name)
             self.progress.quiet = not self.device.is_main
             choice: dict[str, Any] = {"which": self.which, "image_size": self._image_size, **self._parts}
             self.loaded = open_model(self.run, self.plugins, self.progress.print_line, **choice)

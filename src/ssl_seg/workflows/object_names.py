@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ssl_seg.errors import SslSegError, UsageError, did_you_mean
 from ssl_seg.workflows.config import ClassificationConfig, PretrainConfig, SegmentationConfig
+from ssl_seg.workflows.flag_values import device_of
 
 if TYPE_CHECKING:
     from ssl_seg.base import Backbone, Dataset
@@ -28,6 +29,9 @@ def with_settings(config: K, settings: dict[str, Any]) -> K:
     """
     from pydantic import TypeAdapter, ValidationError
 
+    settings = dict(settings)
+    if "cpu" in settings:
+        settings |= {"device": device_of(settings.get("device", "auto"), settings.pop("cpu"))}
     known = [name for name in config.settings() if name not in _DECIDED]
     for name in settings:
         if name in _DECIDED:

@@ -196,7 +196,7 @@ def open_session(
         run_folder_of(folder, trial) as own_folder,
     ):
         progress.lines = progress.warns = trial is None or not trial.quiet
-        device = Device(config.precision, compile=config.compile, cpu=config.cpu)
+        device = Device(config.precision, compile=config.compile, name=config.device)
         progress.quiet = not device.is_main
         several = device.world_size > 1
         with process_group_guard(device) if several else nullcontext():
