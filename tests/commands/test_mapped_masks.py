@@ -54,3 +54,14 @@ def test_a_map_holds_in_the_whole_life_of_a_run(cli, tiles, tmp_path):
         Image.fromarray(IDS[[1, 3]][np.asarray(Image.open(path))]).save(path)
     code, _, err = cli("evaluate", masks, tiles / "val", "-o", f"data.map={MAP}")
     assert code == 3 and "not one of the class indices 0 to 1" in err
+
+
+def test_a_share_of_masks_is_listed_for_evaluate(cli, tiles, tmp_path):
+    run = tmp_path / "run"
+    words = ["segment", tiles / "train", "--val", 0.25, "-o", f"data.map={MAP}", *SHORT, "--out", run]
+    code, _, err = cli(*words)
+    assert code == 0, err
+    result = json.loads((run / "result.json").read_text())["last"]["miou"]
+    code, out, err = cli("evaluate", run, run / "val.csv", "--cpu")
+    assert code == 0, err
+    assert float(miou(out)) == pytest.approx(result, abs=1e-4)

@@ -2,6 +2,9 @@ import pytest
 
 from ssl_seg.data.masks_among import masks_among
 
+VOC = ["SegmentationClass/1.png", "SegmentationObject/1.png"]
+CITYSCAPES = [f"gtFine/train/bonn/b_0_gtFine_{kind}.png" for kind in ("color", "labelIds", "instanceIds")]
+
 
 @pytest.mark.parametrize(
     ("names", "masks"),
@@ -18,6 +21,8 @@ from ssl_seg.data.masks_among import masks_among
         (["rose_1.jpg", "rose_2.jpg", "gt.jpg", "seg.jpg"], []),
         (["carnival/mask_1.jpg", "carnival/mask_2.jpg"], []),
         (["labels/rose/1.jpg", "images/rose/1.jpg"], []),
+        (["JPEGImages/1.jpg", "SegmentationClass/1.png", "SegmentationObject/1.png"], VOC),
+        (["leftImg8bit/train/bonn/b_0_leftImg8bit.png", *CITYSCAPES], CITYSCAPES),
     ],
 )
 def test_masks_are_known_by_their_images(names, masks):

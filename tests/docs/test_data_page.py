@@ -19,6 +19,13 @@ TREES = {block.split("/")[0]: block for path, _, block in marked("tree") if path
 
 # how the masks of a tree are read, and what they hold
 OPTIONS = {
+    "scenes": {"image_pattern": "{scene}/image.tif", "mask_pattern": "{scene}/mask.png"},
+    "VOC2012": {
+        "images": "JPEGImages",
+        "masks": "SegmentationClass",
+        "palette": "voc",
+        "list": "ImageSets/Segmentation/{split}.txt",
+    },
     "street": {"images": "images", "masks": "labels", "palette": "7"},
     "cityscapes": {
         "images": "leftImg8bit",
@@ -29,6 +36,7 @@ OPTIONS = {
     },
 }
 CITYSCAPES = list(NAMED_PALETTES["cityscapes"].names[:10])
+VOC, TWO = list(NAMED_PALETTES["voc"].names[:10]), ["background", "object"]
 VALUES = {"tiles": [[0, 0, 255], [0, 255, 0]], "cityscapes": [7, 26]}
 
 
@@ -49,8 +57,8 @@ def plant(root, tree):
     for number, file in enumerate(paths(tree)):
         path = root / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix.lower() in (".jpg", ".png"):
-            is_mask = re.search("mask|labels|gtFine", file)
+        if path.suffix.lower() in (".jpg", ".png", ".tif"):
+            is_mask = re.search("mask|labels|gtFine|SegmentationClass|truth", file)
             random = np.random.default_rng(number)
             shape = (20, 30) if is_mask else (20, 30, 3)
             pixels = random.integers(0, 2 if is_mask else 256, shape, dtype=np.uint8)
@@ -77,6 +85,10 @@ def plant(root, tree):
         ("tiles", "tiles/validation", {"masks": True}, 1, ["water", "land"]),
         ("street", "street", {"masks": True, "split": "train"}, 1, list("0123456")),
         ("street", "street", {"masks": True, "split": "val"}, 1, list("0123456")),
+        ("scenes", "scenes", {"masks": True, "split": "train"}, 2, TWO),
+        ("VOC2012", "VOC2012", {"masks": True, "split": "train"}, 1, VOC),
+        ("VOC2012", "VOC2012", {"masks": True, "split": "val"}, 1, VOC),
+        ("survey", "survey/pairs.csv", {"masks": True, "split": "train"}, 2, TWO),
         ("cityscapes", "cityscapes", {"masks": True, "split": "train"}, 1, CITYSCAPES),
         ("cityscapes", "cityscapes", {"masks": True, "split": "val"}, 1, CITYSCAPES),
     ],
@@ -95,7 +107,19 @@ def test_a_tree_is_read_as_the_page_says(tmp_path, monkeypatch, tree, given, nee
 
 
 def test_every_tree_is_tried():
-    assert set(TREES) == {"photos", "labeled", "flowers", "office", "tiles", "street", "scans", "cityscapes"}
+    assert set(TREES) == {
+        "photos",
+        "labeled",
+        "flowers",
+        "office",
+        "tiles",
+        "street",
+        "scans",
+        "cityscapes",
+        "scenes",
+        "VOC2012",
+        "survey",
+    }
 
 
 def test_a_folder_without_classes_has_no_labels(tmp_path):

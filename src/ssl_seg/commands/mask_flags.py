@@ -11,7 +11,7 @@ from ssl_seg.utils import limits
 
 Train = Annotated[
     str | None,
-    typer.Argument(metavar="TRAIN", help="Training images with masks: a folder, or FORMAT:PATH."),
+    typer.Argument(metavar="TRAIN", help="Training images with masks: a folder, a CSV list, or FORMAT:PATH."),
 ]
 Val = Annotated[
     str | None,

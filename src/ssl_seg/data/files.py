@@ -60,7 +60,7 @@ class FileDataset(Dataset):
         table, lines: the CSV file that names the images, and the line of each.
 
     Attributes:
-        path: of the CSV file, if there is one.
+        path, lines: of the CSV file, if there is one.
         levels: how such values are scaled, and which ones were seen.
         is_listed: whether a person named the files one by one; they may lie anywhere.
     """
@@ -79,7 +79,7 @@ class FileDataset(Dataset):
         lines: Iterable[int] = (),
     ) -> None:
         self.root, self.levels = root, Levels(range)
-        self.path, self._lines = table, array("q", lines)
+        self.path, self.lines = table, array("q", lines)
         self.samples = FileList(pairs)
         self.classes = list(classes)
 
@@ -90,7 +90,7 @@ class FileDataset(Dataset):
 
     def origin(self, index: int) -> str:
         name, _ = self.samples[index]
-        return name if self.path is None else f"{self.path}, line {self._lines[index]}: {name}"
+        return name if self.path is None else f"{self.path}, line {self.lines[index]}: {name}"
 
     def file(self, index: int) -> str:
         return os.path.join(self.root, self.samples[index][0])

@@ -60,8 +60,8 @@ def groups_of(dataset: Dataset, indices: Sequence[int], by: str) -> list[str]:
         if by.casefold() not in columns:
             what = f"{path} has no column {by!r}{did_you_mean(by, columns)}"
             raise UsageError(what, where=f"columns: {', '.join(columns)}", next="-o val.group=COLUMN")
-        rows = [row[by.casefold()] for _, row in read_table(path)]
-        names = [rows[index] for index in indices]
+        groups = {line: row[by.casefold()] for line, row in read_table(path)}
+        names = [groups[dataset.lines[index]] for index in indices]  # type: ignore[attr-defined]
     if len(set(names)) < 2:
         raise UsageError(
             f"val.group={by}: all {pluralize(len(names), 'image')} are in one group, {names[0]!r}",

@@ -24,7 +24,7 @@ class MaskDataset(Dataset):
     Attributes:
         reader, how: how masks are read, and a line on that.
         image_files, mask_files: the images, and the masks if they are files, as lists of files.
-        root, levels: of the images; see `FileDataset`.
+        root, levels, path, lines: of the images; see `FileDataset`.
         palette: (C, 3) uint8 colours of the classes.
         palette_text: the classes as the option `palette` takes them, wherever files lie.
         palette_source: where the classes come from, for people.
@@ -38,6 +38,7 @@ class MaskDataset(Dataset):
     def __init__(self, images: FileDataset, masks: MaskSource, affixes: Affixes | None = None) -> None:
         self.image_files, self.mask_files, self._masks = images, masks.files, masks
         self.root, self.levels, self.samples = images.root, images.levels, images.samples
+        self.path, self.lines = images.path, images.lines
         palette = masks.reader.palette
         self.classes, self.exclude = list(palette.names), list(palette.exclude)
         self.palette, self.palette_source, self.palette_text = palette.array, palette.source, as_text(palette)

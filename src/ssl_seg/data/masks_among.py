@@ -5,9 +5,11 @@ from collections.abc import Iterable
 from pathlib import PurePath
 
 _WORDS = r"masks?|labels?|gts?|seg|annotations?|segmentations?|groundtruth"
-_AFFIX = re.compile(rf"(?:(?:{_WORDS})[_-])?(.+?)(?:[_-](?:{_WORDS}))?", re.IGNORECASE)
-_IMAGE = re.compile(r"(.+?)(?:[_-](?:sat|images?|img|rgb))?", re.IGNORECASE)
-_FOLDER = re.compile(_WORDS, re.IGNORECASE)
+_IDS = r"gt(?:fine|coarse)_(?:labelids|labeltrainids|instanceids|color)"
+_AFFIX = re.compile(rf"(?:(?:{_WORDS})[_-])?(.+?)(?:[_-](?:{_WORDS}|{_IDS}))?", re.IGNORECASE)
+_IMAGE = re.compile(r"(.+?)(?:[_-](?:sat|images?|img|rgb|leftImg8bit))?", re.IGNORECASE)
+_TREE = re.compile(r"segmentation(?:class|object)(?:aug)?|gtfine|gtcoarse", re.IGNORECASE)
+_FOLDER = re.compile(rf"{_WORDS}|{_TREE.pattern}", re.IGNORECASE)
 
 
 def masks_among(names: Iterable[str]) -> list[str]:
@@ -19,7 +21,7 @@ def masks_among(names: Iterable[str]) -> list[str]:
     paths = [PurePath(name) for name in names]
     known: dict[tuple[str, str], set[str]] = {}
     for path in paths:
-        if not _is_mask_folder(path):
+        if _mask_folder(path) is None:
             key = _core(_IMAGE, path.stem)
             known.setdefault((str(path.parent), key), set()).add(path.name)
             for above in path.parents:
@@ -29,13 +31,16 @@ def masks_among(names: Iterable[str]) -> list[str]:
 
 def _has_image(path: PurePath, known: dict[tuple[str, str], set[str]]) -> bool:
     core = _core(_AFFIX, path.stem)
-    if _is_mask_folder(path):
-        return bool(known.get((f"{path.parent.parent}/*", core)))
+    if (above := _mask_folder(path)) is not None:
+        return bool(known.get((f"{above}/*", core)))
     return core != path.stem and bool(known.get((str(path.parent), core), set()) - {path.name})
 
 
-def _is_mask_folder(path: PurePath) -> bool:
-    return bool(_FOLDER.fullmatch(path.parent.name))
+def _mask_folder(path: PurePath) -> PurePath | None:
+    """The folder above the one whose name says that it holds masks; None if there is none."""
+    if _FOLDER.fullmatch(path.parent.name):
+        return path.parent.parent
+    return next((above.parent for above in path.parents if _TREE.fullmatch(above.name)), None)
 
 
 def _core(pattern: re.Pattern[str], stem: str) -> str:

@@ -9,8 +9,9 @@ from itertools import permutations, product
 from pathlib import PurePath
 
 from ssl_seg.data.pair_names import Affixes
+from ssl_seg.data.pair_patterns import Patterns
 
-_MOST = 1000  # names that are looked at
+_MOST = 1000  # names of a folder that are looked at
 _TRIED = 4  # affixes of each kind, and folders
 _SEPARATED = r"[_\-. ]"
 _WORD = r"masks?|labels?|gt|seg"
@@ -75,19 +76,59 @@ class _Guess:
         return f"{' '.join(texts)}  # {len(pairs)} pairs, as {' with '.join(pairs[0])}"
 
 
-def guess(names: Sequence[str], others: Sequence[str] | None, now: Affixes) -> str:
+def guess(names: Sequence[str], others: Sequence[str] | None, now: Affixes | Patterns) -> str:
     """The options that pair the most, if they pair more than `now` does; otherwise nothing.
 
     Args:
         names: of images; of all files if there is one folder.
         others: of masks, or None.
     """
-    cut = f", looking at {_MOST:,} names" if max(len(names), len(others or ())) > _MOST else ""
-    names, others = names[:_MOST], None if others is None else others[:_MOST]
-    best = max(_guesses(names, others), key=lambda guess: guess.rank, default=None)
-    return (
-        f"{best.text(now)}{cut}" if best and len(best.pairs) > len(_Guess(now, names, others).pairs) else ""
-    )
+    some, other = _first(names), None if others is None else _first(others)
+    cut = f", looking at {len(some):,} names" if len(some) < len(names) else ""
+    own = now.split(list(some), None if other is None else list(other))
+    paired = len(set(own[0].values()) & set(own[1].values()))
+    best = max(_guesses(some, other), key=lambda guess: guess.rank, default=None)
+    count = len(best.pairs) if best else 0
+    patterns = [] if other is not None else [*_patterns(some)]
+    pattern = max(patterns, key=lambda each: each[0], default=(0, ""))
+    if pattern[0] > paired and (pattern[0] > count or (best and best.folders and pattern[0] == count)):
+        return f"{pattern[1]}{cut}"
+    plain = now if isinstance(now, Affixes) else Affixes(image_suffix="_sat", mask_suffix="_mask")
+    return f"{best.text(plain)}{cut}" if best and count > paired else ""
+
+
+def _first(names: Sequence[str]) -> Sequence[str]:
+    """The first names of every folder at the top."""
+    seen = Counter[str]()
+    kept = []
+    for name in names:
+        folder = name.partition("/")[0] if "/" in name else ""
+        seen[folder] += 1
+        if seen[folder] <= _MOST:
+            kept.append(name)
+    return kept
+
+
+def _patterns(names: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Pairs that patterns make, and the options: of files that differ in the ending alone, or lie in a folder each."""
+    endings = Counter(PurePath(name).suffix for name in names)
+    for mask, image in permutations([ending for ending, _ in endings.most_common(_TRIED)], 2):
+        if mask.lower() not in _JPEG and image.lower() in _JPEG:
+            yield _tried(names, Patterns(f"{{stem}}{mask}", f"{{stem}}{image}"))
+    files = Counter(PurePath(name).name for name in names if "/" in name)
+    common = [file for file, count in files.most_common(_TRIED) if count > 1]
+    for mask, image in permutations(common, 2):
+        if _MASKS.search(PurePath(mask).stem) and not _MASKS.search(PurePath(image).stem):
+            yield _tried(names, Patterns(f"{{folder}}/{mask}", f"{{folder}}/{image}"))
+
+
+def _tried(names: Sequence[str], patterns: Patterns) -> tuple[int, str]:
+    images, masks = patterns.split(list(names), None)
+    by_key = {key: name for name, key in masks.items()}
+    pairs = [(name, by_key[key]) for name, key in images.items() if key in by_key]
+    options = (f"data.image_pattern={patterns.image}", f"data.mask_pattern={patterns.mask}")
+    example = f"{len(pairs)} pairs, as {' with '.join(pairs[0])}" if pairs else ""
+    return len(pairs), f"{' '.join(f'-o {shlex.quote(option)}' for option in options)}  # {example}"
 
 
 def _guesses(names: Sequence[str], others: Sequence[str] | None) -> Iterator[_Guess]:

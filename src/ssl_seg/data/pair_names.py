@@ -22,6 +22,11 @@ class Affixes:
     case: Literal["exact", "ignore"] = "exact"
 
     @property
+    def shown(self) -> tuple[str, str]:
+        """What images and masks are called, for people."""
+        return "*".join(self.image), "*".join(self.mask)
+
+    @property
     def image(self) -> tuple[str, str]:
         """Before and after, of images."""
         return self.image_prefix, self.image_suffix

@@ -12,6 +12,7 @@ from ssl_seg.errors import DataError, did_you_mean
 _SEPARATORS = ",;\t"
 _LIKE = {
     "filename": r"file|image|img|path|name|picture|photo",
+    "mask": r"mask|label|annotation|target|truth|gt|seg",
     "label": r"class|categor|target|labels|species|y$|annotation",
 }
 

@@ -1,14 +1,13 @@
 """Images with a mask each: the class of every pixel, as a colour or as an index."""
 
+from collections.abc import Sequence
 from typing import Literal
 
-from ssl_seg.data.file_pairs import pair_files
-from ssl_seg.data.files import FileDataset
 from ssl_seg.data.mask_dataset import MaskDataset
+from ssl_seg.data.mask_layouts import find_pairs
 from ssl_seg.data.mask_sources import find_reader, read_palettes
 from ssl_seg.data.pair_names import Affixes
-from ssl_seg.data.splits import split_folder
-from ssl_seg.errors import UsageError
+from ssl_seg.data.pair_patterns import patterns_or
 from ssl_seg.hooks import hookimpl
 from ssl_seg.utils.home import expanded
 
@@ -23,26 +22,32 @@ def mask_pairs(
     image_suffix: str = "_sat",
     mask_prefix: str = "",
     mask_suffix: str = "_mask",
+    image_pattern: str = "",
+    mask_pattern: str = "",
+    list: str | None = None,
     case: Literal["exact", "ignore"] = "exact",
     unpaired: Literal["stop", "skip"] = "stop",
     palette: str | None = None,
     map: str | None = None,
     default_palette: str | None = None,
-    ignore: list[int] | None = None,
+    ignore: Sequence[int] | None = None,
     colours: Literal["exact", "bits"] = "exact",
     stray: Literal["stop", "ignore", "unknown"] = "stop",
     splits: bool = True,
     range: tuple[float, float] | None = None,
 ) -> MaskDataset:
-    """Pairs such as `0013_sat.jpg` and `0013_mask.png`, in one folder or in two.
+    """Pairs such as `0013_sat.jpg` and `0013_mask.png`, in one folder, in two, or in a list.
 
     Args:
-        root: the folder, or one that holds the folder `split`.
+        root: the folder, one that holds the folder `split`, or a CSV file with the columns `filename` and `mask`.
         split: `train`, `val` or `test`, which finds folders of these names in any spelling: `Training`, `valid`.
         images, masks: folders of images and masks, relative to `root`; each may contain split folders.
         image_prefix, image_suffix, mask_prefix, mask_suffix: text before and after the common part of the
             two names. With two folders, text that no name has is ignored; with one, empty text for images
             selects all files that are not masks.
+        image_pattern, mask_pattern: instead of these, patterns of paths that agree in their placeholders, such as
+            `{scene}/image.png` and `{scene}/mask.png`; see `Patterns`.
+        list: text file of the images to use, such as `ImageSets/Segmentation/{split}.txt`.
         case: whether upper and lower case distinguish names.
         unpaired: action for images without a mask and masks without an image.
         palette: `deepglobe`, `camvid`, `voc`, `cityscapes`, `cityscapes_train`, `ade20k`, `loveda`, `binary`, a number of
@@ -62,16 +67,13 @@ def mask_pairs(
         DataError: no split that fits, files that do not pair, a JPEG as mask, or masks that can be read in more than
             one way, or in none.
     """
-    base = split_folder(expanded(root), split := split if splits else "")
-    if (images is None) != (masks is None):
-        raise UsageError("images and masks must be given together")
-    image_root, mask_root = (split_folder(base / part, split) if part else base for part in (images, masks))
     affixes = Affixes(image_prefix, image_suffix, mask_prefix, mask_suffix, case)
-    pairs = pair_files(image_root, mask_root, affixes, skip_unpaired=unpaired == "skip")
-    known, files = read_palettes(base, palette, map, default_palette), [mask for _, mask in pairs]
-    source = find_reader(mask_root, files, known, ignore=ignore, bits=colours == "bits", stray=stray)
-    image_files = FileDataset(image_root, ((image, -1) for image, _ in pairs), range=range)
-    return MaskDataset(image_files, source, affixes)
+    names_of = patterns_or(affixes, image_pattern, mask_pattern)
+    where = expanded(root), split if splits else "", (images, masks)
+    pairs = find_pairs(*where, names_of, list, skip_unpaired=unpaired == "skip")
+    known, files = read_palettes(pairs.base, palette, map, default_palette), [mask for _, mask in pairs.names]
+    source = find_reader(pairs.masks, files, known, ignore=ignore, bits=colours == "bits", stray=stray)
+    return MaskDataset(pairs.image_files(range), source, None if names_of is not affixes else affixes)
 
 
 @hookimpl

@@ -117,9 +117,11 @@ def _detect_format(registry: Registry, spec: str, labelled: bool, masks: bool) -
         return fitting[0], rest
     if not path.exists():
         raise DataError(f"no such file or folder: {path}", next="ssl-seg list datasets  # all formats")
+    if masks:
+        return "mask_pairs", str(path)
     if path.is_dir():
-        return "mask_pairs" if masks else _format_of(path, labelled), str(path)
-    if path.suffix.lower() != ".csv":
+        return _format_of(path, labelled), str(path)
+    if path.suffix.lower() not in (".csv", ".tsv"):
         raise DataError(f"{path} is neither a folder nor a CSV file", next="give the folder it lies in")
     return "csv_labels", str(path)
 
