@@ -1,7 +1,7 @@
 """Which image belongs to which mask, by their names."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
 from ssl_seg.data.files import find_images
@@ -49,12 +49,7 @@ def pair_files(
         images = listed(images, only[1], only[0])
         used = set(images.values())
         masks = {name: key for name, key in masks.items() if key in used}
-    for kind, what in ((images, "images share one mask"), (masks, "masks share one image")):
-        duplicated = {key for key, number in Counter(kind.values()).items() if number > 1}
-        same = [" and ".join(name for name, key in kind.items() if key == one) for one in duplicated]
-        _raise_unpaired(
-            same, f"two {what}", image_root, "remove one of them, or use a suffix that only one has"
-        )
+    _refuse_duplicates(images, masks, image_root)
     by_key = {key: name for name, key in masks.items()}
     paired = [(name, by_key[key]) for name, key in images.items() if key in by_key]
     if not paired:
@@ -78,6 +73,14 @@ def pair_files(
     what = "a mask is a JPEG, whose colors are inexact"
     _raise_unpaired(jpegs, what, mask_root, "use the PNG or TIFF that the JPEG was made from")
     return paired
+
+
+def _refuse_duplicates(images: Mapping[str, str], masks: Mapping[str, str], root: Path) -> None:
+    """See that no two images, and no two masks, have one key."""
+    for kind, what in ((images, "images share one mask"), (masks, "masks share one image")):
+        duplicated = {key for key, number in Counter(kind.values()).items() if number > 1}
+        same = [" and ".join(name for name, key in kind.items() if key == one) for one in duplicated]
+        _raise_unpaired(same, f"two {what}", root, "remove one of them, or use a suffix that only one has")
 
 
 def _check_affixes(affixes: Affixes) -> None:

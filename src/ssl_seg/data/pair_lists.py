@@ -77,7 +77,7 @@ def _bare(path: Path) -> list[Row]:
             raise DataError(
                 f"not an image and a mask: {line!r}", where=f"{path}, line {number}", next="two file names"
             )
-    return [(number, *found) for (number, _), found in zip(lines, cells, strict=True)]
+    return [(number, found[0], found[1]) for (number, _), found in zip(lines, cells, strict=True)]
 
 
 def _cells(line: str, separator: str) -> list[str]:
