@@ -42,9 +42,8 @@ def mask_pairs(
         root: the folder, one that holds the folder `split`, or a CSV file with the columns `filename` and `mask`.
         split: `train`, `val` or `test`, which finds folders of these names in any spelling: `Training`, `valid`.
         images, masks: folders of images and masks, relative to `root`; each may contain split folders.
-        image_prefix, image_suffix, mask_prefix, mask_suffix: text before and after the common part of the
-            two names. With two folders, text that no name has is ignored; with one, empty text for images
-            selects all files that are not masks.
+        image_prefix, image_suffix, mask_prefix, mask_suffix: text before and after the common part of the two names. With
+            two folders, text that no name has is ignored; with one, empty text for images is any file but masks.
         image_pattern, mask_pattern: instead of these, patterns of paths that agree in their placeholders, such as
             `{scene}/image.png` and `{scene}/mask.png`; see `Patterns`.
         list: text file of the images to use, such as `ImageSets/Segmentation/{split}.txt`.
@@ -57,15 +56,13 @@ def mask_pairs(
         default_palette: palette if there is neither; validation masks are read like those of training.
         ignore: unlabeled values of index masks, such as `255` or `0,255`.
         colours: `exact`, or `bits`: threshold each channel at 128, as the graders of the `deepglobe` palette do.
-            In training, intermediate colors are usually damaged masks.
         stray: action for an unknown color or index: `stop`; `ignore` the pixel in training and scores; or
             assign it to the void class of the palette (`unknown`), as graders do.
         splits: false: folders named after splits have no special meaning.
         range: values that become black and white in images of more than 8 bits.
 
     Raises:
-        DataError: no split that fits, files that do not pair, a JPEG as mask, or masks that can be read in more than
-            one way, or in none.
+        DataError: no split that fits, files that do not pair, a JPEG as mask, or masks with no or several readings.
     """
     affixes = Affixes(image_prefix, image_suffix, mask_prefix, mask_suffix, case)
     names_of = patterns_or(affixes, image_pattern, mask_pattern)
