@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import ssl_seg
-from ssl_seg.engine.device import Device, find_device
+from ssl_seg.engine.device import Device
+from ssl_seg.engine.device_names import find_device
 from ssl_seg.errors import UsageError
 from ssl_seg.utils.toml import read_toml
 from ssl_seg.workflows.config import PretrainConfig

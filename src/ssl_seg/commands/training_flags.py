@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -10,6 +10,7 @@ from ssl_seg.commands import completion
 from ssl_seg.commands.config import config_callback, out_callback, resume_callback
 from ssl_seg.commands.flags import compute_flag, data_flag, model_flag, output_flag
 from ssl_seg.utils import limits
+from ssl_seg.workflows.config import AUTO
 
 optimization_flag = partial(typer.Option, rich_help_panel="Optimization")
 augmentation_flag = partial(typer.Option, rich_help_panel="Augmentation")
@@ -87,10 +88,28 @@ Canvas = Annotated[
 ]
 
 Epochs = Annotated[int, optimization_flag(min=1, max=limits.COUNT, help="Number of training epochs.")]
-BatchSize = Annotated[
-    int,
-    optimization_flag(min=2, max=limits.COUNT, help="Images per optimizer step, over all processes."),
-]
+
+
+def _read_batch_size(text: str) -> int:
+    """`64` or `auto`."""
+    if text.strip().lower() == "auto":
+        return AUTO
+    if not text.strip().isdecimal() or not 2 <= int(text) <= limits.COUNT:
+        raise typer.BadParameter(f"a number from 2 to {limits.COUNT} or auto, got {text!r}")
+    return int(text)
+
+
+if TYPE_CHECKING:
+    BatchSize = int | Literal["auto"]
+else:
+    BatchSize = Annotated[
+        int,
+        optimization_flag(
+            parser=_read_batch_size,
+            metavar="INTEGER|auto",
+            help="Images per optimizer step, over all processes; auto: the largest power of two that fits in memory.",
+        ),
+    ]
 BackboneLr = Annotated[
     float | None,
     optimization_flag(min=0.0, help="Peak learning rate of the backbone.", show_default="same as --lr"),

@@ -3,10 +3,11 @@
 Process r of R holds the rows r, r + R, r + 2R, ... of every batch.
 """
 
+import inspect
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch import distributed as dist
 
 
@@ -73,3 +74,15 @@ class _Gather(torch.autograd.Function):
 
 
 gather = all_gather  # deprecated: the name in version 0.1.0, which plugins import
+
+
+def wrap_in_ddp(module: nn.Module) -> nn.Module:
+    """Wrap a module so that its gradients are averaged over all processes."""
+    from torch.nn.parallel import DistributedDataParallel
+
+    # two BatchNorm passes before one backward forbid copying buffers between processes
+    known = inspect.signature(DistributedDataParallel).parameters
+    buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    # many backbones have a last norm that nothing looks at: the first step tells which parts those are
+    options: dict[str, Any] = {buffers: False, "static_graph": True}
+    return DistributedDataParallel(module, **options)

@@ -4,7 +4,6 @@ Only this file and `loggers.py` use Accelerate, which finds the device and conne
 `accelerate launch`, `torchrun` or `srun`.
 """
 
-import inspect
 import os
 import secrets
 import warnings
@@ -17,13 +16,14 @@ import torch
 from accelerate.state import PartialState
 from torch import Tensor, nn
 from torch import distributed as dist
-from torch.nn.parallel import DistributedDataParallel
 
 from ssl_seg.augment import stateless_rng
 from ssl_seg.distributed.agreement import first_difference
+from ssl_seg.distributed.collectives import wrap_in_ddp
 from ssl_seg.distributed.connection import accept_all, connect_to_main, listen
 from ssl_seg.distributed.failure_monitor import FailureMonitor
 from ssl_seg.distributed.launcher import set_env_from_slurm, world_size_from_env
+from ssl_seg.engine.device_names import find_device, has_bf16
 from ssl_seg.errors import DistributedError, UsageError, pluralize
 from ssl_seg.nn.batch_norm import convert_sync_batchnorm
 from ssl_seg.nn.small_maps import pad_small_maps
@@ -94,7 +94,7 @@ class Device:
             self._seed = torch.initial_seed() % 2**31
             convert_sync_batchnorm(module)
             if any(parameter.requires_grad for parameter in module.parameters()):
-                wrapped = _wrap_in_ddp(module)
+                wrapped = wrap_in_ddp(module)
         return torch.compile(wrapped) if self._compile else wrapped
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -199,6 +199,11 @@ class Device:
         """Most bytes allocated on a GPU so far; 0 on the CPU."""
         return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else 0
 
+    def memory(self) -> int:
+        """Bytes of memory of a GPU; 0 elsewhere."""
+        is_cuda = self.device.type == "cuda"
+        return torch.cuda.get_device_properties(self.device).total_memory if is_cuda else 0
+
     def describe(self) -> str:
         """The device by name, for people."""
         if self.device.type == "cuda":
@@ -207,42 +212,6 @@ class Device:
             name = f"CPU, {pluralize(torch.get_num_threads(), 'thread')}"
         many = f", {self.world_size} processes" if self.world_size > 1 else ""
         return f"{name}{many}, {self.precision}"
-
-
-def find_device(name: str, world_size: int = 1) -> torch.device | None:
-    """The device of a name; None where the processes choose, each its own.
-
-    Raises:
-        UsageError: it is not there, or one device is named for several processes.
-    """
-    if name == "auto" or (name == "cuda" and world_size > 1 and torch.cuda.is_available()):
-        return None
-    count, has_mps = torch.cuda.device_count(), torch.backends.mps.is_available()
-    known = ["cpu", *(f"cuda:{index}" for index in range(count)), *(["mps"] if has_mps else [])]
-    if ("cuda:0" if name == "cuda" else name) not in known:
-        text = f"--device {' or '.join(known)}"
-        raise UsageError(f"no device {name!r} here: there is {', '.join(known)}", next=text)
-    if world_size > 1 and name != "cpu":
-        raise UsageError(f"--device {name} is one device for {world_size} processes", next="omit --device")
-    return torch.device("cuda:0" if name == "cuda" else name)
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 is fast here: tensor cores of a GPU, or a CPU's AMX tiles."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    tiles = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool(device.type == "cpu" and tiles is not None and tiles())
-
-
-def _wrap_in_ddp(module: nn.Module) -> nn.Module:
-    """Wrap a module so that its gradients are averaged over all processes."""
-    # two BatchNorm passes before one backward forbid copying buffers between processes
-    known = inspect.signature(DistributedDataParallel).parameters
-    buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    # many backbones have a last norm that nothing looks at: the first step tells which parts those are
-    options: dict[str, Any] = {buffers: False, "static_graph": True}
-    return DistributedDataParallel(module, **options)
 
 
 def _timeout() -> timedelta:

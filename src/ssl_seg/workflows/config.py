@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Literal, Self
 
 from ssl_seg.errors import UsageError
 
+AUTO = 0  # the batch size that is to be found
+
 Options = Mapping[str, Mapping[str, str]]
 Schedule = Literal["cosine", "constant", "poly"]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssl_seg.errors import Stopped, pluralize
 from ssl_seg.utils.text import split_names
+from ssl_seg.workflows.batch_size import with_batch_size
 from ssl_seg.workflows.run_result import RunResult
 from ssl_seg.workflows.session import Session, open_session
 from ssl_seg.workflows.task import C, FinetuneData, M, Setup, Task
@@ -31,6 +32,7 @@ def finetune_by_names(task: Task[C, M], config: C, folder: Path, *, resume: bool
     from ssl_seg.workflows.init_weights import resolve_init_weights
 
     check_extra_weight(config)
+    config = with_batch_size(config, partial(finetune_by_names, task), folder, resume=resume)
     names = component_names(config)
     with open_session(task.command, folder, config, resume=resume, components=names) as session:
         config = with_canonical_names(config, session.plugins.registry)

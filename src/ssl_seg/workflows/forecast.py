@@ -20,9 +20,10 @@ class Forecast:
         activations: bytes of a micro-batch that the backward pass needs; 0 where they are not counted.
         measured: whether `memory` is measured, and not estimated.
         checkpoint: bytes of a checkpoint.
+        device_memory: bytes of the GPU; 0 elsewhere.
         batch_size: images of a step.
         step_seconds: median time of a step.
-        steps, epochs: of the run.
+        steps, steps_per_epoch, epochs: of the run.
         validation_seconds: of one validation or probe; 0 without one.
         validations: how many there are.
     """
@@ -35,9 +36,11 @@ class Forecast:
     activations: int
     measured: bool
     checkpoint: int
+    device_memory: int
     batch_size: int
     step_seconds: float
     steps: int
+    steps_per_epoch: int
     epochs: int
     validation_seconds: float
     validations: int
@@ -46,6 +49,10 @@ class Forecast:
     def seconds(self) -> float:
         """Of the whole run."""
         return self.step_seconds * self.steps + self.validation_seconds * self.validations
+
+    def memory_of(self, batch_size: int) -> float:
+        """Bytes with another batch size: activations are in proportion to it."""
+        return self.memory + self.activations * (batch_size / self.batch_size - 1)
 
     def lines(self) -> list[str]:
         """For people."""

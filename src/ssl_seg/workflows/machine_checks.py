@@ -26,7 +26,7 @@ def machine_checks() -> Iterator[Check]:
 def _gpu() -> Iterator[Check]:
     import torch
 
-    from ssl_seg.engine.device import has_bf16
+    from ssl_seg.engine.device_names import has_bf16
 
     built = torch.version.cuda
     driver = Path("/proc/driver/nvidia/version")

@@ -1,10 +1,11 @@
 """Pre-training a backbone on images without labels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl_seg.errors import pluralize
+from ssl_seg.workflows.batch_size import with_batch_size
 from ssl_seg.workflows.config import PretrainConfig
 from ssl_seg.workflows.run_result import RunResult
 from ssl_seg.workflows.session import Session, open_session
@@ -19,6 +20,7 @@ def pretrain_by_names(config: PretrainConfig, folder: Path, *, resume: bool) -> 
     from ssl_seg.workflows.components import Components, with_canonical_names
     from ssl_seg.workflows.init_weights import init_of_pretraining
 
+    config = with_batch_size(config, pretrain_by_names, folder, resume=resume)
     names = [("ssl", config.ssl), *([("backbones", config.backbone)] if config.backbone else [])]
     with open_session("train", folder, config, resume=resume, components=names) as session:
         config = with_canonical_names(config, session.plugins.registry)
@@ -90,10 +92,6 @@ def run_pretraining(
         save_backbone_of_run(run_dir.folder, method.backbone, config, device.precision, **about)
     session.finish(steps)
     if device.is_main:
-        weights = run_dir.folder / "backbone.safetensors"
-        print_line(f"finished: {_last_scores(run_dir.scores())}", f"weights: {weights}")
-
-
-def _last_scores(scores: Sequence[Mapping[str, float]]) -> str:
-    last = (scores or [{}])[-1]  # of a finished run of 0.1.0 they may be lost
-    return ", ".join(f"{name} {last[name]:.3f}" for name in last if name.startswith(("loss", "probe")))
+        last = (run_dir.scores() or [{}])[-1]  # of a finished run of 0.1.0 they may be lost
+        scores = ", ".join(f"{name} {last[name]:.3f}" for name in last if name.startswith(("loss", "probe")))
+        print_line(f"finished: {scores}", f"weights: {run_dir.folder / 'backbone.safetensors'}")
