@@ -4,11 +4,13 @@ import pytest
 import torch
 
 from ssl_seg.augment import stateless_rng
+from ssl_seg.augment.draws import Draws
 from ssl_seg.augment.recipes import BYOL_VIEWS
-from ssl_seg.augment.views import augment
+from ssl_seg.augment.views import Augmentation, augment
 from ssl_seg.data.image_cache import open_image_cache
 from ssl_seg.data.loader import Loader
 from ssl_seg.datasets.demo import DemoDataset
+from ssl_seg.engine import metric_logger
 from ssl_seg.engine.deterministic import deterministic
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.energy import energy_meter_for
@@ -121,6 +123,27 @@ def test_deterministic_runs_on_the_gpu_have_the_same_bits(words, cli, tmp_path):
         assert code == 0, err
         files.append((tmp_path / name / "backbone.safetensors").read_bytes())
     assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("memory_fraction", [0.0, 0.5], ids=["streamed", "resident"])
+def test_ten_steps_wait_for_nothing(image_cache, tmp_path, monkeypatch, memory_fraction):
+    monkeypatch.setattr(metric_logger, "_INTERVAL", 1e9)  # the loss is read for the progress display
+    device, method = Device(), BYOL(TinyBackbone(), hidden=32, dimensions=16)
+    optimizer = build_optimizer("adamw", build_param_groups(method, 1e-4), 1e-3)
+    looks = Augmentation(BYOL_VIEWS, 32)
+    batches = Loader(image_cache, 8, 0, device.device, memory_fraction=memory_fraction, draw=looks.draw)
+
+    def feed(step):
+        torch.cuda.set_sync_debug_mode("error" if 3 <= step < 13 else "default")
+        batch = batches.batch_at(step)
+        return [looks.make(batch.images, Draws(*batch.draws), batch.epoch)]
+
+    plan = Schedule(total_steps=16, steps_per_epoch=16, batch_size=8, lr_at=lambda step: 1e-3)
+    try:
+        with Run(tmp_path / "run") as run:
+            fit(method, feed, optimizer, plan, device=device, run=run, signals=SignalHandler())
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_nan_on_the_gpu_stops_before_a_weight_moves(image_cache, tmp_path):

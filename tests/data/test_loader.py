@@ -161,7 +161,7 @@ def test_the_reader_is_ahead(image_cache, streamed):
 def test_a_disk_that_does_not_answer_is_not_waited_for(image_cache, streamed, monkeypatch):
     monkeypatch.setenv("SSL_SEG_TIMEOUT", "0.2")
     feed, answer = Loader(image_cache, 5, 1, CPU), threading.Event()
-    monkeypatch.setattr(feed, "_read", lambda indices: answer.wait(30))
+    monkeypatch.setattr(feed.image_cache, "at", lambda indices: answer.wait(30))
     with pytest.raises(
         ResourceError, match="timeout: reading the images of a step took longer than 0 s"
     ) as error:
@@ -176,7 +176,7 @@ def test_what_goes_wrong_while_reading_ahead_is_raised(image_cache, streamed, mo
     def read(indices):
         raise OSError("the disk is gone")
 
-    monkeypatch.setattr(feed, "_read", read)
+    monkeypatch.setattr(feed.image_cache, "at", read)
     with pytest.raises(OSError, match="the disk is gone"):
         feed.batch_at(0)
 
@@ -233,3 +233,18 @@ def test_moved_pictures_are_those_that_are_read(image_cache):
     for step in range(9):
         assert equal(read.batch_at(step), moved.batch_at(step))
         assert_whole(moved.batch_at(step), image_cache)
+
+
+@pytest.mark.parametrize("forced", [False, True], ids=["on the CPU", "packed by the thread"])
+def test_draws_come_with_their_batch(image_cache, monkeypatch, forced):
+    if forced:
+        monkeypatch.setattr(module, "fits_on_device", lambda *_: False)
+    feed = Loader(
+        image_cache, 5, 0, CPU, draw=lambda sizes, samples, epoch: (samples % 2 == epoch, sizes / 2)
+    )
+    for step in (0, 3, 7):
+        batch = feed.batch_at(step)
+        odd, halves = batch.draws
+        assert odd.dtype == torch.bool and torch.equal(odd, batch.samples % 2 == step // 4)
+        assert torch.equal(halves, batch.sizes / 2)
+        assert_whole(batch, image_cache)

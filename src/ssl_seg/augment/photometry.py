@@ -4,6 +4,9 @@ Images are (B, 3, H, W) float32 in [0, 1]; a factor is a (B,) tensor. Each funct
 of the same name in `torchvision.transforms.v2.functional` called with that image's own number.
 """
 
+from collections.abc import Sequence
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -54,19 +57,17 @@ def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
     red, green, blue = images.unbind(dim=1)
     value = images.amax(dim=1)
     chroma = value - images.amin(dim=1)
-    safe = torch.where(chroma == 0, torch.ones_like(chroma), chroma)
+    safe = chroma + (chroma == 0)
     hue = torch.where(
         value == red,
         (green - blue) / safe,
         torch.where(value == green, (blue - red) / safe + 2.0, (red - green) / safe + 4.0),
     )
     hue = hue + 6.0 * shift.view(-1, 1, 1)
-    out = torch.empty_like(images)
-    for channel, offset in enumerate((5.0, 3.0, 1.0)):
-        k = torch.remainder(hue + offset, 6.0)
-        k = torch.minimum(k, 4.0 - k).clamp_(0.0, 1.0)
-        out[:, channel] = value - chroma * k
-    return out
+    offsets = torch.arange(5, 0, -2, device=images.device, dtype=images.dtype).view(-1, 1, 1)
+    k = torch.remainder(hue[:, None] + offsets, 6.0)
+    k = torch.minimum(k, 4.0 - k).clamp_(0.0, 1.0)
+    return value[:, None] - chroma[:, None] * k
 
 
 def solarize(images: Tensor, threshold: float = 0.5) -> Tensor:
@@ -86,6 +87,11 @@ def gaussian_blur(images: Tensor, sigma: Tensor, radius: int) -> Tensor:
     wy = _blur_weights(sigma, radius, height)
     wx = wy if height == width else _blur_weights(sigma, radius, width)
     return torch.matmul(wy[:, None], torch.matmul(images, wx[:, None].transpose(2, 3)))
+
+
+def blur_radius(side: int) -> int:
+    """The radius of the kernel for images of a side: it is a tenth of the image wide."""
+    return min(max(1, side // 20), side - 1)
 
 
 def _blur_weights(sigma: Tensor, radius: int, size: int) -> Tensor:
@@ -108,6 +114,16 @@ def _blur_weights(sigma: Tensor, radius: int, size: int) -> Tensor:
 
 def normalize(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """Subtract `mean` and divide by `std`, one number per channel."""
-    center = torch.tensor(mean, device=images.device, dtype=images.dtype).view(-1, 1, 1)
-    spread = torch.tensor(std, device=images.device, dtype=images.dtype).view(-1, 1, 1)
+    center, spread = (per_channel(numbers, images.device, images.dtype) for numbers in (mean, std))
     return (images - center) / spread
+
+
+def per_channel(numbers: Sequence[float], device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
+    """(C, 1, 1) numbers, which stay on the device: to move them for every batch would stall a GPU."""
+    return _constant(tuple(numbers), device, dtype)
+
+
+@lru_cache(maxsize=32)
+def _constant(numbers: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.tensor(numbers, device=device, dtype=dtype).view(-1, 1, 1)

@@ -1,12 +1,14 @@
 """Turn a batch of images into views, as `ssl_seg.augment.recipes` describes them."""
 
 from collections.abc import Callable, Sequence
-from itertools import permutations
+from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor
 
-from ssl_seg.augment import geometry, photometry, stateless_rng
+from ssl_seg.augment import fixed_shape, geometry, photometry
+from ssl_seg.augment.draws import Draws, draw_views
 from ssl_seg.augment.recipes import View
 from ssl_seg.augment.view_list import Geometry, Source, Views
 from ssl_seg.utils.autocast import without_autocast
@@ -14,17 +16,84 @@ from ssl_seg.utils.autocast import without_autocast
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# One slot of chance for each decision; adding a slot at the end leaves the others as they were.
-_FLIP_X = geometry.BOX_SLOTS
-_FLIP_Y, _JITTER, _ORDER, _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = range(_FLIP_X + 1, _FLIP_X + 8)
-_GRAY, _BLUR, _SIGMA, _SOLARIZE = range(_HUE + 1, _HUE + 5)
-_TURN = _SOLARIZE + 1
-_SLOTS = _TURN + 1
 
-_ORDERS = torch.tensor(list(permutations(range(4))))
+@dataclass(frozen=True)
+class Augmentation:
+    """Random views of batches, in two parts: what chance decides, and the pictures on the device.
+
+    Args:
+        views: the recipes.
+        size: side of a view in pixels.
+        seed: with epoch and id it fixes every draw.
+        multiple: see `View.side`.
+        mean, std: of the normalization, for images in [0, 1].
+        compile: run the operations of a GPU through `torch.compile`.
+    """
+
+    views: Sequence[View]
+    size: int
+    seed: int = 0
+    multiple: int = 1
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    compile: bool = False
+
+    @property
+    def sides(self) -> list[int]:
+        """The side of each view in pixels."""
+        return [view.side(self.size, self.multiple) for view in self.views]
+
+    def draw(self, sizes: Tensor, samples: Tensor, epoch: int) -> Draws:
+        """Draw for every view of every image, without looking at them; a loader's thread does it ahead.
+
+        Args:
+            sizes: (B, 2) int64 height and width of the picture inside each canvas, on the CPU.
+            samples: (B,) int64 ids, on the CPU.
+            epoch: from 0.
+        """
+        return draw_views(self.views, self.sides, sizes, samples, seed=self.seed, epoch=epoch)
+
+    @without_autocast  # 8 bits of colour need more than the 8 of bfloat16; likewise below
+    def make(self, images: Tensor, draws: Draws, epoch: int = 0) -> Views:
+        """Make the views that were drawn.
+
+        Args:
+            images: (B, 3, H, W) uint8 canvases.
+            draws: on the device of `images`.
+            epoch: of the draws.
+
+        Returns:
+            See `augment`.
+        """
+        geometries = [_geometry(draws, index) for index in range(len(self.views))]
+        make = self._one_by_one if images.device.type == "cpu" else self._fixed_shape
+        return Views(make(images, draws), geometries, Source(draws.sizes, draws.samples, self.seed, epoch))
+
+    def masks(self, masks: Tensor, draws: Draws) -> Tensor:
+        """Take (B, H, W) uint8 masks through the box and turns of the first view: (B, side, side) int64 classes."""
+        where = _geometry(draws, 0)
+        cut = geometry.crop_resize_nearest(masks, where.boxes, where.flips, self.sides[0])
+        return geometry.transpose_where(cut, where.turns).long()
+
+    def _one_by_one(self, images: Tensor, draws: Draws) -> list[Tensor]:
+        """Every operation on the images that it touches, which a CPU knows without waiting."""
+        made = []
+        for index, (view, side) in enumerate(zip(self.views, self.sides, strict=True)):
+            out = _distorted(images, view, Draws(*draws[:2], *(part[:, index] for part in draws[2:])), side)
+            made.append(_normalize(out, self.mean, self.std))
+        return made
+
+    def _fixed_shape(self, images: Tensor, draws: Draws) -> list[Tensor]:
+        """Every operation on all images, views of one side together."""
+        make = fixed_shape.compiled() if self.compile else fixed_shape.make_views
+        center, spread = (photometry.per_channel(each, images.device) for each in (self.mean, self.std))
+        made: list[Tensor] = []
+        for side, group in groupby(self.sides):
+            which = slice(len(made), len(made) + len(list(group)))
+            made += make(images, self.views[which], draws.of_views(which), side, center, spread)
+        return made
 
 
-@without_autocast  # 8 bits of colour need more than the 8 of bfloat16; likewise below
 def augment(
     images: Tensor,
     views: Sequence[View],
@@ -40,8 +109,7 @@ def augment(
 ) -> Views:
     """Make every view of every image, with a draw of its own for each.
 
-    The draws are made where `samples` lives. On the CPU that costs microseconds and tells which
-    images an operation touches without waiting for the GPU.
+    The draws are made on the CPU, and reach the device in one copy; see `Augmentation` to make them ahead.
 
     Args:
         images: (B, 3, H, W) uint8 canvases on the training device.
@@ -62,15 +130,10 @@ def augment(
     sizes = torch.tensor([[height, width]]).expand(count, 2) if sizes is None else sizes
     samples = torch.arange(count) if samples is None else samples
     side = min(height, width) if size is None else size
-    made, geometries = [], []
-    for index, view in enumerate(views):
-        draws = stateless_rng.uniform(seed, epoch, index, samples, _SLOTS)
-        geometries.append(_geometry(view, draws, sizes, images.device))
-        made.append(_make_view(images, geometries[-1], view, draws, view.side(side, multiple), mean, std))
-    return Views(made, geometries, Source(sizes, samples, seed, epoch))
+    augmentation = Augmentation(views, side, seed, multiple, mean, std)
+    return augmentation.make(images, augmentation.draw(sizes, samples, epoch).to(images.device), epoch)
 
 
-@without_autocast
 def augment_with_masks(
     images: Tensor,
     masks: Tensor,
@@ -91,13 +154,9 @@ def augment_with_masks(
     Returns:
         What `augment` gives for the view, and (B, side, side) int64 classes.
     """
-    draws = stateless_rng.uniform(seed, epoch, 0, samples, _SLOTS)
-    side = view.side(size)
-    where = _geometry(view, draws, sizes, masks.device)
-    marks = geometry.transpose_where(
-        geometry.crop_resize_nearest(masks, where.boxes, where.flips, side), where.turns
-    )
-    return _make_view(images, where, view, draws, side, mean, std), marks.long()
+    augmentation = Augmentation([view], size, seed, mean=mean, std=std)
+    draws = augmentation.draw(sizes, samples, epoch).to(images.device)
+    return augmentation.make(images, draws, epoch)[0], augmentation.masks(masks, draws)
 
 
 def normalize_images(
@@ -131,69 +190,43 @@ def _normalize(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) 
     return photometry.normalize(images, mean, std).contiguous(memory_format=torch.channels_last)
 
 
-def _make_view(
-    images: Tensor,
-    where: Geometry,
-    view: View,
-    draws: Tensor,
-    size: int,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-) -> Tensor:
-    out = geometry.crop_resize(images, where.boxes, where.flips, size)
+def _geometry(draws: Draws, index: int) -> Geometry:
+    """Boxes, flips and turns of one view."""
+    return Geometry(draws.boxes[:, index], draws.flips[:, index].T, draws.turns[:, index])
+
+
+def _distorted(images: Tensor, view: View, draws: Draws, side: int) -> Tensor:
+    """One view, in [0, 1]; `draws` without the dimension of views."""
+    out = geometry.crop_resize(images, draws.boxes, draws.flips.T, side)
     if view.turn_p:
-        out = geometry.transpose_where(out, where.turns)
+        out = geometry.transpose_where(out, draws.turns)
     out = out.div_(255.0).clamp_(0.0, 1.0)
-    _jitter(out, view, draws)
-    _apply_where(out, draws[_GRAY] < view.gray_p, photometry.grayscale)
-    low, high = (sigma * size / 224 for sigma in view.blur_sigma)
-    sigma = low + (high - low) * draws[_SIGMA]
-    radius = min(max(1, size // 20), size - 1)  # a kernel of a tenth of the image
-    blurred = draws[_BLUR] < view.blur_p
-    if size > 1:
-        _apply_where(out, blurred, lambda x, s: photometry.gaussian_blur(x, s, radius), sigma)
-    _apply_where(out, draws[_SOLARIZE] < view.solarize_p, photometry.solarize)
-    return _normalize(out, mean, std)
-
-
-def _geometry(view: View, draws: Tensor, sizes: Tensor, device: torch.device) -> Geometry:
-    """Boxes, flips and turns of one view, on the device."""
-    boxes = geometry.random_resized_crop_boxes(draws[: geometry.BOX_SLOTS], sizes, view.scale, view.ratio)
-    flips = torch.stack([draws[_FLIP_Y] < view.flip_y_p, draws[_FLIP_X] < view.flip_x_p])
-    return Geometry(boxes.to(device), flips.to(device), (draws[_TURN] < view.turn_p).to(device))
-
-
-def _jitter(images: Tensor, view: View, draws: Tensor) -> None:
-    """Brightness, contrast, saturation and hue, in an order of its own for each image."""
-    selected = draws[_JITTER] < view.jitter_p
-    order = _ORDERS[(draws[_ORDER] * len(_ORDERS)).long()]
-    operations = (
-        (photometry.adjust_brightness, _jitter_factor(draws[_BRIGHTNESS], view.brightness)),
-        (photometry.adjust_contrast, _jitter_factor(draws[_CONTRAST], view.contrast)),
-        (photometry.adjust_saturation, _jitter_factor(draws[_SATURATION], view.saturation)),
-        (photometry.adjust_hue, (2 * draws[_HUE] - 1) * view.hue),
+    jitter = (
+        photometry.adjust_brightness,
+        photometry.adjust_contrast,
+        photometry.adjust_saturation,
+        photometry.adjust_hue,
     )
-    for position in range(4):
-        for index, (operation, factor) in enumerate(operations):
-            _apply_where(images, selected & (order[:, position] == index), operation, factor)
-
-
-def _jitter_factor(draw: Tensor, strength: float) -> Tensor:
-    low = max(0.0, 1.0 - strength)
-    return low + (1.0 + strength - low) * draw
+    for chosen in draws.order.unbind(dim=1):
+        for index, operation in enumerate(jitter):
+            _apply_where(out, chosen == index, operation, draws.factors[:, index])
+    _apply_where(out, draws.grayed, photometry.grayscale)
+    if side > 1:
+        radius = photometry.blur_radius(side)
+        _apply_where(out, draws.blurred, lambda x, s: photometry.gaussian_blur(x, s, radius), draws.sigmas)
+    _apply_where(out, draws.solarized, photometry.solarize)
+    return out
 
 
 def _apply_where(
     images: Tensor, selected: Tensor, operation: Callable[..., Tensor], *factors: Tensor
 ) -> None:
-    """Apply `operation` in place to the images of the batch that `selected` (CPU, bool) marks."""
+    """Apply `operation` in place to the images of the batch that `selected` (bool) marks."""
     rows = selected.nonzero()[:, 0]
     if len(rows) == 0:
         return
-    device = images.device
     if len(rows) == len(images):
-        images.copy_(operation(images, *(factor.to(device) for factor in factors)))
+        images.copy_(operation(images, *factors))
         return
-    device_rows = rows.to(device)
-    part = images.index_select(0, device_rows)
-    images.index_copy_(0, device_rows, operation(part, *(factor[rows].to(device) for factor in factors)))
+    part = images.index_select(0, rows)
+    images.index_copy_(0, rows, operation(part, *(factor[rows] for factor in factors)))

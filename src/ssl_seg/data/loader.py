@@ -1,6 +1,6 @@
 """Batches on the device, as a function of the step."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -10,9 +10,11 @@ from torch import Tensor
 from ssl_seg.augment import stateless_rng
 from ssl_seg.data.image_cache import ImageCache
 from ssl_seg.errors import ResourceError, UsageError
+from ssl_seg.utils.packing import Packed
 from ssl_seg.utils.timeout import timeout_seconds
 
 _PREFETCH_STEPS = 3
+Draw = Callable[[Tensor, Tensor, int], Sequence[Tensor]]  # sizes, samples, epoch
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Batch:
         targets: (B,) int64 class indices on the device, -1 without labels.
         epoch: from 0.
         masks: (B, H, W) uint8 classes of the pixels on the device, or None.
+        draws: what the loader's `draw` has returned, on the device.
     """
 
     images: Tensor
@@ -35,6 +38,7 @@ class Batch:
     targets: Tensor
     epoch: int
     masks: Tensor | None = None
+    draws: Sequence[Tensor] = ()
 
 
 class ShuffleSampler:
@@ -85,15 +89,17 @@ class ShuffleSampler:
 class Loader:
     """Shuffled batches of an image cache, in the order of `ShuffleSampler`.
 
-    A cache that fits in `memory_fraction` of the free device memory is copied there once. Of a larger one, a
-    thread prefetches the batches of the next steps through pinned memory. On the CPU, batches are read at
-    every step.
+    A thread prepares the batches of the next steps: all that a step needs lies in one pinned block, which is
+    copied once and without waiting. A cache that fits in `memory_fraction` of the free device memory is copied
+    there at the start; of a larger one, images come in the block. On the CPU, batches are read at every step.
 
     Args:
         image_cache: the images.
         batch_size, seed, rank, world_size: see `ShuffleSampler`.
         device: of the batches.
         memory_fraction: of the free GPU memory that the images may occupy.
+        draw: sizes, samples and epoch -> tensors on the CPU that the batch is to bring as its `draws`; see
+            `Augmentation.draw`. It runs in the thread.
 
     Raises:
         UsageError: see `ShuffleSampler`.
@@ -109,6 +115,7 @@ class Loader:
         rank: int = 0,
         world_size: int = 1,
         memory_fraction: float = 0.4,
+        draw: Draw = lambda sizes, samples, epoch: (),
     ) -> None:
         self.sampler = ShuffleSampler(len(image_cache), batch_size, seed, rank=rank, world_size=world_size)
         self.steps_per_epoch = self.sampler.steps_per_epoch
@@ -118,31 +125,32 @@ class Loader:
             device,
             memory_fraction,
         )
-        self._moved = image_cache.moved_to(device) if self.on_device and device.type != "cpu" else []
-        self._reader = None if self.on_device else ThreadPoolExecutor(1, "ssl-seg-reader")
-        self._pending: dict[int, Future[list[Tensor]]] = {}
+        resident = self.on_device and device.type != "cpu"
+        self._moved = image_cache.moved_to(device) if resident else []
+        self._draw = draw
+        streams = resident or not self.on_device
+        self._reader = ThreadPoolExecutor(1, "ssl-seg-reader") if streams else None
+        self._pending: dict[int, Future[_Prepared]] = {}
 
     def batch_at(self, step: int) -> Batch:
         """Return the batch of a step, counted from 0 over all epochs."""
-        indices = self.sampler.indices(step)
+        prepared = self._prefetch(step) if self._reader else self._prepare(step)
+        tensors = prepared.tensors
+        targets, *rest = tensors.moved() if isinstance(tensors, Packed) else tensors
+        draws, pixels = rest[: prepared.num_draws], rest[prepared.num_draws :]
         if self._moved:
-            device_indices = indices.to(self.device)
-            selected = [column.index_select(0, device_indices) for column in self._moved]
-            images, *masks = self.image_cache.unfolded(selected, indices)
-        elif self._reader:
-            images, *masks = (part.to(self.device, non_blocking=True) for part in self._prefetch(step))
-        else:
-            images, *masks = self._read(indices)
-        targets = self.image_cache.targets[indices].to(self.device, non_blocking=True)
-        epoch = self.sampler.epoch(step)
-        return Batch(images, self.image_cache.sizes[indices], indices, targets, epoch, *masks)
+            selected = [column.index_select(0, pixels[0]) for column in self._moved]
+            pixels = self.image_cache.unfolded(selected, prepared.samples)
+        images, *masks = pixels
+        known = prepared.sizes, prepared.samples, targets, self.sampler.epoch(step)
+        return Batch(images, *known, masks[0] if masks else None, draws)
 
-    def _prefetch(self, step: int) -> list[Tensor]:
-        """Return the images of `step` in pinned memory, and request those of the next steps."""
+    def _prefetch(self, step: int) -> "_Prepared":
+        """Return what a step needs in pinned memory, and request that of the next steps."""
         assert self._reader is not None
         for later in range(step, step + _PREFETCH_STEPS):
             if later not in self._pending:
-                self._pending[later] = self._reader.submit(self._read, self.sampler.indices(later))
+                self._pending[later] = self._reader.submit(self._prepare, later, pack=True)
         for other in [known for known in self._pending if not step <= known < step + _PREFETCH_STEPS]:
             self._pending.pop(other).cancel()
         try:
@@ -151,9 +159,24 @@ class Loader:
             what = f"timeout: reading the images of a step took longer than {timeout_seconds():.0f} s"
             raise ResourceError(what, where=str(self.image_cache.folder)) from error
 
-    def _read(self, indices: Tensor) -> list[Tensor]:
-        parts = self.image_cache.at(indices)
-        return [part.pin_memory() for part in parts] if self.device.type == "cuda" else parts
+    def _prepare(self, step: int, *, pack: bool = False) -> "_Prepared":
+        """Read and draw everything of a step."""
+        samples = self.sampler.indices(step)
+        sizes, targets = self.image_cache.sizes[samples], self.image_cache.targets[samples]
+        draws = self._draw(sizes, samples, self.sampler.epoch(step))
+        pixels = [samples] if self._moved else self.image_cache.at(samples)
+        tensors = [targets, *draws, *pixels]
+        return _Prepared(sizes, samples, len(draws), Packed(tensors, self.device) if pack else tensors)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A batch before it is moved: targets, draws, and pixels or the places of resident ones."""
+
+    sizes: Tensor
+    samples: Tensor
+    num_draws: int
+    tensors: Packed | list[Tensor]
 
 
 def fits_on_device(columns: Sequence[Tensor], device: torch.device, memory_fraction: float) -> bool:
@@ -182,4 +205,4 @@ def sequential_batches(
     ]:
         images, *masks = (part.to(device, non_blocking=True) for part in image_cache.at(indices))
         targets = image_cache.targets[indices].to(device, non_blocking=True)
-        yield Batch(images, image_cache.sizes[indices], indices, targets, 0, *masks)
+        yield Batch(images, image_cache.sizes[indices], indices, targets, 0, masks[0] if masks else None)

@@ -42,12 +42,11 @@ def fit(
 
     Args:
         module: `forward` maps a micro-batch to `loss` and scalars to log; `after_step` is optional.
-        batches: step -> the micro-batches of that step.
-        on_epoch_end: called after each epoch (from 1); the returned scores join those of the epoch.
+        batches: step -> its micro-batches. on_epoch_end: called after each epoch (from 1); returns scores to join.
         observers: objects with some of the observer hooks as methods; called in the main process.
 
     Raises:
-        HealthError: not finite (before any weight moves), or collapsed. Stopped: by a signal, after saving.
+        HealthError: not finite (no weight has moved), or collapsed. Stopped: by a signal, after saving.
         ResourceError: a checkpoint could not be written. PluginError: a plugin failed; with the step.
     """
     # Setup: wrap the module, then restore the latest checkpoint or save the first one
@@ -71,7 +70,8 @@ def fit(
             inputs = logger.time_batch(batches, step + 1) if step + 1 < total_steps else ()
             manager.check_finite(finite, out.get("embedding"), step, lr)
             # Update: the optimizer, then the method's own step (an EMA target)
-            _clip_gradients(parameters, schedule.max_grad_norm, norm)
+            if schedule.max_grad_norm:
+                torch.nn.utils.clip_grads_with_norm_(parameters, schedule.max_grad_norm, norm)
             optimizer.step()
             optimizer.zero_grad()
             after_step((step + 1) / total_steps)
@@ -83,11 +83,6 @@ def fit(
                 on_progress(progress)
     observed.run_end()
     return step
-
-
-def _clip_gradients(parameters: list[nn.Parameter], max_norm: float, norm: Tensor) -> None:
-    if max_norm:
-        torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
 
 
 def _accumulate_gradients(

@@ -120,13 +120,15 @@ def update_ema(target: nn.Module, online: nn.Module, decay: float, *, buffers: b
     """
     averages: list[Tensor] = []
     sources: list[Tensor] = []
+    counters: list[Tensor] = []
+    counts: list[Tensor] = []
     target_tensors: list[Tensor] = [*target.parameters(), *(target.buffers() if buffers else ())]
     online_tensors: list[Tensor] = [*online.parameters(), *(online.buffers() if buffers else ())]
     for average, source in zip(target_tensors, online_tensors, strict=True):
-        if average.is_floating_point():
-            averages.append(average)
-            sources.append(source)
-        else:
-            average.copy_(source)
+        moves = average.is_floating_point()
+        (averages if moves else counters).append(average)
+        (sources if moves else counts).append(source)
     torch._foreach_mul_(averages, decay)
     torch._foreach_add_(averages, sources, alpha=1.0 - decay)
+    if counters:
+        torch._foreach_copy_(counters, counts)

@@ -131,15 +131,30 @@ def mixup(
     Returns:
         Mixed images, and (B, classes) probabilities.
     """
-    from scipy.special import betaincinv
+    weights = mixup_weights(alpha, samples, seed=seed, epoch=epoch)
+    return mix_with_next(images, targets, classes, weights.to(images.device))
 
-    draws = stateless_rng.uniform(seed, epoch, 1, samples, 1)[0]  # view 1: view 0 is the crop's
-    weight = torch.as_tensor(betaincinv(alpha, alpha, draws.double().numpy()), dtype=images.dtype)
-    weight = weight.to(images.device)[:, None]
+
+def mix_with_next(images: Tensor, targets: Tensor, classes: int, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """`mixup` with weights that are on the device: (B,), the share of each image itself."""
+    weight = weights.to(images.dtype)[:, None]
     one_hot = F.one_hot(targets, classes).to(images.dtype)
     mixed = weight * one_hot + (1.0 - weight) * _mixup_partner(one_hot)
     weight = weight[:, :, None, None]
     return weight * images + (1.0 - weight) * _mixup_partner(images), mixed
+
+
+def mixup_weights(alpha: float, samples: Tensor, *, seed: int, epoch: int) -> Tensor:
+    """(B,) float64 numbers from Beta(alpha, alpha), one for each image.
+
+    Args:
+        alpha: of the distribution.
+        samples: (B,) ids, on the CPU; with `seed` and `epoch` they fix the draws.
+    """
+    from scipy.special import betaincinv
+
+    draws = stateless_rng.uniform(seed, epoch, 1, samples, 1)[0]  # view 1: view 0 is the crop's
+    return torch.as_tensor(betaincinv(alpha, alpha, draws.double().numpy()))
 
 
 def _mixup_partner(batch: Tensor) -> Tensor:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ssl_seg.augment.draws import Draws
 from ssl_seg.augment.recipes import View
 from ssl_seg.augment.view_list import Views
-from ssl_seg.augment.views import augment
-from ssl_seg.data.loader import Batch, Loader
+from ssl_seg.augment.views import Augmentation
+from ssl_seg.data.loader import Batch, Draw, Loader
 
 if TYPE_CHECKING:
     from ssl_seg.base import SSLMethod
@@ -20,51 +21,52 @@ if TYPE_CHECKING:
 BatchFn = Callable[[int], list[list[Tensor]]]  # step -> micro-batches
 
 
-def open_loader(images: "ImageCache", config: "RunConfig", device: "Device") -> Loader:
-    """Shuffled batches of images, on the device."""
-    return Loader(
-        images, config.batch_size, config.seed, device.device, rank=device.rank, world_size=device.world_size
-    )
+def open_loader(images: "ImageCache", config: "RunConfig", device: "Device", draw: Draw) -> Loader:
+    """Shuffled batches of images, on the device, with what `draw` draws for them."""
+    rank = {"rank": device.rank, "world_size": device.world_size}
+    return Loader(images, config.batch_size, config.seed, device.device, draw=draw, **rank)
+
+
+def augmentation_of(
+    views: Sequence[View], config: "RunConfig", *, multiple: int = 1, **normalization: Any
+) -> Augmentation:
+    """Random views as the settings have them; `normalization`: `mean` and `std`."""
+    return Augmentation(views, config.size, config.seed, multiple, compile=config.compile, **normalization)
+
+
+def method_views(method: "SSLMethod", config: "RunConfig", normalization: Mapping[str, Any]) -> Augmentation:
+    """The views that a method trains on, with sides that suit its backbone."""
+    multiple = getattr(method.backbone, "side_multiple", 1)  # 1 if the backbone does not say
+    return augmentation_of(method.views, config, multiple=multiple, **normalization)
 
 
 def pretrain_batches(
-    loader: Loader,
-    method: "SSLMethod",
-    config: "RunConfig",
-    total_steps: int,
-    normalization: Mapping[str, Any],
+    loader: Loader, augmentation: Augmentation, method: "SSLMethod", config: "RunConfig", total_steps: int
 ) -> Callable[[int], list[Views]]:
     """The views of each step's images, which know how far the run is; labels for methods that ask for them.
 
     Args:
+        loader: draws what `augmentation` needs.
         total_steps: steps of the run.
-        normalization: `mean` and `std`.
     """
 
     def views_of(step: int) -> list[Views]:
-        views = views_for(method, loader.batch_at(step), config, normalization)
+        views = views_for(method, augmentation, loader.batch_at(step))
         return views.with_facts(progress=torch.tensor(step / total_steps)).chunk(config.accumulate)
 
     return views_of
 
 
-def views_for(
-    method: "SSLMethod", batch: Batch, config: "RunConfig", normalization: Mapping[str, Any]
-) -> Views:
-    """The views of a batch that a method trains on, with sides that suit its backbone, and labels if it needs them."""
-    multiple = getattr(method.backbone, "side_multiple", 1)  # 1 if the backbone does not say
-    views = make_views(batch, method.views, config, multiple=multiple, **normalization)
+def draws_of(batch: Batch) -> tuple[Draws, list[Tensor]]:
+    """What was drawn for the views of a batch, and whatever its loader's `draw` has returned after that."""
+    count = len(Draws._fields)
+    return Draws(*batch.draws[:count]), list(batch.draws[count:])
+
+
+def views_for(method: "SSLMethod", augmentation: Augmentation, batch: Batch) -> Views:
+    """The views of a batch, and labels if the method needs them."""
+    views = augmentation.make(batch.images, draws_of(batch)[0], batch.epoch)
     return views.with_facts(targets=batch.targets if method.needs_labels else None)
-
-
-def make_views(batch: Batch, views: Sequence[View], config: "RunConfig", **options: Any) -> Views:
-    """The views of a batch of images: one normalised (B, 3, side, side) tensor for each recipe.
-
-    Args:
-        options: of `augment`: `multiple`, `mean`, `std`.
-    """
-    draws: dict[str, Any] = {"seed": config.seed, "epoch": batch.epoch, "size": config.size}
-    return augment(batch.images, views, batch.sizes, batch.samples, **draws, **options)
 
 
 def micro_batches(tensors: Sequence[Tensor], count: int) -> list[list[Tensor]]:

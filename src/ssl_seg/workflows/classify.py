@@ -93,30 +93,37 @@ def build_batches(setup: "ClassificationSetup", sampler: "ShuffleSampler") -> "B
 def _image_batches(setup: "ClassificationSetup") -> "BatchFn":
     """Images as the network sees them, with their targets."""
     from ssl_seg.augment.views import eval_view
-    from ssl_seg.tasks.classification import mixup
-    from ssl_seg.workflows.batches import make_views, micro_batches, open_loader
+    from ssl_seg.tasks.classification import mix_with_next, mixup_weights
+    from ssl_seg.workflows.batches import augmentation_of, draws_of, micro_batches, open_loader
 
     config, images, normalization = setup.config, setup.data.images, setup.normalization
-    loader = open_loader(images, config, setup.session.device)
-    views = train_views(setup)
+    augmentation = augmentation_of(train_views(setup), config, **normalization)
 
-    def inputs_of(batch: "Batch") -> "Tensor":
-        if not views:
-            return eval_view(batch.images, batch.sizes, size=config.size, **normalization)
-        return make_views(batch, views, config, **normalization)[0]
+    def draw(sizes: "Tensor", samples: "Tensor", epoch: int) -> "list[Tensor]":
+        views = augmentation.draw(sizes, samples, epoch) if augmentation.views else [sizes]
+        seed = {"seed": config.seed, "epoch": epoch}
+        shares = [mixup_weights(config.mixup, samples, **seed)] if config.mixup else []
+        return [*views, *shares, *setup.data.weights_at(samples)]
+
+    loader = open_loader(images, config, setup.session.device, draw)
+
+    def inputs_of(batch: "Batch") -> "tuple[Tensor, list[Tensor]]":
+        if not augmentation.views:
+            sizes, *others = batch.draws
+            return eval_view(batch.images, sizes, size=config.size, **normalization), others
+        draws, others = draws_of(batch)
+        return augmentation.make(batch.images, draws)[0], others
 
     def batch_at(step: int) -> "list[list[Tensor]]":
         batch = loader.batch_at(step)
-        inputs, targets = inputs_of(batch), batch.targets
+        (inputs, weights), targets = inputs_of(batch), batch.targets
         if config.mixup:
-            draws = {"seed": config.seed, "epoch": batch.epoch}
-            classes = len(images.classes)
-            inputs, targets = mixup(inputs, targets, classes, config.mixup, batch.samples, **draws)
-        weights = setup.data.weights_at(batch.samples, inputs.device)
+            shares, *weights = weights
+            inputs, targets = mix_with_next(inputs, targets, len(images.classes), shares)
         return micro_batches([inputs, targets, *weights], config.accumulate)
 
     first = loader.batch_at(0)
-    setup.session.save_view_sheet(first.images, [inputs_of(first)], **normalization)
+    setup.session.save_view_sheet(first.images, [inputs_of(first)[0]], **normalization)
     return batch_at
 
 
@@ -144,7 +151,7 @@ def _feature_batches(setup: "ClassificationSetup", sampler: "ShuffleSampler") ->
     def batch_at(step: int) -> "list[list[Tensor]]":
         indices = sampler.indices(step).to(rounds.device)
         features = rounds[sampler.epoch(step) % len(rounds)]
-        weights = setup.data.weights_at(indices.cpu(), features.device)
+        weights = [each.to(features.device) for each in setup.data.weights_at(indices.cpu())]
         return micro_batches([features[indices], targets[indices], *weights], config.accumulate)
 
     return batch_at

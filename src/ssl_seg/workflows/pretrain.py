@@ -56,7 +56,7 @@ def run_pretraining(
     from ssl_seg.data.label_checks import require_labels
     from ssl_seg.engine.flops import training_flops
     from ssl_seg.engine.monitors import CollapseMonitor
-    from ssl_seg.workflows.batches import open_loader, pretrain_batches, views_for
+    from ssl_seg.workflows.batches import method_views, open_loader, pretrain_batches, views_for
     from ssl_seg.workflows.knn_probe import measure_untrained, open_probe, probe_epochs
     from ssl_seg.workflows.metadata import save_backbone_of_run
     from ssl_seg.workflows.optimization import configure_optimizer, warn_of_accumulation
@@ -68,12 +68,13 @@ def run_pretraining(
         require_labels(images, config.data, config.ssl)
     probe = open_probe(session, config, probe_data, components, normalization) if probe_data else None
     caches = {"data": images, **({"probe": probe.images} if probe else {})}
-    loader = open_loader(images, config, device)
+    augmentation = method_views(method, config, normalization)
+    loader = open_loader(images, config, device, augmentation.draw)
     optimizer, schedule = configure_optimizer(config, method, loader.steps_per_epoch, early=run_dir.is_early)
     warn_of_accumulation(config.accumulate, method, config.ssl)
     components.resolved.add_views(method.views)
     first = loader.batch_at(0)
-    views = views_for(method, first, config, normalization)
+    views = views_for(method, augmentation, first)
     costs = {} if run_dir.resume else {"flops_per_image": training_flops(method, views, device)}
     record_settings(session, config, caches, method, loader.steps_per_epoch, components.resolved, costs)
     session.announce(
@@ -85,7 +86,7 @@ def run_pretraining(
     session.save_view_sheet(first.images, views, **normalization)
     on_epoch_end = probe_epochs(session, config, method, probe) if probe else lambda epoch: {}
     monitor = CollapseMonitor() if config.on_collapse == "stop" else None
-    batches = pretrain_batches(loader, method, config, schedule.total_steps, normalization)
+    batches = pretrain_batches(loader, augmentation, method, config, schedule.total_steps)
     steps = session.fit(method, batches, optimizer, schedule, on_epoch_end, monitor)
     if device.is_main:
         about = {"trained_by": config.ssl, **normalization}

@@ -160,28 +160,28 @@ def build_batches(setup: "SegmentationSetup", sampler: "ShuffleSampler") -> "Bat
     import numpy as np
     import torch
 
-    from ssl_seg.augment.views import augment_with_masks, normalize_images
+    from ssl_seg.augment.views import normalize_images
     from ssl_seg.figures.masks import colorize_mask
-    from ssl_seg.workflows.batches import micro_batches, open_loader
+    from ssl_seg.workflows.batches import augmentation_of, draws_of, micro_batches, open_loader
 
     config, normalization = setup.config, setup.normalization
-    loader = open_loader(setup.data.images, config, setup.session.device)
-    (view,) = train_views(setup)
+    augmentation = augmentation_of(train_views(setup), config, **normalization)
+
+    def draw(sizes: "Tensor", samples: "Tensor", epoch: int) -> "list[Tensor]":
+        return [*augmentation.draw(sizes, samples, epoch), *setup.data.weights_at(samples)]
+
+    loader = open_loader(setup.data.images, config, setup.session.device, draw)
 
     def inputs_of(batch: "Batch") -> "list[Tensor]":
         assert batch.masks is not None
-        draws = {"seed": config.seed, "epoch": batch.epoch, "size": config.size, **normalization}
-        crops, masks = augment_with_masks(
-            batch.images, batch.masks, batch.sizes, batch.samples, view, **draws
-        )
-        return [crops, masks, *setup.data.weights_at(batch.samples, crops.device)]
+        draws, weights = draws_of(batch)
+        return [*augmentation.make(batch.images, draws), augmentation.masks(batch.masks, draws), *weights]
 
-    first = loader.batch_at(0)
-    crops, masks, *_ = inputs_of(first)
+    crops, masks, *_ = inputs_of(first := loader.batch_at(0))
     colors = np.array(setup.data.metadata["colours"], dtype=np.uint8)
     colored = torch.from_numpy(colorize_mask(masks.byte().cpu().numpy(), colors)).permute(0, 3, 1, 2)
-    sheet = [crops, normalize_images(colored, **normalization)]
-    setup.session.save_view_sheet(first.images, sheet, names=("image", "view", "mask"), **normalization)
+    sheet, names = [crops, normalize_images(colored, **normalization)], ("image", "view", "mask")
+    setup.session.save_view_sheet(first.images, sheet, names=names, **normalization)
     return lambda step: micro_batches(inputs_of(loader.batch_at(step)), config.accumulate)
 
 

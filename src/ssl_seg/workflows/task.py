@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from ssl_seg.workflows.config import ClassificationConfig, SegmentationConfig
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from ssl_seg.augment.recipes import View
@@ -54,9 +53,9 @@ class FinetuneData:
     counts: "MaskStatistics | None" = None
     weights: "Tensor | None" = None
 
-    def weights_at(self, samples: "Tensor", device: "torch.device") -> "list[Tensor]":
-        """The (B,) weights of some training images, on a device; an empty list if all are 1."""
-        return [] if self.weights is None else [self.weights[samples].to(device)]
+    def weights_at(self, samples: "Tensor") -> "list[Tensor]":
+        """The (B,) weights of some training images; an empty list if all are 1."""
+        return [] if self.weights is None else [self.weights[samples]]
 
     @property
     def classes(self) -> list[str]:
