@@ -213,3 +213,21 @@ def test_the_script_for_a_shell_is_shown(console_script, cli, monkeypatch, shell
     code, out, _ = cli("--show-completion", shell)
     assert code == 0
     assert "_SSL_SEG_COMPLETE=complete_" + shell in out
+
+
+@pytest.mark.parametrize("words", [("sam", "runs/a"), ("sam", "--help"), ("sam",)])
+def test_a_command_of_our_own_plugin_says_how_it_is_installed(cli, words):
+    code, out, err = cli(*words)
+    if "--help" in words:
+        assert code == 0 and "pip install ssl-seg-sam" in " ".join(out.split())
+    else:
+        assert code == 7 and "`ssl-seg sam` is a command of ssl-seg-sam, which is not installed" in err
+        assert "next: pip install ssl-seg-sam" in err and "plugins/ssl-seg-sam" in err
+    assert "sam" not in cli("--help")[1].split("Commands:")[1].split()
+
+
+def test_a_command_of_a_plugin_that_is_left_out_says_why(cli, package, monkeypatch):
+    package("ssl-seg-sam", "", group="ssl_seg.commands", entry="sam = ssl_seg_sam:app")
+    monkeypatch.setenv("SSL_SEG_DISABLE_PLUGINS", "sam")
+    code, _, err = cli("sam", "runs/a")
+    assert code == 7 and "is disabled by SSL_SEG_DISABLE_PLUGINS" in err and "pip install" not in err

@@ -42,6 +42,7 @@ from ssl_seg.utils.progress import echo
 from ssl_seg.utils.text import shown_lines
 
 DISTRIBUTED_COMMANDS = ("train", "classify", "segment")  # what several processes can do together
+OWN_PLUGINS = {"sam": "ssl-seg-sam"}  # commands of packages that are developed and released with this one
 
 
 class _Group(TyperGroup):
@@ -135,10 +136,11 @@ def add_plugin_commands(app: typer.Typer, called: str) -> None:
     """Add the commands of the entry-point group `ssl_seg.commands`.
 
     Only the one that is called is loaded; of the others `--help` shows who brought them. One that
-    is broken, or has the name of another, fails when it is called, and harms nothing else.
+    is broken, or has the name of another, fails when it is called, and harms nothing else. One of a package that is
+    not installed says so.
     """
-    owners = dict.fromkeys(_own_commands(app), "ssl-seg")
-    for point, source in iter_entry_points("ssl_seg.commands", lambda error: None):
+    owners, left_out = dict.fromkeys(_own_commands(app), "ssl-seg"), list[str]()
+    for point, source in iter_entry_points("ssl_seg.commands", left_out.append):
         if point.name in owners:
             both = f"command {point.name!r} is provided by both {owners[point.name]} and {source}"
             if owners[point.name] != "ssl-seg":
@@ -158,6 +160,13 @@ def add_plugin_commands(app: typer.Typer, called: str) -> None:
                 _called_plugins[:] = [str(source)]
         except ImportFault as fault:
             _add_failing(app, point.name, f"{whose} failed to load: {fault}")
+    if called in OWN_PLUGINS and called not in owners:
+        name = OWN_PLUGINS[called]
+        install = f"pip install {name}  # or from a copy of the repository: pip install plugins/{name}"
+        reason = f": {left_out[0]}" if left_out else ", which is not installed"
+        _add_failing(
+            app, called, f"`ssl-seg {called}` is a command of {name}{reason}", "" if left_out else install
+        )
 
 
 def _own_commands(app: typer.Typer) -> list[str]:
@@ -178,15 +187,15 @@ def _add_loaded(app: typer.Typer, name: str, loaded: Any) -> None:
         app.add_typer(loaded, name=name)
 
 
-def _add_failing(app: typer.Typer, name: str, message: str) -> None:
+def _add_failing(app: typer.Typer, name: str, message: str, way: str = "") -> None:
     app.registered_commands = [entry for entry in app.registered_commands if entry.name != name]
     app.registered_groups = [entry for entry in app.registered_groups if entry.name != name]
 
     def fail(context: typer.Context) -> NoReturn:
-        raise PluginError(message, next="ssl-seg plugins")
+        raise PluginError(message, next=way or "ssl-seg plugins")
 
     anything = {"ignore_unknown_options": True, "allow_extra_args": True}
-    app.command(name, help=message, context_settings=anything)(fail)
+    app.command(name, help=f"{message}\n\n{way}", context_settings=anything)(fail)
 
 
 def run() -> None:
