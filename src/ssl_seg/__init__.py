@@ -52,6 +52,7 @@ _HOME = {
     "methods.spark": ("SparK",),
     "methods.densecl": ("DenseCL",),
     "methods.dino": ("DINO",),
+    "methods.distill": ("Distill",),
     "methods.mae": ("MAE",),
     "methods.simmim": ("SimMIM",),
     "methods.pixpro": ("PixPro",),

@@ -54,6 +54,7 @@ from ssl_seg.methods.byol import BYOL as BYOL
 from ssl_seg.methods.byol import byol_loss as byol_loss
 from ssl_seg.methods.densecl import DenseCL as DenseCL
 from ssl_seg.methods.dino import DINO as DINO
+from ssl_seg.methods.distill import Distill as Distill
 from ssl_seg.methods.fastsiam import FastSiam as FastSiam
 from ssl_seg.methods.mae import MAE as MAE
 from ssl_seg.methods.moco_v2 import MoCoV2 as MoCoV2

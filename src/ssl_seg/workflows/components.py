@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ssl_seg.augment.recipes import View
     from ssl_seg.base import Backbone, Dataset, SSLMethod
     from ssl_seg.registry import Registry
+    from ssl_seg.utils.progress import ProgressDisplay
 
 C = TypeVar("C", PretrainConfig, ClassificationConfig, SegmentationConfig)
 
@@ -96,6 +97,37 @@ class Components:
                 next="--backbone vit_small_patch16_224; for a ResNet, --ssl spark",
             )
         method: SSLMethod = self.build("ssl", config.ssl, backbone, part="ssl", options=config.o.get("ssl"))
+        if hasattr(method, "use_teacher") and not method.teacher_name:
+            way = "-o ssl.teacher=timm:resnet50.a1_in1k, or a run or weight file"
+            raise UsageError(f"{config.ssl} needs a teacher", next=way)
+        return method
+
+    def method_with_teacher(
+        self,
+        config: PretrainConfig,
+        backbone: "Backbone",
+        progress: "ProgressDisplay",
+        normalization: Mapping[str, Any],
+    ) -> "SSLMethod":
+        """As `method`; one that has `use_teacher` gets the network that its option `teacher` names.
+
+        Args:
+            progress: says what was loaded.
+            normalization: `mean` and `std` of the views.
+
+        Raises:
+            UsageError: see `method`; no such teacher. WeightsError: its weights cannot be read.
+        """
+        from ssl_seg.workflows.init_weights import resolve_init_weights
+
+        method = self.method(config, backbone)
+        if (use_teacher := getattr(method, "use_teacher", None)) is None:
+            return method
+        init = resolve_init_weights(str(method.teacher_name), backbone=None, options={}, image_size=None)
+        teacher = self.registry.build("backbones", init.backbone, options=init.options)
+        progress.print_line(f"teacher: {init.backbone}")
+        init.load(teacher, progress.print_line, lambda _, values: self.resolved.add("teacher", values))
+        use_teacher(teacher, size=init.image_size, normalization=init.normalization, of_views=normalization)
         return method
 
     def dataset(

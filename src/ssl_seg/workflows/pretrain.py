@@ -29,7 +29,7 @@ def pretrain_by_names(config: PretrainConfig, folder: Path, *, resume: bool) -> 
         backbone, config = components.backbone(init.applied_to(config), early=session.run_dir.is_early)
         if not session.run_dir.resume:
             init.load(backbone, session.progress.print_line, components.resolved.add)
-        method = components.method(config, backbone)
+        method = components.method_with_teacher(config, backbone, session.progress, init.normalization)
         config = config.resolved(method.recipe, f"ssl method {config.ssl}", session.started)
         data, probe = components.dataset("data", config.data, config.o), components.probe_dataset(config)
         run_pretraining(session, config, method, data, probe, components, init.normalization)
