@@ -14,6 +14,7 @@ from ssl_seg.engine.flops import training_flops
 from ssl_seg.plugins import load_plugins
 
 PAGE = Path(__file__).parents[2] / "docs" / "methods.md"
+OF_TEACHER = ("distill",)  # what they cost and bring depends on the teacher
 OF_TRANSFORMERS = ("dino", "mae", "simmim")
 RESNET, TRANSFORMER = "resnet18", "vit_tiny_patch16_224"
 
@@ -48,7 +49,8 @@ def measured():
 
 def test_the_page_has_the_accuracies_of_the_benchmark():
     accuracies = {name: f"{statistics.mean(values):.3f}" for name, values in measured().items()}
-    assert {name: cells[6] for name, cells in rows().items()} == {name: accuracies[name] for name in rows()}
+    own = {name: cells[6] for name, cells in rows().items() if name not in OF_TEACHER}
+    assert own == {name: accuracies[name] for name in own}
 
 
 def test_every_method_is_on_the_page():
@@ -59,7 +61,8 @@ def test_every_method_is_on_the_page():
 def test_the_page_says_what_methods_cost():
     byol = {backbone: flops("byol", backbone) for backbone in (RESNET, TRANSFORMER)}
     measured = {}
-    for name in rows():
+    for name in rows().keys() - set(OF_TEACHER):
         backbone = TRANSFORMER if name in OF_TRANSFORMERS else RESNET
         measured[name] = flops(name, backbone) / byol[backbone]
-    assert {name: float(cells[5]) for name, cells in rows().items()} == pytest.approx(measured, abs=0.006)
+    told = {name: float(cells[5]) for name, cells in rows().items() if name in measured}
+    assert told == pytest.approx(measured, abs=0.006)

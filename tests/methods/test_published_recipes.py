@@ -66,6 +66,7 @@ PAPERS = {
     "dino": Published(100, 256, "adamw", 5e-4, 10, 1e-6, 0.04, 0.4, momentum=0.996),
     "mae": Published(1600, 4096, "adamw", 2.4e-3, 40, weight_decay=0.05),
     "simmim": Published(100, 2048, "adamw", 8e-4, 10, 4e-5, 0.05),
+    "distill": Published(300, 2048, "adamw", 1.2e-3, 10, 2e-5, 0.05),
     "barlow_twins": Published(1000, 2048, "lars", 1.6, 10, weight_decay=1e-6),
     "vicreg": Published(1000, 2048, "lars", 1.6, 10, 0.0016, 1e-6),
     "vicregl": Published(300, 2048, "lars", 2.4, 10, 0.0024, 1e-6),

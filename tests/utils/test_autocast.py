@@ -63,6 +63,7 @@ def given(name):
             (3, 2),
             Weights(25.0, 25.0, 1.0),
         ),
+        "feature_loss": (one[..., None, None], two[..., None, None], "cosine"),
         "mae_loss": (several, several.flip(0), several[..., 0] > 0),
         "simmim_loss": (several, several.flip(0), several[..., 0] > 0),
         "reconstruction_loss": (several, several.flip(0), several[..., 0] > 0),
