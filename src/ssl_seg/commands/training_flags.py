@@ -90,8 +90,9 @@ Canvas = Annotated[
 Epochs = Annotated[int, optimization_flag(min=1, max=limits.COUNT, help="Number of training epochs.")]
 
 
-def _read_batch_size(text: str) -> int:
-    """`64` or `auto`."""
+def _read_batch_size(text: str | int) -> int:
+    """`64` or `auto`; a default is a number already."""
+    text = str(text)
     if text.strip().lower() == "auto":
         return AUTO
     if not text.strip().isdecimal() or not 2 <= int(text) <= limits.COUNT:
