@@ -73,6 +73,13 @@ ALLOWED = {
     ("utils/progress.py", "get"): "a context variable",
     ("utils/lock.py", "flock"): "LOCK_NB: it does not wait",
     ("utils/lock.py", "sleep"): "in a loop with a deadline",
+    (
+        "study/fork_server.py",
+        "Popen",
+    ): "its first answer is waited for with a timeout; it ends with the study",
+    ("study/fork_server.py", "recv"): "of the server: it ends with the study; of the study: after `select`",
+    ("study/fork_server.py", "waitpid"): "the run has ended: `waitid` says so",
+    ("study/fork_server.py", "wait"): "for a run that is at work, as a program's in study/runner.py",
     ("study/runner.py", "Popen"): "its end is waited for in `_wait_for`, which ends after a signal",
     (
         "utils/child_process.py",

@@ -25,11 +25,18 @@ from ssl_seg.errors import UsageError
 ROOT = Path(__file__).parents[2]
 FAKE = ROOT / "tests" / "fake_stage.py"
 TINY = ROOT / "tests" / "faults" / "tiny.py"
+SERVER = f"""
+import runpy, sys
+sys.path.insert(0, {str(ROOT / "src")!r})
+from ssl_seg.study.fork_server import serve
+serve(lambda: None, lambda: runpy.run_path({str(FAKE)!r}, run_name="__main__"))
+"""
 DRIVER = f"""
 import sys
 from ssl_seg.cli import main
 from ssl_seg.study import runner
 runner.PYTHON_COMMAND = (sys.executable, "-S", {str(FAKE)!r})
+runner.SERVER_COMMAND = (sys.executable, "-S", "-c", {SERVER!r})
 main()
 """
 STUDY = """\
@@ -69,6 +76,7 @@ class Trial:
     mark = str(FAKE)  # in the command line of a stage
 
     folder: Path
+    more: tuple[str, ...] = ()  # flags
     here: Callable[..., tuple[int, str, str]] | None = None
     children: list[subprocess.Popen] = field(default_factory=list)
 
@@ -78,7 +86,7 @@ class Trial:
 
     def start(self, **given):
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        words = [*self.program, "study", "s.toml"]
+        words = [*self.program, "study", "s.toml", *self.more]
         with (self.folder / "said").open("w") as said:
             given |= {"cwd": self.folder, "env": environment, "stdout": said, "stderr": said}
             given.setdefault("preexec_fn", listen)  # who runs the tests may ignore SIGINT
@@ -89,7 +97,7 @@ class Trial:
     def go(self):
         """Run it to its end, in this process if that is known -> its exit code and what it said."""
         if self.here:
-            code, out, err = self.here("study", "s.toml")
+            code, out, err = self.here("study", "s.toml", *self.more)
             return code, err + out
         return self.start().wait(1200), self.said
 
@@ -157,15 +165,16 @@ def trial(tmp_path, cli, monkeypatch):
             with monkeypatch.context() as patch:
                 patch.chdir(folder)
                 patch.setattr("ssl_seg.study.runner.PYTHON_COMMAND", (sys.executable, "-S", str(FAKE)))
+                patch.setattr("ssl_seg.study.runner.SERVER_COMMAND", (sys.executable, "-S", "-c", SERVER))
                 return cli(*words)
 
         return run
 
-    def trial(name="t", text=STUDY):
+    def trial(name="t", text=STUDY, more=()):
         folder = tmp_path / name
         folder.mkdir()
         (folder / "s.toml").write_text(text)
-        made.append(Trial(folder, here(folder)))
+        made.append(Trial(folder, more, here(folder)))
         return made[-1]
 
     yield trial
@@ -200,6 +209,92 @@ def test_a_study_from_its_start_to_its_table(trial):
     assert said.count(": finished in out/") == 8
     assert len(one.told()) == 16, "nothing was run again"
     assert one.result() == first
+
+
+def parent_of(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_runs_are_forks_of_one_process_or_programs_of_their_own_with_the_same_result(trial):
+    forked, isolated = trial("forked"), trial("isolated", more=("--isolate",))
+    assert forked.go()[0] == isolated.go()[0] == 0
+    assert forked.result() == isolated.result()
+    assert len(forked.stages()) == len(isolated.stages()) == 8
+    forked, isolated = trial("f", SLOW), trial("i", SLOW, ("--isolate",))
+    for one in (forked, isolated):
+        one.gate.write_text("1")
+        study = one.start()
+        stage = one.wait_for("holds")
+        assert (parent_of(stage) == study.pid) == (one is isolated)
+        assert os.getsid(stage) == stage, "Ctrl-C must reach it once"
+        assert os.readlink(f"/proc/{stage}/fd/0") == os.devnull
+        locked = {os.readlink(path) for path in Path(f"/proc/{stage}/fd").iterdir()}
+        assert str(one.out / ".stage") in locked and str(one.out / ".lock") not in locked
+        if one is forked:
+            server = {os.readlink(path) for path in Path(f"/proc/{parent_of(stage)}/fd").iterdir()}
+            assert str(one.out / ".stage") not in server
+        study.terminate()
+        assert study.wait(300) == 143
+        assert one.told()[-1][1] == "stopped"
+        assert not Path(f"/proc/{stage}").exists()
+
+
+def test_without_a_server_each_run_is_a_program(trial, monkeypatch):
+    one = trial()
+    monkeypatch.setattr(f"{__name__}.SERVER", "raise SystemExit(1)")
+    code, said = one.go()
+    assert code == 0 and said.count("runs cannot be forked (it has ended)") == 1
+    assert one.repeated() == [] and len(one.stages()) == 8
+
+
+def test_a_server_that_is_killed_costs_one_run(trial):
+    one = trial(text=SLOW)
+    one.gate.write_text("1")
+    study = one.start()
+    stage = one.wait_for("holds")
+    os.kill(parent_of(stage), signal.SIGKILL)
+    assert study.wait(300) == 137
+    assert "A, seed 0: failed with code 137" in one.said
+    assert one.said.count("runs cannot be forked") == 1
+    assert "1 of 8 runs failed, 0 skipped" in one.said
+    assert one.go()[0] == 0
+    assert one.repeated() == []
+
+
+def test_a_signal_while_the_server_imports_ends_the_study_and_starts_nothing(trial):
+    one = trial()
+    one.program = (
+        sys.executable,
+        "-c",
+        DRIVER.replace("serve(lambda: None", "import time; serve(lambda: time.sleep(100)"),
+    )
+    assert "sleep(100)" in one.program[-1]
+    study = one.start()
+    while "starts in" not in one.said:
+        time.sleep(0.01)
+    study.terminate()
+    assert study.wait(60) == 143
+    assert one.told() == []
+
+
+@pytest.mark.slow
+def test_what_is_forked_has_no_threads_and_has_not_asked_for_a_gpu():
+    code = """
+import os, sys, threading, warnings
+import torch
+def asked(*_):
+    raise AssertionError("imports must leave the GPU alone")
+for name in ("is_available", "device_count", "init", "current_device"):
+    setattr(torch.cuda, name, asked)
+torch._C._cuda_getDeviceCount = torch._C._cuda_init = asked
+from ssl_seg.__main__ import _load_all
+_load_all()
+assert threading.active_count() == 1
+assert len(os.listdir("/proc/self/task")) == 1, "OpenMP does not survive a fork"
+assert not torch.cuda.is_initialized()
+"""
+    alone = {"OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "1"}  # OpenBLAS closes its threads before a fork
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | alone)
 
 
 def test_a_page_that_cannot_be_written_is_not_passed_over(trial):
@@ -626,11 +721,11 @@ class Real(Trial):
 def real(tmp_path):
     made = []
 
-    def real(name, text=REAL):
+    def real(name, text=REAL, more=()):
         folder = tmp_path / name
         folder.mkdir()
         (folder / "s.toml").write_text(text)
-        made.append(Real(folder))
+        made.append(Real(folder, more))
         return made[-1]
 
     yield real
@@ -647,6 +742,25 @@ def test_the_real_commands(real):
     assert (line[2:4], line[-1]) == (["±", "n/a"], "24")
     assert "matched 13 of 13 tensors" in said
     assert "No test" not in table
+
+
+@pytest.mark.slow
+def test_the_real_commands_in_forks_and_in_programs_of_their_own(real):
+    """Weights, checkpoints, predictions, features, pictures and tables byte for byte; scores without their times."""
+    endings = (".safetensors", ".csv", ".npz", ".png", ".svg", ".tex", ".txt")
+    files, results = [], []
+    for more in ((), ("--isolate",)):
+        one = real("isolated" if more else "forked", more=more)
+        code, said = one.go()
+        assert code == 0, said
+        assert ("pid" in said, "cannot be forked" in said) == (False, False)
+        files.append({path.relative_to(one.out): path.read_bytes() for path in one.out.rglob("*.*")
+                      if path.name.endswith(endings)})  # fmt: skip
+        results.append(one.result())
+    assert files[0].keys() == files[1].keys()
+    assert len([path for path in files[0] if path.suffix == ".safetensors"]) > 4
+    assert [path for path, data in files[0].items() if data != files[1][path]] == []
+    assert results[0] == results[1]
 
 
 @pytest.mark.slow

@@ -21,6 +21,9 @@ def study(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="Study file: stages, flags, seeds.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the planned runs and exit.")] = False,
+    isolate: Annotated[
+        bool, typer.Option("--isolate", help="Start Python anew for each run: slower, same results.")
+    ] = False,
 ) -> None:
     """Run all stages of a study for every seed.
 
@@ -42,7 +45,7 @@ def study(
     progress, out = ProgressDisplay(), plan.file.out
     unwritten: list[ResourceError] = []
     with study_lock(out, f"ssl-seg study {file}") as folder_lock:
-        with JobRunner(out, f"ssl-seg study {file}", progress.print_line) as runner:
+        with JobRunner(out, f"ssl-seg study {file}", progress.print_line, isolate=isolate) as runner:
             for job in plan.jobs:
                 if reason := plan.changed_inputs(job):
                     progress.print_line(f"{job.name}: {reason}")

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any, Self
 
 from ssl_seg.errors import OutputInUseError, ResourceError, Stopped
+from ssl_seg.study.fork_server import ForkedRun, ForkServer, ServerLost
 from ssl_seg.study.planner import Job
 from ssl_seg.utils.interrupt import SIGNALS, stopped_on_interrupt
 from ssl_seg.utils.lock import OpenFolder, take_lock, try_lock
@@ -17,7 +18,7 @@ from ssl_seg.utils.timeout import StallDetector, timeout_seconds
 
 # -P: files in the current folder must not shadow modules
 PYTHON_COMMAND = (sys.executable, "-P", "-m", "ssl_seg")
-
+SERVER_COMMAND = (sys.executable, "-P", "-c", "from ssl_seg.__main__ import serve_runs; serve_runs()")
 
 _POLL_SECONDS = 0.1
 
@@ -60,10 +61,14 @@ class JobRunner:
         folder: of the study.
         resume_command: the command that resumes the study.
         log: called with one line per event.
+        isolate: start a program for each job, in place of a fork of one that has imported everything.
     """
 
-    def __init__(self, folder: Path, resume_command: str, log: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: Path, resume_command: str, log: Callable[[str], None], *, isolate: bool = False
+    ) -> None:
         self._resume_command, self._log = resume_command, log
+        self._server = None if isolate or sys.platform != "linux" else ForkServer(SERVER_COMMAND)
         self._lock_file = (folder / ".stage").open("a+")  # locked by this process and by its job
         self._signal = 0
         self._pending: list[int] = []
@@ -81,6 +86,8 @@ class JobRunner:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._server:
+            self._server.close()
         self._lock_file.close()
         for number, handler in self._previous_handlers.items():
             signal.signal(number, handler or signal.SIG_DFL)
@@ -101,13 +108,8 @@ class JobRunner:
         """
         self._raise_if_stopped()
         resume = ["--resume"] if job.state == "started" else []
-        words = [*PYTHON_COMMAND, job.command, *resume, "--out", str(job.folder), "--config", str(job.config)]
-        with subprocess.Popen(
-            words,
-            pass_fds=[self._lock_file.fileno()],
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C reaches the job once, through this process
-        ) as child:
+        words = [job.command, *resume, "--out", str(job.folder), "--config", str(job.config)]
+        with self._process(words) as child:
             self._lock_file.truncate(0)
             self._lock_file.write(f"pid {child.pid}")
             self._lock_file.flush()
@@ -115,7 +117,22 @@ class JobRunner:
         self._raise_if_stopped()
         return code if code >= 0 else 128 - code
 
-    def _wait_for(self, child: "subprocess.Popen[bytes]") -> int:
+    def _process(self, words: list[str]) -> "subprocess.Popen[bytes] | ForkedRun":
+        if self._server:
+            try:
+                return self._server.start(words, self._lock_file, self._raise_if_stopped)
+            except ServerLost as error:
+                self._log(f"runs cannot be forked ({error}): each is a program of its own, as with --isolate")
+                self._server.close()
+                self._server = None
+        return subprocess.Popen(
+            [*PYTHON_COMMAND, *words],
+            pass_fds=[self._lock_file.fileno()],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C reaches the job once, through this process
+        )
+
+    def _wait_for(self, child: "subprocess.Popen[bytes] | ForkedRun") -> int:
         """Wait for a run without a limit; kill it if it does not exit within the timeout after a signal."""
         idle = StallDetector(_POLL_SECONDS)
         while True:
