@@ -739,7 +739,7 @@ def test_the_real_commands(real):
     table = (one.out / "table.txt").read_text()
     assert table in said
     (line,) = [line.split() for line in table.splitlines() if line.startswith("E ")]
-    assert (line[2:4], line[-1]) == (["±", "n/a"], "24")
+    assert "±" not in line and line[-1] == "24"
     assert "matched 13 of 13 tensors" in said
     assert "No test" not in table
 

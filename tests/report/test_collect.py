@@ -61,7 +61,7 @@ def test_a_study_that_has_not_begun(reader, make, own):
             shutil.rmtree(run)
     report = build([own])
     assert len([note for note in report.health if note[2] == "not started"]) == len(report.runs) == 9
-    assert "No run has val_top1 yet." in texts(reader, report)
+    assert "No run has a top-1 accuracy yet." in texts(reader, report)
     assert len(report.missing) == 9
 
 
@@ -169,7 +169,7 @@ def test_runs_without_a_study(reader, study):
     report = build([study / "classify-10", study / "segment-30"])
     assert [result.table.score for result in report.results] == ["val_top1", "val_miou"]
     assert [run.run.name for run in report.runs] == ["classify-10, seed 0", "segment-30, seed 0"]
-    assert "n/a" in report.results[0].table.cells[0][1][1], "one run has no deviation"
+    assert "±" not in report.results[0].table.cells[0][1][1], "one run has no deviation"
     assert "ssl-seg classify --config" in texts(reader, report)
 
 
@@ -179,8 +179,8 @@ def test_a_run_of_one_epoch_and_one_class(reader, make, tmp_path):
     make.write_run(tmp_path / "run", "classify", 4, [line], result=result)
     report = build([tmp_path / "run"])
     assert ("run, seed 4", "error", "epoch 1: loss is NaN or infinite") in report.health
-    assert report.classes["classify"].lines[0][2][0].text == "1.0000 ± n/a"
-    assert [key for key, _ in report.curves[0].charts] == ["val_top1"]
+    assert report.classes["classify"].lines[0][2][0].text == "1.00"
+    assert [key for key, _ in report.curves[0].charts] == ["top-1 accuracy"]
     everything(report, tmp_path)
 
 

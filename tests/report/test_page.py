@@ -69,7 +69,7 @@ def test_every_number_is_that_of_the_file_it_names(read, study):
                 assert said == f"{values[-1]:.4f}"
             assert len(values) == 2
             expected = statistics.fmean(values)
-            assert shown == f"{expected:.4f} ± {statistics.stdev(values):.4f}"
+            assert shown == f"{expected:.2f} ± {statistics.stdev(values):.2f}"
             kinds.add(found[1].split("/")[0])
         elif found := re.fullmatch(r"(\S+)/result\.json: last\.(support/.+)", source):
             expected = json.loads((study / found[1] / "result.json").read_text())["last"][found[2]]
@@ -108,8 +108,8 @@ def test_the_scores_of_a_table_are_those_of_the_runs(read, study):
             stage = next(name for name in runs if label.startswith(name))
             lines = [lines_of(folder) for folder in runs[stage].values()]
             ends, highs = [each[-1][key] for each in lines], [max(x[key] for x in each) for each in lines]
-            assert last == f"{statistics.fmean(ends):.4f} ± {statistics.stdev(ends):.4f}"
-            assert best == f"{statistics.fmean(highs):.4f} ± {statistics.stdev(highs):.4f}"
+            assert last == f"{statistics.fmean(ends):.2f} ± {statistics.stdev(ends):.2f}"
+            assert best == f"{statistics.fmean(highs):.2f} ± {statistics.stdev(highs):.2f}"
             assert seeds == "2"
             if key == "val_top1":
                 assert images == "20"
@@ -117,7 +117,7 @@ def test_the_scores_of_a_table_are_those_of_the_runs(read, study):
                 low, high = stats.binomtest(correct, 40).proportion_ci(method="wilson")
                 shown = [float(word) for word in interval.split(" to ")]
                 assert shown[0] < low < high < shown[1], "half as many images leave a wider interval"
-            assert published == {"A plain": "0.4610", "M plain": "0.6550"}.get(stage, "n/a")
+            assert published == {"A plain": "0.461", "M plain": "0.655"}.get(stage, "n/a")
 
 
 def test_the_table_is_that_of_the_study(read, study, tmp_path):
@@ -134,11 +134,11 @@ def test_the_table_is_that_of_the_study(read, study, tmp_path):
     wanted = [line.split(",") for line in (tmp_path / "table.csv").read_text().splitlines()[1:]]
     shown = table_of(read, ["stage", "last epoch", "best epoch", "seeds"])[0]
     for line, cells in zip(wanted, shown[1:], strict=True):
-        assert cells[1] == f"{float(line[3]):.4f} ± {float(line[4]):.4f}"
-        assert cells[4] == f"{float(line[8]):.4f} to {float(line[9]):.4f}"
+        assert cells[1] == f"{float(line[3]):.2f} ± {float(line[4]):.2f}"
+        assert cells[4] == f"{float(line[8]):.2f} to {float(line[9]):.2f}"
     pairs = [line.split(",") for line in (tmp_path / "table-pairs.csv").read_text().splitlines()[1:]]
     pair = table_of(read, ["pair", "difference", "p (Holm)"])[0][1]
-    assert pair[1] == f"{float(pairs[0][1]):+.4f} ± {float(pairs[0][2]):.4f}"
+    assert pair[1] == f"{float(pairs[0][1]):+.2f} ± {float(pairs[0][2]):.2f}"
     assert pair[2] == f"{float(pairs[0][3]):.4f}"
     assert pair[3] == ("yes" if float(pairs[0][3]) < 0.05 else "no")
 
@@ -223,6 +223,6 @@ def test_calibration_is_that_of_the_runs(read, study):
             if (folder / "result.json").exists() and "finished" in (folder / "status.json").read_text():
                 found = json.loads((folder / "result.json").read_text()).get("calibration")
                 if found:
-                    numbers = [f"{found[key]:.4f}" for key in ("ece", "ece_scaled", "temperature")]
+                    numbers = [f"{found[key]:.2f}" for key in ("ece", "ece_scaled", "temperature")]
                     expected[f"{stage}, seed {seed}"] = [*numbers, "10"]
     assert expected and {row[0]: row[1:] for row in rows} == expected

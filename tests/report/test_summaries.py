@@ -20,6 +20,6 @@ def test_the_highest_mean_is_not_said_to_be_ahead_where_the_test_says_the_opposi
         row("C", {1: 0.0}, [[0] * 20]),
     ]
     text = summarize(Table(rows, "val_top1"))
-    assert text.startswith("A has the highest val_top1: 0.5500 ± 0.6364 (3 stages).")
+    assert text.startswith("A has the highest top-1 accuracy: 0.55 ± 0.64 (3 stages).")
     assert "Over the shared seeds, B is higher." in text
     assert "Significant against C (p < 0.05, Holm-corrected)." in text

@@ -43,17 +43,17 @@ def table():
 def test_the_text(table):
     low, high = wilson_interval(0.5, 4)
     assert table.text().splitlines()[:11] == [
-        "val_top1, mean ± standard deviation over seeds",
+        "top-1 accuracy (val_top1), mean ± standard deviation over seeds",
         "",
-        "                  last epoch       best epoch       seeds   95% CI            n images",
-        f"A · from scratch  0.5000 ± 0.3536  0.6250 ± 0.1768  2       {low:.4f} to {high:.4f}  4",
-        f"B: with labels    0.5000 ± n/a     0.5000 ± n/a     1 of 3  {low:.4f} to {high:.4f}  4",
-        "C                 n/a              n/a              0 of 3  n/a               n/a",
+        "                  last epoch   best epoch   seeds   95% CI        n images",
+        f"A · from scratch  0.50 ± 0.35  0.62 ± 0.18  2       {low:.2f} to {high:.2f}  4",
+        f"B: with labels    0.50         0.50         1 of 3  {low:.2f} to {high:.2f}  4",
+        "C                 n/a          n/a          0 of 3  n/a           n/a",
         "",
-        "       difference     p (Holm)  significant",
-        "A - B  -0.2500 ± n/a  1.0000    no",
-        "A - C  n/a            n/a       n/a",
-        "B - C  n/a            n/a       n/a",
+        "       difference  p (Holm)  significant",
+        "A - B  -0.25       1.0000    no",
+        "A - C  n/a         n/a       n/a",
+        "B - C  n/a         n/a       n/a",
     ]
     assert "No test or confidence interval: C: no finished run." in table.notes
     assert table.text().count("no finished run") == 1
@@ -65,7 +65,7 @@ def test_published_numbers_stand_beside(tmp_path):
     table = Table(rows, "val_miou")
     lines = table.text().splitlines()
     assert lines[2].split()[-1] == "published"
-    assert [line.split()[-1] for line in lines[3:5]] == ["0.6550", "n/a"]
+    assert [line.split()[-1] for line in lines[3:5]] == ["0.655", "n/a"]
     table.write(tmp_path, "masks")
     assert "published" in (tmp_path / "masks.tex").read_text()
     assert "published" not in Table([row("A", [0.5])], "val_miou").text()
@@ -73,7 +73,7 @@ def test_published_numbers_stand_beside(tmp_path):
 
 def test_a_real_difference_is_told():
     table = Table([row("A", [1.0], answers=[1] * 12), row("B", [0.0], answers=[0] * 12)], "val_top1")
-    assert "A - B  +1.0000 ± n/a  0.0005    yes" in table.text()
+    assert "A - B  +1.00       0.0005    yes" in table.text()
 
 
 def test_a_single_row_has_no_table_of_differences():
@@ -105,7 +105,7 @@ def test_rows_measured_on_different_images():
     other = row("B", [0.5], answers=[1, 0, 1, 0])
     other.images[0] = ("9.jpg", "cat")
     table = Table([row("A", [0.5], answers=[1, 0, 1, 0]), other], "val_top1")
-    assert "A - B  +0.0000 ± n/a  n/a       n/a" in table.text()
+    assert "A - B  +0.00       n/a       n/a" in table.text()
     assert "No test or confidence interval: A - B: validated on different images." in table.notes
 
 

@@ -10,11 +10,13 @@ from ssl_seg.reporting import summaries
 from ssl_seg.reporting import training_health as health
 from ssl_seg.reporting.calibration import calibration_rows
 from ssl_seg.reporting.collect import collect
+from ssl_seg.reporting.curves import Curves, curves
 from ssl_seg.reporting.embedding_maps import EmbeddingMap, read_embedding_map
 from ssl_seg.reporting.figures import Figures, picture_files, read_confusions, read_masks, read_sam
 from ssl_seg.reporting.records import ReportData, ReportRun
-from ssl_seg.reporting.svg import Series, interval_chart, line_chart, scatter_plot
+from ssl_seg.reporting.svg import interval_chart, scatter_plot
 from ssl_seg.results.run_list import PRIMARY_METRIC
+from ssl_seg.results.score_text import score_name
 from ssl_seg.results.tables import Table
 
 COMMAND_TITLES = {"train": "Pre-training", "classify": "Classification", "segment": "Segmentation"}
@@ -29,20 +31,6 @@ class Result:
     description: str
     chart: str
     summary: str
-
-
-@dataclass(frozen=True)
-class Curves:
-    """The scores of a command's runs over epochs.
-
-    Attributes:
-        legend: (stage, index of its color).
-        charts: (score, SVG).
-    """
-
-    command: str
-    legend: list[tuple[str, int]]
-    charts: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -94,7 +82,7 @@ def build(folders: Sequence[Path], title: str = "") -> Report:
         figures=figures,
         question=collected.text.question or _question(collected),
         results=[_result(name, table, collected.color_indices) for name, table in collected.tables],
-        curves=[each for command in collected.commands if (each := _curves(collected, command)).charts],
+        curves=[each for command in collected.commands if (each := curves(collected, command)).charts],
         classes={command: table for command, table in tables.items() if table},
         calibration=calibration_rows(collected),
         health=health.health_notes(collected) + [("figures", "error", text) for text in figures.problems],
@@ -145,23 +133,6 @@ def _result(name: str, table: Table, color_indices: dict[str, int]) -> Result:
     )
 
 
-def _curves(collected: ReportData, command: str) -> Curves:
-    charts, color_indices = [], collected.color_indices
-    stages = sorted(collected.of(command), key=lambda stage: color_indices[stage.stage.name])
-    runs = [(color_indices[stage.stage.name], run) for stage in stages for run in stage.runs]
-    for key in summaries.keys_of(run for _, run in runs):
-        lines = []
-        for index, run in runs:
-            known = [
-                line for line in run.scores if isinstance(line.get(key), int | float) and "epoch" in line
-            ]
-            if known:
-                lines.append(Series(run.name, index, [(line["epoch"], line[key]) for line in known]))
-        if chart := line_chart(lines, key):
-            charts.append((key, chart))
-    return Curves(command, [(stage.label, color_indices[stage.stage.name]) for stage in stages], charts)
-
-
 def run_names(report: Report) -> dict[str, str]:
     """Folder -> name of each run."""
     return {run.folder.name: run.name for run in report.collected.runs}
@@ -184,7 +155,7 @@ def _run_row(run: ReportRun) -> RunRow:
     key = PRIMARY_METRIC.get(run.command, "")
     key = key if any(key in line for line in run.scores) else "loss"
     score = [
-        summaries.score_cell(run, key),
+        summaries.score_cell(run, key, 4 if key == "loss" else None),
         summaries.best_cell(run, key) if key != "loss" else summaries.Cell("n/a"),
     ]
     speed = [
@@ -193,7 +164,7 @@ def _run_row(run: ReportRun) -> RunRow:
         summaries.energy(run),
     ]
     epochs = f"{run.last.get('epoch', 0)} of {run.settings.get('epochs', 'n/a')}"
-    return RunRow(run, key, epochs, [*score, *speed])
+    return RunRow(run, score_name(key), epochs, [*score, *speed])
 
 
 def map_charts(embedding: EmbeddingMap) -> list[str]:

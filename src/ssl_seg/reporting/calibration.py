@@ -4,6 +4,7 @@ from typing import Any
 
 from ssl_seg.reporting.records import ReportData, ReportRun
 from ssl_seg.reporting.summaries import Cell, Row, number
+from ssl_seg.results.score_text import score_digits
 
 HEAD = ("run", "calibration error", "with temperature", "temperature", "images or pixels")
 _KEYS = ("ece", "ece_scaled", "temperature")
@@ -21,8 +22,10 @@ def calibration_rows(collected: ReportData) -> list[Row]:
 
 def _cells(run: ReportRun, found: dict[str, Any]) -> list[Cell]:
     cells = []
+    measured_on = number(found.get("measured_on"))
+    digits = score_digits(int(measured_on) if measured_on else None)
     for key in (*_KEYS, "measured_on"):
         value = number(found.get(key))
-        text = "n/a" if value is None else f"{value:.4f}" if key in _KEYS else f"{value:,.0f}"
+        text = "n/a" if value is None else f"{value:.{digits}f}" if key in _KEYS else f"{value:,.0f}"
         cells.append(Cell(text, value, f"{run.folder.name}/result.json: calibration.{key}"))
     return cells

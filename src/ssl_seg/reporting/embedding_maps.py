@@ -9,6 +9,7 @@ from ssl_seg.reporting.collect import read_or_note
 from ssl_seg.reporting.images import EncodedImage, encode_photo
 from ssl_seg.reporting.records import ReportRun
 from ssl_seg.reporting.summaries import number
+from ssl_seg.results.score_text import score_digits
 
 TILE, COLUMNS = 32, 64  # pixels and tiles in a row of `thumbnails.jpg`
 
@@ -44,6 +45,11 @@ class EmbeddingMap:
     chance: float | None
     epochs: list[EmbeddingEpoch]
     sheet: EncodedImage | None
+
+    @property
+    def digits(self) -> int:
+        """Decimals of its scores."""
+        return score_digits(len(self.targets))
 
 
 def read_embedding_map(run: ReportRun, problems: list[str]) -> EmbeddingMap | None:

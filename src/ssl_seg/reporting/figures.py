@@ -12,6 +12,7 @@ from ssl_seg.reporting.embedding_maps import EmbeddingMap
 from ssl_seg.reporting.images import EncodedImage, encode_mask, encode_photo, read_svg
 from ssl_seg.reporting.records import ReportData, ReportRun
 from ssl_seg.reporting.summaries import Cell, Row, number
+from ssl_seg.results.score_text import score_digits
 
 _ALL = "all networks of the study, on one scale"
 
@@ -161,7 +162,7 @@ def _segments(folder: Path, known: dict[str, Any], problems: list[str]) -> SamIm
 
 def _cell(value: Any, source: str) -> Cell:
     found = number(value)
-    return Cell("n/a") if found is None else Cell(f"{found:.4f}", found, source)
+    return Cell("n/a") if found is None else Cell(f"{found:.{score_digits(None)}f}", found, source)
 
 
 def picture_files(collected: ReportData, found: Figures) -> None:

@@ -14,6 +14,7 @@ from ssl_seg.reporting.settings_diff import DATA_HEAD, MACHINE_HEAD
 from ssl_seg.reporting.summaries import ClassTable, texts
 from ssl_seg.reporting.svg import standalone_svg
 from ssl_seg.reporting.training_health import LEVELS
+from ssl_seg.results.score_text import score_name
 from ssl_seg.results.tables import as_markdown, markdown_table
 from ssl_seg.utils.files import atomic_write_bytes, atomic_write_text
 from ssl_seg.utils.outputs import output_path
@@ -88,7 +89,7 @@ class _Writer:
 
     def _results(self, report: Report) -> None:
         for index, result in enumerate(report.results):
-            self._say(f"## {_md(result.name)}: {_md(result.table.score)}", _md(result.summary))
+            self._say(f"## {_md(result.name)}: {_md(score_name(result.table.score))}", _md(result.summary))
             if result.chart:
                 self._say(
                     self._image(f"scores-{index}", result.chart, "scores with 95% confidence intervals")
@@ -111,13 +112,13 @@ class _Writer:
             self._say(f"### {_md(made.run.name)}")
             for epoch, drawing in zip(made.epochs, map_charts(made), strict=True):
                 numbers = [
-                    f"{what} {'n/a' if value is None else f'{value:.4f}'}"
+                    f"{what} {'n/a' if value is None else f'{value:.{made.digits}f}'}"
                     for what, value in (
                         (f"{made.k}-NN purity", epoch.purity),
                         ("silhouette", epoch.silhouette),
                     )
                 ]
-                chance = "" if made.chance is None else f" (chance level {made.chance:.4f})"
+                chance = "" if made.chance is None else f" (chance level {made.chance:.{made.digits}f})"
                 label = f"epoch {epoch.epoch}: {numbers[0]}{chance}, {numbers[1]}"
                 self._say(self._image(f"map-{index}-{epoch.epoch}", drawing, label), _md(label))
 

@@ -16,6 +16,7 @@ from ssl_seg.reporting.prose import prose
 from ssl_seg.reporting.settings_diff import DATA_HEAD, MACHINE_HEAD
 from ssl_seg.reporting.svg import theme_css
 from ssl_seg.reporting.training_health import LEVELS
+from ssl_seg.results.score_text import score_name
 from ssl_seg.utils.files import atomic_write_text
 from ssl_seg.utils.text import strip_unprintable
 
@@ -48,6 +49,7 @@ def page(report: Report) -> str:
         report=report,
         prose={name: prose(text) for name, text in report.collected.text.sections.items()},
         names=COMMAND_TITLES,
+        score_name=score_name,
         calibration_head=HEAD,
         levels=LEVELS,
         colors=len(SERIES),

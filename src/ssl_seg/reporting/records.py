@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ssl_seg.results.score_text import score_digits
 from ssl_seg.results.tables import Table
 from ssl_seg.study.config import StageConfig
 from ssl_seg.study.report_text import ReportText
@@ -52,6 +53,12 @@ class ReportRun:
     def last(self) -> dict[str, Any]:
         """The latest scores."""
         return self.scores[-1] if self.scores else {}
+
+    @property
+    def digits(self) -> int:
+        """Decimals of its scores; see `score_digits`."""
+        images = self.result.get("images")
+        return score_digits(images if isinstance(images, int) else None)
 
     @property
     def repeat_command(self) -> str:

@@ -8,18 +8,18 @@ from typing import Any
 
 from ssl_seg.figures.curves import EXCLUDED_SCORES
 from ssl_seg.reporting.records import ReportData, ReportRun, ReportStage
-from ssl_seg.results.tables import ALPHA, Table, format_mean_sd, mean_sd
+from ssl_seg.results.score_text import format_mean_sd, mean_sd, score_digits, score_name
+from ssl_seg.results.tables import ALPHA, Table
 
 # (prefix in result.json, name of the score, scores below the classes)
 PER_CLASS_SCORES = {
-    "classify": ("top1/", "top-1", ("top1", "top5", "mean_class")),
+    "classify": ("top1/", "Top-1 accuracy", ("top1", "top5", "mean_class")),
     "segment": ("iou/", "IoU", ("miou", "fw_iou", "pixel_accuracy")),
 }
 SCORE_DESCRIPTIONS = {
-    "val_top1": "top-1 accuracy on the validation images",
-    "val_top5": "top-5 accuracy on the validation images",
+    "val_top1": "share of the validation images whose most probable class is theirs",
     "val_miou": "mean over classes of the IoU, from pixel counts summed over all validation images",
-    "probe_knn": "k-NN accuracy of the features on labeled images",
+    "probe_knn": "share of labeled images whose nearest neighbors in feature space are of their class",
 }
 
 
@@ -87,11 +87,16 @@ def format_class_table(collected: ReportData, command: str) -> ClassTable | None
             names |= dict.fromkeys(key.partition("/")[2] for key in keys)
     if not names:
         return None
+    counts = [run.result.get("images") for stage in stages for run in stage.finished]
+    images = max((count for count in counts if isinstance(count, int)), default=0)
+    digits = score_digits(images // len(names) if command == "classify" else images)
     lines = [
-        (name, _support(stages, name), [_cell(stage, f"{prefix}{name}") for stage in stages])
+        (name, _support(stages, name), [_cell(stage, f"{prefix}{name}", digits) for stage in stages])
         for name in names
     ]
-    below = [(name, [_cell(stage, name) for stage in stages]) for name in means]
+    below = [
+        (score_name(name), [_cell(stage, name, score_digits(images)) for stage in stages]) for name in means
+    ]
     return ClassTable(what, [stage.label for stage in stages], lines, below)
 
 
@@ -100,13 +105,13 @@ def _last(run: ReportRun) -> dict[str, Any]:
     return last if isinstance(last, dict) else {}
 
 
-def _cell(stage: ReportStage, key: str) -> Cell:
+def _cell(stage: ReportStage, key: str, digits: int) -> Cell:
     """Return mean ± standard deviation over the seeds of a stage."""
     known = {run.name: value for run in stage.finished if (value := number(_last(run).get(key))) is not None}
     mean, _ = mean_sd(known.values())
     each = "; ".join(f"{name}: {value:.4f}" for name, value in known.items())
     return (
-        Cell(format_mean_sd(known.values()), mean, f"last.{key} in result.json of {each}")
+        Cell(format_mean_sd(known.values(), digits), mean, f"last.{key} in result.json of {each}")
         if known
         else Cell("n/a")
     )
@@ -127,13 +132,15 @@ def number(value: Any) -> float | None:
     return value if valid else None
 
 
-def score_cell(run: ReportRun, key: str, digits: int = 4) -> Cell:
-    """Return a score of the latest epoch of a run."""
+def score_cell(run: ReportRun, key: str, digits: int | None = None) -> Cell:
+    """Return a score of the latest epoch of a run, with as many decimals as its images allow."""
     value = number(run.last.get(key))
     if value is None:
         return Cell("n/a")
     return Cell(
-        f"{value:.{digits}f}", value, f"{run.folder.name}/scores.jsonl, epoch {run.last['epoch']}: {key}"
+        f"{value:.{run.digits if digits is None else digits}f}",
+        value,
+        f"{run.folder.name}/scores.jsonl, epoch {run.last['epoch']}: {key}",
     )
 
 
@@ -144,7 +151,9 @@ def best_cell(run: ReportRun, key: str) -> Cell:
         return Cell("n/a")
     value, line = max(known, key=lambda pair: pair[0])
     return Cell(
-        f"{value:.4f}", value, f"{run.folder.name}/scores.jsonl, epoch {line['epoch']}: {key} (maximum)"
+        f"{value:.{run.digits}f}",
+        value,
+        f"{run.folder.name}/scores.jsonl, epoch {line['epoch']}: {key} (maximum)",
     )
 
 
@@ -176,16 +185,16 @@ def summarize(table: Table) -> str:
         (row for row in table.rows if row.last), key=lambda row: -(mean_sd(row.last.values())[0] or 0)
     )
     if not rows:
-        return f"No run has {table.score} yet."
+        return f"No run has a {score_name(table.score)} yet."
     first = rows[0]
-    mean = format_mean_sd(first.last.values())
+    name, mean = score_name(table.score), format_mean_sd(first.last.values(), table.digits)
     if len(rows) == 1:
-        return f"{first.label} has {table.score} {mean}."
+        return f"{first.label} has a {name} of {mean}."
     groups: dict[str, list[str]] = {words: [] for words in _WORDS}
     for row in rows[1:]:
         groups[_verdict(table, first.name, row.name)].append(row.name)
     verdicts = [words.format(_listed(names)) for words, names in groups.items() if names]
-    text = f"{first.label} has the highest {table.score}: {mean} ({len(rows)} stages)."
+    text = f"{first.label} has the highest {name}: {mean} ({len(rows)} stages)."
     return " ".join([text, *verdicts])
 
 

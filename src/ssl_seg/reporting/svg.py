@@ -30,11 +30,15 @@ class Series:
         name: shown in tooltips.
         color_index: of its color and dashes.
         points: (x, y).
+        band: (x, lowest, highest) around the line.
+        dashed: a faint line without points.
     """
 
     name: str
     color_index: int
     points: Sequence[tuple[float, float]]
+    band: Sequence[tuple[float, float, float]] = ()
+    dashed: bool = False
 
 
 def line_chart(lines: Sequence[Series], title: str, *, width: int = 420, height: int = 240) -> str:
@@ -44,6 +48,7 @@ def line_chart(lines: Sequence[Series], title: str, *, width: int = 420, height:
     if not finite:
         return ""
     xs, ys = [x for x, _ in finite], [y for _, y in finite]
+    ys += [end for line in lines for _, *ends in line.band for end in ends]
     x_ticks, y_ticks = _ticks(min(xs), max(xs), 6, whole=True), _ticks(min(ys), max(ys), 5)
     x_low, x_high = min([*x_ticks, *xs]), max([*x_ticks, *xs])
     across = _scale(x_low, x_high, left + 6, width - right - 6)
@@ -60,8 +65,18 @@ def line_chart(lines: Sequence[Series], title: str, *, width: int = 420, height:
         )
     parts.append(f'<path class="axis" d="M{left} {height - bottom}H{width - right}"/>')
     for line in lines:
+        parts.append(_band(line, [(across(x), up(low), up(high)) for x, low, high in line.band]))
+    for line in lines:
         parts.append(_curve(line, [(across(x), up(y), x, y) for x, y in line.points], title))
     return _svg(width, height, f"{title} over epochs", parts)
+
+
+def _band(line: Series, points: Sequence[tuple[float, float, float]]) -> str:
+    if not points:
+        return ""
+    ends = [*((x, high) for x, _, high in points), *((x, low) for x, low, _ in reversed(points))]
+    path = "L".join(f"{x:.1f} {y:.1f}" for x, y in ends)
+    return f'<path fill="{color_variable(line.color_index)}" fill-opacity=".15" d="M{path}z"/>'
 
 
 def _curve(line: Series, points: Sequence[tuple[float, float, float, float]], title: str) -> str:
@@ -76,9 +91,9 @@ def _curve(line: Series, points: Sequence[tuple[float, float, float, float]], ti
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"><title>'
         f"{escape(strip_unprintable(line.name))}\nepoch {epoch:g}: {escape(strip_unprintable(title))} {value:.4f}</title></circle>"
         for x, y, epoch, value in shown
-        if math.isfinite(value)
+        if math.isfinite(value) and not line.dashed
     )
-    dash = _DASHES[line.color_index // len(SERIES) % len(_DASHES)]
+    dash = "3 4" if line.dashed else _DASHES[line.color_index // len(SERIES) % len(_DASHES)]
     dashes = f' stroke-dasharray="{dash}"' if dash else ""
     color = color_variable(line.color_index)
     return (

@@ -1,12 +1,12 @@
 """The table of a study, as text, Markdown, LaTeX and CSV."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean, stdev
 
 from ssl_seg.results.chance import NUM_PERMUTATIONS
 from ssl_seg.results.runs import Comparison, StageScores, at_compute, compare, compute_budget
+from ssl_seg.results.score_text import format_mean_sd, mean_sd, score_digits, score_name
 from ssl_seg.utils.files import atomic_write_text
 from ssl_seg.utils.outputs import output_path
 from ssl_seg.utils.text import csv_text, shown, strip_unprintable
@@ -43,6 +43,7 @@ class Table:
 
     Attributes:
         cells: the cells of the tables as they are shown, the first line the head: the rows, and the pairs if there are any.
+        digits: decimals of the scores.
         notes: what is to be known of the numbers.
         budget: operations of the cheapest pre-training; None where the rows are no pre-training.
     """
@@ -50,18 +51,22 @@ class Table:
     def __init__(self, rows: Sequence[StageScores], score: str) -> None:
         self.rows, self.score, self.pairs = rows, score, compare(rows)
         head = ["", "last epoch", "best epoch", "seeds", "95% CI", "n images"]
-        first = [head, *map(_cells, rows)]
+        self.digits = digits = score_digits(max((len(row.images) for row in rows), default=0))
+        first = [head, *(_cells(row, digits) for row in rows)]
         self.budget = compute_budget(rows)
         if self.budget:
-            more = [["compute", "at equal compute"], *(_compute_cells(row, self.budget) for row in rows)]
+            more = [
+                ["compute", "at equal compute"],
+                *(_compute_cells(row, self.budget, digits) for row in rows),
+            ]
             first = [[*line, *cells] for line, cells in zip(first, more, strict=True)]
         if any(row.published is not None for row in rows):
-            said = ["n/a" if row.published is None else f"{row.published:.4f}" for row in rows]
+            said = ["n/a" if row.published is None else f"{row.published:.4g}" for row in rows]
             first = [[*line, more] for line, more in zip(first, ["published", *said], strict=True)]
         self.cells = [first]
         if self.pairs:
             head = ["", "difference", "p (Holm)", "significant"]
-            self.cells.append([head, *map(_pair_cells, self.pairs)])
+            self.cells.append([head, *(_pair_cells(pair, digits) for pair in self.pairs)])
         reasons = {f"{row.name}: {row.reason}": None for row in rows if row.reason}
         reasons |= {f"{p.label}: {p.reason}": None for p in self.pairs if p.reason and ": " not in p.reason}
         lacking = (f"No test or confidence interval: {' '.join(reason.split())}." for reason in reasons)
@@ -87,6 +92,14 @@ class Table:
                 f"{tested:,} pairs are too many for {NUM_PERMUTATIONS:,} permutations: use tables with fewer rows."
             )
         return notes
+
+    @property
+    def title(self) -> str:
+        """What the numbers are."""
+        name = score_name(self.score)
+        what = name if name == self.score else f"{name} ({self.score})"
+        several = any(len(row.last) > 1 for row in self.rows)
+        return f"{what}, mean ± standard deviation over seeds" if several else what
 
     def write(self, folder: Path, stem: str = "table") -> None:
         """Write `table.txt`, `table.md`, `table.tex`, `table.csv` and `table-pairs.csv`.
@@ -120,7 +133,7 @@ class Table:
 
     def text(self) -> str:
         """For the terminal."""
-        parts = [f"{shown(self.score)}, mean ± standard deviation over seeds"]
+        parts = [shown(self.title)]
         for grid in ([list(map(shown, line)) for line in grid] for grid in self.cells):
             widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
             padded = (map(str.ljust, line, widths) for line in grid)
@@ -129,47 +142,35 @@ class Table:
 
     def markdown(self) -> str:
         """For a README."""
-        parts = [f"{as_markdown(self.score)}, mean ± standard deviation over seeds"]
+        parts = [as_markdown(self.title)]
         parts += map(markdown_table, self.cells)
         return "\n\n".join([*parts, "\n".join(f"- {as_markdown(note)}" for note in self.notes)]) + "\n"
 
     def latex(self) -> str:
         """For a paper; needs no package."""
-        parts = [f"% {' '.join(self.score.split())}, mean and standard deviation over seeds"]
+        parts = [f"% {' '.join(self.title.split())}"]
         parts += map(latex_table, self.cells)
         return strip_unprintable("\n\n".join([*parts, "\n".join(f"% {note}" for note in self.notes)]) + "\n")
 
 
-def _cells(row: StageScores) -> list[str]:
-    last, best = format_mean_sd(row.last.values()), format_mean_sd(row.best.values())
+def _cells(row: StageScores, digits: int) -> list[str]:
+    last, best = (format_mean_sd(scores.values(), digits) for scores in (row.last, row.best))
     seeds = str(len(row.last)) if len(row.last) == row.planned else f"{len(row.last)} of {row.planned}"
-    interval = "{:.4f} to {:.4f}".format(*row.interval) if row.interval else "n/a"
+    interval = " to ".join(f"{end:.{digits}f}" for end in row.interval) if row.interval else "n/a"
     return [row.label, last, best, seeds, interval, str(len(row.images) or "n/a")]
 
 
-def _compute_cells(row: StageScores, budget: float) -> list[str]:
+def _compute_cells(row: StageScores, budget: float, digits: int) -> list[str]:
     if row.flops is None:
         return ["n/a", "n/a"]
     epoch, scores = at_compute(row, budget)
-    equal = f"{format_mean_sd(scores)} (epoch {epoch})" if scores else "n/a"
+    equal = f"{format_mean_sd(scores, digits)} (epoch {epoch})" if scores else "n/a"
     return [f"{row.flops / budget:.2f}x", equal]
 
 
-def _pair_cells(pair: Comparison) -> list[str]:
+def _pair_cells(pair: Comparison, digits: int) -> list[str]:
     tested = ["n/a", "n/a"] if pair.p is None else [f"{pair.p:.4f}", "yes" if pair.p < ALPHA else "no"]
-    return [pair.label, format_mean_sd(pair.differences.values(), "+"), *tested]
-
-
-def format_mean_sd(values: Iterable[float], sign: str = "") -> str:
-    """Mean ± standard deviation; `n/a` for what there is not."""
-    mean, sd = mean_sd(values)
-    return "n/a" if mean is None else f"{mean:{sign}.4f} ± {'n/a' if sd is None else f'{sd:.4f}'}"
-
-
-def mean_sd(values: Iterable[float]) -> tuple[float | None, float | None]:
-    """Mean and standard deviation (of the sample); None without a value, or without a second one."""
-    found = list(values)
-    return fmean(found) if found else None, stdev(found) if len(found) > 1 else None
+    return [pair.label, format_mean_sd(pair.differences.values(), digits, "+"), *tested]
 
 
 def markdown_table(rows: Sequence[Sequence[str]], ready: Sequence[Sequence[str]] = ()) -> str:
