@@ -84,16 +84,16 @@ def test_epochs_move_the_points(shown):
     shown.run(STILL % 900)
     first = shown.run(PICTURE)
     assert shown.run("document.querySelector('output').textContent") == "1"
-    assert shown.run("document.querySelector('input').value") == "0"
+    assert shown.run("document.querySelector('input[type=range]').value") == "0"
     assert first != last
     assert shown.run("document.querySelector('button.epoch').getAttribute('aria-pressed')") == "true"
     shown.run(
-        "(e => { e.value = 0.5; e.dispatchEvent(new Event('input')); })(document.querySelector('input'))"
+        "(e => { e.value = 0.5; e.dispatchEvent(new Event('input')); })(document.querySelector('input[type=range]'))"
     )
     assert shown.run(PICTURE) not in (first, last)
     shown.click(*middle(shown, ".play"))
     shown.run(STILL % 900)
-    assert shown.run("document.querySelector('input').value") == "1"
+    assert shown.run("document.querySelector('input[type=range]').value") == "1"
 
 
 @pytest.mark.parametrize("place", [min, max])
@@ -117,6 +117,37 @@ def test_pointing_at_a_point_shows_its_image(shown, study, make, place):
     assert shown.run(pixel)[:3] == pytest.approx(make.tile_colour(target), abs=12)
     shown.point(1, 1)
     assert shown.run("document.querySelector('.tip').hidden")
+
+
+def test_a_search_lets_the_points_of_a_class_stand_out(shown):
+    before = [shown.run(COUNT % place) for place in range(3)]
+    shown.run(
+        "(e => { e.value = 'DOG'; e.dispatchEvent(new Event('input')); })(document.querySelector('.search'))"
+    )
+    after = [shown.run(COUNT % place) for place in range(3)]
+    assert (after[0], after[2]) == (0, 0), "the others are faint"
+    assert after[1] > before[1], "they are larger and in front"
+    assert shown.run("document.querySelector('.hits').textContent") == "27 of 80 points"
+    shown.run(
+        "(e => { e.value = 'photo'; e.dispatchEvent(new Event('input')); })(document.querySelector('.search'))"
+    )
+    assert shown.run("document.querySelector('.hits').textContent") == "40 of 80 points"
+    shown.run(
+        "(e => { e.value = ''; e.dispatchEvent(new Event('input')); })(document.querySelector('.search'))"
+    )
+    assert [shown.run(COUNT % place) for place in range(3)] == before
+
+
+def test_a_table_sorts_by_a_column(shown):
+    """By the values, not by the letters; the other way by another click."""
+    column = "[...document.querySelectorAll('table.runs tbody tr')].map(r => r.cells[4].textContent)"
+    start = shown.run(column)
+    number = [float(text) for text in start]
+    assert number != sorted(number)
+    for order in (False, True):
+        shown.click(*middle(shown, "table.runs .sort", 4))
+        assert [float(text) for text in shown.run(column)] == sorted(number, reverse=order)
+    assert shown.run("document.querySelectorAll('table.runs [aria-sort]').length") == 1
 
 
 def test_the_keyboard_reaches_and_works_everything(shown):
@@ -150,7 +181,7 @@ def test_the_keyboard_reaches_and_works_everything(shown):
     assert (
         shown.run("document.querySelectorAll('.switches button')[1].getAttribute('aria-pressed')") == "false"
     )
-    shown.run("document.querySelector('input').focus()")
+    shown.run("document.querySelector('input[type=range]').focus()")
     shown.key("Home", 36)
     assert shown.run("document.querySelector('output').textContent") == "1"
 

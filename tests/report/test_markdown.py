@@ -1,9 +1,10 @@
 """The report as Markdown: each image has a file of its own."""
 
 from ssl_seg.reporting.build import build
-from ssl_seg.reporting.figures import MaskExample, PredictionRow, SamComparison, SamImage
+from ssl_seg.reporting.figures import SamComparison, SamImage
 from ssl_seg.reporting.images import EncodedImage
 from ssl_seg.reporting.markdown import write_markdown
+from ssl_seg.reporting.mask_examples import MaskExample, PredictionRow
 from ssl_seg.reporting.summaries import Cell
 
 

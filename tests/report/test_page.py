@@ -196,13 +196,16 @@ def test_the_map_is_that_of_the_file(read, study):
 
 def test_a_mask_keeps_its_colours_and_is_there_once(text, read, study):
     tiles = [
-        a for t, a in read.elements if t == "img" and a["alt"].startswith(("target of", "M plain", "N plain"))
+        (a, re.match(r"(target|epoch (\d), IoU 0\.\d\d) of (M|N|0013)", a["alt"]))
+        for t, a in read.elements
+        if t == "img"
     ]
+    tiles = [(a, found) for a, found in tiles if found]
     assert len(tiles) == 1 + 2 * 3, "the true mask once, three epochs of two stages"
-    for tile in tiles:
+    for tile, found in tiles:
         shown = pixels_of(BytesIO(base64.b64decode(tile["src"].partition(",")[2])))
-        stage = "segment-40" if tile["alt"].startswith("N") else "segment-30"
-        kind = f"epoch-{int(tile['alt'].rsplit(' ', 1)[1]):04d}" if "epoch" in tile["alt"] else "labels"
+        stage = "segment-40" if found[3] == "N" else "segment-30"
+        kind = f"epoch-{int(found[2]):04d}" if found[2] else "labels"
         assert np.array_equal(shown, pixels_of(study / stage / "masks" / kind / "0013_mask.png"))
         assert text.count(tile["src"]) == 1
 

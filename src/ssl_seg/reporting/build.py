@@ -8,11 +8,14 @@ from pathlib import Path
 from ssl_seg.reporting import settings_diff as conditions
 from ssl_seg.reporting import summaries
 from ssl_seg.reporting import training_health as health
+from ssl_seg.reporting.answers import answers, next_steps
 from ssl_seg.reporting.calibration import calibration_rows
 from ssl_seg.reporting.collect import collect
 from ssl_seg.reporting.curves import Curves, curves
 from ssl_seg.reporting.embedding_maps import EmbeddingMap, read_embedding_map
-from ssl_seg.reporting.figures import Figures, picture_files, read_confusions, read_masks, read_sam
+from ssl_seg.reporting.extremes import Extremes, extremes
+from ssl_seg.reporting.figures import Figures, picture_files, read_confusions, read_sam
+from ssl_seg.reporting.mask_examples import read_masks
 from ssl_seg.reporting.records import ReportData, ReportRun
 from ssl_seg.reporting.svg import interval_chart, scatter_plot
 from ssl_seg.results.run_list import PRIMARY_METRIC
@@ -52,9 +55,12 @@ class Report:
     collected: ReportData
     figures: Figures
     question: str
+    answers: list[str]
+    next_steps: list[str]
     results: list[Result]
     curves: list[Curves]
     classes: dict[str, summaries.ClassTable]
+    extremes: list[Extremes]
     calibration: list[summaries.Row]
     health: list[tuple[str, str, str]]
     runs: list[RunRow]
@@ -81,9 +87,12 @@ def build(folders: Sequence[Path], title: str = "") -> Report:
         collected=collected,
         figures=figures,
         question=collected.text.question or _question(collected),
+        answers=answers(collected),
+        next_steps=next_steps(collected),
         results=[_result(name, table, collected.color_indices) for name, table in collected.tables],
         curves=[each for command in collected.commands if (each := curves(collected, command)).charts],
         classes={command: table for command, table in tables.items() if table},
+        extremes=extremes(collected),
         calibration=calibration_rows(collected),
         health=health.health_notes(collected) + [("figures", "error", text) for text in figures.problems],
         runs=[_run_row(run) for run in collected.runs],
@@ -108,7 +117,7 @@ def _figures(collected: ReportData) -> Figures:
         found.sams += [each for each in [next(filter(None, sams), None)] if each]
         with_masks = (run for run in runs if any(run.folder.glob("masks/epoch-*/**/*.png")))
         examples += [(stage.label, run) for run in [next(with_masks, None)] if run]
-    read_masks(examples, found)
+    found.mask_examples, found.legend = read_masks(examples, found.problems)
     picture_files(collected, found)
     read_confusions(collected, found)
     return found

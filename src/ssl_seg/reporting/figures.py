@@ -1,39 +1,20 @@
 """Figures and images saved by runs: t-SNE maps, masks, architectures, SAM segments."""
 
 import hashlib
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ssl_seg.reporting.collect import read_or_note
 from ssl_seg.reporting.embedding_maps import EmbeddingMap
-from ssl_seg.reporting.images import EncodedImage, encode_mask, encode_photo, read_svg
+from ssl_seg.reporting.images import EncodedImage, encode_photo, read_svg
+from ssl_seg.reporting.mask_examples import MaskExample
 from ssl_seg.reporting.records import ReportData, ReportRun
 from ssl_seg.reporting.summaries import Cell, Row, number
 from ssl_seg.results.score_text import score_digits
 
 _ALL = "all networks of the study, on one scale"
-
-
-@dataclass(frozen=True)
-class PredictionRow:
-    """The predictions of one run for one image, by epoch."""
-
-    run: ReportRun
-    label: str
-    tiles: list[tuple[int, EncodedImage]]
-
-
-@dataclass(frozen=True)
-class MaskExample:
-    """An image, its target mask, and the predictions of each run."""
-
-    name: str
-    image: EncodedImage | None
-    target: EncodedImage | None
-    rows: list[PredictionRow] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -88,47 +69,6 @@ class Figures:
     sams: list[SamComparison] = field(default_factory=list)
     missing: list[tuple[str, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-
-
-def read_masks(runs: Sequence[tuple[str, ReportRun]], found: Figures) -> None:
-    """Read the saved masks of runs; images of the same name and target mask are grouped.
-
-    Args:
-        runs: (label of the stage, run).
-        found: the examples and the legend are added to it.
-    """
-    by_key: dict[tuple[str, str], MaskExample] = {}
-    for label, run in runs:
-        folder = run.folder / "masks"
-        epochs = sorted(path for path in folder.glob("epoch-*") if re.fullmatch(r"epoch-\d+", path.name))
-        found_below = {path.relative_to(epoch) for epoch in epochs for path in epoch.rglob("*.png")}
-        for name in sorted(path.as_posix() for path in found_below):
-            true = folder / "labels" / name
-            content = true.read_bytes() if true.exists() else b""
-            key = (name, hashlib.sha256(content).hexdigest())
-            if key not in by_key:
-                shown = (
-                    encode_photo(folder / "images" / name, found.problems),
-                    encode_mask(true, found.problems),
-                )
-                by_key[key] = MaskExample(name, *shown)
-            tiles = [(int(e.name[6:]), encode_mask(e / name, found.problems)) for e in epochs]
-            by_key[key].rows.append(
-                PredictionRow(run, label, [(epoch, tile) for epoch, tile in tiles if tile])
-            )
-        _read_legend(run, found)
-    found.mask_examples += by_key.values()
-
-
-def _read_legend(run: ReportRun, found: Figures) -> None:
-    metadata = read_or_note(run.folder / "masks.json", found.problems)
-    try:
-        pairs = zip(metadata.get("classes", []), metadata.get("colours", []), strict=False)
-        made = [(str(name), "#{:02x}{:02x}{:02x}".format(*map(int, colour))) for name, colour in pairs]
-    except (TypeError, ValueError, IndexError) as error:
-        found.problems.append(f"{run.folder / 'masks.json'} is corrupt: {error}")
-        return
-    found.legend += [pair for pair in made if pair not in found.legend and len(pair[1]) == 7]
 
 
 def read_sam(run: ReportRun, problems: list[str]) -> SamComparison | None:

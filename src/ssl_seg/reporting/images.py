@@ -6,6 +6,8 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 MAX_SIDE = 640  # pixels; larger images are downscaled
@@ -61,6 +63,13 @@ def encode_mask(path: Path, problems: list[str], *, side: int = MAX_SIDE) -> Enc
     if image.getcolors(256):  # with so few, a palette holds each exactly
         image = image.quantize(256, dither=Image.Dither.NONE)
     return _encode(image, "png", optimize=True)
+
+
+def encode_array(pixels: NDArray[np.uint8], *, side: int = MAX_SIDE) -> EncodedImage:
+    """Encode (H, W, 3) pixels as a photograph."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((side, side))
+    return _encode(image, "jpeg", quality=85, subsampling=0, optimize=True)
 
 
 def read_svg(path: Path, problems: list[str]) -> EncodedImage | None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ssl_seg.reporting.build import COMMAND_TITLES, Report, map_charts, run_grid, run_names
 from ssl_seg.reporting.calibration import HEAD
-from ssl_seg.reporting.figures import MaskExample
 from ssl_seg.reporting.images import EncodedImage
+from ssl_seg.reporting.mask_examples import MaskExample
 from ssl_seg.reporting.prose import prose_markdown
 from ssl_seg.reporting.settings_diff import DATA_HEAD, MACHINE_HEAD
 from ssl_seg.reporting.summaries import ClassTable, texts
@@ -43,7 +43,9 @@ class _Writer:
         self._own = text.sections
         self._say(f"# {_md(report.title)}", *([_md(", ".join(text.authors))] if text.authors else []))
         self._section("Introduction", "introduction")
-        self._say(f"*{_md(report.question)}*")
+        self._say(f"*{_md(report.question)}*", *map(_md, report.answers))
+        if report.next_steps:
+            self._say("## Next steps", "\n".join(f"- {_md(text)}" for text in report.next_steps))
         self._results(report)
         self._curves(report)
         self._maps(report)
@@ -51,6 +53,8 @@ class _Writer:
             title = f"Per-class results: {COMMAND_TITLES[command].lower()}"
             self._section(title, "classes" if index == 0 else "", always=True)
             self._say(*_class_lines(table))
+            for each in (each for each in report.extremes if each.command == command):
+                self._say(_md(each.title), markdown_table([each.head, *map(texts, each.rows)]))
             matrices = [each for each in report.figures.confusions if each[0] == command]
             for number, (_, label, picture) in enumerate(matrices):
                 self._say(self._image(f"confusion-{index}-{number}", picture, label), _md(label))
@@ -129,18 +133,17 @@ class _Writer:
             self._say(*([f"Colors: {_md(colours)}."] if colours else []))
         for index, each in enumerate(examples):
             self._say(f"### {_md(each.name)}")
-            true = [("image", each.image), ("target", each.target)]
-            self._tiles(f"mask-{index}", [(what, picture) for what, picture in true if picture])
+            self._tiles(f"mask-{index}", each.true())
             for row_index, row in enumerate(each.rows):
                 self._say(_md(row.label))
-                tiles = [(f"epoch {epoch}", picture) for epoch, picture in row.tiles]
-                self._tiles(f"mask-{index}-{row_index}", tiles)
+                self._tiles(f"mask-{index}-{row_index}", row.captioned())
 
     def _tiles(self, name: str, tiles: Sequence[tuple[str, EncodedImage]]) -> None:
         """Add a row of images."""
         if tiles:
             shown = [
-                self._image(f"{name}-{label.replace(' ', '-')}", picture, label) for label, picture in tiles
+                self._image(f"{name}-{label.partition(',')[0].replace(' ', '-')}", picture, label)
+                for label, picture in tiles
             ]
             self._say(markdown_table([[label for label, _ in tiles]], [shown]))
 

@@ -1,7 +1,7 @@
 "use strict";
 (() => {
   const root = document.documentElement;
-  const TILE = 32, COLUMNS = 64, STEP = 600;
+  const TILE = 32, COLUMNS = 64, STEP = 600, SORTED = 4;
   const COLORS = Number(root.dataset.colors), MARKERS = Number(root.dataset.markers);
 
   // the theme: as the system, light, dark, and again
@@ -19,6 +19,32 @@
 
   // paper shows everything
   addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(part => { part.open = true; }));
+
+  // tables: a click on a head sorts by its column, numbers by their value, and another click turns the order
+  const value = cell => {
+    const known = cell.querySelector("data"), text = cell.textContent.trim();
+    const number = known ? Number(known.value) : parseFloat(text.replace(/,/g, ""));
+    return Number.isNaN(number) ? text : number;
+  };
+  const before = (a, b) => typeof a === typeof b ? (a < b ? -1 : Number(a > b)) : typeof a === "number" ? -1 : 1;
+  document.querySelectorAll("table").forEach(table => {
+    const body = table.tBodies[0], heads = table.tHead ? [...table.tHead.rows[0].cells] : [];
+    if (!body || body.rows.length < SORTED) return;
+    heads.forEach((head, column) => {
+      const sorter = document.createElement("button");
+      sorter.type = "button";
+      sorter.className = "sort";
+      sorter.append(...head.childNodes);
+      head.append(sorter);
+      sorter.addEventListener("click", () => {
+        const way = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+        heads.forEach(each => each.removeAttribute("aria-sort"));
+        head.setAttribute("aria-sort", way > 0 ? "ascending" : "descending");
+        const rows = [...body.rows].map(row => [value(row.cells[column]), row]);
+        rows.sort(([a], [b]) => way * before(a, b)).forEach(([, row]) => body.append(row));
+      });
+    });
+  });
 
   const sheets = JSON.parse(document.getElementById("sheets").textContent);
   document.querySelectorAll("section.map").forEach(section => {
@@ -40,12 +66,12 @@
 
   function featureMap(section, data, sheet) {
     const canvas = section.querySelector("canvas"), tip = section.querySelector(".tip");
-    const slider = section.querySelector("input"), output = section.querySelector("output");
+    const slider = section.querySelector("input[type=range]"), output = section.querySelector("output");
     const play = section.querySelector(".play"), group = section.querySelector(".switches");
     const epochs = [...section.querySelectorAll(".epoch")];
     const shown = data.classes.map(() => true), count = data.targets.length;
     const last = data.maps.length - 1;
-    let only = -1, chosen = -1, places = [], frame = 0, radius = 4;
+    let only = -1, found = null, chosen = -1, places = [], frame = 0, radius = 4;
 
     section.querySelector(".interactive").hidden = false;
     section.classList.add("ready");
@@ -76,13 +102,17 @@
       const pen = canvas.getContext("2d");
       pen.scale(ratio, ratio);
       const colours = Array.from({ length: COLORS }, (_, place) => colour(`var(--k${place})`));
-      places.forEach(([x, y], i) => {
+      const paint = last => places.forEach(([x, y], i) => {
         const target = data.targets[i];
         if (!shown[target]) return;
-        pen.globalAlpha = only < 0 || only === target ? 0.85 : 0.12;
+        const strong = found ? found[i] : only < 0 || only === target;
+        if (strong !== last) return;
+        pen.globalAlpha = strong ? 0.85 : 0.12;
         pen.fillStyle = colours[target % COLORS];
-        shape(pen, Math.floor(target / COLORS) % MARKERS, x, y, radius);
+        shape(pen, Math.floor(target / COLORS) % MARKERS, x, y, found && strong ? 1.4 * radius : radius);
       });
+      paint(false);
+      paint(true);
       if (chosen >= 0 && shown[data.targets[chosen]]) {
         pen.globalAlpha = 1;
         pen.lineWidth = 2;
@@ -167,6 +197,17 @@
       each.addEventListener("blur", point(-1));
       return each;
     });
+    // a search: points of the classes, or the files, whose names have these letters stand out
+    const search = section.querySelector(".search"), hits = section.querySelector(".hits");
+    search.addEventListener("input", () => {
+      const word = search.value.trim().toLowerCase();
+      const has = data.classes.map(name => name.toLowerCase().includes(word));
+      found = word ? data.targets.map((target, i) => has[target] || data.filenames[i].toLowerCase().includes(word)) : null;
+      hits.textContent = found ? `${found.filter(Boolean).length} of ${count} points` : "";
+      switches.forEach((each, place) => { each.hidden = Boolean(found) && has.some(Boolean) && !has[place]; });
+      draw();
+    });
+
     const all = document.createElement("button");
     all.type = "button";
     all.addEventListener("click", () => { shown.fill(!shown.every(Boolean)); update(); });

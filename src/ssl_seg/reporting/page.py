@@ -21,6 +21,7 @@ from ssl_seg.utils.files import atomic_write_text
 from ssl_seg.utils.text import strip_unprintable
 
 _HERE = Path(__file__).parent
+_MANY = 12  # rows of a table; of more, the means are shown and the rest is folded
 
 
 def write_page(report: Report, path: Path) -> None:
@@ -54,6 +55,7 @@ def page(report: Report) -> str:
         levels=LEVELS,
         colors=len(SERIES),
         markers=PAGE_MARKERS,
+        many=_MANY,
         style=Markup(theme_css() + (_HERE / "style.css").read_text(encoding="utf-8")),
         script=Markup(script),
         digest=digest,

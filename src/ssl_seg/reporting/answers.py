@@ -1,0 +1,104 @@
+"""The answer to the question of a report, in two sentences for each table, and what to do next."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ssl_seg.errors import pluralize
+from ssl_seg.reporting.records import ReportData, ReportStage
+from ssl_seg.reporting.summaries import summarize
+from ssl_seg.results.runs import StageScores
+from ssl_seg.results.score_text import format_mean_sd, mean_sd, score_name
+from ssl_seg.results.tables import ALPHA, Table
+
+_FEW = 3  # seeds
+
+
+def answers(collected: ReportData) -> list[str]:
+    """What each table says of pre-training: the best pre-trained stage against the one from scratch, or the best row."""
+    return [
+        _against_scratch(table, pair) if (pair := _pair(collected, table)) else summarize(table)
+        for _, table in collected.tables
+        if any(row.last for row in table.rows)
+    ]
+
+
+def next_steps(collected: ReportData) -> list[str]:
+    """What would make the answer surer, or larger."""
+    return list(dict.fromkeys(_steps(collected)))
+
+
+def _pair(collected: ReportData, table: Table) -> tuple[StageScores, StageScores] | None:
+    """The best row that was pre-trained without labels, and the best one from scratch."""
+    stages = {stage.stage.name: stage for stage in collected.stages}
+    best: dict[str, StageScores] = {}
+    for row in (row for row in table.rows if row.last and row.name in stages):
+        origin = _origin(collected, stages[row.name])
+        if origin not in best or _mean(row) > _mean(best[origin]):
+            best[origin] = row
+    return (best["ssl"], best["scratch"]) if {"ssl", "scratch"} <= best.keys() else None
+
+
+def _origin(collected: ReportData, stage: ReportStage) -> str:
+    """`ssl` for weights of a pre-training run of the report, `scratch` without weights, `other`."""
+    trained = {
+        run.folder.name for each in collected.of("train") for run in each.runs
+    }  # a study may have moved
+    found = {Path(str(run.settings.get("init") or "")).name for run in stage.finished}
+    return "scratch" if found == {""} else "ssl" if found and found <= trained else "other"
+
+
+def _against_scratch(table: Table, pair: tuple[StageScores, StageScores]) -> str:
+    ssl, scratch = pair
+    digits, name = table.digits, score_name(table.score)
+    one, two = (format_mean_sd(row.last.values(), digits) for row in pair)
+    difference = _mean(ssl) - _mean(scratch)
+    first = f"With {ssl.label}, the {name} is {one}; with {scratch.label}, it is {two}."
+    p = _p(table, ssl.name, scratch.name)
+    if p is None:
+        return f"{first} The difference of {difference:+.{digits}f} could not be tested."
+    seeds = f"{len(ssl.last)} seed{'s' if len(ssl.last) > 1 else ''} and {len(ssl.images)} validation images"
+    chance = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+    if p >= ALPHA:
+        return f"{first} The difference of {difference:+.{digits}f} is within chance ({chance}, {seeds}): the question is open."
+    verdict = "improves" if difference > 0 else "lowers"
+    return f"{first} Pre-training {verdict} the result by {abs(difference):.{digits}f}, more than chance ({chance}, {seeds})."
+
+
+def _p(table: Table, one: str, two: str) -> float | None:
+    labels = (f"{one} - {two}", f"{two} - {one}")
+    return next((pair.p for pair in table.pairs if pair.label in labels), None)
+
+
+def _mean(row: StageScores) -> float:
+    return mean_sd(row.last.values())[0] or 0.0
+
+
+def _steps(collected: ReportData) -> Iterator[str]:
+    rows = [row for _, table in collected.tables for row in table.rows if row.last]
+    few = [row for row in rows if len(row.last) < _FEW]
+    if few:
+        counts = f"{len(few)} of {len(rows)} rows have fewer"
+        yield f"Train with at least {_FEW} seeds ({counts}): only they show how much a result varies from run to run."
+    open_questions = False
+    for _, table in collected.tables:
+        pair = _pair(collected, table)
+        p = _p(table, pair[0].name, pair[1].name) if pair else None
+        open_questions |= pair is not None and (p is None or p >= ALPHA or _mean(pair[0]) < _mean(pair[1]))
+        if pair and p is not None and p >= ALPHA and (interval := pair[0].interval):
+            images, width = len(pair[0].images), interval[1] - interval[0]
+            name = score_name(table.score)
+            yield f"Validate on more images: with {images}, the 95% interval of the {name} is {width:.2f} wide."
+    for stage in collected.of("train") if open_questions else ():
+        for run in stage.finished[:1]:
+            data = run.record.get("data")
+            where = (
+                f" on {data['images']:,} images"
+                if isinstance(data, dict) and isinstance(data.get("images"), int)
+                else ""
+            )
+            yield f"Pre-train longer or on more images: {stage.label} had {pluralize(run.last.get('epoch', 0), 'epoch')}{where}."
+    rising = [
+        row for row in rows if row.last == row.best and any(len(each) > 1 for each in row.history.values())
+    ]
+    if rising and 2 * len(rising) >= len(rows):
+        yield f"Fine-tune longer: {len(rising)} of {len(rows)} rows are best in their last epoch."
