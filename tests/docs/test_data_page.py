@@ -18,7 +18,9 @@ TREES = {block.split("/")[0]: block for path, _, block in marked("tree") if path
 
 
 # how the masks of a tree are read, and what they hold
+ANIMALS = ["background", "cat", "dog"]
 OPTIONS = {
+    "town": {"image_pattern": "photos/{stem}.jpg", "mask_pattern": "masks/{class}/{stem}.png"},
     "scenes": {"image_pattern": "{scene}/image.tif", "mask_pattern": "{scene}/mask.png"},
     "VOC2012": {
         "images": "JPEGImages",
@@ -89,6 +91,10 @@ def plant(root, tree):
         ("VOC2012", "VOC2012", {"masks": True, "split": "train"}, 1, VOC),
         ("VOC2012", "VOC2012", {"masks": True, "split": "val"}, 1, VOC),
         ("survey", "survey/pairs.csv", {"masks": True, "split": "train"}, 2, TWO),
+        ("coco", "coco:coco", {"masks": True, "split": "train"}, 1, ANIMALS),
+        ("coco", "coco/annotations/instances_train2017.json", {"masks": True}, 1, ANIMALS),
+        ("yard", "labelme:yard", {"masks": True, "split": "train"}, 2, ANIMALS),
+        ("town", "town", {"masks": True, "split": "train"}, 1, ["background", "house", "road"]),
         ("cityscapes", "cityscapes", {"masks": True, "split": "train"}, 1, CITYSCAPES),
         ("cityscapes", "cityscapes", {"masks": True, "split": "val"}, 1, CITYSCAPES),
     ],
@@ -119,6 +125,9 @@ def test_every_tree_is_tried():
         "scenes",
         "VOC2012",
         "survey",
+        "coco",
+        "yard",
+        "town",
     }
 
 

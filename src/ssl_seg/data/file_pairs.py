@@ -49,14 +49,15 @@ def pair_files(
         images = listed(images, only[1], only[0])
         used = set(images.values())
         masks = {name: key for name, key in masks.items() if key in used}
-    _refuse_duplicates(images, masks, image_root)
+    several = isinstance(names_of, Patterns) and names_of.has_classes  # masks of an image
+    _refuse_duplicates(images, {} if several else masks, image_root)
     by_key = {key: name for name, key in masks.items()}
     paired = [(name, by_key[key]) for name, key in images.items() if key in by_key]
     if not paired:
         raise DataError(
             f"no image-mask pairs matching {' and '.join(names_of.shown)} in {mask_root}",
             where=f"{len(found)} files such as {', '.join(found[:_SHOWN])}",
-            next=f"{advice} {guess(names, others, names_of) or _OPTIONS}".strip(),
+            next=f"{advice} {guess(names, others, names_of) or _other_kind(mask_root, found) or _OPTIONS}".strip(),
         )
     keys = set(images.values())
     lone_images = [name for name, key in images.items() if key not in by_key]
@@ -73,6 +74,13 @@ def pair_files(
     what = "a mask is a JPEG, whose colors are inexact"
     _raise_unpaired(jpegs, what, mask_root, "use the PNG or TIFF that the JPEG was made from")
     return paired
+
+
+def _other_kind(root: Path, names: Sequence[str]) -> str:
+    """The format that reads JSON files beside images, if they lie there; empty if not."""
+    if any((root / name).with_suffix(".json").is_file() for name in names[:_SHOWN]):
+        return f"labelme_masks:{root}"
+    return next((f"coco_masks:{file}" for file in sorted(root.glob("**/*.json"))[:1]), "")
 
 
 def _refuse_duplicates(images: Mapping[str, str], masks: Mapping[str, str], root: Path) -> None:

@@ -38,7 +38,7 @@ def apply_map(text: str, palette: Palette | None = None) -> Palette:
     if len(targets) < sum(len(_indices(source, names)) for source, _ in pairs):
         raise UsageError(f"map={text}: an id is mapped twice", next=_EXAMPLE)
     kinds = {type(target) for target in targets.values() if target is not None}
-    if len(kinds) != 1:
+    if len(kinds) > 1 or (palette is None and not kinds):
         what = "names no class" if not kinds else "mixes indices and names"
         raise UsageError(f"map={text} {what}", next=_EXAMPLE)
     by_index = kinds == {int}

@@ -56,12 +56,20 @@ class MaskReader:
             ValueError: it cannot be read, or has a value that is no class; the text says why.
         """
         image = open_mask(path)
+        if self.encoding == "colours":
+            return self.classes_of(pack_rgb(colours_of(image, bits=self.threshold_channels)))
+        return self.classes_of(values_of(image, bits=self.threshold_channels))
+
+    def classes_of(self, values: NDArray[Any]) -> NDArray[np.uint8]:
+        """The class of every pixel of (H, W) values: indices, or colours as `pack_rgb` numbers them.
+
+        Raises:
+            ValueError: a value is no class; the text says which.
+        """
         classes: NDArray[np.uint8]
         if self.encoding == "colours":
-            values: NDArray[Any] = pack_rgb(colours_of(image, bits=self.threshold_channels))
             classes = self.palette.table[values]
         else:
-            values = values_of(image, bits=self.threshold_channels)
             classes = self._table[np.where((values >= 0) & (values <= _LARGEST), values, _LARGEST + 1)]
         unknown = classes == UNKNOWN_CLASS
         if unknown.any():

@@ -115,11 +115,21 @@ def _patterns(names: Sequence[str]) -> Iterator[tuple[int, str]]:
     for mask, image in permutations([ending for ending, _ in endings.most_common(_TRIED)], 2):
         if mask.lower() not in _JPEG and image.lower() in _JPEG:
             yield _tried(names, Patterns(f"{{stem}}{mask}", f"{{stem}}{image}"))
+    yield from _per_class(names)
     files = Counter(PurePath(name).name for name in names if "/" in name)
     common = [file for file, count in files.most_common(_TRIED) if count > 1]
     for mask, image in permutations(common, 2):
         if _MASKS.search(PurePath(mask).stem) and not _MASKS.search(PurePath(image).stem):
             yield _tried(names, Patterns(f"{{folder}}/{mask}", f"{{folder}}/{image}"))
+
+
+def _per_class(names: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """A folder of images beside one of folders that each hold masks of a class."""
+    tops = dict.fromkeys(name.partition("/")[0] for name in names if "/" in name)
+    for masks, images in permutations(tops, 2):
+        parts = {len(PurePath(name).parts) for name in names if name.startswith(f"{masks}/")}
+        if _MASKS.search(masks) and parts == {3}:
+            yield _tried(names, Patterns(f"{masks}/{{class}}/{{stem}}.*", f"{images}/{{stem}}.*"))
 
 
 def _tried(names: Sequence[str], patterns: Patterns) -> tuple[int, str]:

@@ -1,13 +1,15 @@
 """Images with a mask each: the class of every pixel, as a colour or as an index."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
+from ssl_seg.data.class_files import class_masks
 from ssl_seg.data.mask_dataset import MaskDataset
-from ssl_seg.data.mask_layouts import find_pairs
-from ssl_seg.data.mask_sources import find_reader, read_palettes
+from ssl_seg.data.mask_layouts import Pairs, find_pairs
+from ssl_seg.data.mask_sources import MaskSource, find_reader, read_palettes
 from ssl_seg.data.pair_names import Affixes
-from ssl_seg.data.pair_patterns import patterns_or
+from ssl_seg.data.pair_patterns import Patterns, patterns_or
+from ssl_seg.data.rasters import Overlap
 from ssl_seg.hooks import hookimpl
 from ssl_seg.utils.home import expanded
 
@@ -33,6 +35,7 @@ def mask_pairs(
     ignore: Sequence[int] | None = None,
     colours: Literal["exact", "bits"] = "exact",
     stray: Literal["stop", "ignore", "unknown"] = "stop",
+    overlap: Overlap = "smaller",
     splits: bool = True,
     range: tuple[float, float] | None = None,
 ) -> MaskDataset:
@@ -45,7 +48,7 @@ def mask_pairs(
         image_prefix, image_suffix, mask_prefix, mask_suffix: text before and after the common part of the two names. With
             two folders, text that no name has is ignored; with one, empty text for images is any file but masks.
         image_pattern, mask_pattern: instead of these, patterns of paths that agree in their placeholders, such as
-            `{scene}/image.png` and `{scene}/mask.png`; see `Patterns`.
+            `{scene}/image.png` and `{scene}/mask.png`; `{class}` in that of masks: a file for each class; see `Patterns`.
         list: text file of the images to use, such as `ImageSets/Segmentation/{split}.txt`.
         case: whether upper and lower case distinguish names.
         unpaired: action for images without a mask and masks without an image.
@@ -56,8 +59,8 @@ def mask_pairs(
         default_palette: palette if there is neither; validation masks are read like those of training.
         ignore: unlabeled values of index masks, such as `255` or `0,255`.
         colours: `exact`, or `bits`: threshold each channel at 128, as the graders of the `deepglobe` palette do.
-        stray: action for an unknown color or index: `stop`; `ignore` the pixel in training and scores; or
-            assign it to the void class of the palette (`unknown`), as graders do.
+        stray: action for an unknown color or index: `stop`; `ignore` the pixel; or take it for the void class (`unknown`).
+        overlap: where classes have a file each: the `smaller` or `last` is on top, or common pixels are unlabeled (`ignore`).
         splits: false: folders named after splits have no special meaning.
         range: values that become black and white in images of more than 8 bits.
 
@@ -68,9 +71,24 @@ def mask_pairs(
     names_of = patterns_or(affixes, image_pattern, mask_pattern)
     where = expanded(root), split if splits else "", (images, masks)
     pairs = find_pairs(*where, names_of, list, skip_unpaired=unpaired == "skip")
-    known, files = read_palettes(pairs.base, palette, map, default_palette), [mask for _, mask in pairs.names]
-    source = find_reader(pairs.masks, files, known, ignore=ignore, bits=colours == "bits", stray=stray)
+    reading: dict[str, Any] = {"ignore": ignore, "bits": colours == "bits", "stray": stray}
+    source = _source(pairs, names_of, overlap, (palette, map, default_palette), reading)
     return MaskDataset(pairs.image_files(range), source, None if names_of is not affixes else affixes)
+
+
+def _source(
+    pairs: Pairs,
+    names_of: Affixes | Patterns,
+    overlap: Overlap,
+    palettes: tuple[str | None, str | None, str | None],
+    reading: dict[str, Any],
+) -> MaskSource:
+    """One file for each image, or one for each of its classes."""
+    palette, map, default = palettes
+    if isinstance(names_of, Patterns) and names_of.has_classes:
+        return class_masks(pairs, names_of, map, palette or default, overlap)
+    known = read_palettes(pairs.base, palette, map, default)
+    return find_reader(pairs.masks, [mask for _, mask in pairs.names], known, **reading)
 
 
 @hookimpl

@@ -118,7 +118,7 @@ def _detect_format(registry: Registry, spec: str, labelled: bool, masks: bool) -
     if not path.exists():
         raise DataError(f"no such file or folder: {path}", next="ssl-seg list datasets  # all formats")
     if masks:
-        return "mask_pairs", str(path)
+        return "coco_masks" if path.suffix.lower() == ".json" else "mask_pairs", str(path)
     if path.is_dir():
         return _format_of(path, labelled), str(path)
     if path.suffix.lower() not in (".csv", ".tsv"):

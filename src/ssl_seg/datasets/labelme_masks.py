@@ -1,0 +1,133 @@
+"""Masks of LabelMe annotations: a JSON file of shapes beside each image."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ssl_seg.base import IGNORE_INDEX
+from ssl_seg.data.drawn_masks import Background, DrawnMasks, Legend, check_unique
+from ssl_seg.data.files import FileDataset, find_images
+from ssl_seg.data.mask_dataset import MaskDataset
+from ssl_seg.data.rasters import Layer, Overlap, Shape, fill_polygons
+from ssl_seg.data.splits import split_folder
+from ssl_seg.errors import DataError
+from ssl_seg.hooks import hookimpl
+from ssl_seg.utils.home import expanded
+from ssl_seg.utils.log import log
+from ssl_seg.utils.text import first_lines
+from ssl_seg.utils.toml import read_json
+
+_BACKGROUND, _IGNORE = "_background_", "__ignore__"  # names that LabelMe gives a meaning
+_SPECIAL = (_BACKGROUND, _IGNORE)
+_CORNERS = {"polygon": 3, "rectangle": 2, "circle": 2}
+
+
+def labelme_masks(
+    root: str,
+    split: str,
+    *,
+    classes: Sequence[str] | None = None,
+    map: str | None = None,
+    default_palette: str | None = None,
+    background: Background = "class",
+    overlap: Overlap = "smaller",
+    stray: Literal["stop", "ignore"] = "stop",
+    unpaired: Literal["stop", "skip"] = "stop",
+    splits: bool = True,
+    range: tuple[float, float] | None = None,
+) -> MaskDataset:
+    """Images whose masks are drawn from the shapes in the JSON files of LabelMe: `a.json` beside `a.jpg`.
+
+    Polygons, rectangles and circles are drawn. `_background_` is the background, and `__ignore__` is unlabeled.
+
+    Args:
+        root: the folder, or one that holds the folder `split`.
+        split: `train`, `val` or `test`, which finds folders of these names in any spelling: `Training`, `valid`.
+        classes: labels to use, in order. Default: all, in alphabetical order.
+        map: labels to merge, rename, or ignore: `cat:animal,dog:animal`; see `apply_map`.
+        default_palette: classes of the training masks, used if they hold the labels of the files.
+        background: pixels in no shape: the class `background`, or unlabeled (`ignore`).
+        overlap: of shapes that overlap, the `smaller` or the `last` is on top, or the pixels are unlabeled (`ignore`).
+        stray: action for other shapes, such as lines, and other labels: `stop`, or leave them out (`ignore`).
+        unpaired: action for images without a JSON file.
+        splits: false: folders named after splits have no special meaning.
+        range: values that become black and white in images of more than 8 bits.
+
+    Raises:
+        DataError: no split that fits, an image without a file, or one that is no annotation.
+    """
+    folder = split_folder(expanded(root), split if splits else "")
+    names = _annotated(folder, skip=unpaired == "skip")
+    files = FileDataset(folder, ((str(Path(name).with_suffix(".json")), -1) for name in names))
+    labels = sorted(
+        {label for index, _ in enumerate(names) for label, *_ in _shapes(Path(files.file(index)))}
+    )
+    found = [label for label in labels if label not in _SPECIAL]
+    given: Any = {"classes": classes, "map": map, "default": default_palette, "background": background}
+    legend, leave_out = Legend(found, "the labels of LabelMe", **given), stray == "ignore"
+    values = {label: legend.value(label, ignore_unknown=leave_out) for label in found}
+    values |= {_BACKGROUND: legend.background, _IGNORE: IGNORE_INDEX}
+    images = FileDataset(folder, ((name, -1) for name in names), range=range)
+
+    def draw(index: int) -> tuple[Shape, list[Layer]]:
+        shape, layers = images.size(index), []
+        for label, kind, points in _shapes(Path(files.file(index))):
+            value = values[label]
+            if kind not in _CORNERS and not leave_out:
+                raise ValueError(f"a {kind} has no area; -o data.stray=ignore leaves it out")
+            if kind in _CORNERS and value is not None:
+                layers.append(_layer(kind, points, shape, value))
+        return shape, layers
+
+    masks = DrawnMasks(draw, lambda index: files.samples[index][0], files.identity, legend, overlap, files)
+    return MaskDataset(images, masks)
+
+
+def _annotated(folder: Path, *, skip: bool) -> list[str]:
+    """The images that have a JSON file."""
+    names = list(find_images(folder))
+    with_file = [name for name in names if (folder / name).with_suffix(".json").is_file()]
+    if not with_file:
+        raise DataError(f"no image in {folder} has a JSON file of its name", next=f"mask_pairs:{folder}")
+    check_unique([str(Path(name).with_suffix("")) for name in with_file], str(folder))
+    if lone := [name for name in names if name not in set(with_file)]:
+        if not skip:
+            where = f"{folder}: {first_lines(lone)}"
+            raise DataError(
+                f"an image has no JSON file: {len(lone)} in all", where=where, next="-o data.unpaired=skip"
+            )
+        log.warning("%d images without a JSON file are left out", len(lone))
+    return with_file
+
+
+def _shapes(path: Path) -> Iterator[tuple[str, str, Any]]:
+    """Label, kind and points of each shape."""
+    try:
+        for shape in read_json(path)["shapes"]:
+            yield str(shape["label"]), str(shape.get("shape_type") or "polygon"), shape["points"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} is no annotation of LabelMe: {error!r}", next="coco_masks:FILE.json"
+        ) from error
+
+
+def _layer(kind: str, points: Any, shape: Shape, value: int) -> Layer:
+    corners = np.array(points, dtype=np.float64)
+    if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < _CORNERS[kind]:
+        raise ValueError(f"a {kind} of {len(points)} points")
+    if kind == "circle":
+        (x, y), edge = corners[0], corners[1]
+        radius = float(np.hypot(*(edge - corners[0])))
+        rows, columns = np.ogrid[: shape[0], : shape[1]]
+        return Layer(value, 0, 0, (columns + 0.5 - x) ** 2 + (rows + 0.5 - y) ** 2 <= radius**2)
+    if kind == "rectangle":
+        (x, y), (u, v) = corners[:2]
+        corners = np.array([(x, y), (u, y), (u, v), (x, v)])
+    return fill_polygons([corners.ravel().tolist()], shape, value)
+
+
+@hookimpl
+def datasets() -> dict[str, object]:
+    return {"labelme_masks": labelme_masks}
