@@ -61,8 +61,8 @@ def coco_masks(
         raise no_images(str(path), missing, str(folder))
     categories = {category["id"]: str(category["name"]) for category in content["categories"]}
     found = [name for _, name in sorted(categories.items())]
-    given: Any = {"classes": classes, "map": map, "default": default_palette, "background": background}
-    legend = Legend(found, path.name, **given)
+    options: Any = {"classes": classes, "map": map, "default": default_palette, "background": background}
+    legend = Legend(found, path.name, **options)
     shapes = _shapes_by_image(path, content, categories, legend, leave_out=stray == "ignore")
     sizes = [(int(image["height"]), int(image["width"])) for image in content["images"]]
 

@@ -65,8 +65,8 @@ def labelme_masks(
         {label for index, _ in enumerate(names) for label, *_ in _shapes(Path(files.file(index)))}
     )
     found = [label for label in labels if label not in _SPECIAL]
-    given: Any = {"classes": classes, "map": map, "default": default_palette, "background": background}
-    legend, leave_out = Legend(found, "the labels of LabelMe", **given), stray == "ignore"
+    options: Any = {"classes": classes, "map": map, "default": default_palette, "background": background}
+    legend, leave_out = Legend(found, "the labels of LabelMe", **options), stray == "ignore"
     values = {label: legend.value(label, ignore_unknown=leave_out) for label in found}
     values |= {_BACKGROUND: legend.background, _IGNORE: IGNORE_INDEX}
     images = FileDataset(folder, ((name, -1) for name in names), range=range)
