@@ -19,6 +19,7 @@ _HOME = {
     "commands.predict": ("predict",),
     "commands.pseudo_label": ("pseudo_label",),
     "commands.embed": ("embed",),
+    "commands.pack": ("pack",),
     "commands.export": ("export",),
     "commands.report": ("report",),
     "workflows.from_objects": ("finetune", "pretrain"),

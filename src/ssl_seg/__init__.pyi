@@ -18,6 +18,7 @@ from ssl_seg.commands.classify import classify as classify
 from ssl_seg.commands.embed import embed as embed
 from ssl_seg.commands.evaluate import evaluate as evaluate
 from ssl_seg.commands.export import export as export
+from ssl_seg.commands.pack import pack as pack
 from ssl_seg.commands.predict import predict as predict
 from ssl_seg.commands.pseudo_label import pseudo_label as pseudo_label
 from ssl_seg.commands.report import report as report

@@ -128,8 +128,8 @@ def test_a_batch_that_ranks_cannot_share(image_cache):
 
 
 def test_a_cpu_needs_no_copy(image_cache):
-    assert fits_on_device([image_cache.images], CPU, 0.0) and not fits_on_device(
-        [image_cache.images], torch.device("meta"), 1.0
+    assert fits_on_device(image_cache.num_bytes, CPU, 0.0) and not fits_on_device(
+        image_cache.num_bytes, torch.device("meta"), 1.0
     )
     feed = Loader(image_cache, 8, 0, CPU)
     assert feed.on_device and feed._moved == []

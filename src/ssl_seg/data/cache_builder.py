@@ -1,6 +1,5 @@
 """How a store is built: images decoded in threads and written in order, aside, then renamed."""
 
-import hashlib
 import math
 import os
 import shutil
@@ -15,10 +14,10 @@ import numpy as np
 
 from ssl_seg.base import IGNORE_INDEX, Dataset
 from ssl_seg.data.cache_integrity import BlockSums, write_index
-from ssl_seg.data.canvases import is_bytes, laid, pixels_of, reduced
+from ssl_seg.data.canvases import laid, pixel_digest, pixels_of, reduced, reduced_mask
 from ssl_seg.errors import DataError, ResourceError
 from ssl_seg.utils.files import atomic_path
-from ssl_seg.utils.foreign import fenced, wrong
+from ssl_seg.utils.foreign import fenced
 from ssl_seg.utils.text import first_lines, size_text
 
 FORMAT = 4
@@ -162,24 +161,11 @@ def _decode_all(
 
 def _decode_one(dataset: Dataset, index: int, limit: int, side: int) -> _DecodedSample:
     image, longest = reduced(dataset, index, limit)
-    height, width = image.shape[:2]
-    image = image.transpose(2, 0, 1)
-    # of the picture alone: what lies beside it differs between canvases
-    digest = hashlib.blake2b(
-        np.ascontiguousarray(image).data, digest_size=8, key=f"{height}x{width}".encode()
-    )
     mask = b""
     if dataset.masks:
-        classes = dataset.mask(index, longest)
-        if not is_bytes(classes, 2):
-            raise wrong(dataset, f"mask({index}, {longest}) is not a uint8 array of shape (h, w)")
-        if classes.shape != (height, width):
-            raise ValueError(
-                f"the mask is {classes.shape[0]} x {classes.shape[1]}, the image {height} x {width}"
-            )
-        mask = laid(classes[None], side, IGNORE_INDEX)
-    number = int.from_bytes(digest.digest(), signed=True)
-    return _DecodedSample(laid(image, side), mask, (height, width), number)
+        mask = laid(reduced_mask(dataset, index, longest, image)[None], side, IGNORE_INDEX)
+    canvas = laid(image.transpose(2, 0, 1), side)
+    return _DecodedSample(canvas, mask, (image.shape[0], image.shape[1]), pixel_digest(image))
 
 
 def _bad_images(

@@ -60,7 +60,7 @@ def write_index(folder: Path, index: Mapping[str, Any]) -> None:
         if path.suffix != ".u8":
             files[path.name]["digest"] = _hash(path.read_bytes()).hexdigest()
     whole = {**index, "files": files}
-    whole["digest"] = _of_index(whole)
+    whole["digest"] = index_digest(whole)
     (folder / "index.json").write_text(json.dumps(whole))
 
 
@@ -68,7 +68,7 @@ def damage(folder: Path) -> str:
     """Which file of a cache is not what was written, and why; empty when none is."""
     try:
         index = read_json(folder / "index.json")
-        if index.pop("digest", None) != _of_index(index):
+        if index.pop("digest", None) != index_digest(index):
             return "index.json: digest mismatch"
         for name, known in index["files"].items():
             if trouble := _damage_of(folder / name, known):
@@ -103,7 +103,8 @@ def _some(blocks: int) -> list[int]:
     return [0, *sorted(inner), blocks - 1]
 
 
-def _of_index(index: Mapping[str, Any]) -> str:
+def index_digest(index: Mapping[str, Any]) -> str:
+    """The digest of an `index.json`, which is stored in it."""
     return _hash(json.dumps(index, sort_keys=True).encode()).hexdigest()
 
 

@@ -6,6 +6,7 @@ reduce an elongated picture until its longer side fits would leave few pixels of
 has. It is *folded* then: its rows follow each other in the same bytes, without regard to the canvas's own.
 """
 
+import hashlib
 import math
 
 import numpy as np
@@ -56,6 +57,30 @@ def reduced(dataset: Dataset, index: int, limit: int) -> tuple[NDArray[np.uint8]
     image, true = _image(dataset, index, limit)
     side = side_of(*true, limit)
     return (image if side == limit else _image(dataset, index, side)[0]), side
+
+
+def reduced_mask(dataset: Dataset, index: int, side: int, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The (h, w) mask of an image that `reduced` has returned together with `side`.
+
+    Raises:
+        ValueError: it cannot be read, or has another size than the image.
+        PluginError: it is no mask.
+    """
+    mask = dataset.mask(index, side)
+    if not is_bytes(mask, 2):
+        raise wrong(dataset, f"mask({index}, {side}) is not a uint8 array of shape (h, w)")
+    if mask.shape != image.shape[:2]:
+        (height, width), (rows, columns) = image.shape[:2], mask.shape
+        raise ValueError(f"the mask is {rows} x {columns}, the image {height} x {width}")
+    return mask
+
+
+def pixel_digest(image: NDArray[np.uint8]) -> int:
+    """Hash of an (h, w, 3) image, which does not depend on the canvas it lies on."""
+    height, width = image.shape[:2]
+    planes = np.ascontiguousarray(image.transpose(2, 0, 1))
+    digest = hashlib.blake2b(planes.data, digest_size=8, key=f"{height}x{width}".encode())
+    return int.from_bytes(digest.digest(), signed=True)
 
 
 def _image(dataset: Dataset, index: int, limit: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:

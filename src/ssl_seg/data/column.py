@@ -30,6 +30,7 @@ class Column:
     Attributes:
         mapped: (count, *shape) view of the file; opening costs no memory, and what is written into it
             does not reach the file.
+        num_bytes: length of the file.
 
     Raises:
         ResourceError: it has another length, or cannot be opened.
@@ -38,12 +39,12 @@ class Column:
     def __init__(self, path: Path, count: int, shape: tuple[int, ...], dtype: torch.dtype) -> None:
         self.path, self._shape, self._dtype = path, shape, dtype
         self._row = math.prod(shape) * dtype.itemsize
-        self._size = count * self._row
+        self.num_bytes = count * self._row
         self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         weakref.finalize(self, os.close, self._handle)
         self.check()
         # by its handle, not `torch.from_file`: that refuses names that are not UTF-8
-        pages = mmap.mmap(self._handle, self._size, access=mmap.ACCESS_COPY)
+        pages = mmap.mmap(self._handle, self.num_bytes, access=mmap.ACCESS_COPY)
         self.mapped = torch.frombuffer(pages, dtype=dtype).view(count, *shape)
 
     def check(self) -> None:
@@ -53,10 +54,10 @@ class Column:
             ResourceError: it has not.
         """
         size = os.fstat(self._handle).st_size
-        if size != self._size:
+        if size != self.num_bytes:
             raise ResourceError(
                 "the image cache was changed while in use; it is rebuilt at the next start",
-                where=f"{self.path} has {size:,} bytes instead of {self._size:,}",
+                where=f"{self.path} has {size:,} bytes instead of {self.num_bytes:,}",
             )
 
     def read(self, rows: Tensor) -> Tensor:

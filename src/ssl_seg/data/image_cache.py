@@ -32,6 +32,7 @@ from ssl_seg.data.cache_integrity import damage
 from ssl_seg.data.canvases import unfolded
 from ssl_seg.data.column import Column
 from ssl_seg.data.file_digests import TABLE, identities
+from ssl_seg.data.shards.columns import ShardColumn, shard_columns
 from ssl_seg.errors import ResourceError
 from ssl_seg.utils.files import discard
 from ssl_seg.utils.foreign import fenced
@@ -51,10 +52,8 @@ class ImageCache:
 
     Attributes:
         canvas: side of the canvases in pixels.
-        images: (N, 3, canvas, canvas) uint8, a view of the mapped file. Images longer than the canvas are
-            folded, see `at`. Accessing it kills the process if the file was truncated.
+        shard_lengths: number of images of each shard, for the order; empty of a cache of raw canvases.
         sizes: (N, 2) int64. sample_indices, targets, digests: (N,) int64.
-        masks: (N, canvas, canvas) uint8, or None; as `images`.
         classes: names; empty without labels.
         num_skipped: number of unreadable images.
         unreadable: their indices in the dataset, with the reason.
@@ -65,22 +64,50 @@ class ImageCache:
     def __init__(self, folder: Path) -> None:
         index = read_json(folder / "index.json")
         self.folder, self.fingerprint = folder, folder.name
+        self.shard_lengths = [shard["count"] for shard in index.get("shards", ())]
         self.notes: dict[str, Any] = {}
         self.canvas: int = index["canvas"]
         self.classes: list[str] = index["classes"]
         self.num_skipped: int = index["skipped"]
         self.unreadable = {int(row): str(reason) for row, reason in index["bad"].items()}
         count, canvas = index["count"], (self.canvas, self.canvas)
-        self._pixels = [Column(folder / "images.u8", count, (3, *canvas), torch.uint8)]
-        if (folder / "masks.u8").exists():
-            self._pixels.append(Column(folder / "masks.u8", count, canvas, torch.uint8))
-        self.images = self._pixels[0].mapped
-        self.masks = self._pixels[1].mapped if len(self._pixels) > 1 else None
         names = {"sizes": (2,), "rows": (), "targets": (), "digests": ()}
         self._small = [Column(folder / f"{n}.i64", count, s, torch.int64) for n, s in names.items()]
         self.sizes, self.sample_indices, self.targets, self.digests = (
             column.mapped for column in self._small
         )
+        self._pixels: Sequence[Column | ShardColumn]
+        if self.shard_lengths:
+            self.fingerprint = index["digest"]
+            self._pixels = shard_columns(folder, index, self.sizes)
+        else:
+            self._pixels = [Column(folder / "images.u8", count, (3, *canvas), torch.uint8)]
+            if (folder / "masks.u8").exists():
+                self._pixels.append(Column(folder / "masks.u8", count, canvas, torch.uint8))
+
+    @property
+    def images(self) -> Tensor:
+        """(N, 3, canvas, canvas) uint8, a view of the mapped file; not of shards.
+
+        Images longer than the canvas are folded, see `at`. To access it kills the process if the file was truncated.
+        """
+        return self._mapped(0)
+
+    @property
+    def masks(self) -> Tensor | None:
+        """(N, canvas, canvas) uint8, as `images`; None without masks."""
+        return self._mapped(1) if len(self._pixels) > 1 else None
+
+    def _mapped(self, number: int) -> Tensor:
+        column = self._pixels[number]
+        if isinstance(column, ShardColumn):
+            raise TypeError("the images of shards are encoded; use `at`")
+        return column.mapped
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all canvases, as `moved_to` makes them."""
+        return sum(column.num_bytes for column in self._pixels)
 
     def __len__(self) -> int:
         return len(self.sample_indices)

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
 
-from ssl_seg.augment import stateless_rng
 from ssl_seg.data.image_cache import ImageCache
+from ssl_seg.data.shards.order import WindowedOrder
 from ssl_seg.errors import ResourceError, UsageError
 from ssl_seg.utils.packing import Packed
 from ssl_seg.utils.timeout import timeout_seconds
@@ -49,13 +50,21 @@ class ShuffleSampler:
         batch_size: global batch size, over all processes.
         seed: of the permutations.
         rank, world_size: select this process's part of each batch.
+        shard_lengths: number of images of each shard, if the images are in shards; see `WindowedOrder`.
 
     Raises:
         UsageError: fewer images than one batch, or the batch cannot be divided among the ranks.
     """
 
     def __init__(
-        self, num_samples: int, batch_size: int, seed: int, *, rank: int = 0, world_size: int = 1
+        self,
+        num_samples: int,
+        batch_size: int,
+        seed: int,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        shard_lengths: Sequence[int] = (),
     ) -> None:
         if num_samples < batch_size:
             raise UsageError(
@@ -72,6 +81,7 @@ class ShuffleSampler:
             world_size,
         )
         self.steps_per_epoch = num_samples // batch_size
+        self._order = lru_cache(2)(partial(WindowedOrder, shard_lengths or [num_samples], seed))
 
     def epoch(self, step: int) -> int:
         """Return the epoch of a step, both counted from 0."""
@@ -81,9 +91,7 @@ class ShuffleSampler:
         """Return the (batch_size / world_size,) int64 indices of a step."""
         epoch, index = divmod(step, self.steps_per_epoch)
         positions = torch.arange(index * self.batch_size, (index + 1) * self.batch_size)
-        return stateless_rng.permutation(self.seed, epoch, self.num_samples, positions)[
-            self.rank :: self.world_size
-        ]
+        return self._order(epoch)(positions)[self.rank :: self.world_size]
 
 
 class Loader:
@@ -117,18 +125,22 @@ class Loader:
         memory_fraction: float = 0.4,
         draw: Draw = lambda sizes, samples, epoch: (),
     ) -> None:
-        self.sampler = ShuffleSampler(len(image_cache), batch_size, seed, rank=rank, world_size=world_size)
+        self.sampler = ShuffleSampler(
+            len(image_cache),
+            batch_size,
+            seed,
+            rank=rank,
+            world_size=world_size,
+            shard_lengths=image_cache.shard_lengths,
+        )
         self.steps_per_epoch = self.sampler.steps_per_epoch
         self.image_cache, self.device = image_cache, device
-        self.on_device = fits_on_device(
-            [image_cache.images] + ([] if image_cache.masks is None else [image_cache.masks]),
-            device,
-            memory_fraction,
-        )
+        self.on_device = fits_on_device(image_cache.num_bytes, device, memory_fraction)
         resident = self.on_device and device.type != "cpu"
         self._moved = image_cache.moved_to(device) if resident else []
         self._draw = draw
-        streams = resident or not self.on_device
+        decodes = bool(image_cache.shard_lengths) and not resident  # meanwhile the network computes
+        streams = resident or not self.on_device or decodes
         self._reader = ThreadPoolExecutor(1, "ssl-seg-reader") if streams else None
         self._pending: dict[int, Future[_Prepared]] = {}
 
@@ -179,12 +191,12 @@ class _Prepared:
     tensors: Packed | list[Tensor]
 
 
-def fits_on_device(columns: Sequence[Tensor], device: torch.device, memory_fraction: float) -> bool:
+def fits_on_device(num_bytes: int, device: torch.device, memory_fraction: float) -> bool:
     """Whether the images occupy at most `memory_fraction` of the free device memory; always on a CPU."""
     if device.type != "cuda":
         return device.type == "cpu"
     free, _ = torch.cuda.mem_get_info(device)
-    return sum(column.numel() for column in columns) < memory_fraction * free
+    return num_bytes < memory_fraction * free
 
 
 def sequential_batches(

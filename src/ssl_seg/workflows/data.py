@@ -10,6 +10,7 @@ from ssl_seg.data.files import FileDataset, subfolders
 from ssl_seg.data.first_look import look_at
 from ssl_seg.data.given_files import given_files
 from ssl_seg.data.image_cache import ImageCache, open_image_cache
+from ssl_seg.data.shards.dataset import ShardDataset
 from ssl_seg.data.splits import has_classes, label_against_folder, split_tables, tables
 from ssl_seg.errors import DataError, UsageError
 from ssl_seg.registry import Registry
@@ -164,6 +165,8 @@ def open_images(
     Args:
         add_bad_files: to a list, see `BadFiles`; by default of one in the cache folder.
     """
+    if isinstance(dataset, ShardDataset):
+        return _open_shards(dataset, canvas, progress)
     folder = cache or default_cache_dir()
     images = open_image_cache(dataset, canvas, folder, bad_images=bad_images, on_progress=progress.reading)
     if images.num_skipped:
@@ -178,3 +181,12 @@ def open_images(
             f"{', '.join(shown)}{more}; {where}"
         )
     return images
+
+
+def _open_shards(dataset: ShardDataset, canvas: int, progress: ProgressDisplay) -> ImageCache:
+    """Packed images, which need no cache."""
+    if (packed := dataset.index["limit"]) < canvas:
+        progress.print_line(
+            f"{dataset.folder} has images of at most {packed} px: --canvas {canvas} has no effect"
+        )
+    return ImageCache(dataset.folder)
