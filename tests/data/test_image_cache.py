@@ -422,7 +422,7 @@ def test_a_builder_that_is_frozen_is_not_waited_for(photos, cache, monkeypatch):
     dataset = Photos(photos)
     folder = cache / fingerprint(dataset, CANVAS, "stop")
     cache.mkdir()
-    with module._build_lock(folder, lambda: None), pytest.raises(ResourceError) as error:
+    with module.build_lock(folder, lambda: None), pytest.raises(ResourceError) as error:
         open_image_cache(dataset, CANVAS, cache)
     assert (
         error.value.what == "timeout: another process is building the image cache, without progress for 0 s"
@@ -445,7 +445,7 @@ def test_a_builder_that_writes_is_waited_for(photos, cache, monkeypatch):
         if len(looks) == 8:
             raise Stopped(2)
 
-    with module._build_lock(folder, lambda: None), pytest.raises(Stopped):
+    with module.build_lock(folder, lambda: None), pytest.raises(Stopped):
         open_image_cache(dataset, CANVAS, cache, on_progress=write)
 
 
@@ -459,7 +459,7 @@ def test_one_who_waits_can_be_stopped(photos, cache):
         assert (done, total) == (0, 24)
         raise Stopped(2)
 
-    with module._build_lock(folder, lambda: None), pytest.raises(Stopped):
+    with module.build_lock(folder, lambda: None), pytest.raises(Stopped):
         open_image_cache(dataset, CANVAS, cache, on_progress=stop)
 
 

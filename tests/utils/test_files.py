@@ -39,9 +39,9 @@ ALLOWED = {
     ("utils/files.py", "atomic_path"): "the writer itself",
     ("utils/files.py", "atomic_file"): "the writer itself",
     ("utils/lock.py", "take_lock"): "a lock is a file that stays",
-    ("data/image_cache.py", "_build_lock"): "a lock",
+    ("data/cache_lock.py", "build_lock"): "a lock",
     ("data/file_digests.py", "keep"): "a lock",
-    ("data/image_cache.py", "_remove_stale_builds"): "a lock",
+    ("data/cache_lock.py", "remove_stale_builds"): "a lock",
     ("study/runner.py", "__init__"): "a lock",
     ("utils/importing.py", "_noted"): "a lock",
     (

@@ -38,6 +38,8 @@ ALLOWED = {
     ("data/cache_builder.py", "aside / f'{name}.i64'"): "constants",
     ("data/cache_builder.py", "folder / f'{name}.u8'"): "constants",
     ("data/cache_builder.py", "folder / f'{name}.sums'"): "constants",
+    ("data/shards/pack_index.py", "self._folder / name"): "constants",
+    ("data/shards/packing.py", "folder / _LOCKS / path.stem"): "a number",
     ("data/image_cache.py", "cache / fingerprint(dataset, canvas, bad_images, **options)"): "a hash",
     ("data/file_digests.py", "self._table.with_name(f'.{self._table.name}.lock')"): "a hash",
     ("engine/run_dir.py", "self.folder / name"): "constants",

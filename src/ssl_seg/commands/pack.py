@@ -19,7 +19,7 @@ def pack(
     data: Annotated[
         str, typer.Argument(metavar="DATA", help="Images: a folder, a CSV file, or FORMAT:PATH.")
     ],
-    out: Annotated[Path, flags.output_flag(help="Folder of the shards; the work goes on if it has some.")],
+    out: Annotated[Path, flags.output_flag(help="Folder of the shards; it may have some already.")],
     labels: Annotated[bool, flags.data_flag("--labels", help="Require a class for each image.")] = False,
     masks: Annotated[bool, flags.data_flag("--masks", help="Require a mask for each image.")] = False,
     canvas: Annotated[
@@ -39,7 +39,7 @@ def pack(
 ) -> PackedImages:
     """Pack images, labels and masks into tar files (WebDataset layout) with an index.
 
-    Any command then takes shards:FOLDER as data. Interrupted packing goes on with the same command; run it
+    Any command then takes shards:FOLDER as data. The same command continues interrupted packing; run it
     several times at once to pack with several processes.
     """
     from ssl_seg.utils.home import default_cache_dir, expanded

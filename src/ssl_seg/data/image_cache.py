@@ -18,8 +18,7 @@ process at a time builds it; the others wait.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,19 +28,16 @@ from torch import Tensor
 from ssl_seg.base import IGNORE_INDEX, Dataset
 from ssl_seg.data.cache_builder import FORMAT, ProgressCallback, build_cache
 from ssl_seg.data.cache_integrity import damage
+from ssl_seg.data.cache_lock import build_lock, remove_stale_builds
 from ssl_seg.data.canvases import unfolded
 from ssl_seg.data.column import Column
 from ssl_seg.data.file_digests import TABLE, identities
 from ssl_seg.data.shards.columns import ShardColumn, shard_columns
 from ssl_seg.errors import ResourceError
-from ssl_seg.utils.files import discard
 from ssl_seg.utils.foreign import fenced
-from ssl_seg.utils.lock import sign, signature, try_lock
 from ssl_seg.utils.log import log
-from ssl_seg.utils.timeout import StallDetector, timeout_seconds
 from ssl_seg.utils.toml import read_json
 
-_POLL_SECONDS = 0.2
 FINGERPRINT = (
     f"content, {FORMAT}"  # inputs of a fingerprint: only fingerprints with equal inputs are compared
 )
@@ -181,9 +177,9 @@ def open_image_cache(
     if not _is_valid(folder):
         try:
             cache.mkdir(parents=True, exist_ok=True)
-            with _build_lock(folder, lambda: on_progress(0, len(dataset))), fenced():
+            with build_lock(folder, lambda: on_progress(0, len(dataset))), fenced():
                 if not _is_valid(folder, warn=True):  # another process may have been faster
-                    _remove_stale_builds(cache, folder)
+                    remove_stale_builds(cache, folder)
                     build_cache(dataset, canvas, folder, bad_images, count, on_progress)
         except (OSError, ResourceError) as error:
             if isinstance(error, ResourceError) and error.next:
@@ -226,45 +222,3 @@ def _is_valid(folder: Path, *, warn: bool = False) -> bool:
     if error and warn:
         log.warning("the image cache is corrupt, rebuilding it: %s/%s", folder, error)
     return not error
-
-
-@contextmanager
-def _build_lock(folder: Path, wait: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock of a cache. The system releases it when its process exits; the file stays.
-
-    Raises:
-        ResourceError: another process holds it, without progress for `timeout_seconds()` seconds.
-    """
-    with folder.with_name(f".{folder.name}.lock").open("a+") as lock:
-        idle = StallDetector(_POLL_SECONDS)
-        while not try_lock(lock, seconds=_POLL_SECONDS):
-            wait()
-            if idle.is_stalled(_written(folder)):
-                raise ResourceError(
-                    f"timeout: another process is building the image cache, without progress for {timeout_seconds():.0f} s",
-                    where=f"{folder}: {signature(lock)}",
-                    next="stop that process, or use --cache OTHER_FOLDER",
-                )
-        sign(lock)
-        yield
-
-
-def _written(folder: Path) -> int:
-    """Return the bytes that a build has written so far."""
-    num_bytes = 0
-    for path in folder.parent.glob(f".{folder.name}.tmp-*/*"):
-        with suppress(OSError):
-            num_bytes += path.stat().st_size
-    return num_bytes
-
-
-def _remove_stale_builds(cache: Path, folder: Path) -> None:
-    """Remove the files of killed builds: of `folder`, whose lock is held, and of other caches."""
-    for leftover in cache.glob(".*.tmp-*"):
-        name = leftover.name.rpartition(".tmp-")[0]
-        if name == f".{folder.name}":
-            discard(leftover)
-            continue
-        with leftover.with_name(f"{name}.lock").open("a") as lock:
-            if try_lock(lock):
-                discard(leftover)

@@ -43,8 +43,11 @@ class ShardDataset(Dataset):
         self._sizes = Column(folder / "sizes.i64", count, (2,), torch.int64).mapped
         self._files = ShardFiles(folder, [shard["name"] for shard in self.index["shards"]])
         self.samples: Sequence[tuple[str, int]] = _Samples(folder, self.index)
-        for name, value in self.index["mask_facts"].items():
-            setattr(self, name, np.array(value, dtype=np.uint8) if name == "palette" else value)
+        facts = self.index["mask_facts"]
+        if "palette" in facts:
+            self.palette = np.array(facts["palette"], dtype=np.uint8)
+        for name in set(facts) & set(_MASK_FACTS):
+            setattr(self, name, facts[name])
 
     def origin(self, index: int) -> str:
         return f"{self.file(index)}: {self.samples[index][0]}"

@@ -16,10 +16,9 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ssl_seg.base import Dataset
 from ssl_seg.data.cache_integrity import index_digest
@@ -51,41 +50,26 @@ def write_pack_index(
     Raises:
         DataError: there are images that could not be read, and `skip` is false; or none could.
     """
-    side, bad, shards = 1, dict[int, str](), list[dict[str, Any]]()
-    with ExitStack() as stack:
-        files = {name: _SummedFile(stack.enter_context(atomic_file(folder / name))) for name in FILES}
-        count = characters = 0
-        for number, path in enumerate(paths):
+    shards, side, bad = list[dict[str, Any]](), 1, dict[int, str]()
+    with _Columns(folder) as columns:
+        for path in paths:
             shard = read_shard_index(path)
             if shard is None:
-                raise ResourceError(
-                    f"{path} was changed while the images were packed", next="run the command again"
-                )
-            rows = len(shard.sizes)
-            ends = characters + np.cumsum([len(name) for name in shard.names], dtype=np.int64)
-            columns = {
-                "members.i64": np.column_stack([np.full(rows, number, dtype=np.int64), shard.members]),
-                "sizes.i64": shard.sizes,
-                "rows.i64": np.arange(count, count + rows, dtype=np.int64),
-                "targets.i64": shard.targets,
-                "digests.i64": shard.digests,
-                "names.bin": np.frombuffer(b"".join(shard.names), np.uint8),
-                "names.i64": ends,
-            }
-            for name, column in columns.items():
-                files[name].write(column)
-            count, characters = count + rows, int(ends[-1]) if rows else characters
-            side, bad = max(side, _side(shard, limit)), bad | dict(shard.bad)
-            shards.append({"name": path.name, "bytes": shard.num_bytes, "count": rows})
-        if not count or (bad and not skip):
-            lines = [f"{dataset.samples[row][0]}: {reason}" for row, reason in sorted(bad.items())]
-            what = f"{len(bad)} of {len(dataset)} images are unreadable"
+                what = f"{path} was changed while the images were packed"
+                raise ResourceError(what, next="run the command again")
+            columns.add(shard)
+            shards.append({"name": path.name, "bytes": shard.num_bytes, "count": len(shard.sizes)})
+            side = max(side, _side(shard, limit))
+            bad.update(shard.bad)
+        if not columns.count or (bad and not skip):
             raise DataError(
-                what, where=first_lines(lines), next="repair or remove them, or use --bad-images skip"
+                f"{len(bad)} of {len(dataset)} images are unreadable",
+                where=first_lines([f"{dataset.samples[row][0]}: {bad[row]}" for row in sorted(bad)]),
+                next="repair or remove them, or use --bad-images skip",
             )
     index: dict[str, Any] = {
         "format": FORMAT,
-        "count": count,
+        "count": columns.count,
         "canvas": side,
         "limit": limit,
         "classes": list(dataset.classes),
@@ -94,7 +78,7 @@ def write_pack_index(
         "shards": shards,
         "skipped": 0,
         "bad": {},  # those that could not be read are not among the packed images
-        "files": {name: file.summary() for name, file in files.items()},
+        "files": columns.summary(),
     }
     index["digest"] = index_digest(index)
     atomic_write_text(folder / NAME, json.dumps(index))
@@ -127,6 +111,9 @@ def read_pack_index(folder: Path) -> dict[str, Any]:
             raise DataError(
                 f"packed images of format {index['format']}, not {FORMAT}", where=where, next=again
             )
+        names = [f"shard-{number:06d}.tar" for number in range(len(index["shards"]))]
+        if [shard["name"] for shard in index["shards"]] != names or set(index["files"]) != set(FILES):
+            raise ValueError("names of other files")
         expected = {name: file["size"] for name, file in index["files"].items()}
         expected |= {shard["name"]: shard["bytes"] for shard in index["shards"]}
         for name, size in expected.items():
@@ -145,19 +132,46 @@ def read_pack_index(folder: Path) -> dict[str, Any]:
     return index
 
 
-class _SummedFile:
-    """An open file, with length and digest of what is written into it."""
+class _Columns:
+    """Writes the columns of all shards, with their digests; nothing is left of them if the block ends with an error."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self._digest, self._size = file, hashlib.blake2b(digest_size=16), 0
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._stack = folder, ExitStack()
+        self._digests = {name: hashlib.blake2b(digest_size=16) for name in FILES}
+        self._sizes = dict.fromkeys(FILES, 0)
+        self.count = self._shards = 0
 
-    def write(self, part: NDArray[Any]) -> None:
-        data = np.ascontiguousarray(part).tobytes()
-        self._digest.update(data)
-        self._size += self._file.write(data)
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._files = {name: stack.enter_context(atomic_file(self._folder / name)) for name in FILES}
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.__exit__(*error)
+
+    def add(self, shard: ShardIndex) -> None:
+        rows, characters = len(shard.sizes), self._sizes["names.bin"]
+        columns = {
+            "members.i64": np.column_stack([np.full(rows, self._shards, dtype=np.int64), shard.members]),
+            "sizes.i64": shard.sizes,
+            "rows.i64": np.arange(self.count, self.count + rows, dtype=np.int64),
+            "targets.i64": shard.targets,
+            "digests.i64": shard.digests,
+            "names.bin": np.frombuffer(b"".join(shard.names), np.uint8),
+            "names.i64": characters + np.cumsum([len(name) for name in shard.names], dtype=np.int64),
+        }
+        for name, column in columns.items():
+            data = np.ascontiguousarray(column).tobytes()
+            self._digests[name].update(data)
+            self._sizes[name] += self._files[name].write(data)
+        self.count, self._shards = self.count + rows, self._shards + 1
 
     def summary(self) -> dict[str, Any]:
-        return {"size": self._size, "digest": self._digest.hexdigest()}
+        """Length and digest of each file."""
+        return {
+            name: {"size": self._sizes[name], "digest": self._digests[name].hexdigest()} for name in FILES
+        }
 
 
 def _file_digest(path: Path) -> str:
