@@ -58,6 +58,8 @@ ALLOWED = {
     ("utils/streams.py", "_try"): "the null device",
     ("utils/streams.py", "guarded_streams"): "the null device",
     ("reporting/images.py", "_encode"): "into memory",
+    ("data/shards/encoding.py", "_encoded"): "into memory",
+    ("data/shards/packing.py", "_complete"): "a lock",
     ("exporting/onnx.py", "write"): "into a file that `atomic_output` gives its final name",
     ("exporting/output.py", "write_tensors"): "into a file that `atomic_output` gives its final name",
     ("exporting/output.py", "write_json"): "into a folder that `atomic_output` gives its final name",
