@@ -148,8 +148,10 @@ class _Columns:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._stack.__exit__(*error)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
 
     def add(self, shard: ShardIndex) -> None:
         rows, characters = len(shard.sizes), self._sizes["names.bin"]
