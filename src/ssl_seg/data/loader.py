@@ -173,6 +173,7 @@ class Loader:
 
     def _prepare(self, step: int, *, pack: bool = False) -> "_Prepared":
         """Read and draw everything of a step."""
+        self.image_cache.check()  # to touch a mapped file that was cut short ends the process
         samples = self.sampler.indices(step)
         sizes, targets = self.image_cache.sizes[samples], self.image_cache.targets[samples]
         draws = self._draw(sizes, samples, self.sampler.epoch(step))
