@@ -9,10 +9,12 @@ from torch import nn
 from ssl_seg.augment.views import normalize_images
 from ssl_seg.base import Dataset, Head, Model
 from ssl_seg.data.image_cache import open_image_cache
+from ssl_seg.engine.accumulation import shares
 from ssl_seg.engine.device import Device
 from ssl_seg.tasks.segmentation import SegmentationTask, full_image_logits
-from ssl_seg.tasks.segmentation_losses import class_weights
+from ssl_seg.tasks.segmentation_losses import class_weights, lovasz_softmax
 from ssl_seg.testing import TinyBackbone
+from tests.counting import DeviceCounter
 
 CLASSES = 4
 
@@ -167,7 +169,7 @@ def test_whole_images_are_answered_at_their_own_size(sizes, batch_size, tmp_path
                     answer, model(normalize_images(image, **how))[0], atol=1e-5, rtol=1e-5
                 )
             assert np.array_equal(mask.numpy(), dataset.mask(row, 32))
-    assert seen == list(range(5))
+    assert sorted(seen) == list(range(5))
 
 
 def test_class_weights_are_enets(tmp_path):
@@ -192,3 +194,54 @@ def test_a_batch_without_a_pixel_to_learn_from_changes_nothing(loss, excluded):
     for name, parameter in module.named_parameters():
         assert parameter.grad is None or not parameter.grad.any(), name
     assert module([images, masks])["loss"] > 0
+
+
+@pytest.mark.parametrize("missing", [None, 1, "all"])
+def test_lovasz_is_that_of_segmentation_models(missing):
+    from segmentation_models_pytorch.losses import LovaszLoss
+
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.randint(0, CLASSES, (3, 9, 7), generator=generator)
+    masks[torch.rand(masks.shape, generator=generator) < 0.3] = 255
+    masks[(masks == missing) if missing != "all" else slice(None)] = 255
+    logits = [torch.randn(3, CLASSES, 9, 7, generator=generator).requires_grad_()]
+    logits.append(logits[0].detach().clone().requires_grad_())
+    ours, theirs = (
+        lovasz_softmax(logits[0], masks),
+        LovaszLoss(mode="multiclass", ignore_index=255)(logits[1], masks),
+    )
+    for loss in (ours, theirs):
+        loss.sum().backward()
+    if missing != "all":  # which has no value there
+        assert ours.item() == pytest.approx(theirs.item(), abs=1e-6) and ours > 0.1
+    else:
+        assert ours.item() == 0.0
+    torch.testing.assert_close(logits[0].grad, logits[1].grad, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("weights", [None, torch.ones(CLASSES)])
+@pytest.mark.parametrize("loss", ["ce", "ce+dice", "lovasz"])
+def test_a_training_step_reads_nothing_back_from_the_device(loss, weights):
+    """On `meta` there is nothing to read, and no shape that depends on a mask: it would be an error."""
+    module = SegmentationTask(new_model(aux=True, excluded=[1]), loss=loss, weights=weights).to("meta")
+    images, masks = (part.to("meta") for part in a_batch())
+    with DeviceCounter() as counter:
+        for part, share in zip([[images, masks]] * 2, shares(module, [[images, masks]] * 2), strict=True):
+            (module(part)["loss"] * share).backward()
+    assert counter.launches.total() > 100 and not counter.copies
+
+
+def test_images_of_one_size_are_measured_together_wherever_they_are(tmp_path):
+    sizes = [(20, 24), (16, 16), (20, 24), (24, 20), (16, 16), (20, 24), (20, 24), (16, 16)]
+    store = open_image_cache(Tiles(sizes), 24, tmp_path / "cache")
+    model, calls = new_model(), []
+    model.register_forward_pre_hook(lambda _, inputs: calls.append(tuple(inputs[0].shape)))
+    found = {}
+    for logits, batch in full_image_logits(model, store, Device("fp32", cpu=True), batch_size=3):
+        found |= dict(zip(batch.samples.tolist(), zip(logits, batch.masks, strict=True), strict=True))
+    assert sorted(calls) == [(1, 3, 20, 24), (1, 3, 24, 20), (3, 3, 16, 16), (3, 3, 20, 24)]
+    assert sorted(found) == list(range(8))
+    for logits, batch in full_image_logits(model, store, Device("fp32", cpu=True), batch_size=1):
+        together, mask = found[batch.samples.item()]
+        torch.testing.assert_close(together, logits[0], atol=1e-6, rtol=1e-6)
+        assert torch.equal(mask, batch.masks[0])

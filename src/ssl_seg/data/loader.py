@@ -204,18 +204,19 @@ def sequential_batches(
     image_cache: ImageCache,
     size: int,
     device: torch.device,
-    selected: Tensor | None = None,
+    selected: Tensor | list[Tensor] | None = None,
     *,
     rank: int = 0,
     world_size: int = 1,
 ) -> Iterator[Batch]:
     """Yield every image once in the order of the cache, or the selected ones; the last batch may be smaller.
 
+    A list says for each batch which images are in it.
+
     With several processes, each gets complete batches in turn: the batches of a single process.
     """
-    for indices in (torch.arange(len(image_cache)) if selected is None else selected).split(size)[
-        rank::world_size
-    ]:
+    rows = torch.arange(len(image_cache)) if selected is None else selected
+    for indices in (rows if isinstance(rows, list) else rows.split(size))[rank::world_size]:
         images, *masks = (part.to(device, non_blocking=True) for part in image_cache.at(indices))
         targets = image_cache.targets[indices].to(device, non_blocking=True)
         yield Batch(images, image_cache.sizes[indices], indices, targets, 0, masks[0] if masks else None)

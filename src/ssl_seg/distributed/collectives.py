@@ -52,13 +52,6 @@ def all_reduce_mean(numbers: Tensor) -> Tensor:
     return all_reduce_sum(numbers.detach().to(torch.float64)) / world_size
 
 
-def all_reduce_mean_scalar(number: float, device: torch.device) -> float:
-    """`all_reduce_mean` of a single number; `device` is that of the backend."""
-    if rank_and_world_size()[1] == 1:
-        return number
-    return float(all_reduce_mean(torch.tensor(number, dtype=torch.float64, device=device)))
-
-
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, rows: Tensor) -> Tensor:

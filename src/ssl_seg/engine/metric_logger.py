@@ -62,7 +62,7 @@ class MetricLogger:
         self._data_wait += perf_counter() - started
         return inputs
 
-    def update(self, out: Mapping[str, Tensor], weight: float) -> None:
+    def update(self, out: Mapping[str, Tensor], weight: float | Tensor) -> None:
         """Add the scalars of a micro-batch, which counts for `weight` of its step."""
         self._loss = out["loss"].detach()
         for name, value in out.items():

@@ -1,6 +1,7 @@
 """Training a model on masks, as a module that `fit` can train; and its answers on whole images."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -10,10 +11,10 @@ from ssl_seg.augment.views import normalize_images
 from ssl_seg.base import IGNORE_INDEX, Model
 from ssl_seg.data.image_cache import ImageCache
 from ssl_seg.data.loader import Batch, sequential_batches
-from ssl_seg.distributed.collectives import all_reduce_mean, all_reduce_mean_scalar
+from ssl_seg.distributed.collectives import all_reduce_mean
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.inference import eval_mode
-from ssl_seg.tasks.segmentation_losses import build_loss
+from ssl_seg.tasks.segmentation_losses import build_loss, pixel_count
 from ssl_seg.tasks.supervised import SupervisedTask
 from ssl_seg.utils.autocast import full_precision
 from ssl_seg.utils.foreign import wrong
@@ -56,7 +57,7 @@ class SegmentationTask(SupervisedTask):
         """
         images, masks, *weights = micro_batch
         model, size = self.model, (images.shape[-2], images.shape[-1])
-        masks = masks.masked_fill(torch.isin(masks, model.excluded), IGNORE_INDEX)
+        masks = self._without_excluded(masks)
         features = model.backbone(images)
         logits = model.without_excluded(model.head(features, size))
         loss = self._loss(logits, masks, *weights)
@@ -73,16 +74,16 @@ class SegmentationTask(SupervisedTask):
         )
         return {"loss": loss, "pixel_accuracy": correct}
 
-    def shares(self, parts: Sequence[Sequence[Tensor]]) -> list[float]:
+    def shares(self, parts: Sequence[Sequence[Tensor]]) -> list[Tensor]:
         """Of a batch in parts: the share of each in the loss, so that every pixel with a class counts the same."""
-        counts = []
-        for _, masks, *_ in parts:
-            labelled = masks[~torch.isin(masks, self.model.excluded) & (masks != IGNORE_INDEX)]
-            weights = getattr(self.criteria[0], "weights", None)
-            count = float(weights[labelled].sum() if weights is not None else labelled.numel())
-            counts.append(all_reduce_mean_scalar(count, masks.device))
-        num_pixels = sum(counts)
-        return [count / num_pixels if num_pixels else 1.0 / len(counts) for count in counts]
+        weights = getattr(self.criteria[0], "weights", None)
+        own = [pixel_count(self._without_excluded(masks), weights).double() for _, masks, *_ in parts]
+        counts = all_reduce_mean(torch.stack(own))
+        equal = torch.full_like(counts, 1.0 / len(own))
+        return list(torch.where(counts.sum() > 0, counts / counts.sum(), equal))
+
+    def _without_excluded(self, masks: Tensor) -> Tensor:
+        return masks.masked_fill(torch.isin(masks, self.model.excluded), IGNORE_INDEX)
 
     @full_precision
     def _loss(self, logits: Tensor, masks: Tensor, *weights: Tensor) -> Tensor:
@@ -99,37 +100,34 @@ def full_image_logits(
     should_stop: Callable[[], bool] = lambda: False,
     **normalization: Any,
 ) -> Iterator[tuple[Tensor, Batch]]:
-    """Logits of every image at its full size on the canvas, in the cache's order.
+    """Logits of every image at its full size on the canvas, size by size.
 
-    Images of one size go together; others, which fill their canvases differently, one by one. Of
-    several processes each gets some of the batches.
+    Images of one size go together, up to `batch_size`. Of several processes each gets some of the batches.
 
     Args:
         should_stop: asked after every batch; once it is true, no more batches come.
         normalization: `mean` and `std`.
 
     Returns:
-        (B, C, h, w) float32 logits and the batch cut to (h, w); the batches' sizes vary.
+        (B, C, h, w) float32 logits and the batch cut to (h, w), whose `samples` say which images these are.
     """
     with eval_mode(model):
         rank = {"rank": device.rank, "world_size": device.world_size}
-        for batch in sequential_batches(images, batch_size, device.device, **rank):
-            for group in _group_by_size(batch):
-                with device.autocast():
-                    logits = model(normalize_images(group.images, **normalization))
-                yield logits.float(), group
+        groups = _equal_sizes(images.sizes, batch_size)
+        for batch in sequential_batches(images, batch_size, device.device, groups, **rank):
+            height, width = batch.sizes[0].tolist()
+            masks = None if batch.masks is None else batch.masks[:, :height, :width]
+            cut = replace(batch, images=batch.images[:, :, :height, :width], masks=masks)
+            with device.autocast():
+                logits = model(normalize_images(cut.images, **normalization))
+            yield logits.float(), cut
             if should_stop():
                 break
 
 
-def _group_by_size(batch: Batch) -> Iterator[Batch]:
-    same = bool((batch.sizes == batch.sizes[0]).all())
-    for chosen in (
-        [slice(0, len(batch.sizes))] if same else [slice(i, i + 1) for i in range(len(batch.sizes))]
-    ):
-        height, width = batch.sizes[chosen][0].tolist()
-        masks = None if batch.masks is None else batch.masks[chosen, :height, :width]
-        images = batch.images[chosen, :, :height, :width]
-        yield Batch(
-            images, batch.sizes[chosen], batch.samples[chosen], batch.targets[chosen], batch.epoch, masks
-        )
+def _equal_sizes(sizes: Tensor, batch_size: int) -> list[Tensor]:
+    """Rows of (N, 2) sizes, at most `batch_size` together, and together only if they are equal."""
+    _, kinds = sizes.unique(dim=0, return_inverse=True)
+    order = kinds.argsort(stable=True)
+    _, counts = kinds[order].unique_consecutive(return_counts=True)
+    return [part for rows in order.split(counts.tolist()) for part in rows.split(batch_size)]

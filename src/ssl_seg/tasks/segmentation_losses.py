@@ -1,13 +1,13 @@
 """Losses of logits against masks; pixels of `IGNORE_INDEX` do not count."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssl_seg.base import IGNORE_INDEX
-from ssl_seg.distributed.collectives import all_gather, all_reduce_mean_scalar
+from ssl_seg.distributed.collectives import all_gather, all_reduce_mean
 
 
 class MaskedCrossEntropy(nn.Module):
@@ -34,9 +34,16 @@ class MaskedCrossEntropy(nn.Module):
         if image_weights is not None:
             losses = losses * image_weights[:, None, None]
         loss_sum = losses.sum()
-        labelled = masks[masks != IGNORE_INDEX]
-        count = float(self.weights[labelled].sum() if self.weights is not None else labelled.numel())
-        return loss_sum / max(all_reduce_mean_scalar(count, logits.device), 1e-6)
+        count = all_reduce_mean(pixel_count(masks, self.weights))
+        return loss_sum / count.clamp(min=1e-6).to(loss_sum.dtype)
+
+
+def pixel_count(masks: Tensor, weights: Tensor | None) -> Tensor:
+    """() how many pixels have a class, or the sum of the weights of their classes; of a fixed shape throughout."""
+    labelled = masks != IGNORE_INDEX
+    if weights is None:
+        return labelled.sum()
+    return (weights[masks.masked_fill(~labelled, 0)] * labelled).sum()
 
 
 def build_loss(name: str, weights: Tensor | None) -> nn.Module:
@@ -47,27 +54,48 @@ def build_loss(name: str, weights: Tensor | None) -> nn.Module:
     """
     if name == "ce":
         return MaskedCrossEntropy(weights)
-    from segmentation_models_pytorch.losses import DiceLoss, LovaszLoss
+    if name == "lovasz":
+        return _GatheredLoss(lovasz_softmax)
+    from segmentation_models_pytorch.losses import DiceLoss
 
-    kind = {"dice": DiceLoss, "lovasz": LovaszLoss}[name]
-    return _GatheredLoss(kind(mode="multiclass", ignore_index=IGNORE_INDEX))
+    return _GatheredLoss(DiceLoss(mode="multiclass", ignore_index=IGNORE_INDEX))
+
+
+def lovasz_softmax(logits: Tensor, masks: Tensor) -> Tensor:
+    """The mean Lovasz-softmax loss of the classes that are there (Berman et al. 2018, arXiv:1705.08790); 0 without any.
+
+    Pixels without a class are last in the order of errors, where they change nothing before them: so no shape
+    depends on the masks, and a GPU need not wait to learn it.
+
+    Args:
+        logits: (B, C, H, W).
+        masks: (B, H, W) classes.
+    """
+    targets, losses, present = masks.flatten(), [], []
+    labelled = targets != IGNORE_INDEX
+    for index, probabilities in enumerate(logits.softmax(dim=1).unbind(dim=1)):
+        of_class = targets == index
+        errors = (of_class.to(logits.dtype) - probabilities.flatten()).abs() * labelled
+        order = errors.detach().masked_fill(~labelled, -1.0).argsort(descending=True)
+        found, count = of_class[order].cumsum(0), of_class.sum()
+        union = count + torch.arange(1, len(order) + 1, device=order.device) - found
+        jaccard = 1.0 - (count - found) / union
+        steps = jaccard.diff(prepend=jaccard.new_zeros(1)).to(logits.dtype)
+        losses.append((errors[order] * steps).sum())
+        present.append(count > 0)
+    counts = torch.stack(present)
+    return (torch.stack(losses) * counts).sum() / counts.sum().clamp(min=1)
 
 
 class _GatheredLoss(nn.Module):
     """A loss that is no mean over pixels: it looks at the batches of all processes."""
 
-    def __init__(self, loss: nn.Module) -> None:
+    def __init__(self, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
         self.loss = loss
 
     def forward(self, logits: Tensor, masks: Tensor) -> Tensor:
-        logits, masks = all_gather(logits), all_gather(masks)
-        if not (masks != IGNORE_INDEX).any():
-            return (
-                logits.masked_fill(logits == -torch.inf, 0.0).sum() * 0.0
-            )  # Lovasz of no pixel has no value
-        value: Tensor = self.loss(logits, masks)
-        return value
+        return self.loss(all_gather(logits), all_gather(masks))
 
 
 def class_weights(counts: Tensor, excluded: Sequence[int] = ()) -> Tensor:
