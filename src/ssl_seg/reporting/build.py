@@ -16,6 +16,7 @@ from ssl_seg.reporting.embedding_maps import EmbeddingMap, read_embedding_map
 from ssl_seg.reporting.extremes import Extremes, extremes
 from ssl_seg.reporting.figures import Figures, picture_files, read_confusions, read_sam
 from ssl_seg.reporting.mask_examples import read_masks
+from ssl_seg.reporting.method import Method, methods
 from ssl_seg.reporting.records import ReportData, ReportRun
 from ssl_seg.reporting.svg import interval_chart, scatter_plot
 from ssl_seg.results.run_list import PRIMARY_METRIC
@@ -58,6 +59,7 @@ class Report:
     answers: list[str]
     next_steps: list[str]
     results: list[Result]
+    methods: list[Method]
     curves: list[Curves]
     classes: dict[str, summaries.ClassTable]
     extremes: list[Extremes]
@@ -90,6 +92,7 @@ def build(folders: Sequence[Path], title: str = "") -> Report:
         answers=answers(collected),
         next_steps=next_steps(collected),
         results=[_result(name, table, collected.color_indices) for name, table in collected.tables],
+        methods=methods(collected, figures.views),
         curves=[each for command in collected.commands if (each := curves(collected, command)).charts],
         classes={command: table for command, table in tables.items() if table},
         extremes=extremes(collected),

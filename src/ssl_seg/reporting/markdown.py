@@ -47,8 +47,13 @@ class _Writer:
         if report.next_steps:
             self._say("## Next steps", "\n".join(f"- {_md(text)}" for text in report.next_steps))
         self._results(report)
+        self._method(report)
         self._curves(report)
         self._maps(report)
+        if report.figures.networks:
+            self._section("Architectures", "architectures", always=True)
+        for index, (label, picture) in enumerate(report.figures.networks):
+            self._say(self._image(f"network-{index}", picture, label))
         for index, (command, table) in enumerate(report.classes.items()):
             title = f"Per-class results: {COMMAND_TITLES[command].lower()}"
             self._section(title, "classes" if index == 0 else "", always=True)
@@ -58,14 +63,10 @@ class _Writer:
             matrices = [each for each in report.figures.confusions if each[0] == command]
             for number, (_, label, picture) in enumerate(matrices):
                 self._say(self._image(f"confusion-{index}-{number}", picture, label), _md(label))
-        if report.calibration:
-            self._say("## Calibration", markdown_table([list(HEAD), *map(texts, report.calibration)]))
         self._masks(report.figures.mask_examples, report.figures.legend)
         self._sam(report)
-        if report.figures.networks:
-            self._section("Architectures", "architectures", always=True)
-        for index, (label, picture) in enumerate(report.figures.networks):
-            self._say(self._image(f"network-{index}", picture, label))
+        if report.calibration:
+            self._say("## Calibration", markdown_table([list(HEAD), *map(texts, report.calibration)]))
         self._section("Discussion", "discussion")
         self._runs(report)
         return "\n\n".join(self._lines) + "\n"
@@ -99,6 +100,18 @@ class _Writer:
                     self._image(f"scores-{index}", result.chart, "scores with 95% confidence intervals")
                 )
             self._say(strip_unprintable(result.table.markdown()).strip())
+
+    def _method(self, report: Report) -> None:
+        if report.methods:
+            self._section("Pre-training method", "method", always=True)
+        for index, method in enumerate(report.methods):
+            self._say(f"### {_md(method.label)}", markdown_table([["setting", ""], *method.settings]))
+            if method.drawing:
+                self._say(self._image(f"method-{index}", method.drawing, f"modules of {method.label}"))
+            if method.views:
+                self._say(markdown_table([method.head, *method.views]))
+            if method.picture:
+                self._say(self._image(f"views-{index}", method.picture, f"views of {method.label}"))
 
     def _curves(self, report: Report) -> None:
         if report.curves:

@@ -32,11 +32,15 @@ def settings_diff(collected: ReportData, command: str) -> SettingsDiff:
     names = {str(run.folder): f"{run.name} ({run.folder.name})" for run in collected.runs}
     flat = [[_all(run) for run in stage.runs if run.settings] for stage in stages]
     keys = dict.fromkeys(
-        key for each in flat for flags in each for key in flags if key not in _SHOWN_ELSEWHERE
+        key
+        for each in flat
+        for flags in each
+        for key in flags
+        if key not in _SHOWN_ELSEWHERE and not (command == "train" and key.startswith("views."))
     )
     differing, shared = [], []
     for key in keys:
-        texts = [[_shown(flags.get(key)) for flags in each] for each in flat]
+        texts = [[shown_setting(flags.get(key)) for flags in each] for each in flat]
         values = [" | ".join(dict.fromkeys(names.get(text, text) for text in each)) for each in texts]
         if len(set(values)) > 1:
             differing.append((key, values))
@@ -61,13 +65,14 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]
             yield f"{prefix}{key}", value
 
 
-def _shown(value: Any) -> str:
+def shown_setting(value: Any) -> str:
+    """A value of a flag or an option as it is shown."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_shown, value))}]"
+        return f"[{', '.join(map(shown_setting, value))}]"
     if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{40,}", value):
         return f"{value[:12]}…"  # a digest; run.toml has all of it
     return "–" if value in (None, "") else str(value)
@@ -79,7 +84,7 @@ def data_rows(collected: ReportData) -> list[tuple[str, str, str, str, str, str]
     for run in collected.runs:
         for role, known in run.record.items():
             if isinstance(known, dict) and "fingerprint" in known:
-                where = _shown(run.settings.get(role))
+                where = shown_setting(run.settings.get(role))
                 counts = (str(known.get("images", "n/a")), str(known.get("skipped", "n/a")))
                 rows.setdefault((role, where, *counts, str(known["fingerprint"])), {})[run.stage] = None
     return [(*key, ", ".join(stages)) for key, stages in rows.items()]

@@ -8,6 +8,7 @@ from ssl_seg.errors import did_you_mean
 
 SECTIONS = (
     "introduction",
+    "method",
     "training",
     "embeddings",
     "classes",

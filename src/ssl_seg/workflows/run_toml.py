@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from ssl_seg.base import SSLMethod
 from ssl_seg.data.image_cache import FINGERPRINT, ImageCache
 from ssl_seg.engine.optim import undecayed
 from ssl_seg.engine.run_settings import is_longer, prolonged
 from ssl_seg.errors import UsageError, WeightsError
 from ssl_seg.utils.log import log
 from ssl_seg.weights.checkpoint_files import newest_state
+from ssl_seg.workflows.module_summary import module_summary
 from ssl_seg.workflows.run_status import versions
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ def record_settings(
         "versions": versions(),
         **{name: _images_of(each) for name, each in caches.items()},
         "resolved": resolved,
+        **({"modules": module_summary(module)} if isinstance(module, SSLMethod) else {}),
     }
     if run.resume:
         _compare(session, caches, found)
