@@ -1,4 +1,6 @@
 import io
+import subprocess
+import sys
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 
@@ -211,3 +213,54 @@ def test_packing_reads_nothing_of_an_image_cache(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(image_cache_module, "build_cache", None)
     out = packed(folder, tmp_path / "out")
     assert len(ImageCache(out).at(torch.arange(5))[0]) == 5
+
+
+KILLED = """
+import os, signal, sys, time
+from pathlib import Path
+from ssl_seg.data.files import FileDataset, find_images
+from ssl_seg.data.shards.packing import PackOptions, pack
+
+root, whole, out = map(Path, sys.argv[1:])
+images = ((name, index % 3) for index, name in enumerate(find_images(root)))
+dataset = FileDataset(root, images, ("x", "y", "z"))
+
+def run(folder):
+    pack(dataset, folder, PackOptions(limit=48, shard_bytes=20_000), folder.parent / "cache")
+
+child = os.fork()
+if not child:
+    started = time.perf_counter()
+    run(whole)
+    Path(f"{whole}.seconds").write_text(str(time.perf_counter() - started))
+    os._exit(0)
+os.waitpid(child, 0)
+seconds, killed = float(Path(f"{whole}.seconds").read_text()), 0
+for moment in range(20):
+    child = os.fork()
+    if not child:
+        run(out / str(moment))
+        os._exit(0)
+    time.sleep(seconds * (moment + 0.5) / 20)
+    os.kill(child, signal.SIGKILL)
+    killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    child = os.fork()
+    if not child:
+        run(out / str(moment))
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+print(killed)
+"""
+
+
+@pytest.mark.slow
+def test_a_packer_that_is_killed_at_twenty_moments_ends_with_the_same_bytes(folder, tmp_path):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    out.mkdir()
+    words = [sys.executable, "-c", KILLED, *map(str, (folder, whole, out))]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    assert int(done.stdout) >= 10
+    expected = content(whole)
+    for moment in out.iterdir():
+        if moment.name != "cache":
+            assert content(moment) == expected

@@ -21,9 +21,10 @@ from ssl_seg.base import Dataset
 from ssl_seg.data.file_digests import TABLE, identities
 from ssl_seg.data.shards.dataset import mask_facts
 from ssl_seg.data.shards.encoding import EncodedSample, encode
-from ssl_seg.data.shards.pack_index import write_pack_index
+from ssl_seg.data.shards.pack_index import FILES, NAME, write_pack_index
 from ssl_seg.data.shards.shard_file import read_shard_index, write_shard
 from ssl_seg.data.subset import Subset
+from ssl_seg.utils.files import discard
 from ssl_seg.utils.foreign import fenced
 from ssl_seg.utils.lock import sign, try_lock
 
@@ -31,7 +32,7 @@ FORMAT = 1
 _INSPECTED = 64
 _BLOCK = 256  # images encoded ahead of the one that is written
 _POLL_SECONDS = 0.5
-_LOCKS = ".locks"
+_LOCKS, _INDEX = ".locks", "index"
 
 ProgressCallback = Callable[[int, int], None]
 
@@ -100,7 +101,12 @@ def pack(
         if left and not done:
             time.sleep(_POLL_SECONDS)  # other processes hold what is left
     paths = [shard_path(folder, number) for number in range(len(parts))]
-    return write_pack_index(folder, paths, dataset, options.limit, mask_facts(dataset), skip=skip)
+    with (folder / _LOCKS / _INDEX).open("a+") as lock:
+        while not try_lock(lock, seconds=_POLL_SECONDS):
+            on_progress(ready, count)
+        for name in (*FILES, NAME):
+            _discard_temporary(folder, name)
+        return write_pack_index(folder, paths, dataset, options.limit, mask_facts(dataset), skip=skip)
 
 
 def shard_path(folder: Path, number: int) -> Path:
@@ -129,10 +135,17 @@ def _complete(
         if known is not None and known.fingerprint == expected:
             on_images(len(rows))
             return True
+        _discard_temporary(folder, f"{path.stem}.*")
         bad: dict[int, str] = {}
         samples = _encoded(part, rows.tolist(), options, bad, on_images)
         write_shard(path, expected, number * size, samples, bad)
         return True
+
+
+def _discard_temporary(folder: Path, name: str) -> None:
+    """Remove what a killed process has left of a file whose lock is held."""
+    for path in folder.glob(f".{name}.tmp-*"):
+        discard(path)
 
 
 def _encoded(
