@@ -102,7 +102,7 @@ class ForkServer:
                 self._wait_until_ready(check)
             socket.send_fds(self._socket, [json.dumps(list(words)).encode()], [lock.fileno()])
             return ForkedRun(self._socket, int(_received(self._socket, timeout_seconds())))
-        except (OSError, TimeoutError) as error:
+        except OSError as error:
             raise ServerLost(str(error)) from error
 
     def close(self) -> None:
