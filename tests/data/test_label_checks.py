@@ -81,3 +81,42 @@ def test_a_class_without_images(labelled, caplog):
         "1 classes of D have no images: bee",
         "1 of 3 classes have no images in V and are not validated: bee",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "filename,label\n0.png,cat\n1.png,cat;dog\n2.png,dog\n",
+            "the label 'cat;dog' lists several classes",
+        ),
+        (
+            'filename,label\n0.png,"a, b"\n1.png,"b, c"\n2.png,"a, c"\n',
+            "the label 'a, b' lists several classes",
+        ),
+        (
+            "filename,label\n0.png,cat\n1.png,dog\n1.png,cat\n2.png,dog\n",
+            "an image has one label here: keep one",
+        ),
+        ("filename,cat,dog\n0.png,1,0\n1.png,1,1\n2.png,0,1\n", "cat, dog look like several labels"),
+    ],
+)
+def test_several_labels_of_an_image_are_refused(cli, tmp_path, text, says):
+    for index in range(3):
+        pixels = np.random.default_rng(index).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{index}.png")
+    (tmp_path / "train.csv").write_text(text)
+    code, _, err = cli(
+        "classify", tmp_path / "train.csv", "--backbone", "test_resnet", "--cpu", "--out", tmp_path / "run"
+    )
+    assert code == 3 and says in err
+
+
+def test_a_comma_in_a_name_is_no_list(cli, tmp_path):
+    for index, name in enumerate(("bird, grey", "bird, red", "cat")):
+        pixels = np.random.default_rng(index).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        (tmp_path / "data" / name).mkdir(parents=True)
+        Image.fromarray(pixels).save(tmp_path / "data" / name / "0.png")
+    words = ["--backbone", "test_resnet", "--image-size", 32, "--batch-size", 2, "--epochs", 1, "--cpu"]
+    code, _, err = cli("classify", tmp_path / "data", *words, "--out", tmp_path / "run")
+    assert code == 0, err

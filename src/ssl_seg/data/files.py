@@ -14,7 +14,7 @@ from ssl_seg.base import Dataset
 from ssl_seg.data.decode import EXTENSIONS, read_image, read_size
 from ssl_seg.data.file_digests import content_digest
 from ssl_seg.data.levels import Levels
-from ssl_seg.data.tables import column_names, how_to_name
+from ssl_seg.data.tables import column_names, how_to_name, one_hot_columns
 from ssl_seg.errors import DataError
 
 _SYSTEM = frozenset({"__MACOSX", "@eaDir", "System Volume Information"})
@@ -86,7 +86,11 @@ class FileDataset(Dataset):
     @property
     def advice(self) -> str:
         """How it gets the labels that it lacks; empty where nothing but the folder says so."""
-        return "" if self.path is None else how_to_name(self.path, "label", column_names(self.path))
+        if self.path is None:
+            return ""
+        if several := one_hot_columns(self.path):
+            return f"one column label: {', '.join(several[:4])} look like several labels, and an image has one here"
+        return how_to_name(self.path, "label", column_names(self.path))
 
     def origin(self, index: int) -> str:
         name, _ = self.samples[index]

@@ -1,5 +1,8 @@
 """What labels say against themselves, before anything is trained on them."""
 
+import re
+from collections import Counter
+
 import numpy as np
 
 from ssl_seg.base import Dataset
@@ -19,8 +22,9 @@ def check_labels(image_cache: ImageCache, dataset: Dataset, spec: str) -> None:
         spec: the dataset as it was given, for people.
 
     Raises:
-        DataError: all images are of one class.
+        DataError: all images are of one class, or labels list several classes.
     """
+    _refuse_several(image_cache, dataset)
     missing = _without_images(image_cache)
     if len(image_cache.classes) - len(missing) < 2:
         name = image_cache.classes[int(image_cache.targets[0])]
@@ -32,6 +36,24 @@ def check_labels(image_cache: ImageCache, dataset: Dataset, spec: str) -> None:
     if missing:
         log.warning("%d classes of %s have no images: %s", len(missing), spec, _some(missing))
     warn_of_twins(image_cache, dataset, spec)
+
+
+def _refuse_several(image_cache: ImageCache, dataset: Dataset) -> None:
+    """Refuse labels such as `cat;dog` beside `cat` and `dog`: an image has one label."""
+    parts = {name: {part.strip() for part in re.split("[;|,]", name)} for name in image_cache.classes}
+    users = Counter(part for several in parts.values() for part in several)
+    listing = [
+        name for name, several in parts.items() if len(several) > 1 and all(users[p] > 1 for p in several)
+    ]
+    if not listing:
+        return
+    target = list(image_cache.classes).index(listing[0])
+    rows = (image_cache.targets == target).nonzero()[:, 0]
+    raise DataError(
+        f"the label {listing[0]!r} lists several classes; an image has one label here",
+        where=dataset.origin(int(image_cache.sample_indices[rows[0]])) if len(rows) else None,
+        next="give each image one label, or rename the class if it is one",
+    )
 
 
 def require_labels(image_cache: ImageCache, spec: str, method: str) -> None:

@@ -56,6 +56,14 @@ def column_names(path: Path) -> list[str]:
         return _header(file.readline(), path)[0]
 
 
+def one_hot_columns(path: Path) -> list[str]:
+    """Columns of 0 and 1 alone, if there are several: each is a class that an image has or not."""
+    rows = [row for _, row in read_table(path)]
+    names = [name for name in column_names(path) if name not in ("filename", "id")]
+    found = [name for name in names if rows and {row[name] for row in rows} <= {"0", "1"}]
+    return found if len(found) > 1 else []
+
+
 def like(column: str, columns: Sequence[str]) -> str:
     """The one of several columns that may be meant by another name; empty if none is."""
     near = [name for name in columns if did_you_mean(column, [name])]

@@ -86,17 +86,18 @@ def _file_name(folder: Path, cell: str) -> str:
 
 def _check(path: Path, folder: Path, rows: list[tuple[int, str, str]]) -> None:
     """Every file is there, and in one line alone, however its name is spelled."""
-    seen: dict[str, tuple[str, int]] = {}
-    for line, name, _ in rows:
+    seen: dict[str, tuple[str, int, str]] = {}
+    for line, name, label in rows:
         key = os.path.normpath(name)
         if key in seen:
-            first, earlier = seen[key]
+            first, earlier, other_label = seen[key]
+            one = _ONE if label == other_label else f"an image has one label here: {_ONE}"
             other = f" as {first}" if first != name else ""
             where = f"{path}, line {line}"
             raise DataError(
-                f"duplicate filename {name} (first in line {earlier}{other})", where=where, next=_ONE
+                f"duplicate filename {name} (first in line {earlier}{other})", where=where, next=one
             )
-        seen[key] = name, line
+        seen[key] = name, line, label
     missing = [(line, name) for line, name, _ in rows if not os.path.exists(folder / name)]
     if missing:
         line, name = missing[0]
