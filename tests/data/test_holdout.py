@@ -120,3 +120,13 @@ def test_groups_by_a_folder(tmp_path):
             groups_of(dataset, [0, 1], level)
     with pytest.raises(UsageError, match="not listed in a CSV file"):
         groups_of(dataset, [0, 1], "patient")
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("count", [6, 20, 100])
+def test_classes_that_are_in_every_image_do_not_add_up(count, seed):
+    random = np.random.default_rng(seed)
+    house, road = random.integers(100, 700, (2, count))
+    pixels = np.stack([2000 - house - road, house, road], axis=1)
+    held = hold_out(pixels, digests(count, seed), 0.3)
+    assert abs(held.sum() - 0.3 * count) <= max(1.3, 0.06 * count)

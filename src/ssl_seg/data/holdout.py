@@ -139,18 +139,22 @@ def _stratified(weights: NDArray[np.float64], share: float) -> NDArray[np.bool_]
     present = weights > 0
     chosen = np.zeros(len(weights), dtype=np.bool_)
     wanted, got, left = share * weights.sum(axis=0), np.zeros(weights.shape[1]), present.sum(axis=0)
+    scale = np.maximum(weights.sum(axis=0), 1)
 
     def take(unit: np.intp) -> None:
         nonlocal got, left
         chosen[unit] = True
         got, left = got + weights[unit], left - present[unit]
 
+    def gain(unit: np.intp) -> float:
+        """By how much a unit brings the classes nearer to their shares, in all."""
+        return float(((np.abs(got - wanted) - np.abs(got + weights[unit] - wanted)) / scale).sum())
+
     for index in np.argsort(left, kind="stable"):
         for unit in np.flatnonzero(present[:, index]):
             if got[index] >= wanted[index]:
                 break
-            nearer = abs(got[index] + weights[unit, index] - wanted[index]) < wanted[index] - got[index]
-            if not chosen[unit] and nearer and (left[present[unit]] > 1).all():
+            if not chosen[unit] and gain(unit) > 0 and (left[present[unit]] > 1).all():
                 take(unit)
         free = [unit for unit in np.flatnonzero(present[:, index]) if (left[present[unit]] > 1).all()]
         if not got[index] and free:
