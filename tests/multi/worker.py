@@ -55,6 +55,9 @@ NAMES = [f"class {index}" for index in range(CLASSES)]
 class Pictures(ImageCache):
     """Images of noise with masks; the masks of some have many more pixels without a class."""
 
+    images = masks = torch.empty(0)  # in memory, not those of a file
+    num_bytes, shard_lengths = 0, ()
+
     def __init__(self, count):
         random = np.random.default_rng(0)
         self.canvas, self.classes, self.num_skipped, self.fingerprint = SIZE, NAMES, 0, "noise"
@@ -71,6 +74,9 @@ class Pictures(ImageCache):
 
     def masks_at(self, rows):
         return self.masks[rows]
+
+    def check(self):
+        pass
 
     def moved_to(self, device):
         return [self.images.to(device), self.masks.to(device)]

@@ -4,6 +4,9 @@ Process r of R holds the rows r, r + R, r + 2R, ... of every batch.
 """
 
 import inspect
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -77,5 +80,40 @@ def wrap_in_ddp(module: nn.Module) -> nn.Module:
     known = inspect.signature(DistributedDataParallel).parameters
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     # many backbones have a last norm that nothing looks at: the first step tells which parts those are
-    options: dict[str, Any] = {buffers: False, "static_graph": True}
+    options: dict[str, Any] = {buffers: False, "static_graph": True, "gradient_as_bucket_view": True}
     return DistributedDataParallel(module, **options)
+
+
+class GradientSync:
+    """When gradients are averaged over processes: once a step, however many parts a batch is computed in.
+
+    Args:
+        ddp: what `wrap_in_ddp` has returned; None: there is nothing to average.
+    """
+
+    def __init__(self, ddp: Any = None) -> None:
+        self._ddp, self._is_first_step = ddp, True
+
+    def __call__(self, *, last: bool) -> AbstractContextManager[Any]:
+        """The context of the forward pass of a part of a batch, which may be the last one.
+
+        In the first step gradients are averaged part by part: DDP learns from it which parameters have any.
+        """
+        skips = self._ddp is not None and not (last or self._is_first_step)
+        self._is_first_step = self._is_first_step and not last
+        return self._ddp.no_sync() if skips else nullcontext()
+
+
+def start_all_reduce_max(
+    numbers: Sequence[float], group: Any, timeout: timedelta
+) -> Callable[[], list[float]]:
+    """Start to find the largest of each number in all processes; call the result for the answer."""
+    shared = torch.tensor(numbers, dtype=torch.float64)
+    work = dist.all_reduce(shared, dist.ReduceOp.MAX, group=group, async_op=True)
+
+    def answer() -> list[float]:
+        work.wait(timeout)
+        found: list[float] = shared.tolist()
+        return found
+
+    return answer

@@ -47,6 +47,7 @@ class CheckpointManager:
     latest_checkpoint: str | None = None
     _saved_step: int = -1
     _last_save_time: float = field(default_factory=monotonic)
+    _asked: tuple[int, Callable[[], list[float]]] = (-1, lambda: [0.0, 0.0, 0.0])
 
     def __post_init__(self) -> None:
         schedule, energy = self.schedule, energy_meter_for(self.device.device)
@@ -71,28 +72,38 @@ class CheckpointManager:
 
     def _finish_step(self, step: int) -> None:
         """Write an epoch's scores, save a checkpoint, and end the run after a signal, as far as they are due."""
-        self._check_time()
+        signal, is_late, is_time_up = self._agree(step)
+        if is_time_up and not self.stopping.reason:
+            self.stopping.end_by_time()
         self.stopping.is_last = self._is_last(step)
         if self.logger.is_epoch_end(step, is_last=self.stopping.is_last):
             self._end_epoch(step)
+            (signal,) = self.device.all_reduce_max(self.signals.signal)
         unfinished = not self._is_last(step) or self.logger.is_epoch_end(step, is_last=True)
-        # each process has its own clock and may get its own signal: one answer for all
-        signal, due = self.device.all_reduce_max(self.signals.signal, self._should_save(step))
         if unfinished and signal:
             self.signals.signal = int(signal)
             self._save(step)
             raise Stopped(self.signals.signal, kept=self.latest_checkpoint, next=self.run.resume_command)
-        if due:
+        every = self.schedule.save_every_steps
+        if self._is_last(step) or (step % every == 0 if every else is_late):
             self._save(step)
+
+    def _agree(self, step: int) -> list[float]:
+        """A signal, whether a checkpoint is due by the clock, and whether the time of the run is up.
+
+        Each process has its own clock and may get its own signal: one answer for all. Of several processes it is that
+        to the question of the step before, so that none waits for another.
+        """
+        is_late = monotonic() - self._last_save_time >= self.schedule.save_every_seconds
+        flags = self.signals.signal, is_late, self.stopping.is_time_up(self.logger.seconds)
+        asked, answer = step, self.device.start_all_reduce_max(*flags)
+        if self.device.world_size > 1:
+            (asked, answer), self._asked = self._asked, (step, answer)
+        signal, late, is_time_up = answer()
+        return [signal, late and asked > self._saved_step, is_time_up]
 
     def _is_last(self, step: int) -> bool:
         return step == self.schedule.total_steps or bool(self.stopping.reason)
-
-    def _check_time(self) -> None:
-        if self.stopping.max_seconds and not self.stopping.reason:
-            (is_up,) = self.device.all_reduce_max(self.stopping.is_time_up(self.logger.seconds))
-            if is_up:
-                self.stopping.end_by_time()
 
     def _check_scores(self, epoch: int, scores: Mapping[str, float]) -> None:
         """End the run if its scores or an observer ask for it, in all processes."""
@@ -137,14 +148,6 @@ class CheckpointManager:
         self.device.barrier()
         self.logger.start_epoch()
         self._saved_step = -1  # a checkpoint of this step does not hold the epoch's scores
-
-    def _should_save(self, step: int) -> bool:
-        schedule = self.schedule
-        if self._is_last(step):
-            return True
-        if schedule.save_every_steps:
-            return step % schedule.save_every_steps == 0
-        return monotonic() - self._last_save_time >= schedule.save_every_seconds
 
     def _save(self, step: int) -> None:
         if step == self._saved_step:

@@ -7,7 +7,7 @@ Only this file and `loggers.py` use Accelerate, which finds the device and conne
 import os
 import secrets
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from torch import distributed as dist
 
 from ssl_seg.augment import stateless_rng
 from ssl_seg.distributed.agreement import first_difference
-from ssl_seg.distributed.collectives import wrap_in_ddp
+from ssl_seg.distributed.collectives import GradientSync, start_all_reduce_max, wrap_in_ddp
 from ssl_seg.distributed.connection import accept_all, connect_to_main, listen
 from ssl_seg.distributed.failure_monitor import FailureMonitor
 from ssl_seg.distributed.launcher import set_env_from_slurm, world_size_from_env
@@ -59,7 +59,7 @@ class Device:
         self.precision = precision if precision != "auto" else ("bf16" if has_bf16(self.device) else "fp32")
         self._compile = compile
         self.failure_monitor: FailureMonitor | None = None
-        self._seed = 0
+        self._seed, self.gradient_sync = 0, GradientSync()
         # numbers on the CPU have a group of their own, so that exchanging one does not wait for a GPU
         aside = self.world_size > 1 and self.device.type == "cuda"
         self._group: Any = dist.new_group(backend="gloo", timeout=_timeout()) if aside else None
@@ -95,6 +95,7 @@ class Device:
             convert_sync_batchnorm(module)
             if any(parameter.requires_grad for parameter in module.parameters()):
                 wrapped = wrap_in_ddp(module)
+                self.gradient_sync = GradientSync(wrapped)
         return torch.compile(wrapped) if self._compile else wrapped
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -109,11 +110,13 @@ class Device:
 
     def all_reduce_max(self, *numbers: float) -> list[float]:
         """The largest of each number in all processes."""
+        return self.start_all_reduce_max(*numbers)()
+
+    def start_all_reduce_max(self, *numbers: float) -> Callable[[], list[float]]:
+        """`all_reduce_max` that goes on meanwhile; call the result for the answer."""
         if self.world_size == 1:
-            return list(numbers)
-        shared = torch.tensor(numbers, dtype=torch.float64)
-        dist.all_reduce(shared, dist.ReduceOp.MAX, group=self._group)
-        return [float(number) for number in shared]
+            return lambda: list(numbers)
+        return start_all_reduce_max(numbers, self._group, _timeout())
 
     def all_reduce_mean(self, *numbers: float) -> list[float]:
         """The mean of each number over all processes."""

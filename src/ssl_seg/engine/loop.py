@@ -89,9 +89,9 @@ def _accumulate_gradients(
     module: nn.Module, forward: Any, inputs: Sequence[Any], device: Device, logger: MetricLogger
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Add up the gradients of all micro-batches; return the last one's output and the loss of all."""
-    out, losses = {}, []
+    out, losses = {}, list[Tensor]()
     for micro_batch, weight in zip(inputs, shares(module, inputs), strict=True):
-        with device.autocast():
+        with device.autocast(), device.gradient_sync(last=len(losses) + 1 == len(inputs)):
             out = forward(micro_batch)
         device.backward(out["loss"] * weight)
         logger.update(out, weight)
