@@ -1,5 +1,7 @@
 """What a report answers, how sure it is, and what it advises."""
 
+import json
+
 import pytest
 
 from ssl_seg.reporting.build import build
@@ -61,6 +63,20 @@ def test_too_few_seeds_are_said(make, tmp_path):
         .next_steps[0]
         .startswith("Train with at least 3 seeds (2 of 2 ")
     )
+
+
+def test_what_has_nothing_to_compare_with_says_so(make, tmp_path):
+    write(make, tmp_path, 3, {"A": 20, "C": 50})
+    study = json.loads((tmp_path / "study.json").read_text())
+    study["tables"]["settings"]["rows"] = ["C"]
+    (tmp_path / "study.json").write_text(json.dumps(study))
+    report = build([tmp_path])
+    assert report.answers[0].endswith(
+        "Without a stage from scratch, this does not say whether pre-training helps."
+    )
+    assert "Add a stage without `init` to settings" in report.next_steps[0]
+    (tmp_path / "ssl" / "status.json").write_text('{"state": "failed", "code": 5}')
+    assert build([tmp_path]).next_steps[0] == "Finish 1 run: the commands are under Missing items."
 
 
 def test_the_surest_mistakes_come_first(make, tmp_path):

@@ -11,12 +11,15 @@ from ssl_seg.results.score_text import format_mean_sd, mean_sd, score_name
 from ssl_seg.results.tables import ALPHA, Table
 
 _FEW = 3  # seeds
+_NO_SCRATCH = " Without a stage from scratch, this does not say whether pre-training helps."
 
 
 def answers(collected: ReportData) -> list[str]:
     """What each table says of pre-training: the best pre-trained stage against the one from scratch, or the best row."""
     return [
-        _against_scratch(table, pair) if (pair := _pair(collected, table)) else summarize(table)
+        _against_scratch(table, pair)
+        if (pair := _pair(collected, table))
+        else f"{summarize(table)}{_NO_SCRATCH if _lacks_scratch(collected, table) else ''}"
         for _, table in collected.tables
         if any(row.last for row in table.rows)
     ]
@@ -36,6 +39,13 @@ def _pair(collected: ReportData, table: Table) -> tuple[StageScores, StageScores
         if origin not in best or _mean(row) > _mean(best[origin]):
             best[origin] = row
     return (best["ssl"], best["scratch"]) if {"ssl", "scratch"} <= best.keys() else None
+
+
+def _lacks_scratch(collected: ReportData, table: Table) -> bool:
+    """Whether a table has pre-trained rows and nothing to compare them with."""
+    stages = {stage.stage.name: stage for stage in collected.stages}
+    found = {_origin(collected, stages[row.name]) for row in table.rows if row.last and row.name in stages}
+    return "ssl" in found and "scratch" not in found
 
 
 def _origin(collected: ReportData, stage: ReportStage) -> str:
@@ -75,6 +85,11 @@ def _mean(row: StageScores) -> float:
 
 def _steps(collected: ReportData) -> Iterator[str]:
     rows = [row for _, table in collected.tables for row in table.rows if row.last]
+    if unfinished := sum(run.state != "finished" for run in collected.runs):
+        yield f"Finish {pluralize(unfinished, 'run')}: the commands are under Missing items."
+    for name, table in collected.tables:
+        if _lacks_scratch(collected, table):
+            yield f"Add a stage without `init` to {name}: the same network from scratch, to compare with."
     few = [row for row in rows if len(row.last) < _FEW]
     if few:
         counts = f"{len(few)} of {len(rows)} rows have fewer"
