@@ -34,16 +34,16 @@ def flops(name, backbone):
     return training_flops(method, views.with_facts(targets=torch.arange(8) % 3), Device(cpu=True))
 
 
-def measured():
+def measured(equal="epochs", score="knn"):
     """Method -> its k-NN accuracies on the test part in `benchmarks/methods.jsonl`, one per seed."""
-    key = {"data": "pretrain_aerial_labels.csv", "size": 64, "part": "test", "equal": "epochs", "budget": 10}
+    key = {"data": "pretrain_aerial_labels.csv", "size": 64, "part": "test", "equal": equal, "budget": 10}
     found = {}
     for line in map(json.loads, (PAGE.parents[1] / "benchmarks" / "methods.jsonl").read_text().splitlines()):
         name, *options = line["system"].split()
         own = [f"backbone={TRANSFORMER}"] if name in OF_TRANSFORMERS else []
         own += ["backbone.pool=mean"] if name == "simmim" else []  # its class token is not trained
         if key.items() <= line["key"].items() and options == own:
-            found.setdefault(name, []).append(line["knn"])
+            found.setdefault(name, []).append(line[score])
     return found
 
 
@@ -51,6 +51,15 @@ def test_the_page_has_the_accuracies_of_the_benchmark():
     accuracies = {name: f"{statistics.mean(values):.3f}" for name, values in measured().items()}
     own = {name: cells[6] for name, cells in rows().items() if name not in OF_TEACHER}
     assert own == {name: accuracies[name] for name in own}
+
+
+def test_the_page_has_the_accuracies_at_equal_compute():
+    text = " ".join(PAGE.read_text(encoding="utf-8").split())
+    told = re.findall(r"`(\w+)` (0\.\d{3}) \((\d+) epochs\)", text)
+    knn, epochs = measured("compute"), measured("compute", "epochs")
+    assert len(told) > 3
+    for name, accuracy, count in told:
+        assert (accuracy, [int(count)]) == (f"{knn[name][0]:.3f}", epochs[name]), name
 
 
 def test_every_method_is_on_the_page():
