@@ -218,3 +218,17 @@ def test_objects_take_extra_images_too(tmp_path):
     )
     settings = tomllib.loads((run.folder / "run.toml").read_text())
     assert settings["extra"] == "Arrays(6)" and settings["record"]["train"]["extra"] == 6
+
+
+def test_labelled_images_weigh_more_and_all_weigh_one_on_average(folders, cli, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "ssl_seg.workflows.finetune.run_finetuning", lambda task, setup, parts: seen.append(setup)
+    )
+    train(cli, "run", "--extra", "more", "--extra-weight", 0.25, "--images", 4)
+    (setup,) = seen
+    weights, rows = setup.data.weights.double(), setup.data.images.sample_indices
+    assert len(weights) == 16 and weights.mean().item() == pytest.approx(1.0)
+    assert (weights[rows >= 4] / weights[rows < 4].mean()).tolist() == pytest.approx([0.25] * 12)
+    names = [setup.data.train.origin(row) for row in rows[weights < 1].tolist()]
+    assert sorted(names) == sorted(f"{'ab'[index % 2]}/{index}.png" for index in range(12))
