@@ -110,6 +110,8 @@ def test_images_that_are_validation_or_labelled_images_are_left_out(folders, cli
 
 
 def test_what_does_not_go_together_is_told_before_training(folders, cli):
+    err = train(cli, "r", "--extra", "mroe", code=3)
+    assert "no such file or folder: mroe" in err
     assert "class 'c' of other does not occur" in _with_another_class(folders, cli)
     assert "--extra-weight is of the images of --extra" in train(cli, "r", "--extra-weight", 0.5, code=2)
     assert "must be above 0" in train(cli, "r", "--extra", "more", "--extra-weight", 0, code=2)

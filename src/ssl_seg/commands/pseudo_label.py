@@ -74,7 +74,11 @@ def pseudo_label(
         task = session.loaded.metadata["task"]
         labels = write_labels(session, images, out, window, rule)
     echo(*_table(labels, "pixels" if task == "segment" else "images"))
-    if lacking := [name for name, each in labels.classes.items() if not each["labeled"]]:
+    if lacking := [
+        name if each["predicted"] else f"{name} (never predicted)"
+        for name, each in labels.classes.items()
+        if not each["labeled"]
+    ]:
         echo(f"no label: {', '.join(lacking)}" + ("" if per_class_share else "; see --per-class-share"))
     echo(f"{labels.count} of {labels.images} images labeled: {out}")
     echo(f"next: ssl-seg {task} TRAIN --val VAL --extra {out}")

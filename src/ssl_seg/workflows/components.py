@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ssl_seg.engine.run_settings import COMPONENTS
-from ssl_seg.errors import UsageError
+from ssl_seg.errors import UsageError, WeightsError
 from ssl_seg.utils.text import split_names
 from ssl_seg.workflows.config import ClassificationConfig, Options, PretrainConfig, SegmentationConfig
 
@@ -126,7 +126,11 @@ class Components:
         init = resolve_init_weights(str(method.teacher_name), backbone=None, options={}, image_size=None)
         teacher = self.registry.build("backbones", init.backbone, options=init.options)
         progress.print_line(f"teacher: {init.backbone}")
-        init.load(teacher, progress.print_line, lambda _, values: self.resolved.add("teacher", values))
+        try:
+            init.load(teacher, progress.print_line, lambda _, values: self.resolved.add("teacher", values))
+        except WeightsError as error:
+            error.next = error.next and error.next.replace("--init ", "-o ssl.teacher=")
+            raise
         use_teacher(teacher, size=init.image_size, normalization=init.normalization, of_views=normalization)
         return method
 

@@ -40,8 +40,20 @@ def check_extra_weight(config: "FinetuneConfig") -> None:
         )
 
 
+def open_extra(config: "FinetuneConfig", open_dataset: "OpenDataset", *, masks: bool) -> "Dataset | None":
+    """The dataset of `--extra`, if there is one.
+
+    Raises:
+        DataError: nothing there, or no labels or masks.
+    """
+    if config.extra is None:
+        return None
+    needs = {"masks": True} if masks else {"labelled": True}
+    return open_dataset("extra", split="train", parts=("extra",), **needs)
+
+
 def with_extra_images(
-    session: "Session", config: "FinetuneConfig", data: "FinetuneData", open_dataset: "OpenDataset"
+    session: "Session", config: "FinetuneConfig", data: "FinetuneData", extra: "Dataset | None"
 ) -> "FinetuneData":
     """The data with the images of `--extra` among those that are trained on; validation images stay what they are.
 
@@ -52,12 +64,9 @@ def with_extra_images(
     Raises:
         DataError: another class than the labelled images have, or no image is left.
     """
-    if config.extra is None:
+    if extra is None:
         return data
-    is_masks, spec = data.train.masks, config.extra
-    needs = {"masks": True} if is_masks else {"labelled": True}
-    extra = open_dataset("extra", split="train", parts=("extra",), **needs)
-    targets = _targets(extra, data.classes, spec)
+    targets = _targets(extra, data.classes, config.extra or "")
     joined, images = _joined(session, config, data, extra, targets)
     images.notes = data.images.notes | {"labeled": len(data.images), "extra": len(images) - len(data.images)}
     _print_classes(session, config, data, images)
