@@ -16,6 +16,7 @@ from ssl_seg.data.shards import packing
 from ssl_seg.data.shards.dataset import ShardDataset
 from ssl_seg.data.shards.packing import PackOptions, pack
 from ssl_seg.errors import DataError, ResourceError
+from ssl_seg.utils.lock import try_lock
 
 COUNT, LIMIT = 40, 48
 SMALL = PackOptions(limit=LIMIT, shard_bytes=20_000)
@@ -154,6 +155,15 @@ def test_two_packers_share_the_work(folder, tmp_path):
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda _: packed(folder, tmp_path / "both"), range(2)))
     assert content(tmp_path / "both") == alone
+
+
+def test_a_packer_that_hangs_is_not_waited_for_without_end(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("SSL_SEG_TIMEOUT", "1")
+    out = packed(folder, tmp_path / "out")
+    with (out / ".locks" / "shard-000001").open("a+") as lock:
+        assert try_lock(lock)
+        with pytest.raises(ResourceError, match="timeout: another process packs shard-000001"):
+            packed(folder, out)
 
 
 def test_unreadable_images_stop_or_are_left_out(folder, tmp_path):

@@ -6,9 +6,9 @@ was stopped. Processes with the same output folder share the work: each takes th
 
 import hashlib
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +24,11 @@ from ssl_seg.data.shards.encoding import EncodedSample, encode
 from ssl_seg.data.shards.pack_index import FILES, NAME, write_pack_index
 from ssl_seg.data.shards.shard_file import read_shard_index, write_shard
 from ssl_seg.data.subset import Subset
+from ssl_seg.errors import ResourceError
 from ssl_seg.utils.files import discard
 from ssl_seg.utils.foreign import fenced
-from ssl_seg.utils.lock import sign, try_lock
+from ssl_seg.utils.lock import sign, signature, try_lock
+from ssl_seg.utils.timeout import StallDetector, timeout_seconds
 
 FORMAT = 1
 _INSPECTED = 64
@@ -90,7 +92,7 @@ def pack(
         ready += images
         on_progress(ready, count)
 
-    left = dict(enumerate(parts))
+    left, idle = dict(enumerate(parts)), StallDetector(_POLL_SECONDS)
     while left:
         done = {
             number
@@ -99,14 +101,32 @@ def pack(
         }
         left = {number: rows for number, rows in left.items() if number not in done}
         if left and not done:
-            time.sleep(_POLL_SECONDS)  # other processes hold what is left
+            _wait(folder, shard_path(folder, next(iter(left))).stem, idle)
     paths = [shard_path(folder, number) for number in range(len(parts))]
     with (folder / _LOCKS / _INDEX).open("a+") as lock:
-        while not try_lock(lock, seconds=_POLL_SECONDS):
-            on_progress(ready, count)
+        while not try_lock(lock):
+            _wait(folder, _INDEX, idle)
         for name in (*FILES, NAME):
             _discard_temporary(folder, name)
         return write_pack_index(folder, paths, dataset, options.limit, mask_facts(dataset), skip=skip)
+
+
+def _wait(folder: Path, name: str, idle: StallDetector) -> None:
+    """Wait a moment for another process, which holds a lock.
+
+    Raises:
+        ResourceError: it has written nothing for `timeout_seconds()` seconds.
+    """
+    with (folder / _LOCKS / name).open("a+") as lock:
+        try_lock(lock, seconds=_POLL_SECONDS)
+        if idle.is_stalled(
+            sum(path.stat().st_size for path in folder.glob("*.tar")) + _written_aside(folder)
+        ):
+            raise ResourceError(
+                f"timeout: another process packs {name}, without progress for {timeout_seconds():.0f} s",
+                where=signature(lock),
+                next="stop that process; then run the command again",
+            )
 
 
 def shard_path(folder: Path, number: int) -> Path:
@@ -140,6 +160,15 @@ def _complete(
         samples = _encoded(part, rows.tolist(), options, bad, on_images)
         write_shard(path, expected, number * size, samples, bad)
         return True
+
+
+def _written_aside(folder: Path) -> int:
+    """Bytes that all processes have written of files that are not complete."""
+    num_bytes = 0
+    for path in folder.glob(".*.tmp-*"):
+        with suppress(OSError):
+            num_bytes += path.stat().st_size
+    return num_bytes
 
 
 def _discard_temporary(folder: Path, name: str) -> None:
