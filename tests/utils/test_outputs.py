@@ -21,6 +21,7 @@ ALLOWED = {
     ("commands/classify.py", "Path('runs') / '-'.join(('classify', *names))"): "stems",
     ("workflows/architecture_figure.py", "stem.with_name(f'{stem.name}.json')"): "a path from the shell",
     ("workflows/tsne_figure.py", "stem.with_name(f'{stem.name}.json')"): "a path from the shell",
+    ("workflows/lr_figure.py", "stem.with_name(f'{stem.name}.json')"): "a path from the shell",
     ("workflows/feature_snapshots.py", "folder / f'epoch-{epoch:04d}.npz'"): "a number",
     (
         "workflows/plugin_skeleton.py",

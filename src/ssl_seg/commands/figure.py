@@ -6,6 +6,7 @@ from ssl_seg.commands import (
     figure_architecture,
     figure_confusion,
     figure_curves,
+    figure_lr,
     figure_masks,
     figure_tsne,
     figure_views,
@@ -18,4 +19,5 @@ app.command("curves", cls=Command)(figure_curves.curves)
 app.command("confusion", cls=Command)(figure_confusion.confusion)
 app.command("masks", cls=Command)(figure_masks.masks)
 app.command("views", cls=Command)(figure_views.views)
+app.command("lr", cls=Command, context_settings=figure_lr.SETTINGS)(figure_lr.lr)
 app.command("architecture", cls=Command)(figure_architecture.architecture)
