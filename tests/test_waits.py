@@ -72,7 +72,6 @@ ALLOWED = {
     ("data/file_digests.py", "get"): "a context variable",
     ("commands/from_python.py", "get"): "a context variable",
     ("utils/progress.py", "get"): "a context variable",
-    ("workflows/trial.py", "get"): "a context variable",
     ("utils/lock.py", "flock"): "LOCK_NB: it does not wait",
     ("utils/lock.py", "sleep"): "in a loop with a deadline",
     (
