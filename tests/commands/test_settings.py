@@ -1,6 +1,7 @@
 """From settings to optimizer and record."""
 
 import json
+import re
 from dataclasses import asdict
 
 import pytest
@@ -111,7 +112,8 @@ def test_every_option_of_pre_training_is_recorded_default_or_not(cli, tmp_path):
     page = tmp_path / "r.html"
     assert cli("report", tmp_path / "r", "--out", page)[0] == 0
     text = page.read_text()
-    assert "ssl.decay" in text and "views.2.solarize_p" in text and "o.ssl.decay" not in text
+    assert '<th scope="row">decay</th><td>0.9</td>' in text and "o.ssl.decay" not in text
+    assert re.search(r"solarization, probability</th>\s*<td[^>]*>0</td>\s*<td[^>]*>0\.2</td>", text)
 
 
 @pytest.mark.parametrize(
