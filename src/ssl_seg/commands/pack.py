@@ -37,7 +37,7 @@ def pack(
     cache: flags.Cache = None,
     progress: flags.Progress = True,
 ) -> PackedImages:
-    """Pack images, labels and masks into tar files (WebDataset layout) with an index.
+    """Pack images, labels and masks into WebDataset tar files.
 
     Any command then takes shards:FOLDER as data. The same command continues interrupted packing; run it
     several times at once to pack with several processes.
