@@ -128,7 +128,10 @@ def check_command(words):
     assert (
         not hasattr(command, "commands") or command.invoke_without_command or words[0] == "..." or words == []
     )
-    known = {name for parameter in command.params for name in parameter.opts}
+    parameters = list(command.params)
+    if command.name == "lr":  # takes the flags of the command that follows, too
+        parameters += program().commands[words[0]].params
+    known = {name for parameter in parameters for name in parameter.opts}
     for word in words:
         if word.startswith("-") and word != "-" and not word[1:].isdigit():
             assert word in known, f"{command.name} has no flag {word}"

@@ -15,7 +15,7 @@ from ssl_seg.weights.checkpoint_files import digest_of
 NAME = "digests.json"
 _FILES = (
     *("run.toml", "scores.jsonl", "result.json", "masks.json"),
-    *("confusion.csv", "val_predictions.csv", "val_confusions.npz"),
+    *("confusion.csv", "val.csv", "val_predictions.csv", "val_confusions.npz"),
     *("probe_predictions.csv", "probe_untrained.csv"),
 )
 
