@@ -69,7 +69,7 @@ def test_progress_is_shown_and_nothing_else(folder, capfd):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"batch_size": 1}, "batch_size: .*greater than or equal to 2"),
+        ({"batch_size": 1}, "batch_size: a number from 2 to"),
         ({"epochs": "many"}, "epochs: .*integer"),
         ({"schedule": "zigzag"}, "schedule: .*cosine"),
         ({"option": ["ssl.decai=1"]}, "decai"),

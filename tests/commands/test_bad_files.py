@@ -155,6 +155,7 @@ ALLOWED = {
     ("commands/study.py", "study"): "runs, each of which was told of when it ended",
     ("engine/run_settings.py", "check_resume_config"): "flags that were typed",
     ("data/file_pairs.py", "pair_files"): "examples of names",
+    ("data/label_maps.py", "_indices"): "names of classes",
     ("engine/run_settings.py", "read_settings"): "settings, all of them in the file",
 }
 

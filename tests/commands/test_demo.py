@@ -8,6 +8,7 @@ from ssl_seg.study.config import StudyConfig
 
 
 def test_its_study_is_one_that_can_be_run(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr("ssl_seg.study.runner.SERVER_COMMAND", ("false",))
     monkeypatch.setattr("ssl_seg.study.runner.PYTHON_COMMAND", ("false",))
     file = tmp_path / 'a "quoted" folder' / "study.toml"
     cli("demo", "--out", file.parent)
@@ -31,6 +32,7 @@ def test_another_study_in_its_folder_stays(cli, tmp_path):
 
 
 def test_it_goes_on_where_it_was_stopped(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr("ssl_seg.study.runner.SERVER_COMMAND", ("false",))
     monkeypatch.setattr("ssl_seg.study.runner.PYTHON_COMMAND", ("false",))
     code, text, err = cli("demo", "--out", tmp_path / "out")
     assert code == 1 and f"next: ssl-seg study {tmp_path / 'out' / 'study.toml'}" in err

@@ -44,7 +44,7 @@ def test_a_range_holds_for_all_images_and_later_for_what_the_model_sees(plates, 
     assert read_metadata(out / "model.safetensors")["range"] == [0, 4095]
     assert read_metadata(out / "backbone.safetensors")["range"] == [0, 4095]
     for run in (out, out / "backbone.safetensors"):
-        how = {"precision": "fp32", "cpu": True, "cache": None, "bad_images": "stop"}
+        how = {"precision": "fp32", "device": "cpu", "cache": None, "bad_images": "stop"}
         with InferenceSession(str(run), "last", NET[1], None, None, {}, **how) as session:
             assert session.dataset(str(plates)).levels.range == (0, 4095)
             assert session.dataset("demo:4")  # a format without a range has none

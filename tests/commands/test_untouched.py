@@ -92,4 +92,4 @@ def test_the_report_keeps_the_row_of_a_run_whose_resume_was_refused(cli, tmp_pat
     assert code == 0, err
     assert "no run is finished" not in (tmp_path / "page.md").read_text()
     score = json.loads((run / "scores.jsonl").read_text())["val_top1"]
-    assert f"{score:.4f}" in (tmp_path / "page.md").read_text()
+    assert f"{score:.2f}" in (tmp_path / "page.md").read_text()  # of few images

@@ -61,6 +61,7 @@ ALLOWED = {
     ("data/shards/encoding.py", "_encoded"): "into memory",
     ("data/shards/packing.py", "_complete"): "a lock",
     ("data/shards/packing.py", "pack"): "a lock",
+    ("data/shards/packing.py", "_wait"): "a lock",
     ("workflows/pseudo_labels.py", "_link"): "into the folder that gets its final name when all is written",
     ("exporting/onnx.py", "write"): "into a file that `atomic_output` gives its final name",
     ("exporting/output.py", "write_tensors"): "into a file that `atomic_output` gives its final name",

@@ -13,6 +13,7 @@ from ssl_seg.workflows.config import ClassificationConfig, PretrainConfig, Segme
 
 CONFIGS = {train: PretrainConfig, classify: ClassificationConfig, segment: SegmentationConfig}
 ABOUT_THE_CALL = {"out", "config", "option", "resume", "progress"}
+ABOUT_THE_CALL |= {"cpu", "dry_run"}  # an alias of `device`; and what is no run
 
 
 @pytest.mark.parametrize("command", CONFIGS, ids=lambda command: command.__name__)
@@ -21,7 +22,7 @@ def test_settings_are_the_parameters_of_the_command_in_their_order(command):
     names = [name for name in parameters if name not in ABOUT_THE_CALL]
     config = CONFIGS[command]()
     assert list(config.settings()) == [*names, "o"]
-    assert {field.name for field in fields(config)} == {*names, "o"}
+    assert {field.name for field in fields(config)} == {*names, "o", "dry_run"}
     data = names[0]
     for name in names[1:]:
         assert getattr(config, name) == parameters[name].default, name

@@ -8,6 +8,7 @@ import typer
 from ssl_seg.commands import flags
 from ssl_seg.commands.from_python import from_python
 from ssl_seg.errors import pluralize
+from ssl_seg.utils import limits
 from ssl_seg.utils.progress import ProgressDisplay, echo
 from ssl_seg.utils.text import shown, size_text
 from ssl_seg.workflows.flag_values import read_options
@@ -23,7 +24,10 @@ def pack(
     labels: Annotated[bool, flags.data_flag("--labels", help="Require a class for each image.")] = False,
     masks: Annotated[bool, flags.data_flag("--masks", help="Require a mask for each image.")] = False,
     canvas: Annotated[
-        int, flags.data_flag(min=16, help="Downscale larger images to fit a square of this side.")
+        int,
+        flags.data_flag(
+            min=16, max=limits.SIDE, help="Downscale larger images to fit a square of this side."
+        ),
     ] = 256,
     quality: Annotated[
         int,
@@ -31,7 +35,7 @@ def pack(
             min=0, max=100, help="JPEG quality; 0: lossless PNG. A JPEG that fits is kept as it is."
         ),
     ] = 90,
-    shard_size: Annotated[int, flags.data_flag(min=1, help="Size of a shard in MiB.")] = 256,
+    shard_size: Annotated[int, flags.data_flag(min=1, max=2**20, help="Size of a shard in MiB.")] = 256,
     bad_images: flags.BadImages = "stop",
     option: flags.Option = None,
     cache: flags.Cache = None,

@@ -138,6 +138,7 @@ def no_images(what: str, missing: Sequence[str], folder: str) -> DataError:
         f"{len(missing)} images of {what} are not in {folder}",
         where=", ".join(missing[:5]),
         next="-o data.images=FOLDER",
+        faults=[(name, "annotated, but not there") for name in missing],
     )
 
 

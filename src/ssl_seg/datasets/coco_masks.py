@@ -15,7 +15,7 @@ from ssl_seg.data.splits import choose, kind_of, split_folder
 from ssl_seg.errors import DataError, pluralize
 from ssl_seg.hooks import hookimpl
 from ssl_seg.utils.home import expanded
-from ssl_seg.utils.toml import read_json
+from ssl_seg.utils.toml import parse_json, read_json
 
 
 def coco_masks(
@@ -67,7 +67,7 @@ def coco_masks(
     sizes = [(int(image["height"]), int(image["width"])) for image in content["images"]]
 
     def draw(index: int) -> tuple[Shape, list[Layer]]:
-        return sizes[index], [_layer(sizes[index], *shape) for shape in json.loads(shapes[index])]
+        return sizes[index], [_layer(sizes[index], *shape) for shape in parse_json(shapes[index])]
 
     def identify(index: int) -> str:
         return f"{sizes[index]} {hashlib.sha256(shapes[index].encode()).hexdigest()}"

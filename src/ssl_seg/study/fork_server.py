@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import IO, Any, Self
 
 from ssl_seg.utils.timeout import StallDetector, timeout_seconds
+from ssl_seg.utils.toml import parse_json
 
 _MAX_BYTES = 2**16  # of a request: the command line of a run
 _POLL_SECONDS = 0.1
@@ -69,7 +70,7 @@ def _next_request(study: socket.socket) -> tuple[list[str], int] | None:
     with suppress(OSError):
         message, handles, _, _ = socket.recv_fds(study, _MAX_BYTES, 1)
         if message and handles:
-            return json.loads(message), handles[0]
+            return parse_json(message), handles[0]
     return None
 
 

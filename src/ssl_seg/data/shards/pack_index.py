@@ -22,6 +22,7 @@ from typing import Any, Self
 import numpy as np
 
 from ssl_seg.base import Dataset
+from ssl_seg.data.cache_builder import faults_of
 from ssl_seg.data.cache_integrity import index_digest
 from ssl_seg.data.shards.shard_file import ShardIndex, index_path, read_shard_index
 from ssl_seg.errors import DataError, ResourceError
@@ -67,6 +68,7 @@ def write_pack_index(
                 f"{len(bad)} of {len(dataset)} images are unreadable",
                 where=first_lines([f"{dataset.samples[row][0]}: {bad[row]}" for row in sorted(bad)]),
                 next="repair or remove them, or use --bad-images skip",
+                faults=faults_of(dataset, bad),
             )
     index: dict[str, Any] = {
         "format": FORMAT,
