@@ -30,10 +30,9 @@ Change = tuple[str, Any]
 
 
 def no_children() -> None:
-    """A study's runs are programs of their own: here they fail at once, as with a wrong flag."""
-    patch(
-        "ssl_seg.study.runner.PYTHON_COMMAND", ("/bin/sh", "-c", "exit 2")
-    ).start()  # fails if it was renamed
+    """A study's runs are processes of their own: here they fail at once, as with a wrong flag."""
+    for name in ("SERVER_COMMAND", "PYTHON_COMMAND"):  # no forks, then no programs
+        patch(f"ssl_seg.study.runner.{name}", ("/bin/sh", "-c", "exit 2")).start()  # fails if it was renamed
 
 
 def cases(lab: Lab, seed: int) -> Iterator[Case]:
