@@ -30,13 +30,13 @@ def table(tmp_path):
 @pytest.fixture
 def read(monkeypatch):
     """The names of the files that are read; no file is too fresh to be remembered."""
-    names, real = [], module._read
+    names, real = [], module.file_digest
 
     def reading(path):
         names.append(Path(path).name)
         return real(path)
 
-    monkeypatch.setattr(module, "_read", reading)
+    monkeypatch.setattr(module, "file_digest", reading)
     monkeypatch.setattr(module, "_FRESH", 0)
     return names
 

@@ -63,7 +63,7 @@ def architecture(
 
 
 def _print_totals(networks: list["Network"], paths: list[Path]) -> None:
-    from ssl_seg.figures.architecture.network import brief as short
+    from ssl_seg.utils.text import brief as short
 
     for network in networks:
         echo(

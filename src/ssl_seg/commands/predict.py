@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 
 from ssl_seg.commands import flags
 from ssl_seg.commands.from_python import from_python
-from ssl_seg.errors import WeightsError
 from ssl_seg.utils import limits
 from ssl_seg.utils.progress import echo
 from ssl_seg.workflows.flag_values import device_of, read_options
@@ -83,10 +82,7 @@ def predict(
     files = PredictionFiles(top, probabilities, uncertainty, overlay, indices, polygons, overwrite)
     options = read_options(option or [], image_folder)
     with InferenceSession(run, which, backbone, head, None, options, **session_flags) as session:
-        if session.loaded.model is None:
-            raise WeightsError(
-                f"{run} has no classifier or segmentation head", next=f"ssl-seg classify TRAIN --init {run}"
-            )
+        session.require_head()
         use_recorded_temperature(session)
         is_masks = session.loaded.metadata["task"] == "segment"
         result = (

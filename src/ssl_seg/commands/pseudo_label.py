@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 from ssl_seg.commands import flags
 from ssl_seg.commands.from_python import from_python
-from ssl_seg.errors import WeightsError
 from ssl_seg.utils.progress import echo
 from ssl_seg.utils.text import shown
 from ssl_seg.workflows.flag_values import device_of, read_options
@@ -66,10 +65,7 @@ def pseudo_label(
     window, rule = SlidingWindow(tile, overlap), Thresholds(threshold, per_class_share)
     options = read_options(option or [], image_folder)
     with InferenceSession(run, which, backbone, head, None, options, **session_flags) as session:
-        if session.loaded.model is None:
-            raise WeightsError(
-                f"{run} has no classifier or segmentation head", next=f"ssl-seg classify TRAIN --init {run}"
-            )
+        session.require_head()
         use_recorded_temperature(session)
         task = session.loaded.metadata["task"]
         labels = write_labels(session, images, out, window, rule)

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from ssl_seg.base import IGNORE_INDEX, Dataset
+from ssl_seg.data.canvases import fitted
 from ssl_seg.data.mask_files import downsample_mask
 from ssl_seg.errors import UsageError
 
@@ -73,9 +74,7 @@ class Arrays(Dataset):
         return downsample_mask(np.ascontiguousarray(self._masks[index]), *self._reduced_size(canvas))
 
     def _reduced_size(self, canvas: int) -> tuple[int, int]:
-        height, width = self.size(0)
-        scale = min(1.0, canvas / max(height, width))
-        return max(1, round(height * scale)), max(1, round(width * scale))
+        return fitted(*self.size(0), canvas)
 
 
 def _array(values: Any) -> NDArray[Any]:

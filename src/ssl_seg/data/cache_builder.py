@@ -64,10 +64,10 @@ def build_cache(
             columns, bad = _write_arrays(rows_read, dataset, aside, on_progress)
         if bad and bad_images == "stop":
             what = f"{len(bad)} of {len(dataset)} images are unreadable"
-            raise _bad_images(dataset, bad, what, "repair or remove them, or use --bad-images skip")
+            raise bad_images_error(dataset, bad, what, "repair or remove them, or use --bad-images skip")
         rows = columns["rows"]
         if not rows:
-            raise _bad_images(dataset, bad, "all images are unreadable")
+            raise bad_images_error(dataset, bad, "all images are unreadable")
         columns["targets"] = [dataset.samples[row][1] for row in rows]
         for name, values in columns.items():
             np.asarray(values, dtype=np.int64).tofile(aside / f"{name}.i64")
@@ -168,9 +168,10 @@ def _decode_one(dataset: Dataset, index: int, limit: int, side: int) -> _Decoded
     return _DecodedSample(canvas, mask, (image.shape[0], image.shape[1]), pixel_digest(image))
 
 
-def _bad_images(
+def bad_images_error(
     dataset: Dataset, bad: dict[int, str], what: str, advice: str = "repair or remove them"
 ) -> DataError:
+    """That images cannot be read: some of them in `where`, all in `faults`."""
     lines = [f"{dataset.samples[index][0]}: {why}" for index, why in bad.items()]
     return DataError(what, where=first_lines(lines), next=advice, faults=faults_of(dataset, bad))
 

@@ -1,11 +1,11 @@
 """One process builds an image cache, the others wait; the files of builds that were killed are removed."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from ssl_seg.errors import ResourceError
-from ssl_seg.utils.files import discard
+from ssl_seg.utils.files import discard, total_size
 from ssl_seg.utils.lock import sign, signature, try_lock
 from ssl_seg.utils.timeout import StallDetector, timeout_seconds
 
@@ -23,7 +23,7 @@ def build_lock(folder: Path, wait: Callable[[], None]) -> Iterator[None]:
         idle = StallDetector(_POLL_SECONDS)
         while not try_lock(lock, seconds=_POLL_SECONDS):
             wait()
-            if idle.is_stalled(_written(folder)):
+            if idle.is_stalled(total_size(folder.parent.glob(f".{folder.name}.tmp-*/*"))):
                 raise ResourceError(
                     f"timeout: another process is building the image cache, without progress for {timeout_seconds():.0f} s",
                     where=f"{folder}: {signature(lock)}",
@@ -31,15 +31,6 @@ def build_lock(folder: Path, wait: Callable[[], None]) -> Iterator[None]:
                 )
         sign(lock)
         yield
-
-
-def _written(folder: Path) -> int:
-    """Return the bytes that a build has written so far."""
-    num_bytes = 0
-    for path in folder.parent.glob(f".{folder.name}.tmp-*/*"):
-        with suppress(OSError):
-            num_bytes += path.stat().st_size
-    return num_bytes
 
 
 def remove_stale_builds(cache: Path, folder: Path) -> None:

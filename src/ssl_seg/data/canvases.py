@@ -45,6 +45,12 @@ def pixels_of(height: int, width: int, limit: int) -> int:
     return side * _shorter(short, side, long)
 
 
+def fitted(height: int, width: int, side: int) -> tuple[int, int]:
+    """Height and width of an image that is reduced to fit a square of this side."""
+    scale = min(1.0, side / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
 def reduced(dataset: Dataset, index: int, limit: int) -> tuple[NDArray[np.uint8], int]:
     """An image, reduced as `side_of` says, and that side: with it, `dataset.mask` gives what fits the image.
 

@@ -1,5 +1,6 @@
 """Masks that are drawn from annotations, or from a file for each class."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -148,6 +149,5 @@ def check_unique(names: Sequence[str], what: str) -> None:
     Raises:
         UsageError: one is.
     """
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+    if twice := next((name for name, count in Counter(names).items() if count > 1), None):
         raise UsageError(f"{what} lists {twice} twice", next="merge its annotations")

@@ -51,7 +51,7 @@ def content_digest(path: str) -> str:
     if not stat.S_ISREG(info.st_mode):
         return "special"
     digests = _current.get()
-    return _read(path).hex() if digests is None else digests.of(path, info).hex()
+    return file_digest(path).hex() if digests is None else digests.of(path, info).hex()
 
 
 def identities(
@@ -107,7 +107,7 @@ class FileDigests:
         row = bisect_left(self._paths, key)
         if row < len(self._paths) and self._paths[row] == key and self._states[row] == state:
             return bytes(self._digests[16 * row : 16 * (row + 1)])
-        digest = _read(path)
+        digest = file_digest(path)
         if time_ns() - max(info.st_mtime_ns, info.st_ctime_ns) > _FRESH and _state(os.stat(path)) == state:
             with self._adding:
                 self._new.extend((key, state, *np.frombuffer(digest, np.uint64).tolist()))
@@ -170,6 +170,11 @@ def _hash(data: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 
-def _read(path: str) -> bytes:
+def file_digest(path: str | Path) -> bytes:
+    """The digest of a file's content, which is read.
+
+    Raises:
+        OSError: it cannot be.
+    """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()

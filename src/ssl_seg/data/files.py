@@ -5,7 +5,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import overload
+from typing import Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,20 @@ class FileList(Sequence[tuple[str, int]]):
             names += os.fsencode(name)
             ends.append(len(names))
             targets.append(target)
-        self._names, self._ends, self.targets = bytes(names), ends, targets
+        self._names: bytes | memoryview = bytes(names)
+        self._ends: Sequence[int] = ends
+        self.targets: Sequence[int] = targets
+
+    @classmethod
+    def over(cls, names: memoryview, ends: Sequence[int], targets: Sequence[int]) -> Self:
+        """A list over arrays that are mapped, and not copied.
+
+        Args:
+            names: bytes of all names, joined. ends: 0, then where each ends. targets: of each.
+        """
+        files = cls(())
+        files._names, files._ends, files.targets = names, ends, targets
+        return files
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -45,7 +58,7 @@ class FileList(Sequence[tuple[str, int]]):
             index += len(self)
         if not 0 <= index < len(self):
             raise IndexError(index)
-        name = self._names[self._ends[index] : self._ends[index + 1]]
+        name = bytes(self._names[self._ends[index] : self._ends[index + 1]])
         return os.fsdecode(name), self.targets[index]
 
 

@@ -147,7 +147,7 @@ def _stratified(weights: NDArray[np.float64], share: float) -> NDArray[np.bool_]
         got, left = got + weights[unit], left - present[unit]
 
     def gain(unit: np.intp) -> float:
-        """By how much a unit brings the classes nearer to their shares, in all."""
+        """Decrease of the distance between the classes and their shares, summed over the classes."""
         return float(((np.abs(got - wanted) - np.abs(got + weights[unit] - wanted)) / scale).sum())
 
     for index in np.argsort(left, kind="stable"):

@@ -99,7 +99,8 @@ class Loader:
 
     A thread prepares the batches of the next steps: all that a step needs lies in one pinned block, which is
     copied once and without waiting. A cache that fits in `memory_fraction` of the free device memory is copied
-    there at the start; of a larger one, images come in the block. On the CPU, batches are read at every step.
+    there at the start; of a larger one, images come in the block. On the CPU, batches are read at every step,
+    and those of shards are decoded ahead.
 
     Args:
         image_cache: the images.

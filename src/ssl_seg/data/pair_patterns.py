@@ -10,7 +10,7 @@ from ssl_seg.errors import UsageError
 _PART = re.compile(r"\{(\w*)\}(/)?|(\*\*/)|(\*)|([^{*]+|[{*])")
 _ANY = "{folder}/{stem}.*"
 FOLDER = "folder"  # the one placeholder that may hold several folders, or none
-CLASS = "class"  # tells the masks of one image apart
+CLASS = "class"  # distinguishes the masks of one image
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def wrap_in_ddp(module: nn.Module) -> nn.Module:
     # two BatchNorm passes before one backward forbid copying buffers between processes
     known = inspect.signature(DistributedDataParallel).parameters
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    # many backbones have a last norm that nothing looks at: the first step tells which parts those are
+    # the output of many backbones' last norm is unused: the first step finds the parameters without a gradient
     options: dict[str, Any] = {buffers: False, "static_graph": True, "gradient_as_bucket_view": True}
     return DistributedDataParallel(module, **options)
 

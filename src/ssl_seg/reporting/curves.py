@@ -35,10 +35,10 @@ def curves(collected: ReportData, command: str) -> Curves:
     indices = collected.color_indices
     stages = sorted(collected.of(command), key=lambda stage: indices[stage.stage.name])
     keys = keys_of(run for stage in stages for run in stage.runs)
-    training = {_OF_TRAINING.get(key, key.removeprefix("val_")) for key in keys if key.startswith("val_")}
+    training = {_of_training(key) for key in keys if key.startswith("val_")}
     charts, pairs = [], 0
     for key in (key for key in keys if key not in training):
-        of_training = _OF_TRAINING.get(key, key.removeprefix("val_")) if key.startswith("val_") else ""
+        of_training = _of_training(key) if key.startswith("val_") else ""
         pairs += of_training in keys
         lines = []
         for stage in stages:
@@ -49,6 +49,11 @@ def curves(collected: ReportData, command: str) -> Curves:
             charts.append((score_name(key), chart))
     legend = [(stage.label, indices[stage.stage.name]) for stage in stages]
     return Curves(command, legend, charts, any(len(stage.runs) > 1 for stage in stages), pairs > 0)
+
+
+def _of_training(key: str) -> str:
+    """The score on the training images of the same quantity."""
+    return _OF_TRAINING.get(key, key.removeprefix("val_"))
 
 
 def _line(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from ssl_seg.utils.text import strip_unprintable
+from ssl_seg.utils.text import brief, strip_unprintable
 
 _WIDTH, _HEIGHT, _GAP = 118, 46, 34  # of a box, and between boxes
 _MOST = 12  # modules
@@ -65,7 +65,7 @@ def _box(key: str, module: Mapping[str, Any], x: float, y: float) -> str:
     width = 3 if key == "backbone" else 1.2
     dashes = "" if module.get("trained") else ' stroke-dasharray="5 3"'
     count = module["parameters"]
-    said = f"{_short(count)} parameters" if count else "no parameters"
+    said = f"{brief(count)} parameters" if count else "no parameters"
     middle = x + _WIDTH / 2
     return (
         f'<rect x="{x}" y="{y}" width="{_WIDTH}" height="{_HEIGHT}" rx="5" fill="none" stroke="{color}" '
@@ -80,10 +80,3 @@ def _arrow(x1: float, y1: float, x2: float, y2: float, *, dashed: bool = False) 
     tip = f"M{x2 - 4} {y2 - 7}h8l-4 7z" if dashed else f"M{x2 - 7} {y2 - 4}v8l7 -4z"
     line = f'<path class="axis" fill="none"{dashes} d="M{x1} {y1}L{x2} {y2}"/>'
     return f'{line}<path class="faint" d="{tip}"/>'
-
-
-def _short(count: int) -> str:
-    for unit, size in (("M", 1_000_000), ("k", 1_000)):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return str(count)

@@ -3,7 +3,7 @@
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -98,3 +98,12 @@ def discard(path: Path) -> None:
     else:
         with suppress(OSError):  # as a rule it has its final name by now
             path.unlink()
+
+
+def total_size(paths: Iterable[Path]) -> int:
+    """Bytes of some files; those that are gone have none."""
+    num_bytes = 0
+    for path in paths:
+        with suppress(OSError):
+            num_bytes += path.stat().st_size
+    return num_bytes

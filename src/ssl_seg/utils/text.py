@@ -106,6 +106,14 @@ def size_text(count: float) -> str:
     return f"{count:.1f}".removesuffix(".0") + f" {unit}"
 
 
+def brief(number: int, digits: int = 3) -> str:
+    """`134000000` -> `134 M`, with so many significant digits."""
+    for unit, name in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if number >= unit * 0.9995:  # 999,999 is 1 M
+            return f"{number / unit:#.{digits}g}".rstrip(".") + name
+    return str(number)
+
+
 def short_name(spec: str) -> str:
     """`./my_method.py:Mine` -> `Mine`, `csv:office/train.csv` -> `train`: for the name of a folder."""
     return Path(spec.rpartition(".py:")[2]).stem or "data"

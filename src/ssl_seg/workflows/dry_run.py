@@ -82,9 +82,8 @@ class DryRun:
             nonlocal validation
             if epoch != last_epoch or not self._validates:
                 return {}
-            options[
-                "stopping"
-            ].is_last = False  # what is kept of the first and of the last epoch alone takes its time
+            # what is kept of the first and of the last epoch alone takes its time
+            options["stopping"].is_last = False
             started = perf_counter()
             scores: Mapping[str, float] = validate(every * -(-2 // every))
             validation = perf_counter() - started if scores else 0.0

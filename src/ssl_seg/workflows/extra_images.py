@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ssl_seg.data.image_cache import ImageCache
     from ssl_seg.workflows.config import FinetuneConfig
     from ssl_seg.workflows.session import Session
-    from ssl_seg.workflows.task import FinetuneData, OpenDataset
+    from ssl_seg.workflows.task import C, FinetuneData, M, OpenDataset, Task
 
 _SHOWN = 8
 
@@ -40,7 +40,22 @@ def check_extra_weight(config: "FinetuneConfig") -> None:
         )
 
 
-def open_extra(config: "FinetuneConfig", open_dataset: "OpenDataset", *, masks: bool) -> "Dataset | None":
+def load_with_extra_images(
+    task: "Task[C, M]", session: "Session", config: "C", open_dataset: "OpenDataset"
+) -> "tuple[FinetuneData, C]":
+    """What a task trains on and validates with, and the images of `--extra`; see `Task.load_data`.
+
+    Raises:
+        DataError: see `with_extra_images`.
+    """
+    extra = _open_extra(
+        config, open_dataset, masks=task.pixels
+    )  # a typing error is found before images are read
+    data, config = task.load_data(session, config, open_dataset)
+    return with_extra_images(session, config, data, extra), config
+
+
+def _open_extra(config: "FinetuneConfig", open_dataset: "OpenDataset", *, masks: bool) -> "Dataset | None":
     """The dataset of `--extra`, if there is one.
 
     Raises:

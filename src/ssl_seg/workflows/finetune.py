@@ -28,7 +28,7 @@ def component_names(config: "FinetuneConfig") -> list[tuple[str, str]]:
 def finetune_by_names(task: Task[C, M], config: C, folder: Path, *, resume: bool) -> RunResult:
     """Build what the settings name, train and measure it in a run's folder."""
     from ssl_seg.workflows.components import Components, with_canonical_names
-    from ssl_seg.workflows.extra_images import check_extra_weight, open_extra, with_extra_images
+    from ssl_seg.workflows.extra_images import check_extra_weight, load_with_extra_images
     from ssl_seg.workflows.init_weights import resolve_init_weights
 
     check_extra_weight(config)
@@ -49,9 +49,7 @@ def finetune_by_names(task: Task[C, M], config: C, folder: Path, *, resume: bool
         )
         config = init.applied_to(config)
         open_dataset = partial(_open_dataset, components, config)
-        extra = open_extra(config, open_dataset, masks=task.pixels)
-        data, config = task.load_data(session, config, open_dataset)
-        data = with_extra_images(session, config, data, extra)
+        data, config = load_with_extra_images(task, session, config, open_dataset)
         model, config = _build_model(task, session, config, components, data)
         # a resumed run has its own weights, but the features of a frozen backbone come before they are read
         if config.freeze or not session.run_dir.resume:

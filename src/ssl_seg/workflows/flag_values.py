@@ -28,7 +28,7 @@ def config_from_flags(values: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("out", "config", "resume", "option", "progress"):
         del config[name]
     if values["resume"] and config["dry_run"]:
-        raise UsageError("--dry-run tries a new run, --resume goes on with one", next="one of them")
+        raise UsageError("--dry-run and --resume exclude each other", next="one of them")
     config["device"] = device_of(config["device"], bool(config.pop("cpu")))
     config["o"] = read_options(values["option"] or [])
     check_batch_split(config, 1)

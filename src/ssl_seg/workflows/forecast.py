@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ssl_seg.errors import pluralize
-from ssl_seg.utils.text import format_duration, size_text
+from ssl_seg.utils.text import brief, format_duration, size_text
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Forecast:
 
     def lines(self) -> list[str]:
         """For people."""
-        parameters = ", ".join(f"{_millions(count)} {name}" for name, count in self.parameters.items())
+        parameters = ", ".join(f"{brief(count)} {name}" for name, count in self.parameters.items())
         memory = (
             "peak on the GPU" if self.measured else "estimated: weights, gradients, optimizer, activations"
         )
@@ -81,7 +81,3 @@ def _shown(shapes: Sequence[tuple[int, ...]]) -> str:
     """`2 of 64 x 3 x 128 x 128, 64`."""
     texts = {" x ".join(map(str, shape)): shapes.count(shape) for shape in shapes}
     return ", ".join(f"{count} of {text}" if count > 1 else text for text, count in texts.items())
-
-
-def _millions(count: int) -> str:
-    return f"{count / 1e6:.3g} M" if count >= 1e5 else f"{count}"

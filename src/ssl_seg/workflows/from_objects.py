@@ -176,7 +176,7 @@ def _finetune(
 ) -> RunResult:
     from ssl_seg.plugins import load_plugins
     from ssl_seg.workflows.components import Components
-    from ssl_seg.workflows.extra_images import check_extra_weight, open_extra, with_extra_images
+    from ssl_seg.workflows.extra_images import check_extra_weight, load_with_extra_images
     from ssl_seg.workflows.finetune import run_finetuning
 
     def open_dataset(role: str, **needs: Any) -> Any:
@@ -194,9 +194,7 @@ def _finetune(
         open_session(task.command, folder, config, resume=resume, components=metrics) as session,
     ):
         components = Components(session.plugins.registry)
-        data, config = task.load_data(session, config, open_dataset)
-        extra = open_extra(config, open_dataset, masks=task.pixels)
-        data = with_extra_images(session, config, data, extra)
+        data, config = load_with_extra_images(task, session, config, open_dataset)
         check_classes_of(model, session.device, config.size, data)
         module = task.build_module(model, config, data) if module is None else module
         recipe = task.recipe_for(model.backbone, freeze=config.freeze)

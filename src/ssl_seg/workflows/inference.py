@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ssl_seg.engine.run_dir import RUN_FILES
+from ssl_seg.errors import WeightsError
 from ssl_seg.study.run_paths import find_run
 from ssl_seg.utils.code_names import TypedName
 from ssl_seg.utils.progress import ProgressDisplay
@@ -98,6 +99,18 @@ class InferenceSession:
 
     def __exit__(self, *_: object) -> None:
         self.progress.__exit__()
+
+    def require_head(self) -> None:
+        """See that the model predicts classes.
+
+        Raises:
+            WeightsError: it is a backbone alone.
+        """
+        if self.loaded.model is None:
+            raise WeightsError(
+                f"{self.run} has no classifier or segmentation head",
+                next=f"ssl-seg classify TRAIN --init {self.run}",
+            )
 
     def dataset(self, data_spec: str | Sequence[str], *, split: str = "val", **needs: Any) -> "Dataset":
         """The images that `data_spec`, which a person has typed, names; `needs`: see `open_dataset`.

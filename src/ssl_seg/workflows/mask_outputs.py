@@ -75,7 +75,7 @@ def predict_masks(
 def images_among(
     names: list[str], metadata: Mapping[str, Any], print_line: Callable[[str], None]
 ) -> list[int]:
-    """Indices of the images; where masks lie beside them, these are told by their names and left out."""
+    """Indices of the images; files that are masks by their names are left out."""
     stems = [PurePath(name).stem for name in names]
     image, mask = (
         (metadata.get(f"{kind}_prefix", ""), metadata[f"{kind}_suffix"]) for kind in ("image", "mask")

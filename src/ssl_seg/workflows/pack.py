@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ssl_seg.errors import OutputInUseError, UsageError
 
@@ -59,7 +59,6 @@ def pack_images(
     """
     import os
 
-    from ssl_seg.data.shards.pack_index import read_pack_index
     from ssl_seg.data.shards.packing import PackOptions, pack
     from ssl_seg.plugins import load_plugins
     from ssl_seg.workflows.data import open_dataset
@@ -73,11 +72,9 @@ def pack_images(
     registry = load_plugins().registry
     dataset = open_dataset(registry, data, labelled=labels, masks=masks, options=options)
     settings = PackOptions(canvas, quality, shard_megabytes << 20, threads=os.cpu_count() or 1)
-    bad = pack(dataset, out, settings, cache, skip=bad_images == "skip", on_progress=progress.reading)
-    index: dict[str, Any] = read_pack_index(out)
-    return PackedImages(
-        out, index["count"], len(index["shards"]), sum(shard["bytes"] for shard in index["shards"]), len(bad)
-    )
+    index = pack(dataset, out, settings, cache, skip=bad_images == "skip", on_progress=progress.reading)
+    num_bytes = sum(shard["bytes"] for shard in index["shards"])
+    return PackedImages(out, index["count"], len(index["shards"]), num_bytes, index["left_out"])
 
 
 def _check_folder(out: Path) -> None:

@@ -70,11 +70,13 @@ def test_packed_images_are_those_of_an_image_cache(folder, tmp_path):
 
 
 def test_lossless_shards_have_exactly_the_pixels(folder, tmp_path):
-    options = PackOptions(limit=LIMIT, quality=0, shuffle=False)
-    shards = ImageCache(packed(folder, tmp_path / "out", options))
+    dataset = ShardDataset(packed(folder, tmp_path / "out", PackOptions(limit=LIMIT, quality=0)))
     raw = open_image_cache(photos(folder), LIMIT, tmp_path / "cache")
-    rows = torch.arange(COUNT + 2)
-    assert torch.equal(shards.at(rows)[0], raw.at(rows)[0])
+    order = torch.tensor(
+        [sorted(name for name, _ in dataset.samples).index(name) for name, _ in dataset.samples]
+    )
+    assert [photos(folder).samples[row] for row in order.tolist()] == list(dataset.samples)
+    assert torch.equal(ImageCache(dataset.folder).at(torch.arange(COUNT + 2))[0], raw.at(order)[0])
 
 
 def test_members_are_grouped_as_webdataset_does(folder, tmp_path):

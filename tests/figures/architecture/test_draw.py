@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from ssl_seg.figures.architecture.draw import WIDTH, architecture
-from ssl_seg.figures.architecture.network import Network, Part, brief
+from ssl_seg.figures.architecture.network import Network, Part
 from ssl_seg.figures.style import figure_style, save
+from ssl_seg.utils.text import brief
 
 
 def stage(number, channels, side, **more):

@@ -1,17 +1,17 @@
 """Packed images as a dataset."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from ssl_seg.base import Dataset
+from ssl_seg.data.canvases import fitted
 from ssl_seg.data.column import Column
+from ssl_seg.data.files import FileList
 from ssl_seg.data.mask_files import downsample_mask
 from ssl_seg.data.shards.columns import MEMBERS, ShardFiles
 from ssl_seg.data.shards.encoding import decode
@@ -42,7 +42,15 @@ class ShardDataset(Dataset):
         self._digests = Column(folder / "digests.i64", count, (), torch.int64).mapped
         self._sizes = Column(folder / "sizes.i64", count, (2,), torch.int64).mapped
         self._files = ShardFiles(folder, [shard["name"] for shard in self.index["shards"]])
-        self.samples: Sequence[tuple[str, int]] = _Samples(folder, self.index)
+        mapped = {
+            name: Column(folder / name, length, (), dtype).mapped
+            for name, length, dtype in (
+                ("names.bin", self.index["files"]["names.bin"]["size"], torch.uint8),
+                ("names.i64", count + 1, torch.int64),
+                ("targets.i64", count, torch.int64),
+            )
+        }
+        self.samples = FileList.over(*(column.numpy().data for column in mapped.values()))
         facts = self.index["mask_facts"]
         if "palette" in facts:
             self.palette = np.array(facts["palette"], dtype=np.uint8)
@@ -63,44 +71,18 @@ class ShardDataset(Dataset):
         return height, width
 
     def image(self, index: int, canvas: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-        shard, offset, length, crc = self._members[index, :4].tolist()
-        image = Image.fromarray(decode(self._files.read(shard, offset, length, crc), "RGB"))
-        image.thumbnail((canvas, canvas), Image.Resampling.BICUBIC, reducing_gap=3.0)
-        return np.asarray(image), self.size(index)
+        shard, *member = self._members[index, :4].tolist()
+        image = decode(self._files.read(shard, *member), "RGB")
+        height, width = fitted(*self.size(index), canvas)
+        if image.shape[:2] != (height, width):
+            resized = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
+            image = np.asarray(resized)
+        return image, self.size(index)
 
     def mask(self, index: int, canvas: int) -> NDArray[np.uint8]:
         shard, _, _, _, *member = self._members[index].tolist()
-        height, width = self.image(index, canvas)[0].shape[:2]
-        return downsample_mask(decode(self._files.read(shard, *member), "L"), height, width)
-
-
-class _Samples(Sequence[tuple[str, int]]):
-    """Names and targets, read from the mapped index when they are asked for."""
-
-    def __init__(self, folder: Path, index: dict[str, Any]) -> None:
-        count = index["count"]
-        self._targets = Column(folder / "targets.i64", count, (), torch.int64).mapped
-        self._ends = Column(folder / "names.i64", count, (), torch.int64).mapped
-        self._names: Tensor = Column(
-            folder / "names.bin", index["files"]["names.bin"]["size"], (), torch.uint8
-        ).mapped
-
-    def __len__(self) -> int:
-        return len(self._targets)
-
-    @overload
-    def __getitem__(self, index: int) -> tuple[str, int]: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[tuple[str, int]]: ...
-    def __getitem__(self, index: int | slice) -> tuple[str, int] | Sequence[tuple[str, int]]:
-        if isinstance(index, slice):
-            return [self[each] for each in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        index %= len(self)
-        start = int(self._ends[index - 1]) if index else 0
-        name = self._names[start : int(self._ends[index])].numpy().tobytes()
-        return name.decode("utf-8", "surrogateescape"), int(self._targets[index])
+        mask = decode(self._files.read(shard, *member), "L")
+        return downsample_mask(mask, *fitted(*self.size(index), canvas))
 
 
 def mask_facts(dataset: Dataset) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from PIL import Image
 from ssl_seg.base import Dataset
 from ssl_seg.data.canvases import pixel_digest, reduced, reduced_mask
 
-DECODER = "pillow"
 LOSSLESS = 0  # a quality
 
 Suffix = Literal["jpg", "png"]

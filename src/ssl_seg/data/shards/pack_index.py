@@ -7,7 +7,7 @@ rows.i64       (N,) index in the packed dataset: 0, 1, ...
 targets.i64    (N,) class index, or -1
 digests.i64    (N,) hash of the pixels before encoding
 names.bin      names of the images, joined
-names.i64      (N,) where each ends
+names.i64      (N + 1,) 0, then where each ends
 """
 
 import hashlib
@@ -20,14 +20,15 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssl_seg.base import Dataset
-from ssl_seg.data.cache_builder import faults_of
+from ssl_seg.data.cache_builder import bad_images_error
 from ssl_seg.data.cache_integrity import index_digest
+from ssl_seg.data.file_digests import file_digest
 from ssl_seg.data.shards.shard_file import ShardIndex, index_path, read_shard_index
 from ssl_seg.errors import DataError, ResourceError
 from ssl_seg.utils.files import atomic_file, atomic_write_text, discard
-from ssl_seg.utils.text import first_lines
 from ssl_seg.utils.toml import read_json
 
 FORMAT = 1
@@ -43,11 +44,11 @@ def write_pack_index(
     mask_facts: Mapping[str, Any],
     *,
     skip: bool,
-) -> dict[int, str]:
+) -> dict[str, Any]:
     """Write the index of complete shards; `index.json` last. Shards of an earlier, longer pack are removed.
 
     Returns:
-        The images that were left out, by their index in the dataset, with the reason.
+        The index.
 
     Raises:
         DataError: there are images that could not be read, and `skip` is false; or none could.
@@ -64,12 +65,9 @@ def write_pack_index(
             side = max(side, _side(shard, limit))
             bad.update(shard.bad)
         if not columns.count or (bad and not skip):
-            raise DataError(
-                f"{len(bad)} of {len(dataset)} images are unreadable",
-                where=first_lines([f"{dataset.samples[row][0]}: {bad[row]}" for row in sorted(bad)]),
-                next="repair or remove them, or use --bad-images skip",
-                faults=faults_of(dataset, bad),
-            )
+            what = f"{len(bad)} of {len(dataset)} images are unreadable"
+            ordered = {row: bad[row] for row in sorted(bad)}
+            raise bad_images_error(dataset, ordered, what, "repair or remove them, or use --bad-images skip")
     index: dict[str, Any] = {
         "format": FORMAT,
         "count": columns.count,
@@ -79,8 +77,9 @@ def write_pack_index(
         "masks": bool(dataset.masks),
         "mask_facts": dict(mask_facts),
         "shards": shards,
-        "skipped": 0,
-        "bad": {},  # those that could not be read are not among the packed images
+        "left_out": len(bad),  # for they could not be read
+        "skipped": 0,  # of the packed images
+        "bad": {},
         "files": columns.summary(),
     }
     index["digest"] = index_digest(index)
@@ -88,7 +87,7 @@ def write_pack_index(
     for old in set(folder.glob("shard-*.tar")) - set(paths):
         discard(old)
         discard(index_path(old))
-    return bad
+    return index
 
 
 def read_pack_index(folder: Path) -> dict[str, Any]:
@@ -124,7 +123,7 @@ def read_pack_index(folder: Path) -> dict[str, Any]:
                 what = f"a file of the packed images has {found:,} bytes instead of {size:,}"
                 raise DataError(what, where=str(folder / name), next=again)
         for name, file in index["files"].items():
-            if _file_digest(folder / name) != file["digest"]:
+            if file_digest(folder / name).hex() != file["digest"]:
                 raise DataError(
                     "a file of the packed images is damaged", where=str(folder / name), next=again
                 )
@@ -148,6 +147,7 @@ class _Columns:
         with ExitStack() as stack:
             self._files = {name: stack.enter_context(atomic_file(self._folder / name)) for name in FILES}
             self._stack = stack.pop_all()
+        self._write("names.i64", np.zeros(1, dtype=np.int64))
         return self
 
     def __exit__(
@@ -167,21 +167,19 @@ class _Columns:
             "names.i64": characters + np.cumsum([len(name) for name in shard.names], dtype=np.int64),
         }
         for name, column in columns.items():
-            data = np.ascontiguousarray(column).tobytes()
-            self._digests[name].update(data)
-            self._sizes[name] += self._files[name].write(data)
+            self._write(name, column)
         self.count, self._shards = self.count + rows, self._shards + 1
+
+    def _write(self, name: str, column: NDArray[Any]) -> None:
+        data = np.ascontiguousarray(column).tobytes()
+        self._digests[name].update(data)
+        self._sizes[name] += self._files[name].write(data)
 
     def summary(self) -> dict[str, Any]:
         """Length and digest of each file."""
         return {
             name: {"size": self._sizes[name], "digest": self._digests[name].hexdigest()} for name in FILES
         }
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def _side(shard: ShardIndex, limit: int) -> int:

@@ -8,12 +8,11 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ssl_seg.augment.stateless_rng import permutation
@@ -25,7 +24,7 @@ from ssl_seg.data.shards.pack_index import FILES, NAME, write_pack_index
 from ssl_seg.data.shards.shard_file import read_shard_index, write_shard
 from ssl_seg.data.subset import Subset
 from ssl_seg.errors import ResourceError
-from ssl_seg.utils.files import discard
+from ssl_seg.utils.files import discard, total_size
 from ssl_seg.utils.foreign import fenced
 from ssl_seg.utils.lock import sign, signature, try_lock
 from ssl_seg.utils.timeout import StallDetector, timeout_seconds
@@ -47,14 +46,12 @@ class PackOptions:
         limit: larger images are downscaled to fit a square of this side; see `canvases.side_of`.
         quality: of JPEG; 0: lossless.
         shard_bytes: length of a shard, about.
-        shuffle: pack the images in a random order, so that the images of one class are in all shards.
         threads: for decoding and encoding.
     """
 
     limit: int = 256
     quality: int = 90
     shard_bytes: int = 256 << 20
-    shuffle: bool = True
     threads: int = 1
 
 
@@ -66,7 +63,7 @@ def pack(
     *,
     skip: bool = False,
     on_progress: ProgressCallback = lambda done, count: None,
-) -> dict[int, str]:
+) -> dict[str, Any]:
     """Write the shards that are missing, and the index of all.
 
     Args:
@@ -76,15 +73,15 @@ def pack(
         on_progress: called with (done, total) images.
 
     Returns:
-        The images that were left out, by their index in the dataset, with the reason.
+        The index; see `write_pack_index`.
 
     Raises:
         DataError: some images cannot be read, or all. ResourceError: a file cannot be written.
     """
     (folder / _LOCKS).mkdir(parents=True, exist_ok=True)
     count = len(dataset)
-    order = permutation(0, 0, count) if options.shuffle else torch.arange(count)
-    parts = order.split(_images_per_shard(dataset, options))
+    # in a random order, so that the images of one class are in all shards
+    parts = permutation(0, 0, count).split(_images_per_shard(dataset, options))
     ready = 0
 
     def on_images(images: int) -> None:
@@ -119,9 +116,7 @@ def _wait(folder: Path, name: str, idle: StallDetector) -> None:
     """
     with (folder / _LOCKS / name).open("a+") as lock:
         try_lock(lock, seconds=_POLL_SECONDS)
-        if idle.is_stalled(
-            sum(path.stat().st_size for path in folder.glob("*.tar")) + _written_aside(folder)
-        ):
+        if idle.is_stalled(total_size([*folder.glob("*.tar"), *folder.glob(".*.tmp-*")])):
             raise ResourceError(
                 f"timeout: another process packs {name}, without progress for {timeout_seconds():.0f} s",
                 where=signature(lock),
@@ -160,15 +155,6 @@ def _complete(
         samples = _encoded(part, rows.tolist(), options, bad, on_images)
         write_shard(path, expected, number * size, samples, bad)
         return True
-
-
-def _written_aside(folder: Path) -> int:
-    """Bytes that all processes have written of files that are not complete."""
-    num_bytes = 0
-    for path in folder.glob(".*.tmp-*"):
-        with suppress(OSError):
-            num_bytes += path.stat().st_size
-    return num_bytes
 
 
 def _discard_temporary(folder: Path, name: str) -> None:

@@ -7,9 +7,10 @@ from math import sqrt
 from textwrap import fill
 from typing import Any
 
-from ssl_seg.figures.architecture.network import IMAGE, Network, Part, brief
+from ssl_seg.figures.architecture.network import IMAGE, Network, Part
 from ssl_seg.figures.palette import PALETTE
 from ssl_seg.figures.style import MUTED_COLOR, TEXT_COLOR, printable_label
+from ssl_seg.utils.text import brief
 
 WIDTH = 17.0  # centimetres, as all lengths here: the text of an A4 page
 _CM, _SIZE, _LINE = 1 / 2.54, 6.0, 0.27  # inches; points of most texts, none is smaller; from line to line

@@ -73,11 +73,3 @@ class Network:
     def numbers(self) -> dict[str, Any]:
         """All of it for a JSON file, with the totals."""
         return {"parameters": self.parameters, "macs": self.macs, **asdict(self)}
-
-
-def brief(number: int, digits: int = 3) -> str:
-    """`134000000` -> `134 M`, with so many significant digits."""
-    for unit, name in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if number >= unit * 0.9995:  # 999,999 is 1 M
-            return f"{number / unit:#.{digits}g}".rstrip(".") + name
-    return str(number)
