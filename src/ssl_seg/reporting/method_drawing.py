@@ -6,7 +6,7 @@ from typing import Any
 
 from ssl_seg.utils.text import brief, strip_unprintable
 
-_WIDTH, _HEIGHT, _GAP = 118, 46, 34  # of a box, and between boxes
+_WIDTH, _HEIGHT, _GAP = 130, 46, 34  # of a box, and between boxes
 _MOST = 12  # modules
 
 
