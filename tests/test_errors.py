@@ -1,5 +1,7 @@
 """Exit codes and how an error is told."""
 
+import pickle
+
 import pytest
 
 from ssl_seg import errors
@@ -47,3 +49,12 @@ def test_an_error_has_at_most_twelve_lines_and_keeps_its_end():
 )
 def test_did_you_mean(name, answer):
     assert errors.did_you_mean(name, ["byol", "simclr"]) == answer
+
+
+@pytest.mark.parametrize("kind", [errors.SslSegError, *errors.SslSegError.__subclasses__()])
+def test_an_error_reaches_another_process(kind):
+    """Launchers send what a worker has raised to their own process."""
+    error = kind(15 if kind is errors.Stopped else "what", kept="step-000002", next="rerun")
+    error.reported = True
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), vars(again)) == (kind, str(error), vars(error))

@@ -1,21 +1,32 @@
-"""Pre-training as a job of Ray Train: Ray starts the processes and tells them of each other.
+"""Pre-training as a job of Ray Train. When a worker dies, Ray starts all of them again, and the run resumes by itself.
 
-python examples/cluster/ray_train.py 4 /shared/photos --backbone resnet50 --out /shared/runs/first
+python examples/cluster/ray_train.py 4 shards:/shared/packed --backbone resnet50 --out /shared/runs/first
 """
 
 import sys
+from pathlib import Path
 from typing import Any
 
 
 def work(config: dict[str, Any]) -> None:
+    """What each worker does. Ray has connected them."""
     from ssl_seg.cli import app
 
-    app(["train", *config["words"]], standalone_mode=False)
+    app(["train", "--auto-resume", *config["words"]], standalone_mode=False)
 
 
 if __name__ == "__main__":
-    from ray.train import ScalingConfig
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    scaling = ScalingConfig(num_workers=int(sys.argv[1]), use_gpu=True)
-    TorchTrainer(work, train_loop_config={"words": sys.argv[2:]}, scaling_config=scaling).fit()
+    words = sys.argv[2:]
+    out = Path(words[words.index("--out") + 1]).absolute()
+    words[words.index("--out") + 1] = str(out)
+    TorchTrainer(
+        work,
+        train_loop_config={"words": words},
+        scaling_config=ScalingConfig(num_workers=int(sys.argv[1]), use_gpu="--cpu" not in words),
+        run_config=RunConfig(
+            storage_path=str(out.parent / "ray"), name=out.name, failure_config=FailureConfig(max_failures=3)
+        ),
+    ).fit()

@@ -18,29 +18,12 @@
 #SBATCH --output=%x-%j.log
 set -uo pipefail
 
-out=""
-for ((place = 1; place < $#; place++)); do
-    if [[ "${!place}" == --out ]]; then
-        next=$((place + 1))
-        out="${!next}"
-    fi
-done
-if [[ -z "$out" ]]; then
-    echo "give --out FOLDER, on a disk that all machines share" >&2
-    exit 2
-fi
-
-words=("$@")
-if compgen -G "$out/checkpoints/step-*" > /dev/null; then
-    words=(--resume --out "$out")
-fi
-
 export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-1}"
 # image cache: on the local disk of each machine, built once per machine
 export SSL_SEG_CACHE="${SSL_SEG_CACHE:-${SLURM_TMPDIR:-/tmp}/ssl-seg}"
 
 # ssl-seg reads the rank from the environment of srun: no torchrun is needed
-srun --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" ssl-seg train "${words[@]}"
+srun --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" ssl-seg train --auto-resume "$@"
 status=$?
 
 if ((status == 138)); then # 128 + SIGUSR1: saved because the time was up

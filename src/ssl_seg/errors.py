@@ -108,6 +108,9 @@ class Stopped(SslSegError):
         super().__init__(f"stopped by signal {signal} ({_signal_name(signal)})", kept=kept, next=next)
         self.code = 128 + signal
 
+    def __reduce__(self) -> tuple[type, tuple[int], dict[str, object]]:  # launchers send it between processes
+        return Stopped, (self.code - 128,), self.__dict__
+
 
 def _signal_name(number: int) -> str:
     """How people call a signal."""

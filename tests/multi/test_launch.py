@@ -1,6 +1,7 @@
 """What launchers say in the environment, and the job for SLURM, without any of them."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from ssl_seg.distributed.launcher import first_slurm_host, set_env_from_slurm, w
 
 ROOT = Path(__file__).parents[2]
 JOB = ROOT / "examples" / "cluster" / "slurm.sh"
+MANIFEST = ROOT / "examples" / "cluster" / "kubernetes.yaml"
 RAY = ROOT / "examples" / "cluster" / "ray_train.py"
 
 
@@ -99,33 +101,45 @@ def test_the_job_is_good_shell():
 
 
 @pytest.mark.parametrize("code", [0, 8])
-def test_a_job_starts_a_run(submit, tmp_path, code):
+def test_a_job_starts_a_run_or_resumes_it(submit, tmp_path, code):
     out = str(tmp_path / "my run")
     done, calls = submit("photos", "--backbone", "resnet50", "--out", out, code=code)
     assert done.returncode == code
-    assert calls == [f"srun --cpus-per-task=8 ssl-seg train photos --backbone resnet50 --out {out}"]
+    words = f"photos --backbone resnet50 --out {out}"
+    assert calls == [f"srun --cpus-per-task=8 ssl-seg train --auto-resume {words}"]
 
 
-def test_a_job_whose_time_is_up_queues_again_and_goes_on(submit, tmp_path):
-    out = tmp_path / "run"
-    (out / "checkpoints" / "step-000010").mkdir(parents=True)
-    done, calls = submit("photos", "--epochs", "9", "--out", str(out), code=138)
+def test_a_job_whose_time_is_up_queues_again(submit, tmp_path):
+    done, calls = submit("photos", "--epochs", "9", "--out", "run", code=138)
     assert done.returncode == 138
-    assert calls == [f"srun --cpus-per-task=8 ssl-seg train --resume --out {out}", "scontrol requeue 42"]
+    assert calls[1:] == ["scontrol requeue 42"]
 
 
-def test_a_job_without_a_folder_is_refused(submit):
-    done, calls = submit("photos")
-    assert (done.returncode, calls) == (2, [])
-    assert "--out" in done.stderr
+def test_the_manifest_for_kubernetes(cli, tmp_path):
+    """Its command is one of ours, and does what the page says: a run of as many processes, which resumes."""
+    yaml = pytest.importorskip("yaml")
+    job = yaml.safe_load(MANIFEST.read_text())
+    assert (job["apiVersion"], job["kind"]) == ("kubeflow.org/v1", "PyTorchJob")
+    spec, elastic = job["spec"], job["spec"]["elasticPolicy"]
+    (worker,) = spec["pytorchReplicaSpecs"].values()
+    assert elastic["minReplicas"] == elastic["maxReplicas"] == worker["replicas"]
+    assert elastic["maxRestarts"] > 0 and worker["restartPolicy"] == "OnFailure"
+    (container,) = worker["template"]["spec"]["containers"]
+    assert container["name"] == "pytorch"
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == spec["nprocPerNode"]
+    mounted = {mount["name"] for mount in container["volumeMounts"]}
+    assert mounted == {volume["name"] for volume in worker["template"]["spec"]["volumes"]}
+    command = container["command"]
+    assert command[:3] == ["torchrun", "-m", "ssl_seg"] and "--auto-resume" in command
+    size = next(int(word.partition("=")[2]) for word in command if word.startswith("--batch-size"))
+    assert size % (int(spec["nprocPerNode"]) * worker["replicas"]) == 0
+    code, _, err = cli(*command[3:], "--dry-run")
+    assert code == 2 and "--dry-run and --resume exclude each other" in err, "its flags are known"
 
 
 def test_the_recipe_for_ray_is_that_of_the_documents():
     text, page = RAY.read_text(), (ROOT / "docs" / "many.md").read_text()
     compile(text, str(RAY), "exec")
-    for line in (
-        '    app(["train", *config["words"]], standalone_mode=False)',
-        "use_gpu=True",
-        "TorchTrainer(work,",
-    ):
-        assert line in text and line in page
+    (recipe,) = re.findall(r"## Ray Train.*?```py\n(.*?)```", page, re.DOTALL)
+    for line in filter(None, map(str.strip, recipe.splitlines())):
+        assert line in text

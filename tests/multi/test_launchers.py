@@ -6,20 +6,28 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+import ssl_seg
 from ssl_seg.utils.toml import read_toml
 from ssl_seg.weights.checkpoint_files import latest_valid_checkpoint, verify
 
 LAUNCHERS = {
     "torchrun": ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "ssl_seg"],
+    "elastic": [
+        *["-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "2", "--standalone"],
+        *["-m", "ssl_seg"],
+    ],
     "accelerate": [
         # with its own --cpu it starts one process, and more only through MPI
         *["-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_processes", "2"],
         *["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "ssl_seg"],
     ],
 }
+
+RAY = Path(__file__).parents[2] / "examples" / "cluster" / "ray_train.py"
 
 
 def launch(launcher, words, **given):
@@ -33,7 +41,7 @@ def launch(launcher, words, **given):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("launcher", ["torchrun", "accelerate"])
 def test_two_processes_make_one_run(launcher, training, tmp_path):
     """They divide each batch, and one of them locks the folder and writes; without a GPU no --cpu is needed."""
     words = [word for word in training(tmp_path / "run") if word != "--cpu"]
@@ -48,7 +56,7 @@ def test_two_processes_make_one_run(launcher, training, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("launcher", ["torchrun", "accelerate"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_the_launcher_saves_one_checkpoint(launcher, number, training, tmp_path):
     run = tmp_path / "run"
@@ -73,3 +81,60 @@ def test_torchrun_and_a_killed_process(training, tmp_path):
     assert process.returncode != 0
     assert said.count("error[8] process 1 exited unexpectedly") == 1, said
     assert json.loads((run / "status.json").read_text())["code"] == 8
+
+
+@pytest.fixture(scope="session")
+def undisturbed(worlds, training, shards, tmp_path_factory):
+    """The weights of a run of two processes on packed images, which nothing has stopped."""
+    run = tmp_path_factory.mktemp("undisturbed") / "run"
+    worlds.go(on_shards(training(run), shards))
+    return (run / "backbone.safetensors").read_bytes()
+
+
+def on_shards(words, shards):
+    return [f"shards:{shards}" if word == "demo:32" else word for word in words]
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory):
+    out = tmp_path_factory.mktemp("packed") / "shards"
+    ssl_seg.pack("demo:32", out=out, canvas=32)
+    return out
+
+
+@pytest.mark.slow
+def test_torchrun_restarts_a_killed_process_and_the_run_resumes(training, shards, undisturbed, tmp_path):
+    """Process 1 is killed in step 6; the new processes go on from the checkpoint of step 4."""
+    run = tmp_path / "run"
+    words = [*on_shards(training(run), shards), "--auto-resume"]
+    process = launch("elastic", words, FAULT="1:11:SIGKILL", PYTHONDONTWRITEBYTECODE="")
+    said, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, said
+    assert said.count("error[8] process 1 exited unexpectedly") == 1, said
+    assert said.count("finished:") == 1
+    assert (run / "backbone.safetensors").read_bytes() == undisturbed
+
+
+@pytest.mark.slow
+def test_ray_restarts_a_killed_worker_and_the_run_resumes(training, shards, undisturbed, tmp_path):
+    """The example, on a cluster of this machine with two CPUs; worker 1 is killed in step 6."""
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'ray[train]'")
+    pytest.importorskip("pandas", reason="Ray Train is not installed: pip install 'ray[train]'")
+    run = tmp_path / "run"
+    start = "import ray, runpy, sys; ray.init(num_cpus=2, include_dashboard=False); "
+    start += "sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__')"
+    words = map(str, on_shards(training(run), shards))
+    environment = {"FAULT": "1:11:SIGKILL", "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", start, RAY, "2", *[word for word in words if word != "train"]],
+        env=os.environ
+        | environment
+        | {"SSL_SEG_CACHE": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": ""},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "process 1 exited unexpectedly" in (run / "run.log").read_text()
+    assert (run / "backbone.safetensors").read_bytes() == undisturbed

@@ -12,7 +12,7 @@ from ssl_seg.errors import UsageError
 from ssl_seg.workflows.config import ClassificationConfig, PretrainConfig, SegmentationConfig
 
 CONFIGS = {train: PretrainConfig, classify: ClassificationConfig, segment: SegmentationConfig}
-ABOUT_THE_CALL = {"out", "config", "option", "resume", "progress"}
+ABOUT_THE_CALL = {"out", "config", "option", "resume", "auto_resume", "progress"}
 ABOUT_THE_CALL |= {"cpu", "dry_run"}  # an alias of `device`; and what is no run
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 from ssl_seg.commands import classify_flags, flags, recipe_flags
 from ssl_seg.commands import training_flags as training
 from ssl_seg.commands.from_python import from_python
+from ssl_seg.engine.run_settings import can_resume
 from ssl_seg.errors import UsageError
 from ssl_seg.utils.text import short_name
 from ssl_seg.workflows.classify import CLASSIFICATION
@@ -65,6 +66,7 @@ def classify(
     config: training.Config = None,
     option: flags.Option = None,
     resume: training.Resume = False,
+    auto_resume: training.AutoResume = False,
     dry_run: training.DryRun = False,
     bad_images: flags.BadImages = "stop",
     canvas: training.Canvas = 0,
@@ -88,4 +90,5 @@ def classify(
         )
     names = map(short_name, (backbone or init or "resnet50", train))
     folder = out or Path("runs") / "-".join(("classify", *names))
+    resume = resume or (auto_resume and can_resume(folder))
     return finetune_by_names(CLASSIFICATION, ClassificationConfig(**values), folder, resume=resume)

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from ssl_seg.engine.run_settings import RESUME_OVERRIDABLE, read_settings
+from ssl_seg.engine.run_settings import RESUME_OVERRIDABLE, can_resume, read_settings
 from ssl_seg.errors import UsageError, WeightsError
 from ssl_seg.utils.code_names import name_it_again, names_code, resuming
 from ssl_seg.utils.toml import read_toml
@@ -75,26 +75,21 @@ def add_options(context: typer.Context, typed: list[str] | None) -> list[str]:
     return [*context.meta.get(_OPTIONS, []), *(typed or [])]
 
 
-def out_callback(context: typer.Context, out: Path | None) -> Path | None:
-    """Callback of `--out`: see `_load_run_defaults`."""
-    _load_run_defaults(context, out, context.params.get("resume", False))
-    return out
+def run_callback(context: typer.Context, parameter: typer.CallbackParam, value: Any) -> Any:
+    """Callback of `--out`, `--resume` and `--auto-resume`, whichever comes last: see `_load_run_defaults`."""
+    values = {**context.params, parameter.name: value}
+    out = values.get("out")
+    if out is not None and (values.get("resume") or (values.get("auto_resume") and can_resume(out))):
+        _load_run_defaults(context, out)
+    return value
 
 
-def resume_callback(context: typer.Context, resume: bool) -> bool:
-    """Callback of `--resume`: see `_load_run_defaults`."""
-    _load_run_defaults(context, context.params.get("out"), resume)
-    return resume
-
-
-def _load_run_defaults(context: typer.Context, out: Path | None, resume: bool) -> None:
+def _load_run_defaults(context: typer.Context, out: Path) -> None:
     """`--resume --out RUN`: what the run was started with holds, unless a flag says otherwise.
 
     Raises:
         WeightsError: there is no run; `run.toml` is damaged or was edited. UsageError: it is of another command.
     """
-    if not resume or out is None:
-        return
     config, path = read_settings(out), out / "run.toml"
     record = config.get("record")
     command = record.get("command") if isinstance(record, dict) else None

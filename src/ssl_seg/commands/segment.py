@@ -6,6 +6,7 @@ from typing import Annotated
 from ssl_seg.commands import flags, mask_flags, recipe_flags
 from ssl_seg.commands import training_flags as training
 from ssl_seg.commands.from_python import from_python
+from ssl_seg.engine.run_settings import can_resume
 from ssl_seg.errors import UsageError
 from ssl_seg.utils.text import short_name
 from ssl_seg.workflows.config import SegmentationConfig
@@ -64,6 +65,7 @@ def segment(
     config: training.Config = None,
     option: flags.Option = None,
     resume: training.Resume = False,
+    auto_resume: training.AutoResume = False,
     dry_run: training.DryRun = False,
     bad_images: flags.BadImages = "stop",
     canvas: mask_flags.Canvas = 0,
@@ -85,4 +87,5 @@ def segment(
         raise UsageError("--watch requires --val")
     names = [short_name(each) for each in (head, backbone or init or "resnet50", train)]
     folder = out or Path("runs") / "-".join([names[0].replace(":", "-"), *names[1:]])
+    resume = resume or (auto_resume and can_resume(folder))
     return finetune_by_names(SEGMENTATION, SegmentationConfig(**values), folder, resume=resume)

@@ -32,7 +32,7 @@ def flag_validator(context: typer.Context) -> Check:
                 where=where("command"),
                 next=f"one of {', '.join(able)}",
             )
-        names = (parameters.keys() | {"o"}) - _RESERVED_FLAGS - {"progress", "dry_run"}
+        names = (parameters.keys() | {"o"}) - _RESERVED_FLAGS - {"auto_resume", "progress", "dry_run"}
         texts = []
         for key, value in flags.items():
             if key not in names:

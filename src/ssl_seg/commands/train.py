@@ -8,6 +8,7 @@ import typer
 from ssl_seg.commands import completion, flags, recipe_flags
 from ssl_seg.commands import training_flags as training
 from ssl_seg.commands.from_python import from_python
+from ssl_seg.engine.run_settings import can_resume
 from ssl_seg.errors import UsageError
 from ssl_seg.utils import limits
 from ssl_seg.utils.text import short_name
@@ -71,6 +72,7 @@ def train(
     config: training.Config = None,
     option: flags.Option = None,
     resume: training.Resume = False,
+    auto_resume: training.AutoResume = False,
     dry_run: training.DryRun = False,
     bad_images: flags.BadImages = "stop",
     canvas: training.Canvas = 0,
@@ -88,4 +90,5 @@ def train(
     if data is None:
         raise UsageError("no DATA given", next="ssl-seg train FOLDER, or ssl-seg train --resume --out RUN")
     folder = out or Path("runs") / "-".join(map(short_name, (ssl, backbone or init or "resnet50", data)))
+    resume = resume or (auto_resume and can_resume(folder))
     return pretrain_by_names(PretrainConfig(**values), folder, resume=resume)

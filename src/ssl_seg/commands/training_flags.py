@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ssl_seg.commands import completion
-from ssl_seg.commands.config import config_callback, out_callback, resume_callback
+from ssl_seg.commands.config import config_callback, run_callback
 from ssl_seg.commands.flags import compute_flag, data_flag, model_flag, output_flag
 from ssl_seg.utils import limits
 from ssl_seg.workflows.config import AUTO
@@ -186,7 +186,7 @@ DryRun = Annotated[
 Out = Annotated[
     Path | None,
     output_flag(
-        help="Output folder of the run.", show_default="runs/...", is_eager=True, callback=out_callback
+        help="Output folder of the run.", show_default="runs/...", is_eager=True, callback=run_callback
     ),
 ]
 Config = Annotated[
@@ -199,7 +199,16 @@ Resume = Annotated[
         "--resume",
         help="Resume the run in --out from its latest checkpoint.",
         is_eager=True,
-        callback=resume_callback,
+        callback=run_callback,
+    ),
+]
+AutoResume = Annotated[
+    bool,
+    output_flag(
+        "--auto-resume",
+        help="Resume the run in --out if it has a checkpoint, else start it: one command for launchers that restart.",
+        is_eager=True,
+        callback=run_callback,
     ),
 ]
 SaveEvery = Annotated[

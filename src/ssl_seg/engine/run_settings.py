@@ -22,6 +22,7 @@ RESUME_OVERRIDABLE = frozenset(
         "out",
         "config",
         "resume",
+        "auto_resume",
         "compile",
         "track",
         "max_time",
@@ -42,6 +43,11 @@ _SHOWN = 6
 def is_run(folder: Path) -> bool:
     """Whether there is something to resume: `run.toml`, or a checkpoint that holds what it said."""
     return (folder / NAME).exists() or "settings" in newest_state(folder / "checkpoints")[1]
+
+
+def can_resume(folder: Path) -> bool:
+    """Whether a run has a checkpoint, so that there is something to go on from."""
+    return bool(newest_state(folder / "checkpoints")[0])
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

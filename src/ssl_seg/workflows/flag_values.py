@@ -12,6 +12,7 @@ from ssl_seg.utils.code_names import TypedName
 from ssl_seg.utils.toml import to_toml
 
 GROUPS = ("ssl", "backbone", "head", "data", "val", "extra", "probe", "metric")
+_OF_THE_CALL = ("config", "resume", "auto_resume", "option")  # no file says them
 
 
 def config_from_flags(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,10 +26,12 @@ def config_from_flags(values: Mapping[str, Any]) -> dict[str, Any]:
     config = {
         name: TypedName(value) if isinstance(value, str | Path) else value for name, value in values.items()
     }
-    for name in ("out", "config", "resume", "option", "progress"):
+    for name in (*_OF_THE_CALL, "out", "progress"):
         del config[name]
-    if values["resume"] and config["dry_run"]:
+    if (values["resume"] or values["auto_resume"]) and config["dry_run"]:
         raise UsageError("--dry-run and --resume exclude each other", next="one of them")
+    if values["auto_resume"] and values["out"] is None:
+        raise UsageError("--auto-resume needs --out", next="--auto-resume --out runs/first")
     config["device"] = device_of(config["device"], bool(config.pop("cpu")))
     config["o"] = read_options(values["option"] or [])
     check_batch_split(config, 1)
@@ -93,7 +96,7 @@ def defaults_from(
         for key, value in _table(path, f"o.{group}", table).items()
     ]
     defaults: dict[str, str] = {}
-    flags = {name.replace("-", "_") for name in parameters} - {"config", "resume", "option", "help"}
+    flags = {name.replace("-", "_") for name in parameters} - {*_OF_THE_CALL, "help"}
     for key, value in values.items():
         name = key.replace("-", "_")
         if name not in flags:
