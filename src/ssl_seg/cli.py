@@ -30,6 +30,7 @@ from ssl_seg.commands import (
     segment,
     study,
     train,
+    watch,
 )
 from ssl_seg.commands.from_python import as_program
 from ssl_seg.commands.help import Command
@@ -124,6 +125,7 @@ for command in (
     study.study,
     report.report,
     runs.runs,
+    watch.watch,
     export.export,
     list_plugins.list_,
     new_plugin.new_plugin,

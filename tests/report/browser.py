@@ -113,8 +113,9 @@ class Browser:
         self.requests.clear()
 
     def open(self, path):
-        """Load a file and wait for it."""
-        self.ask("Page.navigate", url=Path(path).resolve().as_uri())
+        """Load a file, or what has an address, and wait for it."""
+        url = str(path) if str(path).startswith("http://") else Path(path).resolve().as_uri()
+        self.ask("Page.navigate", url=url)
         self._until(lambda message: message.get("method") == "Page.loadEventFired")
 
     def run(self, script):

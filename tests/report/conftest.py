@@ -38,6 +38,12 @@ def browser():
 
 
 @pytest.fixture(scope="session")
+def live():
+    """What writes runs that are at work."""
+    return beside("live_folder")
+
+
+@pytest.fixture(scope="session")
 def study(make, tmp_path_factory):
     """A finished study; tests only read it."""
     return make.write_study(tmp_path_factory.mktemp("study") / "out")

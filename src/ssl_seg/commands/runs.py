@@ -13,7 +13,7 @@ from ssl_seg.utils.text import aligned, format_duration, shown
 
 def runs(
     folder: Annotated[
-        Path, typer.Argument(metavar="[FOLDER]", help="Where to look, subfolders included.")
+        Path, typer.Argument(metavar="FOLDER", help="Where to look, subfolders included.")
     ] = Path(),
 ) -> None:
     """List runs with state, model, score, time and size.

@@ -23,8 +23,6 @@ from ssl_seg.results.run_list import PRIMARY_METRIC
 from ssl_seg.results.score_text import score_name
 from ssl_seg.results.tables import Table
 
-COMMAND_TITLES = {"train": "Pre-training", "classify": "Classification", "segment": "Segmentation"}
-
 
 @dataclass(frozen=True)
 class Result:

@@ -5,8 +5,9 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ssl_seg.reporting.build import COMMAND_TITLES, Report, map_charts, run_grid, run_names
+from ssl_seg.reporting.build import Report, map_charts, run_grid, run_names
 from ssl_seg.reporting.calibration import HEAD
+from ssl_seg.reporting.html import COMMAND_TITLES
 from ssl_seg.reporting.images import EncodedImage
 from ssl_seg.reporting.mask_examples import MaskExample
 from ssl_seg.reporting.prose import prose_markdown

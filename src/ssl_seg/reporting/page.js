@@ -1,21 +1,7 @@
-"use strict";
 (() => {
   const root = document.documentElement;
   const TILE = 32, COLUMNS = 64, STEP = 600, SORTED = 4;
   const COLORS = Number(root.dataset.colors), MARKERS = Number(root.dataset.markers);
-
-  // the theme: as the system, light, dark, and again
-  const themes = ["", "light", "dark"];
-  const button = document.getElementById("theme");
-  const watchers = [];
-  button.hidden = false;
-  button.addEventListener("click", () => {
-    const next = themes[(themes.indexOf(root.dataset.theme || "") + 1) % 3];
-    if (next) root.dataset.theme = next; else delete root.dataset.theme;
-    button.textContent = "Theme: " + (next || "system");
-    watchers.forEach(draw => draw());
-  });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => watchers.forEach(draw => draw()));
 
   // paper shows everything
   addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(part => { part.open = true; }));

@@ -1,26 +1,21 @@
 """The report as one self-contained HTML file."""
 
-import base64
 import hashlib
 import json
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ssl_seg.figures.palette import PAGE_MARKERS, SERIES
-from ssl_seg.reporting.build import COMMAND_TITLES, Report, map_charts, run_grid, run_names
+from ssl_seg.reporting.build import Report, map_charts, run_grid, run_names
 from ssl_seg.reporting.calibration import HEAD
 from ssl_seg.reporting.embedding_maps import EmbeddingMap, map_json
+from ssl_seg.reporting.html import COMMAND_TITLES, environment, script, style
 from ssl_seg.reporting.prose import prose
 from ssl_seg.reporting.settings_diff import DATA_HEAD, MACHINE_HEAD
-from ssl_seg.reporting.svg import theme_css
 from ssl_seg.reporting.training_health import LEVELS
 from ssl_seg.results.score_text import score_name
 from ssl_seg.utils.files import atomic_write_text
-from ssl_seg.utils.text import strip_unprintable
 
-_HERE = Path(__file__).parent
 _MANY = 12  # rows of a table; of more, the means are shown and the rest is folded
 
 
@@ -35,40 +30,32 @@ def write_page(report: Report, path: Path) -> None:
 
 def page(report: Report) -> str:
     """Return the page; foreign text is escaped everywhere, and only the built-in script may run."""
-    environment = Environment(
-        loader=FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=lambda value: strip_unprintable(value) if type(value) is str else value,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    script = (_HERE / "page.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    text, digest = script("page.js")
     sheets, maps = _maps(report.figures.maps)
-    return environment.get_template("page.html.j2").render(
-        report=report,
-        prose={name: prose(text) for name, text in report.collected.text.sections.items()},
-        names=COMMAND_TITLES,
-        score_name=score_name,
-        calibration_head=HEAD,
-        levels=LEVELS,
-        colors=len(SERIES),
-        markers=PAGE_MARKERS,
-        many=_MANY,
-        style=Markup(theme_css() + (_HERE / "style.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        digest=digest,
-        svg=Markup,
-        sheets=in_script(json.dumps(sheets)),
-        maps=maps,
-        run_names=run_names(report),
-        run_grid=run_grid(report),
-        commands=[(row.run.name, row.run.repeat_command) for row in report.runs if row.run.settings],
-        marks=dict.fromkeys(("yes", "finished"), "good")
-        | dict.fromkeys(("failed", "stopped", "running"), "bad"),
-        data_head=DATA_HEAD,
-        machine_head=MACHINE_HEAD,
+    return (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            report=report,
+            prose={name: prose(text) for name, text in report.collected.text.sections.items()},
+            names=COMMAND_TITLES,
+            score_name=score_name,
+            calibration_head=HEAD,
+            levels=LEVELS,
+            many=_MANY,
+            style=style(),
+            script=text,
+            digest=digest,
+            sheets=in_script(json.dumps(sheets)),
+            maps=maps,
+            run_names=run_names(report),
+            run_grid=run_grid(report),
+            commands=[(row.run.name, row.run.repeat_command) for row in report.runs if row.run.settings],
+            marks=dict.fromkeys(("yes", "finished"), "good")
+            | dict.fromkeys(("failed", "stopped", "running"), "bad"),
+            data_head=DATA_HEAD,
+            machine_head=MACHINE_HEAD,
+        )
     )
 
 

@@ -1,12 +1,11 @@
 """Tables and summary sentences of a report."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from ssl_seg.figures.curves import EXCLUDED_SCORES
 from ssl_seg.reporting.records import ReportData, ReportRun, ReportStage
 from ssl_seg.results.score_text import format_mean_sd, mean_sd, score_digits, score_name
 from ssl_seg.results.tables import ALPHA, Table
@@ -170,13 +169,6 @@ def energy(run: ReportRun) -> Cell:
     """Return the energy of a run, if its scores have it."""
     found = score_cell(run, "energy_wh", 1)
     return Cell(f"{found.text} Wh", found.value, found.source) if found.value is not None else found
-
-
-def keys_of(runs: Iterable[ReportRun]) -> list[str]:
-    """Return the scores that get a chart, loss first."""
-    found = dict.fromkeys(key for run in runs for line in run.scores for key in line)
-    keys = [key for key in found if key not in EXCLUDED_SCORES]
-    return sorted(keys, key=lambda key: (key != "loss", not key.startswith(("val_", "probe_"))))
 
 
 def summarize(table: Table) -> str:

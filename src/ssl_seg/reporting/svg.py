@@ -7,13 +7,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import TYPE_CHECKING
 
 from ssl_seg.figures.palette import SERIES, css_variables
-from ssl_seg.results.runs import StageScores
 from ssl_seg.utils.text import strip_unprintable
+
+if TYPE_CHECKING:
+    from ssl_seg.results.runs import StageScores  # loads torch, which a live page does without
 
 _DASHES = ("", "7 3", "2 3", "9 3 2 3")
 _MAX_MARKERS = 40  # points of a line with a tooltip
+_CHART_MARKERS = 480  # of all lines of a chart
 _MAX_LABEL = 44  # letters, which fit a phone
 _FILE_WIDTH = 760  # pixels, of a fluid chart in a file of its own
 _STYLE = (
@@ -32,6 +36,7 @@ class Series:
         points: (x, y).
         band: (x, lowest, highest) around the line.
         dashed: a faint line without points.
+        faint: a thin gray line without points, behind the others.
     """
 
     name: str
@@ -39,6 +44,7 @@ class Series:
     points: Sequence[tuple[float, float]]
     band: Sequence[tuple[float, float, float]] = ()
     dashed: bool = False
+    faint: bool = False
 
 
 def line_chart(lines: Sequence[Series], title: str, *, width: int = 420, height: int = 240) -> str:
@@ -66,8 +72,9 @@ def line_chart(lines: Sequence[Series], title: str, *, width: int = 420, height:
     parts.append(f'<path class="axis" d="M{left} {height - bottom}H{width - right}"/>')
     for line in lines:
         parts.append(_band(line, [(across(x), up(low), up(high)) for x, low, high in line.band]))
-    for line in lines:
-        parts.append(_curve(line, [(across(x), up(y), x, y) for x, y in line.points], title))
+    most = max(2, min(_MAX_MARKERS, _CHART_MARKERS // len(lines)))
+    for line in sorted(lines, key=lambda line: not line.faint):
+        parts.append(_curve(line, [(across(x), up(y), x, y) for x, y in line.points], title, most))
     return _svg(width, height, f"{title} over epochs", parts)
 
 
@@ -79,13 +86,18 @@ def _band(line: Series, points: Sequence[tuple[float, float, float]]) -> str:
     return f'<path fill="{color_variable(line.color_index)}" fill-opacity=".15" d="M{path}z"/>'
 
 
-def _curve(line: Series, points: Sequence[tuple[float, float, float, float]], title: str) -> str:
+def _curve(
+    line: Series, points: Sequence[tuple[float, float, float, float]], title: str, most_markers: int
+) -> str:
     pieces, pen = [], "M"
     for x, y, _, value in points:
         if math.isfinite(value):
             pieces.append(f"{pen}{x:.1f} {y:.1f}")
         pen = "L" if math.isfinite(value) else "M"
-    step = max(1, math.ceil(len(points) / _MAX_MARKERS))
+    path = "".join(pieces)
+    if line.faint:
+        return f'<path class="line behind" stroke="var(--soft)" d="{path}"/>'
+    step = max(1, math.ceil(len(points) / most_markers))
     shown = [*points[::step], *([points[-1]] if (len(points) - 1) % step else [])]
     marks = "".join(
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"><title>'
@@ -97,12 +109,11 @@ def _curve(line: Series, points: Sequence[tuple[float, float, float, float]], ti
     dashes = f' stroke-dasharray="{dash}"' if dash else ""
     color = color_variable(line.color_index)
     return (
-        f'<g fill="{color}" stroke="none"><path class="line" stroke="{color}"{dashes} '
-        f'd="{"".join(pieces)}"/>{marks}</g>'
+        f'<g fill="{color}" stroke="none"><path class="line" stroke="{color}"{dashes} d="{path}"/>{marks}</g>'
     )
 
 
-def interval_chart(rows: Sequence[StageScores], color_indices: Mapping[str, int]) -> str:
+def interval_chart(rows: "Sequence[StageScores]", color_indices: Mapping[str, int]) -> str:
     """Return a chart of each row's mean, individual seeds, confidence interval and published score.
 
     Positions are in percent: the chart is as wide as its place, and its text keeps its size.
@@ -132,7 +143,7 @@ def interval_chart(rows: Sequence[StageScores], color_indices: Mapping[str, int]
     return f'<svg width="100%" height="{height}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
 
 
-def _interval(row: StageScores, color_index: int, y: float, across: "_Scale") -> str:
+def _interval(row: "StageScores", color_index: int, y: float, across: "_Scale") -> str:
     name, color, parts = escape(strip_unprintable(row.label)), color_variable(color_index), []
     if row.interval:
         low, high = row.interval

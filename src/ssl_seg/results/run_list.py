@@ -2,13 +2,17 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from ssl_seg.errors import SslSegError
-from ssl_seg.results.scores import load_scores
+from ssl_seg.results.scores import NAME as SCORES
+from ssl_seg.results.scores import Line, load_scores
 from ssl_seg.results.status import read_status
+from ssl_seg.study.run_paths import NAME as STUDY
 from ssl_seg.utils.toml import read_toml
 
 PRIMARY_METRIC = {
@@ -16,7 +20,7 @@ PRIMARY_METRIC = {
     "segment": "val_miou",
     "train": "probe_knn",
 }  # the main score of a command
-_FILES = ("run.toml", "status.json")
+RUN_FILES = ("run.toml", "status.json", SCORES)
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,9 @@ class RunSummary:
         score: name of its main score; empty without one.
         best, last: values of that score.
         seconds: of training, over all epochs.
-        bytes: on the disk.
+        bytes: on the disk; 0 if not measured.
         modified: when its status changed last, in seconds since 1970.
+        scores: one for each epoch.
     """
 
     folder: Path
@@ -48,26 +53,39 @@ class RunSummary:
     seconds: float = 0.0
     bytes: int = 0
     modified: float = 0.0
+    scores: list[Line] = field(default_factory=list, repr=False)
 
 
 def find_runs(folder: Path) -> Iterator[RunSummary]:
     """Every run in or below a folder, in the order of their paths; links are not followed."""
+    return map(summarise, find_folders(folder)[0])
+
+
+def find_folders(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The folders of all runs, and of all studies, in or below a folder, in order; links are not followed."""
+    runs, studies = [], []
     for path, folders, files in os.walk(folder):
-        folders.sort()
-        if any(name in files for name in _FILES):
+        if any(name in files for name in RUN_FILES):
+            runs.append(Path(path))
             folders.clear()
-            yield summarise(Path(path))
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        elif STUDY in files:
+            studies.append(Path(path))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    return runs, studies
 
 
-def summarise(folder: Path) -> RunSummary:
-    """What is recorded of one run; what is missing or corrupt is left out."""
+def summarise(folder: Path, *, measured: bool = True) -> RunSummary:
+    """What is recorded of one run; what is missing or corrupt is left out.
+
+    Args:
+        measured: with its size on the disk, for which each of its files is looked at.
+    """
     settings = _or_empty(folder, "run.toml")
     record = settings.get("record")
     command = str(record.get("command", "")) if isinstance(record, dict) else ""
     lines = load_scores(folder).lines
     score = PRIMARY_METRIC.get(command, "")
-    values = [line[score] for line in lines if score in line]
+    values = [line[score] for line in lines if isfinite(line.get(score, float("nan")))]
     status = _or_empty(folder, "status.json")
     parts = (settings.get(key) for key in ("ssl", "head", "backbone"))
     return RunSummary(
@@ -76,13 +94,14 @@ def summarise(folder: Path) -> RunSummary:
         command,
         " ".join(str(part) for part in parts if part),
         int(lines[-1]["epoch"]) if lines else 0,
-        settings["epochs"] if isinstance(settings.get("epochs"), int) else 0,
+        settings["epochs"] if type(settings.get("epochs")) is int else 0,
         score if values else "",
         max(values) if values else None,
         values[-1] if values else None,
-        lines[-1].get("seconds", 0.0) if lines else 0.0,  # each line counts from the start of the run
-        sum(_size(path) for path in folder.rglob("*")),
+        _seconds(lines),
+        sum(_size(path) for path in folder.rglob("*")) if measured else 0,
         _modified(folder),
+        lines,
     )
 
 
@@ -100,6 +119,15 @@ def _size(path: Path) -> int:
         return 0
 
 
+def _seconds(lines: list[Line]) -> float:
+    """Of training; each line counts from the start of the run."""
+    seconds = float(lines[-1].get("seconds", 0.0)) if lines else 0.0
+    return seconds if isfinite(seconds) else 0.0
+
+
 def _modified(folder: Path) -> float:
-    times = [(folder / name).stat().st_mtime for name in _FILES if (folder / name).exists()]
-    return max(times, default=0.0)
+    times = [0.0]
+    for name in RUN_FILES:
+        with suppress(OSError):  # it is not there, or went away meanwhile
+            times.append((folder / name).stat().st_mtime)
+    return max(times)
