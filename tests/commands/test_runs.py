@@ -108,9 +108,19 @@ def test_paths_that_exist_are_paths(study, tmp_path):
     assert find_run(study, or_study=True) == study
 
 
-@pytest.mark.parametrize(
-    ("name", "says"), [("@C", "no stage 'C'"), ("@A:7", "no seed 7"), ("", "is a study, not a run")]
-)
+def test_a_study_says_which_runs_it_holds(cli, study, tmp_path):
+    make_run(study / "A-1")
+    code, _, err = cli("predict", study, tmp_path, "--out", tmp_path / "x.csv")
+    assert code == 2
+    assert err.splitlines() == [
+        f"error[2] {study} is a study, not a run",
+        f"where: {study}@A: seed 0 finished; seed 1 not started",
+        f"       {study}@b:1: seed 3 not started",
+        f"next: name one of its runs, for example {study}@A; of another seed {study}@STAGE:SEED",
+    ]
+
+
+@pytest.mark.parametrize(("name", "says"), [("@C", "no stage 'C'"), ("@A:7", "no seed 7")])
 def test_what_is_not_there_is_said_with_what_is(study, name, says):
     with pytest.raises(UsageError, match=says) as error:
         find_run(f"{study}{name}")

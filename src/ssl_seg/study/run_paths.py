@@ -1,10 +1,12 @@
 """Runs by the names they have in a study: `runs/study@C`, `runs/study@C:1`."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ssl_seg.errors import DataError, UsageError, did_you_mean
 from ssl_seg.utils.home import expanded
+from ssl_seg.utils.text import listed
 from ssl_seg.utils.toml import read_json
 
 NAME = "study.json"
@@ -75,8 +77,28 @@ def run_folder(study: Path, name: object) -> Path:
 
 def _refuse_study(path: Path) -> Path:
     if (path / NAME).is_file() and not (path / "run.toml").exists():
-        raise UsageError(f"{path} is a study, not a run", next=_choice(str(path), runs_of_study(path)))
+        stages = runs_of_study(path)
+        raise UsageError(
+            f"{path} is a study, not a run",
+            where=listed(f"{path}@{name}: {_states(runs)}" for name, runs in stages.items()),
+            next=f"name one of its runs, for example {path}@{next(iter(stages))}; of another seed "
+            f"{path}@STAGE:SEED",
+        )
     return path
+
+
+def _states(runs: dict[str, Path]) -> str:
+    """`seeds 0, 1 finished; seed 2 not started`."""
+    states: dict[str, list[str]] = {}
+    for seed, folder in runs.items():
+        state = "not started"
+        with suppress(OSError, ValueError, KeyError):
+            state = read_json(folder / "status.json")["state"]
+        states.setdefault(str(state), []).append(seed)
+    return "; ".join(
+        f"{'seeds' if len(seeds) > 1 else 'seed'} {', '.join(seeds)} {state}"
+        for state, seeds in states.items()
+    )
 
 
 def _choice(study: str, stages: dict[str, dict[str, Path]]) -> str:

@@ -76,6 +76,19 @@ def atomic_write_text(path: Path, text: str) -> None:
     atomic_write_bytes(path, text.encode(errors="backslashreplace"))
 
 
+def atomic_link(path: Path, target: str) -> None:
+    """Make a link, in place of what was at `path`.
+
+    Args:
+        target: relative to the folder of `path`; it need not be there.
+
+    Raises:
+        ResourceError: it cannot be made: no file system has to have links.
+    """
+    with atomic_path(path) as aside:
+        os.symlink(target, aside)
+
+
 def temporary(path: Path) -> Path:
     """A free name beside `path`, so that renaming never crosses file systems."""
     name = os.fsdecode(os.fsencode(path.name)[:_LONGEST])
