@@ -48,13 +48,14 @@ def _set_defaults(
             resume_command = resuming(str(context.info_name), run, values_of_file)
             defaults.setdefault(name, partial(name_it_again, value, path, resume_command))
         else:
-            _check_value(context, parameters[name], value, path)
-            defaults[name] = value
+            several = [value] if parameters[name].nargs == -1 else value
+            _check_value(context, parameters[name], several, path)
+            defaults[name] = several
     context.default_map = defaults
     context.meta[_OPTIONS] = [*context.meta.get(_OPTIONS, []), *options]
 
 
-def _check_value(context: typer.Context, parameter: Any, value: str, path: Path) -> None:
+def _check_value(context: typer.Context, parameter: Any, value: str | list[str], path: Path) -> None:
     """The shell's own check, so that what is wrong can be told with the file and the line.
 
     Raises:

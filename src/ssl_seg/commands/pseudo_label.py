@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from ssl_seg.commands import flags
+from ssl_seg.commands import flags, training_flags
 from ssl_seg.commands.from_python import from_python
 from ssl_seg.utils.progress import echo
 from ssl_seg.utils.text import shown
@@ -40,13 +40,14 @@ def pseudo_label(
     option: flags.Option = None,
     bad_images: flags.BadImages = "stop",
     cache: flags.Cache = None,
+    config: training_flags.Config = None,
     progress: flags.Progress = True,
 ) -> PseudoLabels:
     """Label images with a model's confident predictions.
 
     The folder is read by --extra of `ssl-seg classify` and `ssl-seg segment`. Classification: train.csv lists the
     labeled images. Segmentation: train/ has images and masks, with 255 where no class is confident enough.
-    Confidences are calibrated if the run was validated. Nothing is overwritten.
+    Confidences are calibrated if the run was validated. Nothing is overwritten. It may be a stage of a study.
     """
     from ssl_seg.engine.class_thresholds import Thresholds
     from ssl_seg.workflows.inference import InferenceSession

@@ -8,11 +8,12 @@ import typer
 
 from ssl_seg.engine.run_settings import RESUME_OVERRIDABLE
 from ssl_seg.errors import UsageError, did_you_mean
-from ssl_seg.study.config import is_reference
+from ssl_seg.study.config import LABELING, is_reference
 from ssl_seg.study.planner import Check
 from ssl_seg.workflows.flag_values import read_options
 
 _RESERVED_FLAGS = frozenset({"out", "config", "resume", "option"})  # a command that has them can be a stage
+_LABELING_FLAGS = _RESERVED_FLAGS - {"resume"}
 
 
 def flag_validator(context: typer.Context) -> Check:
@@ -23,10 +24,8 @@ def flag_validator(context: typer.Context) -> Check:
         command: str, flags: Mapping[str, Any], where: Callable[[str], str]
     ) -> tuple[dict[str, Any], list[str]]:
         parameters = {p.name: p for p in commands[command].params} if command in commands else {}
-        if not _RESERVED_FLAGS <= parameters.keys():
-            able = [
-                name for name, each in commands.items() if _RESERVED_FLAGS <= {p.name for p in each.params}
-            ]
+        if not _needed(command) <= parameters.keys():
+            able = [name for name, each in commands.items() if _needed(name) <= {p.name for p in each.params}]
             raise UsageError(
                 f"no command {command!r} for a stage{did_you_mean(command, able)}",
                 where=where("command"),
@@ -54,6 +53,11 @@ def flag_validator(context: typer.Context) -> Check:
     return check
 
 
+def _needed(command: str) -> frozenset[str]:
+    """The flags of a command that can be a stage."""
+    return _LABELING_FLAGS if command in LABELING else _RESERVED_FLAGS
+
+
 def _options(parts: Any, where: Callable[[str], str]) -> Iterator[str]:
     """The texts among the options of parts, once all are known to be options."""
     tables: dict[str, Any] = parts if isinstance(parts, dict) else {"o": parts}
@@ -74,7 +78,7 @@ def _check_value(context: typer.Context, parameter: Any, value: object, where: C
     """As the shell's own check, before anything is run."""
     text = value if isinstance(value, str) else json.dumps(value)
     try:
-        parameter.process_value(context, text)
+        parameter.process_value(context, [text] if parameter.nargs == -1 else text)
     except typer.BadParameter as error:
         reason = error.message.strip().rstrip(".").lower()
         name = parameter.name

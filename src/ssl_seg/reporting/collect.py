@@ -21,7 +21,7 @@ from ssl_seg.results.scores import load_scores
 from ssl_seg.results.status import NAME as STATUS
 from ssl_seg.results.status import read_status
 from ssl_seg.results.tables import Table
-from ssl_seg.study.config import StageConfig
+from ssl_seg.study.config import LABELING, StageConfig
 from ssl_seg.study.report_text import ReportText
 from ssl_seg.study.run_paths import NAME as STUDY
 from ssl_seg.study.run_paths import run_folder
@@ -66,7 +66,9 @@ def _study(out: Path, prefix: str) -> tuple[list[ReportStage], list[tuple[str, T
     try:
         study = read_json(out / STUDY)
         stages = {
-            name: _stage(out, f"{prefix}{name}", known) for name, known in dict(study["stages"]).items()
+            name: _stage(out, f"{prefix}{name}", known)
+            for name, known in dict(study["stages"]).items()
+            if known["command"] not in LABELING
         }
         tables = [
             (f"{prefix}{name}", [stages[row] for row in known["rows"]], str(known["score"]))

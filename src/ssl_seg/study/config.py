@@ -15,6 +15,7 @@ from ssl_seg.study.report_text import ReportText
 from ssl_seg.utils.toml import read_toml
 
 T = TypeVar("T")
+LABELING = ("pseudo-label",)  # commands of stages that label images: without a seed, scores and checkpoints
 _SCORES = {"train": "probe_knn", "segment": "val_miou"}  # of a table of that command alone
 
 
@@ -81,7 +82,9 @@ class StudyConfig:
         for name in self._stages:
             self._topological_sort(name, ())
         used = {name for stage in self.stages.values() for name in stage.references.values()}
-        ends = [name for name in self._stages if name not in used]
+        ends = [
+            name for name, stage in self._stages.items() if name not in used and stage.command not in LABELING
+        ]
         self.report = self._values.get("report") is not False
         self.report_text = self._report_text()
         self.sam = self.flags("sam")
@@ -131,6 +134,9 @@ class StudyConfig:
         rows: list[str] = self._get(list, ends, *path, "rows")
         for row in rows:
             self._check_stage(row, self.location(*path, "rows"))
+            if self._stages[row].command in LABELING:
+                where = self.location(*path, "rows")
+                raise UsageError(f"stage {row!r} labels images: it has no score for a table", where=where)
         commands = {self.stages[row].command for row in rows}
         usual = _SCORES[commands.pop()] if len(commands) == 1 and commands <= _SCORES.keys() else "val_top1"
         return TableConfig(path[-1], rows, self._get(str, usual, *path, "score"))

@@ -15,8 +15,9 @@ from typing import Any
 
 from ssl_seg.errors import ResourceError, UsageError
 from ssl_seg.results.status import read_status
-from ssl_seg.study.config import StageConfig, StudyConfig
+from ssl_seg.study.config import LABELING, StageConfig, StudyConfig
 from ssl_seg.study.fingerprint import fingerprint
+from ssl_seg.study.stage_links import link_stages
 from ssl_seg.utils.code_names import names_code
 from ssl_seg.utils.files import atomic_write_text
 from ssl_seg.utils.toml import read_json, read_toml, to_toml
@@ -58,6 +59,8 @@ class Job:
     @property
     def state(self) -> str:
         """`finished`, `started` (it has a checkpoint to resume from), or `pending`."""
+        if self.command in LABELING:  # its folder is there when it is complete
+            return "finished" if (self.folder / "result.json").exists() else "pending"
         with suppress(OSError, ValueError, KeyError, TypeError):  # no status yet
             if read_status(self.folder)["state"] == "finished":
                 return "finished"
@@ -118,7 +121,7 @@ class StudyPlan:
         for flag, name in stage.references.items():
             other = self.file.stages[name]
             depends_on[flag] = self._job(other, seed if seed in other.seeds else other.seeds[0])
-        flags = {**stage.flags, "seed": seed}
+        flags = dict(stage.flags) if stage.command in LABELING else {**stage.flags, "seed": seed}
         counts, texts = self._check(stage.command, flags, partial(self.file.flag_location, stage))
         taken = {flag: job.folder.name for flag, job in depends_on.items()}
         content = {
@@ -132,8 +135,9 @@ class StudyPlan:
         if job is None:
             kind = _digest([stage.command, {**counts, "seed": None}])
             flags |= {flag: str(other.folder) for flag, other in depends_on.items()}
-            if "init" in depends_on and names_code(code := depends_on["init"].flags.get("backbone")):
-                flags.setdefault("backbone", code)  # weight files never name code; this file may
+            for source, part in (("init", "backbone"), ("run", "backbone"), ("run", "head")):
+                if source in depends_on and names_code(code := depends_on[source].flags.get(part)):
+                    flags.setdefault(part, code)  # weight files never name code; this file may
             job = Job(stage.command, flags, folder, list(depends_on.values()), kind)
             self.jobs.append(job)
         job.names.append(f"{stage.name}, seed {seed}")
@@ -164,7 +168,7 @@ class StudyPlan:
         return ""
 
     def write(self) -> None:
-        """Write the flags of every job, and `study.json`, which maps stages to folders.
+        """Write the flags of every job, `study.json`, which maps stages to folders, and links by stage name.
 
         Raises:
             ResourceError: a file cannot be written.
@@ -189,6 +193,10 @@ class StudyPlan:
         }
         atomic_write_text(
             self.file.out / "study.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        )
+        link_stages(
+            self.file.out,
+            {stage: {seed: job.folder for seed, job in seeds.items()} for stage, seeds in self.runs.items()},
         )
 
     def run(self, start: Callable[[Job], int], log: Callable[[str], None]) -> list["FailedJob"]:
