@@ -4,13 +4,13 @@ Everything is validated here, with the line of each error, except the names of c
 """
 
 import os
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ssl_seg.errors import UsageError, did_you_mean
+from ssl_seg.study.key_lines import keys_per_line, num_shared, plain_key
 from ssl_seg.study.report_text import ReportText
 from ssl_seg.utils.toml import read_toml
 
@@ -72,7 +72,7 @@ class StudyConfig:
 
     def __init__(self, path: Path) -> None:
         self.path, self._values = path, read_toml(path)
-        self._lines = [tuple(keys) for keys in _keys_per_line(path.read_text(encoding="utf-8-sig"))]
+        self._lines = [tuple(keys) for keys in keys_per_line(path.read_text(encoding="utf-8-sig"))]
         self._check_keys((), ("seeds", "out", "defaults", "stages", "table", "tables", "report", "sam"))
         self.out = Path(os.path.expanduser(self._get(str, f"runs/{path.stem}", "out")))
         self._stages = {name: self._stage(name) for name in self._get(dict, {}, "stages")}
@@ -94,8 +94,8 @@ class StudyConfig:
 
     def location(self, *keys: str) -> str:
         """Return the file and the best-matching line of a key."""
-        requested = tuple(_plain(key) for key in keys)
-        shared = [_num_shared(requested, line) for line in self._lines]
+        requested = tuple(plain_key(key) for key in keys)
+        shared = [num_shared(requested, line) for line in self._lines]
         best = max(shared, default=0)
         return f"{self.path}, line {shared.index(best) + 1}" if best else str(self.path)
 
@@ -112,7 +112,7 @@ class StudyConfig:
         """Return the flags in a table, by their Python names."""
         table = self._get(dict, {}, *path)
         own = ("command", "title", "seeds", "published") if path[0] == "stages" else ()
-        return {_plain(key): value for key, value in table.items() if key not in own}
+        return {plain_key(key): value for key, value in table.items() if key not in own}
 
     def _stage(self, name: str) -> StageConfig:
         path = ("stages", name)
@@ -227,29 +227,3 @@ def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         if isinstance(under[key], dict) and isinstance(over[key], dict)
     }
     return under | over | both
-
-
-def _plain(key: str) -> str:
-    return key.replace("-", "_")
-
-
-def _keys_per_line(text: str) -> Iterator[tuple[str, ...]]:
-    """Yield the key path, outermost key first, that each line sets or opens."""
-    table: tuple[str, ...] = ()
-    for line in text.splitlines():
-        head = line.strip()
-        words = re.findall(
-            r"\"([^\"]*)\"|'([^']*)'|([\w-]+)", head.strip("[]") if head[:1] == "[" else head.split("=")[0]
-        )
-        keys = tuple(_plain(next(filter(None, word), "")) for word in words)
-        if head.startswith("["):
-            table = keys
-            yield keys
-        else:
-            yield (*table, *keys) if "=" in head and not head.startswith("#") else ()
-
-
-def _num_shared(requested: tuple[str, ...], line: tuple[str, ...]) -> int:
-    """Return how many leading keys a line shares with the requested path."""
-    same = [one == other for one, other in zip(requested, line, strict=False)]
-    return same.index(False) if False in same else len(same)
