@@ -150,6 +150,17 @@ def test_epochs_perplexity_seed_and_place_can_be_chosen(cli, kept, tmp_path):
     assert code == 2 and "expected a perplexity in (0, 7.66667] for 24 images, got 9" in err
 
 
+def test_another_method_has_files_of_its_own_and_no_perplexity(cli, kept):
+    run = kept({1: random(), 7: random(seed=7)})
+    code, _, err = cli("figure", "tsne", run, "--method", "pca")
+    assert code == 0, err
+    assert [path.name for path in sorted((run / "figures").iterdir())] == ["pca.json", "pca.png", "pca.svg"]
+    found = json.loads((run / "figures" / "pca.json").read_text())
+    assert (found["method"], found["perplexity"], len(found["maps"])) == ("pca", None, 2)
+    code, _, err = cli("figure", "tsne", run, "--method", "pca", "--perplexity", 3)
+    assert code == 2 and "only t-SNE has a perplexity" in err and "omit --perplexity" in err
+
+
 @pytest.mark.parametrize(("epochs", "named"), [("3", "3"), ("1,x", "x"), ("-1", "-1"), ("²", "²")])
 def test_epochs_that_are_not_there_are_named(cli, kept, epochs, named):
     code, _, err = cli("figure", "tsne", kept({1: random(), 7: random()}), f"--epochs={epochs}")

@@ -13,6 +13,9 @@ from safetensors.torch import load_file, save_file
 
 import ssl_seg
 from ssl_seg.data.palettes import BUILT_IN_PALETTES
+from ssl_seg.reporting.build import build
+from ssl_seg.results.iou import mean_iou
+from ssl_seg.results.mask_snapshots import read_mask_snapshots
 from ssl_seg.utils.toml import read_toml
 from ssl_seg.weights.model_file import read_model_metadata
 
@@ -140,6 +143,24 @@ def test_the_folder_tells_the_same_story_everywhere(run, cli, tiles, tmp_path):
         sums = file["confusions"].sum(0).tolist()
     with (out / "confusion.csv").open(newline="") as file:
         assert [[int(n) for n in row[1:]] for row in list(csv.reader(file))[1:]] == sums
+
+
+def test_masks_of_the_hardest_and_easiest_images_are_kept(run, cli, tiles, tmp_path):
+    out = run("a", "--epochs", 2)  # nothing is watched
+    with np.load(out / "val_confusions.npz") as file:
+        confusions, names = file["confusions"].astype(float), file["filenames"].tolist()
+    ious = mean_iou(confusions, np.arange(7) < 6)
+    order = [names[index].replace("_sat.jpg", "_mask.png") for index in np.argsort(ious)]
+    snapshots = read_mask_snapshots(out, extremes=True)
+    assert snapshots.names == sorted([order[0], order[-1]]), "of three images, the hardest and the easiest"
+    assert cli("predict", out, tiles / "validation", *NET, "--out", tmp_path / "m", "--cpu")[0] == 0
+    for name in snapshots.names:
+        kept = out / "extremes" / "masks" / "epoch-0002" / name
+        assert np.array_equal(np.asarray(Image.open(kept)), np.asarray(Image.open(tmp_path / "m" / name)))
+        iou = snapshots.iou(snapshots.prediction(2, name), snapshots.target(name))
+        assert iou == pytest.approx(ious[names.index(name.replace("_mask.png", "_sat.jpg"))])
+    ((_, shown),) = build([out]).figures.extremes
+    assert [f"{each.name}_mask.png" for each in shown] == [order[0], order[-1]], "the hardest first"
 
 
 def test_it_learns(run):

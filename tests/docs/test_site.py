@@ -130,14 +130,36 @@ def test_pages_opened_as_files_ask_nobody_and_can_be_searched(site, browser):
     while "effective_rank" not in (found := browser.run(FOUND)) and time.monotonic() < end:
         time.sleep(0.2)
     assert "effective_rank" in found
-    assert browser.conflicts_and_errors == []
+    assert browser.problems == []
     assert [url for url in browser.requests if not url.startswith(("file:", "data:", "blob:"))] == []
 
 
+# what the theme itself lays over a page or beside it
+OWN = (
+    ".md-header, .md-tabs, .md-sidebar, .md-search, .md-top, .md-footer, .md-clipboard, .headerlink, .md-skip"
+)
+HIDE = f"document.head.insertAdjacentHTML('beforeend', '<style>{OWN} {{ display: none !important }}</style>')"
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_no_page_is_cut_or_overlaps(site, browser, pages, width):
+    browser.fresh()
+    browser.size(width, 900, phone=width < 400)
+    wrong = {}
+    for path in pages:
+        browser.open(path)
+        browser.run(HIDE)
+        found = browser.measure(scrolls=True)
+        if found["cut"] or found["over"] or browser.run("document.documentElement.scrollWidth") > width:
+            wrong[path.relative_to(site[0]).as_posix()] = found
+    assert wrong == {}
+    assert browser.problems == []
+
+
 @pytest.mark.parametrize("name", ["index", "data", "faults", "reference/components", "reference/commands"])
-def test_a_page_fits_a_phone(site, browser, name):
+def test_a_page_with_its_tables_and_code_fits_a_phone(site, browser, name):
     browser.fresh()
     browser.size(390, 844, phone=True)
     browser.open(site[0] / f"{name}.html")
     assert browser.run("document.documentElement.scrollWidth") <= 390
-    assert browser.conflicts_and_errors == []
+    assert browser.problems == []

@@ -23,7 +23,7 @@ from ssl_seg.figures.tsne import (
     silhouette,
     usable_perplexity,
 )
-from ssl_seg.figures.tsne_picture import draw_maps
+from ssl_seg.figures.tsne_picture import color_groups, draw_maps
 
 
 def clusters(count=60, classes=3, apart=1.0, seed=0, dimensions=16):
@@ -301,10 +301,10 @@ def test_of_many_classes_the_extremes_are_coloured():
     xy[mixed] = random.normal(size=(30, 2)) + 500
     purities = class_purities(xy, targets, 9)
     assert {index for index, purity in purities.items() if purity < 0.9} == {3, 8, 20}
-    styles = tsne_picture._styles(range(30), xy, targets, 9)
-    assert len(styles) == 12
-    assert {styles[index][1] for index in (3, 8, 20)} == {"^"}
-    assert len(set(styles.values())) == 12
+    best, worst = color_groups(xy, targets, 9).values()
+    assert len(best) == len(worst) == 6 and not set(best) & set(worst)
+    assert {3, 8, 20} <= set(worst)
+    assert color_groups(xy, targets % 20, 9) == {"": list(range(20))}
 
 
 def test_class_purities_average_to_the_whole():

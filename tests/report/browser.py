@@ -20,6 +20,51 @@ _FLAGS = (
 _START = "import os, sys; r, w = map(int, sys.argv[1:3]); os.dup2(r, 3); os.dup2(w, 4); os.execv(sys.argv[3], sys.argv[3:])"
 
 
+# What is outside the window or its own box, and what overlaps: of every line of text and every picture that is shown.
+MEASURE = """((scrolls) => {
+  document.querySelectorAll('details').forEach(part => { part.open = true; });
+  const words = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), boxes = [], cut = [], over = [];
+  const seen = e => e.checkVisibility() && !e.closest('script, .skip, title, option, [hidden]');
+  const add = (owner, name, rects) => { for (const r of rects) if (r.width > 1 && r.height > 1) boxes.push({ owner, name, r }); };
+  for (let node; (node = words.nextNode());) {
+    if (!node.data.trim() || !seen(node.parentElement)) continue;
+    const range = document.createRange();
+    range.selectNodeContents(node);
+    add(node.parentElement, node.data.trim().slice(0, 40), range.getClientRects());
+  }
+  document.querySelectorAll('img, canvas').forEach(e => seen(e) && add(e, e.alt || e.tagName, [e.getBoundingClientRect()]));
+  // a reader scrolls what is beside the visible part of a block of code
+  const hidden = ({ owner, r }) => {
+    for (let e = owner; e && e !== document.body; e = e.parentElement)
+      if (/auto|scroll/.test(getComputedStyle(e).overflowX)) {
+        const box = e.getBoundingClientRect();
+        if (r.right > box.right + 1 || r.left < box.left - 1) return true;
+      }
+    return false;
+  };
+  if (scrolls) boxes.splice(0, boxes.length, ...boxes.filter(each => !hidden(each)));
+  const wide = document.documentElement.clientWidth;
+  for (const { owner, name, r } of boxes) {
+    if (r.left < -1 || r.right > wide + 1) cut.push(name);
+    for (let e = owner; e && e !== document.body; e = e.parentElement)
+      if (getComputedStyle(e).overflowX !== 'visible' && e.clientWidth) {
+        const box = e.getBoundingClientRect();
+        if (r.right > box.right + 1 || r.left < box.left - 1) cut.push(name);
+      }
+  }
+  const drawing = e => e.closest('svg');
+  boxes.sort((a, b) => a.r.top - b.r.top);
+  boxes.forEach((a, i) => {
+    for (let k = i + 1; k < boxes.length && boxes[k].r.top < a.r.bottom - 2; k++) {
+      const b = boxes[k], related = a.owner.contains(b.owner) || b.owner.contains(a.owner);
+      if (!related && a.r.left < b.r.right - 1 && b.r.left < a.r.right - 1 && a.r.bottom - b.r.top > 3)
+        over.push(a.name + ' / ' + b.name);
+    }
+  });
+  return { count: boxes.length, cut: [...new Set(cut)], over: [...new Set(over)] };
+})"""
+
+
 def chromium():
     """Where the browser is, or nothing."""
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -124,6 +169,13 @@ class Browser:
         found = self.ask("Runtime.evaluate", **given)
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
+
+    def measure(self, *, scrolls=False):
+        """How many pieces of text and pictures are shown, which of them are cut, and which overlap.
+
+        `scrolls`: what a reader can scroll into view is not cut.
+        """
+        return self.run(f"{MEASURE}({str(scrolls).lower()})")
 
     def size(self, width, height=900, *, phone=False):
         given = {"width": width, "height": height, "deviceScaleFactor": 2 if phone else 1, "mobile": phone}

@@ -81,7 +81,7 @@ def tile_colour(i):
     return 40 * (i % 6), 30 * (i % 8), 255 - 3 * (i % 80)
 
 
-def write_map(folder, classes, files, *, count=80):
+def write_map(folder, classes, files, *, count=80, method="tsne", colored=None):
     """`tsne.json` as `figure tsne` writes it, and the thumbnails."""
     random = np.random.default_rng(1)
     targets = [i % len(classes) for i in range(count)]
@@ -98,14 +98,16 @@ def write_map(folder, classes, files, *, count=80):
         known["xy"][-1] = [30.0 * known["epoch"], 0.0]  # away from all others
     names = [files[i % len(files)] for i in range(count)]
     found = {
+        "method": method,
         "classes": classes,
+        "colored": colored or list(range(len(classes))),
         "targets": targets,
         "filenames": names,
         "k": 10,
         "chance": 0.3333,
         "maps": maps,
     }
-    write_json(folder / "figures" / "tsne.json", found)
+    write_json(folder / "figures" / f"{method}.json", found)
     (folder / "features").mkdir(exist_ok=True)
     sheet = np.zeros((32 * -(-count // 64), 32 * min(64, count), 3), dtype=np.uint8)
     for i in range(count):
@@ -141,12 +143,18 @@ def write_segment(folder, seed, classes, examples, **given):
         classes=kept_classes,
         exclude=exclude,
     )
+    write_masks(folder, random, classes, examples, epochs=(1, 2, 3))
+
+
+def write_masks(folder, random, classes, examples, *, epochs):
+    """`masks.json` and `masks/`."""
+    count = len(classes)
     write_json(
         folder / "masks.json", {"classes": classes, "colours": COLOURS[:count], "exclude": [classes[-1]]}
     )
     true, colours = np.random.default_rng(0), np.array(COLOURS, np.uint8)
     for name in examples:
-        for kind, source in (("labels", true), *((f"epoch-{epoch:04d}", random) for epoch in (1, 2, 3))):
+        for kind, source in (("labels", true), *((f"epoch-{epoch:04d}", random) for epoch in epochs)):
             (folder / "masks" / kind).mkdir(parents=True, exist_ok=True)
             Image.fromarray(colours[source.integers(0, count, (24, 24))]).save(folder / "masks" / kind / name)
         (folder / "masks" / "images").mkdir(exist_ok=True)
@@ -221,10 +229,22 @@ def write_wide_study(out, *, count=65):
         write_classify(out / f"classify-{place}0", 0, classes, settings={"o": resolved, "lr": 0.1 * place})
         runs = {"0": f"classify-{place}0"}
         about[name] = {"title": title, "command": "classify", "published": 0.5, "runs": runs}
-    write_map(out / "classify-20", classes, ["photo.jpg", f"{'long' * 12}.jpg"], count=260)
+    files = ["photo.jpg", f"{'long' * 12}.jpg"]
+    for method in ("tsne", "pca"):
+        colored = list(range(0, count, 5))[:12]
+        write_map(out / "classify-20", classes, files, count=260, method=method, colored=colored)
     write_segment(
         out / "segment-90", 0, ["road", "tree", "sky", "unknown"], ["0013_mask.png", "0062_mask.png"]
     )
+    tiles = [f"a_long_name_of_a_scene/{i:04d}_mask.png" for i in range(6)]
+    (out / "segment-90" / "extremes").mkdir()
+    for tile in tiles:
+        for kind in ("labels", "images", "epoch-0003"):
+            (out / "segment-90" / "extremes" / "masks" / kind / Path(tile).parent).mkdir(
+                parents=True, exist_ok=True
+            )
+    names = ["road", "tree", "sky", "unknown"]
+    write_masks(out / "segment-90" / "extremes", np.random.default_rng(5), names, tiles, epochs=[3])
     about["DeepLabV3"] = {"title": "DeepLabV3-ResNet50", "command": "segment", "runs": {"0": "segment-90"}}
     rows = {"settings": {"rows": list(WIDE), "score": "val_top1"}}
     masks = {"masks": {"rows": ["DeepLabV3"], "score": "val_miou"}}

@@ -46,7 +46,7 @@ def test_the_answer_is_that_of_the_test(make, tmp_path, right, told):
     report = write(make, tmp_path, 3, right)
     (text,) = report.answers
     assert text.startswith(
-        f"With C: network, the top-1 accuracy is {right['C'] / 60:.2f} ± 0.00; with A: network, it is "
+        f"The top-1 accuracy is {right['C'] / 60:.2f} ± 0.00 with pre-training (C: network) and "
     )
     assert told + "3 seeds and 60 validation images)" in text
     advice = " ".join(report.next_steps)

@@ -82,7 +82,7 @@ def test_what_is_missing_is_named_with_its_command(own):
         path.unlink()
     missing = dict(build([own]).missing)
     assert missing["t-SNE of A plain: scratch"] == f"ssl-seg figure tsne {own / 'classify-10'}"
-    assert missing["SAM comparison"].startswith(f"ssl-seg sam {own / 'segment-30'} ")
+    assert missing["SAM comparison (optional)"].startswith(f"ssl-seg sam {own / 'segment-30'} ")
     assert "--watch" in missing["predicted masks of N plain"]
     assert "--out runs/again-segment-40" in missing["predicted masks of N plain"]
 

@@ -110,5 +110,5 @@ def test_file_names_of_other_bytes_can_be_written(make, tmp_path, reader):
     make.write_map(folder, ["a", "b"], [b"p\xff.jpg".decode(errors="surrogateescape"), "\ud83d.jpg"])
     report = build([folder.parent])
     read = reader.Reader(page(report).encode().decode())
-    assert len(read.scripts) == 3
+    assert len(read.scripts) == 4
     write_markdown(report, tmp_path / "report.md")

@@ -177,7 +177,7 @@ def test_every_link_and_label_leads_somewhere(read):
 
 def test_the_map_is_that_of_the_file(read, study):
     wanted = json.loads((study / "classify-20" / "figures" / "tsne.json").read_text())
-    found, sheets = [json.loads(body) for kind, body in read.scripts if kind == "application/json"]
+    found, _, sheets = [json.loads(body) for kind, body in read.scripts if kind == "application/json"]
     assert found["classes"] == wanted["classes"]
     assert found["targets"] == wanted["targets"]
     assert found["filenames"] == wanted["filenames"]

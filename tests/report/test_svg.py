@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from ssl_seg.figures.palette import MUTED, SERIES, TEXT
-from ssl_seg.reporting.svg import Series, interval_chart, line_chart, scatter_plot, standalone_svg
+from ssl_seg.reporting.embedding_charts import scatter_plot
+from ssl_seg.reporting.svg import Series, interval_chart, line_chart, standalone_svg
 from ssl_seg.results.runs import StageScores
 from ssl_seg.utils.text import strip_unprintable
 
@@ -91,7 +92,7 @@ def test_intervals_are_to_scale():
 
 
 def test_a_map_has_every_point_once():
-    groups = [[(0.0, 0.0), (1.0, 1.0)], [], [(0.5, 0.5)]]
+    groups = {0: [(0.0, 0.0), (1.0, 1.0)], 1: [], 2: [(0.5, 0.5)]}
     svg = scatter_plot(groups, "map")
     color_indices = re.findall(r"M([\d.]+) ([\d.]+)h0", svg)
     assert len(color_indices) == 3
@@ -105,7 +106,7 @@ def test_a_name_stays_a_name(name):
     for svg in (
         line_chart([Series(name, 0, [(1, 0.5)])], name),
         interval_chart(rows, {name: 0}),
-        scatter_plot([[(0.5, 0.5)]], name),
+        scatter_plot({0: [(0.5, 0.5)]}, name),
     ):
         read = ET.fromstring(standalone_svg(svg))
         kinds = {element.tag.removeprefix(SVG) for element in read.iter()}

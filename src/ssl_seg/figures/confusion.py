@@ -1,5 +1,6 @@
 """A confusion matrix as a picture, and the classes that are confused most."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,18 @@ _NAMES = 110  # classes, up to which every row has its name, and the picture gro
 _LISTED = 10  # pairs
 
 
-def draw_confusion(stem: Path, confusion: Confusion, *, unit: str = "images", note: str = "") -> list[Path]:
+def draw_confusion(
+    stem: Path,
+    confusion: Confusion,
+    marks: Sequence[tuple[str, str]] = (),
+    *,
+    unit: str = "images",
+    note: str = "",
+) -> list[Path]:
     """Write `stem`.png and `stem`.svg: per target class the share of each prediction, in percent.
 
     Args:
+        marks: color and marker of each class, beside its name; see `class_marks`.
         unit: of the counts: images or pixels.
         note: a line below.
     """
@@ -41,6 +50,8 @@ def draw_confusion(stem: Path, confusion: Confusion, *, unit: str = "images", no
         axes.set_xlabel("predicted", color=MUTED_COLOR)
         axes.set_ylabel("target", color=MUTED_COLOR)
         _name(axes, confusion, size)
+        if rows <= _NAMES:
+            _mark(axes, marks[:rows], size)
         if rows <= _NUMBERS:
             _number_cells(axes, shares, size)
         axes.tick_params(length=0)
@@ -65,6 +76,23 @@ def _name(axes: Any, confusion: Confusion, size: float) -> None:
         labels = [printable_label(name, 18) for name in names]
         set_ticks(range(len(names)) if shown else [], labels if shown else [], fontsize=size)
     axes.tick_params(axis="x", rotation=90)
+
+
+def _mark(axes: Any, marks: Sequence[tuple[str, str]], size: float) -> None:
+    """Draw the mark of each class between its name and its row, and below its column."""
+    from matplotlib.transforms import ScaledTranslation, blended_transform_factory
+
+    gap = 0.55 * size
+    for x_is_data in (False, True):
+        parts = (axes.transData, axes.transAxes) if x_is_data else (axes.transAxes, axes.transData)
+        right, up = (0.0, -gap / 72) if x_is_data else (-gap / 72, 0.0)
+        move = ScaledTranslation(right, up, axes.figure.dpi_scale_trans)
+        place = blended_transform_factory(*parts) + move
+        for index, (color, marker) in enumerate(marks):
+            at = ([index], [0]) if x_is_data else ([0], [index])
+            look = {"color": color, "markeredgecolor": MUTED_COLOR, "markeredgewidth": 0.3}
+            axes.plot(*at, marker=marker, markersize=0.7 * size, transform=place, clip_on=False, **look)
+    axes.tick_params(pad=2 * gap if marks else 3.5)
 
 
 def _number_cells(axes: Any, shares: Any, size: float) -> None:

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from ssl_seg.figures import palette
-from ssl_seg.figures.palette import MARKERS, PALETTE
+from ssl_seg.figures.palette import MARKERS, PALETTE, style_indices
 from ssl_seg.utils.files import atomic_file
 
-TEXT_COLOR, MUTED_COLOR, RULE_COLOR = palette.TEXT[0], palette.MUTED[0], palette.RULE[0]
+TEXT_COLOR, MUTED_COLOR = palette.TEXT[0], palette.MUTED[0]
+RULE_COLOR, GRAY_COLOR = palette.RULE[0], palette.GRAY[0]
 DPI = 200
 
 _STYLE = {
@@ -70,7 +71,8 @@ def figure(width: float, height: float) -> Any:
 
 def series_style(index: int) -> tuple[str, str]:
     """Return color and marker of the class or run at `index`: eight colors, then the next marker; 80 in all."""
-    return PALETTE[index % len(PALETTE)], MARKERS[index // len(PALETTE) % len(MARKERS)]
+    color, marker = style_indices(index)
+    return PALETTE[color], MARKERS[marker]
 
 
 def printable_label(text: str, length: int = 28) -> str:

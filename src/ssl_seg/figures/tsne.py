@@ -1,4 +1,4 @@
-"""t-SNE of the same images at several epochs, and how well the classes lie apart in each map.
+"""Maps of the same images at several epochs, and how well the classes lie apart in each; by default t-SNE.
 
 van der Maaten and Hinton 2008. A map starts from the layout of the one before, made small (Kobak and
 Berens 2019), with less exaggeration, and is turned onto it when it is done, so that an image can be
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl_seg.errors import DataError, UsageError
+from ssl_seg.figures.embedding_methods import check_method, pca_map, umap_map
 
 MANY = 10_000  # points that scikit-learn maps within minutes
 _MIN_IMAGES = 5  # images
@@ -80,6 +81,7 @@ def compute_tsne_maps(
     targets: Classes,
     *,
     perplexity: float,
+    method: str = "tsne",
     seed: int = 0,
     k: int = 10,
     on_progress: Callable[[int, int], None] = lambda done, count: None,
@@ -91,15 +93,17 @@ def compute_tsne_maps(
     Args:
         features: epoch -> (N, C).
         targets: (N,) class indices; the maps do not depend on them, their numbers do.
-        perplexity: how many neighbours count; see `usable_perplexity`.
+        perplexity: how many neighbours count for t-SNE; see `usable_perplexity`.
+        method: of `embedding_methods.METHODS`.
         k: neighbours that `purity` asks.
         on_progress: is called with the number of maps that are made, and of all.
 
     Raises:
-        DataError: features that are not finite.
+        DataError: features that are not finite. UsageError: a method that is unknown or not installed.
     """
     from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
+    check_method(method)
     for epoch, values in features.items():
         if lost := len(values) - int(np.isfinite(values).all(axis=1).sum()):
             raise DataError(
@@ -111,16 +115,24 @@ def compute_tsne_maps(
         for epoch, values in features.items():
             on_progress(len(maps), len(features))
             reduced = _reduce_dimensions(values, seed)
-            start = _start(maps[-1].xy if maps else reduced, seed)
-            options = {
-                "perplexity": perplexity,
-                "early_exaggeration": _LATER_EXAGGERATION if maps else _EXAGGERATION,
-            }
-            xy = _embed(reduced, start, random_state=seed, n_jobs=1, **options).astype(np.float64)
+            xy = _map(method, reduced, maps[-1].xy if maps else None, perplexity, seed)
             xy = (_align(xy, maps[-1].xy) if maps else xy).round(4)
             maps.append(TSNEMap(epoch, xy, purity(xy, targets, k), silhouette(xy, targets)))
         on_progress(len(maps), len(features))
     return maps
+
+
+def _map(
+    method: str, reduced: NDArray[np.float64], before: Floats | None, perplexity: float, seed: int
+) -> NDArray[np.float64]:
+    if method == "pca":
+        return pca_map(reduced)
+    start = _start(reduced if before is None else before, seed)
+    if method == "umap":
+        return umap_map(reduced, start, seed)
+    exaggeration = _EXAGGERATION if before is None else _LATER_EXAGGERATION
+    options = {"perplexity": perplexity, "early_exaggeration": exaggeration}
+    return _embed(reduced, start, random_state=seed, n_jobs=1, **options).astype(np.float64)
 
 
 def _reduce_dimensions(features: Floats, seed: int) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""t-SNE maps side by side."""
+"""Maps of features side by side."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ssl_seg.figures.palette import PALETTE
 from ssl_seg.figures.style import (
+    GRAY_COLOR,
     MUTED_COLOR,
-    RULE_COLOR,
     TEXT_COLOR,
     figure,
     figure_style,
@@ -21,9 +20,6 @@ from ssl_seg.figures.tsne import Classes, Floats, TSNEMap, chance_purity, class_
 
 _LEGEND = 20  # classes that have a colour each, and are named beside the maps
 _EXTREMES = 6  # of more classes these many that lie apart best have a colour, and as many that do worst
-
-_BEST, _WORST = "\u25cf", "\u25b2"
-_MARKERS = {_BEST: "o", _WORST: "^"}
 
 
 def draw_maps(
@@ -37,9 +33,9 @@ def draw_maps(
 ) -> list[Path]:
     """Write `stem`.png and `stem`.svg: the maps side by side, an image in the same colour in all.
 
-    Each map fills its square, as the scale of t-SNE means nothing. Up to 20 classes have a colour and a marker each. Of
-    more classes, those that the last map separates best and worst have one; the others are grey. Class names
-    are drawn at the class medians, as many as fit without overlap.
+    Each map fills its square, as the scale means nothing. A class has its color and marker of all figures of the run,
+    if it is one of `color_groups` of the last map. Of more than 20 classes, names are drawn at the class medians, as
+    many as fit without overlap.
 
     Args:
         targets: (N,) indices into `classes`.
@@ -47,19 +43,18 @@ def draw_maps(
         note: a line below.
     """
     present = [int(index) for index in np.unique(targets)]
-    is_crowded = len(present) > _LEGEND
+    groups = color_groups(maps[-1].xy, targets, k)
+    is_crowded = len(groups) > 1
     columns = min(len(maps), 2 if is_crowded else 3)
     rows, side = -(-len(maps) // columns), 5.4 if is_crowded else 3.4
-    styles = (
-        _styles(present, maps[-1].xy, targets, k) if is_crowded else {i: series_style(i) for i in present}
-    )
+    colored = [index for group in groups.values() for index in group]
     with figure_style():
         fig = figure(side * columns + (1.7 if is_crowded else 1.5), (side + 0.5) * rows + 0.2)
         grid = list(fig.subplots(rows, columns, squeeze=False).flat)
         for spare in grid[len(maps) :]:
             spare.set_visible(False)
         for axes, each in zip(grid, maps, strict=False):
-            _points(axes, each.xy, targets, styles)
+            _points(axes, each.xy, targets, colored)
             x, y = (each.xy.min(axis=0) + each.xy.max(axis=0)) / 2
             half = 0.53 * float(np.ptp(each.xy, axis=0).max()) or 1.0
             axes.set(xlim=(x - half, x + half), ylim=(y - half, y + half), xticks=[], yticks=[])
@@ -67,42 +62,39 @@ def draw_maps(
             axes.spines[:].set_visible(True)
             axes.set_title(f"epoch {each.epoch}", color=TEXT_COLOR)
             axes.set_xlabel(_numbers(each, chance_purity(targets), min(k, len(targets) - 1)))
-        handles = [_handle(style, classes[index]) for index, style in styles.items()]
-        title = (
-            f"separated best ({_BEST}) and\nworst ({_WORST}) at epoch {maps[-1].epoch}"
-            if is_crowded
-            else None
-        )
-        fig.legend(
-            handles=handles, title=title, loc="outside right center", borderaxespad=0.2, handletextpad=0.3
-        )
+        handles = []
+        for title, group in groups.items():
+            handles += [_handle(None, title)] if title else []
+            handles += [_handle(index, classes[index]) for index in group]
+        fig.legend(handles=handles, loc="outside right center", borderaxespad=0.2, handletextpad=0.3)
         if note:
             fig.supxlabel(note, fontsize=8, color=MUTED_COLOR)
         if is_crowded:
             fig.draw_without_rendering()
             for axes, each in zip(grid, maps, strict=False):
-                _name_on_map(axes, each.xy, targets, classes, list(dict.fromkeys([*styles, *present])))
+                _name_on_map(axes, each.xy, targets, classes, list(dict.fromkeys([*colored, *present])))
         return save(fig, stem)
 
 
-def _styles(present: Sequence[int], xy: Floats, targets: Classes, k: int) -> dict[int, tuple[str, str]]:
-    """Colour and marker of the classes that a map separates best, and of those it separates worst."""
+def color_groups(xy: Floats, targets: Classes, k: int) -> dict[str, list[int]]:
+    """The classes that have a color on a map, by what the legend says of them.
+
+    Up to 20 classes all have one. Of more, those do that the map separates best and worst; the others are gray.
+    """
+    present = [int(index) for index in np.unique(targets)]
+    if len(present) <= _LEGEND:
+        return {"": present}
     purities = class_purities(xy, targets, k)
-    order = sorted(purities, key=lambda index: (-purities[index], index)) or list(present)
-    best, worst = order[:_EXTREMES], order[_EXTREMES:][-_EXTREMES:]
-    return {
-        index: (PALETTE[rank], _MARKERS[mark])
-        for mark, chosen in ((_BEST, best), (_WORST, worst))
-        for rank, index in enumerate(chosen)
-    }
+    order = sorted(purities, key=lambda index: (-purities[index], index)) or present
+    return {"separated best": order[:_EXTREMES], "separated worst": order[_EXTREMES:][-_EXTREMES:]}
 
 
-def _points(axes: Any, xy: Floats, targets: Classes, styles: dict[int, tuple[str, str]]) -> None:
-    """In an order of chance: no class lies on top of the others, but for grey ones, which lie below."""
+def _points(axes: Any, xy: Floats, targets: Classes, colored: Sequence[int]) -> None:
+    """In an order of chance: no class lies on top of the others, but for gray ones, which lie below."""
     order = np.random.default_rng(0).permutation(len(xy))
     size = float(np.clip(12_000 / len(xy), 3, 26))
-    grey = (RULE_COLOR, "")
-    marks = [styles.get(int(index), grey) for index in targets]
+    styles = {index: series_style(index) for index in colored}
+    marks = [styles.get(int(index), (GRAY_COLOR, "")) for index in targets]
     for shape in sorted({shape for _, shape in marks}):
         rows = [row for row in order if marks[row][1] == shape]
         axes.scatter(
@@ -121,13 +113,13 @@ def _numbers(each: TSNEMap, chance_purity: float, k: int) -> str:
     return f"{k}-NN purity {each.purity:.2f} (chance level {chance_purity:.2f})\nsilhouette {text}"
 
 
-def _handle(style: tuple[str, str], name: str) -> Any:
+def _handle(index: int | None, name: str) -> Any:
+    """An entry of the legend: a class, or without an index a heading."""
     from matplotlib.lines import Line2D
 
-    colour, shape = style
-    return Line2D(
-        [], [], color=colour, marker=shape, linestyle="", markersize=5, label=printable_label(name, 20)
-    )
+    color, shape = ("none", "") if index is None else series_style(index)
+    label = printable_label(name, 20)
+    return Line2D([], [], color=color, marker=shape, linestyle="", markersize=5, label=label)
 
 
 def _name_on_map(

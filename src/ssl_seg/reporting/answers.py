@@ -27,7 +27,9 @@ def answers(collected: ReportData) -> list[str]:
 
 def next_steps(collected: ReportData) -> list[str]:
     """What would make the answer surer, or larger."""
-    return list(dict.fromkeys(_steps(collected)))
+    steps = list(dict.fromkeys(_steps(collected)))
+    how = "Change the file of the study, then run `ssl-seg study FILE` again: finished runs are kept."
+    return [*steps, how] if steps and collected.is_study else steps
 
 
 def _pair(collected: ReportData, table: Table) -> tuple[StageScores, StageScores] | None:
@@ -62,7 +64,7 @@ def _against_scratch(table: Table, pair: tuple[StageScores, StageScores]) -> str
     digits, name = table.digits, score_name(table.score)
     one, two = (format_mean_sd(row.last.values(), digits) for row in pair)
     difference = _mean(ssl) - _mean(scratch)
-    first = f"With {ssl.label}, the {name} is {one}; with {scratch.label}, it is {two}."
+    first = f"The {name} is {one} with pre-training ({ssl.label}) and {two} without ({scratch.label})."
     p = _p(table, ssl.name, scratch.name)
     if p is None:
         return f"{first} The difference of {difference:+.{digits}f} could not be tested."

@@ -12,13 +12,15 @@ from ssl_seg.reporting.answers import answers, next_steps
 from ssl_seg.reporting.calibration import calibration_rows
 from ssl_seg.reporting.collect import collect
 from ssl_seg.reporting.curves import Curves, curves
-from ssl_seg.reporting.embedding_maps import EmbeddingMap, read_embedding_map
+from ssl_seg.reporting.embedding_maps import read_embedding_maps
 from ssl_seg.reporting.extremes import Extremes, extremes
 from ssl_seg.reporting.figures import Figures, picture_files, read_confusions, read_sam
-from ssl_seg.reporting.mask_examples import read_masks
+from ssl_seg.reporting.mask_examples import hardest_first, read_masks
 from ssl_seg.reporting.method import Method, methods
 from ssl_seg.reporting.records import ReportData, ReportRun
-from ssl_seg.reporting.svg import interval_chart, scatter_plot
+from ssl_seg.reporting.setup_text import setup
+from ssl_seg.reporting.svg import interval_chart
+from ssl_seg.results.mask_snapshots import EXTREMES
 from ssl_seg.results.run_list import PRIMARY_METRIC
 from ssl_seg.results.score_text import score_name
 from ssl_seg.results.tables import Table
@@ -33,6 +35,11 @@ class Result:
     description: str
     chart: str
     summary: str
+
+    @property
+    def one_seed(self) -> bool:
+        """Whether no row has more than one."""
+        return all(len(row.last) <= 1 for row in self.table.rows)
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,7 @@ class Report:
     collected: ReportData
     figures: Figures
     question: str
+    setup: list[str]
     answers: list[str]
     next_steps: list[str]
     results: list[Result]
@@ -87,6 +95,7 @@ def build(folders: Sequence[Path], title: str = "") -> Report:
         collected=collected,
         figures=figures,
         question=collected.text.question or _question(collected),
+        setup=setup(collected),
         answers=answers(collected),
         next_steps=next_steps(collected),
         results=[_result(name, table, collected.color_indices) for name, table in collected.tables],
@@ -112,13 +121,20 @@ def _figures(collected: ReportData) -> Figures:
     for stage in collected.stages:
         runs = [run for run in stage.runs if run.folder not in seen]
         seen |= {run.folder for run in stage.runs}
-        maps = (read_embedding_map(run, found.problems) for run in runs)
-        found.maps += [each for each in [next(filter(None, maps), None)] if each]
+        maps = (read_embedding_maps(run, found.problems) for run in runs)
+        found.maps += next(filter(None, maps), [])
         sams = (read_sam(run, found.problems) for run in runs)
         found.sams += [each for each in [next(filter(None, sams), None)] if each]
         with_masks = (run for run in runs if any(run.folder.glob("masks/epoch-*/**/*.png")))
         examples += [(stage.label, run) for run in [next(with_masks, None)] if run]
-    found.mask_examples, found.legend = read_masks(examples, found.problems)
+        with_extremes = (run for run in runs if (run.folder / EXTREMES).is_dir())
+        for run in [next(with_extremes, None)]:
+            if run:
+                made, legend = read_masks([(stage.label, run)], found.problems, extremes=True)
+                found.extremes += [(stage.label, hardest_first(made))] if made else []
+                found.legend += [pair for pair in legend if pair not in found.legend]
+    found.mask_examples, legend = read_masks(examples, found.problems)
+    found.legend += [pair for pair in legend if pair not in found.legend]
     picture_files(collected, found)
     read_confusions(collected, found)
     return found
@@ -175,17 +191,3 @@ def _run_row(run: ReportRun) -> RunRow:
     ]
     epochs = f"{run.last.get('epoch', 0)} of {run.settings.get('epochs', 'n/a')}"
     return RunRow(run, score_name(key), epochs, [*score, *speed])
-
-
-def map_charts(embedding: EmbeddingMap) -> list[str]:
-    """Return the epochs of a map as static charts."""
-    drawings = []
-    for epoch in embedding.epochs:
-        groups = [
-            [xy for xy, target in zip(epoch.xy, embedding.targets, strict=True) if target == index]
-            for index in range(len(embedding.classes))
-        ]
-        drawings.append(
-            scatter_plot(groups, f"t-SNE, epoch {epoch.epoch}", radius=4 if len(epoch.xy) < 800 else 2.6)
-        )
-    return drawings

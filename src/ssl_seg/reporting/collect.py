@@ -59,7 +59,8 @@ def collect(folders: Sequence[Path]) -> ReportData:
     if alone:
         tables += _usual_tables(alone)
     name = folders[0].resolve().name if len(folders) == 1 else f"{len(folders)} folders"
-    return ReportData(name, [*stages, *alone], tables, text)
+    is_study = len(folders) == 1 and not alone
+    return ReportData(name, [*stages, *alone], tables, text, is_study)
 
 
 def _study(out: Path, prefix: str) -> tuple[list[ReportStage], list[tuple[str, Table]], ReportText]:

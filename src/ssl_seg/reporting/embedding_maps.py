@@ -1,10 +1,12 @@
-"""t-SNE maps of the saved features of a run at several epochs."""
+"""Maps of the saved features of a run at several epochs: t-SNE, and UMAP or PCA where they were drawn."""
 
 import json
 import math
 from dataclasses import dataclass
 from typing import Any
 
+from ssl_seg.figures.embedding_methods import METHODS
+from ssl_seg.figures.palette import style_indices
 from ssl_seg.reporting.collect import read_or_note
 from ssl_seg.reporting.images import EncodedImage, encode_photo
 from ssl_seg.reporting.records import ReportRun
@@ -31,14 +33,18 @@ class EmbeddingEpoch:
 
 @dataclass(frozen=True)
 class EmbeddingMap:
-    """t-SNE of a run's features at several epochs, the same images in each.
+    """A run's features in two dimensions at several epochs, the same images in each.
 
     Attributes:
+        method: its name, of `METHODS`.
+        gray: of many classes, the indices of those that figures show without a color of their own.
         chance: the purity of random positions.
     """
 
     run: ReportRun
+    method: str
     classes: list[str]
+    gray: frozenset[int]
     targets: list[int]
     filenames: list[str]
     k: int
@@ -47,14 +53,24 @@ class EmbeddingMap:
     sheet: EncodedImage | None
 
     @property
+    def file(self) -> str:
+        """The JSON file, with the folder of the run."""
+        return f"{self.run.folder.name}/figures/{self.method.replace('-', '').lower()}.json"
+
+    @property
     def digits(self) -> int:
         """Decimals of its scores."""
         return score_digits(len(self.targets))
 
 
-def read_embedding_map(run: ReportRun, problems: list[str]) -> EmbeddingMap | None:
-    """Read `figures/tsne.json`; None if it is missing, or damaged, which is added to `problems`."""
-    path = run.folder / "figures" / "tsne.json"
+def read_embedding_maps(run: ReportRun, problems: list[str]) -> list[EmbeddingMap]:
+    """Read `figures/tsne.json` and the maps of other methods; what is damaged is added to `problems`."""
+    found = (_read(run, method, problems) for method in METHODS)
+    return [each for each in found if each]
+
+
+def _read(run: ReportRun, method: str, problems: list[str]) -> EmbeddingMap | None:
+    path = run.folder / "figures" / f"{method}.json"
     content = read_or_note(path, problems)
     if not content:
         return None
@@ -70,6 +86,8 @@ def read_embedding_map(run: ReportRun, problems: list[str]) -> EmbeddingMap | No
         if not all(0 <= target < len(classes) for target in targets):
             raise ValueError("target index out of range")
         k = int(content.get("k", 10))
+        colored = {int(index) for index in content.get("colored") or range(len(classes))}
+        gray = frozenset(range(len(classes))) - colored
     except (KeyError, TypeError, ValueError) as error:
         problems.append(f"{path} is corrupt: {error!r}")
         return None
@@ -78,7 +96,8 @@ def read_embedding_map(run: ReportRun, problems: list[str]) -> EmbeddingMap | No
     if sheet and (sheet.height < rows * TILE or sheet.width < min(len(targets), COLUMNS) * TILE):
         problems.append(f"{run.folder / 'features' / 'thumbnails.jpg'} has too few tiles")
         sheet = None
-    return EmbeddingMap(run, classes, targets, names, k, number(content.get("chance")), epochs, sheet)
+    chance = number(content.get("chance"))
+    return EmbeddingMap(run, METHODS[method], classes, gray, targets, names, k, chance, epochs, sheet)
 
 
 def _epoch(known: dict[str, Any], count: int) -> EmbeddingEpoch:
@@ -98,5 +117,7 @@ def _epoch(known: dict[str, Any], count: int) -> EmbeddingEpoch:
 def map_json(made: EmbeddingMap, sheet: str) -> str:
     """Return the data of a map for the script of the page."""
     maps = [{"epoch": epoch.epoch, "xy": epoch.xy} for epoch in made.epochs]
-    content = {"classes": made.classes, "targets": made.targets, "filenames": made.filenames}
+    content: dict[str, Any] = {"classes": made.classes, "targets": made.targets, "filenames": made.filenames}
+    content["styles"] = [style_indices(index) for index in range(len(made.classes))]
+    content["gray"] = sorted(made.gray)
     return json.dumps({**content, "maps": maps, "sheet": sheet}, separators=(",", ":"))

@@ -3,11 +3,9 @@
 import csv
 from dataclasses import dataclass
 
-import numpy as np
-
 from ssl_seg.reporting.records import ReportData, ReportRun
 from ssl_seg.reporting.summaries import Cell, Row
-from ssl_seg.results.iou import CONFUSIONS, mean_iou, read_confusions
+from ssl_seg.results.iou import CONFUSIONS, by_difficulty, read_confusions
 from ssl_seg.results.predictions import VALIDATION
 from ssl_seg.utils.text import from_csv_cell
 
@@ -61,9 +59,7 @@ def _hardest_and_easiest(run: ReportRun, label: str) -> Extremes | None:
         names, confusions, scored_classes = read_confusions(run.folder / CONFUSIONS)
     except ValueError:
         return None
-    present = confusions[:, scored_classes].sum(axis=(1, 2)) > 0
-    ious = mean_iou(confusions.astype(np.float64), scored_classes)
-    order = [int(i) for i in np.argsort(ious, kind="stable") if present[i]]
+    order, ious = by_difficulty(confusions, scored_classes)
     half = min(_SHOWN // 2, len(order) // 2)
     shown = [*order[:half], *order[len(order) - half :]]
     source = f"{run.folder.name}/{CONFUSIONS}"

@@ -55,6 +55,7 @@ class Figures:
     """All figures of a report.
 
     Attributes:
+        mask_examples: the watched images. extremes: (stage, its hardest and easiest images, the hardest first).
         legend: (class, color) of the masks.
         confusions: (command, stage, confusion matrix). networks: (stage, architecture). views: (stage, sheet of training views).
         missing: (item, the command that creates it). problems: files that could not be read.
@@ -62,6 +63,7 @@ class Figures:
 
     maps: list[EmbeddingMap] = field(default_factory=list)
     mask_examples: list[MaskExample] = field(default_factory=list)
+    extremes: list[tuple[str, list[MaskExample]]] = field(default_factory=list)
     legend: list[tuple[str, str]] = field(default_factory=list)
     confusions: list[tuple[str, str, EncodedImage]] = field(default_factory=list)
     networks: list[tuple[str, EncodedImage]] = field(default_factory=list)

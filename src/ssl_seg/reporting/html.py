@@ -7,7 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ssl_seg.figures.palette import PAGE_MARKERS, SERIES
+from ssl_seg.figures.palette import style_indices
 from ssl_seg.reporting.svg import theme_css
 from ssl_seg.utils.text import strip_unprintable
 
@@ -25,7 +25,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals.update(colors=len(SERIES), markers=PAGE_MARKERS, svg=Markup)
+    made.globals.update(style_indices=style_indices, svg=Markup)
     return made
 
 

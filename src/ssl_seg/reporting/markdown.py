@@ -5,12 +5,13 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ssl_seg.reporting.build import Report, map_charts, run_grid, run_names
+from ssl_seg.reporting.build import Report, run_grid, run_names
 from ssl_seg.reporting.calibration import HEAD
+from ssl_seg.reporting.embedding_charts import map_charts
 from ssl_seg.reporting.html import COMMAND_TITLES
 from ssl_seg.reporting.images import EncodedImage
 from ssl_seg.reporting.mask_examples import MaskExample
-from ssl_seg.reporting.prose import prose_markdown
+from ssl_seg.reporting.prose import code_spans_markdown, prose_markdown
 from ssl_seg.reporting.settings_diff import DATA_HEAD, MACHINE_HEAD
 from ssl_seg.reporting.summaries import ClassTable, texts
 from ssl_seg.reporting.svg import standalone_svg
@@ -44,9 +45,12 @@ class _Writer:
         self._own = text.sections
         self._say(f"# {_md(report.title)}", *([_md(", ".join(text.authors))] if text.authors else []))
         self._section("Introduction", "introduction")
-        self._say(f"*{_md(report.question)}*", *map(_md, report.answers))
+        self._say(f"*{_md(report.question)}*")
+        self._say(*([_md(" ".join(report.setup))] if report.setup else []), *map(_md, report.answers))
         if report.next_steps:
-            self._say("## Next steps", "\n".join(f"- {_md(text)}" for text in report.next_steps))
+            self._say(
+                "## Next steps", "\n".join(f"- {code_spans_markdown(text)}" for text in report.next_steps)
+            )
         self._results(report)
         self._method(report)
         self._curves(report)
@@ -65,6 +69,11 @@ class _Writer:
             for number, (_, label, picture) in enumerate(matrices):
                 self._say(self._image(f"confusion-{index}-{number}", picture, label), _md(label))
         self._masks(report.figures.mask_examples, report.figures.legend)
+        for index, (label, examples) in enumerate(report.figures.extremes):
+            self._say(f"### Hardest and easiest images of {_md(label)}")
+            for number, example in enumerate(examples):
+                self._say(_md(example.name))
+                self._tiles(f"extreme-{index}-{number}", example.true() + example.rows[0].captioned())
         self._sam(report)
         if report.calibration:
             self._say("## Calibration", markdown_table([list(HEAD), *map(texts, report.calibration)]))
@@ -125,9 +134,9 @@ class _Writer:
 
     def _maps(self, report: Report) -> None:
         if report.figures.maps:
-            self._section("Feature embeddings (t-SNE)", "embeddings", always=True)
+            self._section("Feature embeddings", "embeddings", always=True)
         for index, made in enumerate(report.figures.maps):
-            self._say(f"### {_md(made.run.name)}")
+            self._say(f"### {_md(made.run.name)}: {made.method}")
             for epoch, drawing in zip(made.epochs, map_charts(made), strict=True):
                 numbers = [
                     f"{what} {'n/a' if value is None else f'{value:.{made.digits}f}'}"
@@ -141,7 +150,7 @@ class _Writer:
                 self._say(self._image(f"map-{index}-{epoch.epoch}", drawing, label), _md(label))
 
     def _masks(self, examples: Sequence[MaskExample], legend: Sequence[tuple[str, str]]) -> None:
-        if examples:
+        if legend:
             colours = ", ".join(f"{name} {colour}" for name, colour in legend)
             self._section("Predicted masks", "masks", always=True)
             self._say(*([f"Colors: {_md(colours)}."] if colours else []))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from ssl_seg.errors import SslSegError
 from ssl_seg.reporting.collect import read_or_note
 from ssl_seg.reporting.images import EncodedImage, encode_array, encode_mask, encode_photo
 from ssl_seg.reporting.records import ReportRun
-from ssl_seg.results.mask_snapshots import MaskSnapshots, read_mask_snapshots
+from ssl_seg.results.mask_snapshots import EXTREMES, MaskSnapshots, read_mask_snapshots
 
 _WRONG = np.array([213, 30, 0])  # red, over the image in pale gray
 
@@ -59,13 +60,14 @@ class MaskExample:
 
 
 def read_masks(
-    runs: Sequence[tuple[str, ReportRun]], problems: list[str]
+    runs: Sequence[tuple[str, ReportRun]], problems: list[str], *, extremes: bool = False
 ) -> tuple[list[MaskExample], list[tuple[str, str]]]:
     """Read the saved masks of runs; images of the same name and target mask are grouped.
 
     Args:
         runs: (label of the stage, run).
         problems: files that cannot be read are added to it.
+        extremes: those of the hardest and easiest images, in place of the watched ones.
 
     Returns:
         The examples, and (class, color) of the legend.
@@ -73,12 +75,14 @@ def read_masks(
     by_key: dict[tuple[str, str], MaskExample] = {}
     legend: list[tuple[str, str]] = []
     for label, run in runs:
-        folder = run.folder / "masks"
+        base = run.folder / EXTREMES if extremes else run.folder
+        folder = base / "masks"
         epochs = sorted(path for path in folder.glob("epoch-*") if re.fullmatch(r"epoch-\d+", path.name))
+        epochs = epochs[-1:] if extremes else epochs
         names = {path.relative_to(epoch) for epoch in epochs for path in epoch.rglob("*.png")}
         snapshots = None
         with suppress(SslSegError):
-            snapshots = read_mask_snapshots(run.folder)
+            snapshots = read_mask_snapshots(run.folder, extremes=extremes)
         for name in sorted(path.as_posix() for path in names):
             true = folder / "labels" / name
             content = true.read_bytes() if true.exists() else b""
@@ -90,8 +94,13 @@ def read_masks(
             tiles = [(int(each.name[6:]), encode_mask(each / name, problems)) for each in epochs]
             known = [(epoch, tile) for epoch, tile in tiles if tile]
             by_key[key].rows.append(_measured(PredictionRow(run, label, known), snapshots, name))
-        legend += [pair for pair in _legend(run, problems) if pair not in legend]
+        legend += [pair for pair in _legend(base, problems) if pair not in legend]
     return list(by_key.values()), legend
+
+
+def hardest_first(examples: Sequence[MaskExample]) -> list[MaskExample]:
+    """Examples of one run and epoch by their IoU, the lowest first."""
+    return sorted(examples, key=lambda each: min((*each.rows[0].ious.values(), math.inf)))
 
 
 def _measured(row: PredictionRow, snapshots: MaskSnapshots | None, name: str) -> PredictionRow:
@@ -114,12 +123,12 @@ def _measured(row: PredictionRow, snapshots: MaskSnapshots | None, name: str) ->
     return replace(row, ious=ious)
 
 
-def _legend(run: ReportRun, problems: list[str]) -> list[tuple[str, str]]:
-    metadata = read_or_note(run.folder / "masks.json", problems)
+def _legend(folder: Path, problems: list[str]) -> list[tuple[str, str]]:
+    metadata = read_or_note(folder / "masks.json", problems)
     try:
         pairs = zip(metadata.get("classes", []), metadata.get("colours", []), strict=False)
         made = [(str(name), "#{:02x}{:02x}{:02x}".format(*map(int, colour))) for name, colour in pairs]
     except (TypeError, ValueError, IndexError) as error:
-        problems.append(f"{run.folder / 'masks.json'} is corrupt: {error}")
+        problems.append(f"{folder / 'masks.json'} is corrupt: {error}")
         return []
     return [pair for pair in made if len(pair[1]) == 7]

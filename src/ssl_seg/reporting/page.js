@@ -1,7 +1,7 @@
 (() => {
   const root = document.documentElement;
   const TILE = 32, COLUMNS = 64, STEP = 600, SORTED = 4;
-  const COLORS = Number(root.dataset.colors), MARKERS = Number(root.dataset.markers);
+  const SHAPES = JSON.parse(document.getElementById("shapes").textContent);
 
   // paper shows everything
   addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(part => { part.open = true; }));
@@ -40,13 +40,10 @@
     featureMap(section, data, sheet);
   });
 
-  // a class's shape: eight colours are too few for many classes
-  function shape(pen, kind, x, y, r) {
+  function shape(pen, corners, x, y, r) {
     pen.beginPath();
-    if (kind === 0) pen.arc(x, y, r, 0, 7);
-    else if (kind === 1) pen.rect(x - 0.85 * r, y - 0.85 * r, 1.7 * r, 1.7 * r);
-    else if (kind === 2) { pen.moveTo(x, y - 1.2 * r); pen.lineTo(x + 1.1 * r, y + 0.8 * r); pen.lineTo(x - 1.1 * r, y + 0.8 * r); }
-    else { pen.moveTo(x, y - 1.3 * r); pen.lineTo(x + 1.3 * r, y); pen.lineTo(x, y + 1.3 * r); pen.lineTo(x - 1.3 * r, y); }
+    if (corners.length) corners.forEach(([right, down]) => pen.lineTo(x + r * right, y + r * down));
+    else pen.arc(x, y, r, 0, 7);
     pen.fill();
   }
 
@@ -87,18 +84,18 @@
       places = at(time).map(([x, y]) => [(width - wide) / 2 + x * wide, (height - side) / 2 + (1 - y) * side]);
       const pen = canvas.getContext("2d");
       pen.scale(ratio, ratio);
-      const colours = Array.from({ length: COLORS }, (_, place) => colour(`var(--k${place})`));
-      const paint = last => places.forEach(([x, y], i) => {
+      const colours = data.styles.map(([place]) => colour(`var(--k${place})`)), plain = colour("var(--gray)");
+      const gray = target => !found && only !== target && data.gray.includes(target);
+      // what is gray lies below, and what is searched for above
+      const rank = i => (found ? found[i] : only < 0 ? !gray(data.targets[i]) : only === data.targets[i]) ? 1 : 0;
+      const faint = found || only >= 0;
+      for (const layer of [0, 1]) places.forEach(([x, y], i) => {
         const target = data.targets[i];
-        if (!shown[target]) return;
-        const strong = found ? found[i] : only < 0 || only === target;
-        if (strong !== last) return;
-        pen.globalAlpha = strong ? 0.85 : 0.12;
-        pen.fillStyle = colours[target % COLORS];
-        shape(pen, Math.floor(target / COLORS) % MARKERS, x, y, found && strong ? 1.4 * radius : radius);
+        if (!shown[target] || rank(i) !== layer) return;
+        pen.globalAlpha = layer ? 0.85 : faint ? 0.12 : 0.6;
+        pen.fillStyle = gray(target) ? plain : colours[target];
+        shape(pen, SHAPES[data.styles[target][1]], x, y, found && layer ? 1.4 * radius : radius);
       });
-      paint(false);
-      paint(true);
       if (chosen >= 0 && shown[data.targets[chosen]]) {
         pen.globalAlpha = 1;
         pen.lineWidth = 2;
@@ -173,7 +170,7 @@
     const switches = data.classes.map((name, place) => {
       const each = document.createElement("button"), swatch = document.createElement("span");
       each.type = "button";
-      swatch.className = `swatch k${place % COLORS} s${Math.floor(place / COLORS) % MARKERS}`;
+      swatch.className = `swatch k${data.styles[place][0]} s${data.styles[place][1]}`;
       each.append(swatch, name);
       each.addEventListener("click", () => { shown[place] = !shown[place]; update(); });
       const point = place => () => { only = place; draw(); };

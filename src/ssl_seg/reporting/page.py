@@ -6,11 +6,14 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from ssl_seg.reporting.build import Report, map_charts, run_grid, run_names
+from ssl_seg.figures.class_marks import mask_colors
+from ssl_seg.figures.palette import SHAPES
+from ssl_seg.reporting.build import Report, run_grid, run_names
 from ssl_seg.reporting.calibration import HEAD
+from ssl_seg.reporting.embedding_charts import map_charts
 from ssl_seg.reporting.embedding_maps import EmbeddingMap, map_json
 from ssl_seg.reporting.html import COMMAND_TITLES, environment, script, style
-from ssl_seg.reporting.prose import prose
+from ssl_seg.reporting.prose import code_spans, prose
 from ssl_seg.reporting.settings_diff import DATA_HEAD, MACHINE_HEAD
 from ssl_seg.reporting.training_health import LEVELS
 from ssl_seg.results.score_text import score_name
@@ -42,6 +45,9 @@ def page(report: Report) -> str:
             score_name=score_name,
             calibration_head=HEAD,
             levels=LEVELS,
+            swatches=_swatches(report),
+            code_spans=code_spans,
+            shapes=in_script(json.dumps(SHAPES)),
             many=_MANY,
             style=style(),
             script=text,
@@ -57,6 +63,16 @@ def page(report: Report) -> str:
             machine_head=MACHINE_HEAD,
         )
     )
+
+
+def _swatches(report: Report) -> dict[str, list[tuple[int, str]]]:
+    """Command -> (index, color in masks) of each class in the table of classes."""
+    found = {}
+    for command, table in report.classes.items():
+        runs = (run.folder for stage in report.collected.of(command) for run in stage.finished)
+        colors: dict[str, str] = next(filter(None, map(mask_colors, runs)), {})
+        found[command] = [(index, colors.get(name, "")) for index, (name, _, _) in enumerate(table.lines)]
+    return found
 
 
 def _maps(maps: list[EmbeddingMap]) -> tuple[dict[str, str], list[tuple[EmbeddingMap, list[Markup], Markup]]]:

@@ -8,8 +8,10 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup, escape
 
+from ssl_seg.results.tables import as_markdown
 from ssl_seg.utils.text import strip_unprintable
 
+_CODE = re.compile(r"`([^`\n]+)`")
 _HIGHEST = 4  # h1 to h3 are the page's own
 
 
@@ -22,6 +24,23 @@ def prose(text: str) -> Markup:
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{_level(token)}"
     return Markup(parser.renderer.render(tokens, parser.options, {}))
+
+
+def code_spans(text: str) -> Markup:
+    """Return one of our sentences as HTML: what stands between backticks is code, and all of it is escaped."""
+    parts = _CODE.split(strip_unprintable(text))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if index % 2 else escape(part)
+        for index, part in enumerate(parts)
+    )
+
+
+def code_spans_markdown(text: str) -> str:
+    """Return the same for the Markdown report: what stands between backticks is code, the rest is as it reads."""
+    parts = _CODE.split(text)
+    return "".join(
+        f"`{strip_unprintable(part)}`" if index % 2 else as_markdown(part) for index, part in enumerate(parts)
+    )
 
 
 def prose_markdown(text: str) -> str:

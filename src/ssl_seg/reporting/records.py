@@ -93,12 +93,14 @@ class ReportData:
         stages: in the order of the study.
         tables: by name.
         text: of the author, where the report is of one study.
+        is_study: whether it is of one study.
     """
 
     name: str
     stages: list[ReportStage]
     tables: list[tuple[str, Table]]
     text: ReportText = field(default_factory=ReportText)
+    is_study: bool = False
 
     @property
     def runs(self) -> list[ReportRun]:

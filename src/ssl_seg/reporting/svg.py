@@ -1,4 +1,4 @@
-"""Charts as SVG: line charts over epochs, scores with confidence intervals, and scatter plots.
+"""Charts as SVG: line charts over epochs, and scores with confidence intervals.
 
 Colors are CSS variables, which a page defines by theme; `standalone_svg` makes a file of a chart.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
-from ssl_seg.figures.palette import SERIES, css_variables
+from ssl_seg.figures.palette import SERIES, SHAPES, css_variables, style_indices
 from ssl_seg.utils.text import strip_unprintable
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def line_chart(lines: Sequence[Series], title: str, *, width: int = 420, height:
     most = max(2, min(_MAX_MARKERS, _CHART_MARKERS // len(lines)))
     for line in sorted(lines, key=lambda line: not line.faint):
         parts.append(_curve(line, [(across(x), up(y), x, y) for x, y in line.points], title, most))
-    return _svg(width, height, f"{title} over epochs", parts)
+    return svg_image(width, height, f"{title} over epochs", parts)
 
 
 def _band(line: Series, points: Sequence[tuple[float, float, float]]) -> str:
@@ -152,7 +152,7 @@ def _interval(row: "StageScores", color_index: int, y: float, across: "_Scale") 
         bar = f'<line x1="{ends[0]}" x2="{ends[1]}" y1="{y}" y2="{y}"/>'
         caps = "".join(f'<line x1="{x}" x2="{x}" y1="{y - 5}" y2="{y + 5}"/>' for x in ends)
         parts.append(f'<g class="range" stroke="{color}">{bar}{caps}{tip}</g>')
-    for seed, value in row.last.items():
+    for seed, value in row.last.items() if len(row.last) > 1 else ():
         tip = f"<title>{name}\nseed {seed}: {value:.4f}</title>"
         parts.append(
             f'<circle cx="{across(value):.2f}%" cy="{y + 10}" r="2.5" fill="{color}" opacity=".7">{tip}</circle>'
@@ -168,32 +168,20 @@ def _interval(row: "StageScores", color_index: int, y: float, across: "_Scale") 
     return "".join(parts)
 
 
-def scatter_plot(
-    groups: Sequence[Sequence[tuple[float, float]]], title: str, *, size: int = 300, radius: float = 4
-) -> str:
-    """Return a scatter plot of points in [0, 1], colored by group; y points up."""
-    pad = 2 * radius
-    parts = []
-    for color_index, group in enumerate(groups):
-        inner = size - 2 * pad
-        dots = "".join(f"M{pad + x * inner:.1f} {pad + (1 - y) * inner:.1f}h0" for x, y in group)
-        if dots:
-            # zero-length lines with round or square caps: a fifth of the size of circles
-            cap = ("round", "square")[color_index // len(SERIES) % 2]
-            look = f'stroke-width="{2 * radius}" stroke-linecap="{cap}" stroke-opacity=".8"'
-            parts.append(f'<path d="{dots}" stroke="{color_variable(color_index)}" {look}/>')
-    return _svg(size, size, title, parts)
-
-
 def color_variable(color_index: int) -> str:
-    """Return the CSS variable of a color; colors repeat after the last."""
-    return f"var(--k{color_index % len(SERIES)})"
+    """Return the CSS variable of the color of a run or class."""
+    return f"var(--k{style_indices(color_index)[0]})"
 
 
 def theme_css() -> str:
-    """Return the CSS variables of all colors, light and dark, and a class `.kN` for each color of a series."""
+    """Return the CSS variables of all colors, light and dark, a class `.kN` for each color of a series, and `.sN` for each marker."""
     pairs = (f"{name}:light-dark({light},{dark})" for name, (light, dark) in css_variables().items())
     classes = "".join(f".k{index}{{background:var(--k{index})}}" for index in range(len(SERIES)))
+    for index, corners in enumerate(SHAPES):
+        if corners:
+            half = 50 / max(abs(end) for corner in corners for end in corner)
+            polygon = ",".join(f"{50 + half * x:.0f}% {50 + half * y:.0f}%" for x, y in corners)
+            classes += f".s{index}{{border:0;border-radius:0;clip-path:polygon({polygon})}}"
     return f":root{{{';'.join(pairs)}}}{classes}\n"
 
 
@@ -241,7 +229,8 @@ def _format_tick(value: float) -> str:
     return f"{value:.4g}" if value else "0"
 
 
-def _svg(width: int, height: int, title: str, parts: Sequence[str]) -> str:
+def svg_image(width: int, height: int, title: str, parts: Sequence[str]) -> str:
+    """Return a drawing of a size in pixels that scales with its place."""
     label = escape(strip_unprintable(title), quote=True)
     head = f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}">'
     return f"{head}{''.join(parts)}</svg>"

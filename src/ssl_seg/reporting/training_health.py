@@ -88,7 +88,7 @@ def missing_outputs(collected: ReportData, figures: Figures) -> list[tuple[str, 
     if segmented and not figures.sams:
         items.append(
             (
-                "SAM comparison",
+                "SAM comparison (optional)",
                 f"ssl-seg sam {_quoted(segmented[0])} --images NAME,NAME  # requires the package ssl-seg-sam",
             )
         )

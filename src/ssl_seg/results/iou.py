@@ -60,6 +60,20 @@ def image_iou(
     return float(mean_iou(counts.astype(np.float64), scored_classes))
 
 
+def by_difficulty(confusions: Counts, scored_classes: NDArray[np.bool_]) -> tuple[list[int], Counts]:
+    """The images with a class that counts, the lowest mean IoU first, and the mean IoU of all images.
+
+    Args:
+        confusions: (N, C, C + 1) pixels. scored_classes: (C,) whether a class counts.
+
+    Returns:
+        Indices, at most N; and (N,) in [0, 1].
+    """
+    ious = mean_iou(confusions.astype(np.float64), scored_classes)
+    present = confusions[:, scored_classes].sum(axis=(1, 2)) > 0
+    return [int(index) for index in np.argsort(ious, kind="stable") if present[index]], ious
+
+
 def bootstrap_interval(seeds: Counts, scored_classes: NDArray[np.bool_]) -> tuple[float, float]:
     """The 95 % interval of the mean over seeds of the mean IoU.
 

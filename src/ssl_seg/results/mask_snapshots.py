@@ -20,6 +20,7 @@ from ssl_seg.results.run_digests import warn_of_damage
 from ssl_seg.utils.text import split_names
 from ssl_seg.utils.toml import read_json, read_toml
 
+EXTREMES = "extremes"  # folder of a run; in it, `masks.json` and `masks/` of its hardest and easiest images
 _NEXT_STEP = "ssl-seg segment ... --watch 0013,0062  # saves the predicted masks of these validation images"
 
 
@@ -100,17 +101,18 @@ def epoch_dir(epoch: int) -> str:
     return f"epoch-{epoch:04d}"
 
 
-def read_mask_snapshots(folder: Path) -> MaskSnapshots:
-    """What a run has kept so far.
+def read_mask_snapshots(run: Path, *, extremes: bool = False) -> MaskSnapshots:
+    """What a run has kept so far: of the watched images, or of its hardest and easiest ones.
 
     Raises:
         DataError: no run, one that watches nothing, or one that has not kept anything yet.
     """
-    if not folder.is_dir():
-        raise DataError(f"run folder not found: {folder}")
+    if not run.is_dir():
+        raise DataError(f"run folder not found: {run}")
+    folder = run / EXTREMES if extremes else run
     if not (folder / "masks.json").is_file():
         raise DataError(f"{folder} has no saved masks (run without --watch)", next=_NEXT_STEP)
-    warn_of_damage(folder)
+    warn_of_damage(run)
     palette, suffix = _read_palette(folder / "masks.json")
     scored_classes = {
         kind.name: {path.relative_to(kind).as_posix() for path in kind.rglob("*.png")}
@@ -124,7 +126,7 @@ def read_mask_snapshots(folder: Path) -> MaskSnapshots:
     if not epochs:
         raise DataError(f"{folder} has no saved masks yet", next="they are written at the end of an epoch")
     names = sorted(set().union(*scored_classes.values()))
-    return MaskSnapshots(folder, palette, _ignores_excluded(folder), sorted(epochs), names, suffix)
+    return MaskSnapshots(folder, palette, _ignores_excluded(run), sorted(epochs), names, suffix)
 
 
 def _read_palette(path: Path) -> tuple[Palette, str]:

@@ -18,6 +18,7 @@ def draw_confusion_of_run(run: Path, out: Path | None = None) -> list[Path]:
     Raises:
         DataError: the run has no matrix, or a damaged one.
     """
+    from ssl_seg.figures.class_marks import class_marks
     from ssl_seg.figures.confusion import draw_confusion
     from ssl_seg.results.confusion import read_confusion
 
@@ -25,4 +26,5 @@ def draw_confusion_of_run(run: Path, out: Path | None = None) -> list[Path]:
     confusion = read_confusion(run)
     unit = "images" if len(confusion.predicted) == len(confusion.classes) else "pixels"
     note = "rows sum to 100 %; last epoch, validation images"
-    return draw_confusion(out or run / "figures" / "confusion", confusion, unit=unit, note=note)
+    marks = class_marks(run, confusion.classes)
+    return draw_confusion(out or run / "figures" / "confusion", confusion, marks, unit=unit, note=note)

@@ -1,17 +1,18 @@
 """Predicted masks of some validation images, kept after some epochs: `--watch` and `--watch-epochs`."""
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ssl_seg.errors import UsageError, did_you_mean
 from ssl_seg.figures.masks import save_image, save_mask
-from ssl_seg.results.mask_snapshots import epoch_dir
+from ssl_seg.results.mask_snapshots import EXTREMES, epoch_dir
 from ssl_seg.utils.files import atomic_write_text
 from ssl_seg.utils.outputs import output_path, output_paths
 from ssl_seg.utils.text import split_names
@@ -73,6 +74,7 @@ class MaskSnapshotWriter:
     ) -> None:
         self.epochs, self._is_last = epochs, is_last
         self._run_dir, self._images, self._metadata = run_dir, images, metadata
+        self._dataset = dataset
         self._colors = np.array(metadata["colours"], dtype=np.uint8)
         self._files = self._find(dataset, split_names(names), where)
         self._check_outputs()
@@ -80,9 +82,7 @@ class MaskSnapshotWriter:
     def write_metadata(self) -> None:
         """Write `masks.json`, if any masks are kept."""
         if self._files:
-            metadata = {"classes": self._images.classes, **self._metadata}
-            text = json.dumps(metadata, indent=1, ensure_ascii=False) + "\n"
-            atomic_write_text(self._run_dir.folder / "masks.json", text)
+            self._write_metadata("masks.json")
 
     def start(self, epoch: int, device: torch.device) -> PredictedMasks:
         """Room for the masks of an epoch."""
@@ -92,17 +92,39 @@ class MaskSnapshotWriter:
 
     def write(self, masks: PredictedMasks) -> None:
         """Write the masks of an epoch, with the images and the true masks."""
-        folder = self._run_dir.folder
         for index, mask in zip(masks.indices, masks.pixels.cpu().numpy(), strict=True):
             height, width = self._images.sizes[index].tolist()
-            (image,), (target,) = self._images.at(torch.tensor([index]))
-            name = self._files[index]
-            predicted_path = output_path(folder, f"masks/{epoch_dir(masks.epoch)}/{name}")
-            save_mask(predicted_path, mask[:height, :width], self._colors)
-            target_path = output_path(folder, f"masks/labels/{name}")
-            save_mask(target_path, target[:height, :width].numpy(), self._colors)
-            pixels = image[:, :height, :width].permute(1, 2, 0).contiguous().numpy()
-            save_image(output_path(folder, f"masks/images/{name}"), pixels)
+            self._save("masks", self._files[index], index, epoch_dir(masks.epoch), mask[:height, :width])
+
+    def write_extremes(self, predicted: Mapping[int, NDArray[np.uint8]], epoch: int) -> None:
+        """Write the masks of a run's hardest and easiest images into `extremes/`, whether they are watched or not.
+
+        Args:
+            predicted: index in the image cache -> (h, w) classes, at the image's size on the canvas.
+            epoch: whose model has predicted them.
+        """
+        rows = self._images.sample_indices.tolist()
+        names = mask_names(self._dataset, [rows[index] for index in predicted], self._metadata)
+        for (index, mask), name in zip(predicted.items(), names, strict=True):
+            self._save(f"{EXTREMES}/masks", name, index, epoch_dir(epoch), mask)
+        if predicted:
+            self._write_metadata(f"{EXTREMES}/masks.json")
+
+    def _save(self, parent: str, name: str, index: int, epoch: str, mask: NDArray[np.uint8]) -> None:
+        """Write an image, its target and an (h, w) prediction."""
+        folder = self._run_dir.folder
+        height, width = mask.shape
+        (image,), (target,) = self._images.at(torch.tensor([index]))
+        save_mask(output_path(folder, f"{parent}/{epoch}/{name}"), mask, self._colors)
+        target_pixels = target[:height, :width].numpy()
+        save_mask(output_path(folder, f"{parent}/labels/{name}"), target_pixels, self._colors)
+        pixels = image[:, :height, :width].permute(1, 2, 0).contiguous().numpy()
+        save_image(output_path(folder, f"{parent}/images/{name}"), pixels)
+
+    def _write_metadata(self, name: str) -> None:
+        metadata = {"classes": self._images.classes, **self._metadata}
+        text = json.dumps(metadata, indent=1, ensure_ascii=False) + "\n"
+        atomic_write_text(self._run_dir.folder / name, text)
 
     def _find(self, dataset: "Dataset", names: list[str], where: str) -> dict[int, str]:
         """Index in the image cache -> file name of the mask."""

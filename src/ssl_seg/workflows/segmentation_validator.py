@@ -1,14 +1,17 @@
 """A segmentation model on its validation images."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from ssl_seg.augment.views import normalize_images
 from ssl_seg.distributed.collectives import all_reduce_sum
 from ssl_seg.engine.calibration import SampledPixels, calibrate
 from ssl_seg.engine.inference import eval_mode
+from ssl_seg.results.iou import by_difficulty
 from ssl_seg.tasks.segmentation import full_image_logits
 from ssl_seg.utils.files import atomic_file
 from ssl_seg.workflows.mask_metadata import format_class_table
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from ssl_seg.workflows.metric_collection import MetricCollection
 
 _SIZES = 4
+_EXTREMES = 3  # hardest images, and easiest ones, whose masks are kept
 
 
 class SegmentationValidator:
@@ -64,11 +68,12 @@ class SegmentationValidator:
         self.device, self.normalization, self.should_stop = device, normalization, should_stop
         self.run_dir, self.extra_metrics = run_dir, extra_metrics
         self.snapshots, self.excluded = snapshots, excluded
-        self._confusions = torch.empty(0)
+        self._confusions, self._epoch = torch.empty(0), 0
         self._sampled: SampledPixels | None = None
         self._try_sizes()
 
     def evaluate(self, epoch: int) -> bool:
+        self._epoch = epoch
         images, classes, device = self.images, len(self.images.classes), self.device
         shape = len(images), classes, classes + 1
         confusions = torch.zeros(shape, dtype=torch.int64, device=device.device)
@@ -101,7 +106,7 @@ class SegmentationValidator:
         return self.metric.compute()
 
     def write_details(self) -> None:
-        """`confusion.csv`, and `val_confusions.npz` with one matrix per image."""
+        """`confusion.csv`, `val_confusions.npz` with one matrix per image, and the masks of a few images."""
         folder, names = self.run_dir.folder, list(self.images.classes)
         confusions = self._confusions.cpu().numpy()
         rows = [[name, *line] for name, line in zip(names, confusions.sum(axis=0).tolist(), strict=True)]
@@ -115,6 +120,27 @@ class SegmentationValidator:
                 classes=np.array(names),
                 exclude=np.array(self.excluded, dtype=str),
             )
+        self.snapshots.write_extremes(self._predict(self._extremes(confusions)), self._epoch)
+
+    def _extremes(self, confusions: NDArray[np.int64]) -> list[int]:
+        """The hardest images and the easiest ones."""
+        scored_classes = np.array([name not in self.excluded for name in self.images.classes])
+        order, _ = by_difficulty(confusions, scored_classes)
+        half = min(_EXTREMES, len(order) // 2)
+        return [*order[:half], *order[len(order) - half :]]
+
+    @torch.no_grad()
+    def _predict(self, indices: Sequence[int]) -> dict[int, NDArray[np.uint8]]:
+        """(h, w) classes of single images; keeping those of all images would take as much memory as they do."""
+        found = {}
+        with eval_mode(self.model), self.device.autocast():
+            for index in indices:
+                height, width = self.images.sizes[index].tolist()
+                pixels, _ = self.images.at(torch.tensor([index]))
+                inputs = pixels[:, :, :height, :width].to(self.device.device)
+                logits = self.model(normalize_images(inputs, **self.normalization))
+                found[index] = logits[0].argmax(dim=0).byte().cpu().numpy()
+        return found
 
     def calibration(self) -> dict[str, Any]:
         """Of pixels of every second image; the temperature is fitted on pixels of the others."""

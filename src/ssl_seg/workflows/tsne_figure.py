@@ -1,10 +1,13 @@
-"""t-SNE maps of the features that a classification run has saved."""
+"""Maps of the features that a classification run has saved: t-SNE, UMAP or PCA."""
 
 import json
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ssl_seg.errors import UsageError
+from ssl_seg.figures.embedding_methods import METHODS, check_method
 from ssl_seg.figures.tsne_data import drawable, select_features
 from ssl_seg.study.run_paths import find_run
 from ssl_seg.utils.files import atomic_write_text
@@ -37,6 +40,7 @@ def draw_tsne(
     run: Path,
     *,
     epochs: str | None = None,
+    method: str = "tsne",
     perplexity: float | None = None,
     seed: int = 0,
     out: Path | None = None,
@@ -46,18 +50,23 @@ def draw_tsne(
     Args:
         run: folder of a classification run.
         epochs: comma-separated; first and last by default.
-        perplexity: 30, or less for few images.
-        seed: of t-SNE.
-        out: path of the figures without extension; RUN/figures/tsne by default.
+        method: `tsne`, `umap` or `pca`.
+        perplexity: of t-SNE; 30, or less for few images.
+        seed: of t-SNE and UMAP.
+        out: path of the figures without extension; RUN/figures/METHOD by default.
 
     Raises:
-        DataError: the run has no saved features. UsageError: none of an epoch.
+        DataError: the run has no saved features.
+        UsageError: none of an epoch, a method that is unknown or not installed, or a perplexity for another than t-SNE.
     """
     from ssl_seg.figures.tsne import chance_purity, compute_tsne_maps, usable_perplexity
-    from ssl_seg.figures.tsne_picture import draw_maps
+    from ssl_seg.figures.tsne_picture import color_groups, draw_maps
 
+    check_method(method)
+    if method != "tsne" and perplexity is not None:
+        raise UsageError("only t-SNE has a perplexity", next="omit --perplexity")
     run = find_run(run)
-    stem = out or run / "figures" / "tsne"
+    stem = out or run / "figures" / method
     content_file = stem.with_name(f"{stem.name}.json")
     refuse_inputs([content_file], run_files(run))
     with ProgressDisplay() as console:
@@ -70,19 +79,23 @@ def draw_tsne(
             snapshots.features,
             snapshots.targets,
             perplexity=usable,
+            method=method,
             seed=seed,
             k=_K,
             on_progress=console.mapping,
         )
-    note = f"t-SNE of {len(snapshots.targets)} training images, perplexity {usable:g}, seed {seed}"
+    options = {"tsne": f", perplexity {usable:g}, seed {seed}", "umap": f", seed {seed}"}.get(method, "")
+    note = f"{METHODS[method]} of {len(snapshots.targets)} training images{options}"
     note = "\n".join([note, *more])
     paths = draw_maps(stem, maps, snapshots.targets, snapshots.classes, k=_K, note=note)
     content = {
         "classes": snapshots.classes,
         "targets": snapshots.targets.tolist(),
         "filenames": snapshots.filenames,
+        "method": method,
+        "colored": [*chain(*color_groups(maps[-1].xy, snapshots.targets, _K).values())],
         "k": min(_K, len(snapshots.targets) - 1),
-        "perplexity": usable,
+        "perplexity": usable if method == "tsne" else None,
         "seed": seed,
         "chance": chance_purity(snapshots.targets),
         "notes": [*notes, *more],
