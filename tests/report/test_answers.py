@@ -57,6 +57,14 @@ def test_the_answer_is_that_of_the_test(make, tmp_path, right, told):
     )
 
 
+def test_rows_of_other_networks_are_not_compared(make, tmp_path):
+    write(make, tmp_path, 1, {"A": 40, "C": 50})
+    settings = tmp_path / "A0" / "run.toml"
+    settings.write_text('head = "another"\n' + settings.read_text())
+    (answer,) = build([tmp_path]).answers
+    assert "Without a stage of the same network from scratch" in answer and "with pre-training" not in answer
+
+
 def test_too_few_seeds_are_said(make, tmp_path):
     assert (
         write(make, tmp_path, 1, {"A": 20, "C": 50})
@@ -72,7 +80,7 @@ def test_what_has_nothing_to_compare_with_says_so(make, tmp_path):
     (tmp_path / "study.json").write_text(json.dumps(study))
     report = build([tmp_path])
     assert report.answers[0].endswith(
-        "Without a stage from scratch, this does not say whether pre-training helps."
+        "Without a stage of the same network from scratch, this does not say whether pre-training helps."
     )
     assert "Add a stage without `init` to settings" in report.next_steps[0]
     (tmp_path / "ssl" / "status.json").write_text('{"state": "failed", "code": 5}')

@@ -36,8 +36,8 @@ def mask_colors(run: Path) -> dict[str, str]:
 def _metadata(run: Path) -> dict[str, Any]:
     from ssl_seg.weights.model_file import read_model_metadata
 
-    watched = run / "masks.json"  # of runs with watched images; it is there before the model is
-    return read_json(watched) if watched.exists() else read_model_metadata(run / "model.safetensors")
+    path = run / "masks.json"  # of runs with watched images; it is there before the model is
+    return read_json(path) if path.exists() else read_model_metadata(run / "model.safetensors")
 
 
 def _colors(metadata: dict[str, Any]) -> dict[str, str]:

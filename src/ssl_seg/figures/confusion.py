@@ -87,11 +87,11 @@ def _mark(axes: Any, marks: Sequence[tuple[str, str]], size: float) -> None:
         parts = (axes.transData, axes.transAxes) if x_is_data else (axes.transAxes, axes.transData)
         right, up = (0.0, -gap / 72) if x_is_data else (-gap / 72, 0.0)
         move = ScaledTranslation(right, up, axes.figure.dpi_scale_trans)
-        place = blended_transform_factory(*parts) + move
+        transform = blended_transform_factory(*parts) + move
         for index, (color, marker) in enumerate(marks):
             at = ([index], [0]) if x_is_data else ([0], [index])
             look = {"color": color, "markeredgecolor": MUTED_COLOR, "markeredgewidth": 0.3}
-            axes.plot(*at, marker=marker, markersize=0.7 * size, transform=place, clip_on=False, **look)
+            axes.plot(*at, marker=marker, markersize=0.7 * size, transform=transform, clip_on=False, **look)
     axes.tick_params(pad=2 * gap if marks else 3.5)
 
 

@@ -11,7 +11,9 @@ from ssl_seg.results.score_text import format_mean_sd, mean_sd, score_name
 from ssl_seg.results.tables import ALPHA, Table
 
 _FEW = 3  # seeds
-_NO_SCRATCH = " Without a stage from scratch, this does not say whether pre-training helps."
+_NO_SCRATCH = (
+    " Without a stage of the same network from scratch, this does not say whether pre-training helps."
+)
 
 
 def answers(collected: ReportData) -> list[str]:
@@ -28,26 +30,45 @@ def answers(collected: ReportData) -> list[str]:
 def next_steps(collected: ReportData) -> list[str]:
     """What would make the answer surer, or larger."""
     steps = list(dict.fromkeys(_steps(collected)))
-    how = "Change the file of the study, then run `ssl-seg study FILE` again: finished runs are kept."
-    return [*steps, how] if steps and collected.is_study else steps
+    repeat = "Change the file of the study, then run `ssl-seg study FILE` again: finished runs are kept."
+    return [*steps, repeat] if steps and collected.is_study else steps
 
 
 def _pair(collected: ReportData, table: Table) -> tuple[StageScores, StageScores] | None:
-    """The best row that was pre-trained without labels, and the best one from scratch."""
-    stages = {stage.stage.name: stage for stage in collected.stages}
+    """The best row that was pre-trained without labels, and the best one of the same network from scratch."""
     best: dict[str, StageScores] = {}
-    for row in (row for row in table.rows if row.last and row.name in stages):
-        origin = _origin(collected, stages[row.name])
-        if origin not in best or _mean(row) > _mean(best[origin]):
+    networks: dict[str, set[tuple[str, str]]] = {}
+    rows = list(_rows_by_origin(collected, table))
+    for origin, stage, _ in rows:
+        networks.setdefault(origin, set()).add(_network(stage))
+    both = networks.get("ssl", set()) & networks.get("scratch", set())
+    for origin, stage, row in rows:
+        if _network(stage) in both and (origin not in best or _mean(row) > _mean(best[origin])):
             best[origin] = row
-    return (best["ssl"], best["scratch"]) if {"ssl", "scratch"} <= best.keys() else None
+    if len(both) > 1:  # of several networks, that of the best pre-trained row
+        network = next(_network(stage) for _, stage, row in rows if row is best["ssl"])
+        twins = [row for origin, stage, row in rows if origin == "scratch" and _network(stage) == network]
+        best["scratch"] = max(twins, key=_mean)
+    return (best["ssl"], best["scratch"]) if both else None
+
+
+def _rows_by_origin(collected: ReportData, table: Table) -> Iterator[tuple[str, ReportStage, StageScores]]:
+    stages = {stage.stage.name: stage for stage in collected.stages}
+    for row in table.rows:
+        if row.last and row.name in stages:
+            yield _origin(collected, stages[row.name]), stages[row.name], row
+
+
+def _network(stage: ReportStage) -> tuple[str, str]:
+    """Backbone and head: scores of two networks do not say what pre-training is worth."""
+    settings = stage.finished[0].settings
+    return str(settings.get("backbone") or ""), str(settings.get("head") or "")
 
 
 def _lacks_scratch(collected: ReportData, table: Table) -> bool:
-    """Whether a table has pre-trained rows and nothing to compare them with."""
-    stages = {stage.stage.name: stage for stage in collected.stages}
-    found = {_origin(collected, stages[row.name]) for row in table.rows if row.last and row.name in stages}
-    return "ssl" in found and "scratch" not in found
+    """Whether a table has pre-trained rows, and none of the same network to compare them with."""
+    is_pretrained = any(origin == "ssl" for origin, _, _ in _rows_by_origin(collected, table))
+    return is_pretrained and _pair(collected, table) is None
 
 
 def _origin(collected: ReportData, stage: ReportStage) -> str:

@@ -96,6 +96,7 @@
         pen.fillStyle = gray(target) ? plain : colours[target];
         shape(pen, SHAPES[data.styles[target][1]], x, y, found && layer ? 1.4 * radius : radius);
       });
+      if (data.gray.length) nameClasses(pen, width, height);
       if (chosen >= 0 && shown[data.targets[chosen]]) {
         pen.globalAlpha = 1;
         pen.lineWidth = 2;
@@ -107,6 +108,30 @@
       output.textContent = data.maps[near].epoch;
       slider.setAttribute("aria-valuetext", "epoch " + data.maps[near].epoch);
       epochs.forEach((each, place) => each.setAttribute("aria-pressed", String(place === time)));
+    }
+
+    // of many classes, the names of those in color, at their medians; where two would overlap, the first alone
+    function nameClasses(pen, width, height) {
+      const middle = values => values.sort((a, b) => a - b)[values.length >> 1], taken = [], half = 8;
+      pen.globalAlpha = 1;
+      pen.font = "600 12px system-ui, sans-serif";
+      pen.textAlign = "center";
+      pen.textBaseline = "middle";
+      pen.lineWidth = 4;
+      pen.strokeStyle = getComputedStyle(canvas).backgroundColor;
+      pen.fillStyle = colour("");
+      data.classes.forEach((name, target) => {
+        const own = places.filter((_, i) => data.targets[i] === target);
+        const named = only < 0 ? !data.gray.includes(target) : only === target;
+        if (!own.length || !shown[target] || found || !named) return;
+        const reach = pen.measureText(name).width / 2 + 3;
+        const x = Math.min(Math.max(middle(own.map(place => place[0])), reach), width - reach);
+        const y = Math.min(Math.max(middle(own.map(place => place[1])), half), height - half);
+        if (taken.some(box => Math.abs(box[0] - x) < box[2] + reach && Math.abs(box[1] - y) < 2 * half)) return;
+        taken.push([x, y, reach]);
+        pen.strokeText(name, x, y);
+        pen.fillText(name, x, y);
+      });
     }
 
     function tell() {

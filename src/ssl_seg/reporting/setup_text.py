@@ -45,8 +45,13 @@ def _images(runs: list[ReportRun], role: str, what: str) -> str:
     counts = {record.get("images") for record in records if isinstance(record, dict)}
     count = counts.pop() if len(counts) == 1 else None
     source = _common(runs, role)
-    where = f" ({source})" if source else ""
+    where = f" ({_short(str(source))})" if source else ""
     return f"{count:,} {what}{where}" if isinstance(count, int) else ""
+
+
+def _short(source: str) -> str:
+    """The end of a path: the table of the data has all of it."""
+    return "/".join(source.rstrip("/").split("/")[-2:])
 
 
 def _common(runs: list[ReportRun], key: str) -> Any:

@@ -124,7 +124,7 @@ class MaskSnapshotWriter:
     def _write_metadata(self, name: str) -> None:
         metadata = {"classes": self._images.classes, **self._metadata}
         text = json.dumps(metadata, indent=1, ensure_ascii=False) + "\n"
-        atomic_write_text(self._run_dir.folder / name, text)
+        atomic_write_text(output_path(self._run_dir.folder, name), text)
 
     def _find(self, dataset: "Dataset", names: list[str], where: str) -> dict[int, str]:
         """Index in the image cache -> file name of the mask."""

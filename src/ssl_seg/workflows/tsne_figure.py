@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ssl_seg.errors import UsageError
 from ssl_seg.figures.embedding_methods import METHODS, check_method
@@ -75,32 +75,30 @@ def draw_tsne(
         for note in [*notes, *more]:
             console.print_line(note)
         usable = usable_perplexity(len(snapshots.targets), perplexity)
-        maps = compute_tsne_maps(
-            snapshots.features,
-            snapshots.targets,
-            perplexity=usable,
-            method=method,
-            seed=seed,
-            k=_K,
-            on_progress=console.mapping,
-        )
-    options = {"tsne": f", perplexity {usable:g}, seed {seed}", "umap": f", seed {seed}"}.get(method, "")
-    note = f"{METHODS[method]} of {len(snapshots.targets)} training images{options}"
-    note = "\n".join([note, *more])
+        options: dict[str, Any] = {"perplexity": usable, "method": method, "seed": seed, "k": _K}
+        options["on_progress"] = console.mapping
+        maps = compute_tsne_maps(snapshots.features, snapshots.targets, **options)
+    note = "\n".join([_describe(method, len(snapshots.targets), usable, seed), *more])
     paths = draw_maps(stem, maps, snapshots.targets, snapshots.classes, k=_K, note=note)
+    targets = snapshots.targets
     content = {
         "classes": snapshots.classes,
-        "targets": snapshots.targets.tolist(),
+        "targets": targets.tolist(),
         "filenames": snapshots.filenames,
         "method": method,
-        "colored": [*chain(*color_groups(maps[-1].xy, snapshots.targets, _K).values())],
-        "k": min(_K, len(snapshots.targets) - 1),
+        "colored": [*chain(*color_groups(maps[-1].xy, targets, _K).values())],
+        "k": min(_K, len(targets) - 1),
         "perplexity": usable if method == "tsne" else None,
         "seed": seed,
-        "chance": chance_purity(snapshots.targets),
+        "chance": chance_purity(targets),
         "notes": [*notes, *more],
         "maps": [vars(each) | {"xy": each.xy.tolist()} for each in maps],
     }
     paths.append(content_file)
     atomic_write_text(content_file, json.dumps(content) + "\n")
     return TSNEFigure(maps, content["chance"], paths)
+
+
+def _describe(method: str, count: int, perplexity: float, seed: int) -> str:
+    options = {"tsne": f", perplexity {perplexity:g}, seed {seed}", "umap": f", seed {seed}"}
+    return f"{METHODS[method]} of {count} training images{options.get(method, '')}"
