@@ -62,9 +62,7 @@ def draw_tsne(
     from ssl_seg.figures.tsne import chance_purity, compute_tsne_maps, usable_perplexity
     from ssl_seg.figures.tsne_picture import color_groups, draw_maps
 
-    check_method(method)
-    if method != "tsne" and perplexity is not None:
-        raise UsageError("only t-SNE has a perplexity", next="omit --perplexity")
+    _check(method, perplexity)
     run = find_run(run)
     stem = out or run / "figures" / method
     content_file = stem.with_name(f"{stem.name}.json")
@@ -102,3 +100,9 @@ def draw_tsne(
 def _describe(method: str, count: int, perplexity: float, seed: int) -> str:
     options = {"tsne": f", perplexity {perplexity:g}, seed {seed}", "umap": f", seed {seed}"}
     return f"{METHODS[method]} of {count} training images{options.get(method, '')}"
+
+
+def _check(method: str, perplexity: float | None) -> None:
+    check_method(method)
+    if method != "tsne" and perplexity is not None:
+        raise UsageError("only t-SNE has a perplexity", next="omit --perplexity")
