@@ -426,7 +426,13 @@ IMPORTS = {
 OPENS = {"workflows/model_from_names.py", "weights/load.py"}
 READING = {
     "read_metadata": {"workflows/init_weights.py", "workflows/export.py", *OPENS},
-    "read_model_metadata": {"workflows/trained_model.py", "workflows/study_report.py", *OPENS},
+    # class_marks takes the colors of classes from it, for `figure confusion` and `report`
+    "read_model_metadata": {
+        "figures/class_marks.py",
+        "workflows/trained_model.py",
+        "workflows/study_report.py",
+        *OPENS,
+    },
 }
 # those that are not among READERS take numbers and texts from it, and build nothing
 READING["read_toml"] = {

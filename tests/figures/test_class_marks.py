@@ -1,5 +1,7 @@
 """A class has one color and marker in all figures of a run."""
 
+import json
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
@@ -47,3 +49,11 @@ def test_maps_and_confusion_of_a_classifier_agree(tmp_path, monkeypatch, count):
     shown = [(to_hex(line.get_color()), line.get_marker()) for line in axes.lines]
     assert shown == marks * 2, "one for each row, and one for each column"
     assert axes.get_xlim() == (-0.5, count - 0.5) and axes.get_ylim() == (count - 0.5, -0.5)
+
+
+@pytest.mark.parametrize(
+    "colors", [[10**9], [[0, 0]], [[0, 0, 256]], [["a", 0, 0]], 7, [[0, 0, 0], [0, 0, 0]]]
+)
+def test_damaged_colors_are_none(tmp_path, colors):
+    (tmp_path / "masks.json").write_text(json.dumps({"classes": ["a"], "colours": colors}))
+    assert class_marks(tmp_path, ["a"]) == class_marks(tmp_path / "nowhere", ["a"])

@@ -42,4 +42,8 @@ def _metadata(run: Path) -> dict[str, Any]:
 
 def _colors(metadata: dict[str, Any]) -> dict[str, str]:
     pairs = zip(metadata["classes"], metadata["colours"], strict=True)
-    return {str(name): "#{:02x}{:02x}{:02x}".format(*bytes(color)) for name, color in pairs}
+    return {str(name): _hex(*map(int, color)) for name, color in pairs}
+
+
+def _hex(red: int, green: int, blue: int) -> str:
+    return "#" + bytes([red, green, blue]).hex()

@@ -2,11 +2,13 @@
 
 import warnings
 from importlib.util import find_spec
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from ssl_seg.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 METHODS = {"tsne": "t-SNE", "umap": "UMAP", "pca": "PCA"}
 _NEIGHBORS = 15  # of each image, as UMAP's authors have it
@@ -26,7 +28,7 @@ def check_method(method: str) -> None:
         )
 
 
-def pca_map(components: NDArray[np.float64]) -> NDArray[np.float64]:
+def pca_map(components: "NDArray[np.float64]") -> "NDArray[np.float64]":
     """The first two principal components.
 
     Args:
@@ -35,15 +37,20 @@ def pca_map(components: NDArray[np.float64]) -> NDArray[np.float64]:
     Returns:
         (N, 2); of a single component, the second is 0.
     """
+    import numpy as np
+
     return np.pad(components[:, :2], ((0, 0), (0, max(0, 2 - components.shape[1]))))
 
 
-def umap_map(components: NDArray[np.float64], start: NDArray[np.floating], seed: int) -> NDArray[np.float64]:
+def umap_map(
+    components: "NDArray[np.float64]", start: "NDArray[np.floating]", seed: int
+) -> "NDArray[np.float64]":
     """UMAP (McInnes et al. 2018) with 15 neighbors and a minimum distance of 0.1, in one thread.
 
     Args:
         components: (N, C), N of at least 4. start: (N, 2), where the points begin.
     """
+    import numpy as np
     from umap import UMAP
 
     with warnings.catch_warnings():

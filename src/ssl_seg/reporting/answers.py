@@ -115,8 +115,8 @@ def _steps(collected: ReportData) -> Iterator[str]:
             yield f"Add a stage without `init` to {name}: the same network from scratch, to compare with."
     few = [row for row in rows if len(row.last) < _FEW]
     if few:
-        counts = f"{len(few)} of {len(rows)} rows have fewer"
-        yield f"Train with at least {_FEW} seeds ({counts}): only they show how much a result varies from run to run."
+        counts = f" ({len(few)} of {len(rows)} rows have fewer)" if len(rows) > 1 else ""
+        yield f"Train with at least {_FEW} seeds{counts}: only they show how much a result varies from run to run."
     open_questions = False
     for _, table in collected.tables:
         pair = _pair(collected, table)
@@ -139,4 +139,5 @@ def _steps(collected: ReportData) -> Iterator[str]:
         row for row in rows if row.last == row.best and any(len(each) > 1 for each in row.history.values())
     ]
     if rising and 2 * len(rising) >= len(rows):
-        yield f"Fine-tune longer: {len(rising)} of {len(rows)} rows are best in their last epoch."
+        counts = f"{len(rising)} of {len(rows)} rows are" if len(rows) > 1 else "the result is"
+        yield f"Fine-tune longer: {counts} best in the last epoch."

@@ -5,6 +5,8 @@ from typing import Any
 from ssl_seg.errors import pluralize
 from ssl_seg.reporting.records import ReportData, ReportRun
 
+_SYNTHETIC = ("demo", "demo_masks")  # formats of images that the package makes
+
 
 def setup(collected: ReportData) -> list[str]:
     """A sentence for pre-training, classification and segmentation; what runs of one kind do not share is left out."""
@@ -40,13 +42,16 @@ def _labeled(runs: list[ReportRun]) -> str:
 
 
 def _images(runs: list[ReportRun], role: str, what: str) -> str:
-    """`120 training images (demo:120)`."""
+    """`120 training images (office/train.csv)`."""
     records = [run.record.get(role) for run in runs]
     counts = {record.get("images") for record in records if isinstance(record, dict)}
     count = counts.pop() if len(counts) == 1 else None
     source = _common(runs, role)
-    where = f" ({_short(str(source))})" if source else ""
-    return f"{count:,} {what}{where}" if isinstance(count, int) else ""
+    if not isinstance(count, int):
+        return ""
+    if str(source).partition(":")[0] in _SYNTHETIC:
+        return f"{count:,} synthetic {what}"
+    return f"{count:,} {what}{f' ({_short(str(source))})' if source else ''}"
 
 
 def _short(source: str) -> str:

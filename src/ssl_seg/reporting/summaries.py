@@ -181,7 +181,10 @@ def summarize(table: Table) -> str:
     first = rows[0]
     name, mean = score_name(table.score), format_mean_sd(first.last.values(), table.digits)
     if len(rows) == 1:
-        return f"{first.label} has a {name} of {mean}."
+        interval = first.interval
+        ends = " to ".join(f"{end:.{table.digits}f}" for end in interval) if interval else ""
+        sure = f" (95% confidence interval {ends}, {len(first.images)} validation images)" if ends else ""
+        return f"{first.label} has a {name} of {mean}{sure}."
     groups: dict[str, list[str]] = {words: [] for words in _WORDS}
     for row in rows[1:]:
         groups[_verdict(table, first.name, row.name)].append(row.name)
