@@ -9,10 +9,10 @@ from ssl_seg.utils.toml import read_toml
 def test_the_setup_is_that_of_the_records(study, tmp_path):
     report = build([study])
     runs = {run.command: run for run in report.collected.runs}
-    known = read_toml(runs["classify"].folder / "run.toml")
+    known = read_toml(runs["classify"].folder / "run.toml")["record"]
     (sentence,) = (text for text in report.setup if text.startswith("Classification into 3 classes"))
-    images = known["record"].get("train", {}).get("images")
-    assert (f"{images:,} training images" in sentence) == (images is not None)
+    assert f"{known['train']['images']} synthetic training images" in sentence, "of demo:40"
+    assert f"{known['val']['images']} synthetic validation images" in sentence
     assert all(text.endswith(".") for text in report.setup)
     assert '<p class="setup">' in page(report)
     write_markdown(report, tmp_path / "report.md")
@@ -29,3 +29,14 @@ def test_what_runs_do_not_share_is_left_out(make, tmp_path):
     assert sentence.startswith("Pre-training without labels: byol, ") and "resnet" not in sentence
     (alone,) = build([tmp_path / "r0"]).setup
     assert alone.startswith("Pre-training without labels: byol with resnet10t, ")
+
+
+def test_a_path_is_shown_by_its_end(make, tmp_path):
+    line = {"epoch": 1, "step": 1, "seconds": 1.0, "loss": 0.5}
+    paths = {"train": "csv:/home/somebody/office/train.csv", "val": "office/val"}
+    make.write_run(tmp_path / "r", "classify", 0, [line], settings=paths)
+    (sentence,) = build([tmp_path / "r"]).setup
+    assert (
+        sentence
+        == "Classification: 40 training images (office/train.csv), 40 validation images (office/val)."
+    )

@@ -1,5 +1,4 @@
 (() => {
-  const root = document.documentElement;
   const TILE = 32, COLUMNS = 64, STEP = 600, SORTED = 4;
   const SHAPES = JSON.parse(document.getElementById("shapes").textContent);
 
