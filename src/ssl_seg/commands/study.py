@@ -1,15 +1,17 @@
 """`ssl-seg study`: stages over several seeds, tables and a report."""
 
+from collections.abc import Callable
 from pathlib import Path, PurePath
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from ssl_seg.commands.stage_flags import flag_validator
 from ssl_seg.errors import ResourceError, SslSegError, UsageError
 from ssl_seg.study.config import StudyConfig
-from ssl_seg.study.planner import StudyPlan
+from ssl_seg.study.planner import FailedJob, StudyPlan
 from ssl_seg.study.runner import PYTHON_COMMAND, JobRunner, run_locked, study_lock
+from ssl_seg.utils.lock import OpenFolder
 from ssl_seg.utils.outputs import output_paths
 from ssl_seg.utils.progress import ProgressDisplay, echo
 from ssl_seg.utils.text import listed
@@ -24,6 +26,10 @@ def study(
     isolate: Annotated[
         bool, typer.Option("--isolate", help="Start Python anew for each run: slower, same results.")
     ] = False,
+    launcher: Annotated[
+        Literal["local", "slurm", "ray"],
+        typer.Option(help="Where runs take place: here, one by one, or on a SLURM or Ray cluster."),
+    ] = "local",
 ) -> None:
     """Run all stages of a study for every seed.
 
@@ -45,12 +51,7 @@ def study(
     progress, out = ProgressDisplay(), plan.file.out
     unwritten: list[ResourceError] = []
     with study_lock(out, f"ssl-seg study {file}") as folder_lock:
-        with JobRunner(out, f"ssl-seg study {file}", progress.print_line, isolate=isolate) as runner:
-            for job in plan.jobs:
-                if reason := plan.changed_inputs(job):
-                    progress.print_line(f"{job.name}: {reason}")
-            plan.write()
-            unfinished = plan.run(lambda job: run_locked(folder_lock, runner, job), progress.print_line)
+        unfinished = _run(plan, launcher, folder_lock, progress.print_line, isolate)
         for table in plan.file.tables:
             stages = [(plan.file.stages[name], plan.folders(name)) for name in table.rows]
             scores = Table(read_rows(stages, table.score), table.score)
@@ -73,6 +74,33 @@ def study(
     if unwritten:
         unwritten[0].next = f"ssl-seg study {file}"
         raise unwritten[0]
+
+
+def _run(
+    plan: StudyPlan,
+    launcher: Literal["local", "slurm", "ray"],
+    folder_lock: OpenFolder,
+    log: Callable[[str], None],
+    isolate: bool,
+) -> list[FailedJob]:
+    """Run what is not finished; returns the jobs that failed or were skipped."""
+
+    def write_plan() -> None:
+        for job in plan.jobs:
+            if reason := plan.changed_inputs(job):
+                log(f"{job.name}: {reason}")
+        plan.write()
+
+    out = plan.file.out
+    if launcher == "local":
+        with JobRunner(out, f"ssl-seg study {plan.file.path}", log, isolate=isolate) as runner:
+            write_plan()
+            return plan.run(lambda job: run_locked(folder_lock, runner, job), log)
+    from ssl_seg.study.launchers import open_launcher, run_on
+
+    remote = open_launcher(launcher, out / "launcher", plan.file.flags("launcher"))
+    write_plan()
+    return run_on(remote, plan, log, folder_lock.check)
 
 
 def _check_tables(file: StudyConfig) -> None:

@@ -16,6 +16,7 @@ from ssl_seg.utils.toml import read_toml
 
 T = TypeVar("T")
 LABELING = ("pseudo-label",)  # commands of stages that label images: without a seed, scores and checkpoints
+_KEYS = ("seeds", "out", "defaults", "stages", "table", "tables", "report", "sam", "launcher")
 _SCORES = {"train": "probe_knn", "segment": "val_miou"}  # of a table of that command alone
 
 
@@ -73,7 +74,7 @@ class StudyConfig:
     def __init__(self, path: Path) -> None:
         self.path, self._values = path, read_toml(path)
         self._lines = [tuple(keys) for keys in keys_per_line(path.read_text(encoding="utf-8-sig"))]
-        self._check_keys((), ("seeds", "out", "defaults", "stages", "table", "tables", "report", "sam"))
+        self._check_keys((), _KEYS)
         self.out = Path(os.path.expanduser(self._get(str, f"runs/{path.stem}", "out")))
         self._stages = {name: self._stage(name) for name in self._get(dict, {}, "stages")}
         if not self._stages:

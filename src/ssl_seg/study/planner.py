@@ -57,6 +57,12 @@ class Job:
         return self.folder.with_name(f"{self.folder.name}.toml")
 
     @property
+    def words(self) -> list[str]:
+        """The command line that runs it, or resumes it if it was started; without the program."""
+        resume = ["--resume"] if self.state == "started" else []
+        return [self.command, *resume, "--out", str(self.folder), "--config", str(self.config)]
+
+    @property
     def state(self) -> str:
         """`finished`, `started` (it has a checkpoint to resume from), or `pending`."""
         if self.command in LABELING:  # its folder is there when it is complete
@@ -210,23 +216,35 @@ class StudyPlan:
             The jobs that failed or were skipped.
         """
         failed: list[FailedJob] = []
-        for number, job in enumerate(self.jobs, start=1):
-            head = f"[{number}/{len(self.jobs)}] {job.name}"
-            missing = next((each for each in failed if each.job in job.depends_on), None)
-            if missing:
-                failed.append(
-                    FailedJob(job, 0, f"skipped: needs {missing.job.name}, which {missing.outcome}")
-                )
-                log(f"{head}: {failed[-1].message}")
-            elif job.state == "finished":
-                log(f"{head}: finished in {job.folder}")
-            else:
-                log(f"{head}: {'resumes' if job.state == 'started' else 'starts'} in {job.folder}")
-                code = start(job)
-                if code or job.state != "finished":
-                    failed.append(FailedJob(job, code or 1, f"failed with code {code or 1}"))
-                    log(f"{head}: {failed[-1].message}")
+        for job in self.jobs:
+            if self.needs_run(job, failed, log):
+                state = "resumes" if job.state == "started" else "starts"
+                log(f"{self.heading(job)}: {state} in {job.folder}")
+                self.note_end(job, start(job), failed, log)
         return failed
+
+    def heading(self, job: Job) -> str:
+        """How a job is called in messages."""
+        return f"[{self.jobs.index(job) + 1}/{len(self.jobs)}] {job.name}"
+
+    def needs_run(self, job: Job, failed: list["FailedJob"], log: Callable[[str], None]) -> bool:
+        """Whether a job is not finished and can run; one that depends on a failed one is added to these."""
+        missing = next((each for each in failed if each.job in job.depends_on), None)
+        if missing:
+            message = f"skipped: needs {missing.job.name}, which {missing.outcome}"
+            failed.append(FailedJob(job, 0, message))
+            log(f"{self.heading(job)}: {message}")
+        elif job.state == "finished":
+            log(f"{self.heading(job)}: finished in {job.folder}")
+        else:
+            return True
+        return False
+
+    def note_end(self, job: Job, code: int, failed: list["FailedJob"], log: Callable[[str], None]) -> None:
+        """Add a job that has ended with an exit code to the failed ones, unless it is finished."""
+        if code or job.state != "finished":
+            failed.append(FailedJob(job, code or 1, f"failed with code {code or 1}"))
+            log(f"{self.heading(job)}: {failed[-1].message}")
 
 
 def _digest(content: object) -> str:

@@ -107,9 +107,7 @@ class JobRunner:
             Stopped: a signal arrived; the job received it and has exited.
         """
         self._raise_if_stopped()
-        resume = ["--resume"] if job.state == "started" else []
-        words = [job.command, *resume, "--out", str(job.folder), "--config", str(job.config)]
-        with self._process(words) as child:
+        with self._process(job.words) as child:
             self._lock_file.truncate(0)
             self._lock_file.write(f"pid {child.pid}")
             self._lock_file.flush()
