@@ -4,7 +4,7 @@ import os
 import weakref
 import zlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
@@ -20,7 +20,7 @@ from ssl_seg.data.column import Column
 from ssl_seg.data.shards.encoding import decode
 from ssl_seg.errors import ResourceError
 
-_OPEN_SHARDS = 64
+_OPEN_SHARDS, _ATTEMPTS = 64, 10
 MEMBERS = 7
 
 
@@ -28,15 +28,20 @@ class _OpenFile:
     """A file that is closed when nobody uses it any more."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         weakref.finalize(self, os.close, self.number)
 
 
 class ShardFiles:
-    """The tar files of packed images; as many are open as were used last."""
+    """The tar files of packed images; as many are open as were used last.
 
-    def __init__(self, folder: Path, names: Sequence[str]) -> None:
-        self._folder, self._names = folder, names
+    Args:
+        locate: number of a shard -> its file, which may be fetched then; see `local_shards`.
+    """
+
+    def __init__(self, locate: Callable[[int], Path]) -> None:
+        self._locate = locate
         self._handles: OrderedDict[int, _OpenFile] = OrderedDict()
         self._lock = Lock()
 
@@ -46,21 +51,38 @@ class ShardFiles:
         Raises:
             ResourceError: they are not what was packed.
         """
-        with self._lock:
-            if shard not in self._handles:
-                self._handles[shard] = _OpenFile(self._folder / self._names[shard])
-                if len(self._handles) > _OPEN_SHARDS:
-                    self._handles.popitem(last=False)
-            self._handles.move_to_end(shard)
-            file = self._handles[shard]
+        file = self._open(shard)
         data = os.pread(file.number, length, offset)
         if len(data) != length or zlib.crc32(data) != crc:
             raise ResourceError(
                 "a shard is damaged, or was changed while in use",
-                where=f"{self._folder / self._names[shard]}, bytes {offset:,} to {offset + length:,}",
+                where=f"{file.path}, bytes {offset:,} to {offset + length:,}",
                 next="pack the images again: complete shards are kept",
             )
         return data
+
+    def _open(self, shard: int) -> _OpenFile:
+        with self._lock:
+            if shard in self._handles:
+                self._handles.move_to_end(shard)
+                return self._handles[shard]
+        for attempt in range(_ATTEMPTS):  # to make room, another process may remove it meanwhile
+            try:
+                file = _OpenFile(self._locate(shard))  # not locked: others read what is there
+                break
+            except FileNotFoundError:
+                if attempt + 1 == _ATTEMPTS:
+                    raise
+        with self._lock:
+            file = self._handles.setdefault(shard, file)
+            if len(self._handles) > _OPEN_SHARDS:
+                self._handles.popitem(last=False)
+            return file
+
+
+def local_shards(folder: Path, index: dict[str, Any]) -> Callable[[int], Path]:
+    """Where the shards of a folder lie."""
+    return lambda number: folder / index["shards"][number]["name"]
 
 
 class ShardColumn:
@@ -133,14 +155,17 @@ class ShardColumn:
         return moved
 
 
-def shard_columns(folder: Path, index: dict[str, Any], sizes: Tensor) -> list[ShardColumn]:
+def shard_columns(
+    folder: Path, index: dict[str, Any], sizes: Tensor, files: ShardFiles | None = None
+) -> list[ShardColumn]:
     """The images of packed images, and their masks if any.
 
     Args:
         folder, index: see `read_pack_index`.
         sizes: (N, 2) int64.
+        files: the shards; default: those of the folder.
     """
-    files = ShardFiles(folder, [shard["name"] for shard in index["shards"]])
+    files = files or ShardFiles(local_shards(folder, index))
     members = Column(folder / "members.i64", index["count"], (MEMBERS,), torch.int64)
     pool = ThreadPoolExecutor(os.cpu_count() or 1, "ssl-seg-decode")
     kinds: list[Literal["images", "masks"]] = ["images", "masks"] if index["masks"] else ["images"]

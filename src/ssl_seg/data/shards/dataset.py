@@ -1,5 +1,6 @@
 """Packed images as a dataset."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from ssl_seg.data.canvases import fitted
 from ssl_seg.data.column import Column
 from ssl_seg.data.files import FileList
 from ssl_seg.data.mask_files import downsample_mask
-from ssl_seg.data.shards.columns import MEMBERS, ShardFiles
+from ssl_seg.data.shards.columns import MEMBERS, ShardFiles, local_shards
 from ssl_seg.data.shards.encoding import decode
 from ssl_seg.data.shards.pack_index import read_pack_index
+from ssl_seg.data.shards.remote import RemoteShards
 
 _MASK_FACTS = ("palette_text", "exclude", "how", "image_prefix", "image_suffix", "mask_prefix", "mask_suffix")
 
@@ -25,8 +27,10 @@ class ShardDataset(Dataset):
 
     Args:
         folder: of the shards.
+        remote: their source, if they are behind a URL.
 
     Attributes:
+        files: the shards.
         index: content of its `index.json`.
         palette, exclude, ...: of masks, as the packed dataset had them.
 
@@ -34,14 +38,15 @@ class ShardDataset(Dataset):
         DataError: there are no packed images, or they are damaged.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.index = folder, read_pack_index(folder)
+    def __init__(self, folder: Path, remote: RemoteShards | None = None) -> None:
+        self.folder, self.index = folder, remote.index if remote else read_pack_index(folder)
+        self._place = remote.url if remote else str(folder)
         count = self.index["count"]
         self.classes, self.masks = self.index["classes"], self.index["masks"]
         self._members = Column(folder / "members.i64", count, (MEMBERS,), torch.int64).mapped
         self._digests = Column(folder / "digests.i64", count, (), torch.int64).mapped
         self._sizes = Column(folder / "sizes.i64", count, (2,), torch.int64).mapped
-        self._files = ShardFiles(folder, [shard["name"] for shard in self.index["shards"]])
+        self.files = ShardFiles(remote.locate if remote else local_shards(folder, self.index))
         mapped = {
             name: Column(folder / name, length, (), dtype).mapped
             for name, length, dtype in (
@@ -61,7 +66,7 @@ class ShardDataset(Dataset):
         return f"{self.file(index)}: {self.samples[index][0]}"
 
     def file(self, index: int) -> str:
-        return str(self.folder / self.index["shards"][int(self._members[index, 0])]["name"])
+        return os.path.join(self._place, self.index["shards"][int(self._members[index, 0])]["name"])
 
     def identity(self, index: int) -> str:
         return f"packed {self.samples[index][0]}\0{int(self._digests[index])} {self._members[index, 1:].tolist()}"
@@ -72,7 +77,7 @@ class ShardDataset(Dataset):
 
     def image(self, index: int, canvas: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
         shard, *member = self._members[index, :4].tolist()
-        image = decode(self._files.read(shard, *member), "RGB")
+        image = decode(self.files.read(shard, *member), "RGB")
         height, width = fitted(*self.size(index), canvas)
         if image.shape[:2] != (height, width):
             resized = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
@@ -81,7 +86,7 @@ class ShardDataset(Dataset):
 
     def mask(self, index: int, canvas: int) -> NDArray[np.uint8]:
         shard, _, _, _, *member = self._members[index].tolist()
-        mask = decode(self._files.read(shard, *member), "L")
+        mask = decode(self.files.read(shard, *member), "L")
         return downsample_mask(mask, *fitted(*self.size(index), canvas))
 
 

@@ -90,8 +90,11 @@ def write_pack_index(
     return index
 
 
-def read_pack_index(folder: Path) -> dict[str, Any]:
+def read_pack_index(folder: Path, *, with_shards: bool = True) -> dict[str, Any]:
     """The index of packed images, checked: every file has the length that it was written with.
+
+    Args:
+        with_shards: whether all shards must be there.
 
     Raises:
         DataError: there is none, or a file is missing or damaged.
@@ -117,7 +120,8 @@ def read_pack_index(folder: Path) -> dict[str, Any]:
         if [shard["name"] for shard in index["shards"]] != names or set(index["files"]) != set(FILES):
             raise ValueError("names of other files")
         expected = {name: file["size"] for name, file in index["files"].items()}
-        expected |= {shard["name"]: shard["bytes"] for shard in index["shards"]}
+        if with_shards:
+            expected |= {shard["name"]: shard["bytes"] for shard in index["shards"]}
         for name, size in expected.items():
             if (found := (folder / name).stat().st_size) != size:
                 what = f"a file of the packed images has {found:,} bytes instead of {size:,}"
