@@ -69,6 +69,9 @@ ALLOWED = {
     ("distributed/connection.py", "accept"): "the socket has a timeout: the rest of _CONNECT_TIMEOUT_SECONDS",
     ("distributed/failure_monitor.py", "Thread"): "a daemon: nobody waits for its end",
     ("distributed/failure_monitor.py", "Timer"): "a daemon: nobody waits for its end",
+    ("data/shards/remote.py", "Thread"): "a daemon: its progress is watched",
+    ("data/files.py", "get"): "a context variable",
+    ("distributed/agreement.py", "broadcast"): EXCHANGE,
     ("data/file_digests.py", "get"): "a context variable",
     ("commands/from_python.py", "get"): "a context variable",
     ("utils/progress.py", "get"): "a context variable",
@@ -81,6 +84,8 @@ ALLOWED = {
     ("study/fork_server.py", "recv"): "of the server: it ends with the study; of the study: after `select`",
     ("study/fork_server.py", "waitpid"): "the run has ended: `waitid` says so",
     ("study/fork_server.py", "wait"): "for a run that is at work, as a program's in study/runner.py",
+    ("study/launchers.py", "poll"): "of a run: it looks, and does not wait",
+    ("study/launchers.py", "sleep"): "in a loop over runs that are at work, or with a deadline",
     ("study/runner.py", "Popen"): "its end is waited for in `_wait_for`, which ends after a signal",
     (
         "utils/child_process.py",

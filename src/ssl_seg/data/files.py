@@ -1,9 +1,12 @@
 """Lists of image files that stay small in memory, and the dataset made of one."""
 
 import os
+import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Self, overload
 
@@ -60,6 +63,20 @@ class FileList(Sequence[tuple[str, int]]):
             raise IndexError(index)
         name = bytes(self._names[self._ends[index] : self._ends[index + 1]])
         return os.fsdecode(name), self.targets[index]
+
+
+Share = Callable[[Callable[[], bytes]], bytes]  # calls a function in one process, and gives its result to all
+_share: ContextVar[Share | None] = ContextVar("share", default=None)
+
+
+@contextmanager
+def listed_once(share: Share) -> Iterator[None]:
+    """Inside, `find_images` lists a folder in one process for all; all must call it in the same order."""
+    token = _share.set(share)
+    try:
+        yield
+    finally:
+        _share.reset(token)
 
 
 class FileDataset(Dataset):
@@ -130,7 +147,7 @@ class FileDataset(Dataset):
 def find_images(root: Path, advice: str = "add images, or use another folder") -> Iterator[str]:
     """Paths of all image files below `root`, relative to it, folder by folder in sorted order.
 
-    Hidden and system folders and files are passed over; links are followed, once.
+    Hidden and system folders and files are passed over; links are followed, once. See also `listed_once`.
 
     Args:
         root: the folder.
@@ -139,6 +156,16 @@ def find_images(root: Path, advice: str = "add images, or use another folder") -
     Raises:
         DataError: there is no such folder, or no image in it.
     """
+    share = _share.get()
+    if share is None:
+        yield from _found(root, advice)
+        return
+    joined = share(lambda: b"\0".join(map(os.fsencode, _found(root, advice))))
+    for match in re.finditer(rb"[^\0]+", joined):
+        yield os.fsdecode(match[0])
+
+
+def _found(root: Path, advice: str) -> Iterator[str]:
     if not root.is_dir():
         raise DataError(f"folder not found: {root}", next=f"ls {root.parent}")
     others: Counter[str] = Counter()

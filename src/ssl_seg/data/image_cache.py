@@ -32,8 +32,9 @@ from ssl_seg.data.cache_lock import build_lock, remove_stale_builds
 from ssl_seg.data.canvases import unfolded
 from ssl_seg.data.column import Column
 from ssl_seg.data.file_digests import TABLE, identities
-from ssl_seg.data.shards.columns import ShardColumn, shard_columns
-from ssl_seg.errors import ResourceError
+from ssl_seg.data.files import Share
+from ssl_seg.data.shards.columns import ShardColumn, ShardFiles, shard_columns
+from ssl_seg.errors import DataError, ResourceError
 from ssl_seg.utils.foreign import fenced
 from ssl_seg.utils.log import log
 from ssl_seg.utils.toml import read_json
@@ -46,6 +47,10 @@ FINGERPRINT = (
 class ImageCache:
     """An open image cache. Opening one allocates no memory.
 
+    Args:
+        folder: of the cache, or of shards.
+        shards: the files of shards that lie elsewhere.
+
     Attributes:
         canvas: side of the canvases in pixels.
         shard_lengths: number of images of each shard, for the order; empty of a cache of raw canvases.
@@ -57,7 +62,7 @@ class ImageCache:
         notes: further entries for `run.toml`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shards: ShardFiles | None = None) -> None:
         index = read_json(folder / "index.json")
         self.folder, self.fingerprint = folder, folder.name
         self.shard_lengths = [shard["count"] for shard in index.get("shards", ())]
@@ -75,7 +80,7 @@ class ImageCache:
         self._pixels: Sequence[Column | ShardColumn]
         if self.shard_lengths:
             self.fingerprint = index["digest"]
-            self._pixels = shard_columns(folder, index, self.sizes)
+            self._pixels = shard_columns(folder, index, self.sizes, shards)
         else:
             self._pixels = [Column(folder / "images.u8", count, (3, *canvas), torch.uint8)]
             if (folder / "masks.u8").exists():
@@ -155,6 +160,7 @@ def open_image_cache(
     *,
     bad_images: Literal["stop", "skip"] = "stop",
     threads: int | None = None,
+    share: Share = lambda make: make(),
     on_progress: ProgressCallback = lambda done, count: None,
 ) -> ImageCache:
     """Open the image cache of a dataset; build it if it does not exist.
@@ -165,6 +171,7 @@ def open_image_cache(
         cache: the folder of all caches.
         bad_images: `stop` raises when an image cannot be read, `skip` leaves it out.
         threads: for decoding; all cores by default.
+        share: of several processes, in which one looks at the files and tells the others which cache it is.
         on_progress: called with (done, total) while the cache is built, here or by another process.
 
     Raises:
@@ -173,12 +180,21 @@ def open_image_cache(
     """
     count = threads or os.cpu_count() or 1
     options: dict[str, Any] = {"table": cache / TABLE, "threads": count, "on_progress": on_progress}
-    folder = cache / fingerprint(dataset, canvas, bad_images, **options)
+    own: list[str] = []
+
+    def name() -> bytes:
+        own.append(fingerprint(dataset, canvas, bad_images, **options))
+        return own[0].encode()
+
+    folder = cache / share(name).decode()
     if not _is_valid(folder):
         try:
             cache.mkdir(parents=True, exist_ok=True)
             with build_lock(folder, lambda: on_progress(0, len(dataset))), fenced():
                 if not _is_valid(folder, warn=True):  # another process may have been faster
+                    if not own and name().decode() != folder.name:
+                        what = "the images of this process are not those of the main process"
+                        raise DataError(what, next="use storage that all machines share")
                     remove_stale_builds(cache, folder)
                     build_cache(dataset, canvas, folder, bad_images, count, on_progress)
         except (OSError, ResourceError) as error:

@@ -1,7 +1,7 @@
 """Compare values between processes."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -26,6 +26,26 @@ def first_difference(values: Mapping[str, Any], group: Any) -> tuple[str, int, A
         for name, one, other in differing(found[0], theirs):
             return name, rank, one, other
     return None
+
+
+def from_main(make: Callable[[], bytes], barrier: Callable[[], None], group: Any) -> bytes:
+    """What the main process makes, in all processes.
+
+    Args:
+        make: called in the main process alone.
+        barrier: waits for it as long as it takes.
+        group: see `first_difference`.
+    """
+    made = make() if dist.get_rank() == 0 else b""
+    barrier()
+    length = torch.tensor(len(made))
+    dist.broadcast(length, 0, group=group)
+    data = torch.empty(int(length), dtype=torch.uint8)
+    if made:
+        data = torch.frombuffer(bytearray(made), dtype=torch.uint8)
+    if len(data):
+        dist.broadcast(data, 0, group=group)
+    return data.numpy().tobytes()
 
 
 def differing(one: Any, two: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from ssl_seg.augment import stateless_rng
-from ssl_seg.distributed.agreement import first_difference
+from ssl_seg.distributed.agreement import first_difference, from_main
 from ssl_seg.distributed.collectives import GradientSync, start_all_reduce_max, wrap_in_ddp
 from ssl_seg.distributed.connection import accept_all, connect_to_main, listen
 from ssl_seg.distributed.failure_monitor import FailureMonitor
@@ -100,9 +100,8 @@ class Device:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context of a forward pass."""
-        if self.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
+        half = self.precision == "bf16"
+        return torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext()
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of `loss` to the parameters'."""
@@ -182,11 +181,14 @@ class Device:
         elif self.world_size > 1:
             dist.barrier(group=self._group)
 
+    def from_main(self, make: Callable[[], bytes]) -> bytes:
+        """What the main process makes; the others wait as long as it takes."""
+        return make() if self.world_size == 1 else from_main(make, self.barrier, self._group)
+
     def seed_rank_rng(self, step: int) -> None:
         """Seed torch for a step so that each of several processes draws its own random numbers (dropout).
 
-        The seed depends on torch's seed when the module was prepared, the step and the rank alone, so a
-        resumed run draws the same numbers.
+        It depends on torch's seed at `prepare`, the step and the rank alone: a resumed run draws the same numbers.
         """
         if self.world_size == 1:
             return

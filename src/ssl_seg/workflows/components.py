@@ -13,6 +13,7 @@ from ssl_seg.workflows.config import ClassificationConfig, Options, PretrainConf
 if TYPE_CHECKING:
     from ssl_seg.augment.recipes import View
     from ssl_seg.base import Backbone, Dataset, SSLMethod
+    from ssl_seg.data.files import Share
     from ssl_seg.registry import Registry
     from ssl_seg.utils.progress import ProgressDisplay
 
@@ -47,12 +48,15 @@ class Resolved(dict[str, Any]):
 class Components:
     """Builds components by name.
 
+    Args:
+        share: see `listed_once`.
+
     Attributes:
         resolved: every option of what was built, default or not.
     """
 
-    def __init__(self, registry: "Registry") -> None:
-        self.registry = registry
+    def __init__(self, registry: "Registry", share: "Share" = lambda make: make()) -> None:
+        self.registry, self._share = registry, share
         self.resolved = Resolved()
 
     def build(
@@ -150,18 +154,20 @@ class Components:
             role: its name in `run.toml`: `data`, `probe`, `train` or `val`.
             needs: `labelled`, `masks` and `palette`, see `open_dataset`.
         """
+        from ssl_seg.data.files import listed_once
         from ssl_seg.workflows.data import open_dataset, options_of_run
 
         own = {key: value for part in parts for key, value in options.get(part, {}).items()}
-        return open_dataset(
-            self.registry,
-            data_spec,
-            split=split,
-            options=own,
-            shared=options_of_run(options),
-            note=partial(self.resolved.add, role),
-            **needs,
-        )
+        with listed_once(self._share):
+            return open_dataset(
+                self.registry,
+                data_spec,
+                split=split,
+                options=own,
+                shared=options_of_run(options),
+                note=partial(self.resolved.add, role),
+                **needs,
+            )
 
     def probe_dataset(self, config: PretrainConfig) -> "Dataset | None":
         """The labelled images of the k-NN probe, if there is one."""

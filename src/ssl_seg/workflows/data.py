@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from ssl_seg.base import Dataset
 from ssl_seg.data.cache_builder import faults_of
-from ssl_seg.data.files import FileDataset, subfolders
+from ssl_seg.data.files import FileDataset, Share, subfolders
 from ssl_seg.data.first_look import look_at
 from ssl_seg.data.given_files import given_files
 from ssl_seg.data.image_cache import ImageCache, open_image_cache
@@ -159,16 +159,20 @@ def open_images(
     cache: Path | None = None,
     bad_images: Literal["stop", "skip"] = "stop",
     add_bad_files: Callable[[list[tuple[str, str]]], str] | None = None,
+    share: Share = lambda make: make(),
 ) -> ImageCache:
     """The image cache of a dataset, see `open_image_cache`, built with progress.
 
     Args:
         add_bad_files: to a list, see `BadFiles`; by default of one in the cache folder.
+        share: see `open_image_cache`.
     """
     if isinstance(dataset, ShardDataset):
         return _open_shards(dataset, canvas, progress)
     folder = cache or default_cache_dir()
-    images = open_image_cache(dataset, canvas, folder, bad_images=bad_images, on_progress=progress.reading)
+    images = open_image_cache(
+        dataset, canvas, folder, bad_images=bad_images, share=share, on_progress=progress.reading
+    )
     if images.num_skipped:
         shown = [
             f"{dataset.samples[index][0]} ({reason})"
@@ -189,4 +193,4 @@ def _open_shards(dataset: ShardDataset, canvas: int, progress: ProgressDisplay) 
         progress.print_line(
             f"{dataset.folder} has images of at most {packed} px: --canvas {canvas} has no effect"
         )
-    return ImageCache(dataset.folder)
+    return ImageCache(dataset.folder, dataset.files)

@@ -36,7 +36,7 @@ def finetune_by_names(task: Task[C, M], config: C, folder: Path, *, resume: bool
     names = component_names(config)
     with open_session(task.command, folder, config, resume=resume, components=names) as session:
         config = with_canonical_names(config, session.plugins.registry)
-        components = Components(session.plugins.registry)
+        components = Components(session.plugins.registry, session.device.from_main)
         # what is missing is found before images are read
         config.resolved(task.recipe_for(None, freeze=config.freeze), f"ssl-seg {task.command}")
         init = resolve_init_weights(

@@ -82,7 +82,7 @@ def pretrain(
             check_labels_of(probe, {"labelled": True})
         with open_session("train", folder, config, resume=resume) as session:
             resolved = config.resolved(method.recipe, f"ssl method {config.ssl}", session.started)
-            components = Components(session.plugins.registry)
+            components = Components(session.plugins.registry, session.device.from_main)
             run_pretraining(session, resolved, method, dataset, probe, components, normalization)
     return RunResult(folder, trained=method.backbone)
 
@@ -193,7 +193,7 @@ def _finetune(
         _from_python("finetune", folder, progress=progress),
         open_session(task.command, folder, config, resume=resume, components=metrics) as session,
     ):
-        components = Components(session.plugins.registry)
+        components = Components(session.plugins.registry, session.device.from_main)
         data, config = load_with_extra_images(task, session, config, open_dataset)
         check_classes_of(model, session.device, config.size, data)
         module = task.build_module(model, config, data) if module is None else module

@@ -24,7 +24,7 @@ def pretrain_by_names(config: PretrainConfig, folder: Path, *, resume: bool) -> 
     names = [("ssl", config.ssl), *([("backbones", config.backbone)] if config.backbone else [])]
     with open_session("train", folder, config, resume=resume, components=names) as session:
         config = with_canonical_names(config, session.plugins.registry)
-        components = Components(session.plugins.registry)
+        components = Components(session.plugins.registry, session.device.from_main)
         init = init_of_pretraining(config)
         backbone, config = components.backbone(init.applied_to(config), early=session.run_dir.is_early)
         if not session.run_dir.resume:

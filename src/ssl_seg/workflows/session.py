@@ -86,6 +86,7 @@ class Session:
             cache=Path(config.cache) if config.cache else None,
             bad_images=config.bad_images,
             add_bad_files=self.bad_files.add,
+            share=self.device.from_main,
         )
         self.device.barrier()  # another machine may still be reading
         return images
