@@ -231,9 +231,8 @@ class StudyPlan:
         """Whether a job is not finished and can run; one that depends on a failed one is added to these."""
         missing = next((each for each in failed if each.job in job.depends_on), None)
         if missing:
-            message = f"skipped: needs {missing.job.name}, which {missing.outcome}"
-            failed.append(FailedJob(job, 0, message))
-            log(f"{self.heading(job)}: {message}")
+            failed.append(FailedJob(job, 0, f"skipped: needs {missing.job.name}, which {missing.outcome}"))
+            log(f"{self.heading(job)}: {failed[-1].message}")
         elif job.state == "finished":
             log(f"{self.heading(job)}: finished in {job.folder}")
         else:
