@@ -301,7 +301,8 @@ def test_too_small_a_disk_is_told_before_the_work(photos, cache, monkeypatch, no
     no_decoding()
     with pytest.raises(ResourceError, match="needs 72 KiB, but only 72 KiB is free") as error:
         open_image_cache(Photos(photos), CANVAS, cache)
-    assert str(cache) in error.value.where and "--cache" in error.value.next
+    assert str(cache) in error.value.where
+    assert "--cache" in error.value.next and "ssl-seg pack" in error.value.next
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 0, need))
     with pytest.raises(AssertionError, match="decoded"):
         open_image_cache(Photos(photos), CANVAS, cache)

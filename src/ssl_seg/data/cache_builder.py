@@ -54,7 +54,7 @@ def build_cache(
         raise ResourceError(
             f"the image cache needs {size_text(need)}, but only {size_text(free)} is free",
             where=str(folder.parent),
-            next="ssl-seg train ... --cache FOLDER  # or a smaller --canvas",
+            next="ssl-seg pack DATA --out PACKED  # then shards:PACKED, a tenth of it; or --cache FOLDER, a smaller --canvas",
         )
     shutil.rmtree(folder, ignore_errors=True)
     with atomic_path(folder) as aside, fenced():

@@ -34,6 +34,7 @@ from ssl_seg.data.column import Column
 from ssl_seg.data.file_digests import TABLE, identities
 from ssl_seg.data.files import Share
 from ssl_seg.data.shards.columns import ShardColumn, ShardFiles, shard_columns
+from ssl_seg.data.shards.encoding import DECODER
 from ssl_seg.errors import DataError, ResourceError
 from ssl_seg.utils.foreign import fenced
 from ssl_seg.utils.log import log
@@ -80,6 +81,7 @@ class ImageCache:
         self._pixels: Sequence[Column | ShardColumn]
         if self.shard_lengths:
             self.fingerprint = index["digest"]
+            self.notes["decoder"] = DECODER
             self._pixels = shard_columns(folder, index, self.sizes, shards)
         else:
             self._pixels = [Column(folder / "images.u8", count, (3, *canvas), torch.uint8)]

@@ -119,11 +119,17 @@ def _images_of(images: ImageCache) -> dict[str, Any]:
 
 
 def _compare_images(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """The images of a resumed run must be those that it was started with, wherever they lie.
+    """The images of a resumed run must be those that it was started with, wherever they lie, decoded alike.
 
     Raises:
         UsageError: they are not.
     """
+    decoder = now.get("decoder")  # of shards; a cache has pixels
+    if decoder and before.get("decoder", decoder) != decoder:
+        raise UsageError(
+            f"the images of {name!r} were decoded by {before['decoder']} when the run was started, now by {decoder}",
+            next="resume with the version of ssl-seg that has started it, or start a new run with another --out",
+        )
     if before["fingerprint"] == now["fingerprint"]:
         return
     made_alike = before.get("fingerprint_of") == now["fingerprint_of"]

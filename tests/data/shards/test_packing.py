@@ -1,4 +1,5 @@
 import io
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -276,3 +277,17 @@ def test_a_packer_that_is_killed_at_twenty_moments_ends_with_the_same_bytes(fold
     for moment in out.iterdir():
         if moment.name != "cache":
             assert content(moment) == expected
+
+
+def test_a_run_is_not_resumed_with_another_decoder(cli, folder, tmp_path):
+    out = packed(folder, tmp_path / "out")
+    short = ["--ssl", "simclr", "--backbone", "test_resnet", "--image-size", 32, "--batch-size", 8, "--cpu"]
+    run = tmp_path / "run"
+    code, _, err = cli("train", f"shards:{out}", *short, "--epochs", 1, "--out", run)
+    assert code == 0, err
+    text = (run / "run.toml").read_text()
+    assert 'decoder = "pillow"' in text
+    (run / "run.toml").write_text(text.replace('decoder = "pillow"', 'decoder = "another"'))
+    shutil.rmtree(run / "checkpoints")  # they hold the settings, too
+    code, _, err = cli("train", "--resume", "--out", run)
+    assert code == 2 and "decoded by another when the run was started, now by pillow" in err, err

@@ -13,6 +13,7 @@ from ssl_seg.base import Dataset
 from ssl_seg.data.canvases import pixel_digest, reduced, reduced_mask
 
 LOSSLESS = 0  # a quality
+DECODER = "pillow"
 
 Suffix = Literal["jpg", "png"]
 
