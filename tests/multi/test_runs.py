@@ -193,23 +193,16 @@ def test_a_folder_in_use_ends_all(worlds, training, tmp_path):
         (["--seed", "RANK"], "seed", "0", "1"),
         (["-o", "backbone.dropout=0.RANK"], "o.backbone.dropout", "'0.0'", "'0.1'"),
         (["--probe", "demo:1RANK"], "probe", "'demo:10'", "'demo:11'"),
-        pytest.param(["--data", ""], "images.data.fingerprint", "", "", marks=pytest.mark.slow),
     ],
 )
 def test_processes_that_were_told_different_things(worlds, training, tmp_path, flags, name, mine, other):
     """A command line for each: what differs is named before the first step."""
     words = [str(word) for word in training(tmp_path / "run", *flags)]
-    if flags[0] == "--data":  # a folder of one name with other images in it, as on two machines
-        words = [str(word) for word in training(tmp_path / "run")]
-        words[1] = str(tmp_path / "photos")
-        pictures(tmp_path)
     file = tmp_path / "start.py"
     file.write_text(
         f"import os, sys\nfrom pathlib import Path\nrank = os.environ['RANK']\n"
         f"sys.argv = ['ssl-seg', *[word.replace('RANK', rank) for word in {words!r}]]\n"
         f"os.chdir({str(tmp_path)!r})\n"
-        "import ssl_seg.data.files as files\nreal = files.content_digest\n"
-        "files.content_digest = lambda path: real(path) + rank\n"
         "from ssl_seg.cli import main\nmain()\n"
     )
     world = worlds.start([], file=str(file)).wait()
@@ -219,6 +212,28 @@ def test_processes_that_were_told_different_things(worlds, training, tmp_path, f
     assert f"where: process 0: {mine}" in said and f", process 1: {other}" in said
     assert said.count("error[") == 1 and world.outputs[1] == ""
     assert not (tmp_path / "run" / "run.toml").exists()
+
+
+@pytest.mark.slow
+def test_another_machine_with_other_images_is_refused(worlds, training, tmp_path):
+    """A folder of one name with other images in it, and a cache of its own."""
+    words = [str(word) for word in training(tmp_path / "run")]
+    words[1] = str(tmp_path / "photos")
+    pictures(tmp_path)
+    file = tmp_path / "start.py"
+    file.write_text(
+        f"import os, sys\nrank = os.environ['RANK']\nsys.argv = ['ssl-seg', *{words!r}]\n"
+        f"os.environ['SSL_SEG_CACHE'] = {str(tmp_path)!r} + '/cache' + rank\n"
+        "import ssl_seg.data.files as files\nreal = files.content_digest\n"
+        "files.content_digest = lambda path: real(path) + rank\n"
+        "from ssl_seg.cli import main\nmain()\n"
+    )
+    world = worlds.start([], file=str(file)).wait()
+    assert world.codes == [8, 3], world.outputs
+    assert (
+        "process 1 failed: the images of this process are not those of the main process" in world.outputs[0]
+    )
+    assert world.outputs[1] == "" and not (tmp_path / "run" / "run.toml").exists()
 
 
 def pictures(folder):
