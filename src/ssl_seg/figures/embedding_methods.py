@@ -51,10 +51,11 @@ def umap_map(
         components: (N, C), N of at least 4. start: (N, 2), where the points begin.
     """
     import numpy as np
-    from umap import UMAP
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its own dependencies, and of one thread for a seed
+        from umap import UMAP
+
         reducer = UMAP(
             n_neighbors=min(_NEIGHBORS, len(components) - 1), init=start, random_state=seed, n_jobs=1
         )
