@@ -156,6 +156,19 @@ def test_the_network_is_asked_for_nothing_unless_a_name_needs_it(cli, tmp_path, 
     assert cli("train", "demo:16", "--backbone", "test_resnet", *small, "--out", run)[0] == 0
     assert cli("classify", "demo:16", "--init", run, "--freeze", *small, "--out", tmp_path / "c")[0] == 0
     assert cli("train", "demo:16", "--init", NAME, *small, "--out", tmp_path / "cached")[0] == 0
+    masks, heads = tmp_path / "m", ("--head", "fcn32s", "-o", "head.width=8")
+    scenes = ("demo_masks:8", "--val", "demo_masks:4", "--allow-overlap")
+    for words in (
+        ("segment", *scenes, "--init", run, *heads, *small, "--out", masks),
+        ("predict", tmp_path / "c", "demo:4", "--cpu", "--out", tmp_path / "p.csv"),
+        ("predict", masks, "demo_masks:4", "--cpu", "--out", tmp_path / "p"),
+        ("evaluate", masks, "demo_masks:4", "--cpu"),
+        ("embed", run, "demo:4", "--cpu", "--out", tmp_path / "f.npz"),
+        ("report", run, tmp_path / "c", masks, "--out", tmp_path / "r.html"),
+        ("export", run, "--to", "timm", "--out", tmp_path / "timm"),
+    ):
+        code, _, err = cli(*words)
+        assert code == 0, (words, err)
     assert not asked
     name = "timm:test_vit.r160_in1k"
     code, _, err = cli("train", "demo:16", "--init", name, *small, "--out", tmp_path / "far")

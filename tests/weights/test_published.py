@@ -1,17 +1,19 @@
 """Published weights by name: what they are, what comes along with them, and what is refused."""
 
 import json
+import re
 
 import pytest
 import timm
 import torch
 from safetensors.torch import save, save_file
+from timm.layers import resample_abs_pos_embed
 from torchvision import models
 
 import ssl_seg
 from ssl_seg import TimmBackbone, load_backbone
 from ssl_seg.errors import UsageError, WeightsError
-from ssl_seg.weights.publishers import _DINOV2, _DINOV3, find_weights
+from ssl_seg.weights.publishers import _DINOV2, _DINOV3, _SAME_NAMES, find_weights
 
 CONFIG = {
     "architecture": "test_vit",
@@ -206,8 +208,42 @@ def test_a_name_of_torchvision_that_is_none(tmp_path):
         find_weights("torchvision:ResNet50_Weights.IMAGENET1K_V3")
     with pytest.raises(UsageError, match="torchvision has no weights 'os'"):
         find_weights("torchvision:os")
-    with pytest.raises(UsageError, match="have other names than those of a backbone"):
+
+
+@pytest.mark.parametrize(
+    "network", ["ConvNeXt_Tiny", "EfficientNet_B0", "ViT_B_16", "Swin_T", "MobileNet_V2"]
+)
+def test_networks_of_torchvision_with_other_names_are_refused(network):
+    with pytest.raises(UsageError, match="have other names than those of a backbone") as error:
+        find_weights(f"torchvision:{network}_Weights.IMAGENET1K_V1")
+    assert "--init timm:NAME" in error.value.next
+
+
+def test_the_known_networks_of_torchvision_are_those_that_are_named():
+    """What the refusal names is what is taken, and every network that is taken has timm's names."""
+    with pytest.raises(UsageError) as error:
         find_weights("torchvision:ConvNeXt_Tiny_Weights.IMAGENET1K_V1")
+    named = {"DenseNet", "Inception v3", "ResNet", "ResNeXt", "VGG", "Wide ResNet"}
+    assert set(error.value.where.removeprefix("known of torchvision: ").split(", ")) == named
+    taken = {name for name in models.list_models(module=models) if _SAME_NAMES.match(name)}
+    assert {re.match(r"[a-z_]+", name)[0].strip("_") for name in taken} == {
+        *("densenet", "inception_v", "resnet", "resnext", "vgg", "wide_resnet")
+    }
+
+
+def test_position_embeddings_are_those_of_timm(tmp_path, state):
+    """A grid of 10 x 10 on one of 4 x 4, beside `resample_abs_pos_embed`; its first token is the class's."""
+    ramp = torch.arange(100.0).view(1, 100, 1) * torch.linspace(-1, 1, state["pos_embed"].shape[2])
+    state = state | {"pos_embed": torch.cat([torch.full_like(ramp[:, :1], 7.0), ramp], dim=1)}
+    backbone = TimmBackbone("test_vit", img_size=64)
+    load_backbone(folder(tmp_path, state), backbone)
+    found = backbone.state_dict()["pos_embed"]
+    expected = resample_abs_pos_embed(state["pos_embed"], (4, 4), old_size=(10, 10), num_prefix_tokens=1)
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert (found[:, 0] == 7).all()
+    assert found[0, 1:, -1].mean() == pytest.approx(49.5, abs=0.5), (
+        "the middle of the ramp stays in the middle"
+    )
 
 
 def test_the_authors_names_of_dino():

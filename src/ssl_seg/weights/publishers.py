@@ -109,9 +109,11 @@ def _torchvision(name: str) -> PublishedWeights:
         raise UsageError(f"torchvision has no weights {name!r}{near}", next="ResNet50_Weights.IMAGENET1K_V2")
     network, weights = known[name]
     if not _SAME_NAMES.match(network):
+        near = did_you_mean(network, timm.list_pretrained()).removeprefix("; ")
         raise UsageError(
             f"the tensors of torchvision's {network} have other names than those of a backbone",
-            next=f"timm:NAME, where there are weights{did_you_mean(network, timm.list_pretrained())}",
+            where="known of torchvision: DenseNet, Inception v3, ResNet, ResNeXt, VGG, Wide ResNet",
+            next=f"timm has many weights of such networks: --init timm:NAME{f', {near}' if near else ''}",
         )
     images = weights.transforms()
     metadata = {
