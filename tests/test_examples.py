@@ -7,11 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
+import torch
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -76,14 +79,72 @@ def test_own_dataset(cli, tmp_path, monkeypatch):
     assert load_file(tmp_path / "run" / "model.safetensors")["head.linear.weight"].shape[0] == 2
 
 
-def test_the_homework_says_what_it_would_run(cli, tmp_path, monkeypatch):
+@pytest.mark.parametrize("file", ["homework.toml", "small.toml"])
+def test_the_homework_says_what_it_would_run(cli, tmp_path, monkeypatch, file):
     shutil.copytree(EXAMPLES / "homework", tmp_path / "homework")
     monkeypatch.chdir(tmp_path)
-    code, shown, err = cli("study", tmp_path / "homework" / "homework.toml", "--dry-run")
+    code, shown, err = cli("study", tmp_path / "homework" / file, "--dry-run")
     assert code == 0, err
     for stage in ("ssl", "FCN32s", "DeepLabV3", *"ABCDE"):
         assert stage in shown
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "cache") == ["homework"]
+
+
+def test_the_small_homework_has_the_stages_of_the_whole_one():
+    whole, small = (
+        tomllib.loads((EXAMPLES / "homework" / f"{name}.toml").read_text()) for name in ("homework", "small")
+    )
+    assert small["stages"].keys() == whole["stages"].keys()
+    assert small["tables"] == whole["tables"]
+    for name, stage in small["stages"].items():
+        shared = stage.keys() & {"command", "title", "ssl", "backbone", "head", "init", "freeze", "data"}
+        assert all(stage[key] == whole["stages"][name][key] for key in shared)
+
+
+SMALLER = {
+    '"resnet50"': '"test_resnet"',
+    '"vgg16"': '"test_resnet"',
+    "images = 650": "images = 24",
+    "keep_features = 650": "keep_features = 24",
+    "images = 80": "images = 8",
+    "width = 512": "width = 8",
+    "max_steps = 75": "max_steps = 2",
+    "canvas = 128": "canvas = 64",
+    "image_size = 64": "image_size = 32",
+    "image_size = 128": "image_size = 64",
+    "batch_size = 32": "batch_size = 8",
+    "batch_size = 64": "batch_size = 8",
+}
+
+
+@pytest.mark.slow
+def test_the_small_homework_runs_on_painted_images(cli, tmp_path, monkeypatch):
+    """On the stand-in for the course's data: all nine stages, both tables, and three epochs of features and masks."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["stand_in.py", "hw1_data", "--images", "48"])
+    code = compile((EXAMPLES / "homework" / "stand_in.py").read_text(), "stand_in.py", "exec")
+    exec(code, {"__name__": "__main__"})  # noqa: S102  it is ours
+    torch.save(timm.create_model("test_resnet").state_dict(), "hw1_data/p1_data/pretrain_model_SL.pt")
+    text = (EXAMPLES / "homework" / "small.toml").read_text()
+    for old, new in SMALLER.items():
+        assert old in text
+        text = text.replace(old, new)
+    Path("small.toml").write_text(text)
+    code, _, err = cli("study", "small.toml")
+    assert code == 0, err
+    stages = json.loads(Path("runs/homework-small/study.json").read_text())["stages"]
+    folders = {name: Path("runs/homework-small") / stage["runs"]["0"] for name, stage in stages.items()}
+    for name in "ABCDE":
+        assert {path.stem for path in folders[name].glob("features/*.npz")} == {
+            f"epoch-000{epoch}" for epoch in (1, 2, 4)
+        }
+        assert name in Path("runs/homework-small/settings.txt").read_text()
+    for name in ("FCN32s", "DeepLabV3", "DeepLabV3-SSL"):
+        for epoch in (1, 2, 3):
+            found = {path.stem for path in folders[name].glob(f"masks/epoch-000{epoch}/**/*.png")}
+            assert {word[:4] for word in found} == {"0013", "0062", "0104"}
+        assert name in Path("runs/homework-small/masks.txt").read_text()
+    assert Path("runs/homework-small/report.html").exists()
 
 
 def cells():

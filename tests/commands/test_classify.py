@@ -74,13 +74,14 @@ def test_the_folder_tells_the_same_story_everywhere(run):
 
 
 @pytest.mark.parametrize("head", ["linear", "mlp"])
-def test_features_are_kept_at_the_first_and_last_epoch(run, head):
+def test_features_are_kept_at_the_first_middle_and_last_epoch(run, head):
     out = run("a", "--head", head, "--keep-features", 16)
     first, last = (np.load(out / "features" / f"epoch-000{epoch}.npz") for epoch in (1, 3))
     assert len(first["features"]) == len(set(first["filenames"].tolist())) == 16
     for name in ("filenames", "targets", "classes"):
         assert np.array_equal(first[name], last[name])
     assert not np.allclose(first["features"], last["features"])
+    assert len(list((out / "features").glob("*.npz"))) == 3
     model = load_file(out / "model.safetensors")
     name = max(name for name in model if name.startswith("head.") and model[name].ndim == 2)
     assert last["features"].shape[1] == model[name].shape[1], "what the last layer takes"

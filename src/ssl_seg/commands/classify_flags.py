@@ -47,6 +47,6 @@ KeepFeatures = Annotated[
     output_flag(
         min=0,
         max=limits.COUNT,
-        help="Training images whose features are saved at the first and last epoch (t-SNE); 0: none.",
+        help="Training images whose features are saved at the first, middle and last epoch (t-SNE); 0: none.",
     ),
 ]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ssl_seg.results.mask_snapshots import snapshot_epochs
 from ssl_seg.workflows.task import FinetuneData, OpenDataset, Setup, Task
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def snapshots(setup: "ClassificationSetup") -> Callable[[int], None]:
         data.train,
         data.images,
         config.keep_features,
-        epochs={1},
+        epochs=snapshot_epochs("", config.epochs),
         is_last=lambda: session.stopping.is_last,
         trained=not config.freeze,
         device=session.device,

@@ -1,4 +1,4 @@
-"""Features of training images, kept after the first and the last epoch, for t-SNE."""
+"""Features of training images, kept after the first, the middle and the last epoch, for t-SNE."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Self
