@@ -164,6 +164,12 @@ def test_what_is_wrong_is_said(registry, spec, error, text):
     assert text in caught.value.what
 
 
+def test_a_name_beside_the_wrong_one_is_proposed(registry, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    with pytest.raises(DataError, match="; did you mean 'pictures'"):
+        opened(registry, str(tmp_path / "picture"))
+
+
 def test_a_prefix_that_fits_two_formats_names_both(registry):
     registry.add(
         "datasets", PluginFactories(PluginSource("x"), frozenset({"csv_masks"}), {"csv_masks": print})

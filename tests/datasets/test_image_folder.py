@@ -109,3 +109,16 @@ def test_splits_one_folder_further_down_are_no_class(tmp_path):
     with pytest.raises(DataError, match="has a single class, xray, which contains train, val") as error:
         image_folder(root, "train")
     assert error.value.next.endswith("/xray")
+
+
+@pytest.mark.parametrize("names", [("images", "masks"), ("Imgs", "labels")])
+def test_images_and_masks_are_no_classes(tmp_path, names):
+    folder(tmp_path, *(f"{name}/a.png" for name in names))
+    with pytest.raises(DataError, match="holds images and masks") as error:
+        image_folder(str(tmp_path), "train")
+    assert "ssl-seg segment" in error.value.next
+
+
+def test_a_class_may_be_called_masks(tmp_path):
+    folder(tmp_path, "hats/a.png", "masks/b.png")
+    assert image_folder(str(tmp_path), "train").classes == ["hats", "masks"]

@@ -10,6 +10,8 @@ from ssl_seg.errors import DataError
 from ssl_seg.hooks import hookimpl
 from ssl_seg.utils.home import expanded
 
+_IMAGES, _MASKS = {"image", "images", "img", "imgs"}, {"annotations", "labels", "mask", "masks"}
+
 
 def image_folder(
     root: str, split: str, *, splits: bool = True, range: tuple[float, float] | None = None
@@ -40,6 +42,12 @@ def image_folder(
             next=f"use {folder / classes[0]}",
         )
     lower = [name.lower() for name in classes]
+    if len(classes) == 2 and set(lower) & _IMAGES and set(lower) & _MASKS:
+        raise DataError(
+            f"{folder} holds images and masks, not a folder for each class",
+            where=", ".join(classes),
+            next=f"ssl-seg segment {folder}  # if they are classes: rename them",
+        )
     for name in classes:
         if lower.count(name.lower()) > 1:
             raise DataError(
