@@ -44,8 +44,8 @@ def faults_of(path, text):
             top = name.split(".")[0]
             if top in ("pickle", "dill", "cloudpickle", "marshal", "shelve", "yaml", "joblib"):
                 yield f"imports {name}"
-            if top == "accelerate" and place(path) not in ("engine/device.py", "engine/loggers.py"):
-                yield f"imports {name}; only engine/device.py and engine/loggers.py may"
+            if top == "accelerate" and place(path) not in ("engine/process_group.py", "engine/loggers.py"):
+                yield f"imports {name}; only engine/process_group.py and engine/loggers.py may"
             if name == "ssl_seg":
                 yield "imports from ssl_seg itself instead of the file that defines the name"
         if isinstance(node, ast.Call):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_seg.engine import device as devices
+from ssl_seg.engine import process_group
 from ssl_seg.engine.device import Device, has_bf16
 from ssl_seg.errors import DistributedError, UsageError
 from ssl_seg.testing import TinyBackbone
@@ -68,7 +68,7 @@ def test_one_process_asks_nobody():
 def test_one_of_several_that_cannot_find_the_others(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     alone = SimpleNamespace(num_processes=1)  # what accelerate says on a GPU without LOCAL_RANK
-    monkeypatch.setattr(devices, "PartialState", lambda **given: alone)
+    monkeypatch.setattr(process_group, "PartialState", lambda **given: alone)
     with pytest.raises(UsageError, match="process group of 2 processes could not be initialized") as caught:
         Device("fp32")
     assert "torchrun" in caught.value.next
@@ -83,6 +83,6 @@ def test_what_keeps_processes_apart_is_told(monkeypatch, trouble, kind):
         raise trouble
 
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(devices, "PartialState", join)
+    monkeypatch.setattr(process_group, "PartialState", join)
     with pytest.raises(kind, match=f"could not be initialized.*{trouble}"):
         Device("fp32", cpu=True)

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -282,17 +284,69 @@ def test_two_runs_are_equal_whatever_is_watched(tmp_path):
 )
 def test_when_checkpoints_are_written(given, steps, tmp_path, monkeypatch):
     written = []
-    real = checkpoint.save_checkpoint
+    real = checkpoint.write_checkpoint
 
-    def noted(folder: Path, step: int, *rest: Any) -> Path:
-        written.append(step)
-        return real(folder, step, *rest)
+    def noted(folder: Path, snapshot: Any) -> Path:
+        written.append(snapshot.step)
+        return real(folder, snapshot)
 
-    monkeypatch.setattr("ssl_seg.engine.checkpoint_manager.save_checkpoint", noted)
+    monkeypatch.setattr("ssl_seg.engine.checkpoint_manager.write_checkpoint", noted)
     trial = Trial(tmp_path / "run", **given)
     trial.go()
     assert written == steps
     assert trial.saved() == steps[-2:]
+
+
+def _write_slowly(monkeypatch: pytest.MonkeyPatch, fails: int = -1) -> list[int]:
+    """Writing ends when training has gone on by a step; of one checkpoint it fails. Returns the steps that ended."""
+    started, ended, real = list[int](), list[int](), checkpoint.write_checkpoint
+
+    def write(folder: Path, snapshot: Any) -> Path:
+        started.append(snapshot.step)
+        if threading.current_thread() is not threading.main_thread() and 0 < snapshot.step < TOTAL:
+            deadline = time.monotonic() + 60
+            while steps and steps[-1] <= snapshot.step and time.monotonic() < deadline:
+                time.sleep(0.001)
+        if snapshot.step == fails:
+            raise ResourceError("cannot write a checkpoint: no space", kept="the one before")
+        ended.append(snapshot.step)
+        return real(folder, snapshot)
+
+    steps, forward = list[int](), Toy.forward
+
+    def counted(self: Toy, batch: Any) -> dict[str, Tensor]:
+        steps.append(len(steps) + 1)
+        return forward(self, batch)
+
+    monkeypatch.setattr(Toy, "forward", counted)
+    monkeypatch.setattr("ssl_seg.engine.checkpoint_manager.write_checkpoint", write)
+    return ended
+
+
+def test_training_goes_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):
+    whole = Trial(tmp_path / "whole", save_every=3)
+    expected = whole.go()
+    ended = _write_slowly(monkeypatch)
+    trial = Trial(tmp_path / "slow", save_every=3)
+    assert same(trial.go(), expected)
+    assert (ended, trial.saved()) == ([0, 3, 6, 8], [6, 8])
+    for name in ("model.safetensors", "optimizer.safetensors"):
+        one, two = (load_file(each.folder / "checkpoints/step-000006" / name) for each in (whole, trial))
+        assert same(one, two)
+
+
+def test_what_the_thread_could_not_write_ends_the_run_and_keeps_the_one_before(tmp_path, monkeypatch):
+    expected = Trial(tmp_path / "whole", save_every=3).go()
+    trial = Trial(tmp_path / "full", save_every=3)
+    with monkeypatch.context() as patch:
+        _write_slowly(patch, fails=6)
+        with pytest.raises(ResourceError, match="no space") as caught:
+            trial.go()
+    assert caught.value.code == 6
+    assert trial.saved() == [0, 3]
+    status = json.loads((trial.folder / "status.json").read_text())
+    assert (status["step"], status["checkpoint"]) == (3, "step-000003")
+    assert same(trial.go(), expected)
 
 
 def test_a_finished_run_stays_as_it_is(tmp_path):

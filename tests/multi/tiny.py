@@ -39,7 +39,7 @@ class TinyBackbone(Backbone):
 def strike_after_saving(number: int) -> None:
     from ssl_seg.engine import checkpoint_manager
 
-    real, count = checkpoint_manager.save_checkpoint, [0]
+    real, count = checkpoint_manager.write_checkpoint, [0]
 
     def save(*given: Any) -> Any:
         made = real(*given)
@@ -48,4 +48,4 @@ def strike_after_saving(number: int) -> None:
             os.kill(os.getpid(), number)
         return made
 
-    checkpoint_manager.save_checkpoint = save
+    checkpoint_manager.write_checkpoint = save

@@ -4,10 +4,9 @@ import copy
 
 import pytest
 import torch
-from timm.layers import BatchNormAct2d
 from torch import nn
 
-from ssl_seg.nn.batch_norm import PooledBatchNorm2d, convert_sync_batchnorm, use_pooled_batch_norm
+from ssl_seg.nn.batch_norm import PooledBatchNorm2d, use_pooled_batch_norm
 
 
 @pytest.fixture
@@ -48,21 +47,3 @@ def test_a_module_learns_to_take_single_images():
     use_pooled_batch_norm(net)
     assert torch.isfinite(net(x)).all()
     assert list(net.state_dict()) == list(state)
-
-
-def test_synchronised_norms_stay_what_they_are():
-    """Tensors, names and what a subclass does beside normalising; alone, the numbers too."""
-    act = BatchNormAct2d(4)  # timm's: a norm with its activation
-    net = nn.Sequential(nn.BatchNorm2d(4), act, PooledBatchNorm2d(4), nn.Flatten(), nn.BatchNorm1d(36))
-    state, twin = copy.deepcopy(net.state_dict()), copy.deepcopy(net)
-    parameters = list(net.parameters())
-    convert_sync_batchnorm(net)
-    convert_sync_batchnorm(net)
-    assert all(a is b for a, b in zip(parameters, net.parameters(), strict=True))
-    assert list(net.state_dict()) == list(state)
-    assert isinstance(net[1], BatchNormAct2d) and isinstance(net[2], PooledBatchNorm2d)
-    for mode in (True, False):
-        x = torch.randn(5, 4, 3, 3)
-        assert torch.equal(net.train(mode)(x), twin.train(mode)(x))
-    for name, tensor in twin.state_dict().items():
-        assert torch.equal(net.state_dict()[name], tensor)

@@ -59,6 +59,7 @@ def segment(
     precision: flags.Precision = "auto",
     deterministic: training.Deterministic = False,
     compile: training.Compile = False,
+    sync_batchnorm: training.SyncBatchNorm = "all",
     device: flags.Device = "auto",
     cpu: flags.Cpu = False,
     out: training.Out = None,

@@ -165,6 +165,10 @@ Deterministic = Annotated[
     bool, compute_flag("--deterministic", help="Bit-exact results on a GPU too; slower.")
 ]
 Compile = Annotated[bool, compute_flag("--compile", help="Compile the model with torch.compile.")]
+SyncBatchNorm = Annotated[
+    Literal["all", "node", "off"],
+    compute_flag(help="Several processes: BatchNorm statistics of all, of those on a machine, or of each."),
+]
 
 Metric = Annotated[
     str,

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ssl_seg.distributed.collectives import all_gather
+from ssl_seg.engine.checkpoint_writer import CheckpointWriter
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.energy import energy_meter_for
 from ssl_seg.engine.metric_logger import MetricLogger
@@ -19,7 +20,7 @@ from ssl_seg.engine.signals import SignalHandler
 from ssl_seg.engine.stopping import Stopping
 from ssl_seg.errors import HealthError, Stopped
 from ssl_seg.utils.log import log
-from ssl_seg.weights.checkpoint import load_checkpoint, save_checkpoint
+from ssl_seg.weights.checkpoint import Snapshot, load_checkpoint, take_snapshot, write_checkpoint
 from ssl_seg.weights.checkpoint_files import latest_valid_checkpoint, prune_checkpoints
 
 
@@ -45,6 +46,7 @@ class CheckpointManager:
     stopping: Stopping
     logger: MetricLogger = field(init=False)
     latest_checkpoint: str | None = None
+    _writer: CheckpointWriter = field(default_factory=CheckpointWriter)
     _saved_step: int = -1
     _last_save_time: float = field(default_factory=monotonic)
     _asked: tuple[int, Callable[[], list[float]]] = (-1, lambda: [0.0, 0.0, 0.0])
@@ -54,12 +56,18 @@ class CheckpointManager:
         steps = schedule.total_steps, schedule.steps_per_epoch
         self.logger = MetricLogger(*steps, schedule.batch_size, energy)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._writer.close(error)
+
     def restore_or_init(self) -> int:
         """Return the step to resume from; a new run saves at once, which shows that the disk works."""
         state = self._restore() if self.run.resume else {"step": 0}
         step: int = state["step"]
         self.device.assert_equal_across_ranks(step, "the step they resume from")
-        self._claim_folder(state) if self.run.resume else self._save(0)
+        self._claim_folder(state) if self.run.resume else self._save(0, wait=True)
         self.module.train()
         self.logger.start()
         self._finish_step(step)
@@ -72,6 +80,7 @@ class CheckpointManager:
 
     def _finish_step(self, step: int) -> None:
         """Write an epoch's scores, save a checkpoint, and end the run after a signal, as far as they are due."""
+        self._writer.check()
         signal, is_late, is_time_up = self._agree(step)
         if is_time_up and not self.stopping.reason:
             self.stopping.end_by_time()
@@ -82,11 +91,11 @@ class CheckpointManager:
         unfinished = not self._is_last(step) or self.logger.is_epoch_end(step, is_last=True)
         if unfinished and signal:
             self.signals.signal = int(signal)
-            self._save(step)
+            self._save(step, wait=True)
             raise Stopped(self.signals.signal, kept=self.latest_checkpoint, next=self.run.resume_command)
         every = self.schedule.save_every_steps
         if self._is_last(step) or (step % every == 0 if every else is_late):
-            self._save(step)
+            self._save(step, wait=self._is_last(step))
 
     def _agree(self, step: int) -> list[float]:
         """A signal, whether a checkpoint is due by the clock, and whether the time of the run is up.
@@ -122,6 +131,7 @@ class CheckpointManager:
             if self.monitor and self.monitor.should_check(step):
                 self._check_collapse(self.monitor, embedding, step)
         except HealthError as error:
+            self._writer.finish()  # weights that were not finite before this step are named there
             error.kept = self.latest_checkpoint
             raise
 
@@ -149,24 +159,31 @@ class CheckpointManager:
         self.logger.start_epoch()
         self._saved_step = -1  # a checkpoint of this step does not hold the epoch's scores
 
-    def _save(self, step: int) -> None:
-        if step == self._saved_step:
-            return
-        assert_finite_state(self.module, f"step {step}", self.latest_checkpoint)
-        self._sync_metrics()
-        if self.device.is_main:
-            self.run.check_there()
-            state = {
-                "strikes": self.monitor.num_alerts if self.monitor else 0,
-                "meter": self.logger.state_dict(),
-            }
-            ended = self.stopping.reason if self.stopping.is_final else ""
-            state |= self.run.kept() | {"ended": ended}
-            path = save_checkpoint(self.run.checkpoints, step, self.module, self.optimizer, state)
-            self.latest_checkpoint = str(path)
-            self.run.set_status("running", step=step, checkpoint=path.name)
-        self.device.barrier()
-        self._saved_step, self._last_save_time = step, monotonic()
+    def _save(self, step: int, *, wait: bool = False) -> None:
+        """Have a checkpoint written while training goes on, or until it is there."""
+        if step != self._saved_step:
+            self._sync_metrics()
+            if self.device.is_main:
+                self.run.check_there()
+                state = {
+                    "strikes": self.monitor.num_alerts if self.monitor else 0,
+                    "meter": self.logger.state_dict(),
+                }
+                ended = self.stopping.reason if self.stopping.is_final else ""
+                state |= self.run.kept() | {"ended": ended}
+                self._writer.start(take_snapshot(step, self.module, self.optimizer, state), self._write)
+            self._saved_step, self._last_save_time = step, monotonic()
+        if wait:
+            self._writer.finish()
+            self.device.barrier()
+
+    def _write(self, snapshot: Snapshot) -> None:
+        """Write a checkpoint if it is worth it; in the writer's thread."""
+        parameters = {name for name, _ in self.module.named_parameters()}
+        assert_finite_state(snapshot.model, parameters, f"step {snapshot.step}", self.latest_checkpoint)
+        path = write_checkpoint(self.run.checkpoints, snapshot)
+        self.latest_checkpoint = str(path)
+        self.run.set_status("running", step=snapshot.step, checkpoint=path.name)
 
     def _sync_metrics(self) -> None:
         self.logger.sync(self.device.all_reduce_mean, self.device.world_size)

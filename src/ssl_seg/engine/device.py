@@ -1,19 +1,12 @@
-"""Where and how tensors are computed: device, precision, processes, compilation.
-
-Only this file and `loggers.py` use Accelerate, which finds the device and connects the processes of
-`accelerate launch`, `torchrun` or `srun`.
-"""
+"""Where and how tensors are computed: device, precision, processes, compilation."""
 
 import os
 import secrets
-import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from datetime import timedelta
 from typing import Any, Literal
 
 import torch
-from accelerate.state import PartialState
 from torch import Tensor, nn
 from torch import distributed as dist
 
@@ -22,14 +15,15 @@ from ssl_seg.distributed.agreement import first_difference, from_main
 from ssl_seg.distributed.collectives import GradientSync, start_all_reduce_max, wrap_in_ddp
 from ssl_seg.distributed.connection import accept_all, connect_to_main, listen
 from ssl_seg.distributed.failure_monitor import FailureMonitor
-from ssl_seg.distributed.launcher import set_env_from_slurm, world_size_from_env
+from ssl_seg.distributed.launcher import world_size_from_env
 from ssl_seg.engine.device_names import find_device, has_bf16
-from ssl_seg.errors import DistributedError, UsageError, pluralize
-from ssl_seg.nn.batch_norm import convert_sync_batchnorm
+from ssl_seg.engine.process_group import join_processes, node_group, timeout
+from ssl_seg.errors import UsageError, pluralize
 from ssl_seg.nn.small_maps import pad_small_maps
-from ssl_seg.utils.timeout import timeout_seconds
+from ssl_seg.nn.sync_batch_norm import average_running_stats, convert_sync_batchnorm
 
 Precision = Literal["auto", "bf16", "fp32"]
+SyncBatchNorm = Literal["all", "node", "off"]
 
 
 class Device:
@@ -41,28 +35,37 @@ class Device:
         compile: run the model through `torch.compile`.
         cpu: the same as `name="cpu"`.
         name: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`; auto: a GPU where there is one.
+        sync_batchnorm: whose images a BatchNorm normalises by: of all processes, of those on this machine, or
+            of each process alone.
 
     Raises:
         UsageError: no such device here.
     """
 
     def __init__(
-        self, precision: Precision = "auto", *, compile: bool = False, cpu: bool = False, name: str = "auto"
+        self,
+        precision: Precision = "auto",
+        *,
+        compile: bool = False,
+        cpu: bool = False,
+        name: str = "auto",
+        sync_batchnorm: SyncBatchNorm = "all",
     ) -> None:
         name = "cpu" if cpu else name
         chosen = find_device(name, world_size_from_env())
         # False where the caller has initialized it
         self._owns_process_group = world_size_from_env() > 1 and not dist.is_initialized()
-        state = _init_process_group(name == "cpu")
+        state = join_processes(name == "cpu")
         self.device = state.device if chosen is None else chosen
         self.rank, self.world_size = state.process_index, state.num_processes
         self.precision = precision if precision != "auto" else ("bf16" if has_bf16(self.device) else "fp32")
-        self._compile = compile
+        self._compile, self._sync_batchnorm = compile, sync_batchnorm
+        self._local_rank = state.local_process_index
         self.failure_monitor: FailureMonitor | None = None
         self._seed, self.gradient_sync = 0, GradientSync()
         # numbers on the CPU have a group of their own, so that exchanging one does not wait for a GPU
         aside = self.world_size > 1 and self.device.type == "cuda"
-        self._group: Any = dist.new_group(backend="gloo", timeout=_timeout()) if aside else None
+        self._group: Any = dist.new_group(backend="gloo", timeout=timeout()) if aside else None
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)  # what names no device is made there
             torch.set_float32_matmul_precision("high")
@@ -83,7 +86,7 @@ class Device:
     def prepare(self, module: nn.Module) -> Any:
         """Move a module to the device; with several processes, synchronize it with the others' copies.
 
-        Then its BatchNorms use the statistics of all processes, and its gradients are averaged.
+        Then its BatchNorms use the statistics that `sync_batchnorm` says, and its gradients are averaged.
 
         Returns:
             What to call; the parameters stay those of `module`.
@@ -92,11 +95,20 @@ class Device:
         wrapped: Any = module
         if self.world_size > 1:
             self._seed = torch.initial_seed() % 2**31
-            convert_sync_batchnorm(module)
+            self._synchronize_batchnorm(module)
+            if self.device.type == "cpu":
+                _plain_strides(module)
             if any(parameter.requires_grad for parameter in module.parameters()):
                 wrapped = wrap_in_ddp(module)
                 self.gradient_sync = GradientSync(wrapped)
         return torch.compile(wrapped) if self._compile else wrapped
+
+    def _synchronize_batchnorm(self, module: nn.Module) -> None:
+        if self._sync_batchnorm != "off":
+            is_node = self._sync_batchnorm == "node"
+            convert_sync_batchnorm(module, node_group(self._local_rank, self._group) if is_node else None)
+        if self._sync_batchnorm != "all":
+            module.register_forward_hook(lambda *_: average_running_stats(module))
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context of a forward pass."""
@@ -115,7 +127,7 @@ class Device:
         """`all_reduce_max` that goes on meanwhile; call the result for the answer."""
         if self.world_size == 1:
             return lambda: list(numbers)
-        return start_all_reduce_max(numbers, self._group, _timeout())
+        return start_all_reduce_max(numbers, self._group, timeout())
 
     def all_reduce_mean(self, *numbers: float) -> list[float]:
         """The mean of each number over all processes."""
@@ -219,32 +231,11 @@ class Device:
         return f"{name}{many}, {self.precision}"
 
 
-def _timeout() -> timedelta:
-    """The timeout of a collective."""
-    return timedelta(seconds=timeout_seconds())
+def _plain_strides(module: nn.Module) -> None:
+    """Give kernels of one pixel, whose layouts are the same in memory, the strides that their gradients have on a CPU.
 
-
-def _init_process_group(cpu: bool) -> PartialState:
-    """Initialize the process group of the processes that a launcher started together.
-
-    Raises:
-        UsageError: it is one of several and cannot find the others. DistributedError: they have not come.
+    DDP copies gradients with other strides than their parameters' into its buckets, and warns.
     """
-    count = world_size_from_env()
-    if count == 1:
-        return PartialState(cpu=cpu)
-    set_env_from_slurm()
-    apart = f"process group of {count} processes could not be initialized"
-    way = "torchrun --nproc-per-node 2 -m ssl_seg train ..."
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it tells how it shares the cores, which is as it should be
-            state = PartialState(cpu=cpu or not torch.cuda.is_available(), timeout=_timeout())
-    except ValueError as error:
-        raise UsageError(f"{apart}: {error}", next=way) from error
-    except RuntimeError as error:
-        raise DistributedError(f"{apart}: {str(error).splitlines()[0]}") from error
-    if state.num_processes != count:
-        missing = "RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR or MASTER_PORT is missing in the environment"
-        raise UsageError(apart, where=missing, next=way)
-    return state
+    for parameter in module.parameters():
+        if parameter.shape[2:] == (1, 1):
+            parameter.data = parameter.data.flatten(1)[:, :, None, None]

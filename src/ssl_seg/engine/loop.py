@@ -59,7 +59,7 @@ def fit(
     observed.run_start()
     step = manager.restore_or_init()
     inputs = logger.time_batch(batches, step) if step < total_steps else ()
-    with fenced(lambda: f"step {step + 1}, epoch {step // schedule.steps_per_epoch + 1}"):
+    with manager, fenced(lambda: f"step {step + 1}, epoch {step // schedule.steps_per_epoch + 1}"):
         while step < total_steps and not manager.stopping.reason:
             # Forward and backward
             device.seed_rank_rng(step)

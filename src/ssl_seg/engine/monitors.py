@@ -1,11 +1,11 @@
 """Alarms: numbers that are not finite, and a representation that collapses."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssl_seg.errors import HealthError
 
@@ -119,14 +119,22 @@ class FiniteCheck:
             )
 
 
-def assert_finite_state(module: nn.Module, where: str, kept: str | None = None) -> None:
+def assert_finite_state(
+    tensors: Mapping[str, Tensor], parameters: Container[str], where: str, kept: str | None = None
+) -> None:
     """What is about to be saved must be worth it: finite parameters, and no NaN in any buffer.
+
+    Args:
+        tensors: the state of a module.
+        parameters: names of its parameters.
 
     Raises:
         HealthError: it is not; with the first name.
     """
-    sound = {name: tensor.isfinite().all() for name, tensor in module.named_parameters()}
-    sound |= {name: ~tensor.isnan().any() for name, tensor in module.named_buffers()}
+    sound = {
+        name: tensor.isfinite().all() if name in parameters else ~tensor.isnan().any()
+        for name, tensor in tensors.items()
+    }
     if sound and not torch.stack(list(sound.values())).all():
         name = next(name for name, answer in sound.items() if not answer)
         raise HealthError(

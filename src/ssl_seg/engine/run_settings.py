@@ -37,6 +37,8 @@ COMPONENTS = {
     "head": "heads",
     "metric": "metrics",
 }  # flags that name one
+# what a flag stood for before it was there; of a switch: off
+BEFORE = {"sync_batchnorm": "all"}
 _SHOWN = 6
 
 
@@ -172,12 +174,12 @@ def check_resume_config(config: Mapping[str, Any], stored: Mapping[str, Any]) ->
     """
     moved = {key for key in PLACES if stored.get(key) is not None}
     changed = [
-        f"{key}: was {stored.get(key, False)!r}, now {value!r}"
+        f"{key}: was {before!r}, now {value!r}"
         for key, value in config.items()
+        for before in [stored.get(key, BEFORE.get(key, False))]
         if key not in RESUME_OVERRIDABLE | moved
         and not (key == "epochs" and is_longer(value, stored))
-        # False: of a switch that the version before did not have
-        and not (same_name if key in COMPONENTS else same_code)(value, stored.get(key, False))
+        and not (same_name if key in COMPONENTS else same_code)(value, before)
         and not (value is None or value == {})
     ]
     if changed:

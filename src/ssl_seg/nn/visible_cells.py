@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from ssl_seg.errors import UsageError
-from ssl_seg.nn.batch_norm import batch_norm
+from ssl_seg.nn.sync_batch_norm import batch_norm
 
 _CONVOLUTIONS = {torch.conv2d, F.conv2d, torch.conv_transpose2d, F.conv_transpose2d}
 _POOLINGS = {

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ssl_seg.augment.view_list import Views
 from ssl_seg.base import SSLMethod
-from ssl_seg.nn.batch_norm import convert_sync_batchnorm
+from ssl_seg.nn.sync_batch_norm import convert_sync_batchnorm
 from ssl_seg.testing.ranks import SimulatedRanks, UnevenRanks
 
 ODD = 7  # images: no square but 1 divides it, so `split_norm` splits no BatchNorm

@@ -10,11 +10,12 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ssl_seg.errors import ResourceError, WeightsError
@@ -37,6 +38,7 @@ from ssl_seg.weights.state_dict import (
     load_optimizer_state,
     optimizer_state_tensors,
     plain,
+    require_tensors,
     set_rng_state,
 )
 from ssl_seg.weights.tensor_file import encode
@@ -44,29 +46,61 @@ from ssl_seg.weights.tensor_file import encode
 FORMAT = 1
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything a run needs to go on after `step` steps.
+
+    Attributes:
+        step: how many steps are done.
+        model, optimizer: tensors by name; those of the optimizer and of torch's random generators.
+        state: what `state.json` will hold.
+    """
+
+    step: int
+    model: Mapping[str, Tensor]
+    optimizer: Mapping[str, Tensor]
+    state: bytes
+
+
+def take_snapshot(step: int, module: nn.Module, optimizer: Optimizer, state: Mapping[str, Any]) -> Snapshot:
+    """The state of a run as it is now; its tensors are those of the module and the optimizer, no copies.
+
+    Args:
+        state: numbers for `state.json`.
+
+    Raises:
+        PluginError: the module's state holds something that is no tensor.
+    """
+    rest = optimizer_state_tensors(optimizer) | get_rng_state()
+    text = json.dumps({"format": FORMAT, "step": step, **state})
+    return Snapshot(step, require_tensors(module.state_dict()), rest, text.encode())
+
+
 def save_checkpoint(
     folder: Path, step: int, module: nn.Module, optimizer: Optimizer, state: Mapping[str, Any]
 ) -> Path:
-    """Write everything a run needs to go on after `step` steps, then remove all others but one.
+    """Take a snapshot and write it; see `take_snapshot` and `write_checkpoint`."""
+    return write_checkpoint(folder, take_snapshot(step, module, optimizer, state))
+
+
+def write_checkpoint(folder: Path, snapshot: Snapshot) -> Path:
+    """Write a checkpoint, then remove all others but one.
 
     Args:
         folder: of all checkpoints of the run.
-        step: how many steps are done.
-        module, optimizer: their tensors are saved, and torch's random generators.
-        state: numbers for `state.json`.
 
     Returns:
         The folder of the checkpoint, read back and verified.
 
     Raises:
         ResourceError: it could not be written; what was there before still is.
-        PluginError: the module's state holds something that is no tensor.
     """
+    step = snapshot.step
     final = folder / f"step-{step:06d}"
     contents = (
-        encode(plain(module.state_dict()), {}),
-        encode(plain(optimizer_state_tensors(optimizer) | get_rng_state()), {}),
-        json.dumps({"format": FORMAT, "step": step, **state}).encode(),
+        encode(plain(snapshot.model), {}),
+        encode(plain(snapshot.optimizer), {}),
+        snapshot.state,
     )
     files = dict(zip(FILES, contents, strict=True))
     manifest = {name: {"size": len(data), "sha256": digest_of(data)} for name, data in files.items()}

@@ -14,8 +14,8 @@ from ssl_seg.utils.files import atomic_write_bytes
 from ssl_seg.weights.tensor_file import encode
 
 
-def plain(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
-    """On the CPU, contiguous, none sharing memory with another: what safetensors can hold.
+def require_tensors(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors themselves.
 
     Raises:
         PluginError: a value is no tensor.
@@ -26,9 +26,18 @@ def plain(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
                 f"the state {name!r} has type {type(value).__name__}; checkpoints store tensors only",
                 next="register it as a buffer",
             )
+    return dict(tensors)
+
+
+def plain(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
+    """On the CPU, contiguous, none sharing memory with another: what safetensors can hold.
+
+    Raises:
+        PluginError: a value is no tensor.
+    """
     return {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in tensors.items()
+        for name, tensor in require_tensors(tensors).items()
     }
 
 

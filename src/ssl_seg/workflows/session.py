@@ -197,7 +197,9 @@ def open_session(
         run_folder_of(folder, trial) as own_folder,
     ):
         progress.lines = progress.warns = trial is None or not trial.quiet
-        device = Device(config.precision, compile=config.compile, name=config.device)
+        device = Device(
+            config.precision, compile=config.compile, name=config.device, sync_batchnorm=config.sync_batchnorm
+        )
         progress.quiet = not device.is_main
         several = device.world_size > 1
         with process_group_guard(device) if several else nullcontext():
