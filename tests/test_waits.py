@@ -62,7 +62,6 @@ ALLOWED = {
     ("engine/device.py", "barrier"): EXCHANGE,
     ("engine/checkpoint_writer.py", "ThreadPoolExecutor"): "ends with the loop, when all is written",
     ("engine/checkpoint_writer.py", "result"): "for the disk, as for every file that this process writes",
-    ("engine/checkpoint_writer.py", "synchronize"): "for a copy from the GPU that was started long before",
     ("engine/process_group.py", "all_gather"): EXCHANGE,
     ("engine/process_group.py", "PartialState"): "alone it joins nobody; of several it is given a timeout",
     (

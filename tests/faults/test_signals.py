@@ -137,10 +137,10 @@ def test_a_signal_while_a_resumed_run_is_not_yet_opened(halfway):
 
 def test_a_second_signal_ends_it_at_once(trials):
     trial = trials.new("twice")
-    # the first comes in the middle of a save; the second before the save is over
+    # both come while a thread saves, which may be over when the main thread gets the second
     traps = [("before a file is synced", 2, signal.SIGTERM), ("after a file is synced", 2, signal.SIGINT)]
     assert trial.go(traps=traps) == -signal.SIGINT
-    assert trial.saved() == [0], "the save was not over"
+    assert trial.saved() in ([0], [0, 2])
     assert trial.status()["state"] == "running"
     assert trial.go() == 0, trial.output
     assert trials.same(trial.result(), trials.expected)
