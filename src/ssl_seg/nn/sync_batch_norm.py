@@ -89,7 +89,7 @@ class _SyncFunctionMode(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         if func is F.batch_norm:
-            return batch_norm(*args, **(kwargs or {}), group=self.group)
+            return batch_norm(*args, **{**(kwargs or {}), "group": self.group})
         return func(*args, **(kwargs or {}))
 
 
@@ -143,7 +143,7 @@ class _CudaBatchNorm(torch.autograd.Function):
         means, scales = parts.view(size, 2, -1).unbind(dim=1)
         counts = mean.new_full((size,), input.numel() // input.shape[1])
         moving = running_mean, running_var, momentum, eps, counts
-        mean, scale = torch.batch_norm_gather_stats_with_counts(input, means, scales, *moving)  # type: ignore
+        mean, scale = torch.batch_norm_gather_stats_with_counts(input, means, scales, *moving)
         context.save_for_backward(input, weight, mean, scale, counts.int())
         context.group = group
         out: Tensor = torch.batch_norm_elemt(input, weight, bias, mean, scale, eps)
