@@ -143,7 +143,7 @@ def test_a_frozen_process_is_given_up(worlds, training, tmp_path):
 
 
 def test_a_main_process_that_is_frozen_after_a_checkpoint_is_given_up(worlds, training, tiny, tmp_path):
-    """The other one waits for it without an exchange of tensors, which alone would have an end."""
+    """The checkpoint is whole, and written by a thread while the other process trains."""
     run = tmp_path / "run"
     world = worlds.start(training(run), FAULT="0:saved:SIGSTOP", SSL_SEG_TIMEOUT="3")
     try:

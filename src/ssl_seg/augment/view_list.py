@@ -9,7 +9,12 @@ from torch import Tensor
 from ssl_seg.augment import stateless_rng
 from ssl_seg.errors import PluginError
 
+NO_EPOCH = -1  # of views that stand for those of any batch
 _METHOD = 0xFFFF  # in the place of a view's number: draws that are the method's own
+
+
+class NotRecordableError(Exception):
+    """A training step does something that a recording of it would not repeat; see `RecordedStep`."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +132,27 @@ class Views(list[Tensor]):
         So what a method draws depends neither on the batch nor on the number of processes, nor on a restart.
         """
         source = self._source
+        if source.epoch == NO_EPOCH:
+            raise NotRecordableError("it draws for each epoch anew (`Views.chance`)")
         drawn = stateless_rng.uniform(source.seed, source.epoch, _METHOD, source.samples, slots)
         return drawn.to(self[0].device)
+
+    def tensors(self) -> list[Tensor]:
+        """All that differs between batches but their epoch: views, geometries, source, progress."""
+        geometries = [each for one in self._geometries for each in (one.boxes, one.flips, one.turns)]
+        source, targets = self._source, self._source.targets
+        rest = [source.sizes, source.samples, self.progress, *([] if targets is None else [targets])]
+        return [*self, *geometries, *rest]
+
+    def with_tensors(self, tensors: Sequence[Tensor]) -> "Views":
+        """Views of these tensors, in the order of `tensors`, and of no epoch."""
+        given = iter(tensors)
+        views = [next(given) for _ in self]
+        geometries = [Geometry(next(given), next(given), next(given)) for _ in self._geometries]
+        sizes, samples, progress, targets = next(given), next(given), next(given), next(given, None)
+        return Views(
+            views, geometries, Source(sizes, samples, self._source.seed, NO_EPOCH, targets), progress
+        )
 
     def part(self, rows: slice | Tensor) -> "Views":
         """The views of some of the images, by their rows: `--accumulate` computes a batch in parts."""

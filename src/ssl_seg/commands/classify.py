@@ -60,6 +60,7 @@ def classify(
     precision: flags.Precision = "auto",
     deterministic: training.Deterministic = False,
     compile: training.Compile = False,
+    cuda_graph: training.CudaGraph = False,
     sync_batchnorm: training.SyncBatchNorm = "all",
     device: flags.Device = "auto",
     cpu: flags.Cpu = False,

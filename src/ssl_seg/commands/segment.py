@@ -59,6 +59,7 @@ def segment(
     precision: flags.Precision = "auto",
     deterministic: training.Deterministic = False,
     compile: training.Compile = False,
+    cuda_graph: training.CudaGraph = False,
     sync_batchnorm: training.SyncBatchNorm = "all",
     device: flags.Device = "auto",
     cpu: flags.Cpu = False,

@@ -165,6 +165,12 @@ Deterministic = Annotated[
     bool, compute_flag("--deterministic", help="Bit-exact results on a GPU too; slower.")
 ]
 Compile = Annotated[bool, compute_flag("--compile", help="Compile the model with torch.compile.")]
+CudaGraph = Annotated[
+    bool,
+    compute_flag(
+        "--cuda-graph", help="Record forward and backward pass once as a CUDA graph, and replay it."
+    ),
+]
 SyncBatchNorm = Annotated[
     Literal["all", "node", "off"],
     compute_flag(help="Several processes: BatchNorm statistics of all, of those on a machine, or of each."),

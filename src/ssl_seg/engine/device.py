@@ -18,9 +18,11 @@ from ssl_seg.distributed.failure_monitor import FailureMonitor
 from ssl_seg.distributed.launcher import world_size_from_env
 from ssl_seg.engine.device_names import find_device, has_bf16
 from ssl_seg.engine.process_group import join_processes, node_group, timeout
+from ssl_seg.engine.recorded_step import CudaRecorder, Recorder
 from ssl_seg.errors import UsageError, pluralize
 from ssl_seg.nn.small_maps import pad_small_maps
 from ssl_seg.nn.sync_batch_norm import average_running_stats, convert_sync_batchnorm
+from ssl_seg.utils.log import log
 
 Precision = Literal["auto", "bf16", "fp32"]
 SyncBatchNorm = Literal["all", "node", "off"]
@@ -37,6 +39,7 @@ class Device:
         name: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`; auto: a GPU where there is one.
         sync_batchnorm: whose images a BatchNorm normalises by: of all processes, of those on this machine, or
             of each process alone.
+        cuda_graph: record forward and backward pass as a CUDA graph, on a GPU in a single process.
 
     Raises:
         UsageError: no such device here.
@@ -50,6 +53,7 @@ class Device:
         cpu: bool = False,
         name: str = "auto",
         sync_batchnorm: SyncBatchNorm = "all",
+        cuda_graph: bool = False,
     ) -> None:
         name = "cpu" if cpu else name
         chosen = find_device(name, world_size_from_env())
@@ -59,6 +63,7 @@ class Device:
         self.device = state.device if chosen is None else chosen
         self.rank, self.world_size = state.process_index, state.num_processes
         self.precision = precision if precision != "auto" else ("bf16" if has_bf16(self.device) else "fp32")
+        self.recorder: Recorder | None = None
         self._compile, self._sync_batchnorm = compile, sync_batchnorm
         self._local_rank = state.local_process_index
         self.failure_monitor: FailureMonitor | None = None
@@ -70,6 +75,10 @@ class Device:
             torch.cuda.set_device(self.device)  # what names no device is made there
             torch.set_float32_matmul_precision("high")
             torch.backends.cudnn.benchmark = True
+        if cuda_graph and self.device.type == "cuda" and self.world_size == 1:
+            self.recorder = CudaRecorder()
+        elif cuda_graph:
+            log.warning("--cuda-graph has an effect on a GPU in a single process alone")
 
     @property
     def is_main(self) -> bool:

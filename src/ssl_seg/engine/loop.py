@@ -15,12 +15,12 @@ from ssl_seg.engine.monitors import CollapseMonitor, FiniteCheck
 from ssl_seg.engine.observers import Observers
 from ssl_seg.engine.run_dir import Run
 from ssl_seg.engine.schedule import Schedule, set_rates
+from ssl_seg.engine.side_stream import BatchFn, SideStream
 from ssl_seg.engine.signals import SignalHandler
 from ssl_seg.engine.stopping import Stopping
+from ssl_seg.engine.train_step import TrainStep
 from ssl_seg.utils.foreign import fenced
 from ssl_seg.utils.train_progress import TrainProgress
-
-BatchFn = Callable[[int], Sequence[Any]]
 
 
 def fit(
@@ -42,7 +42,7 @@ def fit(
 
     Args:
         module: `forward` maps a micro-batch to `loss` and scalars to log; `after_step` is optional.
-        batches: step -> its micro-batches. on_epoch_end: called after each epoch (from 1); returns scores to join.
+        batches: step -> its micro-batches; see `SideStream`. on_epoch_end: called after each epoch (from 1); returns scores to join.
         observers: objects with some of the observer hooks as methods; called in the main process.
 
     Raises:
@@ -50,7 +50,8 @@ def fit(
         ResourceError: a checkpoint could not be written. PluginError: a plugin failed; with the step.
     """
     # Setup: wrap the module, then restore the latest checkpoint or save the first one
-    forward, observed = device.prepare(module), Observers(observers if device.is_main else (), run)
+    feed = SideStream(batches, device.device)
+    compute, observed = TrainStep(module, device), Observers(observers if device.is_main else (), run)
     state = module, optimizer, schedule, device, run, signals, monitor, on_epoch_end, observed.epoch_end
     manager, finite = CheckpointManager(*state, stopping or Stopping()), FiniteCheck()
     logger, total_steps = manager.logger, schedule.total_steps
@@ -58,16 +59,16 @@ def fit(
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     observed.run_start()
     step = manager.restore_or_init()
-    inputs = logger.time_batch(batches, step) if step < total_steps else ()
+    inputs = logger.time_batch(feed, step) if step < total_steps else ()
     with manager, fenced(lambda: f"step {step + 1}, epoch {step // schedule.steps_per_epoch + 1}"):
         while step < total_steps and not manager.stopping.reason:
             # Forward and backward
             device.seed_rank_rng(step)
             lr = set_rates(optimizer, schedule, step)
-            out, loss = _accumulate_gradients(module, forward, inputs, device, logger)
+            out, loss = _accumulate_gradients(module, compute, feed.ready(inputs), logger)
             # Check: the next batch is prepared while the device computes whether this one is finite
             norm = finite.launch(loss, parameters)
-            inputs = logger.time_batch(batches, step + 1) if step + 1 < total_steps else ()
+            inputs = logger.time_batch(feed, step + 1) if step + 1 < total_steps else ()
             manager.check_finite(finite, out.get("embedding"), step, lr)
             # Update: the optimizer, then the method's own step (an EMA target)
             if schedule.max_grad_norm:
@@ -86,14 +87,12 @@ def fit(
 
 
 def _accumulate_gradients(
-    module: nn.Module, forward: Any, inputs: Sequence[Any], device: Device, logger: MetricLogger
+    module: nn.Module, compute: TrainStep, inputs: Sequence[Any], logger: MetricLogger
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Add up the gradients of all micro-batches; return the last one's output and the loss of all."""
-    out, losses = {}, list[Tensor]()
+    out, losses, count = {}, list[Tensor](), len(inputs)
     for micro_batch, weight in zip(inputs, shares(module, inputs), strict=True):
-        with device.autocast(), device.gradient_sync(last=len(losses) + 1 == len(inputs)):
-            out = forward(micro_batch)
-        device.backward(out["loss"] * weight)
+        out = compute(micro_batch, weight, alone=count == 1, last=len(losses) + 1 == count)
         logger.update(out, weight)
         losses.append(out["loss"].detach())
     return out, torch.stack(losses).sum()

@@ -24,6 +24,7 @@ RESUME_OVERRIDABLE = frozenset(
         "resume",
         "auto_resume",
         "compile",
+        "cuda_graph",
         "track",
         "max_time",
         "device",

@@ -22,7 +22,7 @@ data ssl train val extra extra_weight fraction per_class images subset_seed allo
 epochs batch_size image_size any_size augment passes mixup label_smoothing keep_features
 loss class_weights exclude watch watch_epochs val_every
 optimizer lr lr_end backbone_lr layer_decay weight_decay weight_decay_end warmup schedule momentum betas clip ema accumulate
-max_steps max_time early_stop seed precision deterministic compile sync_batchnorm device probe probe_every on_collapse
+max_steps max_time early_stop seed precision deterministic compile cuda_graph sync_batchnorm device probe probe_every on_collapse
 bad_images canvas cache save_every track metric o
 """.split()  # noqa: SIM905
 
@@ -48,6 +48,7 @@ class _Settings:
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     deterministic: bool = False
     compile: bool = False
+    cuda_graph: bool = False
     sync_batchnorm: Literal["all", "node", "off"] = "all"
     device: str = "auto"
     bad_images: Literal["stop", "skip"] = "stop"

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from ssl_seg.engine.device import Device
-    from ssl_seg.engine.loop import BatchFn
     from ssl_seg.engine.schedule import Schedule
+    from ssl_seg.engine.side_stream import BatchFn
     from ssl_seg.workflows.config import RunConfig
 
 _STEPS = 7  # of which the first, which is slower, is not timed

@@ -65,7 +65,7 @@ def _hung_rank_error(ranks: list[int]) -> DistributedError:
         return DistributedError(
             f"the processes have waited {seconds} for one of them", next="SSL_SEG_TIMEOUT=900"
         )
-    return DistributedError(f"process {ranks[0]} is frozen: it has not answered for {seconds}")
+    return DistributedError(f"process {ranks[0]} is unresponsive: no answer for {seconds}")
 
 
 def _terminate(error: SslSegError, run: "Run | None" = None) -> None:

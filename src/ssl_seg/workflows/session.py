@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from ssl_seg.data.image_cache import ImageCache
     from ssl_seg.engine.device import Device
     from ssl_seg.engine.loggers import ExperimentLogger
-    from ssl_seg.engine.loop import BatchFn
     from ssl_seg.engine.monitors import CollapseMonitor
     from ssl_seg.engine.schedule import Schedule
+    from ssl_seg.engine.side_stream import BatchFn
     from ssl_seg.plugins import PluginManager
     from ssl_seg.workflows.config import RunConfig
     from ssl_seg.workflows.forecast import Forecast
@@ -198,7 +198,11 @@ def open_session(
     ):
         progress.lines = progress.warns = trial is None or not trial.quiet
         device = Device(
-            config.precision, compile=config.compile, name=config.device, sync_batchnorm=config.sync_batchnorm
+            config.precision,
+            compile=config.compile,
+            name=config.device,
+            sync_batchnorm=config.sync_batchnorm,
+            cuda_graph=config.cuda_graph,
         )
         progress.quiet = not device.is_main
         several = device.world_size > 1

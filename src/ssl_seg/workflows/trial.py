@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
-    from ssl_seg.engine.loop import BatchFn
     from ssl_seg.engine.schedule import Schedule
+    from ssl_seg.engine.side_stream import BatchFn
     from ssl_seg.workflows.config import RunConfig
 
 
