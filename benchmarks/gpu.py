@@ -1,11 +1,13 @@
-"""What a GPU does in a step of BYOL, and how much of it could be spared.
+"""What a GPU does in a step of BYOL or DeepLabV3, and how much of it could be spared.
 
-    python -m benchmarks.gpu [--case resnet50:128:64] [--variant eager] [--steps 20] [--cpu]
+    python -m benchmarks.gpu [--case resnet50:128:64] [--variant eager] [--steps 20] [--minutes 8] [--cpu]
 
-One JSON line for each case, variant (`eager`, `compile`) and place of the images (`resident`, `streamed`): images per second
-of `fit` from the cache, with all its checks and without waits inside; of the bound, the same step on fixed tensors; and, on a
-GPU, kernels and busy share of a step by the profiler, and the calls that wait for the device. Needs torch and this
-repository. With --cpu, on small cases, it shows that it works; images are then neither resident nor streamed, but read.
+One JSON line for each case, variant (`eager`, `graph`, `compile`, `both`) and place of the images (`resident`, `streamed`):
+images per second of `fit` from the cache, with all its checks and without waits inside; of the bound, the same step on fixed
+tensors; and, on a GPU, kernels and busy share of a step by the profiler, and the calls that wait for the device. What is
+not begun after so many minutes is named and left out. Needs torch, this repository, and what `scripts/wheels` lists.
+The same step by lightly and byol-pytorch: `python -m benchmarks.byol`; by torchvision's loop: `benchmarks.segment`.
+With --cpu, on small cases, it shows that it works; images are then neither resident nor streamed, but read.
 """
 
 import argparse
@@ -13,14 +15,20 @@ import json
 import statistics
 import tempfile
 import warnings
+from itertools import product
 from pathlib import Path
 from time import perf_counter
 
+import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from ssl_seg.augment.recipes import View
 from ssl_seg.augment.views import Augmentation
 from ssl_seg.backbones.timm import TimmBackbone
+from ssl_seg.base import Model
+from ssl_seg.data.arrays import Arrays
+from ssl_seg.data.canvases import WHOLE
 from ssl_seg.data.image_cache import ImageCache, open_image_cache
 from ssl_seg.data.loader import Loader
 from ssl_seg.datasets.demo import DemoDataset
@@ -30,24 +38,31 @@ from ssl_seg.engine.optim import build_optimizer, build_param_groups
 from ssl_seg.engine.run_dir import Run
 from ssl_seg.engine.schedule import Schedule
 from ssl_seg.engine.signals import SignalHandler
+from ssl_seg.engine.train_step import TrainStep
+from ssl_seg.heads.deeplabv3 import DeepLabV3
 from ssl_seg.methods.byol import BYOL
+from ssl_seg.tasks.segmentation import SegmentationTask
 from ssl_seg.workflows.batches import draws_of
 
-CASES = ("resnet50:128:64", "resnet50:128:128", "resnet50:128:256", "resnet18:64:64")
+CASES = ("resnet50:128:64", "resnet18:64:64", "deeplabv3:512:8", "resnet50:128:128", "resnet50:128:256")
+VARIANTS = ("eager", "graph", "compile", "both")
+CLASSES = 6
 WARM = 3
 
 
 class Step:
-    """BYOL on a network, an image size and a batch, by the parts that `train` has."""
+    """BYOL on a network, or DeepLabV3; an image size and a batch; by the parts that the commands have."""
 
-    def __init__(self, case: str, cache: ImageCache, *, compiled: bool, streamed: bool, cpu: bool) -> None:
+    def __init__(self, case: str, cache: ImageCache, variant: str, *, streamed: bool, cpu: bool) -> None:
         model, size, batch = case.split(":")
         torch.manual_seed(0)
-        self.device = Device(compile=compiled, cpu=cpu)
-        self.method, self.batch = BYOL(TimmBackbone(model)), int(batch)
-        self.module = self.device.prepare(self.method)
+        compiled = variant in ("compile", "both")
+        self.device = Device(compile=compiled, cpu=cpu, cuda_graph=not cpu and variant in ("graph", "both"))
+        self.method, self.batch = made(model), int(batch)
+        self.compute = TrainStep(self.method, self.device)
         self.optimizer = build_optimizer("adamw", build_param_groups(self.method, 1e-4), 1e-3)
-        self.views = Augmentation(self.method.views, int(size), compile=compiled)
+        views = getattr(self.method, "views", [View()])
+        self.views = Augmentation(views, int(size), compile=compiled)
         fraction = 0.0 if streamed else 0.4
         self.loader = Loader(
             cache, self.batch, 0, self.device.device, memory_fraction=fraction, draw=self.views.draw
@@ -56,17 +71,17 @@ class Step:
 
     def inputs(self, step: int) -> list:
         batch = self.loader.batch_at(step)
-        return [self.views.make(batch.images, draws_of(batch)[0], batch.epoch)]
+        draws = draws_of(batch)[0]
+        views = self.views.make(batch.images, draws, batch.epoch)
+        return [views if batch.masks is None else [views[0], self.views.masks(batch.masks, draws)]]
 
     def bound(self, steps: int) -> None:
         """The step alone, on tensors that are there."""
         for _ in range(steps):
-            with self.device.autocast():
-                loss = self.module(self.fixed[0])["loss"]
-            loss.backward()
+            self.compute(self.fixed[0], 1.0)
             self.optimizer.step()
             self.optimizer.zero_grad()
-            self.method.after_step(0.5)
+            getattr(self.method, "after_step", lambda progress: None)(0.5)
 
     def end_to_end(self, steps: int) -> float:
         """Seconds of `fit` from the end of its warm-up to the end of its last step."""
@@ -106,6 +121,27 @@ class _Last:
             self.ended.append(perf_counter())
 
 
+def made(model: str) -> torch.nn.Module:
+    if model != "deeplabv3":
+        return BYOL(TimmBackbone(model))
+    backbone = TimmBackbone("resnet50", output_stride=8)
+    return SegmentationTask(Model(backbone, DeepLabV3(backbone.channels, backbone.strides, CLASSES)))
+
+
+def opened(case: str, folder: Path) -> ImageCache:
+    """Images of twice the side, as many as two batches; with masks for a segmentation model."""
+    model, size, batch = case.split(":")
+    if model != "deeplabv3":
+        return open_image_cache(DemoDataset("train", 2 * int(batch)), 2 * int(size), folder)
+    random = np.random.default_rng(0)
+    shape = 2 * int(batch), 2 * int(size), 2 * int(size)
+    images = random.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    masks = random.integers(0, CLASSES, shape, dtype=np.uint8)
+    return open_image_cache(
+        Arrays(images, masks, classes=[str(each) for each in range(CLASSES)]), WHOLE, folder
+    )
+
+
 def timed(step: Step, steps: int) -> float:
     step.wait()
     started = perf_counter()
@@ -134,7 +170,7 @@ def on_gpu(step: Step) -> dict:
 
 
 def measure(case: str, cache: ImageCache, given: argparse.Namespace, variant: str, place: str) -> dict:
-    step = Step(case, cache, compiled=variant == "compile", streamed=place == "streamed", cpu=given.cpu)
+    step = Step(case, cache, variant, streamed=place == "streamed", cpu=given.cpu)
     step.bound(WARM)
     speeds = {"bound": [], "end_to_end": []}
     for _ in range(given.repeats):
@@ -150,20 +186,24 @@ def measure(case: str, cache: ImageCache, given: argparse.Namespace, variant: st
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--case", action="append", help="model:size:batch")
-    parser.add_argument("--variant", action="append", choices=("eager", "compile"))
+    parser.add_argument("--variant", action="append", choices=VARIANTS)
     parser.add_argument("--images", action="append", choices=("resident", "streamed"))
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--cpu", action="store_true")
-    given = parser.parse_args()
-    cases = given.case or CASES
-    count = max(2 * int(case.split(":")[2]) for case in cases)
+    given, started = parser.parse_args(), perf_counter()
+    places = given.images or ("resident", "streamed")
     with tempfile.TemporaryDirectory() as scratch:
-        side = max(int(case.split(":")[1]) for case in cases)
-        cache = open_image_cache(DemoDataset("train", count), 2 * side, Path(scratch))
-        for case in cases:
-            for variant in given.variant or ("eager", "compile"):
-                for place in given.images or ("resident", "streamed"):
+        for case in given.case or CASES:
+            cache = opened(case, Path(scratch))
+            for variant, place in product(given.variant or VARIANTS, places):
+                if perf_counter() - started > 60 * given.minutes:
+                    print(
+                        json.dumps({"case": case, "variant": variant, "images": place, "left out": "time"}),
+                        flush=True,
+                    )
+                else:
                     print(json.dumps(measure(case, cache, given, variant, place)), flush=True)
 
 
