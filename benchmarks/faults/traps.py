@@ -81,9 +81,16 @@ def strike_at(path: str, part: str, moment: str, hit: int, number: int) -> None:
     _act_at(path, part, moment, hit, lambda: os.kill(os.getpid(), number))
 
 
+def _remove(folder: str) -> None:
+    """Out of the way first: a thread of the run may be writing there."""
+    aside = f"{folder}.removed"
+    os.rename(folder, aside)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
 def remove_at(folder: str, path: str, part: str, moment: str, hit: int) -> None:
     """Remove a folder at the `hit`-th time that this process comes to a point, as somebody else might."""
-    _act_at(path, part, moment, hit, lambda: shutil.rmtree(folder))
+    _act_at(path, part, moment, hit, lambda: _remove(folder))
 
 
 def move_at(folder: str, path: str, part: str, moment: str, hit: int) -> None:

@@ -128,6 +128,19 @@ def test_the_number_of_values_is_compared_once():
     assert calls.call_count == 1
 
 
+def test_running_statistics_may_be_averaged_before_the_backward_pass():
+    norms = [nn.BatchNorm1d(4) for _ in range(2)]
+
+    def step(rank):
+        out = norms[rank](torch.randn(5, 4))
+        average_running_stats(norms[rank])
+        out.square().sum().backward()
+
+    SimulatedRanks(2).run(step)
+    assert torch.equal(norms[0].running_mean, norms[1].running_mean)
+    assert norms[0].weight.grad is not None
+
+
 def test_running_statistics_become_their_mean():
     norms = [nn.Sequential(nn.BatchNorm2d(4), nn.BatchNorm1d(2), nn.BatchNorm2d(3)) for _ in range(2)]
     for rank, norm in enumerate(norms):

@@ -146,10 +146,15 @@ class Views(list[Tensor]):
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> "Views":
         """Views of these tensors, in the order of `tensors`, and of no epoch."""
-        given = iter(tensors)
-        views = [next(given) for _ in self]
-        geometries = [Geometry(next(given), next(given), next(given)) for _ in self._geometries]
-        sizes, samples, progress, targets = next(given), next(given), next(given), next(given, None)
+        remaining = iter(tensors)
+        views = [next(remaining) for _ in self]
+        geometries = [Geometry(next(remaining), next(remaining), next(remaining)) for _ in self._geometries]
+        sizes, samples, progress, targets = (
+            next(remaining),
+            next(remaining),
+            next(remaining),
+            next(remaining, None),
+        )
         return Views(
             views, geometries, Source(sizes, samples, self._source.seed, NO_EPOCH, targets), progress
         )

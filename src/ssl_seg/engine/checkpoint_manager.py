@@ -18,7 +18,7 @@ from ssl_seg.engine.run_dir import Run
 from ssl_seg.engine.schedule import Schedule
 from ssl_seg.engine.signals import SignalHandler
 from ssl_seg.engine.stopping import Stopping
-from ssl_seg.errors import HealthError, Stopped
+from ssl_seg.errors import HealthError, ResourceError, Stopped
 from ssl_seg.utils.log import log
 from ssl_seg.weights.checkpoint import Snapshot, load_checkpoint, take_snapshot, write_checkpoint
 from ssl_seg.weights.checkpoint_files import latest_valid_checkpoint, prune_checkpoints
@@ -181,7 +181,11 @@ class CheckpointManager:
         """Write a checkpoint if it is worth it; in the writer's thread."""
         parameters = {name for name, _ in self.module.named_parameters()}
         assert_finite_state(snapshot.model, parameters, f"step {snapshot.step}", self.latest_checkpoint)
-        path = write_checkpoint(self.run.checkpoints, snapshot)
+        try:
+            path = write_checkpoint(self.run.checkpoints, snapshot)
+        except ResourceError:
+            self.run.check_there()
+            raise
         self.latest_checkpoint = str(path)
         self.run.set_status("running", step=snapshot.step, checkpoint=path.name)
 

@@ -20,19 +20,24 @@ class HostState:
 
     def numbers(self) -> tuple[float, ...]:
         """All numbers and modes, in a fixed order."""
-        return tuple(value for _, place in self._parts for value in place.values() if type(value) in _NUMBERS)
+        return tuple(
+            value for _, attributes in self._parts for value in attributes.values() if type(value) in _NUMBERS
+        )
 
     def keep(self) -> _Kept:
         """Everything, so that it can be compared and restored: each value, and a copy of what it contains."""
-        return [{name: (value, _copy(value)) for name, value in place.items()} for _, place in self._parts]
+        return [
+            {name: (value, _copy(value)) for name, value in attributes.items()}
+            for _, attributes in self._parts
+        ]
 
     def restore(self, kept: _Kept) -> None:
         """Put everything back, in place."""
-        for (_, place), values in zip(self._parts, kept, strict=True):
-            for name in [name for name in place if name not in values]:
-                del place[name]
+        for (_, attributes), values in zip(self._parts, kept, strict=True):
+            for name in [name for name in attributes if name not in values]:
+                del attributes[name]
             for name, (value, copy) in values.items():
-                place[name] = value
+                attributes[name] = value
                 if isinstance(copy, list):
                     value[:] = copy
                 elif copy is not None:
@@ -56,9 +61,9 @@ class HostState:
         return found
 
     def _changes(self, kept: _Kept) -> Iterator[tuple[str, str, Any, Any, Any]]:
-        for (kind, place), values in zip(self._parts, kept, strict=True):
-            for name in {**values, **place}:
-                (value, copy), now = values.get(name, (None, None)), place.get(name)
+        for (kind, attributes), values in zip(self._parts, kept, strict=True):
+            for name in {**values, **attributes}:
+                (value, copy), now = values.get(name, (None, None)), attributes.get(name)
                 same = value is now or (type(value) in _NUMBERS and value == now)
                 if not same or (copy is not None and not _same(now, copy)):
                     yield kind, name, value, copy, now

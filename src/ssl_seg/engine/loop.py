@@ -49,9 +49,8 @@ def fit(
         HealthError: not finite (no weight has moved), or collapsed. Stopped: by a signal, after saving.
         ResourceError: a checkpoint could not be written. PluginError: a plugin failed; with the step.
     """
-    # Setup: wrap the module, then restore the latest checkpoint or save the first one
-    feed = SideStream(batches, device.device)
-    compute, observed = TrainStep(module, device), Observers(observers if device.is_main else (), run)
+    compute, stream = TrainStep(module, device), SideStream(batches, device.device)
+    observed = Observers(observers if device.is_main else (), run)
     state = module, optimizer, schedule, device, run, signals, monitor, on_epoch_end, observed.epoch_end
     manager, finite = CheckpointManager(*state, stopping or Stopping()), FiniteCheck()
     logger, total_steps = manager.logger, schedule.total_steps
@@ -59,16 +58,16 @@ def fit(
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     observed.run_start()
     step = manager.restore_or_init()
-    inputs = logger.time_batch(feed, step) if step < total_steps else ()
+    inputs = logger.time_batch(stream, step) if step < total_steps else ()
     with manager, fenced(lambda: f"step {step + 1}, epoch {step // schedule.steps_per_epoch + 1}"):
         while step < total_steps and not manager.stopping.reason:
             # Forward and backward
             device.seed_rank_rng(step)
             lr = set_rates(optimizer, schedule, step)
-            out, loss = _accumulate_gradients(module, compute, feed.ready(inputs), logger)
-            # Check: the next batch is prepared while the device computes whether this one is finite
+            out, loss = _accumulate_gradients(module, compute, stream.ready(inputs), logger)
+            # Check: meanwhile the next batch is prepared
             norm = finite.launch(loss, parameters)
-            inputs = logger.time_batch(feed, step + 1) if step + 1 < total_steps else ()
+            inputs = logger.time_batch(stream, step + 1) if step + 1 < total_steps else ()
             manager.check_finite(finite, out.get("embedding"), step, lr)
             # Update: the optimizer, then the method's own step (an EMA target)
             if schedule.max_grad_norm:

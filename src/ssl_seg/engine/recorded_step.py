@@ -105,8 +105,8 @@ class RecordedStep:
         else:
             for parameter, gradient in found:
                 parameter.grad = gradient if alone else gradient.clone()
-        for place, tensors in recording.added:
-            place.extend(tensor.clone() for tensor in tensors)
+        for tensor_list, tensors in recording.added:
+            tensor_list.extend(tensor.clone() for tensor in tensors)
         return {name: tensor.clone() for name, tensor in recording.out.items()}
 
     def _recording_for(self, inputs: Any) -> _Recording | None:

@@ -39,7 +39,10 @@ def average_running_stats(module: nn.Module) -> None:
     """
     norms = (part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm))
     moving = [norm for norm in norms if norm.training and norm.momentum != 0.0]  # an EMA target's stay
-    stats = [each for norm in moving for each in (norm.running_mean, norm.running_var) if each is not None]
+    # `data`: the backward pass, which has kept them, does not read them in training
+    stats = [
+        each.data for norm in moving for each in (norm.running_mean, norm.running_var) if each is not None
+    ]
     if stats:
         mean = all_reduce_sum(torch.cat(stats)) / rank_and_world_size()[1]
         torch._foreach_copy_(stats, list(mean.split([len(each) for each in stats])))
