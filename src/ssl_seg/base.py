@@ -22,6 +22,7 @@ class Backbone(nn.Module):
     """A network that computes a pyramid of feature maps, shallow to deep.
 
     Attributes:
+        in_chans: channels of the images.
         channels: channels of each map.
         strides: stride of each map, in image pixels.
         patch: patch size of a plain transformer, in pixels; 0: the backbone has no tokens.
@@ -29,6 +30,7 @@ class Backbone(nn.Module):
         prefix: number of class and register tokens before the patch tokens.
     """
 
+    in_chans: int = 3
     channels: Sequence[int]
     strides: Sequence[int]
     patch: int = 0
@@ -36,7 +38,7 @@ class Backbone(nn.Module):
     prefix: int
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) normalized images -> one (B, channels[i], H / strides[i], ...) per level."""
+        """(B, in_chans, H, W) normalized images -> one (B, channels[i], H / strides[i], ...) per level."""
         raise NotImplementedError
 
     @property
@@ -56,7 +58,7 @@ class Backbone(nn.Module):
         hide: Tensor | None = None,
         mask_token: Tensor | None = None,
     ) -> Tensor:
-        """(B, 3, H, W) normalized images -> (B, prefix + N, width) tokens after the last norm.
+        """(B, in_chans, H, W) normalized images -> (B, prefix + N, width) tokens after the last norm.
 
         Args:
             images: sides must be multiples of `patch`.
@@ -74,7 +76,7 @@ class Backbone(nn.Module):
         )
 
     def summary(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) normalized images -> (B, channels[-1]), one vector per image.
+        """(B, in_chans, H, W) normalized images -> (B, channels[-1]), one vector per image.
 
         By default the spatial mean of the deepest map; of a timm transformer the class token. Methods that compare
         images train it; `probe_knn`, `evaluate` and `embed` use it.
@@ -113,7 +115,7 @@ class Model(nn.Module):
         self.register_buffer("excluded", torch.tensor(list(excluded), dtype=torch.int64), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) normalized images -> (B, classes) or (B, classes, H, W) logits."""
+        """(B, in_chans, H, W) normalized images -> (B, classes) or (B, classes, H, W) logits."""
         logits: Tensor = self.head(self.backbone(images), (images.shape[-2], images.shape[-1]))
         return self.without_excluded(logits)
 
@@ -194,9 +196,13 @@ class Dataset:
         classes: class names; empty without labels.
         samples: (path, target) pairs; the target is a class index, or -1 without labels.
         masks: whether the images have masks.
+        channels: of the images.
+        bands: numbers of the bands that the channels are, from 1; empty for red, green and blue.
     """
 
     masks: bool = False
+    channels: int = 3
+    bands: Sequence[int] = ()
     classes: Sequence[str]
     samples: Sequence[tuple[str, int]]
 
@@ -224,7 +230,7 @@ class Dataset:
         return self.image(index, 32)[1]
 
     def image(self, index: int, canvas: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-        """The (h, w, 3) image, reduced to fit a square of side `canvas`, and its original (h, w).
+        """The (h, w, channels) image, reduced to fit a square of side `canvas`, and its original (h, w).
 
         Raises:
             ValueError: it cannot be read; the message states the reason.

@@ -91,6 +91,8 @@ def plant(root, tree):
         ("VOC2012", "VOC2012", {"masks": True, "split": "train"}, 1, VOC),
         ("VOC2012", "VOC2012", {"masks": True, "split": "val"}, 1, VOC),
         ("survey", "survey/pairs.csv", {"masks": True, "split": "train"}, 2, TWO),
+        ("sentinel", "sentinel", {"masks": True, "split": "train"}, 2, TWO),
+        ("sentinel", "sentinel", {"masks": True, "split": "val"}, 1, TWO),
         ("coco", "coco:coco", {"masks": True, "split": "train"}, 1, ANIMALS),
         ("coco", "coco/annotations/instances_train2017.json", {"masks": True}, 1, ANIMALS),
         ("yard", "labelme:yard", {"masks": True, "split": "train"}, 2, ANIMALS),
@@ -128,6 +130,7 @@ def test_every_tree_is_tried():
         "coco",
         "yard",
         "town",
+        "sentinel",
     }
 
 

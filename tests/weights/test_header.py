@@ -14,6 +14,7 @@ from ssl_seg.weights.model_file import read_model_metadata
 
 BACKBONE = {"backbone": "tiny", "options": {"stem": "small"}, "image_size": 64, "epochs": 3}
 BACKBONE |= {"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2], "trained_by": "byol", "range": [0, 4095.0]}
+BACKBONE |= {"bands": [3, 2, 1]}
 BACKBONE |= {"untrained": [], "canvas": 128, "precision": "bf16"}
 WHOLE = BACKBONE | {
     "task": "segment",
@@ -54,12 +55,16 @@ WRONG = [
     ("image_size", "64", ""),
     ("image_size", True, ""),
     ("image_size", None, ""),
-    ("mean", "x", "three numbers"),
-    ("mean", [0.5], ""),
+    ("mean", "x", "a number from -1000 to 1000 for each channel"),
+    ("mean", [0.5], "3 numbers, as many as std"),
+    ("bands", [0], "numbers of bands"),
+    ("bands", [], "numbers of bands"),
+    ("range", [0, 1, 2], "two numbers"),
+    ("range", [0, 1, 2, 2], "two numbers"),
     ("mean", [0.5, 0.5, None], ""),
     ("mean", [0.5, 0.5, float("inf")], ""),
     ("mean", [0.5, 0.5, 10**400], ""),
-    ("std", [0, 0, 0], "three numbers from 1e-06"),
+    ("std", [0, 0, 0], "a number from 1e-06"),
     ("std", [-0.2, 0.2, 0.2], ""),
     ("std", [float("nan")] * 3, ""),
     ("untrained", "conv_head", "a list of texts"),

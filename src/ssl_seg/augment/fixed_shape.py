@@ -37,9 +37,10 @@ def make_views(
     if any(view.turn_p for view in views):
         out = geometry.transpose_where(out, each.turns)
     out = (out / 255.0).clamp(0.0, 1.0)
+    colours = photometry.has_colours(out)
     if any(view.jitter_p for view in views):
-        out = _jitter(out, each)
-    if any(view.gray_p for view in views):
+        out = _jitter(out, each) if colours else _jitter_bands(out, each)
+    if colours and any(view.gray_p for view in views):
         out = torch.where(_column(each.grayed), photometry.luma(out), out)
     if side > 1 and any(view.blur_p for view in views):
         blurred = photometry.gaussian_blur(out, each.sigmas, photometry.blur_radius(side))
@@ -87,6 +88,17 @@ def _jitter(images: Tensor, draws: Draws) -> Tensor:
         turned = photometry.adjust_hue(images, factor)
         changed = torch.where(operation == HUE, turned, blended)
         images = torch.where(operation == NONE, images, changed)
+    return images
+
+
+def _jitter_bands(images: Tensor, draws: Draws) -> Tensor:
+    """As `_jitter`, of channels that are no colours: brightness, and contrast of each by its own mean."""
+    factors = draws.factors.gather(1, draws.order.clamp(max=HUE))
+    for position in range(4):
+        operation, factor = _column(draws.order[:, position]), factors[:, position]
+        away_from = images.mean(dim=(2, 3), keepdim=True) * (operation == CONTRAST)
+        blended = torch.lerp(away_from.expand_as(images), images, _column(factor)).clamp(0.0, 1.0)
+        images = torch.where((operation == CONTRAST) | (operation == BRIGHTNESS), blended, images)
     return images
 
 

@@ -1,6 +1,7 @@
 """Colour and blur for a batch, with one parameter per image and torchvision's semantics.
 
-Images are (B, 3, H, W) float32 in [0, 1]; a factor is a (B,) tensor. Each function equals the one
+Images are (B, 3, H, W) float32 in [0, 1], of brightness, contrast, solarizing and blur (B, C, H, W); a factor is
+a (B,) tensor. Each function equals the one
 of the same name in `torchvision.transforms.v2.functional` called with that image's own number.
 """
 
@@ -21,6 +22,11 @@ def _blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
     return torch.lerp(other, images, _per_image(factor)).clamp_(0.0, 1.0)
 
 
+def has_colours(images: Tensor) -> bool:
+    """Whether the channels are red, green and blue: hue, saturation and luma are of them alone."""
+    return images.shape[1] == 3
+
+
 def luma(images: Tensor) -> Tensor:
     """The (B, 1, H, W) brightness of each pixel (ITU-R 601)."""
     red, green, blue = images.unbind(dim=1)
@@ -38,8 +44,9 @@ def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
-    """Move away from the image's mean luma by `factor` >= 0."""
-    rows = luma(images).mean(dim=3, keepdim=True)  # then columns: over both at once, torch adds in an
+    """Move away from the image's mean luma by `factor` >= 0; each of other channels than three from its own mean."""
+    grey = luma(images) if has_colours(images) else images
+    rows = grey.mean(dim=3, keepdim=True)  # then columns: over both at once, torch adds in an
     mean = rows.mean(dim=2, keepdim=True)  # order that depends on the batch and the number of threads
     return _blend(images, mean, factor)
 

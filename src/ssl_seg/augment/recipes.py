@@ -62,6 +62,24 @@ def stronger(view: View, factor: float) -> View:
     return replace(view, **{name: getattr(view, name) * factor for name in names})
 
 
+def of_channels(views: Sequence[View], channels: int) -> tuple[list[View], list[str]]:
+    """Views for images of so many channels, and what of colours is left out of them where these are not three.
+
+    Returns:
+        The recipes without it, and names: `saturation`, `hue`, `grayscale`.
+    """
+    if channels == 3:
+        return list(views), []
+    jittered = [view for view in views if view.jitter_p]
+    there = {
+        "saturation": any(view.saturation for view in jittered),
+        "hue": any(view.hue for view in jittered),
+        "grayscale": any(view.gray_p for view in views),
+    }
+    without = [replace(view, saturation=0.0, hue=0.0, gray_p=0.0) for view in views]
+    return without, [name for name, is_there in there.items() if is_there]
+
+
 SMALL_CROP = 96 / 224  # side of a small crop in multi-crop papers, as a share of that of a large one
 
 

@@ -58,7 +58,7 @@ class Augmentation:
         """Make the views that were drawn.
 
         Args:
-            images: (B, 3, H, W) uint8 canvases.
+            images: (B, C, H, W) uint8 canvases.
             draws: on the device of `images`.
             epoch: of the draws.
 
@@ -112,7 +112,7 @@ def augment(
     The draws are made on the CPU, and reach the device in one copy; see `Augmentation` to make them ahead.
 
     Args:
-        images: (B, 3, H, W) uint8 canvases on the training device.
+        images: (B, C, H, W) uint8 canvases on the training device.
         views: the recipes.
         sizes: (B, 2) int64 height and width of the picture inside each canvas, on the CPU; without it a picture
             fills its canvas.
@@ -123,7 +123,7 @@ def augment(
         mean, std: of the normalisation, for images in [0, 1].
 
     Returns:
-        One (B, 3, side, side) float32 tensor per view, see `View.side`, normalised, channels last; a list that
+        One (B, C, side, side) float32 tensor per view, see `View.side`, normalised, channels last; a list that
         also knows boxes and flips.
     """
     count, _, height, width = images.shape
@@ -162,7 +162,7 @@ def augment_with_masks(
 def normalize_images(
     images: Tensor, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD
 ) -> Tensor:
-    """Whole canvases as a network wants them: (B, 3, H, W) uint8 -> float32, channels last."""
+    """Whole canvases as a network wants them: (B, C, H, W) uint8 -> float32, channels last."""
     return _normalize(images / 255.0, mean, std)
 
 
@@ -201,16 +201,18 @@ def _distorted(images: Tensor, view: View, draws: Draws, side: int) -> Tensor:
     if view.turn_p:
         out = geometry.transpose_where(out, draws.turns)
     out = out.div_(255.0).clamp_(0.0, 1.0)
+    colours = photometry.has_colours(out)
     jitter = (
         photometry.adjust_brightness,
         photometry.adjust_contrast,
         photometry.adjust_saturation,
         photometry.adjust_hue,
-    )
+    )[: 4 if colours else 2]
     for chosen in draws.order.unbind(dim=1):
         for index, operation in enumerate(jitter):
             _apply_where(out, chosen == index, operation, draws.factors[:, index])
-    _apply_where(out, draws.grayed, photometry.grayscale)
+    if colours:
+        _apply_where(out, draws.grayed, photometry.grayscale)
     if side > 1:
         radius = photometry.blur_radius(side)
         _apply_where(out, draws.blurred, lambda x, s: photometry.gaussian_blur(x, s, radius), draws.sigmas)

@@ -44,6 +44,7 @@ class TimmBackbone(Backbone):
         img_size: image size of a transformer's position embeddings; other sizes are interpolated. Default:
             the size in its name.
         patch_size: patch size of a transformer, in pixels.
+        in_chans: channels of the images; set from the data where they have others than three.
         drop_path: stochastic depth rate of the last block, lower for earlier ones (Huang et al. 2016,
             arXiv:1603.09382); off in target networks.
         checkpointing: recompute activations in the backward pass: less memory, one third more time. BatchNorm
@@ -76,14 +77,16 @@ class TimmBackbone(Backbone):
         output_stride: int | None = None,
         img_size: int | None = None,
         patch_size: int | None = None,
+        in_chans: int = 3,
         drop_path: float = 0.0,
         checkpointing: bool = False,
         pool: Literal["token", "mean"] = "token",
         idle_layers: bool = False,
     ) -> None:
         super().__init__()
-        self.pool = pool
-        sizes = {"img_size": img_size, "patch_size": patch_size}
+        self.pool, self.in_chans = pool, in_chans
+        others = None if in_chans == 3 else in_chans
+        sizes = {"img_size": img_size, "patch_size": patch_size, "in_chans": others}
         training = {"drop_path": drop_path, "checkpointing": checkpointing}
         chosen = {"stem": stem, "output_stride": output_stride, "pool": pool, "idle_layers": idle_layers}
         usual = ("standard", None, "token", False, 0.0)
@@ -108,10 +111,8 @@ class TimmBackbone(Backbone):
         if hasattr(self.net, "pre_logits"):
             self.net.pre_logits = nn.Identity()
         if not hasattr(self.net, "forward_intermediates"):
-            raise UsageError(
-                f"backbone {name!r} does not provide feature maps",
-                next="ssl-seg list backbones",
-            )
+            what = f"backbone {name!r} does not provide feature maps"
+            raise UsageError(what, next="ssl-seg list backbones")
         levels = [(info["num_chs"], info["reduction"]) for info in levels_of(self.net)]
         if stem == "small":
             use_small_stem(self.net, name)
@@ -187,7 +188,7 @@ class TimmBackbone(Backbone):
         return tokens_of(self.net, patches, keep=keep, hide=hide, mask_token=mask_token)
 
     def summary(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, channels[-1]): the class token where there is one and `pool` is not `mean`."""
+        """(B, in_chans, H, W) -> (B, channels[-1]): the class token where there is one and `pool` is not `mean`."""
         if self.pool == "token" and self.has_class_token:
             return self.tokens(images)[:, 0]
         return super().summary(images)

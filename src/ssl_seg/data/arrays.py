@@ -21,11 +21,12 @@ class Arrays(Dataset):
     The arrays are not copied and must not change while the dataset is in use.
 
     Args:
-        images: (N, H, W, 3) or (N, 3, H, W) uint8, RGB.
+        images: (N, H, W, C) or (N, C, H, W) uint8, RGB.
         labels: (N,) integer class indices, or (N, H, W) masks of class indices, 255 for unlabeled pixels;
             None for pre-training.
         classes: class names; default `0`, `1`, ... up to the largest label.
         name: name in messages; image 7 is `NAME-00007`.
+        channels: C; of others than 3, mean and standard deviation are measured.
 
     Raises:
         UsageError: an unsupported shape or type, or a label without a class.
@@ -38,8 +39,9 @@ class Arrays(Dataset):
         *,
         classes: Sequence[str] | None = None,
         name: str = "image",
+        channels: int = 3,
     ) -> None:
-        self._images = _images(images)
+        self._images, self.channels = _images(images, channels), channels
         count = len(self._images)
         self._masks, targets = _labels(labels, self._images.shape[:3])
         self.masks = self._masks is not None
@@ -60,12 +62,16 @@ class Arrays(Dataset):
         return height, width
 
     def image(self, index: int, canvas: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-        """The (h, w, 3) image, reduced to fit a square of side `canvas`, and its true (h, w)."""
+        """The (h, w, C) image, reduced to fit a square of side `canvas`, and its true (h, w)."""
         image = np.ascontiguousarray(self._images[index])
         height, width = self._reduced_size(canvas)
         if (height, width) != image.shape[:2]:
-            resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-            image = np.asarray(resized)
+            parts = [image] if self.channels == 3 else list(np.moveaxis(image, 2, 0))
+            resized = [
+                np.asarray(Image.fromarray(part).resize((width, height), Image.Resampling.BILINEAR))
+                for part in map(np.ascontiguousarray, parts)
+            ]
+            image = resized[0] if self.channels == 3 else np.stack(resized, axis=2)
         return image, self.size(index)
 
     def mask(self, index: int, canvas: int) -> NDArray[np.uint8]:
@@ -81,14 +87,15 @@ def _array(values: Any) -> NDArray[Any]:
     return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
-def _images(values: Any) -> NDArray[np.uint8]:
-    """(N, H, W, 3) uint8, a view of what is given."""
+def _images(values: Any, channels: int) -> NDArray[np.uint8]:
+    """(N, H, W, C) uint8, a view of what is given."""
     images = _array(values)
-    if images.ndim == 4 and images.shape[3] != 3 and images.shape[1] == 3:
+    if images.ndim == 4 and images.shape[3] != channels and images.shape[1] == channels:
         images = images.transpose(0, 2, 3, 1)
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not images.size:
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != channels or not images.size:
+        shapes = f"(N, H, W, {channels}) or (N, {channels}, H, W)"
         raise UsageError(
-            f"images must be (N, H, W, 3) or (N, 3, H, W) of uint8, got {images.shape} of {images.dtype}",
+            f"images must be {shapes} of uint8, got {images.shape} of {images.dtype}",
             next="(images * 255).round().astype('uint8')  # of values from 0 to 1",
         )
     return images

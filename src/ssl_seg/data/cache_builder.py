@@ -8,13 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from ssl_seg.base import IGNORE_INDEX, Dataset
+from ssl_seg.data.band_statistics import BandSums, needs_statistics
 from ssl_seg.data.cache_integrity import BlockSums, write_index
-from ssl_seg.data.canvases import laid, pixel_digest, pixels_of, reduced, reduced_mask
+from ssl_seg.data.canvases import channels_of, laid, pixel_digest, pixels_of, reduced, reduced_mask
 from ssl_seg.errors import DataError, ResourceError
 from ssl_seg.utils.files import atomic_path
 from ssl_seg.utils.foreign import fenced
@@ -48,7 +49,7 @@ def build_cache(
         ResourceError: the disk is too small.
     """
     side = _side(dataset, limit, threads, on_progress)
-    need = len(dataset) * (4 if dataset.masks else 3) * side * side
+    need = len(dataset) * (channels_of(dataset) + dataset.masks) * side * side
     free = shutil.disk_usage(folder.parent).free
     if need > free:
         raise ResourceError(
@@ -60,7 +61,8 @@ def build_cache(
     with atomic_path(folder) as aside, fenced():
         aside.mkdir()
         # closed here: left to the collector, its pool may be told to end in one of its own threads
-        with closing(_decode_all(dataset, limit, side, threads)) as rows_read:
+        sums = BandSums() if needs_statistics(dataset) else None
+        with closing(_decode_all(dataset, limit, side, threads, sums)) as rows_read:
             columns, bad = _write_arrays(rows_read, dataset, aside, on_progress)
         if bad and bad_images == "stop":
             what = f"{len(bad)} of {len(dataset)} images are unreadable"
@@ -71,7 +73,9 @@ def build_cache(
         columns["targets"] = [dataset.samples[row][1] for row in rows]
         for name, values in columns.items():
             np.asarray(values, dtype=np.int64).tofile(aside / f"{name}.i64")
-        index = {"format": FORMAT, "count": len(rows), "canvas": side, "skipped": len(bad)}
+        index: dict[str, Any] = {"format": FORMAT, "count": len(rows), "canvas": side, "skipped": len(bad)}
+        if sums is not None:
+            index |= {"channels": channels_of(dataset), "statistics": sums.statistics()}
         bad_rows = {str(row): why for row, why in bad.items()}
         write_index(aside, index | {"bad": bad_rows, "classes": list(dataset.classes)})
 
@@ -143,14 +147,14 @@ def _sync(file: BinaryIO) -> None:
 
 
 def _decode_all(
-    dataset: Dataset, limit: int, side: int, threads: int
+    dataset: Dataset, limit: int, side: int, threads: int, sums: BandSums | None
 ) -> Generator[_DecodedSample | str, None, None]:
     """Decode in threads (Pillow lets go of the interpreter), a block at a time."""
 
     def load(index: int) -> _DecodedSample | str:
         with fenced(lambda: dataset.samples[index][0]):
             try:
-                return _decode_one(dataset, index, limit, side)
+                return _decode_one(dataset, index, limit, side, sums)
             except ValueError as error:
                 return str(error)
 
@@ -159,12 +163,14 @@ def _decode_all(
             yield from pool.map(load, range(start, min(start + _BLOCK, len(dataset))))
 
 
-def _decode_one(dataset: Dataset, index: int, limit: int, side: int) -> _DecodedSample:
+def _decode_one(dataset: Dataset, index: int, limit: int, side: int, sums: BandSums | None) -> _DecodedSample:
     image, longest = reduced(dataset, index, limit)
     mask = b""
     if dataset.masks:
         mask = laid(reduced_mask(dataset, index, longest, image)[None], side, IGNORE_INDEX)
     canvas = laid(image.transpose(2, 0, 1), side)
+    if sums is not None:
+        sums.add(image)
     return _DecodedSample(canvas, mask, (image.shape[0], image.shape[1]), pixel_digest(image))
 
 

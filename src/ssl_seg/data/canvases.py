@@ -55,7 +55,7 @@ def reduced(dataset: Dataset, index: int, limit: int) -> tuple[NDArray[np.uint8]
     """An image, reduced as `side_of` says, and that side: with it, `dataset.mask` gives what fits the image.
 
     Returns:
-        (h, w, 3) uint8, and pixels.
+        (h, w, C) uint8, and pixels.
 
     Raises:
         ValueError: it cannot be read; the text says why.
@@ -82,7 +82,7 @@ def reduced_mask(dataset: Dataset, index: int, side: int, image: NDArray[np.uint
 
 
 def pixel_digest(image: NDArray[np.uint8]) -> int:
-    """Hash of an (h, w, 3) image, which does not depend on the canvas it lies on."""
+    """Hash of an (h, w, C) image, which does not depend on the canvas it lies on."""
     height, width = image.shape[:2]
     planes = np.ascontiguousarray(image.transpose(2, 0, 1))
     digest = hashlib.blake2b(planes.data, digest_size=8, key=f"{height}x{width}".encode())
@@ -98,12 +98,18 @@ def _image(dataset: Dataset, index: int, limit: int) -> tuple[NDArray[np.uint8],
     found = dataset.image(index, limit)
     try:
         image, (height, width) = found
-        good = is_bytes(image, 3) and image.shape[2] == 3 and height > 0 and width > 0
+        good = is_bytes(image, 3) and image.shape[2] == channels_of(dataset) and height > 0 and width > 0
     except (TypeError, ValueError):
         good = False
     if not good:
-        raise wrong(dataset, f"image({index}, {limit}) is not a non-empty uint8 array of shape (h, w, 3)")
+        shape = f"(h, w, {channels_of(dataset)})"
+        raise wrong(dataset, f"image({index}, {limit}) is not a non-empty uint8 array of shape {shape}")
     return found
+
+
+def channels_of(dataset: Dataset) -> int:
+    """How many channels the images of a dataset have, which need not be derived from the base class."""
+    return int(getattr(dataset, "channels", 3))
 
 
 def is_bytes(array: object, dimensions: int) -> bool:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from ssl_seg.data.deep_colours import deep_colours, grey_key
-from ssl_seg.data.image_file import check_whole, open_regular
+from ssl_seg.data.image_file import check_whole, open_image
 from ssl_seg.data.levels import Levels, PixelError
 from ssl_seg.data.tiff_header import TiffHeader, read_tiff_header
 
@@ -27,12 +27,12 @@ MAX_PIXELS = 89_478_485
 
 
 def read_image(
-    path: Path, canvas: int, levels: Levels | None = None
+    path: Path | bytes, canvas: int, levels: Levels | None = None
 ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """Read an image and reduce it, antialiased, so that its longer side is at most `canvas`.
 
     Args:
-        path: of the file.
+        path: of the file, or its content.
         canvas: in pixels; a smaller image keeps its size.
         levels: what becomes of values of more than 8 bits; by default 65,535 becomes 255.
 
@@ -45,7 +45,7 @@ def read_image(
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # a global that other libraries set
     try:
         # by handle: what Pillow opens by name it may map, and a mapped TIFF comes out turned wrongly
-        with open_regular(path) as file:
+        with open_image(path) as file:
             check_whole(file)
             image, header = _open(file)
             levels = levels or Levels()
@@ -83,14 +83,14 @@ def _open(file: IO[bytes]) -> tuple[ImageFile.ImageFile, TiffHeader | None]:
     return image, header
 
 
-def read_size(path: Path) -> tuple[int, int]:
-    """The height and width of an image (after EXIF orientation), from its header alone.
+def read_size(path: Path | bytes) -> tuple[int, int]:
+    """The height and width of an image (after EXIF orientation), from its header alone; see `read_image`.
 
     Raises:
         ValueError: it has none that can be read.
     """
     try:
-        with open_regular(path) as file, Image.open(file, formats=FORMATS) as image:
+        with open_image(path) as file, Image.open(file, formats=FORMATS) as image:
             return _true_size(image)
     except Exception as error:  # Pillow raises many kinds, not all of them OSError
         raise ValueError(describe_error(error)) from error

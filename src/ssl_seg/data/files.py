@@ -14,10 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl_seg.base import Dataset
+from ssl_seg.data.bands import parse_bands, read_bands
 from ssl_seg.data.decode import EXTENSIONS, read_image, read_size
 from ssl_seg.data.file_digests import content_digest
-from ssl_seg.data.levels import Levels
+from ssl_seg.data.levels import Levels, Percentiles, Range
+from ssl_seg.data.percentiles import measured_range
 from ssl_seg.data.tables import column_names, how_to_name, one_hot_columns
+from ssl_seg.data.tiff_bands import tiff_size
 from ssl_seg.errors import DataError
 
 _SYSTEM = frozenset({"__MACOSX", "@eaDir", "System Volume Information"})
@@ -86,7 +89,9 @@ class FileDataset(Dataset):
         root: the folder.
         pairs: (path relative to `root`, class index or -1).
         classes: names of the classes.
-        range: the values that become black and white in images of more than 8 bits; see `Levels`.
+        range: the values that become black and white in images of more than 8 bits; see `Levels`. `Percentiles` are
+            measured now, see `measured_range`.
+        bands: which are read, and in which order, as `4,3,2`; None reads colours.
         table, lines: the CSV file that names the images, and the line of each.
 
     Attributes:
@@ -104,14 +109,20 @@ class FileDataset(Dataset):
         pairs: Iterable[tuple[str, int]],
         classes: Sequence[str] = (),
         *,
-        range: tuple[float, float] | None = None,
+        range: Range = None,
+        bands: str | None = None,
         table: Path | None = None,
         lines: Iterable[int] = (),
     ) -> None:
-        self.root, self.levels = root, Levels(range)
-        self.path, self.lines = table, array("q", lines)
+        self.root, self.path, self.lines = root, table, array("q", lines)
         self.samples = FileList(pairs)
         self.classes = list(classes)
+        self.bands = parse_bands(bands)
+        self.channels = len(self.bands) or 3
+        if isinstance(range, Percentiles):
+            range = measured_range(root, self.samples, self.bands, range)
+        self.levels = Levels(range)
+        self.levels.check(self.channels if self.bands else 1)
 
     @property
     def advice(self) -> str:
@@ -133,15 +144,20 @@ class FileDataset(Dataset):
         """Name and content of the file, and how it is read: a copy, or a folder that was moved, has the same."""
         name, _ = self.samples[index]
         try:
-            return f"{name}\0{content_digest(os.path.join(self.root, name))}{self.levels}"
+            bands = f"bands={self.bands}" if self.bands else ""
+            return f"{name}\0{content_digest(os.path.join(self.root, name))}{self.levels}{bands}"
         except OSError:
             return f"{name}\0missing"
 
     def size(self, index: int) -> tuple[int, int]:
-        return read_size(self.root / self.samples[index][0])
+        path = self.root / self.samples[index][0]
+        return (tiff_size(path) if self.bands else None) or read_size(path)
 
     def image(self, index: int, canvas: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-        return read_image(self.root / self.samples[index][0], canvas, self.levels)
+        path = self.root / self.samples[index][0]
+        if self.bands:
+            return read_bands(path, canvas, self.bands, self.levels)
+        return read_image(path, canvas, self.levels)
 
 
 def find_images(root: Path, advice: str = "add images, or use another folder") -> Iterator[str]:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from ssl_seg.data.decode import EXTENSIONS
 from ssl_seg.data.files import FileDataset
+from ssl_seg.data.levels import Range
 from ssl_seg.errors import DataError, UsageError, pluralize
 
 STDIN = "-"
 
 
-def given_files(names: Sequence[str], *, range: tuple[float, float] | None = None) -> FileDataset:
+def given_files(names: Sequence[str], *, range: Range = None, bands: str | None = None) -> FileDataset:
     """Image files in the order in which they were named, each once; `samples` has the names as they were given.
 
     Raises:
@@ -34,7 +35,7 @@ def given_files(names: Sequence[str], *, range: tuple[float, float] | None = Non
             next="name a folder alone, or files only" if is_folder else f"ls {Path(missing[0]).parent}",
             faults=[(name, "file not found") for name in missing],
         )
-    dataset = FileDataset(Path(), ((name, -1) for name in names), range=range)
+    dataset = FileDataset(Path(), ((name, -1) for name in names), range=range, bands=bands)
     dataset.is_listed = True
     return dataset
 

@@ -3,7 +3,7 @@
 A cache is a folder of plain arrays, named by a fingerprint of the dataset and the canvas size:
 
     index.json    format, count, canvas, classes, lengths and digests of the other files
-    images.u8     (N, 3, canvas, canvas) the image in the upper left corner, 0 elsewhere; or folded
+    images.u8     (N, C, canvas, canvas) the image in the upper left corner, 0 elsewhere; or folded
     images.sums   digests of its blocks
     sizes.i64     (N, 2) height and width of the image
     rows.i64      (N,) index in the dataset (unreadable images may have been skipped)
@@ -54,6 +54,8 @@ class ImageCache:
 
     Attributes:
         canvas: side of the canvases in pixels.
+        channels: of the images.
+        statistics: `mean` and `std` of each band for values in [0, 1]; empty for photographs of three colours.
         shard_lengths: number of images of each shard, for the order; empty of a cache of raw canvases.
         sizes: (N, 2) int64. sample_indices, targets, digests: (N,) int64.
         classes: names; empty without labels.
@@ -69,6 +71,8 @@ class ImageCache:
         self.shard_lengths = [shard["count"] for shard in index.get("shards", ())]
         self.notes: dict[str, Any] = {}
         self.canvas: int = index["canvas"]
+        self.channels: int = index.get("channels", 3)
+        self.statistics: dict[str, list[float]] = index.get("statistics", {})
         self.classes: list[str] = index["classes"]
         self.num_skipped: int = index["skipped"]
         self.unreadable = {int(row): str(reason) for row, reason in index["bad"].items()}
@@ -84,13 +88,13 @@ class ImageCache:
             self.notes["decoder"] = DECODER
             self._pixels = shard_columns(folder, index, self.sizes, shards)
         else:
-            self._pixels = [Column(folder / "images.u8", count, (3, *canvas), torch.uint8)]
+            self._pixels = [Column(folder / "images.u8", count, (self.channels, *canvas), torch.uint8)]
             if (folder / "masks.u8").exists():
                 self._pixels.append(Column(folder / "masks.u8", count, canvas, torch.uint8))
 
     @property
     def images(self) -> Tensor:
-        """(N, 3, canvas, canvas) uint8, a view of the mapped file; not of shards.
+        """(N, C, canvas, canvas) uint8, a view of the mapped file; not of shards.
 
         Images longer than the canvas are folded, see `at`. To access it kills the process if the file was truncated.
         """
@@ -122,7 +126,7 @@ class ImageCache:
             indices: (B,) int64, on the CPU.
 
         Returns:
-            (B, 3, H, W) uint8, 0 outside the image, and (B, H, W) uint8, 255 outside it. H and W are `canvas`,
+            (B, C, H, W) uint8, 0 outside the image, and (B, H, W) uint8, 255 outside it. H and W are `canvas`,
             or those of the tallest and widest image if one is longer.
 
         Raises:
@@ -142,7 +146,7 @@ class ImageCache:
         return unfolded(self._pixels[1].read(indices), self.sizes[indices], IGNORE_INDEX)
 
     def moved_to(self, device: torch.device) -> list[Tensor]:
-        """Copy all images (N, 3, canvas, canvas), and masks (N, canvas, canvas), to a device."""
+        """Copy all images (N, C, canvas, canvas), and masks (N, canvas, canvas), to a device."""
         return [column.moved_to(device) for column in self._pixels]
 
     def check(self) -> None:

@@ -5,6 +5,7 @@ they return a picture with a grey or black bottom. PNG has a checksum for each c
 TIFF, BMP and WebP have neither; what is cut off of them, the decoders notice themselves.
 """
 
+import io
 import os
 import stat
 import zlib
@@ -35,6 +36,23 @@ def open_regular(path: Path) -> Iterator[IO[bytes]]:
         raise ValueError("the file is empty")
     with path.open("rb") as file, quiet_libtiff():
         yield file
+
+
+@contextmanager
+def open_image(source: Path | bytes) -> Iterator[IO[bytes]]:
+    """A file, or what is the content of one: an image in a container.
+
+    Raises:
+        ValueError: see `open_regular`.
+    """
+    if isinstance(source, Path):
+        with open_regular(source) as file:
+            yield file
+    elif source:
+        with quiet_libtiff():
+            yield io.BytesIO(source)
+    else:
+        raise ValueError("the file is empty")
 
 
 def check_whole(file: IO[bytes]) -> None:

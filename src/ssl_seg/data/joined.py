@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl_seg.base import Dataset
+from ssl_seg.errors import DataError
 
 
 class Joined(Dataset):
@@ -15,11 +16,20 @@ class Joined(Dataset):
     Args:
         first, second: both with masks, or both without.
         targets: class indices of the second's images, as indices of the first's classes.
+
+    Raises:
+        DataError: the two have different numbers of channels.
     """
 
     def __init__(self, first: Dataset, second: Dataset, targets: Sequence[int]) -> None:
         self.first, self.second = first, second
+        if second.channels != first.channels:
+            raise DataError(
+                f"images of {first.channels} and of {second.channels} channels cannot be joined",
+                next="-o data.bands=1,2,3 and -o extra.bands=1,2,3",
+            )
         self.classes, self.masks = first.classes, first.masks
+        self.channels, self.bands = first.channels, first.bands
         names = (name for name, _ in second.samples)
         self.samples = [*first.samples, *zip(names, targets, strict=True)]
 

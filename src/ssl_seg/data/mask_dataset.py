@@ -39,6 +39,7 @@ class MaskDataset(Dataset):
         self.image_files, self.mask_files, self._masks = images, masks.files, masks
         self.root, self.levels, self.samples = images.root, images.levels, images.samples
         self.path, self.lines = images.path, images.lines
+        self.channels, self.bands = images.channels, images.bands
         palette = masks.reader.palette
         self.classes, self.exclude = list(palette.names), list(palette.exclude)
         self.palette, self.palette_source, self.palette_text = palette.array, palette.source, as_text(palette)

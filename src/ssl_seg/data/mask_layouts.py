@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ssl_seg.data.file_pairs import pair_files
 from ssl_seg.data.files import FileDataset
+from ssl_seg.data.levels import Range
 from ssl_seg.data.pair_lists import list_advice, read_list, read_pairs
 from ssl_seg.data.pair_names import Affixes
 from ssl_seg.data.pair_patterns import Patterns
@@ -33,10 +34,10 @@ class Pairs:
     table: Path | None = None
     lines: Iterable[int] = ()
 
-    def image_files(self, range: tuple[float, float] | None) -> FileDataset:
-        """The images; `range`: see `FileDataset`."""
+    def image_files(self, range: Range, bands: str | None) -> FileDataset:
+        """The images; `range` and `bands`: see `FileDataset`."""
         named = ((image, -1) for image, _ in self.names)
-        return FileDataset(self.images, named, range=range, table=self.table, lines=self.lines)
+        return FileDataset(self.images, named, range=range, bands=bands, table=self.table, lines=self.lines)
 
 
 def find_pairs(

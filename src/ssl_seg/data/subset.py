@@ -24,6 +24,7 @@ class Subset(Dataset):
     def __init__(self, dataset: Dataset, indices: Sequence[int]) -> None:
         self.whole, self.indices = dataset, [int(index) for index in indices]
         self.classes, self.masks = dataset.classes, dataset.masks
+        self.channels, self.bands = dataset.channels, dataset.bands
         self.samples = [dataset.samples[index] for index in self.indices]
 
     def __getattr__(self, name: str) -> Any:

@@ -68,13 +68,13 @@ class TiffHeader:
             meaning = f"; the {self.bands}th is not marked as transparency" if self.bands == 4 else ""
             raise PixelError(
                 f"{self.bands} bands, of which {self.colours} would be read{meaning}",
-                f"select the bands to use: gdal_translate{' -b 1 -b 2 -b 3' if self.bands > 2 else ' -b 1'} IN.tif "
-                "OUT.tif; transparency is marked by ExtraSamples=2",
+                f"-o data.bands={'1,2,3' if self.bands > 2 else '1'}, or 1-{self.bands} for all; transparency is marked "
+                "by ExtraSamples=2",
             )
         if self.alike > 1:
             raise PixelError(
                 f"{self.alike} pages of one band each, of which one would be read",
-                "write three of them as bands of one image, or one file per page",
+                f"-o data.bands=1,2,3, or 1-{self.alike} for all, or write one file per page",
             )
         if self.bits == 8 and self.kind == 2:
             raise PixelError("signed 8-bit values", "write them as unsigned: 0 to 255")
@@ -87,19 +87,36 @@ class TiffHeader:
 
 def read_tiff_header(file: IO[bytes]) -> TiffHeader | None:
     """The header of a TIFF file, which may be at any position; None if it is no TIFF or too damaged to say."""
-    file.seek(0)
-    start = file.read(8)
-    if start[:4] not in PREFIXES:
-        return None
     try:
-        tags = ImageFileDirectory_v2(start + file.read(8) if start[2:4] in (b"+\0", b"\0+") else start)
-        first = tags.next
-        _load(tags, file)
-        return _header(tags, file, first)
+        found = _first_page(file)
+        return _header(found[0], file, found[1]) if found else None
     except Exception:  # Pillow raises many kinds, and says by itself what is wrong with the file
         return None
     finally:
         file.seek(0)
+
+
+def first_tags(file: IO[bytes]) -> ImageFileDirectory_v2 | None:
+    """The tags of the first page of a TIFF file; None if it is no TIFF or too damaged to say."""
+    try:
+        found = _first_page(file)
+    except Exception:  # likewise
+        return None
+    finally:
+        file.seek(0)
+    return found[0] if found else None
+
+
+def _first_page(file: IO[bytes]) -> tuple[ImageFileDirectory_v2, int] | None:
+    """Its tags, and where they lie; None if the file is no TIFF."""
+    file.seek(0)
+    start = file.read(8)
+    if start[:4] not in PREFIXES:
+        return None
+    tags = ImageFileDirectory_v2(start + file.read(8) if start[2:4] in (b"+\0", b"\0+") else start)
+    offset = tags.next
+    _load(tags, file)
+    return tags, offset
 
 
 def _load(tags: ImageFileDirectory_v2, file: IO[bytes]) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from ssl_seg.data.drawn_masks import Background, DrawnMasks, Legend, check_unique, no_images
 from ssl_seg.data.files import FileDataset, subfolders
+from ssl_seg.data.levels import Range
 from ssl_seg.data.mask_dataset import MaskDataset
 from ssl_seg.data.rasters import Layer, Overlap, Shape, fill_polygons, fill_runs
 from ssl_seg.data.splits import choose, kind_of, split_folder
@@ -30,7 +31,8 @@ def coco_masks(
     overlap: Overlap = "smaller",
     stray: Literal["stop", "ignore"] = "stop",
     splits: bool = True,
-    range: tuple[float, float] | None = None,
+    range: Range = None,
+    bands: str | None = None,
 ) -> MaskDataset:
     """Images whose masks are drawn from the polygons and run lengths of a COCO JSON file.
 
@@ -45,7 +47,8 @@ def coco_masks(
         overlap: of annotations that overlap, the `smaller` or the `last` is on top, or the pixels are unlabeled (`ignore`).
         stray: action for annotations without an outline and of other categories: `stop`, or leave them out (`ignore`).
         splits: false: folders named after splits have no special meaning.
-        range: values that become black and white in images of more than 8 bits.
+        range: values that become black and white in images of more than 8 bits, or percentiles: `0,4095`, `p2,p98`.
+        bands: bands to read, numbered from 1, in this order: `4,3,2`, `1-13`. Default: colours.
 
     Raises:
         DataError: no such file, or what it holds is no segmentation; images that are not there.
@@ -73,7 +76,7 @@ def coco_masks(
         return f"{sizes[index]} {hashlib.sha256(shapes[index].encode()).hexdigest()}"
 
     masks = DrawnMasks(draw, lambda index: f"in {path.name}", identify, legend, overlap)
-    files = FileDataset(folder, ((name, -1) for name in names), range=range)
+    files = FileDataset(folder, ((name, -1) for name in names), range=range, bands=bands)
     return MaskDataset(files, masks)
 
 

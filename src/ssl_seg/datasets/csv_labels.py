@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ssl_seg.data.files import FileDataset
+from ssl_seg.data.levels import Range
 from ssl_seg.data.missing_files import meant
 from ssl_seg.data.splits import split_table
 from ssl_seg.data.tables import read_table
@@ -19,7 +20,7 @@ _ONE = "keep one of the two lines"
 
 
 def csv_labels(
-    root: str, split: str, *, images: str | None = None, range: tuple[float, float] | None = None
+    root: str, split: str, *, images: str | None = None, range: Range = None, bands: str | None = None
 ) -> FileDataset:
     """Images of a CSV file with the columns `filename` and, for labeled images, `label`.
 
@@ -28,7 +29,8 @@ def csv_labels(
         split: `train` (the default), `val` or `test`; used when `root` is a folder.
         images: folder that filenames are relative to. Default: the folder with the name of the CSV file
             (`train/` for `train.csv`) if it has the first image, else the folder of the CSV file.
-        range: values that become black and white in images of more than 8 bits.
+        range: values that become black and white in images of more than 8 bits, or percentiles: `0,4095`, `p2,p98`.
+        bands: bands to read, numbered from 1, in this order: `4,3,2`, `1-13`. Default: colours.
 
     Raises:
         DataError: a column, a file or a label is missing, or a file or an id is there twice; with
@@ -46,7 +48,9 @@ def csv_labels(
     classes = sorted({label for _, _, label in rows if label}, key=_label_order)
     class_indices = {label: index for index, label in enumerate(classes)}
     pairs = ((name, class_indices.get(label, -1)) for _, name, label in rows)
-    return FileDataset(folder, pairs, classes, range=range, table=path, lines=(line for line, _, _ in rows))
+    return FileDataset(
+        folder, pairs, classes, range=range, bands=bands, table=path, lines=(line for line, _, _ in rows)
+    )
 
 
 def _read(path: Path) -> Iterator[tuple[int, str, str]]:

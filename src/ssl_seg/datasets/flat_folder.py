@@ -1,6 +1,7 @@
 """Images without labels in a folder of any nesting."""
 
 from ssl_seg.data.files import FileDataset, find_images, subfolders
+from ssl_seg.data.levels import Range
 from ssl_seg.data.masks_among import masks_among
 from ssl_seg.data.splits import kind_of, split_folder
 from ssl_seg.hooks import hookimpl
@@ -14,7 +15,8 @@ def flat_folder(
     *,
     splits: bool = True,
     masks: bool = False,
-    range: tuple[float, float] | None = None,
+    range: Range = None,
+    bands: str | None = None,
 ) -> FileDataset:
     """All images under `root`, without labels.
 
@@ -24,7 +26,8 @@ def flat_folder(
             a warning if some are those to be measured on. Another name is that of a subfolder.
         splits: false: ignore folders named after splits and use all images.
         masks: also use files that are masks by their names, such as `1_mask.png` next to `1_sat.jpg`.
-        range: values that become black and white in images of more than 8 bits.
+        range: values that become black and white in images of more than 8 bits, or percentiles: `0,4095`, `p2,p98`.
+        bands: bands to read, numbered from 1, in this order: `4,3,2`, `1-13`. Default: colours.
 
     Raises:
         DataError: there are splits and none fits, or no image.
@@ -42,7 +45,7 @@ def flat_folder(
         )
         masked = set(left_out)
         names = [name for name in names if name not in masked]
-    dataset = FileDataset(folder, ((name, -1) for name in names), range=range)
+    dataset = FileDataset(folder, ((name, -1) for name in names), range=range, bands=bands)
     if splits and folder == whole:
         _warn_of_splits(dataset)
     return dataset

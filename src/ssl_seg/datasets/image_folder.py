@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ssl_seg.data.files import FileDataset, find_images, subfolders
+from ssl_seg.data.levels import Range
 from ssl_seg.data.splits import kind_of, split_folder
 from ssl_seg.errors import DataError
 from ssl_seg.hooks import hookimpl
@@ -14,7 +15,7 @@ _IMAGES, _MASKS = {"image", "images", "img", "imgs"}, {"annotations", "labels", 
 
 
 def image_folder(
-    root: str, split: str, *, splits: bool = True, range: tuple[float, float] | None = None
+    root: str, split: str, *, splits: bool = True, range: Range = None, bands: str | None = None
 ) -> FileDataset:
     """Images under `root/CLASS/`, or `root/SPLIT/CLASS/` if there are split folders.
 
@@ -24,7 +25,8 @@ def image_folder(
         root: the folder.
         split: `train`, `val` or `test`, which finds folders of these names in any spelling: `Training`, `valid`.
         splits: false: folders named after splits are classes.
-        range: values that become black and white in images of more than 8 bits.
+        range: values that become black and white in images of more than 8 bits, or percentiles: `0,4095`, `p2,p98`.
+        bands: bands to read, numbered from 1, in this order: `4,3,2`, `1-13`. Default: colours.
 
     Raises:
         DataError: no class folder, an empty one, or two whose names differ only in case; no split that fits,
@@ -55,7 +57,7 @@ def image_folder(
                 where=str(folder),
                 next="rename or merge them",
             )
-    return FileDataset(folder, _pairs(folder, classes), classes, range=range)
+    return FileDataset(folder, _pairs(folder, classes), classes, range=range, bands=bands)
 
 
 def _pairs(folder: Path, classes: list[str]) -> Iterator[tuple[str, int]]:

@@ -9,6 +9,7 @@ import numpy as np
 from ssl_seg.base import IGNORE_INDEX
 from ssl_seg.data.drawn_masks import Background, DrawnMasks, Legend, check_unique
 from ssl_seg.data.files import FileDataset, find_images
+from ssl_seg.data.levels import Range
 from ssl_seg.data.mask_dataset import MaskDataset
 from ssl_seg.data.rasters import Layer, Overlap, Shape, fill_polygons
 from ssl_seg.data.splits import split_folder
@@ -36,7 +37,8 @@ def labelme_masks(
     stray: Literal["stop", "ignore"] = "stop",
     unpaired: Literal["stop", "skip"] = "stop",
     splits: bool = True,
-    range: tuple[float, float] | None = None,
+    range: Range = None,
+    bands: str | None = None,
 ) -> MaskDataset:
     """Images whose masks are drawn from the shapes in the JSON files of LabelMe: `a.json` beside `a.jpg`.
 
@@ -53,7 +55,8 @@ def labelme_masks(
         stray: action for other shapes, such as lines, and other labels: `stop`, or leave them out (`ignore`).
         unpaired: action for images without a JSON file.
         splits: false: folders named after splits have no special meaning.
-        range: values that become black and white in images of more than 8 bits.
+        range: values that become black and white in images of more than 8 bits, or percentiles: `0,4095`, `p2,p98`.
+        bands: bands to read, numbered from 1, in this order: `4,3,2`, `1-13`. Default: colours.
 
     Raises:
         DataError: no split that fits, an image without a file, or one that is no annotation.
@@ -61,15 +64,13 @@ def labelme_masks(
     folder = split_folder(expanded(root), split if splits else "")
     names = _annotated(folder, skip=unpaired == "skip")
     files = FileDataset(folder, ((str(Path(name).with_suffix(".json")), -1) for name in names))
-    labels = sorted(
-        {label for index, _ in enumerate(names) for label, *_ in _shapes(Path(files.file(index)))}
-    )
-    found = [label for label in labels if label not in _SPECIAL]
+    labels = {label for index, _ in enumerate(names) for label, *_ in _shapes(Path(files.file(index)))}
+    found = [label for label in sorted(labels) if label not in _SPECIAL]
     options: Any = {"classes": classes, "map": map, "default": default_palette, "background": background}
     legend, leave_out = Legend(found, "the labels of LabelMe", **options), stray == "ignore"
     values = {label: legend.value(label, ignore_unknown=leave_out) for label in found}
     values |= {_BACKGROUND: legend.background, _IGNORE: IGNORE_INDEX}
-    images = FileDataset(folder, ((name, -1) for name in names), range=range)
+    images = FileDataset(folder, ((name, -1) for name in names), range=range, bands=bands)
 
     def draw(index: int) -> tuple[Shape, list[Layer]]:
         shape, layers = images.size(index), []

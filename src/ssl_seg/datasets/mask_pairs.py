@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from ssl_seg.data.class_files import class_masks
+from ssl_seg.data.levels import Range
 from ssl_seg.data.mask_dataset import MaskDataset
 from ssl_seg.data.mask_layouts import Pairs, find_pairs
 from ssl_seg.data.mask_sources import MaskSource, find_reader, read_palettes
@@ -37,7 +38,8 @@ def mask_pairs(
     stray: Literal["stop", "ignore", "unknown"] = "stop",
     overlap: Overlap = "smaller",
     splits: bool = True,
-    range: tuple[float, float] | None = None,
+    range: Range = None,
+    bands: str | None = None,
 ) -> MaskDataset:
     """Pairs such as `0013_sat.jpg` and `0013_mask.png`, in one folder, in two, or in a list.
 
@@ -47,14 +49,12 @@ def mask_pairs(
         images, masks: folders of images and masks, relative to `root`; each may contain split folders.
         image_prefix, image_suffix, mask_prefix, mask_suffix: text before and after the common part of the two names. With
             two folders, text that no name has is ignored; with one, empty text for images is any file but masks.
-        image_pattern, mask_pattern: instead of these, patterns of paths that agree in their placeholders, such as
-            `{scene}/image.png` and `{scene}/mask.png`; `{class}` in that of masks: a file for each class; see `Patterns`.
+        image_pattern, mask_pattern: instead, `{scene}/image.png` and `{scene}/mask.png`, or `{class}`; see `Patterns`.
         list: text file of the images to use, such as `ImageSets/Segmentation/{split}.txt`.
         case: whether upper and lower case distinguish names.
         unpaired: action for images without a mask and masks without an image.
         palette: `deepglobe`, `camvid`, `voc`, `cityscapes`, `cityscapes_train`, `ade20k`, `loveda`, `binary`, a number of
-            classes, or a JSON file (or text) of names and colors. Default: `palette.json`, `labelmap.txt` or `_classes.csv`
-            next to the images or one folder above, else detected.
+            classes, or JSON of names and colors. Default: `palette.json`, `labelmap.txt`, `_classes.csv`, else detected.
         map: `7:0,8:1,0-6:ignore`, or a JSON file: ids or classes to merge, rename, or ignore; see `apply_map`.
         default_palette: palette if there is neither; validation masks are read like those of training.
         ignore: unlabeled values of index masks, such as `255` or `0,255`.
@@ -62,7 +62,8 @@ def mask_pairs(
         stray: action for an unknown color or index: `stop`; `ignore` the pixel; or take it for the void class (`unknown`).
         overlap: where classes have a file each: the `smaller` or `last` is on top, or common pixels are unlabeled (`ignore`).
         splits: false: folders named after splits have no special meaning.
-        range: values that become black and white in images of more than 8 bits.
+        range: values that become black and white in images of more than 8 bits, or percentiles: `0,4095`, `p2,p98`.
+        bands: bands to read, numbered from 1, in this order: `4,3,2`, `1-13`. Default: colours.
 
     Raises:
         DataError: no split that fits, files that do not pair, a JPEG as mask, or masks with no or several readings.
@@ -73,7 +74,7 @@ def mask_pairs(
     pairs = find_pairs(*where, names_of, list, skip_unpaired=unpaired == "skip")
     reading: dict[str, Any] = {"ignore": ignore, "bits": colours == "bits", "stray": stray}
     source = _source(pairs, names_of, overlap, (palette, map, default_palette), reading)
-    return MaskDataset(pairs.image_files(range), source, None if names_of is not affixes else affixes)
+    return MaskDataset(pairs.image_files(range, bands), source, None if names_of is not affixes else affixes)
 
 
 def _source(

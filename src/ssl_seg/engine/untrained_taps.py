@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_seg.engine.inference import eval_mode
+from ssl_seg.nn.layers import in_chans_of
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def untrained_taps(module: nn.Module, size: int) -> list[UntrainedTaps]:
     device: Any = next((parameter.device for parameter in module.parameters()), None)
     try:
         with eval_mode(module):
-            module(torch.zeros(1, 3, size, size, device=device))
+            module(torch.zeros(1, in_chans_of(module), size, size, device=device))
     finally:
         for hook in hooks:
             hook.remove()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD
 from ssl_seg.base import Backbone, Head, Model
 from ssl_seg.errors import UsageError, WeightsError
-from ssl_seg.nn.layers import global_pool
+from ssl_seg.nn.layers import global_pool, in_chans_of
 from ssl_seg.weights.first_version import MARK, untrained_in
 from ssl_seg.weights.load import excluded_in
 
@@ -60,16 +60,16 @@ class ExportModel:
     @property
     def safetensors_metadata(self) -> dict[str, Any]:
         """The metadata of a backbone file, which `--init` reads."""
-        known = {
-            key: self.metadata[key] for key in ("backbone", "options", "trained_by") if key in self.metadata
-        }
+        keys = ("backbone", "options", "trained_by", "range", "bands")
+        known = {key: self.metadata[key] for key in keys if key in self.metadata}
         known[MARK] = untrained_in(self.backbone)
         return known | {"image_size": self.image_size, "mean": list(self.mean), "std": list(self.std)}
 
     def sample_images(self, count: int = 2, size: tuple[int, int] | None = None) -> Tensor:
-        """Return (count, 3, H, W) fixed random images for a comparison, by default of the training size."""
+        """Return (count, C, H, W) fixed random images for a comparison, by default of the training size."""
         shape = size or (self.image_size, self.image_size)
-        return torch.randn(count, 3, *shape, generator=torch.Generator().manual_seed(0))
+        channels = in_chans_of(self.backbone)
+        return torch.randn(count, channels, *shape, generator=torch.Generator().manual_seed(0))
 
     @torch.no_grad()
     def pooled_features(self, images: Tensor) -> Tensor:

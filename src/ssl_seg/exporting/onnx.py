@@ -17,6 +17,7 @@ from ssl_seg.exporting.output import atomic_output
 
 _TOLERANCE = 1e-4
 _LARGEST = 1_900_000_000  # bytes; a file of protobuf ends at 2 GB
+_KEPT = ("task", "backbone", "head", "range", "bands")
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -161,12 +162,13 @@ class _Graph:
 def file_metadata(source: ExportModel) -> dict[str, str]:
     """What the file says of itself; lists as JSON."""
     known = source.metadata
+    bands = f"bands {', '.join(map(str, known['bands']))}" if "bands" in known else "RGB"
     values: dict[str, Any] = {
-        "input": "RGB in [0, 1], minus mean, divided by std",
+        "input": f"{bands} in [0, 1], minus mean, divided by std",
         "mean": list(source.mean),
         "std": list(source.std),
         "image_size": source.image_size,
         "classes": list(source.classes),
-        **{key: known[key] for key in ("task", "backbone", "head", "colours", "exclude") if key in known},
+        **{key: known[key] for key in (*_KEPT, "colours", "exclude") if key in known},
     }
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}

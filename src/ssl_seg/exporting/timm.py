@@ -10,7 +10,7 @@ from torch import nn
 from ssl_seg.exporting.base import ExportModel, as_linear, check_difference, difference, unsupported
 from ssl_seg.exporting.exported import Exported
 from ssl_seg.exporting.output import atomic_output, write_json
-from ssl_seg.nn.layers import global_pool
+from ssl_seg.nn.layers import global_pool, in_chans_of
 from ssl_seg.weights.backbone_file import FORMAT
 from ssl_seg.weights.first_version import MARK, untrained_in
 from ssl_seg.weights.state_dict import write_tensors
@@ -146,7 +146,7 @@ def config(source: ExportModel, net: Any, *, with_head: bool) -> dict[str, Any]:
     )
     classes = len(source.classes) if with_head else 0
     settings |= {
-        "input_size": [3, source.image_size, source.image_size],
+        "input_size": [in_chans_of(source.backbone), source.image_size, source.image_size],
         "fixed_input_size": fixed and not free,
         "interpolation": "bilinear",
         "crop_pct": 1.0,
@@ -163,7 +163,8 @@ def config(source: ExportModel, net: Any, *, with_head: bool) -> dict[str, Any]:
         result["label_names"] = list(source.classes)
     if arguments or made_for:
         result["model_args"] = {**arguments, **made_for}
-    return result | {"pretrained_cfg": settings}
+    pixels = {key: source.metadata[key] for key in ("range", "bands") if key in source.metadata}
+    return result | pixels | {"pretrained_cfg": settings}
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD
+from ssl_seg.data.bands import as_rgb
 from ssl_seg.utils.files import atomic_file
 
 _GAP = 4
@@ -24,25 +25,29 @@ def draw_views(
     mean: tuple[float, ...] = IMAGENET_MEAN,
     std: tuple[float, ...] = IMAGENET_STD,
     names: Sequence[str] | None = None,
+    painted: Tensor | None = None,
 ) -> None:
     """Write a PNG with one column per image: the canvas on top, its views below.
 
     Args:
         path: of the PNG; its folder is made.
-        images: (B, 3, H, W) uint8 canvases.
-        views: normalised (B, 3, h, w) tensors.
+        images: (B, C, H, W) uint8 canvases; see `as_rgb` for other channels than three.
+        views: normalised (B, C, h, w) tensors.
         mean, std: of the normalisation.
         names: of the rows, to their left; by default image, view 1, view 2, ...
+        painted: (B, 3, h, w) uint8, a row at the bottom: masks in colours.
 
     Raises:
         ResourceError: it cannot be written.
     """
     side = max(view.shape[-1] for view in views)
-    rows = [F.interpolate(images.float() / 255, size=(side, side), mode="area").cpu()]
+    rows = [F.interpolate(as_rgb(images).float() / 255, size=(side, side), mode="area").cpu()]
     for view in views:
         spread, centre = (torch.tensor(numbers).view(-1, 1, 1) for numbers in (std, mean))
         colour = view.detach().float().cpu() * spread + centre
-        rows.append(F.interpolate(colour, size=(side, side), mode="nearest"))
+        rows.append(F.interpolate(as_rgb(colour), size=(side, side), mode="nearest"))
+    if painted is not None:
+        rows.append(F.interpolate(painted.float().cpu() / 255, size=(side, side), mode="nearest"))
     names = names or ["image", *(f"view {index + 1}" for index in range(len(views)))]
     font = ImageFont.load_default(_LETTERS)
     left = round(max(map(font.getlength, names))) + 2 * _GAP

@@ -12,6 +12,7 @@ from ssl_seg.augment.recipes import View
 from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.errors import UsageError
 from ssl_seg.hooks import hookimpl
+from ssl_seg.nn.layers import in_chans_of
 from ssl_seg.utils.autocast import full_precision
 from ssl_seg.utils.training_recipe import ADAMW_RECIPE, PaperRecipe
 
@@ -92,8 +93,8 @@ class Distill(SSLMethod):
         self.backbone, self.teacher_name, self.teacher_size = backbone, teacher, teacher_size
         self.loss, self.match = loss, match
         self._outside: list[Backbone] = []
-        self.register_buffer("scale", torch.ones(3, 1, 1), persistent=False)
-        self.register_buffer("shift", torch.zeros(3, 1, 1), persistent=False)
+        self.register_buffer("scale", torch.ones(in_chans_of(backbone), 1, 1), persistent=False)
+        self.register_buffer("shift", torch.zeros(in_chans_of(backbone), 1, 1), persistent=False)
         if not teacher:  # the network as it is now, which is found nowhere else
             self.start = copy.deepcopy(backbone)
             self._prepare(self.start)

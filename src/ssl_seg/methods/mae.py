@@ -10,6 +10,7 @@ from ssl_seg.augment.view_list import require_views
 from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.errors import UsageError
 from ssl_seg.hooks import hookimpl
+from ssl_seg.nn.layers import in_chans_of
 from ssl_seg.nn.patches import (
     check_mask,
     hidden_patch_error,
@@ -95,7 +96,7 @@ class MAE(SSLMethod):
         self.mask_token = nn.Parameter(0.02 * torch.randn(decoder_width))  # one dimension: it does not decay
         self.blocks = nn.ModuleList(_block(decoder_width, decoder_heads) for _ in range(decoder_depth))
         self.norm = nn.LayerNorm(decoder_width, eps=1e-6)
-        self.paint = nn.Linear(decoder_width, 3 * backbone.patch**2)
+        self.paint = nn.Linear(decoder_width, in_chans_of(backbone) * backbone.patch**2)
 
     def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
         views = require_views(views, "mae")

@@ -11,6 +11,7 @@ from ssl_seg.augment.view_list import Views, require_views
 from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.errors import UsageError
 from ssl_seg.hooks import hookimpl
+from ssl_seg.nn.layers import in_chans_of
 from ssl_seg.nn.patches import patchify
 from ssl_seg.utils.autocast import full_precision
 from ssl_seg.utils.training_recipe import ADAMW_RECIPE, PaperRecipe
@@ -73,7 +74,7 @@ class SimMIM(SSLMethod):
         self.backbone, self.mask, self.mask_patch = backbone, mask, mask_patch
         self.mask_token = nn.Parameter(torch.zeros(backbone.width))  # one dimension: it does not decay
         nn.init.trunc_normal_(self.mask_token, std=0.02)
-        self.paint = nn.Linear(backbone.width, 3 * backbone.patch**2)
+        self.paint = nn.Linear(backbone.width, in_chans_of(backbone) * backbone.patch**2)
 
     def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
         views = require_views(views, "simmim")

@@ -11,6 +11,7 @@ from ssl_seg.augment.view_list import require_views
 from ssl_seg.base import Backbone, SSLMethod
 from ssl_seg.errors import UsageError
 from ssl_seg.hooks import hookimpl
+from ssl_seg.nn.layers import in_chans_of
 from ssl_seg.nn.patches import (
     check_mask,
     hidden_patch_error,
@@ -127,7 +128,7 @@ class SparK(SSLMethod):
             }
         )
         self.decoder = nn.ModuleList(up_block(deep, shallow) for deep, shallow in pairwise(widths))
-        self.paint = nn.Conv2d(widths[-1], 3, 1)
+        self.paint = nn.Conv2d(widths[-1], in_chans_of(backbone), 1)
 
     def training_step(self, views: list[Tensor]) -> dict[str, Tensor]:
         views = require_views(views, "spark")
@@ -142,7 +143,7 @@ class SparK(SSLMethod):
         return {"loss": reconstruction_loss(predictions, patches, hidden)}
 
     def _decode(self, maps: list[Tensor], cells: VisibleCells) -> Tensor:
-        """(B, 3, H, W), from the deepest map up; each map joins where its size is reached."""
+        """(B, C, H, W), from the deepest map up; each map joins where its size is reached."""
         stride = self.patch
         features = self.densify[str(stride)](maps[self.levels[stride]], cells)
         for block in self.decoder:
@@ -175,7 +176,7 @@ def _check(backbone: Backbone, patch: int) -> None:
         if patch.bit_length() - 1 < 1 or patch & (patch - 1):
             raise UsageError(f"the stride of its deepest map is {patch}, and must be a power of two")
         with VisibleCells(torch.tensor([[0, 3]]), 2):
-            backbone.eval()(torch.zeros(1, 3, 2 * patch, 2 * patch))
+            backbone.eval()(torch.zeros(1, in_chans_of(backbone), 2 * patch, 2 * patch))
     except UsageError as error:
         raise UsageError(
             f"spark needs a convolutional network: {error.what}",

@@ -132,3 +132,8 @@ def update_ema(target: nn.Module, online: nn.Module, decay: float, *, buffers: b
     torch._foreach_add_(averages, sources, alpha=1.0 - decay)
     if counters:
         torch._foreach_copy_(counters, counts)
+
+
+def in_chans_of(network: nn.Module) -> int:
+    """How many channels the images of a backbone, or of a model with one, have; 3 where it does not say."""
+    return int(getattr(getattr(network, "backbone", network), "in_chans", 3))

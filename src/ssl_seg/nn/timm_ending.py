@@ -50,8 +50,8 @@ def _ending(name: str, arguments: tuple[tuple[str, Any], ...], indices: tuple[in
         with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.enable_grad():
             net = timm.create_model(name, pretrained=False, num_classes=0, **dict(arguments)).train()
             _, height, width = net.pretrained_cfg["input_size"]
-            side = dict(arguments).get("img_size")
-            return _look(net, indices, torch.zeros(2, 3, side or height, side or width))
+            side, channels = dict(arguments).get("img_size"), dict(arguments).get("in_chans", 3)
+            return _look(net, indices, torch.zeros(2, channels, side or height, side or width))
     except Exception:  # each family of networks fails in its own way where there are no numbers
         return Ending()
 

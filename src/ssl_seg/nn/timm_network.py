@@ -106,7 +106,7 @@ def use_small_stem(net: Any, name: str) -> None:
             f"stem=small requires a ResNet with a standard stem convolution; {name!r} has none",
             next="ssl-seg train ... --backbone resnet18 -o backbone.stem=small",
         )
-    net.conv1 = nn.Conv2d(3, conv.out_channels, 3, padding=1, bias=False)
+    net.conv1 = nn.Conv2d(conv.in_channels, conv.out_channels, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
     net.maxpool = nn.Identity()
 

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from ssl_seg.base import Backbone
 from ssl_seg.errors import WeightsError
+from ssl_seg.nn.layers import in_chans_of
 from ssl_seg.weights import model_file
 from ssl_seg.weights.first_version import MARK, untrained_in
 from ssl_seg.weights.header import MODEL, values_of
+from ssl_seg.weights.input_layer import adapted_to, described
 from ssl_seg.weights.key_matching import BN_COUNTER, KeyMatch, find_matches, preview, select_match
 from ssl_seg.weights.published import PublishedWeights
 from ssl_seg.weights.publishers import find_weights
@@ -36,6 +38,7 @@ class LoadResult:
         metadata: what the file says of itself, if it is one of ours; of published weights, what is known.
         file: that was read.
         passed_over: prefixes of other sets of tensors that would fit.
+        adapted: what was done with the first layer for images of other channels than three.
     """
 
     matched: int
@@ -45,6 +48,7 @@ class LoadResult:
     metadata: dict[str, Any]
     file: Path | None = None
     passed_over: Sequence[str] = ()
+    adapted: str = ""
 
     def __str__(self) -> str:
         notes = [f"prefix {self.prefix!r}"] if self.prefix else []
@@ -54,7 +58,8 @@ class LoadResult:
         text += f" ({', '.join(notes)})" if notes else ""
         text += f", unexpected: {preview(self.unexpected_keys)}" if self.unexpected_keys else ""
         others = ", ".join(map(repr, self.passed_over))
-        return text + (f", passed over: {others} (--prefix)" if others else "")
+        text += f", passed over: {others} (--prefix)" if others else ""
+        return text + (f"; {self.adapted}" if self.adapted else "")
 
 
 def save_backbone(path: Path, backbone: Backbone, metadata: Mapping[str, Any]) -> None:
@@ -100,12 +105,19 @@ def load_backbone(
         UsageError: no such weights are published.
     """
     file, tensors, header, metadata = _read(find_weights(path), backbone, raw=prefix is not None)
+    own: dict[str, Tensor] = backbone.state_dict()
+    adapted = ""
+    if (channels := in_chans_of(backbone)) != 3:
+        tensors, adapted = adapted_to(channels, own, tensors)
+        if (
+            not header and len(metadata.get("mean", ())) == 3
+        ):  # published, and read by timm, which adapts them
+            adapted = adapted or described(channels)
     matches = find_matches(backbone, tensors)
     asked = matches
     if prefix is not None:
         prefix = prefix and prefix.removesuffix(".") + "."
         asked = [match for match in matches if match.prefix == prefix]
-    own: dict[str, Tensor] = backbone.state_dict()
     try:
         found = select_match(asked, tensors, without_counters=header.get("format") not in _OURS)
         if found is None:
@@ -121,7 +133,8 @@ def load_backbone(
         if not torch.isfinite(tensor).all():
             raise WeightsError("the weights contain NaN or infinity", where=f"{file}: {match.keys[name]}")
     backbone.load_state_dict({**own, **new})
-    return LoadResult(len(new), len(own), match.prefix, match.unexpected_keys, metadata, file, passed_over)
+    known = match.prefix, match.unexpected_keys, metadata, file, passed_over, adapted
+    return LoadResult(len(new), len(own), *known)
 
 
 def _read(

@@ -12,6 +12,7 @@ from ssl_seg.weights.first_version import MARK, as_it_was
 from ssl_seg.weights.readers import unusable
 
 _SHOWN = 60
+_MOST_BANDS = 4096
 
 # keys without which no network, or no answer, can be made
 MODEL = ("task", "backbone", "options", "head", "head_options", "classes", "image_size", "mean", "std")
@@ -33,11 +34,11 @@ def _whole(low: int, high: int) -> _Rule:
     return _Rule(f"a whole number from {low} to {high:,}", lambda v: type(v) is int and low <= v <= high)
 
 
-def _three(low: float, high: float) -> _Rule:
+def _per_channel(low: float, high: float) -> _Rule:
     def holds(value: Any) -> bool:
-        return _is_list(value, lambda v: type(v) in (int, float) and low <= v <= high) and len(value) == 3
+        return _is_list(value, lambda v: type(v) in (int, float) and low <= v <= high) and len(value) > 0
 
-    return _Rule(f"three numbers from {low:g} to {high:g}", holds)
+    return _Rule(f"a number from {low:g} to {high:g} for each channel", holds)
 
 
 def _is_range(value: Any) -> bool:
@@ -45,7 +46,16 @@ def _is_range(value: Any) -> bool:
 
 
 def _ascends(value: list[float]) -> bool:
-    return len(value) == 2 and value[0] < value[1]
+    """Pairs, of each the smaller one first."""
+    return len(value) > 1 and len(value) % 2 == 0 and all(map(float.__lt__, *_ends(value)))
+
+
+def _ends(value: list[float]) -> tuple[list[float], list[float]]:
+    return [float(low) for low in value[::2]], [float(high) for high in value[1::2]]
+
+
+def _are_bands(value: Any) -> bool:
+    return bool(value) and _is_list(value, lambda v: type(v) is int and 1 <= v <= _MOST_BANDS)
 
 
 def _is_list(value: Any, holds: Callable[[Any], bool]) -> bool:
@@ -82,12 +92,13 @@ _RULES = {
     "task": _Rule("classify or segment", lambda value: value in ("classify", "segment")),
     "classes": _Rule("a list of at least one text", lambda value: bool(value) and _NAMES.holds(value)),
     "image_size": _whole(1, limits.SIDE),
-    "mean": _three(-1e3, 1e3),
-    "std": _three(1e-6, 1e3),
+    "mean": _per_channel(-1e3, 1e3),
+    "std": _per_channel(1e-6, 1e3),
     "canvas": _whole(1, limits.CANVAS),
     "precision": _Rule("bf16 or fp32", lambda value: value in ("bf16", "fp32")),
     "metric_options": _OPTIONS,
-    "range": _Rule("two numbers, the smaller one first", _is_range),
+    "range": _Rule("two numbers, the smaller one first, or two for each band", _is_range),
+    "bands": _Rule("a list of numbers of bands, from 1", _are_bands),
     "epoch": _whole(0, limits.COUNT),
     "epochs": _whole(0, limits.COUNT),
     "trained_by": _TEXT,
@@ -151,7 +162,9 @@ def _found(metadata: Mapping[str, Any], file: Path) -> dict[str, Any]:
 
 
 def _check_classes(metadata: Mapping[str, Any], file: Path) -> None:
-    """Colours and excluded names are those of the classes."""
+    """Mean and deviation are of the same channels; colours and excluded names are those of the classes."""
+    if {"mean", "std"} <= metadata.keys() and len(metadata["mean"]) != len(metadata["std"]):
+        raise _refused(file, "mean", metadata["mean"], f"{len(metadata['std'])} numbers, as many as std")
     if "classes" not in metadata:
         return
     classes = metadata["classes"]

@@ -20,13 +20,17 @@ from ssl_seg.weights.published import PublishedWeights
 from ssl_seg.weights.readers import read_header
 
 FILES = ("model.safetensors", "pytorch_model.bin")  # as timm looks for them
-_OPTIONS = ("img_size", "patch_size", "output_stride")  # of timm's networks, and of `TimmBackbone`
+_OPTIONS = (
+    "img_size",
+    "patch_size",
+    "output_stride",
+    "in_chans",
+)  # of timm's networks, and of `TimmBackbone`
 # change no tensor and no feature map, or `TimmBackbone` sets them itself
 _IDLE = (
     "dynamic_img_size",
     "strict_img_size",
     "num_classes",
-    "in_chans",
     "global_pool",
     "drop_rate",
     "drop_path_rate",
@@ -94,18 +98,21 @@ def _metadata(config: Mapping[str, Any], stated: Mapping[str, Any], path: Path) 
     size = stated.get("input_size")
     if not (isinstance(size, list) and len(size) == 3 and all(type(side) is int for side in size)):
         raise _refused(path, "input_size", size)
-    if size[0] != 3:
-        raise WeightsError(
-            f"the weights are for images of {size[0]} channels, and backbones have 3", where=str(path)
-        )
+    options = _options(config.get("model_args", {}), path)
+    if size[0] != int(options.get("in_chans", "3")):
+        what = f"input_size is of {size[0]} channels, and model_args of {options.get('in_chans', 3)}"
+        raise WeightsError(f"cannot read weights: {what}", where=str(path))
     metadata = {
         "backbone": config["architecture"],
-        "options": _options(config.get("model_args", {}), path),
+        "options": options,
         "image_size": min(size[1:]),
         "mean": stated.get("mean"),
         "std": stated.get("std"),
     }
     check_values(metadata, path)
+    for key in ("mean", "std"):
+        if len(stated[key]) != size[0]:
+            raise _refused(path, key, stated[key])
     from timm import is_model
 
     found = FoundName.of(metadata["backbone"], path)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ssl_seg.augment.draws import Draws
-from ssl_seg.augment.recipes import View
+from ssl_seg.augment.recipes import View, of_channels
 from ssl_seg.augment.view_list import Views
 from ssl_seg.augment.views import Augmentation
 from ssl_seg.data.loader import Batch, Draw, Loader
@@ -30,7 +30,8 @@ def open_loader(images: "ImageCache", config: "RunConfig", device: "Device", dra
 def augmentation_of(
     views: Sequence[View], config: "RunConfig", *, multiple: int = 1, **normalization: Any
 ) -> Augmentation:
-    """Random views as the settings have them; `normalization`: `mean` and `std`."""
+    """Random views as the settings have them, for images of the channels of `normalization`: `mean` and `std`."""
+    views, _ = of_channels(views, len(normalization["mean"]))
     return Augmentation(views, config.size, config.seed, multiple, compile=config.compile, **normalization)
 
 

@@ -122,13 +122,16 @@ class Components:
         Raises:
             UsageError: see `method`; no such teacher. WeightsError: its weights cannot be read.
         """
+        from ssl_seg.nn.layers import in_chans_of
         from ssl_seg.workflows.init_weights import resolve_init_weights
+        from ssl_seg.workflows.pixels import check_channels
 
         method = self.method(config, backbone)
         if (use_teacher := getattr(method, "use_teacher", None)) is None:
             return method
         init = resolve_init_weights(str(method.teacher_name), backbone=None, options={}, image_size=None)
         teacher = self.registry.build("backbones", init.backbone, options=init.options)
+        check_channels(in_chans_of(backbone), teacher, "the images")
         progress.print_line(f"teacher: {init.backbone}")
         try:
             init.load(teacher, progress.print_line, lambda _, values: self.resolved.add("teacher", values))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ssl_seg.base import Dataset
+from ssl_seg.data.bands import parse_bands
 from ssl_seg.data.cache_builder import faults_of
 from ssl_seg.data.files import FileDataset, Share, subfolders
 from ssl_seg.data.first_look import look_at
@@ -25,7 +26,7 @@ from ssl_seg.utils.toml import parse_json
 from ssl_seg.workflows.bad_files import BadFiles
 
 _SHOWN = 3
-_OF_RUN = ("range", "splits")
+_OF_RUN = ("range", "bands", "splits")
 
 
 def open_dataset(
@@ -80,7 +81,7 @@ def open_files(names: Sequence[str], options: Mapping[str, str]) -> FileDataset:
     """Image files that are named one by one, with the options of `data` that hold for them.
 
     Raises:
-        UsageError: another option than `range`. DataError: a file is not there, or none is named.
+        UsageError: another option than `range` and `bands`. DataError: a file is not there, or none is named.
     """
     dataset = given_files(names, **check_options(given_files, "image files", options))
     if doubt := look_at(dataset):
@@ -93,12 +94,21 @@ def options_of_run(options: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     return {key: value for key, value in options.get("data", {}).items() if key in _OF_RUN}
 
 
-def range_in(options: Mapping[str, str]) -> dict[str, list[float]]:
-    """`range=0,4095` as a weight file says it: `{"range": [0, 4095]}`; empty if none is stated."""
-    text = options.get("range", "none")
-    if text.lower() == "none":
-        return {}
-    return {"range": parse_json(text if text.startswith("[") else f"[{text}]")}
+def pixels_in(options: Mapping[str, str]) -> dict[str, list[Any]]:
+    """`range=0,4095` and `bands=4,3` as a weight file says them: `{"range": [0, 4095], "bands": [4, 3]}`; what is
+    not stated is not in it.
+    """
+    found = {}
+    if (text := options.get("range", "none")).lower() != "none":
+        found["range"] = parse_json(text if text.startswith("[") else f"[{text}]")
+    if (text := options.get("bands", "none")).lower() != "none":
+        found["bands"] = list(parse_bands(text))
+    return found
+
+
+def pixel_options(stated: Mapping[str, Any]) -> dict[str, str]:
+    """The options of datasets with which images are read as a weight file says: the other way round."""
+    return {key: ",".join(map(str, stated[key])) for key in ("range", "bands") if stated.get(key)}
 
 
 def _detect_format(registry: Registry, spec: str, labelled: bool, masks: bool) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ssl_seg.augment.views import eval_view
+from ssl_seg.data.bands import as_rgb
 from ssl_seg.data.loader import sequential_batches
 from ssl_seg.engine.inference import gather_outputs, run_inference
 from ssl_seg.nn.layers import global_pool
@@ -100,11 +101,12 @@ class FeatureSnapshotWriter:
         count = len(self._indices)
         height = -(-count // COLUMNS) * THUMBNAIL
         sheet = np.zeros((height, min(count, COLUMNS) * THUMBNAIL, 3), dtype=np.uint8)
-        plain = {"size": THUMBNAIL, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+        channels = self._images.channels
+        plain = {"size": THUMBNAIL, "mean": (0.0,) * channels, "std": (1.0,) * channels}
         index = 0
         for batch in sequential_batches(self._images, 256, torch.device("cpu"), self._indices):
             views = eval_view(batch.images, batch.sizes, **plain)  # type: ignore[arg-type]
-            for view in (views.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy():
+            for view in (as_rgb(views).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy():
                 y, x = index // COLUMNS * THUMBNAIL, index % COLUMNS * THUMBNAIL
                 sheet[y : y + THUMBNAIL, x : x + THUMBNAIL] = view
                 index += 1

@@ -8,6 +8,14 @@ from typing import TYPE_CHECKING, Any
 from ssl_seg.errors import Stopped, pluralize
 from ssl_seg.utils.text import split_names
 from ssl_seg.workflows.batch_size import with_batch_size
+from ssl_seg.workflows.pixels import (
+    check_same_channels,
+    is_measured,
+    normalization_of,
+    print_left_out,
+    with_in_chans,
+    with_measured_range,
+)
 from ssl_seg.workflows.run_result import RunResult
 from ssl_seg.workflows.session import Session, open_session
 from ssl_seg.workflows.task import C, FinetuneData, M, Setup, Task
@@ -48,8 +56,12 @@ def finetune_by_names(task: Task[C, M], config: C, folder: Path, *, resume: bool
             prefix=config.prefix,
         )
         config = init.applied_to(config)
+        if is_measured(config):
+            needs = {"masks": True} if task.pixels else {"labelled": True}
+            config = with_measured_range(config, _open_dataset(components, config, "train", **needs))
         open_dataset = partial(_open_dataset, components, config)
         data, config = load_with_extra_images(task, session, config, open_dataset)
+        config = with_in_chans(config, data.images.channels, components.registry)
         model, config = _build_model(task, session, config, components, data)
         # a resumed run has its own weights, but the features of a frozen backbone come before they are read
         if config.freeze or not session.run_dir.resume:
@@ -59,7 +71,9 @@ def finetune_by_names(task: Task[C, M], config: C, folder: Path, *, resume: bool
         config = config.resolved(
             task.recipe_for(model.backbone, freeze=config.freeze), f"ssl-seg {task.command}"
         )
-        setup = Setup(session, config, data, module, init.normalization)
+        print_line = session.progress.print_line
+        normalization = normalization_of(data.images, init.stated_normalization, print_line)
+        setup = Setup(session, config, data, module, normalization)
         run_finetuning(task, setup, components)
     return RunResult(folder, forecast=session.forecast)
 
@@ -71,6 +85,7 @@ def run_finetuning(task: Task[C, M], setup: Setup[C, M], components: "Components
         setup: with resolved settings.
         components: builds the metrics, and knows every option.
     """
+    from ssl_seg.augment.recipes import of_channels
     from ssl_seg.data.loader import ShuffleSampler
     from ssl_seg.workflows.crop_size import warn_of_untrained_taps
     from ssl_seg.workflows.optimization import configure_optimizer, warn_of_accumulation
@@ -82,11 +97,14 @@ def run_finetuning(task: Task[C, M], setup: Setup[C, M], components: "Components
     sampler = ShuffleSampler(len(data.images), config.batch_size, config.seed, **rank)
     optimizer, schedule = configure_optimizer(config, module, sampler.steps_per_epoch, early=run_dir.is_early)
     warn_of_accumulation(config.accumulate, module.train(), f"ssl-seg {task.command}")
-    components.resolved.add_views(task.train_views(setup))
+    check_same_channels(data.images, data.val_images, config.val or "")
+    views = task.train_views(setup)
+    components.resolved.add_views(of_channels(views, data.images.channels)[0])
     options = task.metric_options(config, data)
     components.resolved.add("metric", components.registry.resolved("metrics", task.metric, options))
     record_settings(session, config, data.caches, module, sampler.steps_per_epoch, components.resolved)
     session.announce(_headline(setup, sampler.steps_per_epoch))
+    print_left_out(views, data.images.channels, session.progress.print_line)
     device.to_device(module)
     if not run_dir.resume:
         warn_of_untrained_taps(module.model, config.size)

@@ -15,10 +15,12 @@ from ssl_seg.workflows.object_checks import check_classes_of, check_labels_of
 from ssl_seg.workflows.object_names import (
     dataset_name,
     registered_name,
+    stated_normalization,
     with_backbone,
     with_datasets,
     with_settings,
 )
+from ssl_seg.workflows.pixels import check_channels, normalization_of
 from ssl_seg.workflows.run_result import RunResult
 from ssl_seg.workflows.session import open_session
 from ssl_seg.workflows.task import C, M, Setup, Task
@@ -53,7 +55,7 @@ def pretrain(
         out: run folder.
         probe: labeled images for a k-NN score during training.
         config: settings; default: those of `train`.
-        mean, std: normalization, for images in [0, 1]; default: ImageNet.
+        mean, std: normalization, for images in [0, 1]; default: ImageNet, or measured if there are not 3 channels.
         resume: resume the run in `out`, with a method built in the same way.
         progress: show progress.
         settings: override those of `config`: `epochs=100, batch_size=256`.
@@ -61,7 +63,6 @@ def pretrain(
     Raises:
         UsageError: an unknown setting, or one that the objects determine. SslSegError: the run failed.
     """
-    from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD
     from ssl_seg.base import SSLMethod
     from ssl_seg.plugins import load_plugins
     from ssl_seg.workflows.components import Components
@@ -69,7 +70,7 @@ def pretrain(
 
     if not isinstance(method, SSLMethod):
         raise UsageError(f"a method is needed, got a {type(method).__name__}", next="BYOL(backbone)")
-    folder, normalization = expanded(out), {"mean": mean or IMAGENET_MEAN, "std": std or IMAGENET_STD}
+    folder, normalization = expanded(out), stated_normalization(mean, std)
     config = with_settings(config or PretrainConfig(), settings)
     config = replace(
         with_backbone(config, method.backbone),
@@ -113,7 +114,7 @@ def finetune(
         extra: more training images, each of the weight `extra_weight` in the loss.
         out: run folder.
         config: settings; default: those of `classify` or `segment`.
-        mean, std: normalization, for images in [0, 1]; default: ImageNet.
+        mean, std: normalization, for images in [0, 1]; default: ImageNet, or measured if there are not 3 channels.
         resume: resume the run in `out`, with a model built in the same way.
         progress: show progress.
         settings: override those of `config`: `epochs=30, freeze=True`.
@@ -122,14 +123,13 @@ def finetune(
         UsageError: an unknown setting, one that the objects determine, or a model with other classes than the data.
         DataError: no labels. SslSegError: the run failed.
     """
-    from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD
     from ssl_seg.base import Model
     from ssl_seg.tasks.classification import ClassificationTask
     from ssl_seg.tasks.segmentation import SegmentationTask
     from ssl_seg.workflows.classify import CLASSIFICATION
     from ssl_seg.workflows.segment import SEGMENTATION
 
-    normalization = {"mean": mean or IMAGENET_MEAN, "std": std or IMAGENET_STD}
+    normalization = stated_normalization(mean, std)
     roles = {"train": train, "val": val, "extra": extra}
     rest: tuple[Any, ...] = roles, normalization, expanded(out), resume, progress
     own = model if isinstance(model, ClassificationTask | SegmentationTask) else None
@@ -169,7 +169,7 @@ def _finetune(
     model: "Model",
     module: Any,
     datasets: Mapping[str, Any],
-    normalization: Mapping[str, Any],
+    stated: Mapping[str, Any] | None,
     folder: Path,
     resume: bool,
     progress: bool,
@@ -195,6 +195,8 @@ def _finetune(
     ):
         components = Components(session.plugins.registry, session.device.from_main)
         data, config = load_with_extra_images(task, session, config, open_dataset)
+        check_channels(data.images.channels, model, "the images")
+        normalization = normalization_of(data.images, stated)
         check_classes_of(model, session.device, config.size, data)
         module = task.build_module(model, config, data) if module is None else module
         recipe = task.recipe_for(model.backbone, freeze=config.freeze)

@@ -121,13 +121,21 @@ class InferenceSession:
         from ssl_seg.workflows.data import open_dataset, open_files
 
         options, shared = self.options.get("data", {}), self.loaded.pixels
-        if not isinstance(data_spec, str):
-            if (names := named_files(data_spec)) is not None:
-                return open_files(names, {**shared, **options})
-            (data_spec,) = data_spec
-        return open_dataset(
-            self.plugins.registry, TypedName(data_spec), split=split, options=options, shared=shared, **needs
-        )
+        names = None if isinstance(data_spec, str) else named_files(data_spec)
+        if names is not None:
+            return self._checked(open_files(names, {**shared, **options}), names[0])
+        (data_spec,) = [data_spec] if isinstance(data_spec, str) else data_spec
+        common: dict[str, Any] = {"split": split, "options": options, "shared": shared}
+        dataset = open_dataset(self.plugins.registry, TypedName(data_spec), **common, **needs)
+        return self._checked(dataset, data_spec)
+
+    def _checked(self, dataset: "Dataset", name: str) -> "Dataset":
+        """The dataset, whose images have as many channels as the network takes."""
+        from ssl_seg.data.canvases import channels_of
+        from ssl_seg.workflows.pixels import check_channels
+
+        check_channels(channels_of(dataset), self.loaded.backbone, f"the images of {name}")
+        return dataset
 
     def inputs(self, *datasets: "Dataset") -> Iterator[Path]:
         """The files that nothing may be written over: those of the data sets, and the run's own."""

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,7 +33,7 @@ class InitWeights:
         backbone, options: the network's name and its options.
         image_size: in pixels.
         normalization: `mean` and `std` that the weights were trained with.
-        range: the values of more than 8 bits that were black and white then, if stated.
+        pixels: how images were read then, as options of datasets: `range` and `bands`, as far as stated.
         prefix: of the set of tensors that is taken, where the file has several.
         canvas, precision: of the run that trained them, at the same image size, if stated.
     """
@@ -43,15 +43,23 @@ class InitWeights:
     options: Mapping[str, str]
     image_size: int
     normalization: dict[str, Any]
-    range: list[float] | None = None
+    pixels: Mapping[str, str] = field(default_factory=dict)
     prefix: str | None = None
     canvas: int | None = None
     precision: str | None = None
 
     def applied_to(self, config: R) -> R:
-        """The settings with the backbone, its options and the image size that the weights decide."""
+        """The settings with the backbone, its options, the image size and the bands that the weights decide."""
         found = replace(config, backbone=self.backbone, image_size=self.image_size)
+        own = config.o.get("data", {})
+        if not self.pixels.keys() <= own.keys():
+            found = found.with_options("data", {**self.pixels, **own})
         return found.with_options("backbone", self.options)
+
+    @property
+    def stated_normalization(self) -> dict[str, Any] | None:
+        """`normalization`, unless there are no weights that were trained with it."""
+        return None if self.path is None else self.normalization
 
     def load(self, backbone: "Backbone", print_line: Callable[[str], None], note: Note = _ignore) -> None:
         """Load all weights, or none.
@@ -125,6 +133,7 @@ def resolve_init_weights(
     from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD
     from ssl_seg.weights.backbone_file import read_metadata
     from ssl_seg.weights.publishers import find_weights
+    from ssl_seg.workflows.data import pixel_options
 
     if prefix is not None and not init:
         raise UsageError("--prefix chooses among the weights of --init", next="--init FILE --prefix teacher")
@@ -152,7 +161,7 @@ def resolve_init_weights(
         options,
         image_size,
         {"mean": tuple(mean), "std": tuple(std)},
-        metadata.get("range"),
+        pixel_options(metadata),
         prefix,
         metadata.get("canvas") if image_size == trained_at else None,
         metadata.get("precision"),

@@ -93,6 +93,8 @@ def evaluate_mask_folder(folder: Path, data: str, options: dict[str, dict[str, s
     dataset = open_dataset(registry, TypedName(data), split="val", masks=True, options=data_options)
     metadata = metadata_of_masks(dataset)
     files = [folder / name for name in mask_names(dataset, range(len(dataset)), metadata)]
+    georeferenced = [file.with_suffix(".tif") for file in files]  # as `predict` writes those of GeoTIFFs
+    files = [tiff if tiff.is_file() else file for file, tiff in zip(files, georeferenced, strict=True)]
     if faults := [(str(file), "no such file") for file in files if not file.is_file()]:
         what = f"{len(faults)} of {len(files)} masks are not in {folder}"
         where = ", ".join(Path(file).name for file, _ in faults[:_SHOWN])

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ssl_seg.data.bands import as_rgb
 from ssl_seg.data.canvases import WHOLE
 from ssl_seg.data.mask_files import downsample_mask
 from ssl_seg.data.pair_names import core_of
+from ssl_seg.data.tiff_bands import georeference, save_geotiff
 from ssl_seg.errors import SslSegError, UsageError, pluralize
-from ssl_seg.figures.masks import overlay, save_image, save_mask
+from ssl_seg.figures.masks import colorize_mask, overlay, save_image
 from ssl_seg.utils.interrupt import stopped_on_interrupt
 from ssl_seg.utils.outputs import output_path, output_paths, refuse_taken
 from ssl_seg.workflows.mask_metadata import mask_names
@@ -51,7 +53,11 @@ def predict_masks(
     dataset = session.dataset(images)
     names = [name for name, _ in dataset.samples]
     indices = images_among(names, metadata, session.progress.print_line)
-    writer = _MaskWriter(session, dataset, out, files, mask_names(dataset, indices, metadata), indices)
+    masks = [
+        _georeferenced(name, Path(dataset.file(index)))
+        for name, index in zip(mask_names(dataset, indices, metadata), indices, strict=True)
+    ]
+    writer = _MaskWriter(session, dataset, out, files, masks, indices)
     record = output_path(out, _RESULT)
     refuse_taken([*writer.paths(), *taken_record(record)], session.inputs(dataset), overwrite=files.overwrite)
     start, written = perf_counter(), 0
@@ -70,6 +76,12 @@ def predict_masks(
         if there := sum(output_path(out, name).exists() for name in writer.names):
             say_kept(error, f"{pluralize(there, 'mask')} in {out}")
         raise
+
+
+def _georeferenced(name: str, image: Path) -> str:
+    """The name of a mask, which is a GeoTIFF as its image is one."""
+    is_tiff = image.suffix.lower() in (".tif", ".tiff")
+    return f"{name.removesuffix('.png')}.tif" if is_tiff and georeference(image) else name
 
 
 def images_among(
@@ -146,12 +158,13 @@ class _MaskWriter:
         for kind, name in self._names(self.names[number]).items():
             path = output_path(self._out, name)
             if kind == "mask":
-                save_mask(path, mask, None if self._files.indices else self._colors)
+                pixels = mask if self._files.indices else colorize_mask(mask, self._colors)
+                self._save(path, pixels, index)
             elif kind == "overlay":
-                save_image(path, overlay(self._image(index, prediction), mask, self._colors))
+                self._save(path, overlay(self._image(index, prediction), mask, self._colors), index)
             elif kind == "uncertainty":
                 assert prediction.uncertainty is not None
-                save_image(path, downsample_mask(prediction.uncertainty, *size))
+                self._save(path, downsample_mask(prediction.uncertainty, *size), index)
             elif kind == "polygons":
                 write_geojson(path, self._outlines(mask, prediction), self._classes)
             else:
@@ -175,6 +188,15 @@ class _MaskWriter:
 
     def _image(self, index: int, prediction: MaskPrediction) -> "NDArray[np.uint8]":
         """An image at its full size, which the network may not have seen."""
-        if prediction.image.shape[:2] == self._dataset.size(index):
-            return prediction.image
-        return self._dataset.image(index, WHOLE)[0]
+        image = prediction.image
+        if image.shape[:2] != self._dataset.size(index):
+            image = self._dataset.image(index, WHOLE)[0]
+        return np.moveaxis(as_rgb(np.moveaxis(image, 2, 0)), 0, 2)
+
+    def _save(self, path: Path, pixels: "NDArray[np.uint8]", index: int) -> None:
+        """As PNG, or as GeoTIFF at the place of the image, as the ending says."""
+        tags = georeference(Path(self._dataset.file(index))) if path.suffix == ".tif" else None
+        if tags is None:
+            save_image(path, pixels)
+        else:
+            save_geotiff(path, pixels, tags)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ssl_seg.data.bands import as_rgb
 from ssl_seg.errors import UsageError, did_you_mean
 from ssl_seg.figures.masks import save_image, save_mask
 from ssl_seg.results.mask_snapshots import EXTREMES, epoch_dir
@@ -118,7 +119,7 @@ class MaskSnapshotWriter:
         save_mask(output_path(folder, f"{parent}/{epoch}/{name}"), mask, self._colors)
         target_pixels = target[:height, :width].numpy()
         save_mask(output_path(folder, f"{parent}/labels/{name}"), target_pixels, self._colors)
-        pixels = image[:, :height, :width].permute(1, 2, 0).contiguous().numpy()
+        pixels = as_rgb(image)[:, :height, :width].permute(1, 2, 0).contiguous().numpy()
         save_image(output_path(folder, f"{parent}/images/{name}"), pixels)
 
     def _write_metadata(self, name: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssl_seg.workflows.data import options_of_run, range_in
+from ssl_seg.workflows.data import options_of_run, pixels_in
 
 if TYPE_CHECKING:
     from ssl_seg.base import Backbone
@@ -32,7 +32,7 @@ def save_backbone_of_run(
         "mean": IMAGENET_MEAN,
         "std": IMAGENET_STD,
         "epochs": config.epochs,
-        **range_in(options_of_run(config.o)),
+        **pixels_in(options_of_run(config.o)),
     }
     save_backbone(folder / "backbone.safetensors", backbone, metadata | more)
 
@@ -64,5 +64,5 @@ def model_metadata(
         "metric_options": config.o.get("metric", {}),
         **normalization,
         **data,
-        **range_in(options_of_run(config.o)),
+        **pixels_in(options_of_run(config.o)),
     }

@@ -37,10 +37,11 @@ def check_classes_of(model: "Model", device: "Device", size: int, data: "Finetun
     import torch
 
     from ssl_seg.engine.inference import eval_mode
+    from ssl_seg.nn.layers import in_chans_of
 
     device.to_device(model)
     with torch.no_grad(), eval_mode(model):
-        outputs = model(torch.zeros(1, 3, size, size, device=device.device)).shape[1]
+        outputs = model(torch.zeros(1, in_chans_of(model), size, size, device=device.device)).shape[1]
     if outputs != len(data.classes):
         raise UsageError(
             f"the model predicts {outputs} classes, and the data have {len(data.classes)}",

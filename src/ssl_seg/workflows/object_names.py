@@ -51,6 +51,17 @@ def with_settings(config: K, settings: dict[str, Any]) -> K:
     return checked
 
 
+def stated_normalization(
+    mean: tuple[float, ...] | None, std: tuple[float, ...] | None
+) -> dict[str, Any] | None:
+    """What is stated, with ImageNet's numbers for the other one; None if nothing is."""
+    from ssl_seg.augment.views import IMAGENET_MEAN, IMAGENET_STD
+
+    return (
+        None if mean is None and std is None else {"mean": mean or IMAGENET_MEAN, "std": std or IMAGENET_STD}
+    )
+
+
 def dataset_name(dataset: "Dataset") -> str:
     """`Arrays(120)`: its kind, and how many images it has."""
     return f"{type(dataset).__name__}({len(dataset)})"

@@ -63,9 +63,9 @@ def pack_images(
     from ssl_seg.plugins import load_plugins
     from ssl_seg.workflows.data import open_dataset
 
-    if "range" in options:
+    if kept := [name for name in ("range", "bands") if name in options]:
         raise UsageError(
-            "shards have 8 bits a channel, and do not keep data.range",
+            f"shards have three colours of 8 bits, and do not keep data.{kept[0]}",
             next="use the images themselves as DATA",
         )
     _check_folder(out)

@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING, Any
 from ssl_seg.errors import pluralize
 from ssl_seg.workflows.batch_size import with_batch_size
 from ssl_seg.workflows.config import PretrainConfig
+from ssl_seg.workflows.pixels import (
+    check_channels,
+    normalization_of,
+    print_left_out,
+    with_in_chans,
+    with_measured_range,
+)
 from ssl_seg.workflows.run_result import RunResult
 from ssl_seg.workflows.session import Session, open_session
 
 if TYPE_CHECKING:
     from ssl_seg.base import Dataset, SSLMethod
+    from ssl_seg.engine.run_dir import Run
     from ssl_seg.workflows.components import Components
 
 
@@ -26,13 +34,22 @@ def pretrain_by_names(config: PretrainConfig, folder: Path, *, resume: bool) -> 
         config = with_canonical_names(config, session.plugins.registry)
         components = Components(session.plugins.registry, session.device.from_main)
         init = init_of_pretraining(config)
-        backbone, config = components.backbone(init.applied_to(config), early=session.run_dir.is_early)
+        config = init.applied_to(config)
+        data = components.dataset("data", config.data, config.o)
+        config = with_in_chans(with_measured_range(config, data), data.channels, components.registry)
+        backbone, config = components.backbone(config, early=session.run_dir.is_early)
         if not session.run_dir.resume:
             init.load(backbone, session.progress.print_line, components.resolved.add)
-        method = components.method_with_teacher(config, backbone, session.progress, init.normalization)
+        # of other bands than colours the images are needed to know it
+        normalization = init.stated_normalization
+        if data.bands or data.channels != 3:
+            images = session.image_cache(data, config)
+            normalization = normalization_of(images, normalization, session.progress.print_line)
+        of_views = normalization or init.normalization
+        method = components.method_with_teacher(config, backbone, session.progress, of_views)
         config = config.resolved(method.recipe, f"ssl method {config.ssl}", session.started)
-        data, probe = components.dataset("data", config.data, config.o), components.probe_dataset(config)
-        run_pretraining(session, config, method, data, probe, components, init.normalization)
+        probe = components.probe_dataset(config)
+        run_pretraining(session, config, method, data, probe, components, normalization)
     return RunResult(folder, forecast=session.forecast)
 
 
@@ -43,7 +60,7 @@ def run_pretraining(
     data: "Dataset",
     probe_data: "Dataset | None",
     components: "Components",
-    normalization: Mapping[str, Any],
+    stated: Mapping[str, Any] | None,
 ) -> None:
     """Train a method, and leave the run's folder complete.
 
@@ -51,7 +68,7 @@ def run_pretraining(
         config: resolved.
         probe_data: labelled images, on which features are measured on the way.
         components: builds the metric of the probe, and knows every option.
-        normalization: `mean` and `std` of images in [0, 1].
+        stated: `mean` and `std` of images in [0, 1]; None: see `normalization_of`.
     """
     from ssl_seg.data.label_checks import require_labels
     from ssl_seg.engine.flops import training_flops
@@ -66,21 +83,23 @@ def run_pretraining(
     images = session.image_cache(data, config)
     if method.needs_labels:
         require_labels(images, config.data, config.ssl)
+    check_channels(images.channels, method, "the images")
+    normalization = normalization_of(images, stated, print_line)
     probe = open_probe(session, config, probe_data, components, normalization) if probe_data else None
     caches = {"data": images, **({"probe": probe.images} if probe else {})}
     augmentation = method_views(method, config, normalization)
     loader = open_loader(images, config, device, augmentation.draw)
     optimizer, schedule = configure_optimizer(config, method, loader.steps_per_epoch, early=run_dir.is_early)
     warn_of_accumulation(config.accumulate, method, config.ssl)
-    components.resolved.add_views(method.views)
-    first = loader.batch_at(0)
-    views = views_for(method, augmentation, first)
+    components.resolved.add_views(augmentation.views)
+    views = views_for(method, augmentation, first := loader.batch_at(0))
     costs = {} if run_dir.resume else {"flops_per_image": training_flops(method, views, device)}
     record_settings(session, config, caches, method, loader.steps_per_epoch, components.resolved, costs)
     session.announce(
         f"{config.ssl} on {config.backbone}: {len(images)} images, {pluralize(config.epochs, 'epoch')} of "
         f"{pluralize(loader.steps_per_epoch, 'step')}, {device.describe()}"
     )
+    print_left_out(method.views, images.channels, print_line)
     if probe and not run_dir.resume:
         measure_untrained(session, method, probe, images, config.init)
     session.save_view_sheet(first.images, views, **normalization)
@@ -93,6 +112,11 @@ def run_pretraining(
         save_backbone_of_run(run_dir.folder, method.backbone, config, device.precision, **about)
     session.finish(steps)
     if device.is_main:
-        last = (run_dir.scores() or [{}])[-1]  # of a finished run of 0.1.0 they may be lost
-        scores = ", ".join(f"{name} {last[name]:.3f}" for name in last if name.startswith(("loss", "probe")))
-        print_line(f"finished: {scores}", f"weights: {run_dir.folder / 'backbone.safetensors'}")
+        print_line(*_summary(run_dir))
+
+
+def _summary(run_dir: "Run") -> list[str]:
+    """The scores of the last epoch, and where the weights are."""
+    last = (run_dir.scores() or [{}])[-1]  # of a finished run of 0.1.0 they may be lost
+    scores = ", ".join(f"{name} {last[name]:.3f}" for name in last if name.startswith(("loss", "probe")))
+    return [f"finished: {scores}", f"weights: {run_dir.folder / 'backbone.safetensors'}"]

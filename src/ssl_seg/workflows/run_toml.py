@@ -114,6 +114,7 @@ def _images_of(images: ImageCache) -> dict[str, Any]:
         "canvas": images.canvas,
         "fingerprint": images.fingerprint,
         "fingerprint_of": FINGERPRINT,
+        **images.statistics,
         **images.notes,
     }
 

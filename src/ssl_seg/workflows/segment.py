@@ -160,7 +160,6 @@ def build_batches(setup: "SegmentationSetup", sampler: "ShuffleSampler") -> "Bat
     import numpy as np
     import torch
 
-    from ssl_seg.augment.views import normalize_images
     from ssl_seg.figures.masks import colorize_mask
     from ssl_seg.workflows.batches import augmentation_of, draws_of, micro_batches, open_loader
 
@@ -180,8 +179,8 @@ def build_batches(setup: "SegmentationSetup", sampler: "ShuffleSampler") -> "Bat
     crops, masks, *_ = inputs_of(first := loader.batch_at(0))
     colors = np.array(setup.data.metadata["colours"], dtype=np.uint8)
     colored = torch.from_numpy(colorize_mask(masks.byte().cpu().numpy(), colors)).permute(0, 3, 1, 2)
-    sheet, names = [crops, normalize_images(colored, **normalization)], ("image", "view", "mask")
-    setup.session.save_view_sheet(first.images, sheet, names=names, **normalization)
+    sheet = {"painted": colored, "names": ("image", "view", "mask"), **normalization}
+    setup.session.save_view_sheet(first.images, [crops], **sheet)
     return lambda step: micro_batches(inputs_of(loader.batch_at(step)), config.accumulate)
 
 

@@ -11,6 +11,7 @@ from ssl_seg.augment.views import normalize_images
 from ssl_seg.distributed.collectives import all_reduce_sum
 from ssl_seg.engine.calibration import SampledPixels, calibrate
 from ssl_seg.engine.inference import eval_mode
+from ssl_seg.nn.layers import in_chans_of
 from ssl_seg.results.iou import by_difficulty
 from ssl_seg.tasks.segmentation import full_image_logits
 from ssl_seg.utils.files import atomic_file
@@ -164,4 +165,5 @@ class SegmentationValidator:
         sizes = self.images.sizes.unique(dim=0)[:_SIZES].tolist()
         with eval_mode(self.model), self.device.autocast():
             for height, width in sizes:
-                self.model(torch.zeros(1, 3, height, width, device=self.device.device))
+                images = torch.zeros(1, in_chans_of(self.model), height, width, device=self.device.device)
+                self.model(images)

@@ -97,6 +97,8 @@ class Session:
 
         if self.device.is_main and not self.run_dir.resume and not self.trial:
             first = [view[:8] for view in views]
+            if (painted := options.get("painted")) is not None:
+                options["painted"] = painted[:8]
             path = self.run_dir.folder / "figures" / "views.png"
             draw_views(path, images[: len(first[0])], first, **options)
 

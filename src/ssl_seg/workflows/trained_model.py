@@ -1,7 +1,7 @@
 """A finished run, opened again: what `evaluate`, `predict` and `embed` begin with."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,7 +26,7 @@ class LoadedModel:
         normalization: `mean` and `std`.
         canvas: to what images are reduced before anything else, as in the run.
         precision: of the run, if it is stated.
-        range: the values of more than 8 bits that were black and white in training, if stated.
+        pixels: options of datasets with which images are read as they were in training: `range` and `bands`.
     """
 
     backbone: "Backbone"
@@ -36,12 +36,7 @@ class LoadedModel:
     normalization: dict[str, Any]
     canvas: int
     precision: str | None = None
-    range: list[float] | None = None
-
-    @property
-    def pixels(self) -> dict[str, str]:
-        """Options of datasets with which images are read as they were in training."""
-        return {"range": ",".join(map(str, self.range))} if self.range else {}
+    pixels: Mapping[str, str] = field(default_factory=dict)
 
 
 def open_model(
@@ -91,13 +86,14 @@ def _model(
     from ssl_seg.data.canvases import WHOLE
     from ssl_seg.weights.load import build_model
     from ssl_seg.weights.model_file import load_model, read_model_metadata
+    from ssl_seg.workflows.data import pixel_options
 
     metadata = read_model_metadata(file)
     model = build_model(metadata, plugins.registry, file, backbone=backbone, head=head)
     load_model(file, model)
     normalization = {"mean": tuple(metadata["mean"]), "std": tuple(metadata["std"])}
     canvas = WHOLE if metadata["task"] == "segment" else 2 * metadata["image_size"]  # of version 0.1.0
-    stated = metadata.get("canvas", canvas), metadata.get("precision"), metadata.get("range")
+    stated = metadata.get("canvas", canvas), metadata.get("precision"), pixel_options(metadata)
     return LoadedModel(model.backbone, model, metadata, metadata["image_size"], normalization, *stated)
 
 
@@ -113,5 +109,5 @@ def _backbone(
     init = resolve_init_weights(path, backbone=name, options={}, image_size=image_size, any_size=True)
     backbone = plugins.registry.build("backbones", init.backbone, options=init.options)
     init.load(backbone, print_line)
-    stated = init.canvas or 2 * init.image_size, init.precision, init.range
+    stated = init.canvas or 2 * init.image_size, init.precision, init.pixels
     return LoadedModel(backbone, None, {}, init.image_size, init.normalization, *stated)

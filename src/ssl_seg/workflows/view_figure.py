@@ -34,6 +34,7 @@ def draw_training_views(
     """
     import numpy as np
 
+    from ssl_seg.augment.recipes import of_channels
     from ssl_seg.augment.views import augment as augmented
     from ssl_seg.data.canvases import WHOLE
     from ssl_seg.figures.views import draw_views
@@ -41,6 +42,7 @@ def draw_training_views(
     from ssl_seg.utils.progress import ProgressDisplay
     from ssl_seg.workflows.data import open_dataset, open_images
     from ssl_seg.workflows.mask_metadata import metadata_of_masks, print_classes
+    from ssl_seg.workflows.pixels import normalization_of
 
     if ssl is not None and (masks or augment):
         raise UsageError("--ssl cannot be combined with --augment or --masks")
@@ -57,10 +59,14 @@ def draw_training_views(
         canvas = WHOLE if masks else 2 * size
         image_cache = open_images(dataset, canvas, console, cache=cache, bad_images=bad_images)
     batch = first_batch(image_cache, count, seed)
-    sampling: dict[str, Any] = {"seed": seed, "epoch": batch.epoch, "size": size}
+    normalization = normalization_of(image_cache, None)
+    sampling: dict[str, Any] = {"seed": seed, "epoch": batch.epoch, "size": size, **normalization}
+    sheet: dict[str, Any] = dict(normalization)
     if masks:
         colours = np.array(metadata_of_masks(dataset)["colours"], dtype=np.uint8)
-        views = paired_views(batch, image_cache.sizes, augment or "light", colours, sampling)
+        view, painted = paired_views(batch, image_cache.sizes, augment or "light", colours, sampling)
+        views, sheet = [view], {"painted": painted, "names": _COLUMNS, **normalization}
     else:
+        recipes = of_channels(recipes, image_cache.channels)[0]
         views = augmented(batch.images, recipes, batch.sizes, batch.samples, **sampling)
-    draw_views(out, batch.images, views, names=_COLUMNS if masks else None)
+    draw_views(out, batch.images, views, **sheet)

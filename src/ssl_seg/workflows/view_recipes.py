@@ -42,16 +42,15 @@ def recipes_of(
 
 def paired_views(
     batch: "Batch", sizes: "Tensor", augment: str, colours: "NDArray[np.uint8]", fixed: dict[str, Any]
-) -> list["Tensor"]:
-    """The view of each image, and of its mask in colours."""
+) -> tuple["Tensor", "Tensor"]:
+    """The view of each image, and that of its mask in colours, uint8."""
     import torch
 
     from ssl_seg.augment.recipes import segmentation_view
-    from ssl_seg.augment.views import augment_with_masks, normalize_images
+    from ssl_seg.augment.views import augment_with_masks
     from ssl_seg.figures.masks import colorize_mask
 
     assert batch.masks is not None
     view = segmentation_view(augment, fixed["size"], sizes)
     images, marks = augment_with_masks(batch.images, batch.masks, batch.sizes, batch.samples, view, **fixed)
-    painted = torch.from_numpy(colorize_mask(marks.byte().numpy(), colours)).permute(0, 3, 1, 2)
-    return [images, normalize_images(painted)]
+    return images, torch.from_numpy(colorize_mask(marks.byte().numpy(), colours)).permute(0, 3, 1, 2)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ssl_seg.base import Backbone, Head, Model
 from ssl_seg.figures.architecture.network import IMAGE, Kind, Network, Part
 from ssl_seg.figures.architecture.trace import Operation, Shape, Trace, trace
+from ssl_seg.nn.layers import in_chans_of
 
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear)
 _LISTS = (nn.ModuleList, nn.ModuleDict)
@@ -48,7 +49,8 @@ def describe(model: Model | Backbone, size: tuple[int, int], title: str) -> Netw
         head = [*head[:-1], *_to_size(head[-1], found.shapes["head"])]
     columns = tuple(tuple(column) for _, column in groupby(head, lambda part: part.takes))
     network = Network(title, size, stages, columns)
-    return replace(network, unused=sum(p.numel() for p in whole.parameters()) - network.parameters)
+    unused = sum(p.numel() for p in whole.parameters()) - network.parameters
+    return replace(network, unused=unused, channels=in_chans_of(whole))
 
 
 class _NoHead(Head):

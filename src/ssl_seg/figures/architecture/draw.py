@@ -80,7 +80,7 @@ def architecture(networks: Sequence[Network]) -> Any:
 
 
 def _groups(network: Network) -> list[tuple[Part, ...]]:
-    image = Part(IMAGE, IMAGE, "", "image", (3, *network.size))
+    image = Part(IMAGE, IMAGE, "", "image", (network.channels, *network.size))
     return [(image,), *((stage,) for stage in network.stages), *network.head]
 
 

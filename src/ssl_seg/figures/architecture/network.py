@@ -47,6 +47,7 @@ class Network:
         size: height and width of the image.
         stages: one for each map of the pyramid, shallow to deep.
         head: columns in the order of the data; parts of one column are branches side by side.
+        channels: of the image.
         unused: parameters that no part uses in evaluation, as those of an auxiliary head.
     """
 
@@ -55,6 +56,7 @@ class Network:
     stages: tuple[Part, ...]
     head: tuple[tuple[Part, ...], ...] = ()
     unused: int = 0
+    channels: int = 3
 
     def parts(self) -> list[Part]:
         """All parts, stages first."""

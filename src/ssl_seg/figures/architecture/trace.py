@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from ssl_seg.base import Model
+from ssl_seg.nn.layers import in_chans_of
 
 Shape = tuple[int, ...]
 _ATEN = torch.ops.aten
@@ -101,7 +102,7 @@ def trace(model: Model, size: tuple[int, int]) -> Trace:
 def _run(model: Model, size: tuple[int, int], device: str) -> Trace:
     parameters = {name: p.detach().to(device) for name, p in model.named_parameters()}
     buffers = {name: buffer.to(device) for name, buffer in model.named_buffers()}
-    images = torch.zeros(1, 3, *size, device=device)
+    images = torch.zeros(1, in_chans_of(model), *size, device=device)
     recorder = _Recorder(model, parameters.values(), images)
     enter, leave = register_module_forward_pre_hook, register_module_forward_hook
     with enter(recorder.enter), leave(recorder.leave), recorder:

@@ -1,0 +1,91 @@
+"""Tables of Hugging Face's `datasets`, on this disk: folders of `save_to_disk`, and of Parquet files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ssl_seg.data.arrow_tables import ArrowTable, find_tables
+from ssl_seg.data.contained import ContainedDataset
+from ssl_seg.data.files import FileList
+from ssl_seg.errors import DataError
+from ssl_seg.hooks import hookimpl
+from ssl_seg.utils.home import expanded
+from ssl_seg.utils.text import split_names
+
+
+class ArrowDataset(ContainedDataset):
+    """Images in a column of Arrow or Parquet files, read when they are asked for.
+
+    Args:
+        root: the folder.
+        table: its files.
+        image, label, mask: names of columns; None: as their types and names say.
+        classes: names of the classes; none: as the table has them.
+        range: see `ContainedDataset`.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        table: ArrowTable,
+        image: str | None,
+        label: str | None,
+        mask: str | None,
+        classes: Sequence[str],
+        range: tuple[float, ...] | None,
+    ) -> None:
+        self._table = table
+        self._image, self._mask = table.image_columns(image, mask)
+        names, targets = ([], [-1] * len(table)) if self._mask else table.labels(label)
+        own = list(classes) if classes else names
+        if len(own) < len(names):
+            raise DataError(
+                f"{len(own)} names for {len(names)} classes", next="-o data.classes=NAME,NAME,..."
+            )
+        pairs = ((f"{index:08d}", target) for index, target in enumerate(targets))
+        super().__init__(root, FileList(pairs), own, masks=bool(self._mask), range=range)
+        self.require_classes()
+
+    def place(self, index: int) -> tuple[Path, str]:
+        path, row = self._table.place(index)
+        return path, f"row {row}"
+
+    def encoded(self, index: int) -> bytes:
+        return self._table.content(index, self._image)
+
+    def encoded_mask(self, index: int) -> bytes:
+        return self._table.content(index, self._mask)
+
+
+def hf(
+    root: str,
+    split: str,
+    *,
+    image: str | None = None,
+    label: str | None = None,
+    mask: str | None = None,
+    classes: str = "",
+    range: tuple[float, ...] | None = None,
+) -> ArrowDataset:
+    """A data set of Hugging Face that `save_to_disk` or `to_parquet` has written.
+
+    Args:
+        root: the folder, or a Parquet file. Nothing is downloaded.
+        split: `train`, `val` or `test`, which finds subfolders and files of these names in any spelling.
+        image: column of the images. Default: the first one of images that is not named after masks.
+        label: column of the labels. Default: the first one of class labels, or `label`.
+        mask: column of masks of class indices. Default: one of images named `mask`, `label`, `annotation` or the like.
+        classes: names of the classes, `sea,land`, in order. Default: as the table has them; of masks they must be given.
+        range: values that become black and white in images of more than 8 bits.
+
+    Raises:
+        DataError: pyarrow is not installed, no such files or columns, or images that lie elsewhere.
+    """
+    folder = expanded(root)
+    return ArrowDataset(
+        folder, ArrowTable(find_tables(folder, split)), image, label, mask, split_names(classes), range
+    )
+
+
+@hookimpl
+def datasets() -> dict[str, object]:
+    return {"hf": hf}
