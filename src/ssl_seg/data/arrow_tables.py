@@ -117,7 +117,7 @@ class ArrowTable:
         path, group, _ = self._parts[part]
         return path, group, index - (self._ends[part - 1] if part else 0)
 
-    def place(self, index: int) -> tuple[Path, int]:
+    def location(self, index: int) -> tuple[Path, int]:
         """The file of a row, and its number there."""
         part = bisect_right(self._ends, index)
         path, _, first = self._parts[part]

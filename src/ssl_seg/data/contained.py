@@ -61,20 +61,20 @@ class ContainedDataset(Dataset):
         """The bytes of a mask, as `encoded`."""
         raise NotImplementedError
 
-    def place(self, index: int) -> tuple[Path, str]:
+    def location(self, index: int) -> tuple[Path, str]:
         """The file that holds an image, and where in it."""
         raise NotImplementedError
 
     def origin(self, index: int) -> str:
-        path, where = self.place(index)
+        path, where = self.location(index)
         return f"{path}, {where}"
 
     def file(self, index: int) -> str:
-        return str(self.place(index)[0])
+        return str(self.location(index)[0])
 
     def identity(self, index: int) -> str:
-        """Name and place of the image, and the content of the whole file that it lies in."""
-        path, where = self.place(index)
+        """Name and location of the image, and the content of the whole file that it lies in."""
+        path, where = self.location(index)
         with self._lock:
             if path not in self._digests:
                 self._digests[path] = content_digest(str(path))

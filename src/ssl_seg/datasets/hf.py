@@ -45,8 +45,8 @@ class ArrowDataset(ContainedDataset):
         super().__init__(root, FileList(pairs), own, masks=bool(self._mask), range=range)
         self.require_classes()
 
-    def place(self, index: int) -> tuple[Path, str]:
-        path, row = self._table.place(index)
+    def location(self, index: int) -> tuple[Path, str]:
+        path, row = self._table.location(index)
         return path, f"row {row}"
 
     def encoded(self, index: int) -> bytes:

@@ -1,17 +1,15 @@
-"""Data sets that torchvision has put on this disk; never downloaded, and no pickle of theirs is trusted."""
+"""Data sets that torchvision has put on this disk; never downloaded, and never unpickled."""
 
 import hashlib
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from ssl_seg.base import Dataset
-from ssl_seg.data.arrays import Arrays
 from ssl_seg.errors import DataError, UsageError, did_you_mean
 from ssl_seg.hooks import hookimpl
 from ssl_seg.utils.home import expanded
@@ -31,40 +29,8 @@ _BY_NAME = (
 )
 _WHOLE = ("EuroSAT", "Caltech101", "SUN397")
 _OTHER_NAMES = {"OxfordIIITPet": {"train": "trainval"}, "Country211": {"val": "valid"}}
-_CIFAR = {
-    "CIFAR10": (
-        "cifar-10-batches-py",
-        [f"data_batch_{n}" for n in (1, 2, 3, 4, 5)],
-        ["test_batch"],
-        "batches.meta",
-        "label_names",
-    ),
-    "CIFAR100": ("cifar-100-python", ["train"], ["test"], "meta", "fine_label_names"),
-}
-_NAMES = (*_CIFAR, *_BY_FLAG, *_BY_NAME, *_WHOLE)
-_HARMLESS = frozenset(
-    {
-        ("_codecs", "encode"),
-        ("numpy", "dtype"),
-        ("numpy", "ndarray"),
-        ("numpy._core.multiarray", "_reconstruct"),
-        ("numpy.core.multiarray", "_reconstruct"),
-    }
-)
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Reads arrays and plain values, and calls nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """See `pickle`.
-
-        Raises:
-            UnpicklingError: the pickle asks for something else.
-        """
-        if (module, name) in _HARMLESS:
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, and holds arrays only")
+_PICKLED = ("CIFAR10", "CIFAR100", "ImageNet", "CelebA", "Places365")
+_NAMES = (*_BY_FLAG, *_BY_NAME, *_WHOLE)
 
 
 class TorchvisionDataset(Dataset):
@@ -102,9 +68,9 @@ class TorchvisionDataset(Dataset):
 
 
 def torchvision(root: str, split: str) -> Dataset:
-    """A data set that torchvision has written: `torchvision:CIFAR10:FOLDER`, where FOLDER is its `root`.
+    """A data set that torchvision has written: `torchvision:STL10:FOLDER`, where FOLDER is its `root`.
 
-    CIFAR10, CIFAR100, MNIST, FashionMNIST, KMNIST, USPS, STL10, SVHN, GTSRB, Food101, Flowers102, DTD, FGVCAircraft,
+    MNIST, FashionMNIST, KMNIST, USPS, STL10, SVHN, GTSRB, Food101, Flowers102, DTD, FGVCAircraft,
     OxfordIIITPet, Country211, EuroSAT, Caltech101, SUN397.
 
     Args:
@@ -112,20 +78,23 @@ def torchvision(root: str, split: str) -> Dataset:
         split: `train` (the default), `val` or `test`, as far as the data set has it; `val` may be its test images.
 
     Raises:
-        UsageError: no such name. DataError: it is not in the folder, or its files are damaged.
+        UsageError: no such name. DataError: it is not in the folder, its files are damaged, or it is pickled as CIFAR is.
     """
-    name, _, place = root.partition(":")
+    name, _, location = root.partition(":")
+    if name.lower() in {each.lower() for each in _PICKLED}:
+        raise DataError(
+            f"{name} of torchvision is read by unpickling, which can run code; it was not opened",
+            next="write its images into a folder for each class: image_folder:FOLDER; docs/data.md has the lines",
+        )
     known = {each.lower(): each for each in _NAMES}
-    if name.lower() not in known or not place:
+    if name.lower() not in known or not location:
         what = (
             f"no data set {name!r} of torchvision{did_you_mean(name, _NAMES)}"
             if name.lower() not in known
             else "no folder"
         )
         raise UsageError(what, next=f"torchvision:NAME:FOLDER with one of {', '.join(_NAMES)}")
-    name, folder = known[name.lower()], expanded(place)
-    if name in _CIFAR:
-        return _cifar(name, folder, train=split in ("", "train"))
+    name, folder = known[name.lower()], expanded(location)
     source = _opened(name, folder, split or "train")
     targets = _targets(source)
     named: Any = getattr(source, "classes", None) or getattr(source, "categories", ())
@@ -164,44 +133,6 @@ def _targets(source: Any) -> list[int]:
         if values is not None:
             return [int(value) for value in values]
     return [int(target) for _, target in source._samples]
-
-
-def _cifar(name: str, folder: Path, *, train: bool) -> Arrays:
-    base, training, test, meta, names = _CIFAR[name]
-    parts = [_unpickled(folder / base / file) for file in (training if train else test)]
-    try:
-        images = np.concatenate([np.asarray(part["data"], dtype=np.uint8) for part in parts])
-        labels = np.concatenate([np.asarray(part.get("labels", part.get("fine_labels"))) for part in parts])
-        classes = [str(each) for each in _unpickled(folder / base / meta)[names]]
-        pixels = images.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-        return Arrays(
-            pixels, labels.astype(np.int64), classes=classes, name=f"{name}-{'train' if train else 'test'}"
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{name} in {folder} is damaged: {error}", next="download it again") from error
-
-
-def _unpickled(path: Path) -> dict[str, Any]:
-    """The values of a file of CIFAR, of which no code is run.
-
-    Raises:
-        DataError: it is not there, is damaged, or asks for more than arrays.
-    """
-
-    def read(file: IO[bytes]) -> Any:
-        return _ArrayUnpickler(file, encoding="latin1").load()
-
-    try:
-        with path.open("rb") as file:
-            found = read(file)
-    except OSError as error:
-        way = "torchvision.datasets.CIFAR10(FOLDER, download=True)  # in Python"
-        raise DataError(f"cannot read {path}: {error.strerror}", next=way) from error
-    except Exception as error:  # a damaged pickle raises many kinds
-        raise DataError(f"cannot read {path}: {error}", next="download it again") from error
-    if not isinstance(found, dict):
-        raise DataError(f"cannot read {path}: no table of values", next="download it again")
-    return found
 
 
 @hookimpl

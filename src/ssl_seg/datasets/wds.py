@@ -39,7 +39,7 @@ class TarDataset(ContainedDataset):
         )
         self.require_classes()
 
-    def place(self, index: int) -> tuple[Path, str]:
+    def location(self, index: int) -> tuple[Path, str]:
         shard, offset, length = self._members.image_at(index)
         return self._paths[shard], f"bytes {offset} to {offset + length}"
 
@@ -49,13 +49,13 @@ class TarDataset(ContainedDataset):
     def encoded_mask(self, index: int) -> bytes:
         return self._read(self._members.mask_at(index))
 
-    def _read(self, place: Place) -> bytes:
+    def _read(self, location: Place) -> bytes:
         try:
-            with self._paths[place.shard].open("rb") as file:
-                content = os.pread(file.fileno(), place.length, place.offset)
+            with self._paths[location.shard].open("rb") as file:
+                content = os.pread(file.fileno(), location.length, location.offset)
         except OSError as error:
-            raise ValueError(f"{self._paths[place.shard]}: {error.strerror}") from error
-        if len(content) < place.length:
+            raise ValueError(f"{self._paths[location.shard]}: {error.strerror}") from error
+        if len(content) < location.length:
             raise ValueError("the shard is truncated")
         return content
 
