@@ -383,7 +383,7 @@ def test_masks_of_other_programs(run, cli, tiles, tmp_path):
 
 ABSOLUTE = '''
 from pathlib import Path
-from ssl_seg.data.files import FileList
+from ssl_seg.data.file_list import FileList
 from ssl_seg.datasets.mask_pairs import mask_pairs
 
 def absolute(root, split):

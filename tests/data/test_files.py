@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ssl_seg.data.files import FileDataset, FileList, find_images
+from ssl_seg.data.file_list import FileList
+from ssl_seg.data.files import FileDataset, find_images
 from ssl_seg.errors import DataError
 from ssl_seg.testing import check_dataset
 

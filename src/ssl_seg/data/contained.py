@@ -5,6 +5,7 @@ import io
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from ssl_seg.base import IGNORE_INDEX, Dataset
 from ssl_seg.data.decode import describe_error, read_image, read_size
 from ssl_seg.data.file_digests import content_digest
-from ssl_seg.data.files import FileList
+from ssl_seg.data.file_list import FileList
 from ssl_seg.data.image_file import open_image
 from ssl_seg.data.levels import Levels
 from ssl_seg.data.mask_files import downsample_mask
@@ -21,33 +22,8 @@ from ssl_seg.errors import DataError
 _INSPECTED = 16
 
 
-class ContainedDataset(Dataset):
-    """Encoded images, whose bytes a subclass reads; masks are images of class indices.
-
-    Args:
-        container: the folder or file, for messages.
-        samples: name and class index of each.
-        classes: names of the classes.
-        masks: whether there is a mask for each.
-        range: the values that become black and white in images of more than 8 bits.
-    """
-
-    samples: FileList
-
-    def __init__(
-        self,
-        container: Path,
-        samples: FileList,
-        classes: Sequence[str],
-        *,
-        masks: bool = False,
-        range: tuple[float, ...] | None = None,
-    ) -> None:
-        self.container, self.samples, self.classes, self.masks = container, samples, list(classes), masks
-        self.levels = Levels(range)
-        self.levels.check(1)
-        self._digests: dict[Path, str] = {}
-        self._lock, self._last = threading.Lock(), threading.local()
+class Container(Protocol):
+    """Where the bytes of images lie."""
 
     def encoded(self, index: int) -> bytes:
         """The bytes of an image file.
@@ -55,26 +31,59 @@ class ContainedDataset(Dataset):
         Raises:
             ValueError: it cannot be read.
         """
-        raise NotImplementedError
 
     def encoded_mask(self, index: int) -> bytes:
         """The bytes of a mask, as `encoded`."""
-        raise NotImplementedError
 
     def location(self, index: int) -> tuple[Path, str]:
         """The file that holds an image, and where in it."""
-        raise NotImplementedError
+
+
+class ContainedDataset(Dataset):
+    """Encoded images in a container; masks are images of class indices.
+
+    Args:
+        root: the folder or file, for messages.
+        container: gives the bytes.
+        samples: name and class index of each.
+        classes: names of the classes.
+        masks: whether there is a mask for each.
+        range: the values that become black and white in images of more than 8 bits.
+
+    Raises:
+        DataError: the classes of masks are not named.
+    """
+
+    samples: FileList
+
+    def __init__(
+        self,
+        root: Path,
+        container: Container,
+        samples: FileList,
+        classes: Sequence[str],
+        *,
+        masks: bool = False,
+        range: tuple[float, ...] | None = None,
+    ) -> None:
+        self.container_root, self._container = root, container
+        self.samples, self.classes, self.masks = samples, list(classes), masks
+        self.levels = Levels(range)
+        self.levels.check(1)
+        self._digests: dict[Path, str] = {}
+        self._lock, self._last = threading.Lock(), threading.local()
+        self._require_classes()
 
     def origin(self, index: int) -> str:
-        path, where = self.location(index)
+        path, where = self._container.location(index)
         return f"{path}, {where}"
 
     def file(self, index: int) -> str:
-        return str(self.location(index)[0])
+        return str(self._container.location(index)[0])
 
     def identity(self, index: int) -> str:
         """Name and location of the image, and the content of the whole file that it lies in."""
-        path, where = self.location(index)
+        path, where = self._container.location(index)
         with self._lock:
             if path not in self._digests:
                 self._digests[path] = content_digest(str(path))
@@ -83,10 +92,10 @@ class ContainedDataset(Dataset):
         return f"{name}\0{where} {self._digests[path]}{self.levels}{classes}"
 
     def size(self, index: int) -> tuple[int, int]:
-        return read_size(self.encoded(index))
+        return read_size(self._container.encoded(index))
 
     def image(self, index: int, canvas: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-        image, size = read_image(self.encoded(index), canvas, self.levels)
+        image, size = read_image(self._container.encoded(index), canvas, self.levels)
         self._last.seen = (index, canvas), image.shape[:2], size  # `mask` mostly follows, in this thread
         return image, size
 
@@ -96,7 +105,7 @@ class ContainedDataset(Dataset):
         Raises:
             ValueError: the mask cannot be read, has a value that is no class, or another size than its image.
         """
-        values = index_mask(self.encoded_mask(index))
+        values = index_mask(self._container.encoded_mask(index))
         others = values[(values >= len(self.classes)) & (values != IGNORE_INDEX)]
         if others.size:
             raise ValueError(f"its mask holds {int(others[0])}, and there are {len(self.classes)} classes")
@@ -109,7 +118,7 @@ class ContainedDataset(Dataset):
             )
         return downsample_mask(values, height, width)
 
-    def require_classes(self) -> None:
+    def _require_classes(self) -> None:
         """See that the classes of masks are named.
 
         Raises:
@@ -120,16 +129,20 @@ class ContainedDataset(Dataset):
         rows = np.linspace(0, len(self) - 1, min(len(self), _INSPECTED)).astype(np.int64).tolist()
         try:
             held = sorted(
-                {int(value) for row in rows for value in np.unique(index_mask(self.encoded_mask(row)))}
+                {
+                    int(value)
+                    for row in rows
+                    for value in np.unique(index_mask(self._container.encoded_mask(row)))
+                }
             )
         except ValueError as error:
             raise DataError(
-                f"masks in {self.container}: {error}", next="masks of class indices, as PNG"
+                f"masks in {self.container_root}: {error}", next="masks of class indices, as PNG"
             ) from error
         count = max((value for value in held if value != IGNORE_INDEX), default=0) + 1
         names = ",".join(f"class{value}" for value in np.arange(count).tolist())
         raise DataError(
-            f"the classes of the masks in {self.container} are not named",
+            f"the classes of the masks in {self.container_root} are not named",
             where=f"{len(rows)} masks hold the indices {', '.join(map(str, held))}",
             next=f"-o data.classes={names}  # one name for each index from 0; 255 is no class",
         )

@@ -1,4 +1,4 @@
-"""Lists of image files that stay small in memory, and the dataset made of one."""
+"""Finding image files, and the dataset made of them."""
 
 import os
 import re
@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from ssl_seg.base import Dataset
 from ssl_seg.data.bands import parse_bands, read_bands
 from ssl_seg.data.decode import EXTENSIONS, read_image, read_size
 from ssl_seg.data.file_digests import content_digest
+from ssl_seg.data.file_list import FileList
 from ssl_seg.data.levels import Levels, Percentiles, Range
 from ssl_seg.data.percentiles import measured_range
 from ssl_seg.data.tables import column_names, how_to_name, one_hot_columns
@@ -24,48 +24,6 @@ from ssl_seg.data.tiff_bands import tiff_size
 from ssl_seg.errors import DataError
 
 _SYSTEM = frozenset({"__MACOSX", "@eaDir", "System Volume Information"})
-
-
-class FileList(Sequence[tuple[str, int]]):
-    """(path, target) pairs in about 20 bytes each and one copy of the names."""
-
-    def __init__(self, pairs: Iterable[tuple[str, int]]) -> None:
-        names, ends, targets = bytearray(), array("q", [0]), array("q")
-        for name, target in pairs:
-            names += os.fsencode(name)
-            ends.append(len(names))
-            targets.append(target)
-        self._names: bytes | memoryview = bytes(names)
-        self._ends: Sequence[int] = ends
-        self.targets: Sequence[int] = targets
-
-    @classmethod
-    def over(cls, names: memoryview, ends: Sequence[int], targets: Sequence[int]) -> Self:
-        """A list over arrays that are mapped, and not copied.
-
-        Args:
-            names: bytes of all names, joined. ends: 0, then where each ends. targets: of each.
-        """
-        files = cls(())
-        files._names, files._ends, files.targets = names, ends, targets
-        return files
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    @overload
-    def __getitem__(self, index: int) -> tuple[str, int]: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[tuple[str, int]]: ...
-    def __getitem__(self, index: int | slice) -> tuple[str, int] | Sequence[tuple[str, int]]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if index < 0:
-            index += len(self)
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        name = bytes(self._names[self._ends[index] : self._ends[index + 1]])
-        return os.fsdecode(name), self.targets[index]
 
 
 Share = Callable[[Callable[[], bytes]], bytes]  # calls a function in one process, and gives its result to all

@@ -1,49 +1,26 @@
 """Tables of Hugging Face's `datasets`, on this disk: folders of `save_to_disk`, and of Parquet files."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from ssl_seg.data.arrow_tables import ArrowTable, find_tables
 from ssl_seg.data.contained import ContainedDataset
-from ssl_seg.data.files import FileList
+from ssl_seg.data.file_list import FileList
 from ssl_seg.errors import DataError
 from ssl_seg.hooks import hookimpl
 from ssl_seg.utils.home import expanded
 from ssl_seg.utils.text import split_names
 
 
-class ArrowDataset(ContainedDataset):
-    """Images in a column of Arrow or Parquet files, read when they are asked for.
+class ArrowImages:
+    """Images in a column of Arrow or Parquet files, and masks in another, read when they are asked for.
 
     Args:
-        root: the folder.
-        table: its files.
-        image, label, mask: names of columns; None: as their types and names say.
-        classes: names of the classes; none: as the table has them.
-        range: see `ContainedDataset`.
+        table: the files.
+        image, mask: names of the columns.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        table: ArrowTable,
-        image: str | None,
-        label: str | None,
-        mask: str | None,
-        classes: Sequence[str],
-        range: tuple[float, ...] | None,
-    ) -> None:
-        self._table = table
-        self._image, self._mask = table.image_columns(image, mask)
-        names, targets = ([], [-1] * len(table)) if self._mask else table.labels(label)
-        own = list(classes) if classes else names
-        if len(own) < len(names):
-            raise DataError(
-                f"{len(own)} names for {len(names)} classes", next="-o data.classes=NAME,NAME,..."
-            )
-        pairs = ((f"{index:08d}", target) for index, target in enumerate(targets))
-        super().__init__(root, FileList(pairs), own, masks=bool(self._mask), range=range)
-        self.require_classes()
+    def __init__(self, table: ArrowTable, image: str, mask: str) -> None:
+        self._table, self._image, self._mask = table, image, mask
 
     def location(self, index: int) -> tuple[Path, str]:
         path, row = self._table.location(index)
@@ -65,7 +42,7 @@ def hf(
     mask: str | None = None,
     classes: str = "",
     range: tuple[float, ...] | None = None,
-) -> ArrowDataset:
+) -> ContainedDataset:
     """A data set of Hugging Face that `save_to_disk` or `to_parquet` has written.
 
     Args:
@@ -81,9 +58,15 @@ def hf(
         DataError: pyarrow is not installed, no such files or columns, or images that lie elsewhere.
     """
     folder = expanded(root)
-    return ArrowDataset(
-        folder, ArrowTable(find_tables(folder, split)), image, label, mask, split_names(classes), range
-    )
+    table = ArrowTable(find_tables(folder, split))
+    image, mask = table.image_columns(image, mask)
+    names, targets = ([], [-1] * len(table)) if mask else table.labels(label)
+    own = split_names(classes) or names
+    if len(own) < len(names):
+        raise DataError(f"{len(own)} names for {len(names)} classes", next="-o data.classes=NAME,NAME,...")
+    samples = FileList((f"{index:08d}", target) for index, target in enumerate(targets))
+    source = ArrowImages(table, image, mask)
+    return ContainedDataset(folder, source, samples, own, masks=bool(mask), range=range)
 
 
 @hookimpl

@@ -5,39 +5,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ssl_seg.data.contained import ContainedDataset
-from ssl_seg.data.files import FileList
-from ssl_seg.data.tar_members import Place, find_shards, read_members
+from ssl_seg.data.file_list import FileList
+from ssl_seg.data.tar_members import Place, TarSamples, find_shards, read_members
 from ssl_seg.errors import DataError
 from ssl_seg.hooks import hookimpl
 from ssl_seg.utils.home import expanded
 from ssl_seg.utils.text import split_names
 
 
-class TarDataset(ContainedDataset):
+class TarShards:
     """Images in tar files, read where they lie; nothing is extracted.
 
     Args:
         paths: of the shards.
-        classes: names of the classes, in order of their indices; none: as the labels have them.
-        range: see `ContainedDataset`.
+        members: what they hold.
     """
 
-    def __init__(
-        self, paths: Sequence[Path], classes: Sequence[str], range: tuple[float, ...] | None
-    ) -> None:
-        self._paths, self._members = list(paths), read_members(paths)
-        found = self._members
-        with_mask = found.masks[2::3]
-        masks = all(with_mask)
-        if any(with_mask) and not masks:
-            raise DataError(
-                f"{list(with_mask).count(0)} of {len(found.keys)} samples have no mask", where=str(paths[0])
-            )
-        names, targets = _labels(found.labels, classes, masks=masks)
-        super().__init__(
-            paths[0].parent, FileList(zip(found.keys, targets, strict=True)), names, masks=masks, range=range
-        )
-        self.require_classes()
+    def __init__(self, paths: Sequence[Path], members: TarSamples) -> None:
+        self._paths, self._members = paths, members
 
     def location(self, index: int) -> tuple[Path, str]:
         shard, offset, length = self._members.image_at(index)
@@ -81,7 +66,38 @@ def _labels(texts: Sequence[str], classes: Sequence[str], *, masks: bool) -> tup
     return names, [index.get(text, -1) for text in texts]
 
 
-def wds(root: str, split: str, *, classes: str = "", range: tuple[float, ...] | None = None) -> TarDataset:
+def open_shards(
+    paths: Sequence[Path], classes: Sequence[str], range: tuple[float, ...] | None
+) -> ContainedDataset:
+    """The images of shards.
+
+    Args:
+        paths: of the shards.
+        classes: names of the classes, in order of their indices; none: as the labels have them.
+        range: see `ContainedDataset`.
+
+    Raises:
+        DataError: see `wds`.
+    """
+    found = read_members(paths)
+    with_mask = list(found.masks[2::3])
+    masks = all(with_mask)
+    if any(with_mask) and not masks:
+        raise DataError(
+            f"{with_mask.count(0)} of {len(found.keys)} samples have no mask",
+            where=str(paths[0]),
+            next="shards in which every sample has one, or none",
+        )
+    names, targets = _labels(found.labels, classes, masks=masks)
+    samples = FileList(zip(found.keys, targets, strict=True))
+    return ContainedDataset(
+        paths[0].parent, TarShards(paths, found), samples, names, masks=masks, range=range
+    )
+
+
+def wds(
+    root: str, split: str, *, classes: str = "", range: tuple[float, ...] | None = None
+) -> ContainedDataset:
     """Shards of WebDataset: `KEY.jpg` with `KEY.cls`, or with a mask of class indices, `KEY.seg.png`.
 
     Args:
@@ -95,7 +111,7 @@ def wds(root: str, split: str, *, classes: str = "", range: tuple[float, ...] | 
     """
     paths = find_shards(root, expanded(root))
     own = [path for path in paths if split and path.name.startswith(split)]
-    return TarDataset(own or paths, split_names(classes), range)
+    return open_shards(own or paths, split_names(classes), range)
 
 
 @hookimpl

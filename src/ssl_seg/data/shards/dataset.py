@@ -12,7 +12,7 @@ from PIL import Image
 from ssl_seg.base import Dataset
 from ssl_seg.data.canvases import fitted
 from ssl_seg.data.column import Column
-from ssl_seg.data.files import FileList
+from ssl_seg.data.file_list import FileList
 from ssl_seg.data.mask_files import downsample_mask
 from ssl_seg.data.shards.columns import MEMBERS, ShardFiles, local_shards
 from ssl_seg.data.shards.encoding import decode
