@@ -188,3 +188,13 @@ def test_bands_as_people_see_them():
     assert as_rgb(pixels[:3]) is not None and np.array_equal(as_rgb(pixels[:3]), pixels[:3])
     assert np.array_equal(as_rgb(pixels), pixels[:3])
     assert np.array_equal(as_rgb(pixels[:2]), pixels[[0, 0, 0]])
+
+
+def test_a_file_that_asks_for_too_much_memory_is_refused(tmp_path, monkeypatch):
+    pytest.importorskip("tifffile")
+    write_tiff(tmp_path / "many.tif", noise(13, np.uint16))
+    monkeypatch.setattr("ssl_seg.data.tiff_bands._MOST_VALUES", 12 * 9 * 13)
+    assert read_bands(tmp_path / "many.tif", 64, [13], Levels((0, 250)))[0].shape == (12, 9, 1)
+    monkeypatch.setattr("ssl_seg.data.tiff_bands._MOST_VALUES", 12 * 9 * 13 - 1)
+    with pytest.raises(ValueError, match="1,404 values, more than 1,403"):
+        read_bands(tmp_path / "many.tif", 64, [13], Levels((0, 250)))

@@ -1,6 +1,7 @@
 """Bands of TIFF files, which Pillow reads only as colours; and where on earth a GeoTIFF lies."""
 
 import logging
+import math
 import os
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -17,6 +18,7 @@ from ssl_seg.data.tiff_header import first_tags
 from ssl_seg.utils.files import atomic_file
 
 _INSTALL = "pip install 'ssl-seg[bands]'"
+_MOST_VALUES = 16 * MAX_PIXELS  # of an image: 13 bands of the largest one, or hundreds of a small one
 # ModelPixelScale, ModelTiepoint, ModelTransformation, and GeoKeys: directory, numbers, texts
 GEO_TAGS = (33550, 33922, 34264, 34735, 34736, 34737)
 
@@ -87,6 +89,8 @@ def _check(series: Any, file: IO[bytes]) -> None:
     height, width = sizes["Y"], sizes["X"]
     if height * width > MAX_PIXELS:
         raise ValueError(f"{width} x {height} pixels, more than {MAX_PIXELS:,}")
+    if math.prod(series.shape) > _MOST_VALUES:  # in compressed form a few bytes can ask for terabytes
+        raise ValueError(f"{math.prod(series.shape):,} values, more than {_MOST_VALUES:,}")
     if sum(size > 1 for axis, size in sizes.items() if axis not in "YX") > 1:
         shape = " x ".join(map(str, series.shape))
         raise PixelError(
