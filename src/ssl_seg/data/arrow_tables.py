@@ -1,6 +1,5 @@
 """Files of Arrow and Parquet, as Hugging Face's `datasets` writes them: which columns there are, and rows of them."""
 
-import json
 from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
@@ -11,6 +10,7 @@ from typing import Any
 
 from ssl_seg.data.splits import kind_of
 from ssl_seg.errors import DataError, did_you_mean
+from ssl_seg.utils.toml import parse_json
 
 _MASK_NAMES = ("mask", "label", "annotation", "segmentation", "label_map", "gt")
 _GROUPS = 4  # of Parquet rows that stay decoded
@@ -194,7 +194,7 @@ class ArrowTable:
         """What `datasets` says of the columns."""
         text = (self.schema.metadata or {}).get(b"huggingface", b"{}")
         try:
-            features = json.loads(text)["info"]["features"]
+            features = parse_json(text)["info"]["features"]
         except (ValueError, KeyError, TypeError):
             return {}
         return {key: value for key, value in features.items() if isinstance(value, dict)}

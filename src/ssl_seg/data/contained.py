@@ -1,7 +1,6 @@
 """Images that lie in containers, not in files of their own: tar shards, and tables of Arrow or Parquet."""
 
 import hashlib
-import io
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from ssl_seg.base import IGNORE_INDEX, Dataset
 from ssl_seg.data.decode import describe_error, read_image, read_size
 from ssl_seg.data.file_digests import content_digest
 from ssl_seg.data.file_list import FileList
-from ssl_seg.data.image_file import open_image
+from ssl_seg.data.image_file import check_whole, open_image
 from ssl_seg.data.levels import Levels
 from ssl_seg.data.mask_files import downsample_mask
 from ssl_seg.errors import DataError
@@ -157,10 +156,9 @@ def index_mask(content: bytes) -> NDArray[np.uint8]:
     from PIL import Image
 
     try:
-        with (
-            open_image(content) as file,
-            Image.open(io.BytesIO(file.read()), formats=("PNG", "TIFF", "BMP")) as mask,
-        ):
+        with open_image(content) as file:
+            check_whole(file)
+            mask = Image.open(file, formats=("PNG", "TIFF", "BMP"))
             if mask.mode not in ("L", "P", "1", "I;16"):
                 raise ValueError(f"the mask is in colours ({mask.mode}), and not of class indices")
             values = np.asarray(mask)

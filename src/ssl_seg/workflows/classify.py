@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ssl_seg.results.mask_snapshots import snapshot_epochs
 from ssl_seg.workflows.task import FinetuneData, OpenDataset, Setup, Task
 
 if TYPE_CHECKING:
@@ -172,6 +171,7 @@ def build_validator(
 
 def snapshots(setup: "ClassificationSetup") -> Callable[[int], None]:
     """Features of training images, for t-SNE."""
+    from ssl_seg.results.mask_snapshots import snapshot_epochs
     from ssl_seg.workflows.feature_snapshots import FeatureSnapshotWriter
 
     session, config, data = setup.session, setup.config, setup.data

@@ -14,6 +14,7 @@ from ssl_seg.workflows.pixels import (
     with_in_chans,
     with_measured_range,
 )
+from ssl_seg.workflows.recipe_check import check_lr
 from ssl_seg.workflows.run_result import RunResult
 from ssl_seg.workflows.session import Session, open_session
 
@@ -32,6 +33,8 @@ def pretrain_by_names(config: PretrainConfig, folder: Path, *, resume: bool) -> 
     names = [("ssl", config.ssl), *([("backbones", config.backbone)] if config.backbone else [])]
     with open_session("train", folder, config, resume=resume, components=names) as session:
         config = with_canonical_names(config, session.plugins.registry)
+        if not resume:
+            check_lr("train", config.settings(), session.plugins.registry)
         components = Components(session.plugins.registry, session.device.from_main)
         init = init_of_pretraining(config)
         config = init.applied_to(config)

@@ -9,6 +9,7 @@ from ssl_seg.utils.code_names import TypedName
 from ssl_seg.utils.log import log
 from ssl_seg.utils.text import split_names
 from ssl_seg.workflows.flag_values import as_text
+from ssl_seg.workflows.recipe_check import check_lr
 
 if TYPE_CHECKING:
     from ssl_seg.registry import Registry
@@ -54,7 +55,7 @@ def check_components(file: StudyConfig) -> None:
             raise
     for stage in optimized:
         try:
-            _check_lr(stage, registry)
+            check_lr(stage.command, stage.flags, registry)
         except (UsageError, PluginError) as error:
             error.where = file.flag_location(stage, "optimizer")
             raise
@@ -87,24 +88,6 @@ def _check_method(stage: StageConfig, registry: "Registry") -> None:
             raise
         except Exception as error:  # what needs the values of its weights cannot be built so
             log.debug("stage %s was not built for a check: %s", stage.name, error)
-
-
-def _check_lr(stage: StageConfig, registry: "Registry") -> None:
-    from ssl_seg.engine.recipe import resolve
-    from ssl_seg.utils.options import paper_in
-    from ssl_seg.workflows.classify import CLASSIFICATION
-    from ssl_seg.workflows.segment import SEGMENTATION
-
-    recipes = {"classify": CLASSIFICATION.recipe, "segment": SEGMENTATION.recipe}
-    owner, recipe = f"ssl-seg {stage.command}", recipes.get(stage.command)
-    if stage.command == "train":
-        name = str(stage.flags.get("ssl", "byol"))
-        factory, owner = registry.factory("ssl", name), f"ssl method {name}"
-        paper = paper_in(factory, owner, stage.flags.get("o", {}).get("ssl", {}))
-        recipe = paper.recipe if paper else getattr(factory, "recipe", {})
-    if recipe is not None:
-        flags = {"lr": None, "weight_decay": None, "warmup": None, "batch_size": 64} | dict(stage.flags)
-        resolve(flags, recipe, owner)
 
 
 def _option_location(file: StudyConfig, stage: StageConfig, flag: str) -> str:
