@@ -22,6 +22,7 @@ from ssl_seg.utils.toml import parse_json
 
 _MAX_BYTES = 2**16  # of a request: the command line of a run
 _POLL_SECONDS = 0.1
+_CLOSE_SECONDS = 2.0
 
 
 class ServerLost(Exception):
@@ -58,7 +59,7 @@ def serve(load: Callable[[], object], main: Callable[[], object]) -> None:
                 study.recv(1)  # no signal is sent any more: the system may use the number again
             os.waitpid(pid, 0)
         else:
-            return
+            os._exit(0)  # there is nothing to clean up, and the study waits
     os.setsid()  # Ctrl-C reaches it once, through the study
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed()  # Python's generator does so by itself
@@ -111,6 +112,8 @@ class ForkServer:
         if self._socket:
             self._socket.close()
         if self._process:
+            with suppress(subprocess.TimeoutExpired):  # a run goes on; else the server reaps it and ends
+                self._process.wait(_CLOSE_SECONDS)
             self._process.kill()
             self._process.wait(timeout_seconds())
 
