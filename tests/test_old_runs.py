@@ -18,7 +18,8 @@ CPU = ("--cpu", "--precision", "fp32")
 def runs(tmp_path, monkeypatch):
     """`train`, `classify` (from train), `segment` (from train), and `stopped`: a train run after its first epoch."""
     with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(tmp_path, filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # Python before 3.11.4 has none
+        archive.extractall(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -22,7 +22,6 @@ from ssl_seg.utils.toml import parse_json
 
 _MAX_BYTES = 2**16  # of a request: the command line of a run
 _POLL_SECONDS = 0.1
-_CLOSE_SECONDS = 2.0
 
 
 class ServerLost(Exception):
@@ -58,8 +57,10 @@ def serve(load: Callable[[], object], main: Callable[[], object]) -> None:
                 study.send(json.dumps(code).encode())
                 study.recv(1)  # no signal is sent any more: the system may use the number again
             os.waitpid(pid, 0)
+            with suppress(OSError):
+                study.send(b"reaped")
         else:
-            os._exit(0)  # there is nothing to clean up, and the study waits
+            return
     os.setsid()  # Ctrl-C reaches it once, through the study
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed()  # Python's generator does so by itself
@@ -112,8 +113,6 @@ class ForkServer:
         if self._socket:
             self._socket.close()
         if self._process:
-            with suppress(subprocess.TimeoutExpired):  # a run goes on; else the server reaps it and ends
-                self._process.wait(_CLOSE_SECONDS)
             self._process.kill()
             self._process.wait(timeout_seconds())
 
@@ -174,6 +173,8 @@ class ForkedRun:
             self.kill()
             self._code = -signal.SIGKILL
         self._running = False
+        with suppress(OSError):  # after this the server may be ended, and leaves no zombie
+            _received(self._server, timeout_seconds())
         return self._code
 
     def send_signal(self, number: int) -> None:

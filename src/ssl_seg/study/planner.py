@@ -28,7 +28,7 @@ FORMAT = 1  # of the hashed inputs; another number repeats every job
 Check = Callable[[str, Mapping[str, Any], Callable[[str], str]], tuple[dict[str, Any], list[str]]]
 
 
-@dataclass
+@dataclass(eq=False)  # runs of equal flags are one job
 class Job:
     """One run.
 

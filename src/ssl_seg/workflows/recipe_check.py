@@ -26,10 +26,10 @@ def check_lr(command: str, flags: Mapping[str, Any], registry: "Registry") -> No
     recipes = {"classify": CLASSIFICATION.recipe, "segment": SEGMENTATION.recipe}
     owner, recipe = f"ssl-seg {command}", recipes.get(command)
     if command == "train":
-        name = str(flags.get("ssl", "byol"))
+        name = flags.get("ssl", "byol")
         factory, owner = registry.factory("ssl", name), f"ssl method {name}"
-        paper = paper_in(factory, owner, flags.get("o", {}).get("ssl", {}))
+        paper = paper_in(factory, f"ssl {name}", flags.get("o", {}).get("ssl", {}))
         recipe = paper.recipe if paper else getattr(factory, "recipe", None)
-    if recipe is not None:
+    if isinstance(recipe, Mapping):  # what it is otherwise is said where the method is built
         known = {"lr": None, "weight_decay": None, "warmup": None, "batch_size": 64} | dict(flags)
         resolve(known, recipe, owner)

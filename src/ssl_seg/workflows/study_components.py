@@ -55,7 +55,8 @@ def check_components(file: StudyConfig) -> None:
             raise
     for stage in optimized:
         try:
-            check_lr(stage.command, stage.flags, registry)
+            method = TypedName(stage.flags.get("ssl", "byol"))
+            check_lr(stage.command, {**stage.flags, "ssl": method}, registry)
         except (UsageError, PluginError) as error:
             error.where = file.flag_location(stage, "optimizer")
             raise
