@@ -30,9 +30,12 @@ Change = tuple[str, Any]
 
 
 def no_children() -> None:
-    """A study's runs are processes of their own: here they fail at once, as with a wrong flag."""
+    """What starts other processes or does not end: a study's runs fail at once, as with a wrong flag, and no page is served."""
     for name in ("SERVER_COMMAND", "PYTHON_COMMAND"):  # no forks, then no programs
         patch(f"ssl_seg.study.runner.{name}", ("/bin/sh", "-c", "exit 2")).start()  # fails if it was renamed
+    # `ssl-seg watch` has been accepted when it would serve its page, or open it
+    patch("socketserver.BaseServer.serve_forever", lambda server: None).start()
+    patch("webbrowser.open", lambda url: True).start()
 
 
 def cases(lab: Lab, seed: int) -> Iterator[Case]:
