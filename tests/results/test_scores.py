@@ -145,7 +145,6 @@ ALLOWED = {
     "results/scores.py": "the one reader",
     "results/run_digests.py": "sums its bytes",
     "engine/run_dir.py": "writes it",
-    "reporting/live_runs.py": "asks when it was written",
     "reporting/collect.py": "asks whether a folder is a run's",
     "figures/curves_data.py": "a warning",
     "testing/observers.py": "looks whether an observer changes it",

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from ssl_seg.base import IGNORE_INDEX, Dataset
+from ssl_seg.data.bands import each_band
 from ssl_seg.data.canvases import fitted
 from ssl_seg.data.mask_files import downsample_mask
 from ssl_seg.errors import UsageError
@@ -66,12 +67,7 @@ class Arrays(Dataset):
         image = np.ascontiguousarray(self._images[index])
         height, width = self._reduced_size(canvas)
         if (height, width) != image.shape[:2]:
-            parts = [image] if self.channels == 3 else list(np.moveaxis(image, 2, 0))
-            resized = [
-                np.asarray(Image.fromarray(part).resize((width, height), Image.Resampling.BILINEAR))
-                for part in map(np.ascontiguousarray, parts)
-            ]
-            image = resized[0] if self.channels == 3 else np.stack(resized, axis=2)
+            image = each_band(image, lambda band: band.resize((width, height), Image.Resampling.BILINEAR))
         return image, self.size(index)
 
     def mask(self, index: int, canvas: int) -> NDArray[np.uint8]:

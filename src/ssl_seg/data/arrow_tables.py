@@ -111,17 +111,15 @@ class ArrowTable:
             return opened.column(column)
         return opened.read_row_group(group, columns=[column]).column(column)
 
-    def _at(self, index: int) -> tuple[Path, int, int]:
-        """The file of a row, its group, and its number in that."""
+    def _at(self, index: int) -> tuple[Path, int, int, int]:
+        """The file of a row, its group, the first row of that in the file, and the number of the row in the group."""
         part = bisect_right(self._ends, index)
-        path, group, _ = self._parts[part]
-        return path, group, index - (self._ends[part - 1] if part else 0)
+        return *self._parts[part], index - (self._ends[part - 1] if part else 0)
 
     def location(self, index: int) -> tuple[Path, int]:
         """The file of a row, and its number there."""
-        part = bisect_right(self._ends, index)
-        path, _, first = self._parts[part]
-        return path, first + index - (self._ends[part - 1] if part else 0)
+        path, _, first, row = self._at(index)
+        return path, first + row
 
     def content(self, index: int, column: str) -> bytes:
         """The bytes of an image.
@@ -129,7 +127,7 @@ class ArrowTable:
         Raises:
             ValueError: there are none: the table has a path, or nothing.
         """
-        path, group, row = self._at(index)
+        path, group, _, row = self._at(index)
         with self._lock:
             values = self._group(path, group, column)
         value = values[row].as_py()

@@ -5,7 +5,7 @@ range, see `Levels`. Nothing is made of them that is made of colours: no transpa
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -73,12 +73,18 @@ def reduced_bands(values: NDArray[np.uint8], canvas: int) -> NDArray[np.uint8]:
     """(H, W, C) uint8 reduced, antialiased, so that the longer side is at most `canvas`; a smaller one stays."""
     if max(values.shape[:2]) <= canvas:
         return np.ascontiguousarray(values)
-    parts = []
-    for band in np.moveaxis(values, 2, 0):
-        image = Image.fromarray(np.ascontiguousarray(band))
+
+    def reduce(image: Image.Image) -> Image.Image:
         image.thumbnail((canvas, canvas), Image.Resampling.BICUBIC, reducing_gap=3.0)
-        parts.append(np.asarray(image))
-    return np.stack(parts, axis=2)
+        return image
+
+    return each_band(values, reduce)
+
+
+def each_band(values: NDArray[np.uint8], change: Callable[[Image.Image], Image.Image]) -> NDArray[np.uint8]:
+    """(H, W, C) uint8 whose bands are changed one by one, each as a grey image of Pillow."""
+    bands = (Image.fromarray(np.ascontiguousarray(band)) for band in np.moveaxis(values, 2, 0))
+    return np.stack([np.asarray(change(band)) for band in bands], axis=2)
 
 
 def raw_bands(path: Path, bands: Sequence[int] = ()) -> TiffPixels:

@@ -177,7 +177,7 @@ def open_image_cache(
         cache: the folder of all caches.
         bad_images: `stop` raises when an image cannot be read, `skip` leaves it out.
         threads: for decoding; all cores by default.
-        share: of several processes, in which one looks at the files and tells the others which cache it is.
+        share: of several processes: one fingerprints the files and sends the name of the cache to the others.
         on_progress: called with (done, total) while the cache is built, here or by another process.
 
     Raises:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ssl_seg.errors import DataError
 from ssl_seg.results.run_list import RUN_FILES, RunSummary, find_folders, summarise
+from ssl_seg.results.scores import NAME as SCORES
 from ssl_seg.study.run_paths import NAME as STUDY
 from ssl_seg.study.run_paths import runs_of_study
 
@@ -81,7 +82,7 @@ class LiveRuns:
         if not any(modified for modified, _ in stamps):
             summary = RunSummary(folder, NOT_STARTED)
         pace = known.pace if known and known.summary.epochs <= summary.epochs else _Known((), summary).pace
-        written = stamps[RUN_FILES.index("scores.jsonl")][0] / 1e9
+        written = stamps[RUN_FILES.index(SCORES)][0] / 1e9
         if summary.epochs and (not pace or pace[-1][0] < summary.epochs):
             pace.append((summary.epochs, written))
         return _Known(stamps, summary, pace)

@@ -66,7 +66,7 @@ class ShardFiles:
             if shard in self._handles:
                 self._handles.move_to_end(shard)
                 return self._handles[shard]
-        for attempt in range(_ATTEMPTS):  # to make room, another process may remove it meanwhile
+        for attempt in range(_ATTEMPTS):  # another process may remove it at any time, to free space
             try:
                 file = _OpenFile(self._locate(shard))  # not locked: others read what is there
                 break
