@@ -108,10 +108,10 @@ def test_what_is_wrong_with_a_file_is_said_in_a_few_lines(cli, toml, tmp_path, t
 
 
 def test_a_missing_file_and_a_folder_are_usage_errors(cli, tmp_path):
-    for path in (tmp_path / "none.toml", tmp_path):
+    for path, what in ((tmp_path / "none.toml", "no such file:"), (tmp_path, "cannot read")):
         code, _, err = cli("train", "demo:32", "--config", path)
         assert code == 2
-        assert f"cannot read {path}" in err
+        assert f"{what} {path}" in err and "\nnext: ls" in err
 
 
 @pytest.mark.parametrize("text", ["decay=1", "ssl.decay", "ssl=1", "=", "ssl.=3", "ssl.a.b=3"])

@@ -92,9 +92,12 @@ def test_a_name_of_no_encoding_is_refused():
 
 
 def test_toml_that_cannot_be_read(tmp_path):
-    with pytest.raises(UsageError, match="No such file"):
+    with pytest.raises(UsageError, match=r"no such file: .*none\.toml$") as caught:
         read_toml(tmp_path / "none.toml")
+    assert caught.value.next == f"ls {tmp_path}"
     (tmp_path / "bad.toml").write_text("a = 1\nb = = 2\n")
+    with pytest.raises(UsageError, match=r"no such file: .*bax\.toml; did you mean 'bad\.toml'\?"):
+        read_toml(tmp_path / "bax.toml")
     with pytest.raises(UsageError, match="line 2") as caught:
         read_toml(tmp_path / "bad.toml")
     assert caught.value.where == str(tmp_path / "bad.toml")

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from ssl_seg.errors import ResourceError
+from ssl_seg.errors import ResourceError, did_you_mean
 from ssl_seg.utils.lock import check_held
 
 _LONGEST = 200  # bytes of a name that are kept in that of its temporary file: 255 are the limit
@@ -111,6 +111,14 @@ def discard(path: Path) -> None:
     else:
         with suppress(OSError):  # as a rule it has its final name by now
             path.unlink()
+
+
+def similar_name(path: Path) -> str:
+    """`; did you mean 'x'?` for a path that is not there, of what its folder holds; or nothing."""
+    beside: list[str] = []
+    with suppress(OSError):
+        beside = os.listdir(path.parent)
+    return did_you_mean(path.name, beside)
 
 
 def total_size(paths: Iterable[Path]) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_seg.errors import UsageError
+from ssl_seg.utils.files import similar_name
 
 _RENAME = "rename it, or create a link to it: ln -s"
 
@@ -21,8 +22,11 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        near = similar_name(path)
+        raise UsageError(f"no such file: {path}{near}", next=f"ls {path.parent}") from error
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        raise UsageError(f"cannot read {path}: {error.strerror}", next=f"ls -ld {path}") from error
     except RecursionError as error:
         raise UsageError("not valid TOML: nested too deeply", where=str(path)) from error
     except ValueError as error:  # among others of a number with too many digits

@@ -4,7 +4,6 @@ A torch file is a pickle, and a pickle can call functions. Only `torch.load(weig
 one. Settings that training scripts save beside the tensors are put aside unread.
 """
 
-import os
 import re
 import warnings
 from collections import deque
@@ -17,7 +16,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from ssl_seg.errors import SslSegError, WeightsError, did_you_mean
+from ssl_seg.errors import SslSegError, WeightsError
+from ssl_seg.utils.files import similar_name
 from ssl_seg.utils.toml import read_toml
 from ssl_seg.weights.checkpoint_files import latest_checkpoint_name, verify
 from ssl_seg.weights.tensor_file import damage
@@ -72,10 +72,9 @@ def resolve_weight_file(path: Path) -> Path:
             return path
         if path.exists():
             raise WeightsError("cannot read weights: not a regular file", where=str(path))
-        near = did_you_mean(path.name, os.listdir(path.parent)) if path.parent.is_dir() else ""
     except OSError as error:
         raise WeightsError(f"cannot read weights: {error.strerror}", where=str(path)) from error
-    raise WeightsError(f"cannot read weights: file not found{near}", where=str(path))
+    raise WeightsError(f"cannot read weights: file not found{similar_name(path)}", where=str(path))
 
 
 def _file_of(folder: Path) -> Path:

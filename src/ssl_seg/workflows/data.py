@@ -1,8 +1,6 @@
 """From what a person writes for DATA to an image cache."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,9 +13,10 @@ from ssl_seg.data.given_files import given_files
 from ssl_seg.data.image_cache import ImageCache, open_image_cache
 from ssl_seg.data.shards.dataset import ShardDataset
 from ssl_seg.data.splits import has_classes, label_against_folder, split_tables, tables
-from ssl_seg.errors import DataError, UsageError, did_you_mean
+from ssl_seg.errors import DataError, UsageError
 from ssl_seg.registry import Registry
 from ssl_seg.utils.code_names import folded, names_code
+from ssl_seg.utils.files import similar_name
 from ssl_seg.utils.home import default_cache_dir, expanded
 from ssl_seg.utils.log import log
 from ssl_seg.utils.options import check_options, factory_options
@@ -129,11 +128,8 @@ def _detect_format(registry: Registry, spec: str, labelled: bool, masks: bool) -
             registry.factory("datasets", head)  # raises, with what was meant
         return fitting[0], rest
     if not path.exists():
-        beside: list[str] = []
-        with suppress(OSError):
-            beside = os.listdir(path.parent)
-        near = did_you_mean(path.name, beside)
-        raise DataError(f"no such file or folder: {path}{near}", next="ssl-seg list datasets  # all formats")
+        what = f"no such file or folder: {path}{similar_name(path)}"
+        raise DataError(what, next="ssl-seg list datasets  # all formats")
     if masks:
         return "coco_masks" if path.suffix.lower() == ".json" else "mask_pairs", str(path)
     if path.is_dir():
