@@ -9,7 +9,6 @@ import torch
 from accelerate import tracking as theirs
 from safetensors.torch import load_file
 
-from ssl_seg.engine import loggers as module
 from ssl_seg.engine.device import Device
 from ssl_seg.engine.loggers import ExperimentLogger, parse_loggers
 from ssl_seg.engine.run_dir import Run
@@ -72,7 +71,7 @@ def fakes(monkeypatch):
     monkeypatch.setattr(theirs, "MLflowTracker", maker("mlflow"))
     uris = []
     monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(set_tracking_uri=uris.append))
-    monkeypatch.setattr(module, "find_spec", lambda name: True)
+    monkeypatch.setattr("ssl_seg.utils.extras.find_spec", lambda name: True)
     for name in ("WANDB_MODE", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
     return {**made, "uris": uris}
@@ -101,13 +100,9 @@ def test_names():
 
 
 def test_a_missing_package_is_told_before_anything_is_done(cli, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    monkeypatch.setattr("ssl_seg.utils.extras.find_spec", lambda name: None)
     code, _, err = cli("train", "demo:8", "--track", "wandb", "--out", tmp_path / "run")
-    assert (
-        code == 2
-        and "--track wandb requires a package that is not installed" in err
-        and "pip install wandb" in err
-    )
+    assert code == 2 and "--track wandb requires wandb (not installed)" in err and "pip install wandb" in err
     code, _, err = cli("train", "demo:8", "--track", "tensorboard", "--out", tmp_path / "run")
     assert code == 2 and "pip install 'ssl-seg[tensorboard]'" in err
     assert not (tmp_path / "run").exists()

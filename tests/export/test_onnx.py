@@ -137,7 +137,7 @@ def test_requests_that_are_refused_before_anything_is_done(tmp_path, monkeypatch
     monkeypatch.setattr(module, "_LARGEST", 100)
     with pytest.raises(UsageError, match="2 GB limit"):
         to_onnx(exported, tmp_path / "n.onnx")
-    monkeypatch.setattr(module, "find_spec", lambda name: None if name == "onnxscript" else True)
+    monkeypatch.setattr("ssl_seg.utils.extras.find_spec", lambda name: None if name == "onnxscript" else True)
     with pytest.raises(UsageError, match="requires onnxscript .not installed") as refused:
         to_onnx(exported, tmp_path / "n.onnx")
     assert "ssl-seg[onnx]" in refused.value.next

@@ -65,9 +65,9 @@ def test_umap_separates_clusters_and_repeats_itself():
 
 def test_what_is_missing_or_unknown_says_what_to_do(monkeypatch):
     values, targets = features()
-    monkeypatch.setattr("ssl_seg.figures.embedding_methods.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match="requires the package umap-learn") as caught:
+    monkeypatch.setattr("ssl_seg.utils.extras.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="--method umap requires umap .not installed.") as caught:
         compute_tsne_maps({1: values}, targets, perplexity=5, method="umap")
-    assert "pip install umap-learn" in caught.value.next
+    assert "pip install 'ssl-seg[umap]'" in caught.value.next
     with pytest.raises(UsageError, match="unknown method 'lda'"):
         compute_tsne_maps({1: values}, targets, perplexity=5, method="lda")

@@ -120,8 +120,8 @@ def test_a_signal_ends_the_jobs_after_saving(tmp_path):
     ("launcher", "package", "more", "what"),
     [
         ("slurm", "submitit", "[launcher]\nslurm_partiton = 'gpu'\n", "slurm_partiton"),
-        ("slurm", "", "", "requires submitit, which is not installed"),
-        ("ray", "", "", "requires ray, which is not installed"),
+        ("slurm", "", "", "requires submitit (not installed)"),
+        ("ray", "", "", "requires ray (not installed)"),
     ],
 )
 def test_what_a_launcher_cannot_do_is_said_first(launcher, package, more, what, tmp_path, cli, monkeypatch):
@@ -131,7 +131,7 @@ def test_what_a_launcher_cannot_do_is_said_first(launcher, package, more, what, 
         pytest.importorskip(package)
         monkeypatch.setattr("ssl_seg.study.launchers.CLUSTER", "local")
     else:
-        monkeypatch.setattr("ssl_seg.study.launchers.find_spec", lambda name: None)
+        monkeypatch.setattr("ssl_seg.utils.extras.find_spec", lambda name: None)
     code, _, err = cli("study", "s.toml", "--launcher", launcher)
     assert code == 2 and what in err, err
     assert not list(tmp_path.glob("out/*.toml"))

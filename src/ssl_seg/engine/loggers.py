@@ -4,7 +4,6 @@ import json
 import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,6 +11,7 @@ from accelerate import tracking
 
 from ssl_seg.engine.run_dir import Run
 from ssl_seg.errors import UsageError, did_you_mean
+from ssl_seg.utils.extras import require
 from ssl_seg.utils.files import atomic_write_text
 from ssl_seg.utils.log import log
 from ssl_seg.utils.toml import read_json
@@ -32,11 +32,7 @@ def parse_loggers(text: str) -> list[str]:
             raise UsageError(
                 f"no tracker {name!r}{did_you_mean(name, LOGGERS)}", next=f"--track {','.join(LOGGERS)}"
             )
-        if find_spec(name) is None:
-            extra = "'ssl-seg[tensorboard]'" if name == "tensorboard" else name
-            raise UsageError(
-                f"--track {name} requires a package that is not installed", next=f"pip install {extra}"
-            )
+        require(f"--track {name}", [name], "'ssl-seg[tensorboard]'" if name == "tensorboard" else name)
     return names
 
 

@@ -2,7 +2,6 @@
 
 import json
 import warnings
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from ssl_seg.errors import UsageError
 from ssl_seg.exporting.base import ExportModel, check_difference, difference, unsupported
 from ssl_seg.exporting.exported import Exported
 from ssl_seg.exporting.output import atomic_output
+from ssl_seg.utils.extras import require
 
 _TOLERANCE = 1e-4
 _LARGEST = 1_900_000_000  # bytes; a file of protobuf ends at 2 GB
@@ -81,10 +81,7 @@ def to_onnx(source: ExportModel, path: Path) -> Exported:
 def _check_request(source: ExportModel, path: Path) -> None:
     if path.suffix != ".onnx":
         raise UsageError(f"--to onnx: expected --out with suffix .onnx, got {path}")
-    if missing := [name for name in _NEEDED if find_spec(name) is None]:
-        raise UsageError(
-            f"--to onnx requires {', '.join(missing)} (not installed)", next="pip install 'ssl-seg[onnx]'"
-        )
+    require("--to onnx", _NEEDED, "'ssl-seg[onnx]'")
     parts = [source.backbone] if source.head is None else [source.backbone, source.head]
     size = sum(t.numel() * t.element_size() for part in parts for t in part.state_dict().values())
     if size > _LARGEST:

@@ -1,10 +1,10 @@
 """The methods that map features to two dimensions, beside t-SNE: PCA, and UMAP, which is installed separately."""
 
 import warnings
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ssl_seg.errors import UsageError
+from ssl_seg.utils.extras import require
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,10 +22,8 @@ def check_method(method: str) -> None:
     """
     if method not in METHODS:
         raise UsageError(f"unknown method {method!r}", next=f"--method {'|'.join(METHODS)}")
-    if method == "umap" and find_spec("umap") is None:
-        raise UsageError(
-            "--method umap requires the package umap-learn", next="pip install umap-learn  # or --method pca"
-        )
+    if method == "umap":
+        require("--method umap", ["umap"], "'ssl-seg[umap]'  # or --method pca")
 
 
 def pca_map(components: "NDArray[np.float64]") -> "NDArray[np.float64]":

@@ -7,7 +7,6 @@ same time; results are those of one run after another.
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Literal, Protocol
@@ -16,6 +15,7 @@ from ssl_seg.errors import UsageError
 from ssl_seg.study.planner import FailedJob, Job, StudyPlan
 from ssl_seg.study.runner import PYTHON_COMMAND
 from ssl_seg.utils.child_process import run_child
+from ssl_seg.utils.extras import require
 from ssl_seg.utils.interrupt import Interrupted, interruptible
 from ssl_seg.utils.timeout import timeout_seconds
 
@@ -58,12 +58,7 @@ def open_launcher(name: LauncherName, folder: Path, options: Mapping[str, Any]) 
     Raises:
         UsageError: it is not installed, not there, or does not know an option.
     """
-    package = {"slurm": "submitit", "ray": "ray"}[name]
-    if find_spec(package) is None:
-        raise UsageError(
-            f"--launcher {name} requires {package}, which is not installed",
-            next=f"pip install 'ssl-seg[{name}]'",
-        )
+    require(f"--launcher {name}", [{"slurm": "submitit", "ray": "ray"}[name]], f"'ssl-seg[{name}]'")
     try:
         return SlurmLauncher(folder, options) if name == "slurm" else RayLauncher(options)
     except Exception as error:  # submitit and Ray raise many kinds
