@@ -165,3 +165,25 @@ def test_flags_that_have_moved_are_found_with_a_warning():
         assert flags.Out is training_flags.Out
     with pytest.raises(AttributeError):
         flags.Nothing  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (("train", "demo:16"), "head.rates=1"),
+        (("classify", "demo:16"), "views.hue=0"),
+        (("segment", "demo_masks:8"), "ssl.decay=0.9"),
+        (("evaluate", "run", "demo:16"), "backbone.stem=small"),
+        (("predict", "run", "demo:16"), "head.rates=1"),
+        (("embed", "run", "demo:16"), "metric.k=3"),
+        (("pack", "demo:16"), "val.skip=1"),
+        (("figure", "views", "demo:16"), "head.rates=1"),
+        (("figure", "views", "demo:16", "--augment", "light"), "views.hue=0"),
+        (("figure", "architecture", "resnet18"), "data.images=x"),
+    ],
+)
+def test_an_option_of_a_part_that_a_command_has_not_would_change_nothing(cli, tmp_path, words, option):
+    out = tmp_path / ("out.npz" if words[0] == "embed" else "out.csv")
+    code, _, err = cli(*words, "-o", option, "--out", out)
+    assert code == 2 and f"no part '{option.partition('.')[0]}' has options here" in err, err
+    assert not out.exists()

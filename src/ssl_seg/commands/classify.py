@@ -12,7 +12,7 @@ from ssl_seg.utils.text import short_name
 from ssl_seg.workflows.classify import CLASSIFICATION
 from ssl_seg.workflows.config import ClassificationConfig
 from ssl_seg.workflows.finetune import finetune_by_names
-from ssl_seg.workflows.flag_values import config_from_flags
+from ssl_seg.workflows.flag_values import OF_FINETUNING, config_from_flags
 from ssl_seg.workflows.run_result import RunResult
 
 
@@ -83,7 +83,7 @@ def classify(
     --init loads the backbone from a run of `ssl-seg train` or a weight file. --freeze keeps the backbone
     fixed and trains only the head.
     """
-    values = config_from_flags(locals())
+    values = config_from_flags(locals(), OF_FINETUNING)
     if train is None:
         raise UsageError("no TRAIN given", next="ssl-seg classify TRAIN --val VAL")
     if freeze and mixup:

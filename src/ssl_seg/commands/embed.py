@@ -7,7 +7,7 @@ from ssl_seg.commands import flags
 from ssl_seg.commands.from_python import from_python
 from ssl_seg.utils.outputs import refuse_taken
 from ssl_seg.utils.progress import echo
-from ssl_seg.workflows.flag_values import device_of, read_options
+from ssl_seg.workflows.flag_values import OF_IMAGES, device_of, read_options
 from ssl_seg.workflows.predict import check_out, save_npz
 from ssl_seg.workflows.run_result import Embeddings
 
@@ -44,7 +44,7 @@ def embed(
         "bad_images": bad_images,
     }
     check_out(out, ".npz")
-    options = read_options(option or [], image_folder)
+    options = read_options(option or [], OF_IMAGES, image_folder)
     with InferenceSession(run, which, backbone, head, image_size, options, **session_flags) as session:
         refuse_taken([out], session.inputs(dataset := session.dataset(images)), overwrite=overwrite)
         images_cache = session.image_cache(dataset)

@@ -74,7 +74,7 @@ def evaluate(
         raise UsageError(f"unknown probe {unknown.pop()!r}", next=f"one of {', '.join(PROBES)}")
     session_flags: dict[str, Any] = {"precision": precision, "device": device_of(device, cpu), "cache": cache}
     session_flags |= {"bad_images": bad_images, "tta": flags.joined_tta(tta, flips)}
-    options = read_options(option or [])
+    options = read_options(option or [], ("data", "metric", "probe"))
     _check_out(out)
     path = find_run(run)
     if is_mask_folder(path):

@@ -11,7 +11,7 @@ from ssl_seg.errors import pluralize
 from ssl_seg.utils import limits
 from ssl_seg.utils.progress import ProgressDisplay, echo
 from ssl_seg.utils.text import shown, size_text
-from ssl_seg.workflows.flag_values import read_options
+from ssl_seg.workflows.flag_values import OF_IMAGES, read_options
 from ssl_seg.workflows.pack import PackedImages, pack_images
 
 
@@ -58,7 +58,7 @@ def pack(
             labels=labels,
             masks=masks,
             bad_images=bad_images,
-            options=read_options(option or []).get("data", {}),
+            options=read_options(option or [], OF_IMAGES).get("data", {}),
             cache=cache or default_cache_dir(),
             progress=display,
         )

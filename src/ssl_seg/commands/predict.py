@@ -7,7 +7,7 @@ from ssl_seg.commands import flags
 from ssl_seg.commands.from_python import from_python
 from ssl_seg.utils import limits
 from ssl_seg.utils.progress import echo
-from ssl_seg.workflows.flag_values import device_of, read_options
+from ssl_seg.workflows.flag_values import OF_IMAGES, device_of, read_options
 from ssl_seg.workflows.predict import PredictionFiles, predict_labels
 from ssl_seg.workflows.run_result import Predictions
 
@@ -80,7 +80,7 @@ def predict(
     }
     window = SlidingWindow(tile, overlap)
     files = PredictionFiles(top, probabilities, uncertainty, overlay, indices, polygons, overwrite)
-    options = read_options(option or [], image_folder)
+    options = read_options(option or [], OF_IMAGES, image_folder)
     with InferenceSession(run, which, backbone, head, None, options, **session_flags) as session:
         session.require_head()
         use_recorded_temperature(session)

@@ -7,7 +7,7 @@ from ssl_seg.commands import flags, training_flags
 from ssl_seg.commands.from_python import from_python
 from ssl_seg.utils.progress import echo
 from ssl_seg.utils.text import shown
-from ssl_seg.workflows.flag_values import device_of, read_options
+from ssl_seg.workflows.flag_values import OF_IMAGES, device_of, read_options
 from ssl_seg.workflows.run_result import PseudoLabels
 
 
@@ -64,7 +64,7 @@ def pseudo_label(
         "batch_size": batch_size,
     }
     window, rule = SlidingWindow(tile, overlap), Thresholds(threshold, per_class_share)
-    options = read_options(option or [], image_folder)
+    options = read_options(option or [], OF_IMAGES, image_folder)
     with InferenceSession(run, which, backbone, head, None, options, **session_flags) as session:
         session.require_head()
         use_recorded_temperature(session)

@@ -11,7 +11,7 @@ from ssl_seg.errors import UsageError
 from ssl_seg.utils.text import short_name
 from ssl_seg.workflows.config import SegmentationConfig
 from ssl_seg.workflows.finetune import finetune_by_names
-from ssl_seg.workflows.flag_values import config_from_flags
+from ssl_seg.workflows.flag_values import OF_FINETUNING, config_from_flags
 from ssl_seg.workflows.run_result import RunResult
 from ssl_seg.workflows.segment import SEGMENTATION
 
@@ -82,7 +82,7 @@ def segment(
     Training uses crops; validation uses full-size images. --init loads the backbone from a run of
     `ssl-seg train` or a weight file.
     """
-    values = config_from_flags(locals())
+    values = config_from_flags(locals(), OF_FINETUNING)
     if train is None:
         raise UsageError("no TRAIN given", next="ssl-seg segment TRAIN --val VAL")
     if watch and not val:

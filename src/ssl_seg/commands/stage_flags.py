@@ -1,7 +1,7 @@
 """Checks the flags of a study's stages against the parameters of the commands."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -10,7 +10,7 @@ from ssl_seg.engine.run_settings import RESUME_OVERRIDABLE
 from ssl_seg.errors import UsageError, did_you_mean
 from ssl_seg.study.config import LABELING, is_reference
 from ssl_seg.study.planner import Check
-from ssl_seg.workflows.flag_values import read_options
+from ssl_seg.workflows.flag_values import GROUPS, PARTS, read_options
 
 _RESERVED_FLAGS = frozenset({"out", "config", "resume", "option"})  # a command that has them can be a stage
 _LABELING_FLAGS = _RESERVED_FLAGS - {"resume"}
@@ -37,7 +37,11 @@ def flag_validator(context: typer.Context) -> Check:
             if key not in names:
                 raise UsageError(f"unknown key {key!r}{did_you_mean(key, names)}", where=where(key))
             if key == "o":
-                texts += [text for text in _options(value, where) if not text.isidentifier()]
+                texts += [
+                    text
+                    for text in _options(value, PARTS.get(command, GROUPS), where)
+                    if not text.isidentifier()
+                ]
             elif not isinstance(value, str | int | float):
                 raise UsageError(f"{key!r} takes one value, not {value!r}", where=where(key))
             elif is_reference(value):
@@ -58,17 +62,16 @@ def _needed(command: str) -> frozenset[str]:
     return _LABELING_FLAGS if command in LABELING else _RESERVED_FLAGS
 
 
-def _options(parts: Any, where: Callable[[str], str]) -> Iterator[str]:
+def _options(tables: Any, parts: Sequence[str], where: Callable[[str], str]) -> Iterator[str]:
     """The texts among the options of parts, once all are known to be options."""
-    tables: dict[str, Any] = parts if isinstance(parts, dict) else {"o": parts}
-    for part, table in tables.items():
+    for part, table in (tables if isinstance(tables, dict) else {"o": tables}).items():
         values = list(table.values()) if isinstance(table, dict) else [None]
         if not all(isinstance(value, str | int | float | list) for value in values):
             raise UsageError(
                 f"{part!r} must be a table of options", where=where("o"), next="o.ssl.decay = 0.97"
             )
         try:
-            read_options([f"{part}.{key}={value}" for key, value in table.items()])
+            read_options([f"{part}.{key}={value}" for key, value in table.items()], parts)
         except UsageError as error:
             raise UsageError(error.what, where=where("o"), next=error.next) from error
         yield from (value for value in values if isinstance(value, str))

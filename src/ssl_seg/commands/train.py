@@ -13,7 +13,7 @@ from ssl_seg.errors import UsageError
 from ssl_seg.utils import limits
 from ssl_seg.utils.text import short_name
 from ssl_seg.workflows.config import PretrainConfig
-from ssl_seg.workflows.flag_values import config_from_flags
+from ssl_seg.workflows.flag_values import OF_PRETRAINING, config_from_flags
 from ssl_seg.workflows.pretrain import pretrain_by_names
 from ssl_seg.workflows.run_result import RunResult
 
@@ -88,7 +88,7 @@ def train(
     Writes the weights (backbone.safetensors), the scores of every epoch, and checkpoints to --out.
     --init starts from other weights than random ones. --resume continues from the latest checkpoint, bit-exactly.
     """
-    values = config_from_flags(locals())
+    values = config_from_flags(locals(), OF_PRETRAINING)
     if data is None:
         raise UsageError("no DATA given", next="ssl-seg train FOLDER, or ssl-seg train --resume --out RUN")
     folder = out or Path("runs") / "-".join(map(short_name, (ssl, backbone or init or "resnet50", data)))

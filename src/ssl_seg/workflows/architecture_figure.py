@@ -44,7 +44,7 @@ def draw_networks(
     from ssl_seg.figures.style import figure_style, save
     from ssl_seg.plugins import load_plugins
 
-    registry, options = load_plugins().registry, read_options(option or [])
+    registry, options = load_plugins().registry, read_options(option or [], ("backbone", "head"))
     trusted = [TypedName(name) for name in [*(backbone or ()), *(head or ())]]
     names = list(map(TypedName, dict.fromkeys(networks)))
     runs = {name: from_run(name, registry, classes, trusted) for name in names if is_run(name)}

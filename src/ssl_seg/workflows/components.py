@@ -92,6 +92,7 @@ class Components:
         Raises:
             UsageError: it needs one of another kind.
         """
+        from ssl_seg.augment.view_options import with_view_options
         from ssl_seg.nn.token_backbone import network_of
 
         factory = self.registry.factory("ssl", config.ssl)
@@ -101,6 +102,8 @@ class Components:
                 next="--backbone vit_small_patch16_224; for a ResNet, --ssl spark",
             )
         method: SSLMethod = self.build("ssl", config.ssl, backbone, part="ssl", options=config.o.get("ssl"))
+        if options := config.o.get("views"):
+            method.views = with_view_options(method.views, options)
         if hasattr(method, "use_teacher") and not method.teacher_name:
             way = "-o ssl.teacher=timm:resnet50.a1_in1k, or a run or weight file"
             raise UsageError(f"{config.ssl} needs a teacher", next=way)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,21 @@ from ssl_seg.errors import UsageError, did_you_mean
 from ssl_seg.utils.code_names import TypedName
 from ssl_seg.utils.toml import to_toml
 
-GROUPS = ("ssl", "backbone", "head", "data", "val", "extra", "probe", "metric")
+GROUPS = ("ssl", "views", "backbone", "head", "data", "val", "extra", "probe", "metric")
+OF_PRETRAINING = ("ssl", "views", "backbone", "data", "probe")
+OF_FINETUNING = ("backbone", "head", "data", "val", "extra", "metric")
+OF_IMAGES = ("data",)
+PARTS = {
+    "train": OF_PRETRAINING,
+    "classify": OF_FINETUNING,
+    "segment": OF_FINETUNING,
+    "pseudo-label": OF_IMAGES,
+}
 _OF_THE_CALL = ("config", "resume", "auto_resume", "option")  # no file says them
 
 
-def config_from_flags(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a training command's parameters as `run.toml` holds them, `-o` read as `o`.
+def config_from_flags(values: Mapping[str, Any], parts: Sequence[str]) -> dict[str, Any]:
+    """The values of a training command's parameters as `run.toml` holds them, `-o` of these parts read as `o`.
 
     All of them have been typed by a person: what `run.toml` names at `--resume` gets no further than `commands.config`.
 
@@ -33,7 +42,8 @@ def config_from_flags(values: Mapping[str, Any]) -> dict[str, Any]:
     if values["auto_resume"] and values["out"] is None:
         raise UsageError("--auto-resume needs --out", next="--auto-resume --out runs/first")
     config["device"] = device_of(config["device"], bool(config.pop("cpu")))
-    config["o"] = read_options(values["option"] or [])
+    # a run of an earlier version may have options of parts that its command never had
+    config["o"] = read_options(values["option"] or [], GROUPS if values["resume"] else parts)
     check_batch_split(config, 1)
     to_toml(config)  # what run.toml cannot hold is found before the images are read
     return config
@@ -50,11 +60,14 @@ def device_of(device: str, cpu: bool) -> str:
     return "cpu" if cpu else device
 
 
-def read_options(texts: list[str], images: str | None = None) -> dict[str, dict[str, str]]:
+def read_options(
+    texts: list[str], parts: Sequence[str] = GROUPS, images: str | None = None
+) -> dict[str, dict[str, str]]:
     """`["ssl.decay=0.99"]` -> `{"ssl": {"decay": "0.99"}}`.
 
     Args:
         texts: of `-o`.
+        parts: those that the command has; options of another one would change nothing.
         images: of `--images`, which is short for `-o data.images=...`.
 
     Raises:
@@ -66,11 +79,11 @@ def read_options(texts: list[str], images: str | None = None) -> dict[str, dict[
         if not match:
             raise UsageError(f"not an option: {text!r}", next="-o ssl.decay=0.99")
         group, key, value = match.groups()
-        if group not in GROUPS:
+        if group not in parts:
             raise UsageError(
-                f"no part {group!r} has options{did_you_mean(group, GROUPS)}",
+                f"no part {group!r} has options here{did_you_mean(group, parts)}",
                 where=text,
-                next=f"one of {', '.join(GROUPS)}",
+                next=f"one of {', '.join(parts)}",
             )
         options.setdefault(group, {})[key] = value
     if images is not None:

@@ -78,7 +78,7 @@ def _check_method(stage: StageConfig, registry: "Registry") -> None:
     stage_options = stage.flags.get("o", {})
     options = {
         part: {key: as_text(value) for key, value in stage_options.get(part, {}).items()}
-        for part in COMPONENTS
+        for part in (*COMPONENTS, "views")
     }
     components = Components(registry)
     with torch.device("meta"), torch.random.fork_rng([]):

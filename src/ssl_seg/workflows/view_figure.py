@@ -6,7 +6,7 @@ from typing import Any, Literal
 from ssl_seg.errors import UsageError
 from ssl_seg.utils.code_names import TypedName
 from ssl_seg.utils.outputs import refuse_inputs
-from ssl_seg.workflows.flag_values import read_options
+from ssl_seg.workflows.flag_values import OF_IMAGES, read_options
 from ssl_seg.workflows.inference import files_of
 from ssl_seg.workflows.view_recipes import first_batch, paired_views, recipes_of
 
@@ -48,9 +48,10 @@ def draw_training_views(
         raise UsageError("--ssl cannot be combined with --augment or --masks")
     if augment == "turns" and not masks:
         raise UsageError("--augment turns requires --masks", next="--masks --augment turns")
-    registry, options = load_plugins().registry, read_options(option or [])
+    parts = OF_IMAGES if masks or augment else ("ssl", "views", "data")
+    registry, options = load_plugins().registry, read_options(option or [], parts)
     size = image_size or (256 if masks else 128)
-    recipes = [] if masks else recipes_of(registry, TypedName(ssl or "byol"), augment, options.get("ssl", {}))
+    recipes = [] if masks else recipes_of(registry, TypedName(ssl or "byol"), augment, options)
     with ProgressDisplay() as console:
         split, data_options = "train" if masks or augment else "", options.get("data", {})
         dataset = open_dataset(registry, TypedName(data), split=split, masks=masks, options=data_options)

@@ -1,6 +1,6 @@
 """The views that training would draw."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,18 +26,19 @@ def first_batch(image_cache: "ImageCache", count: int, seed: int) -> "Batch":
 
 
 def recipes_of(
-    registry: "Registry", ssl: str, augment: str | None, options: dict[str, str]
+    registry: "Registry", ssl: str, augment: str | None, options: Mapping[str, Mapping[str, str]]
 ) -> Sequence["View"]:
     """The views of a classifier, or of a method; these do not depend on the backbone, so a tiny one will do."""
     from ssl_seg.augment.recipes import TRAIN_VIEWS
+    from ssl_seg.augment.view_options import with_view_options
     from ssl_seg.nn.tiny_backbone import tiny_backbone
 
     if augment:
         return [TRAIN_VIEWS[augment]]
     method: SSLMethod = registry.build(
-        "ssl", ssl, tiny_backbone(registry.factory("ssl", ssl)), options=options
+        "ssl", ssl, tiny_backbone(registry.factory("ssl", ssl)), options=options.get("ssl", {})
     )
-    return method.views
+    return with_view_options(method.views, options.get("views", {}))
 
 
 def paired_views(
