@@ -99,9 +99,12 @@ def test_a_failed_job_skips_only_what_needs_it(tmp_path):
     assert sum("classify" in line and line.split()[1] == "finished" for line in study.told()) == 2
 
 
-def test_a_signal_ends_the_jobs_after_saving(tmp_path):
-    pytest.importorskip("submitit")
-    study = Study(tmp_path, "slurm", "warmup = 0.3\nepochs = 100\n")
+@pytest.mark.parametrize(
+    ("launcher", "package"), [("slurm", "submitit"), pytest.param("ray", "ray", marks=pytest.mark.slow)]
+)
+def test_a_signal_ends_the_jobs_after_saving(tmp_path, launcher, package):
+    pytest.importorskip(package, reason=f"{package} is not installed: pip install {package}")
+    study = Study(tmp_path, launcher, "warmup = 0.3\nepochs = 100\n")
     child = study.start()
     deadline = time.monotonic() + 120
     while not list(study.folder.glob("out/train-*/checkpoints/step-1")) and time.monotonic() < deadline:

@@ -16,7 +16,7 @@ from ssl_seg.study.planner import FailedJob, Job, StudyPlan
 from ssl_seg.study.runner import PYTHON_COMMAND
 from ssl_seg.utils.child_process import run_child
 from ssl_seg.utils.extras import require
-from ssl_seg.utils.interrupt import Interrupted, interruptible
+from ssl_seg.utils.interrupt import Interrupted, handlers_kept, interruptible, unblocked
 from ssl_seg.utils.timeout import timeout_seconds
 
 CLUSTER = "slurm"  # of submitit, which can also start programs on this machine
@@ -126,7 +126,7 @@ def run_program(words: Sequence[str], folder: str) -> int:
         Its exit code.
     """
     try:
-        with interruptible():
+        with interruptible(), unblocked():  # Ray's tasks block SIGINT
             return run_child(words, folder)
     except Interrupted as error:
         return 128 + error.signal
@@ -168,7 +168,8 @@ class RayLauncher:
         import ray
 
         self._ray = ray
-        ray.init(configure_logging=False, log_to_driver=False, ignore_reinit_error=True)
+        with handlers_kept():  # Ray's own end the process at SIGTERM, before runs are asked to save
+            ray.init(configure_logging=False, log_to_driver=False, ignore_reinit_error=True)
         self._program = ray.remote(**{"num_cpus": 1, "max_retries": 0, **options})(run_program)
 
     def submit(self, words: Sequence[str]) -> RemoteRun:

@@ -38,6 +38,27 @@ def stopped_on_interrupt() -> Iterator[None]:
 
 
 @contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Around code that installs signal handlers of its own: those from before are in place again afterwards."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items() if current_thread() is main_thread() else ():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+
+@contextmanager
+def unblocked() -> Iterator[None]:
+    """Around the start of programs: they inherit the signals that this thread does not block, so none of `SIGNALS`."""
+    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def interruptible() -> Iterator[None]:
     """Around a whole command: the first signal raises `Interrupted`, a second one ends the process.
 
