@@ -45,6 +45,25 @@ def advised(root, error, **more):
     return mask_pairs(str(root), "train", **check_options(mask_pairs, "", {**options, **more}))
 
 
+# --- two folders --------------------------------------------------------------------------------------
+
+
+def test_the_deepglobe_folders_of_torchgeo_are_proposed_and_work(write):
+    names = [f"training_data/{kind}/{name}_{word}" for name in ("1", "2") for kind, word in
+             (("images", "sat.jpg"), ("masks", "mask.png"))]  # fmt: skip
+    root = write(*names, "test_data/images/3_sat.jpg", "test_data/masks/3_mask.png")
+    with pytest.raises(DataError, match="no image-mask pairs") as error:
+        mask_pairs(str(root / "training_data"), "train")
+    assert error.value.next.startswith("-o data.images=images -o data.masks=masks")
+    wanted = {"1_sat.jpg": 2, "2_sat.jpg": 4}
+    assert objects(advised(root / "training_data", error, palette="2")) == wanted
+    both = mask_pairs(str(root), "train", images="images", masks="masks", palette="2")
+    assert sorted(objects(both).values()) == [2, 4]
+    assert list(
+        objects(mask_pairs(str(root), "test", images="images", masks="masks", palette="2")).values()
+    ) == [6]
+
+
 # --- patterns -----------------------------------------------------------------------------------------
 
 
