@@ -187,3 +187,16 @@ def test_an_option_of_a_part_that_a_command_has_not_would_change_nothing(cli, tm
     code, _, err = cli(*words, "-o", option, "--out", out)
     assert code == 2 and f"no part '{option.partition('.')[0]}' has options here" in err, err
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("train", "demo:16"), "probe"),
+        (("classify", "demo:16"), "val"),
+        (("segment", "demo_masks:8", "--val", "demo_masks:4"), "extra"),
+    ],
+)
+def test_an_option_of_images_that_are_not_given_would_change_nothing(cli, tmp_path, words, part):
+    code, _, err = cli(*words, "-o", f"{part}.k=1", "--out", tmp_path / "run")
+    assert code == 2 and f"-o {part}.k needs --{part}\nnext: --{part} FOLDER" in err, err

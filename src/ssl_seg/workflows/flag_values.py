@@ -21,6 +21,7 @@ PARTS = {
     "segment": OF_FINETUNING,
     "pseudo-label": OF_IMAGES,
 }
+_OPTIONAL = ("val", "extra", "probe")  # images that a run may do without
 _OF_THE_CALL = ("config", "resume", "auto_resume", "option")  # no file says them
 
 
@@ -30,7 +31,7 @@ def config_from_flags(values: Mapping[str, Any], parts: Sequence[str]) -> dict[s
     All of them have been typed by a person: what `run.toml` names at `--resume` gets no further than `commands.config`.
 
     Raises:
-        UsageError: a malformed `-o`, a batch that cannot be cut, or a value that is no Unicode text.
+        UsageError: a malformed `-o` or one of images that are not given, a batch that cannot be cut, or a value that is no Unicode text.
     """
     config = {
         name: TypedName(value) if isinstance(value, str | Path) else value for name, value in values.items()
@@ -44,6 +45,11 @@ def config_from_flags(values: Mapping[str, Any], parts: Sequence[str]) -> dict[s
     config["device"] = device_of(config["device"], bool(config.pop("cpu")))
     # a run of an earlier version may have options of parts that its command never had
     config["o"] = read_options(values["option"] or [], GROUPS if values["resume"] else parts)
+    for part in config["o"] if not values["resume"] else ():
+        if part in _OPTIONAL and not config[part]:
+            raise UsageError(
+                f"-o {part}.{next(iter(config['o'][part]))} needs --{part}", next=f"--{part} FOLDER"
+            )
     check_batch_split(config, 1)
     to_toml(config)  # what run.toml cannot hold is found before the images are read
     return config
