@@ -44,12 +44,10 @@ def config_from_flags(values: Mapping[str, Any], parts: Sequence[str]) -> dict[s
         raise UsageError("--auto-resume needs --out", next="--auto-resume --out runs/first")
     config["device"] = device_of(config["device"], bool(config.pop("cpu")))
     # a run of an earlier version may have options of parts that its command never had
-    config["o"] = read_options(values["option"] or [], GROUPS if values["resume"] else parts)
-    for part in config["o"] if not values["resume"] else ():
-        if part in _OPTIONAL and not config[part]:
-            raise UsageError(
-                f"-o {part}.{next(iter(config['o'][part]))} needs --{part}", next=f"--{part} FOLDER"
-            )
+    config["o"] = options = read_options(values["option"] or [], GROUPS if values["resume"] else parts)
+    for part in _OPTIONAL if not values["resume"] else ():
+        if part in options and not config[part]:
+            raise UsageError(f"-o {part}.{next(iter(options[part]))} needs --{part}", next=f"--{part} FOLDER")
     check_batch_split(config, 1)
     to_toml(config)  # what run.toml cannot hold is found before the images are read
     return config
