@@ -208,7 +208,8 @@ def tree_memory() -> float:
         with suppress(OSError):  # it has ended
             pids += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
             fields = dict(line.split(":") for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-            found += int(fields.get("RssAnon", "0 kB").split()[0]) / 1024  # none: it has ended, and was not waited for
+            anonymous = fields.get("RssAnon", "0 kB")  # none: it has ended, and was not waited for
+            found += int(anonymous.split()[0]) / 1024
     return found
 
 
