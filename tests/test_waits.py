@@ -90,10 +90,6 @@ ALLOWED = {
     ("study/launchers.py", "poll"): "of a run: it looks, and does not wait",
     ("study/launchers.py", "sleep"): "in a loop over runs that are at work, or with a deadline",
     ("study/runner.py", "Popen"): "its end is waited for in `_wait_for`, which ends after a signal",
-    (
-        "utils/child_process.py",
-        "wait",
-    ): "for a command that is at work; a signal ends it, and then the timeout holds",
     ("utils/child_process.py", "Popen"): "its end is waited for in the same function",
 }
 
