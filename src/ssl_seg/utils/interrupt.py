@@ -39,7 +39,11 @@ def stopped_on_interrupt() -> Iterator[None]:
 
 @contextmanager
 def handlers_kept() -> Iterator[None]:
-    """Around code that installs signal handlers of its own: those from before are in place again afterwards."""
+    """Around code that installs signal handlers of its own: those from before are in place again afterwards.
+
+    All are set again, since Python does not see a handler of C: `ssl_seg.utils.surroundings.restored` restores only
+    what Python knows to be changed.
+    """
     before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         yield
