@@ -146,3 +146,41 @@ def test_from_python(tmp_path):
         progress=False,
     )
     assert run.scores[-1]["step"] == 6
+
+
+def test_max_steps_says_how_many_epochs_there_are(cli, tmp_path):
+    run = tmp_path / "run"
+    flags = ["--epochs", 1000, "--max-steps", 9, "--val-every", 1000, "--watch", "00000", "--out", run]
+    code, _, err = cli(*SEGMENT, *flags)
+    assert code == 0, err
+    assert "5 epochs of 2 steps" in err
+    masks = {path.name for path in (run / "masks").glob("epoch-*")}
+    assert masks == {"epoch-0001", "epoch-0003", "epoch-0005"}
+    code, out, err = cli("figure", "masks", run, "--out", tmp_path / "masks")
+    assert code == 0
+    assert "missing" not in out + err
+    assert "  5/5  " in cli("runs", run)[1]
+    code, out, err = cli("figure", "curves", run, "--out", tmp_path / "curves")
+    assert code == 0
+    assert "epochs 2" not in out + err
+
+
+def test_features_of_a_run_that_max_steps_ends_are_of_its_first_middle_and_last_epoch(cli, tmp_path):
+    run = tmp_path / "run"
+    code, _, err = cli(*CLASSIFY, "--epochs", 1000, "--max-steps", 21, "--out", run)
+    assert code == 0, err
+    kept = sorted(path.stem for path in (run / "features").glob("*.npz"))
+    assert kept == ["epoch-0001", "epoch-0003", "epoch-0005"]
+    code, out, err = cli("figure", "tsne", run, "--out", tmp_path / "tsne")
+    assert code == 0, err
+    assert "missing" not in out + err
+
+
+def test_a_run_that_stopped_early_is_not_told_to_be_resumed(cli, tmp_path):
+    run = tmp_path / "run"
+    stop = ["--freeze", "--lr", 0, "--early-stop", "val_top1:2"]
+    assert cli(*CLASSIFY, "--epochs", 30, *stop, "--out", run)[0] == 0
+    for kind in ("tsne", "curves"):
+        code, out, err = cli("figure", kind, run, "--out", tmp_path / kind)
+        assert code == 0, err
+        assert "30" not in out + err

@@ -658,6 +658,30 @@ def test_the_study_in_the_documents_can_be_run(cli, tmp_path, monkeypatch):
     assert "9 of 9 runs remaining" in out
 
 
+@pytest.mark.parametrize(
+    ("value", "path", "said"),
+    [
+        ("phots", "phots", "no such file or folder: phots; did you mean 'photos'?"),
+        ("csv:table.csv", "table.csv", "no such file or folder: table.csv"),
+        ("image_folder:nothing/train", "nothing/train", "no such file or folder: nothing/train"),
+    ],
+)
+def test_images_of_a_last_stage_that_are_not_there_are_told_before_the_first_runs(trial, value, path, said):
+    one = trial(text=STUDY + f'[stages.last]\ncommand = "classify"\ntrain = "demo:32"\nval = "{value}"\n')
+    (one.folder / "photos").mkdir()
+    line = (one.folder / "s.toml").read_text().split("\n").index(f'val = "{value}"') + 1
+    code, out, _ = one.here("study", "s.toml", "--dry-run")
+    assert code == 0
+    assert f"{said}: s.toml, line {line}\n" in out
+    code, _, err = one.here("study", "s.toml")
+    assert code == 3
+    assert f"{said}\nwhere: s.toml, line {line}" in err
+    assert not (one.folder / "out").exists()
+    (one.folder / path).parent.mkdir(parents=True, exist_ok=True)
+    (one.folder / path).mkdir()
+    assert one.go()[0] == 0
+
+
 # With the real commands
 
 

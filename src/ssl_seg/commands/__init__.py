@@ -1,1 +1,1 @@
-"""The only rooms that know names, print, and end the process."""
+"""The commands: the only package that prints and ends the process."""

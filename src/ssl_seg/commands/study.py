@@ -15,7 +15,7 @@ from ssl_seg.utils.lock import OpenFolder
 from ssl_seg.utils.outputs import output_paths
 from ssl_seg.utils.progress import ProgressDisplay, echo
 from ssl_seg.utils.text import listed
-from ssl_seg.workflows.study_components import check_components
+from ssl_seg.workflows.study_components import check_components, missing_paths
 from ssl_seg.workflows.study_report import sam_arguments, write_study_report
 
 
@@ -41,13 +41,17 @@ def study(
 
     plan = StudyPlan(StudyConfig(file), flag_validator(context))
     check_components(plan.file)
+    # a cluster may have images that are not here
+    missing = list(missing_paths(plan.file)) if launcher == "local" else []
     _check_tables(plan.file)
     sam = sam_arguments(plan.file, getattr(context.find_root().command, "commands", {}))
     if dry_run:
         from ssl_seg.study.estimate import estimate_study
 
-        echo(*estimate_study(plan, sam is not None))
+        echo(*estimate_study(plan, sam is not None), *(f"{error}: {error.where}" for error in missing))
         return
+    if missing:
+        raise missing[0]
     progress, out = ProgressDisplay(), plan.file.out
     unwritten: list[ResourceError] = []
     with study_lock(out, f"ssl-seg study {file}") as folder_lock:

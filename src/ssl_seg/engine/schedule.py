@@ -34,6 +34,11 @@ class Schedule:
     peak_lr: float = 0.0
     weight_decay_at: Callable[[int], float] | None = None
 
+    @property
+    def epochs(self) -> int:
+        """How many there will be; the last may be a part of one."""
+        return -(-self.total_steps // self.steps_per_epoch)
+
 
 def set_rates(optimizer: Optimizer, schedule: Schedule, step: int) -> float:
     """Give every parameter group the learning rate and the weight decay of a step; return the learning rate."""

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from ssl_seg.errors import UsageError
+from ssl_seg.results.planned_epochs import planned_epochs
 from ssl_seg.results.run_digests import warn_of_damage
 from ssl_seg.results.scores import load_scores
-from ssl_seg.utils.toml import read_toml
 
 
 def names(folders: Sequence[Path]) -> list[str]:
@@ -35,8 +35,7 @@ def missing_epochs(folder: Path, lines: Sequence[Mapping[str, float]]) -> list[s
     if not lines:
         return ["skipped: no finished epoch"]
     present = {int(line["epoch"]) for line in lines}
-    planned = read_toml(folder / "run.toml").get("epochs") if (folder / "run.toml").exists() else None
-    last = max(max(present), planned if isinstance(planned, int) else 0)
+    last = max(max(present), planned_epochs(folder))
     missing = [epoch for epoch in range(1, last + 1) if epoch not in present]
     return [f"no {spans(missing)} of {last}"] if missing else []
 

@@ -15,6 +15,7 @@ from ssl_seg.errors import UsageError, did_you_mean
 from ssl_seg.figures.gallery_drawing import Color, Tile, draw_gallery
 from ssl_seg.figures.masks import colorize_mask, ignore_color
 from ssl_seg.results.mask_snapshots import snapshot_epochs
+from ssl_seg.results.planned_epochs import epochs_of
 from ssl_seg.utils.text import shown
 from ssl_seg.utils.toml import read_toml
 
@@ -156,7 +157,7 @@ def _missing_epochs(run: "MaskSnapshots") -> list[int]:
     """Epochs whose masks the run was to keep and has not, or not yet."""
     path = run.folder / "run.toml"
     config = read_toml(path) if path.is_file() else {}
-    if not isinstance(config.get("epochs"), int):
+    if not (epochs := epochs_of(config)):
         return []
-    planned = snapshot_epochs(str(config.get("watch_epochs", "")), config["epochs"])
+    planned = snapshot_epochs(str(config.get("watch_epochs", "")), epochs)
     return sorted(planned.difference(run.epochs))

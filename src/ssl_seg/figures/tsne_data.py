@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssl_seg.errors import DataError, UsageError
+from ssl_seg.results.planned_epochs import planned_epochs
 from ssl_seg.results.run_digests import warn_of_damage
-from ssl_seg.utils.toml import read_toml
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,8 +41,7 @@ def select_features(run: Path, epochs: str | None) -> tuple[FeatureSnapshots, li
     notes = []
     if epochs is None:
         requested = sorted({min(paths), max(paths)})
-        planned = read_toml(run / "run.toml").get("epochs") if (run / "run.toml").exists() else None
-        if planned is not None and planned not in paths:
+        if (planned := planned_epochs(run)) and planned not in paths:
             notes.append(
                 f"epoch {planned} is missing: the run has not reached it; "
                 f"`ssl-seg classify --resume --out {run}` resumes it"

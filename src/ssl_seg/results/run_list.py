@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_seg.errors import SslSegError
+from ssl_seg.results.planned_epochs import epochs_of
 from ssl_seg.results.scores import NAME as SCORES
 from ssl_seg.results.scores import Line, load_scores
 from ssl_seg.results.status import read_status
@@ -94,7 +95,7 @@ def summarise(folder: Path, *, measured: bool = True) -> RunSummary:
         command,
         " ".join(str(part) for part in parts if part),
         int(lines[-1]["epoch"]) if lines else 0,
-        settings["epochs"] if type(settings.get("epochs")) is int else 0,
+        epochs_of(settings),
         score if values else "",
         max(values) if values else None,
         values[-1] if values else None,

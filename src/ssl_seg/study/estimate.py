@@ -6,10 +6,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from ssl_seg.errors import SslSegError
+from ssl_seg.results.planned_epochs import planned_epochs
 from ssl_seg.results.scores import read_scores
 from ssl_seg.study.planner import StudyPlan
 from ssl_seg.utils.text import format_duration, size_text
-from ssl_seg.utils.toml import read_toml
 
 
 def estimate_study(plan: StudyPlan, sam: bool) -> Iterator[str]:
@@ -53,8 +53,8 @@ def estimate_study(plan: StudyPlan, sam: bool) -> Iterator[str]:
 def _epoch_cost(folder: Path) -> tuple[float, int, int] | None:
     """Return seconds per epoch, planned epochs and bytes of the folder; None before the first epoch ends."""
     with suppress(SslSegError, LookupError, ValueError, TypeError):
-        scores, epochs = read_scores(folder), read_toml(folder / "run.toml")["epochs"]
-        return scores[-1]["seconds"] / len(scores), int(epochs), _folder_size(folder)
+        scores, epochs = read_scores(folder), planned_epochs(folder)
+        return scores[-1]["seconds"] / len(scores), epochs, _folder_size(folder)
     return None
 
 

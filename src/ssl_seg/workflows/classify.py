@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from ssl_seg.augment.recipes import View
     from ssl_seg.base import Backbone, Model
-    from ssl_seg.data.loader import Batch, ShuffleSampler
+    from ssl_seg.data.loader import Batch
     from ssl_seg.metrics.accuracy import Accuracy
     from ssl_seg.tasks.classification import ClassificationTask
     from ssl_seg.workflows.batches import BatchFn
@@ -85,9 +85,9 @@ def uses_features(module: "ClassificationTask") -> bool:
     return module.freeze_backbone and module.model.head.pools
 
 
-def build_batches(setup: "ClassificationSetup", sampler: "ShuffleSampler") -> "BatchFn":
+def build_batches(setup: "ClassificationSetup") -> "BatchFn":
     """Images, or the features that stand for them, with their targets."""
-    return _feature_batches(setup, sampler) if uses_features(setup.module) else _image_batches(setup)
+    return _feature_batches(setup) if uses_features(setup.module) else _image_batches(setup)
 
 
 def _image_batches(setup: "ClassificationSetup") -> "BatchFn":
@@ -127,12 +127,13 @@ def _image_batches(setup: "ClassificationSetup") -> "BatchFn":
     return batch_at
 
 
-def _feature_batches(setup: "ClassificationSetup", sampler: "ShuffleSampler") -> "BatchFn":
+def _feature_batches(setup: "ClassificationSetup") -> "BatchFn":
     """Features in place of images: a frozen backbone computes them once."""
     from ssl_seg.tasks.classification import pooled_features
     from ssl_seg.workflows.batches import micro_batches
 
-    config, images, views = setup.config, setup.data.images, train_views(setup)
+    config, images, sampler = setup.config, setup.data.images, setup.sampler
+    views = train_views(setup)
     passes = config.passes if views else 0
     session = setup.session
     session.progress.print_line(f"features of {len(images)} images, computed {max(1, passes)}x")
@@ -180,7 +181,7 @@ def snapshots(setup: "ClassificationSetup") -> Callable[[int], None]:
         data.train,
         data.images,
         config.keep_features,
-        epochs=snapshot_epochs("", config.epochs),
+        epochs=snapshot_epochs("", setup.epochs),
         is_last=lambda: session.stopping.is_last,
         trained=not config.freeze,
         device=session.device,

@@ -25,6 +25,7 @@ from ssl_seg.utils.toml import parse_json
 from ssl_seg.workflows.bad_files import BadFiles
 
 _SHOWN = 3
+_WITH_PATH = {"coco_masks", "csv_labels", "flat_folder", "hf", "image_folder", "labelme_masks", "mask_pairs"}
 _OF_RUN = ("range", "bands", "splits")
 
 
@@ -74,6 +75,20 @@ def open_dataset(
     if isinstance(files, FileDataset) and (doubt := look_at(files)):
         log.warning("%s: %s", spec, doubt)
     return dataset
+
+
+def require_path(registry: Registry, spec: str) -> None:
+    """Raise what `open_dataset` would of a path that is not there; nothing is read.
+
+    Looked for are paths without a format and those of formats that always have one: others take a number, a pattern
+    or an address.
+
+    Raises:
+        UsageError: no such format. DataError: nothing there.
+    """
+    format_, root = _detect_format(registry, spec, False, masks=True)
+    if format_ in _WITH_PATH and not (path := expanded(root)).exists():
+        raise _nothing_at(path)
 
 
 def open_files(names: Sequence[str], options: Mapping[str, str]) -> FileDataset:
@@ -128,8 +143,7 @@ def _detect_format(registry: Registry, spec: str, labelled: bool, masks: bool) -
             registry.factory("datasets", head)  # raises, with what was meant
         return fitting[0], rest
     if not path.exists():
-        what = f"no such file or folder: {path}{similar_name(path)}"
-        raise DataError(what, next="ssl-seg list datasets  # all formats")
+        raise _nothing_at(path)
     if masks:
         return "coco_masks" if path.suffix.lower() == ".json" else "mask_pairs", str(path)
     if path.is_dir():
@@ -137,6 +151,11 @@ def _detect_format(registry: Registry, spec: str, labelled: bool, masks: bool) -
     if path.suffix.lower() not in (".csv", ".tsv"):
         raise DataError(f"{path} is neither a folder nor a CSV file", next="give the folder it lies in")
     return "csv_labels", str(path)
+
+
+def _nothing_at(path: Path) -> DataError:
+    what = f"no such file or folder: {path}{similar_name(path)}"
+    return DataError(what, next="ssl-seg list datasets  # all formats")
 
 
 def _format_of(folder: Path, labelled: bool) -> str:

@@ -110,7 +110,7 @@ class DryRun:
             step_seconds=median(seconds[1:] or seconds or [0.0]),
             steps=schedule.total_steps,
             steps_per_epoch=schedule.steps_per_epoch,
-            epochs=-(-schedule.total_steps // schedule.steps_per_epoch),
+            epochs=schedule.epochs,
             validation_seconds=validation,
             validations=math.ceil(schedule.total_steps / schedule.steps_per_epoch) // every,
         )

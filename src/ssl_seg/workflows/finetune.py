@@ -86,29 +86,27 @@ def run_finetuning(task: Task[C, M], setup: Setup[C, M], components: "Components
         components: builds the metrics, and knows every option.
     """
     from ssl_seg.augment.recipes import of_channels
-    from ssl_seg.data.loader import ShuffleSampler
     from ssl_seg.workflows.crop_size import warn_of_untrained_taps
     from ssl_seg.workflows.optimization import configure_optimizer, warn_of_accumulation
     from ssl_seg.workflows.run_toml import record_settings
 
     session, config, data = setup.session, setup.config, setup.data
     device, run_dir, module = session.device, session.run_dir, setup.module
-    rank = {"rank": device.rank, "world_size": device.world_size}
-    sampler = ShuffleSampler(len(data.images), config.batch_size, config.seed, **rank)
-    optimizer, schedule = configure_optimizer(config, module, sampler.steps_per_epoch, early=run_dir.is_early)
+    steps_per_epoch = setup.sampler.steps_per_epoch
+    optimizer, schedule = configure_optimizer(config, module, steps_per_epoch, early=run_dir.is_early)
     warn_of_accumulation(config.accumulate, module.train(), f"ssl-seg {task.command}")
     check_same_channels(data.images, data.val_images, config.val or "")
     views = task.train_views(setup)
     components.resolved.add_views(of_channels(views, data.images.channels)[0])
     options = task.metric_options(config, data)
     components.resolved.add("metric", components.registry.resolved("metrics", task.metric, options))
-    record_settings(session, config, data.caches, module, sampler.steps_per_epoch, components.resolved)
-    session.announce(_headline(setup, sampler.steps_per_epoch))
+    record_settings(session, config, data.caches, module, steps_per_epoch, components.resolved)
+    session.announce(_headline(setup))
     print_left_out(views, data.images.channels, session.progress.print_line)
     device.to_device(module)
     if not run_dir.resume:
         warn_of_untrained_taps(module.model, config.size)
-    batches = task.build_batches(setup, sampler)
+    batches = task.build_batches(setup)
     validation = _validation(task, setup, components) if data.val_images else None
     save_snapshots = task.snapshots(setup)
 
@@ -117,7 +115,7 @@ def run_finetuning(task: Task[C, M], setup: Setup[C, M], components: "Components
         return validation.validate(epoch) if validation else {}
 
     steps = session.fit(module, batches, optimizer, schedule, on_epoch_end)
-    last_epoch, stopping = -(-steps // sampler.steps_per_epoch), session.stopping
+    last_epoch, stopping = -(-steps // steps_per_epoch), session.stopping
     if stopping.reason:  # it may have been decided after the epoch's snapshots were due
         stopping.is_last = True
         save_snapshots(last_epoch)
@@ -155,12 +153,12 @@ def _build_model(
     return Model(backbone, head, excluded=data.excluded), config
 
 
-def _headline(setup: Setup[C, M], steps_per_epoch: int) -> str:
+def _headline(setup: Setup[C, M]) -> str:
     config, data = setup.config, setup.data
     return (
         f"{config.head} on {config.backbone}{' (frozen)' if config.freeze else ''}: {len(data.images)} "
-        f"images, {len(data.classes)} classes, {pluralize(config.epochs, 'epoch')} of "
-        f"{pluralize(steps_per_epoch, 'step')}, {setup.session.device.describe()}"
+        f"images, {len(data.classes)} classes, {pluralize(setup.epochs, 'epoch')} of "
+        f"{pluralize(setup.sampler.steps_per_epoch, 'step')}, {setup.session.device.describe()}"
     )
 
 
@@ -194,7 +192,7 @@ def _validation(task: Task[C, M], setup: Setup[C, M], components: "Components") 
         validator,
         session.run_dir,
         is_main=session.device.is_main,
-        is_due=lambda epoch: session.stopping.is_last or task.is_due(config, epoch),
+        is_due=lambda epoch: session.stopping.is_last or task.is_due(setup, epoch),
         save_best=save_best,
         print_line=session.progress.print_line,
     )

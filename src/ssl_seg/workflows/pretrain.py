@@ -99,7 +99,7 @@ def run_pretraining(
     costs = {} if run_dir.resume else {"flops_per_image": training_flops(method, views, device)}
     record_settings(session, config, caches, method, loader.steps_per_epoch, components.resolved, costs)
     session.announce(
-        f"{config.ssl} on {config.backbone}: {len(images)} images, {pluralize(config.epochs, 'epoch')} of "
+        f"{config.ssl} on {config.backbone}: {len(images)} images, {pluralize(schedule.epochs, 'epoch')} of "
         f"{pluralize(loader.steps_per_epoch, 'step')}, {device.describe()}"
     )
     print_left_out(method.views, images.channels, print_line)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ssl_seg.augment.recipes import View
     from ssl_seg.base import Backbone, Model
     from ssl_seg.data.image_cache import ImageCache
-    from ssl_seg.data.loader import Batch, ShuffleSampler
+    from ssl_seg.data.loader import Batch
     from ssl_seg.data.mask_counts import MaskStatistics
     from ssl_seg.data.mask_files import MaskReader
     from ssl_seg.metrics.mean_iou import MeanIoU
@@ -155,7 +155,7 @@ def train_views(setup: "SegmentationSetup") -> "list[View]":
     return [segmentation_view(setup.config.augment, setup.config.size, setup.data.images.sizes)]
 
 
-def build_batches(setup: "SegmentationSetup", sampler: "ShuffleSampler") -> "BatchFn":
+def build_batches(setup: "SegmentationSetup") -> "BatchFn":
     """Crops of images and of their masks."""
     import numpy as np
     import torch
@@ -200,7 +200,7 @@ def build_validator(setup: "SegmentationSetup", metric: "MeanIoU", **common: Any
         data.val_images,
         data.metadata,
         config.watch,
-        _snapshot_epochs(config),
+        _snapshot_epochs(setup),
         where=config.val or "",
         is_last=lambda: session.stopping.is_last,
     )
@@ -211,15 +211,15 @@ def build_validator(setup: "SegmentationSetup", metric: "MeanIoU", **common: Any
     return validator
 
 
-def _snapshot_epochs(config: "SegmentationConfig") -> set[int]:
+def _snapshot_epochs(setup: "SegmentationSetup") -> set[int]:
     from ssl_seg.results.mask_snapshots import snapshot_epochs
 
-    return set(snapshot_epochs(config.watch_epochs, config.epochs))
+    return snapshot_epochs(setup.config.watch_epochs, setup.epochs)
 
 
-def is_due(config: "SegmentationConfig", epoch: int) -> bool:
+def is_due(setup: "SegmentationSetup", epoch: int) -> bool:
     """By `--val-every`, and when masks are kept."""
-    return epoch % config.val_every == 0 or epoch in _snapshot_epochs(config)
+    return epoch % setup.config.val_every == 0 or epoch in _snapshot_epochs(setup)
 
 
 SEGMENTATION: "Task[SegmentationConfig, SegmentationTask]" = Task(

@@ -1,9 +1,10 @@
 """Checks of the components and options that a study names, before anything runs."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ssl_seg.engine.run_settings import COMPONENTS
-from ssl_seg.errors import PluginError, UsageError
+from ssl_seg.engine.run_settings import COMPONENTS, PLACES
+from ssl_seg.errors import DataError, PluginError, UsageError
 from ssl_seg.study.config import StageConfig, StudyConfig
 from ssl_seg.utils.code_names import TypedName
 from ssl_seg.utils.log import log
@@ -60,6 +61,24 @@ def check_components(file: StudyConfig) -> None:
         except (UsageError, PluginError) as error:
             error.where = file.flag_location(stage, "optimizer")
             raise
+
+
+def missing_paths(file: StudyConfig) -> Iterator[DataError]:
+    """One error for each stage and flag whose images are not there, with the line in the study's file."""
+    from ssl_seg.plugins import load_plugins
+    from ssl_seg.workflows.data import require_path
+
+    registry = load_plugins().registry
+    for stage in file.stages.values():
+        for flag in sorted(PLACES & stage.flags.keys() - stage.references.keys()):
+            try:
+                require_path(registry, TypedName(stage.flags[flag]))
+            except DataError as error:
+                error.where = file.flag_location(stage, flag)
+                yield error
+            except UsageError as error:
+                error.where = file.flag_location(stage, flag)
+                raise
 
 
 def _check_method(stage: StageConfig, registry: "Registry") -> None:

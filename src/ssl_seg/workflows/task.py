@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from ssl_seg.results.planned_epochs import num_epochs
 from ssl_seg.workflows.config import ClassificationConfig, SegmentationConfig
 
 if TYPE_CHECKING:
@@ -83,6 +85,20 @@ class Setup(Generic[C, M]):
     module: M
     normalization: Mapping[str, Any]
 
+    @cached_property
+    def sampler(self) -> "ShuffleSampler":
+        """The order of the training images."""
+        from ssl_seg.data.loader import ShuffleSampler
+
+        device, config = self.session.device, self.config
+        rank = {"rank": device.rank, "world_size": device.world_size}
+        return ShuffleSampler(len(self.data.images), config.batch_size, config.seed, **rank)
+
+    @property
+    def epochs(self) -> int:
+        """How many there will be."""
+        return num_epochs(self.config.epochs, self.config.max_steps, self.sampler.steps_per_epoch)
+
 
 @dataclass(frozen=True)
 class Task(Generic[C, M]):
@@ -119,10 +135,10 @@ class Task(Generic[C, M]):
     build_module: "Callable[[Model, C, FinetuneData], M]"
     metric_options: "Callable[[C, FinetuneData], Mapping[str, str]]"
     train_views: "Callable[[Setup[C, M]], list[View]]"
-    build_batches: "Callable[[Setup[C, M], ShuffleSampler], Callable[[int], list[list[Tensor]]]]"
+    build_batches: "Callable[[Setup[C, M]], Callable[[int], list[list[Tensor]]]]"
     build_validator: "Callable[..., Validator]"
     init_head: "Callable[[Session, Model, InitWeights], None]" = lambda session, model, init: None
-    is_due: "Callable[[C, int], bool]" = lambda config, epoch: True
+    is_due: "Callable[[Setup[C, M], int], bool]" = lambda setup, epoch: True
     snapshots: "Callable[[Setup[C, M]], Callable[[int], None]]" = lambda setup: lambda epoch: None
 
     def recipe_for(self, backbone: "Backbone | None", *, freeze: bool) -> dict[str, Any]:
