@@ -203,11 +203,46 @@ def test_columns_that_are_not_there_and_images_that_lie_elsewhere(tmp_path):
     elsewhere = pa.array([{"bytes": None, "path": "/etc/passwd"}], type=kind)
     save(tmp_path / "e" / "data", pa.table({"image": elsewhere}), True)
     dataset = opened(f"hf:{tmp_path}/e")
-    with pytest.raises(ValueError, match="has no bytes of an image"):
+    with pytest.raises(ValueError, match="names /etc/passwd and does not hold it"):
         dataset.image(0, 64)
     with pytest.raises(DataError, match="no Arrow or Parquet file"):
         (tmp_path / "f").mkdir()
         opened(f"hf:{tmp_path}/f")
+
+
+def test_a_split_that_is_not_there_names_the_folder_of_another(tmp_path):
+    for split in ("train", "test"):
+        save(tmp_path / "d" / split / "data-0", table(pictures(2), [0, 1]), False)
+    with pytest.raises(DataError, match="has no split val; there are test, train") as caught:
+        opened(f"hf:{tmp_path}/d", split="val")
+    assert caught.value.next == f"hf:{tmp_path}/d/test"
+    assert len(opened(caught.value.next, split="val")) == 2
+    save(tmp_path / "e" / "train-0", table(pictures(2), [0, 1]), True)
+    with pytest.raises(DataError, match="has no split val; there are train$") as caught:
+        opened(f"hf:{tmp_path}/e", split="val")
+    assert caught.value.next == f"ls {tmp_path}/e"
+
+
+def test_tables_of_the_datasets_package(tmp_path):
+    ds = pytest.importorskip("datasets")
+    images = pictures(5)
+    files = [tmp_path / f"{index}.png" for index in range(5)]
+    for file, pixels in zip(files, images, strict=True):
+        file.write_bytes(encoded(pixels))
+    features = ds.Features({"image": ds.Image(), "label": ds.ClassLabel(names=["sea", "land"])})
+    columns = {"image": list(map(str, files)), "label": [0, 1, 1, 0, 1]}
+    made = ds.Dataset.from_dict(columns, features=features)
+    whole = ds.DatasetDict(train=made.select([4, 0, 2]), validation=made.select([1, 3]))
+    whole.save_to_disk(tmp_path / "disk")
+    found = [opened(f"hf:{tmp_path}/disk", labelled=True, split=split) for split in ("train", "val")]
+    assert [list(each.classes) for each in found] == [["sea", "land"]] * 2
+    assert [[target for _, target in each.samples] for each in found] == [[1, 0, 1], [1, 0]]
+    for dataset, indices in zip(found, ([4, 0, 2], [1, 3]), strict=True):
+        for row, index in enumerate(indices):
+            assert np.array_equal(dataset.image(row, 64)[0], images[index])
+    made.to_parquet(tmp_path / "paths" / "all.parquet")
+    with pytest.raises(ValueError, match="0.png and does not hold it: save_to_disk"):
+        opened(f"hf:{tmp_path}/paths").image(0, 64)
 
 
 def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):

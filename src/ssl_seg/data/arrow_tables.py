@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from ssl_seg.data.files import subfolders
 from ssl_seg.data.splits import kind_of
 from ssl_seg.errors import DataError, did_you_mean
 from ssl_seg.utils.toml import parse_json
@@ -35,8 +36,10 @@ def find_tables(root: Path, split: str) -> list[Path]:
     if not named:
         return found
     if wanted not in named:
+        folders = [name for name in subfolders(root) if kind_of(name) in named]
         raise DataError(
-            f"{root} has no split {wanted}; there are {', '.join(sorted(named))}", next=f"ls {root}"
+            f"{root} has no split {wanted}; there are {', '.join(sorted(named))}",
+            next=f"hf:{root / folders[0]}" if folders else f"ls {root}",
         )
     return [path for path, kind in zip(found, kinds, strict=True) if kind == wanted]
 
@@ -134,6 +137,10 @@ class ArrowTable:
         content = value.get("bytes") if isinstance(value, dict) else value
         if isinstance(content, bytes):
             return content
+        if isinstance(value, dict) and value.get("path"):
+            raise ValueError(
+                f"the table names {value['path']} and does not hold it: save_to_disk embeds images"
+            )
         raise ValueError(f"column {column!r} has no bytes of an image, but {type(content).__name__}")
 
     def image_columns(self, image: str | None, mask: str | None) -> tuple[str, str]:
