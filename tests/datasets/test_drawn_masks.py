@@ -1,5 +1,7 @@
 """Masks of COCO and LabelMe files and of a file for each class, by their pixels."""
 
+import base64
+import io
 import json
 
 import numpy as np
@@ -233,6 +235,46 @@ def test_shapes_of_labelme(labelme):
         "ignored": 1,
     }
     assert counted(dataset, 1) == {"background": 575, "dog": 25}
+
+
+def brushed(pixels):
+    """As LabelMe's AI tools leave it: a PNG of the box around it."""
+    file = io.BytesIO()
+    Image.fromarray(np.array(pixels, np.uint8)).save(file, format="PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def test_pixel_masks_and_turned_rectangles_of_labelme(labelme):
+    pixels = [[1, 0, 1], [1, 1, 0]]
+    blob = shape("cat", (4, 2), (6, 3), kind="mask") | {"mask": brushed(pixels)}
+    edge = shape("dog", (28, 19), (30, 20), kind="mask") | {
+        "mask": brushed(pixels)
+    }  # beyond the image by one
+    turned = shape("pond", (15, 5), (18, 8), (15, 11), (12, 8), kind="oriented_rectangle")
+    dataset = labelme_masks(str(labelme(blob, edge, turned)), "train")
+    mask = dataset.mask(0, 64)
+    assert (mask[2:4, 4:7] == dataset.classes.index("cat")).tolist() == [[1, 0, 1], [1, 1, 0]]
+    assert counted(dataset) == {"background": 600 - 4 - 1 - 18, "cat": 4, "dog": 1, "pond": 18}
+
+
+@pytest.mark.parametrize(
+    ("corners", "mask", "said"),
+    [
+        (
+            [(4, 2), (6, 4)],
+            brushed([[1, 0, 1], [1, 1, 0]]),
+            r"a mask of \(3, 2\) pixels from \(4, 2\) to \(6, 4\)",
+        ),
+        ([(-1, 2), (1, 3)], brushed([[1, 0, 1], [1, 1, 0]]), r"from \(-1, 2\) to \(1, 3\)"),
+        ([(4, 2), (6, 3)], "no png", "whose pixels cannot be read"),
+        ([(4, 2), (6, 3)], None, "whose pixels cannot be read"),
+        ([(4, 2)], brushed([[1]]), "a mask of 1 points"),
+    ],
+)
+def test_damaged_pixel_masks_of_labelme(labelme, corners, mask, said):
+    root = labelme(CAT, shape("dog", *corners, kind="mask") | {"mask": mask})
+    with pytest.raises(ValueError, match=said):
+        labelme_masks(str(root), "train").mask(0, 64)
 
 
 def test_validation_of_labelme_and_a_label_that_training_lacks(labelme):

@@ -1,12 +1,15 @@
 """Masks of LabelMe annotations: a JSON file of shapes beside each image."""
 
-from collections.abc import Iterator, Sequence
+from base64 import b64decode
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssl_seg.base import IGNORE_INDEX
+from ssl_seg.data.contained import index_mask
 from ssl_seg.data.drawn_masks import Background, DrawnMasks, Legend, check_unique
 from ssl_seg.data.files import FileDataset, find_images
 from ssl_seg.data.levels import Range
@@ -22,7 +25,7 @@ from ssl_seg.utils.toml import read_json
 
 _BACKGROUND, _IGNORE = "_background_", "__ignore__"  # names that LabelMe gives a meaning
 _SPECIAL = (_BACKGROUND, _IGNORE)
-_CORNERS = {"polygon": 3, "rectangle": 2, "circle": 2}
+_CORNERS = {"polygon": 3, "rectangle": 2, "circle": 2, "oriented_rectangle": 4, "mask": 2}
 
 
 def labelme_masks(
@@ -42,7 +45,7 @@ def labelme_masks(
 ) -> MaskDataset:
     """Images whose masks are drawn from the shapes in the JSON files of LabelMe: `a.json` beside `a.jpg`.
 
-    Polygons, rectangles and circles are drawn. `_background_` is the background, and `__ignore__` is unlabeled.
+    Polygons, rectangles, circles and pixel masks, which its AI tools make, are drawn. `_background_` is the background, and `__ignore__` is unlabeled.
 
     Args:
         root: the folder, or one that holds the folder `split`.
@@ -74,12 +77,12 @@ def labelme_masks(
 
     def draw(index: int) -> tuple[Shape, list[Layer]]:
         shape, layers = images.size(index), []
-        for label, kind, points in _shapes(Path(files.file(index))):
+        for label, kind, annotation in _shapes(Path(files.file(index))):
             value = values[label]
             if kind not in _CORNERS and not leave_out:
                 raise ValueError(f"a {kind} has no area; -o data.stray=ignore leaves it out")
             if kind in _CORNERS and value is not None:
-                layers.append(_layer(kind, points, shape, value))
+                layers.append(_layer(kind, annotation, shape, value))
         return shape, layers
 
     masks = DrawnMasks(draw, lambda index: files.samples[index][0], files.identity, legend, overlap, files)
@@ -103,21 +106,27 @@ def _annotated(folder: Path, *, skip: bool) -> list[str]:
     return with_file
 
 
-def _shapes(path: Path) -> Iterator[tuple[str, str, Any]]:
-    """Label, kind and points of each shape."""
+def _shapes(path: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Label and kind of each shape, and the shape."""
     try:
         for shape in read_json(path)["shapes"]:
-            yield str(shape["label"]), str(shape.get("shape_type") or "polygon"), shape["points"]
+            yield (
+                str(shape["label"]),
+                str(shape.get("shape_type") or "polygon"),
+                {**shape, "points": shape["points"]},
+            )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} is no annotation of LabelMe: {error!r}", next="coco_masks:FILE.json"
         ) from error
 
 
-def _layer(kind: str, points: Any, shape: Shape, value: int) -> Layer:
-    corners = np.array(points, dtype=np.float64)
+def _layer(kind: str, annotation: Mapping[str, Any], shape: Shape, value: int) -> Layer:
+    corners = np.array(annotation["points"], dtype=np.float64)
     if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < _CORNERS[kind]:
-        raise ValueError(f"a {kind} of {len(points)} points")
+        raise ValueError(f"a {kind} of {len(corners)} points")
+    if kind == "mask":
+        return _pixels(annotation.get("mask"), corners, shape, value)
     if kind == "circle":
         (x, y), edge = corners[0], corners[1]
         radius = float(np.hypot(*(edge - corners[0])))
@@ -127,6 +136,18 @@ def _layer(kind: str, points: Any, shape: Shape, value: int) -> Layer:
         (x, y), (u, v) = corners[:2]
         corners = np.array([(x, y), (u, y), (u, v), (x, v)])
     return fill_polygons([corners.ravel().tolist()], shape, value)
+
+
+def _pixels(content: object, corners: NDArray[np.float64], shape: Shape, value: int) -> Layer:
+    """A PNG of the pixels from the upper left to the lower right corner, both included."""
+    (left, top), (right, bottom) = corners[:2].astype(np.int64).tolist()
+    try:
+        inside = index_mask(b64decode(str(content), validate=True)) > 0
+    except ValueError as error:
+        raise ValueError("a mask whose pixels cannot be read") from error
+    if inside.shape != (bottom - top + 1, right - left + 1) or min(left, top) < 0:
+        raise ValueError(f"a mask of {inside.shape[::-1]} pixels from {left, top} to {right, bottom}")
+    return Layer(value, top, left, inside[: max(0, shape[0] - top), : max(0, shape[1] - left)])
 
 
 @hookimpl

@@ -16,12 +16,13 @@ def num_epochs(epochs: int, max_steps: int | None, steps_per_epoch: int) -> int:
 
 def epochs_of(settings: Mapping[str, Any]) -> int:
     """By a run's `run.toml`; 0 if it does not say."""
-    epochs, record = settings.get("epochs"), settings.get("record")
-    if type(epochs) is not int:
+    epochs, max_steps, record = (settings.get(key) for key in ("epochs", "max_steps", "record"))
+    steps = record.get("steps_per_epoch") if isinstance(record, dict) else 0
+    if not isinstance(epochs, int):
         return 0
-    steps = record.get("steps_per_epoch") if isinstance(record, dict) else None
-    limits = settings.get("max_steps"), steps
-    return num_epochs(epochs, *limits) if all(type(each) is int and each > 0 for each in limits) else epochs
+    if not isinstance(max_steps, int) or not isinstance(steps, int) or steps < 1:
+        return epochs
+    return num_epochs(epochs, max_steps, steps)
 
 
 def planned_epochs(run: Path) -> int:
