@@ -121,7 +121,8 @@ def test_a_shard_that_was_cut_is_a_bad_image(tmp_path):
 
 
 def test_shards_of_the_webdataset_package(tmp_path):
-    wds = pytest.importorskip("webdataset")
+    import webdataset as wds
+
     images = pictures(4)
     with wds.TarWriter(str(tmp_path / "w.tar")) as writer:
         for index, pixels in enumerate(images):
@@ -224,7 +225,8 @@ def test_a_split_that_is_not_there_names_the_folder_of_another(tmp_path):
 
 
 def test_tables_of_the_datasets_package(tmp_path):
-    ds = pytest.importorskip("datasets")
+    import datasets as ds
+
     images = pictures(5)
     files = [tmp_path / f"{index}.png" for index in range(5)]
     for file, pixels in zip(files, images, strict=True):

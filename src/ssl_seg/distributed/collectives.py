@@ -81,6 +81,8 @@ def wrap_in_ddp(module: nn.Module) -> nn.Module:
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     # the output of many backbones' last norm is unused: the first step finds the parameters without a gradient
     options: dict[str, Any] = {buffers: False, "static_graph": True, "gradient_as_bucket_view": True}
+    if all(parameter.device.type == "cpu" for parameter in module.parameters()):
+        options["bucket_cap_mb"] = 4  # the last one is averaged after the backward pass, and gloo is slow
     return DistributedDataParallel(module, **options)
 
 
