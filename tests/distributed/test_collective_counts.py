@@ -17,6 +17,7 @@ from ssl_seg.methods.byol import BYOL
 # 53 norms of the backbone and 2 of the projector, which 2 views pass in 2 networks, and 1 of the predictor
 FORWARD = 2 * (2 * 55 + 1)
 BACKWARD = 2 * (55 + 1)
+BUCKET = 4 * 2**20  # bytes, on a CPU
 
 
 class Collectives(TorchDispatchMode):
@@ -70,4 +71,6 @@ def test_a_step_of_resnet50(two_processes, monkeypatch, sync, norms, stats):
         with Collectives() as collectives:
             module(views)["loss"].backward()
     assert collectives.counts[2] == norms + stats
-    assert 0 < len(reduced) < 8, "buckets of gradients"
+    trained = sum(each.numel() for each in method.parameters() if each.requires_grad)
+    assert sum(each.numel() for each in reduced) == trained, "each gradient once"
+    assert len(reduced) <= 4 * trained / BUCKET + 2, "buckets of gradients"
