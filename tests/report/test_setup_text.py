@@ -40,3 +40,15 @@ def test_a_path_is_shown_by_its_end(make, tmp_path):
         sentence
         == "Classification: 40 training images (office/train.csv), 40 validation images (office/val)."
     )
+
+
+def test_steps_that_end_within_an_epoch_are_told_as_steps(make, tmp_path):
+    line = {"epoch": 1, "step": 75, "seconds": 1.0, "loss": 0.5}
+    flags = {"ssl": "byol", "backbone": "resnet18", "epochs": 200, "max_steps": 75}
+    make.write_run(tmp_path / "r", "train", 0, [line], settings=flags)
+    record = tmp_path / "r" / "run.toml"
+    record.write_text(record.read_text().replace("[record]", "[record]\nsteps_per_epoch = 250", 1))
+    report = build([tmp_path / "r"])
+    (sentence,) = report.setup
+    assert sentence.startswith("Pre-training without labels: byol with resnet18, 75 steps")
+    assert "1 of 1" in page(report) and "1 of 200" not in page(report)

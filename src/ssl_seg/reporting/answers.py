@@ -6,6 +6,7 @@ from pathlib import Path
 from ssl_seg.errors import pluralize
 from ssl_seg.reporting.records import ReportData, ReportStage
 from ssl_seg.reporting.summaries import summarize
+from ssl_seg.results.planned_epochs import training_length
 from ssl_seg.results.runs import StageScores
 from ssl_seg.results.score_text import format_mean_sd, mean_sd, score_name
 from ssl_seg.results.tables import ALPHA, Table
@@ -134,7 +135,7 @@ def _steps(collected: ReportData) -> Iterator[str]:
                 if isinstance(data, dict) and isinstance(data.get("images"), int)
                 else ""
             )
-            yield f"Pre-train longer or on more images: {stage.label} had {pluralize(run.last.get('epoch', 0), 'epoch')}{where}."
+            yield f"Pre-train longer or on more images: {stage.label} had {training_length({**run.run_toml, 'epochs': run.last.get('epoch', 0)})}{where}."
     rising = [
         row for row in rows if row.last == row.best and any(len(each) > 1 for each in row.history.values())
     ]

@@ -21,6 +21,7 @@ from ssl_seg.reporting.records import ReportData, ReportRun
 from ssl_seg.reporting.setup_text import setup
 from ssl_seg.reporting.svg import interval_chart
 from ssl_seg.results.mask_snapshots import EXTREMES
+from ssl_seg.results.planned_epochs import epochs_of
 from ssl_seg.results.run_list import PRIMARY_METRIC
 from ssl_seg.results.score_text import score_name
 from ssl_seg.results.tables import Table
@@ -189,5 +190,5 @@ def _run_row(run: ReportRun) -> RunRow:
         summaries.score_cell(run, "images_per_second", 1),
         summaries.energy(run),
     ]
-    epochs = f"{run.last.get('epoch', 0)} of {run.settings.get('epochs', 'n/a')}"
+    epochs = f"{run.last.get('epoch', 0)} of {epochs_of(run.run_toml) or 'n/a'}"
     return RunRow(run, score_name(key), epochs, [*score, *speed])

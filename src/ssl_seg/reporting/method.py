@@ -13,6 +13,7 @@ _SETTINGS = {
     "backbone": "backbone",
     "init": "initial weights",
     "epochs": "epochs",
+    "max_steps": "steps at most",
     "batch_size": "batch size",
     "image_size": "view size (px)",
     "optimizer": "optimizer",

@@ -55,6 +55,11 @@ class ReportRun:
         return self.scores[-1] if self.scores else {}
 
     @property
+    def run_toml(self) -> dict[str, Any]:
+        """As the file is: facts among the settings."""
+        return {**self.settings, "record": self.record}
+
+    @property
     def digits(self) -> int:
         """Decimals of its scores; see `score_digits`."""
         images = self.result.get("images")

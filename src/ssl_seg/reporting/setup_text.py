@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ssl_seg.errors import pluralize
 from ssl_seg.reporting.records import ReportData, ReportRun
+from ssl_seg.results.planned_epochs import training_length
 
 _SYNTHETIC = ("demo", "demo_masks")  # formats of images that the package makes
 
@@ -19,10 +19,11 @@ def setup(collected: ReportData) -> list[str]:
 
 
 def _pretraining(runs: list[ReportRun]) -> str:
-    methods, backbone, epochs = (_common(runs, key) for key in ("ssl", "backbone", "epochs"))
+    methods, backbone = (_common(runs, key) for key in ("ssl", "backbone"))
+    lengths = {training_length(run.run_toml) for run in runs}
     parts = [
         f"Pre-training without labels{f': {methods}' if methods else ''}{f' with {backbone}' if backbone else ''}",
-        pluralize(epochs, "epoch") if isinstance(epochs, int) else "",
+        lengths.pop() if len(lengths) == 1 else "",
         _images(runs, "data", "images"),
     ]
     return f"{', '.join(filter(None, parts))}."

@@ -1,10 +1,12 @@
 """How many epochs a run has in the end."""
 
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ssl_seg.errors import pluralize
 from ssl_seg.results.status import read_status
 from ssl_seg.utils.toml import read_toml
 
@@ -16,13 +18,27 @@ def num_epochs(epochs: int, max_steps: int | None, steps_per_epoch: int) -> int:
 
 def epochs_of(settings: Mapping[str, Any]) -> int:
     """By a run's `run.toml`; 0 if it does not say."""
-    epochs, max_steps, record = (settings.get(key) for key in ("epochs", "max_steps", "record"))
-    steps = record.get("steps_per_epoch") if isinstance(record, dict) else 0
-    if not isinstance(epochs, int):
-        return 0
-    if not isinstance(max_steps, int) or not isinstance(steps, int) or steps < 1:
-        return epochs
-    return num_epochs(epochs, max_steps, steps)
+    epochs, max_steps, steps_per_epoch = _limits(settings)
+    return num_epochs(epochs, max_steps, steps_per_epoch) if steps_per_epoch else epochs
+
+
+def training_length(settings: Mapping[str, Any]) -> str:
+    """`5 epochs`, or `75 steps` if `--max-steps` ends the run within one; empty if `run.toml` does not say."""
+    epochs, max_steps, steps_per_epoch = _limits(settings)
+    if not steps_per_epoch:
+        return pluralize(epochs, "epoch") if epochs else ""
+    steps = min(epochs * steps_per_epoch, max_steps or sys.maxsize)
+    whole, rest = divmod(steps, steps_per_epoch)
+    return pluralize(steps, "step") if rest else pluralize(whole, "epoch")
+
+
+def _limits(settings: Mapping[str, Any]) -> tuple[int, int, int]:
+    """`epochs`, `max_steps` and the steps of an epoch; 0 where there is none."""
+    record = settings.get("record")
+    steps_per_epoch = record.get("steps_per_epoch") if isinstance(record, dict) else 0
+    found = (settings.get("epochs"), settings.get("max_steps"), steps_per_epoch)
+    epochs, max_steps, steps = (value if isinstance(value, int) else 0 for value in found)
+    return epochs, max_steps, steps
 
 
 def planned_epochs(run: Path) -> int:
