@@ -81,10 +81,13 @@ class Table:
 
     def _limits(self) -> list[str]:
         """Return notes on the limits of the tests."""
+        shared: dict[str, list[str]] = {}
+        for pair in self.pairs:
+            if pair.partly:
+                shared.setdefault(", ".join(map(str, pair.differences)), []).append(pair.label)
         notes = [
-            f"{pair.label}: difference and p over the shared seeds: {', '.join(map(str, pair.differences))}."
-            for pair in self.pairs
-            if pair.partly
+            f"Difference and p over the shared seeds alone ({seeds}): {', '.join(pairs)}."
+            for seeds, pairs in shared.items()
         ]
         tested = sum(pair.p is not None for pair in self.pairs)
         if tested > ALPHA * NUM_PERMUTATIONS:
