@@ -438,9 +438,7 @@ READING = {
 READING["read_toml"] = {
     "commands/config.py",
     "workflows/model_from_names.py",
-    "figures/curves_data.py",
-    "figures/tsne_data.py",
-    "study/estimate.py",
+    "results/planned_epochs.py",
     "figures/mask_gallery.py",
     "engine/run_dir.py",
     "engine/run_settings.py",

@@ -72,7 +72,7 @@ def missing_paths(file: StudyConfig) -> Iterator[DataError]:
     for stage in file.stages.values():
         for flag in sorted(PLACES & stage.flags.keys() - stage.references.keys()):
             try:
-                require_path(registry, TypedName(stage.flags[flag]))
+                require_path(registry, stage.flags[flag])
             except DataError as error:
                 error.where = file.flag_location(stage, flag)
                 yield error
