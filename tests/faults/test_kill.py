@@ -52,7 +52,8 @@ def test_kills_at_named_points(chain, trials):
         assert trial.go(traps=[(point, hit, signal.SIGKILL)]) == -signal.SIGKILL, (point, trial.output)
     finish(trials, trial)
     repeated = len(trial.steps()) - len(set(trial.steps()))
-    assert repeated <= 2 * len(chain), "more is repeated than the steps since a checkpoint"
+    # training goes on while a checkpoint is written, and waits for it at the next: two intervals of two steps are lost
+    assert repeated <= 2 * 2 * len(chain), "more is repeated than the steps since a checkpoint"
 
 
 def test_every_point_is_in_a_chain(trials):

@@ -135,7 +135,8 @@ def _steps(collected: ReportData) -> Iterator[str]:
                 if isinstance(data, dict) and isinstance(data.get("images"), int)
                 else ""
             )
-            yield f"Pre-train longer or on more images: {stage.label} had {training_length({**run.run_toml, 'epochs': run.last.get('epoch', 0)})}{where}."
+            length = training_length({**run.run_toml, "epochs": run.last.get("epoch", 0)})
+            yield f"Pre-train longer or on more images: {stage.label} had {length}{where}."
     rising = [
         row for row in rows if row.last == row.best and any(len(each) > 1 for each in row.history.values())
     ]
