@@ -20,17 +20,8 @@ from ssl_seg.results.scores import read_scores
 
 def train(out: Path, processes: int, args: argparse.Namespace, *more: str) -> "subprocess.Popen[bytes]":
     """Start a run of two epochs."""
-    program = [sys.executable, "-m", "ssl_seg"]
-    if processes > 1:
-        program = [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            f"--nproc-per-node={processes}",
-            "-m",
-        ]
-        program += ["ssl_seg"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    program = [sys.executable, *(launcher if processes > 1 else []), "-m", "ssl_seg"]
     batch = args.batch * processes
     words = [
         "train",

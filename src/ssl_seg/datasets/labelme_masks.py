@@ -1,7 +1,7 @@
 """Masks of LabelMe annotations: a JSON file of shapes beside each image."""
 
 from base64 import b64decode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,12 +77,12 @@ def labelme_masks(
 
     def draw(index: int) -> tuple[Shape, list[Layer]]:
         shape, layers = images.size(index), []
-        for label, kind, annotation in _shapes(Path(files.file(index))):
+        for label, kind, points, pixels in _shapes(Path(files.file(index))):
             value = values[label]
             if kind not in _CORNERS and not leave_out:
                 raise ValueError(f"a {kind} has no area; -o data.stray=ignore leaves it out")
             if kind in _CORNERS and value is not None:
-                layers.append(_layer(kind, annotation, shape, value))
+                layers.append(_layer(kind, points, pixels, shape, value))
         return shape, layers
 
     masks = DrawnMasks(draw, lambda index: files.samples[index][0], files.identity, legend, overlap, files)
@@ -106,27 +106,24 @@ def _annotated(folder: Path, *, skip: bool) -> list[str]:
     return with_file
 
 
-def _shapes(path: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Label and kind of each shape, and the shape."""
+def _shapes(path: Path) -> Iterator[tuple[str, str, Any, Any]]:
+    """Label, kind, points and, of a `mask`, pixels of each shape."""
     try:
         for shape in read_json(path)["shapes"]:
-            yield (
-                str(shape["label"]),
-                str(shape.get("shape_type") or "polygon"),
-                {**shape, "points": shape["points"]},
-            )
+            kind = str(shape.get("shape_type") or "polygon")
+            yield str(shape["label"]), kind, shape["points"], shape.get("mask")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} is no annotation of LabelMe: {error!r}", next="coco_masks:FILE.json"
         ) from error
 
 
-def _layer(kind: str, annotation: Mapping[str, Any], shape: Shape, value: int) -> Layer:
-    corners = np.array(annotation["points"], dtype=np.float64)
+def _layer(kind: str, points: Any, pixels: object, shape: Shape, value: int) -> Layer:
+    corners = np.array(points, dtype=np.float64)
     if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < _CORNERS[kind]:
-        raise ValueError(f"a {kind} of {len(corners)} points")
+        raise ValueError(f"a {kind} of {len(points)} points")
     if kind == "mask":
-        return _pixels(annotation.get("mask"), corners, shape, value)
+        return _pixels(pixels, corners, shape, value)
     if kind == "circle":
         (x, y), edge = corners[0], corners[1]
         radius = float(np.hypot(*(edge - corners[0])))

@@ -11,23 +11,23 @@ from ssl_seg.results.status import read_status
 from ssl_seg.utils.toml import read_toml
 
 
-def num_epochs(epochs: int, max_steps: int | None, steps_per_epoch: int) -> int:
-    """`epochs`, or fewer if `--max-steps` ends the run before; the last may be a part of one."""
-    return min(epochs, -(-max_steps // steps_per_epoch)) if max_steps else epochs
+def total_steps(epochs: int, max_steps: int | None, steps_per_epoch: int) -> int:
+    """Steps of a run; `--max-steps` may end it within an epoch."""
+    return min(epochs * steps_per_epoch, max_steps or sys.maxsize)
 
 
 def epochs_of(settings: Mapping[str, Any]) -> int:
-    """By a run's `run.toml`; 0 if it does not say."""
-    epochs, max_steps, steps_per_epoch = _limits(settings)
-    return num_epochs(epochs, max_steps, steps_per_epoch) if steps_per_epoch else epochs
+    """By a run's `run.toml`, the last may be a part of one; 0 if it does not say."""
+    epochs, _, steps_per_epoch = limits = _limits(settings)
+    return -(-total_steps(*limits) // steps_per_epoch) if steps_per_epoch else epochs
 
 
 def training_length(settings: Mapping[str, Any]) -> str:
     """`5 epochs`, or `75 steps` if `--max-steps` ends the run within one; empty if `run.toml` does not say."""
-    epochs, max_steps, steps_per_epoch = _limits(settings)
+    epochs, _, steps_per_epoch = limits = _limits(settings)
     if not steps_per_epoch:
         return pluralize(epochs, "epoch") if epochs else ""
-    steps = min(epochs * steps_per_epoch, max_steps or sys.maxsize)
+    steps = total_steps(*limits)
     whole, rest = divmod(steps, steps_per_epoch)
     return pluralize(steps, "step") if rest else pluralize(whole, "epoch")
 

@@ -53,8 +53,9 @@ def estimate_study(plan: StudyPlan, sam: bool) -> Iterator[str]:
 def _epoch_cost(folder: Path) -> tuple[float, int, int] | None:
     """Return seconds per epoch, planned epochs and bytes of the folder; None before the first epoch ends."""
     with suppress(SslSegError, LookupError, ValueError, TypeError):
-        scores, epochs = read_scores(folder), planned_epochs(folder)
-        return scores[-1]["seconds"] / len(scores), epochs, _folder_size(folder)
+        scores = read_scores(folder)
+        if epochs := planned_epochs(folder):
+            return scores[-1]["seconds"] / len(scores), epochs, _folder_size(folder)
     return None
 
 

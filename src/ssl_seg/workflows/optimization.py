@@ -1,6 +1,5 @@
 """From the settings of a run to its optimizer and its schedule."""
 
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from ssl_seg.engine.optim import (
 )
 from ssl_seg.engine.schedule import Schedule
 from ssl_seg.errors import UsageError
+from ssl_seg.results.planned_epochs import total_steps
 from ssl_seg.utils.log import log
 
 if TYPE_CHECKING:
@@ -44,20 +44,18 @@ def configure_optimizer(
     declared = getattr(module, "param_groups", ())
     # of version 0.1.0: everything decayed that has two dimensions, and the optimizer's state is in that order
     groups = build_param_groups(module, config.weight_decay, scales, () if early else None, declared)
-    total_steps = min(config.epochs * steps_per_epoch, config.max_steps or sys.maxsize)
-    warmup, schedule, start = round(config.warmup * total_steps), config.schedule, config.weight_decay
+    steps = total_steps(config.epochs, config.max_steps, steps_per_epoch)
+    warmup, schedule, start = round(config.warmup * steps), config.schedule, config.weight_decay
     lr_end, end = (getattr(config, name, None) for name in ("lr_end", "weight_decay_end"))
     plan = Schedule(
-        total_steps=total_steps,
+        total_steps=steps,
         steps_per_epoch=steps_per_epoch,
         batch_size=config.batch_size,
-        lr_at=lambda step: lr_at_step(step, total_steps, peak, warmup, schedule, lr_end or 0.0),
+        lr_at=lambda step: lr_at_step(step, steps, peak, warmup, schedule, lr_end or 0.0),
         peak_lr=peak,
         max_grad_norm=config.clip,
         save_every_steps=config.save_every,
-        weight_decay_at=None
-        if end is None
-        else lambda step: weight_decay_at_step(step, total_steps, start, end),
+        weight_decay_at=None if end is None else lambda step: weight_decay_at_step(step, steps, start, end),
     )
     return build_optimizer(config.optimizer, groups, peak, **_moments(config)), plan
 

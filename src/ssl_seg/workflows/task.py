@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from ssl_seg.results.planned_epochs import num_epochs
+from ssl_seg.results.planned_epochs import total_steps
 from ssl_seg.workflows.config import ClassificationConfig, SegmentationConfig
 
 if TYPE_CHECKING:
@@ -97,7 +97,8 @@ class Setup(Generic[C, M]):
     @property
     def epochs(self) -> int:
         """How many there will be."""
-        return num_epochs(self.config.epochs, self.config.max_steps, self.sampler.steps_per_epoch)
+        steps_per_epoch = self.sampler.steps_per_epoch
+        return -(-total_steps(self.config.epochs, self.config.max_steps, steps_per_epoch) // steps_per_epoch)
 
 
 @dataclass(frozen=True)
