@@ -25,7 +25,9 @@ def scores_of(out: Path, seed: int, args: argparse.Namespace, early_stop: str | 
         ssl_seg.classify(
             args.train,
             args.val,
-            backbone=args.backbone,
+            backbone=None if args.init else args.backbone,
+            init=args.init,
+            freeze=args.freeze,
             image_size=args.image_size,
             batch_size=args.batch_size,
             epochs=args.epochs,
@@ -62,6 +64,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--early-stop", default="val_top1:8")
     parser.add_argument("--backbone", default="test_resnet")
+    parser.add_argument("--init", help="a run or weights to start from, in place of --backbone")
+    parser.add_argument("--freeze", action="store_true")
     parser.add_argument("--image-size", type=int, default=32)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=40)

@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -350,6 +351,7 @@ def test_names_on_the_map_do_not_overlap_and_lie_within():
         names = [f"a class {index}" for index in range(30)]
         tsne_picture._name_on_map(axes, xy, targets, names, range(30))
         fig.set_dpi(200)  # as a file has it
+        FigureCanvasAgg(fig).draw()  # texts are measured at that resolution from here on
         boxes = [text.get_window_extent() for text in axes.texts]
         frame = axes.get_window_extent()
         medians = axes.transData.transform([np.median(xy[targets == i], axis=0) for i in range(30)])

@@ -176,6 +176,8 @@ def test_other_words_are_refused():
         small()([points(2, 3, 16, 16)])
 
 
+# the compiler of torch 2.10 looks at it itself
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 def test_torch_compile_takes_it():
     method = small()
     views = views_of(method)

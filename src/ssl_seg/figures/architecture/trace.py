@@ -1,6 +1,6 @@
 """What a model computes for one image: every operation, its inputs, its module and its cost."""
 
-from collections import Counter
+from collections import ChainMap, Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +19,9 @@ from ssl_seg.nn.layers import in_chans_of
 
 Shape = tuple[int, ...]
 _ATEN = torch.ops.aten
+_FLASH = "_scaled_dot_product_flash_attention"
+_CPU_FORMULA = {getattr(_ATEN, f"{_FLASH}_for_cpu"): flop_registry[getattr(_ATEN, _FLASH)]}
+_FORMULAS = ChainMap(flop_registry, _CPU_FORMULA)  # torch 2.10 has none for a CPU's attention
 
 
 @dataclass(frozen=True)
@@ -168,9 +171,9 @@ def _cost(operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: 
     """Multiply-accumulates of an operator, the layer that it is if it has a weight, and its dilation."""
     if operator in (_ATEN.mv, _ATEN.addmv):  # for which torch's counter has no formula
         return args[-2].numel(), "linear", 1
-    if operator not in flop_registry:
+    if operator not in _FORMULAS:
         return 0, "", 1
-    macs = flop_registry[operator](*args, **kwargs, out_val=result) // 2
+    macs = _FORMULAS[operator](*args, **kwargs, out_val=result) // 2
     if operator is not _ATEN.convolution:
         return macs, "linear", 1
     kernel = args[1].shape[2:]
