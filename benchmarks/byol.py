@@ -1,4 +1,4 @@
-"""Speed of a BYOL step: the compute bound, ssl-seg from a folder, lightly, byol-pytorch.
+"""Speed of a BYOL step: the compute bound, ssl-seg from a folder, lightly, byol-pytorch, solo-learn's loop.
 
     python -m benchmarks.byol [FOLDER] [--repeats 3] [--steps 6] [--case resnet18:64:64]
 
@@ -17,7 +17,7 @@ from time import perf_counter
 
 import torch
 
-from benchmarks.peers import BYOLPytorch, LightlyBYOL
+from benchmarks.peers import BYOLPytorch, LightlyBYOL, SoloLearnBYOL
 from ssl_seg.augment.views import augment
 from ssl_seg.backbones.timm import TimmBackbone
 from ssl_seg.data.image_cache import ImageCache, open_image_cache
@@ -106,6 +106,7 @@ def measure(case: str, paths: list[Path], image_cache: ImageCache, steps: int, r
     if has_bf16(ours.device.device):  # elsewhere it is emulated, and takes minutes for a step
         systems["lightly bf16"] = LightlyBYOL(paths, model, int(size), int(batch), epochs=1, bf16=True).run
     systems["byol-pytorch"] = BYOLPytorch(paths, model, int(size), int(batch)).run
+    systems["solo-learn's loop"] = SoloLearnBYOL(paths, model, int(size), int(batch)).run
     for name, run in systems.items():
         if name != "ssl-seg":  # which warms up by itself
             run(WARM)
@@ -114,13 +115,13 @@ def measure(case: str, paths: list[Path], image_cache: ImageCache, steps: int, r
         for name, run in systems.items():
             speeds[name].append(int(batch) * steps / run(steps))
     print(f"\n{model}, {size} px, batch {batch}, {ours.device.describe()}, {repeats} x {steps} steps")
-    print(f"{'':14}{'images/s':>10}{'least':>9}{'most':>9}{'to bound':>10}{'ssl-seg is':>12}")
+    print(f"{'':18}{'images/s':>10}{'least':>9}{'most':>9}{'to bound':>10}{'ssl-seg is':>12}")
     middle = {name: statistics.median(values) for name, values in speeds.items()}
     for name, values in speeds.items():
         to_bound = statistics.median(a / b for a, b in zip(values, speeds["bound"], strict=True))
         faster = statistics.median(a / b for a, b in zip(speeds["ssl-seg"], values, strict=True))
         print(
-            f"{name:14}{middle[name]:10.1f}{min(values):9.1f}{max(values):9.1f}{to_bound:10.3f}{faster:11.2f}x"
+            f"{name:18}{middle[name]:10.1f}{min(values):9.1f}{max(values):9.1f}{to_bound:10.3f}{faster:11.2f}x"
         )
     rate = statistics.median(int(batch) * 5 / ours.augment_only(5) for _ in range(3))
     print(f"augmentation alone, two views: {rate:.0f} images/s")

@@ -4,16 +4,19 @@ Each class has `run(steps)`, which does that many steps and gives the seconds th
 come from the peer's own loader. `backbone` is what it trains.
 """
 
+import random
 from collections.abc import Callable, Iterator
 from itertools import chain, repeat
 from pathlib import Path
 from time import perf_counter
 
 import torch
+import torch.nn.functional as F
 import torchvision
-from PIL import Image
+from PIL import Image, ImageFilter
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 
@@ -159,6 +162,77 @@ class BYOLPytorch:
             self.learner.update_moving_average()
         _wait(self.device)
         return perf_counter() - started
+
+
+class SoloLearnBYOL:
+    """The step of solo-learn's BYOL for ImageNet-100: its transforms, heads, online classifier, momentum update and LARS.
+
+    solo-learn is no package that can be installed; this is its loop without Lightning, DALI and logging.
+    """
+
+    def __init__(self, paths: list[Path], model: str, size: int, batch: int) -> None:
+        import copy
+
+        from lightly.utils.lars import LARS
+
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.backbone, width = _headless(model)
+        self.online = nn.Sequential(self.backbone, nn.Flatten()).to(self.device)
+        self.projector = _mlp(width, 4096, 256).to(self.device)
+        self.predictor = _mlp(256, 8192, 256).to(self.device)
+        self.classifier = nn.Linear(width, 100).to(self.device)
+        self.momentum = copy.deepcopy(nn.Sequential(self.online, self.projector)).requires_grad_(False)
+        trained = nn.ModuleList([self.online, self.projector, self.predictor, self.classifier])
+        self.optimizer = LARS(trained.parameters(), lr=0.5, weight_decay=1e-6, trust_coefficient=0.02)
+        views = [_solo_learn_view(size, blur, solarize) for blur, solarize in ((1.0, 0.0), (0.1, 0.2))]
+        self.batches = _endless(_loader(Files(paths, lambda image: [view(image) for view in views]), batch))
+
+    def run(self, steps: int) -> float:
+        started = perf_counter()
+        for _ in range(steps):
+            self._step([view.to(self.device) for view in next(self.batches)[0]])
+        _wait(self.device)
+        return perf_counter() - started
+
+    def _step(self, views: list[Tensor]) -> None:
+        features = [self.online(view) for view in views]
+        predictions = [self.predictor(self.projector(each)) for each in features]
+        with torch.no_grad():
+            targets = [self.momentum(view) for view in views]
+        pairs = zip(predictions, reversed(targets), strict=True)
+        loss = torch.stack([2 - 2 * F.cosine_similarity(p, z).mean() for p, z in pairs]).sum()
+        labels = torch.zeros(len(views[0]), dtype=torch.long, device=self.device)
+        guesses = [self.classifier(each.detach()) for each in features]
+        loss = loss + torch.stack([F.cross_entropy(guess, labels) for guess in guesses]).mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        with torch.no_grad():
+            own = chain(self.online.parameters(), self.projector.parameters())
+            for kept, new in zip(self.momentum.parameters(), own, strict=True):
+                kept.mul_(0.99).add_(new, alpha=0.01)
+
+
+def _mlp(width: int, hidden: int, out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, out))
+
+
+def _solo_learn_view(size: int, blur: float, solarize: float) -> Callable:
+    """On PIL images; Pillow blurs, with a radius of 0.1 to 2."""
+    return v1.Compose(
+        [
+            v1.RandomResizedCrop(size, (0.08, 1.0), interpolation=v1.InterpolationMode.BICUBIC),
+            v1.RandomApply([v1.ColorJitter(0.4, 0.4, 0.2, 0.1)], p=0.8),
+            v1.RandomGrayscale(0.2),
+            v1.RandomApply(
+                [lambda image: image.filter(ImageFilter.GaussianBlur(random.uniform(0.1, 2)))], p=blur
+            ),
+            v1.RandomSolarize(128, solarize),
+            v1.RandomHorizontalFlip(),
+            v1.ToTensor(),
+            v1.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ]
+    )
 
 
 def _headless(model: str) -> tuple[nn.Module, int]:

@@ -10,8 +10,16 @@ import pytest
 
 
 def finish(trials, trial) -> None:
-    assert trial.go() == 0, trial.output
+    assert go_on(trial) == 0, trial.output
     assert trials.same(trial.result(), trials.expected)
+
+
+def go_on(trial, **given) -> int | None:
+    """Start it or go on; its first step is the one after the newest checkpoint."""
+    done, newest = len(trial.steps()), max(trial.saved(), default=0)
+    code = trial.go(**given)
+    assert trial.steps()[done : done + 1] in ([], [newest + 1])
+    return code
 
 
 # Every line is one run, which is killed at its points one after the other: (point, how often it is passed)
@@ -49,7 +57,7 @@ CHAINS = (
 def test_kills_at_named_points(chain, trials):
     trial = trials.new(f"points {chain[0][0]}")
     for point, hit in chain:
-        assert trial.go(traps=[(point, hit, signal.SIGKILL)]) == -signal.SIGKILL, (point, trial.output)
+        assert go_on(trial, traps=[(point, hit, signal.SIGKILL)]) == -signal.SIGKILL, (point, trial.output)
     finish(trials, trial)
     repeated = len(trial.steps()) - len(set(trial.steps()))
     # training goes on while a checkpoint is written, and waits for it at the next: two intervals of two steps are lost
