@@ -682,6 +682,24 @@ def test_images_of_a_last_stage_that_are_not_there_are_told_before_the_first_run
     assert one.go()[0] == 0
 
 
+@pytest.mark.parametrize("value", ['"0.2"', "0.2"])
+def test_a_share_of_the_training_images_is_no_path(trial, value):
+    one = trial(text=STUDY + f'[stages.last]\ncommand = "classify"\ntrain = "demo:32"\nval = {value}\n')
+    code, out, _ = one.here("study", "s.toml", "--dry-run")
+    assert (code, "no such file" in out) == (0, False)
+    assert one.go()[0] == 0
+
+
+@pytest.mark.parametrize("value", ['"1.5"', "2"])
+def test_a_share_that_is_none_is_told_before_the_first_run(trial, value):
+    one = trial(text=STUDY + f'[stages.last]\ncommand = "classify"\ntrain = "demo:32"\nval = {value}\n')
+    code, _, err = one.here("study", "s.toml")
+    assert code == 2
+    assert "a share of TRAIN must be between 0 and 1" in err
+    assert "where: s.toml, line " in err
+    assert not (one.folder / "out").exists()
+
+
 # With the real commands
 
 

@@ -65,14 +65,17 @@ def check_components(file: StudyConfig) -> None:
 
 def missing_paths(file: StudyConfig) -> Iterator[DataError]:
     """One error for each stage and flag whose images are not there, with the line in the study's file."""
+    from ssl_seg.data.holdout import share_in
     from ssl_seg.plugins import load_plugins
     from ssl_seg.workflows.data import require_path
 
     registry = load_plugins().registry
     for stage in file.stages.values():
         for flag in sorted(PLACES & stage.flags.keys() - stage.references.keys()):
+            value = as_text(stage.flags[flag])
             try:
-                require_path(registry, stage.flags[flag])
+                if flag != "val" or share_in(value) is None:
+                    require_path(registry, value)
             except DataError as error:
                 error.where = file.flag_location(stage, flag)
                 yield error
