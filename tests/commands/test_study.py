@@ -18,6 +18,7 @@ from types import SimpleNamespace
 import pytest
 import typer
 
+from ssl_seg.cli import app
 from ssl_seg.commands.stage_flags import flag_validator
 from ssl_seg.commands.train import train
 from ssl_seg.errors import UsageError
@@ -690,6 +691,23 @@ def test_a_share_of_the_training_images_is_no_path(trial, value):
     assert one.go()[0] == 0
 
 
+GIVEN = {"train": {"data": "demo:32"}, "classify": {"train": "demo:32"}, "segment": {"train": "demo_masks:8"}}
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [(name, each.name) for name in GIVEN for each in typer.main.get_command(app).commands[name].params],
+)
+def test_a_value_of_another_kind_is_no_internal_error(cli, tmp_path, monkeypatch, command, flag):
+    monkeypatch.chdir(tmp_path)
+    for value in ("5", "true", '["a"]'):
+        flags = {key: f'"{text}"' for key, text in GIVEN[command].items()} | {flag: value}
+        lines = "".join(f"{key} = {text}\n" for key, text in flags.items())
+        (tmp_path / "s.toml").write_text(f'[stages.t]\ncommand = "{command}"\n{lines}')
+        code, _, err = cli("study", "s.toml", "--dry-run")
+        assert code in (0, 2, 3), (value, err)
+
+
 @pytest.mark.parametrize("value", ['"1.5"', "2"])
 def test_a_share_that_is_none_is_told_before_the_first_run(trial, value):
     one = trial(text=STUDY + f'[stages.last]\ncommand = "classify"\ntrain = "demo:32"\nval = {value}\n')
@@ -825,9 +843,9 @@ def test_a_command_from_outside_needs_no_more_than_a_runs_four_flags():
 
     commands = {}
     for each in (wait, train):
-        app = typer.Typer()
-        app.command()(each)
-        commands[each.__name__] = typer.main.get_command(app)
+        one = typer.Typer()
+        one.command()(each)
+        commands[each.__name__] = typer.main.get_command(one)
     context = SimpleNamespace(find_root=lambda: SimpleNamespace(command=SimpleNamespace(commands=commands)))
     judge = flag_validator(context)
     assert judge("wait", {}, str) == ({}, [])

@@ -56,8 +56,11 @@ def check_components(file: StudyConfig) -> None:
             raise
     for stage in optimized:
         try:
-            method = TypedName(stage.flags.get("ssl", "byol"))
-            check_lr(stage.command, {**stage.flags, "ssl": method}, registry)
+            names = {
+                "ssl": TypedName(stage.flags.get("ssl", "byol")),
+                "optimizer": as_text(stage.flags["optimizer"]),
+            }
+            check_lr(stage.command, {**stage.flags, **names}, registry)
         except (UsageError, PluginError) as error:
             error.where = file.flag_location(stage, "optimizer")
             raise
