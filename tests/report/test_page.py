@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 import statistics
 from io import BytesIO
 
@@ -141,6 +142,22 @@ def test_the_table_is_that_of_the_study(read, study, tmp_path):
     assert pair[1] == f"{float(pairs[0][1]):+.2f} ± {float(pairs[0][2]):.2f}"
     assert pair[2] == f"{float(pairs[0][3]):.4f}"
     assert pair[3] == ("yes" if float(pairs[0][3]) < 0.05 else "no")
+
+
+def test_the_rows_are_compared_with_the_baseline_of_the_study(study, tmp_path):
+    from ssl_seg.reporting.collect import collect
+
+    copy = tmp_path / "study"
+    shutil.copytree(study, copy)
+    path = copy / "study.json"
+    content = json.loads(path.read_text())
+    name = next(name for name, table in content["tables"].items() if "A plain" in table["rows"])
+    content["tables"][name]["baseline"] = "A plain"
+    path.write_text(json.dumps(content))
+    table = dict(collect([copy]).tables)[name]
+    assert [pair.names for pair in table.pairs] == [
+        (row.name, "A plain") for row in table.rows if row.name != "A plain"
+    ]
 
 
 def test_a_class_that_is_nowhere_has_no_number(read):

@@ -104,6 +104,10 @@ def test_rows_of_masks(tmp_path):
         assert low < np.mean(list(row.last.values())) < high
     pairs = {pair.label: pair for pair in compare(rows)}
     assert pairs["A - B"].p < 0.05 < pairs["A - C"].p
+    against = {pair.label: pair for pair in compare(rows, "B")}
+    assert list(against) == ["A - B", "C - B"]  # a gain is positive
+    assert against["A - B"].differences == pairs["A - B"].differences
+    assert against["A - B"].p == pytest.approx(pairs["A - B"].p * 2 / 3), "corrected for two pairs, not three"
 
 
 def test_masks_that_are_not_of_the_score(tmp_path):

@@ -40,6 +40,13 @@ def table():
     return Table(rows, "val_top1")
 
 
+def test_the_comparisons_are_named(table):
+    assert any(note.endswith("Holm-corrected for all pairs.") for note in table.notes)
+    against = Table(table.rows, "val_top1", "B")
+    assert [line[0] for line in against.cells[1]] == ["", "A - B", "C - B"]
+    assert any(note.endswith("Holm-corrected for the comparisons with B.") for note in against.notes)
+
+
 def test_the_text(table):
     low, high = wilson_interval(0.5, 4)
     assert table.text().splitlines()[:11] == [

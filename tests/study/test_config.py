@@ -81,6 +81,7 @@ rows = ["a"]
 rows = ["m"]
 """
     file = study(text)
+    assert study(f'{text}baseline = "m"').tables[1] == TableConfig("masks", ["m"], "val_miou", "m")
     assert file.tables == [TableConfig("labels", ["a"], "val_top1"), TableConfig("masks", ["m"], "val_miou")]
     assert (file.stages["m"].published, file.stages["a"].published) == (0.655, None)
     assert "published" not in file.stages["m"].flags
@@ -122,6 +123,7 @@ A = '[stages.a]\ncommand = "x"\n'
         (A + "[table]\nrows = ['A']\n", 4, ["no stage 'A'"]),
         (A + "[table]\nrows = [['a']]\n", 4, ["no stage ['a']"]),
         (A + "[table]\nscore = 3\n", 4, ["'score' must be a text"]),
+        (A + "[table]\nbaseline = 'b'\n", 4, ["the baseline must be a row of the table", "got 'b'"]),
         (A + "init = '@sll'\n[stages.ssl]\ncommand = 'y'\n", 3, ["no stage 'sll'", "did you mean 'ssl'?"]),
         ("[defaults.x]\ninit = '@b'\n" + A, 2, ["no stage 'b'"]),
         (A + "init = '@a'\n", 1, ["circular dependency between stages: a -> a"]),

@@ -58,7 +58,7 @@ def study(
         unfinished = _run(plan, launcher, folder_lock, progress.print_line, isolate)
         for table in plan.file.tables:
             stages = [(plan.file.stages[name], plan.folders(name)) for name in table.rows]
-            scores = Table(read_rows(stages, table.score), table.score)
+            scores = Table(read_rows(stages, table.score), table.score, table.baseline)
             scores.write(out, table.name)
             echo(*scores.text().split("\n"))
             progress.print_line(f"table: {out / table.name}.txt, .md, .tex, .csv")

@@ -99,8 +99,7 @@ def _against_scratch(table: Table, pair: tuple[StageScores, StageScores]) -> str
 
 
 def _p(table: Table, one: str, two: str) -> float | None:
-    labels = (f"{one} - {two}", f"{two} - {one}")
-    return next((pair.p for pair in table.pairs if pair.label in labels), None)
+    return next((pair.p for pair in table.pairs if set(pair.names) == {one, two}), None)
 
 
 def _mean(row: StageScores) -> float:

@@ -72,7 +72,12 @@ def _study(out: Path, prefix: str) -> tuple[list[ReportStage], list[tuple[str, T
             if known["command"] not in LABELING
         }
         tables = [
-            (f"{prefix}{name}", [stages[row] for row in known["rows"]], str(known["score"]))
+            (
+                f"{prefix}{name}",
+                [stages[row] for row in known["rows"]],
+                str(known["score"]),
+                stages[known["baseline"]].stage.name if known.get("baseline") else "",
+            )
             for name, known in dict(study.get("tables") or {}).items()
         ]
         text = ReportText.read(study.get("report") or {})
@@ -82,7 +87,7 @@ def _study(out: Path, prefix: str) -> tuple[list[ReportStage], list[tuple[str, T
     found = list(stages.values())
     if not tables:
         return found, _usual_tables(found), text
-    return found, [(name, _table(rows, score)) for name, rows, score in tables], text
+    return found, [(name, _table(rows, score, baseline)) for name, rows, score, baseline in tables], text
 
 
 def _stage(out: Path, name: str, known: Mapping[str, Any]) -> ReportStage:
@@ -174,10 +179,10 @@ def _usual_tables(stages: Sequence[ReportStage]) -> list[tuple[str, Table]]:
     return tables
 
 
-def _table(stages: Sequence[ReportStage], score: str) -> Table:
+def _table(stages: Sequence[ReportStage], score: str, baseline: str = "") -> Table:
     folders = ({run.seed or 0: run.folder for run in stage.finished} for stage in stages)
     found = zip((stage.stage for stage in stages), folders, strict=True)
-    return Table(read_rows(list(found), score, _row), score)
+    return Table(read_rows(list(found), score, _row), score, baseline)
 
 
 def _row(stage: StageConfig, folders: Mapping[int, Path], score: str) -> StageScores:

@@ -204,17 +204,12 @@ _WORDS = (
 def _verdict(table: Table, first: str, other: str) -> str:
     """Return which of `_WORDS` holds; the highest mean over its own seeds may be lower over shared seeds."""
     sure, within, lower, untested = _WORDS
-    for (one, two), pair in zip(_names(table), table.pairs, strict=True):
-        if {one, two} != {first, other} or first == other or pair.p is None:
+    for pair in table.pairs:
+        if set(pair.names) != {first, other} or first == other or pair.p is None:
             continue
-        ahead = (mean_sd(pair.differences.values())[0] or 0.0) * (1 if one == first else -1)
+        ahead = (mean_sd(pair.differences.values())[0] or 0.0) * (1 if pair.names[0] == first else -1)
         return within if pair.p >= ALPHA else sure if ahead > 0 else lower
     return untested
-
-
-def _names(table: Table) -> list[tuple[str, str]]:
-    names = [row.name for row in table.rows]
-    return [(one, two) for index, one in enumerate(names) for two in names[index + 1 :]]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -191,18 +191,23 @@ class Comparison:
     """Two rows.
 
     Attributes:
-        label: `A - B`.
+        names: of the two rows.
         differences: of the scores of the last epoch, by seed, for every seed that both have.
         p: of the paired test of their mean, after Holm's correction; None if there is none.
         reason: there is none.
         partly: one of the two has seeds that the other lacks; they do not count here.
     """
 
-    label: str
+    names: tuple[str, str]
     differences: dict[int, float]
     p: float | None
     reason: str = ""
     partly: bool = False
+
+    @property
+    def label(self) -> str:
+        """`A - B`."""
+        return " - ".join(self.names)
 
 
 def _test(one: StageScores, two: StageScores, seeds: Sequence[int]) -> float:
@@ -211,19 +216,24 @@ def _test(one: StageScores, two: StageScores, seeds: Sequence[int]) -> float:
     return sign_flip_test((one.correct_for(seeds) - two.correct_for(seeds)).sum(axis=0))
 
 
-def compare(rows: Sequence[StageScores]) -> list[Comparison]:
+def compare(rows: Sequence[StageScores], baseline: str = "") -> list[Comparison]:
     """Every two rows, tested on the images that both were measured on.
 
     Difference and p are of the same numbers: the means over the seeds that both rows have.
+
+    Args:
+        baseline: the name of the row to compare each other row with, instead.
     """
+    base = next((row for row in rows if row.name == baseline), None)
+    both = combinations(rows, 2) if base is None else ((row, base) for row in rows if row is not base)
     pairs, tested = [], []
-    for one, two in combinations(rows, 2):
+    for one, two in both:
         seeds = [seed for seed in one.last if seed in two.last]
         reason = next((f"{row.name}: {row.reason}" for row in (one, two) if row.reason), "")
         reason = reason or _difference(one, two, "validated on") or ("" if seeds else "no seed in common")
         differences = {seed: one.last[seed] - two.last[seed] for seed in seeds}
         partly = bool(seeds) and not len(seeds) == len(one.last) == len(two.last)
-        pairs.append(Comparison(f"{one.name} - {two.name}", differences, None, reason, partly))
+        pairs.append(Comparison((one.name, two.name), differences, None, reason, partly))
         if not reason:
             tested.append(_test(one, two, seeds))
     values = iter(holm_correction(tested))

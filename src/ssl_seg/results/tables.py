@@ -18,11 +18,11 @@ _DIFFERENCE = "Difference: last epoch, paired by seed."
 _COST_COLUMNS = ",flops,equal_epoch,equal_mean,equal_sd"
 _ANSWERS = (
     "95% CI: sampling of validation images (Wilson).",
-    "p: paired sign-flip test over images, correct predictions averaged over seeds; Holm-corrected for all pairs.",
+    "p: paired sign-flip test over images, correct predictions averaged over seeds; Holm-corrected",
 )
 _MASKS = (
     "95% CI: sampling of validation images (bootstrap of the mean over seeds).",
-    "p: paired permutation test, predictions of the two models swapped at random per image; Holm-corrected.",
+    "p: paired permutation test, predictions of the two models swapped at random per image; Holm-corrected",
 )
 _COVERED = "{} the choice of validation images for these runs; the standard deviation covers seeds."
 _COMPUTE = (
@@ -40,6 +40,7 @@ class Table:
     Args:
         rows: of the table.
         score: what it is about.
+        baseline: the name of the row that all others are compared with; empty: every two rows are compared.
 
     Attributes:
         cells: the cells of the tables as they are shown, the first line the head: the rows, and the pairs if there are any.
@@ -48,8 +49,9 @@ class Table:
         budget: operations of the cheapest pre-training; None where the rows are no pre-training.
     """
 
-    def __init__(self, rows: Sequence[StageScores], score: str) -> None:
-        self.rows, self.score, self.pairs = rows, score, compare(rows)
+    def __init__(self, rows: Sequence[StageScores], score: str, baseline: str = "") -> None:
+        self.rows, self.score, self.baseline = rows, score, baseline
+        self.pairs = compare(rows, baseline)
         head = ["", "last epoch", "best epoch", "seeds", "95% CI", "n images"]
         self.digits = digits = score_digits(max((len(row.images) for row in rows), default=0))
         first = [head, *(_cells(row, digits) for row in rows)]
@@ -77,7 +79,8 @@ class Table:
         interval, test = _MASKS if any(row.scored_classes is not None for row in self.rows) else _ANSWERS
         if not self.pairs:
             return [_LAST_EPOCH, interval, _COVERED.format("CI covers")]
-        return [_LAST_EPOCH, _DIFFERENCE, interval, test, _COVERED.format("CI and p cover")]
+        family = f"for the comparisons with {self.baseline}" if self.baseline else "for all pairs"
+        return [_LAST_EPOCH, _DIFFERENCE, interval, f"{test} {family}.", _COVERED.format("CI and p cover")]
 
     def _limits(self) -> list[str]:
         """Return notes on the limits of the tests."""

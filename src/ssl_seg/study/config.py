@@ -48,11 +48,21 @@ class StageConfig:
 
 @dataclass(frozen=True)
 class TableConfig:
-    """The stages that a table compares, and the score."""
+    """The stages that a table compares, and the score.
+
+    Attributes:
+        baseline: the row that all others are compared with; empty: every two rows are compared.
+    """
 
     name: str
     rows: list[str]
     score: str
+    baseline: str = ""
+
+    def settings(self) -> dict[str, Any]:
+        """Everything but the name, for `study.json`."""
+        named = {"baseline": self.baseline} if self.baseline else {}
+        return {"rows": self.rows, "score": self.score, **named}
 
 
 class StudyConfig:
@@ -131,7 +141,7 @@ class StudyConfig:
         return StageConfig(name, title, command, self._seeds(own), flags, self._published(path))
 
     def _table(self, path: tuple[str, ...], ends: list[str]) -> TableConfig:
-        self._check_keys(path, ("rows", "score"))
+        self._check_keys(path, ("rows", "score", "baseline"))
         rows: list[str] = self._get(list, ends, *path, "rows")
         for row in rows:
             self._check_stage(row, self.location(*path, "rows"))
@@ -140,7 +150,13 @@ class StudyConfig:
                 raise UsageError(f"stage {row!r} labels images: it has no score for a table", where=where)
         commands = {self.stages[row].command for row in rows}
         usual = _SCORES[commands.pop()] if len(commands) == 1 and commands <= _SCORES.keys() else "val_top1"
-        return TableConfig(path[-1], rows, self._get(str, usual, *path, "score"))
+        baseline = self._get(str, "", *path, "baseline")
+        if baseline and baseline not in rows:
+            raise UsageError(
+                f"the baseline must be a row of the table{did_you_mean(baseline, rows)}, got {baseline!r}",
+                where=self.location(*path, "baseline"),
+            )
+        return TableConfig(path[-1], rows, self._get(str, usual, *path, "score"), baseline)
 
     def _report_text(self) -> ReportText:
         if isinstance(self._values.get("report"), bool):

@@ -190,7 +190,7 @@ class StudyPlan:
             }
             for stage in self.file.stages.values()
         }
-        tables = {table.name: {"rows": table.rows, "score": table.score} for table in self.file.tables}
+        tables = {table.name: table.settings() for table in self.file.tables}
         content = {
             "format": FORMAT,
             "tables": tables,
