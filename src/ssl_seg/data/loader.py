@@ -1,7 +1,7 @@
 """Batches on the device, as a function of the step."""
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
@@ -12,6 +12,7 @@ from ssl_seg.data.image_cache import ImageCache
 from ssl_seg.data.shards.order import WindowedOrder
 from ssl_seg.errors import ResourceError, UsageError
 from ssl_seg.utils.packing import Packed
+from ssl_seg.utils.threads import side_thread
 from ssl_seg.utils.timeout import timeout_seconds
 
 _PREFETCH_STEPS = 3
@@ -142,7 +143,7 @@ class Loader:
         self._draw = draw
         decodes = bool(image_cache.shard_lengths) and not resident  # meanwhile the network computes
         streams = resident or not self.on_device or decodes
-        self._reader = ThreadPoolExecutor(1, "ssl-seg-reader") if streams else None
+        self._reader = side_thread("ssl-seg-reader") if streams else None
         self._pending: dict[int, Future[_Prepared]] = {}
 
     def batch_at(self, step: int) -> Batch:

@@ -1,7 +1,7 @@
 """Checkpoints are written by a thread, while training goes on."""
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextvars import copy_context
 from dataclasses import replace
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ssl_seg.utils.log import log
+from ssl_seg.utils.threads import side_thread
 from ssl_seg.weights.checkpoint import Snapshot
 
 
@@ -19,7 +20,7 @@ class CheckpointWriter:
     """
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, "checkpoint")
+        self._pool = side_thread("checkpoint")
         self._writing: Future[None] | None = None
         self._copies: dict[str, Tensor] = {}  # kept: filling new memory takes several times as long
 
