@@ -60,7 +60,10 @@ ALLOWED = {
     ("engine/device.py", "all_reduce"): EXCHANGE,
     ("engine/device.py", "broadcast"): EXCHANGE,
     ("engine/device.py", "barrier"): EXCHANGE,
-    ("engine/checkpoint_writer.py", "ThreadPoolExecutor"): "ends with the loop, when all is written",
+    (
+        "utils/threads.py",
+        "ThreadPoolExecutor",
+    ): "of checkpoints: ends with the loop, when all is written; of images: reads files",
     ("engine/checkpoint_writer.py", "result"): "for the disk, as for every file that this process writes",
     ("engine/process_group.py", "all_gather"): EXCHANGE,
     ("engine/process_group.py", "PartialState"): "alone it joins nobody; of several it is given a timeout",
