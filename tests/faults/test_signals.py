@@ -51,14 +51,19 @@ def test_a_signal_at_any_point(number, trials):
         signal.SIGHUP: (
             "in the status",
             "before the scores",
-            "before the oldest goes",
             "after the target has moved",
+            "before the oldest goes",
         ),
         signal.SIGUSR1: ("before the rename", "in the probe", "before the target moves"),
     }[number]
     trial = trials.new(f"signal {number}")
     for point in points:
-        assert trial.go(traps=[(point, 1, number)]) == 128 + number, (point, trial.output)
+        code = trial.go(traps=[(point, 1, number)])
+        if code == 0 and point == "before the oldest goes":
+            # checkpoints are written beside training: its last step may be done by then, and there is nothing to stop
+            assert max(trial.steps()) == len(set(trial.steps())) == trials.steps
+            break
+        assert code == 128 + number, (point, trial.output)
         check_stopped(trial, number)
     finish(trials, trial)
 
